@@ -1,0 +1,103 @@
+"""Files that are whole or absent: temporary file beside the target, flush, rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from vireid.types import InputError
+
+
+@contextmanager
+def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file beside `target`; it becomes `target` only if the block succeeds.
+
+    Data are flushed to the disk before the rename, so that after a power cut the target is
+    the old file or the new one, never half of either. On any error the temporary file is
+    removed and the old target is untouched.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full.
+    """
+    target = Path(target)
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp",
+                                             dir=target.parent)
+        encoding = None if "b" in mode else "utf-8"
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+        temporary = None
+        sync_folder(target.parent)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename not in (
+                None, str(target), str(target.parent), temporary):
+            raise  # the block's own business, not the writing of this file
+        raise InputError(
+            f"The file '{target}' could not be written: {error.strerror or error}. What was there "
+            "before is untouched. Free some space or name a folder you may write to.") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make renames in `folder` survive a power cut (a no-op where folders cannot be synced)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems refuse this; the rename itself is still atomic
+    finally:
+        os.close(handle)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_write(target, "w") as file:
+        file.write(text)
+
+
+def write_json(target: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file '{path}'.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"The file '{path}' is not readable JSON: {error}.") from error
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

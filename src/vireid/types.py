@@ -1,0 +1,154 @@
+"""The words that all rooms share. Each object checks itself when it is made.
+
+Nothing here imports PyTorch, so that `vireid --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class InputError(Exception):
+    """What a user gave cannot be used. The message is whole sentences for that user:
+    what is wrong, what was given, what was expected, what to do. The command line prints it
+    and ends with exit code 2."""
+
+
+class Modality(IntEnum):
+    """The sensor that took one image."""
+
+    VISIBLE = 0
+    INFRARED = 1
+
+    @classmethod
+    def parse(cls, text: str | int) -> Modality:
+        """Read a modality from a user's word, in any case: visible, rgb, vis, v, 0 or
+        infrared, ir, nir, thermal, i, 1.
+
+        Raises:
+            InputError: for any other word.
+        """
+        word = str(text).strip().lower()
+        if word in {"visible", "rgb", "vis", "v", "0"}:
+            return cls.VISIBLE
+        if word in {"infrared", "ir", "nir", "thermal", "i", "1"}:
+            return cls.INFRARED
+        raise InputError(f"The modality is '{text}'; it must be 'visible' or 'infrared'.")
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image on disk and what is known of it.
+
+    Attributes:
+        path: relative to the data root, with forward slashes.
+        pid: identity as the data set numbers it; -1 if unknown.
+        camid: camera number as the data set counts (from 1); -1 if unknown.
+        modality: the sensor.
+        time: seconds since 1970 when the image was taken, or None.
+    """
+
+    path: str
+    pid: int
+    camid: int
+    modality: Modality
+    time: float | None = None
+
+
+class Batch(NamedTuple):
+    """One training batch, on one device. Rows are visible images first, then infrared ones.
+
+    Attributes:
+        image: (B, 3, H, W) float, augmented and normalised.
+        pid_label: (B,) int64 dense training label of the identity, from 0.
+        camera_label: (B,) int64 dense camera label, from 0.
+        modality: (B,) int64, values of `Modality`.
+        num_visible: rows [0, num_visible) are visible; a host number, so that nothing waits
+            for the device.
+    """
+
+    image: Tensor
+    pid_label: Tensor
+    camera_label: Tensor
+    modality: Tensor
+    num_visible: int
+
+
+class Output(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        pooled: (B, D) features before the neck.
+        embedding: (B, D) features after the neck.
+        logits: (B, num_pids) scores of the classifier on `embedding`.
+        feature_map: (B, D, h, w) last map of the backbone.
+    """
+
+    pooled: Tensor
+    embedding: Tensor
+    logits: Tensor
+    feature_map: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """Vectors of N images, and what is known of the images.
+
+    Attributes:
+        vectors: name of the test embedding ("pooled", "embedding", for DDAG also "part") →
+            (N, D) float32 or float16, each row of length 1.
+        paths: N image paths as given ("" where an array was given).
+        pids, camids: (N,) int64; -1 where unknown.
+        modality: (N,) int64.
+        times: (N,) float64 seconds since 1970; NaN where unknown.
+        weights_hash: hash of the weights that made the vectors.
+        preprocessing: size, normalisation and test-time augmentation, as plain values.
+    """
+
+    vectors: dict[str, np.ndarray]
+    paths: Sequence[str]
+    pids: np.ndarray
+    camids: np.ndarray
+    modality: np.ndarray
+    times: np.ndarray
+    weights_hash: str
+    preprocessing: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.paths)
+        columns = {"pids": self.pids, "camids": self.camids, "modality": self.modality,
+                   "times": self.times}
+        for name, column in columns.items():
+            if column.shape != (n,):
+                raise ValueError(f"Embeddings.{name} has shape {column.shape}, expected ({n},).")
+        if not self.vectors:
+            raise ValueError("Embeddings.vectors is empty; expected at least one named array.")
+        for name, array in self.vectors.items():
+            if array.ndim != 2 or len(array) != n:
+                raise ValueError(
+                    f"Embeddings.vectors['{name}'] has shape {array.shape}, expected ({n}, D).")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def pooled(self) -> np.ndarray:
+        """(N, D) vectors before the neck."""
+        return self.vectors["pooled"]
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """(N, D) vectors after the neck."""
+        return self.vectors["embedding"]
