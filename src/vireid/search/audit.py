@@ -1,0 +1,73 @@
+"""Who searched when: one JSON line an event, without pictures, vectors or file names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vireid.types import InputError
+
+logger = logging.getLogger(__name__)
+
+
+class AuditLog:
+    """Appends events to a file that only its owner may read; thread-safe.
+
+    Every line is written with one call and flushed to the disk before the answer is sent, so
+    that no answered search is missing from the log after a crash.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """
+        Args:
+            path: the file, made if absent; None writes nothing.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise InputError(
+                f"The audit log '{path}' cannot be written: {error.strerror}. Name a file in a "
+                "folder you may write to; the server does not start without its log.") from error
+
+    def write(self, event: str, *, user: str, client: str, **facts: Any) -> None:
+        """Append one event.
+
+        Args:
+            event: what happened: search, search_by_row, sightings, view, refused, sign_in.
+            user: name of the token's owner, "local" where no token is asked for.
+            client: network address.
+            **facts: plain values; control characters are escaped by JSON.
+
+        Raises:
+            OSError: the disk is full; the search must then not be answered.
+        """
+        if self._file is None:
+            return
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event,
+                "user": user, "client": client, **facts}
+        data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            if self._file is None:
+                return
+            os.write(self._file, data)
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Close the file; later events are dropped."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None

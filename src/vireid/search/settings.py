@@ -1,0 +1,99 @@
+"""What the search server allows: addresses, tokens, limits. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vireid.types import InputError
+
+MIN_TOKEN_LENGTH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Limits and rules of one search server; every default is meant for one machine, few users.
+
+    Attributes:
+        host, port: the address to listen on. Any address but loopback needs a token.
+        tokens: name of a user → that user's secret token. Empty: nobody is asked for one
+            (loopback only). The names appear in the audit log, the tokens nowhere.
+        allowed_hosts: names under which the server may be reached, besides IP addresses and
+            loopback; a request for another name is refused (DNS rebinding).
+        audit_log: JSON lines of who searched when; None keeps none.
+        require_reason: every search must say why; the reason goes into the audit log.
+        max_upload_bytes: size of one uploaded picture.
+        max_pixels: width times height of one uploaded picture, checked before decoding.
+        min_side: shortest side, in pixels, of an uploaded picture.
+        max_top: most hits in one answer.
+        max_uploads: bodies received at the same time.
+        max_waiting: searches that wait for the network; one more is answered 503.
+        max_batch: uploads embedded together when several wait.
+        upload_seconds: a body that takes longer is cut.
+        request_seconds: a request that takes longer is answered 503.
+        searches_per_second, search_burst: rate of searches of one client.
+        reads_per_second, read_burst: rate of everything else (thumbnails) of one client.
+        failures_per_minute: wrong tokens of one client before it has to wait.
+        session_hours: how long the page stays signed in.
+        certificate, private_key: PEM files for HTTPS; without them put a proxy in front.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    allowed_hosts: tuple[str, ...] = ()
+    audit_log: Path | None = None
+    require_reason: bool = False
+    max_upload_bytes: int = 10 * 2**20
+    max_pixels: int = 24_000_000
+    min_side: int = 16
+    max_top: int = 200
+    max_uploads: int = 32
+    max_waiting: int = 32
+    max_batch: int = 8
+    upload_seconds: float = 15.0
+    request_seconds: float = 30.0
+    searches_per_second: float = 5.0
+    search_burst: int = 20
+    reads_per_second: float = 100.0
+    read_burst: int = 600
+    failures_per_minute: int = 10
+    session_hours: float = 12.0
+    certificate: Path | None = None
+    private_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_upload_bytes", "max_pixels", "min_side", "max_top", "max_uploads",
+                     "max_waiting", "max_batch", "upload_seconds", "request_seconds",
+                     "searches_per_second", "search_burst", "reads_per_second", "read_burst",
+                     "failures_per_minute", "session_hours"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise InputError(f"The server setting {name} is {value}; it must be above 0.")
+        if not 0 <= self.port < 65536:
+            raise InputError(f"The port is {self.port}; it must be between 0 and 65535.")
+        for user, token in self.tokens.items():
+            if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+                raise InputError(
+                    f"The token of '{user}' has {len(token)} characters; at least "
+                    f"{MIN_TOKEN_LENGTH} plain ASCII characters are expected. Make one with: "
+                    'python -c "import secrets; print(secrets.token_urlsafe())"')
+        if not self.tokens and not is_loopback(self.host):
+            raise InputError(
+                f"The server is asked to listen on '{self.host}', where other machines can reach "
+                "it, and no token is set. Give one with --token (or in VIREID_TOKEN), or listen "
+                "on 127.0.0.1. Make a token with: "
+                'python -c "import secrets; print(secrets.token_urlsafe())"')
+        if (self.certificate is None) != (self.private_key is None):
+            raise InputError("HTTPS needs both a certificate and a private key; one was given.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be reached from this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

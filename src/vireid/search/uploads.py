@@ -1,0 +1,95 @@
+"""Pictures from strangers: checked before they are decoded, decoded before they are believed."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vireid.types import InputError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
+
+
+class UploadError(InputError):
+    """An upload that is refused.
+
+    Attributes:
+        status: HTTP status: 413 too large, 415 not a picture we read, 422 broken or unusable.
+        code: a short name for programs.
+    """
+
+    def __init__(self, status: int, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+
+
+def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image:
+    """Decode an uploaded picture, whatever its name or declared type say.
+
+    The header is read first; size and format are checked before any pixel is decoded, so that
+    a small file that unpacks to gigabytes costs nothing. Metadata are dropped; the orientation
+    that a camera wrote is applied.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: largest width times height.
+        min_side: smallest side.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        UploadError: not a picture, too large, too small, animated or broken.
+    """
+    if not data:
+        raise UploadError(422, "empty", "The uploaded file is empty; choose a picture.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(None, max_pixels) from error
+    except UnidentifiedImageError as error:
+        raise UploadError(
+            415, "not_a_picture",
+            "The uploaded file is not a JPEG, PNG, WebP or BMP picture.") from error
+    except Exception as error:  # a decoder may raise anything on crafted bytes
+        raise _broken() from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise _too_many_pixels((width, height), max_pixels)
+    if min(width, height) < min_side:
+        raise UploadError(
+            422, "too_small",
+            f"The picture has {width} x {height} pixels; both sides need at least {min_side}.")
+    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+        raise UploadError(415, "animated", "The picture is an animation; upload a single image.")
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image.convert("RGB"))
+    except Exception as error:  # see above
+        raise _broken() from error
+
+
+def to_pixels(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 pixels of an RGB image, resized as gallery images are (Pillow's Lanczos)."""
+    height, width = size
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
+def _too_many_pixels(size: tuple[int, int] | None, limit: int) -> UploadError:
+    found = f"{size[0]} x {size[1]} pixels" if size else "far more pixels"
+    return UploadError(
+        413, "too_many_pixels",
+        f"The picture has {found}; at most {limit / 1e6:.0f} million are allowed. Crop the person "
+        "or make the picture smaller.")
+
+
+def _broken() -> UploadError:
+    return UploadError(
+        422, "broken",
+        "The picture is damaged and cannot be decoded. Save it again and upload the new file.")
