@@ -1,0 +1,197 @@
+"""What every benchmark needs: the machine in words, medians, and a dated result file.
+
+A result is `benchmarks/results/NAME-YYYY-MM-DD-MACHINE.json` and a table beside it (`.md`).
+With the environment variable OUT set, both go to that folder instead.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("vireid", "torch", "torchvision", "timm", "numpy", "scipy", "numba", "pillow",
+            "opencv-python-headless", "faiss-cpu")  # fmt: skip
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: processor, usable cores, threads of torch, memory, GPUs, system."""
+    gpus: list[str] = []
+    threads = None
+    try:
+        import torch
+
+        threads = torch.get_num_threads()
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    except ImportError:
+        pass  # a benchmark of a part without torch; its versions say so
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": threads,
+        "memory_gib": _memory_gib(),
+        "gpus": gpus,
+        "load_1min": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.release()}",
+    }  # fmt: skip
+
+
+def hardware_line(machine: Mapping[str, Any] | None = None) -> str:
+    """`hardware()` as one line for a table's head."""
+    machine = machine or hardware()
+    parts = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"]
+    if machine["gpus"]:
+        names = sorted(set(machine["gpus"]))
+        parts += [f"{machine['gpus'].count(name)} x {name}" for name in names]
+    parts.append(f"load {machine['load_1min']} at the end")
+    return "; ".join(parts)
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that matter, where installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """The commit that ran, with '+changes' if tracked files of the package differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("VIREID_COMMIT", "unknown")
+
+
+def median_time(fn: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> float:
+    """Median seconds of `repeats` calls after `warmup` calls that don't count. A function that
+    works on a GPU has to wait for it itself."""
+    for _ in range(warmup):
+        fn()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        fn()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def record(
+    name: str,
+    results: Mapping[str, Any],
+    *,
+    command: str | None = None,
+    table: Sequence[Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write a dated result with hardware, versions, commit and command; return the JSON's path.
+
+    Args:
+        name: of the benchmark ("evaluation").
+        results: the numbers, as JSON values; say units in the names ("seconds", "img_per_s").
+        command: what was typed; taken from `sys.argv` if absent.
+        table: rows for the Markdown table (the first row's keys are the columns); without it
+            the table lists `results`.
+        notes: sentences under the table.
+    """
+    machine = hardware()
+    date = datetime.date.today().isoformat()
+    folder = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{date}-{_slug(machine)}.json"
+    command = command or _command()
+    whole = {
+        "name": name,
+        "date": date,
+        "hardware": machine,
+        "versions": versions(),
+        "commit": commit(),
+        "command": command,
+        "results": dict(results),
+        "notes": list(notes),
+    }
+    path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    rows = table or [{"what": key, "value": value} for key, value in results.items()]
+    lines = [
+        f"# {name}, {date}",
+        "",
+        f"{hardware_line(machine)}. Commit {whole['commit']}. "
+        f"Python {whole['versions']['python']}, torch {whole['versions'].get('torch', '-')}, "
+        f"NumPy {whole['versions'].get('numpy', '-')}.",
+        "",
+        f"Command: `{command}`",
+        "",
+        markdown(rows),
+        *[f"- {note}" for note in notes],
+    ]
+    path.with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return path
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table; floats with four digits."""
+    columns = list(rows[0])
+
+    def cell(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(cell(row.get(c, "")) for c in columns) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _command() -> str:
+    script = Path(sys.argv[0])
+    if script.is_absolute() and script.is_relative_to(ROOT):
+        script = script.relative_to(ROOT)
+    return shlex.join(["python", str(script), *sys.argv[1:]])
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        if found:
+            return found.group(1).strip()
+    except OSError:
+        pass  # not Linux; the general name has to do
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _slug(machine: Mapping[str, Any]) -> str:
+    """A short name of the machine for a file name: its GPUs if it has any, else its processor."""
+    name = machine["cpu"]
+    if machine["gpus"]:
+        count = len(machine["gpus"])
+        name = (f"{count}x-" if count > 1 else "") + machine["gpus"][0].replace("NVIDIA", "")
+    name = re.sub(r"\((r|tm)\)|cpu|processor|@.*", " ", name.lower())
+    return "-".join(re.findall(r"[a-z0-9]+", name))[:40]
