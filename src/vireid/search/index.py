@@ -42,15 +42,24 @@ class Filters:
     def __post_init__(self) -> None:
         for name, values in (("camids", self.camids), ("pids", self.pids)):
             if values is not None and not values:
-                raise InputError(f"The filter {name} is an empty list; nothing could be found. "
-                                 "Leave it out to allow all, or name at least one number.")
+                raise InputError(
+                    f"The filter {name} is an empty list; nothing could be found. "
+                    "Leave it out to allow all, or name at least one number."
+                )
         for name, moment in (("time_from", self.time_from), ("time_to", self.time_to)):
             if moment is not None and not math.isfinite(moment):
-                raise InputError(f"The filter {name} is {moment}; seconds since 1970 were expected.")
-        if (self.time_from is not None and self.time_to is not None
-                and self.time_from > self.time_to):
-            raise InputError(f"The filter's time_from ({self.time_from}) is after its time_to "
-                             f"({self.time_to}). Swap them.")
+                raise InputError(
+                    f"The filter {name} is {moment}; seconds since 1970 were expected."
+                )
+        if (
+            self.time_from is not None
+            and self.time_to is not None
+            and self.time_from > self.time_to
+        ):
+            raise InputError(
+                f"The filter's time_from ({self.time_from}) is after its time_to "
+                f"({self.time_to}). Swap them."
+            )
 
     @property
     def empty(self) -> bool:
@@ -181,8 +190,13 @@ class Index(abc.ABC):
         """Like `add`, but a path that is there already is replaced and keeps its `row_id`."""
 
     @abc.abstractmethod
-    def remove(self, *, paths: Sequence[str] | None = None, older_than: float | None = None,
-               filters: Filters | None = None) -> int:
+    def remove(
+        self,
+        *,
+        paths: Sequence[str] | None = None,
+        older_than: float | None = None,
+        filters: Filters | None = None,
+    ) -> int:
         """Remove the entries that fit everything given; at least one thing must be given.
 
         Args:
@@ -196,8 +210,14 @@ class Index(abc.ABC):
         """
 
     @abc.abstractmethod
-    def search(self, vectors: np.ndarray, *, top: int = 20, filters: Filters | None = None,
-               exact: bool | None = None) -> list[list[Hit]]:
+    def search(
+        self,
+        vectors: np.ndarray,
+        *,
+        top: int = 20,
+        filters: Filters | None = None,
+        exact: bool | None = None,
+    ) -> list[list[Hit]]:
         """The most similar entries for each query, best first.
 
         Args:
@@ -264,9 +284,15 @@ class Index(abc.ABC):
         self.close()
 
 
-def create_index(url: str | Path, *, weights_hash: str, dim: int, embedding: str = "embedding",
-                 image_roots: Sequence[str | Path] = (),
-                 preprocessing: dict[str, Any] | None = None) -> Index:
+def create_index(
+    url: str | Path,
+    *,
+    weights_hash: str,
+    dim: int,
+    embedding: str = "embedding",
+    image_roots: Sequence[str | Path] = (),
+    preprocessing: dict[str, Any] | None = None,
+) -> Index:
     """Make an empty index and open it for writing.
 
     Args:
@@ -281,12 +307,17 @@ def create_index(url: str | Path, *, weights_hash: str, dim: int, embedding: str
     Raises:
         InputError: something is there already, or the place cannot be written or reached.
     """
-    options = {"weights_hash": weights_hash, "dim": dim, "embedding": embedding,
-               "image_roots": tuple(str(Path(root).absolute()) for root in image_roots),
-               "preprocessing": dict(preprocessing or {})}
+    options = {
+        "weights_hash": weights_hash,
+        "dim": dim,
+        "embedding": embedding,
+        "image_roots": tuple(str(Path(root).absolute()) for root in image_roots),
+        "preprocessing": dict(preprocessing or {}),
+    }
     if not weights_hash:
-        raise InputError("An index needs the hash of the weights whose vectors it takes; "
-                         "the one given is empty.")
+        raise InputError(
+            "An index needs the hash of the weights whose vectors it takes; the one given is empty."
+        )
     if dim < 1:
         raise InputError(f"The dimension of an index is {dim}; at least 1 was expected.")
     if is_milvus(url):

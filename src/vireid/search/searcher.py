@@ -31,14 +31,21 @@ class Searcher:
             raise InputError(
                 f"The index holds vectors of the weights {index.weights_hash[:12]}, but the "
                 f"weights given are {embedder.weights_hash[:12]}. Vectors of different weights "
-                "can't be compared: use the index's weights, or embed the images anew.")
+                "can't be compared: use the index's weights, or embed the images anew."
+            )
         self.index = index
         self.embedder = embedder
 
-    def search_images(self, images: Sequence[str | Path] | np.ndarray,
-                      modality: Modality | str, *, top: int = 20,
-                      filters: Filters | None = None, rerank: bool = False,
-                      exact: bool | None = None) -> list[list[Hit]]:
+    def search_images(
+        self,
+        images: Sequence[str | Path] | np.ndarray,
+        modality: Modality | str,
+        *,
+        top: int = 20,
+        filters: Filters | None = None,
+        rerank: bool = False,
+        exact: bool | None = None,
+    ) -> list[list[Hit]]:
         """The entries most similar to each picture.
 
         Args:
@@ -56,11 +63,13 @@ class Searcher:
         Raises:
             InputError: an image that can't be read, a filter that can't be used.
         """
-        return self.search_vectors(self.embed(images, modality), top=top, filters=filters,
-                                   rerank=rerank, exact=exact)
+        return self.search_vectors(
+            self.embed(images, modality), top=top, filters=filters, rerank=rerank, exact=exact
+        )
 
-    def embed(self, images: Sequence[str | Path] | np.ndarray,
-              modality: Modality | str) -> np.ndarray:
+    def embed(
+        self, images: Sequence[str | Path] | np.ndarray, modality: Modality | str
+    ) -> np.ndarray:
         """(Q, D) float32 query vectors of pictures, of the index's test embedding."""
         sensor = modality if isinstance(modality, Modality) else Modality.parse(modality)
         if not isinstance(images, np.ndarray):
@@ -69,18 +78,26 @@ class Searcher:
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
                 f"The index holds the embedding '{self.index.embedding}'; these weights give "
-                f"{', '.join(sorted(embeddings.vectors))}.")
+                f"{', '.join(sorted(embeddings.vectors))}."
+            )
         return np.asarray(embeddings.vectors[self.index.embedding], dtype=np.float32)
 
-    def search_vectors(self, vectors: np.ndarray, *, top: int = 20,
-                       filters: Filters | None = None, rerank: bool = False,
-                       exact: bool | None = None) -> list[list[Hit]]:
+    def search_vectors(
+        self,
+        vectors: np.ndarray,
+        *,
+        top: int = 20,
+        filters: Filters | None = None,
+        rerank: bool = False,
+        exact: bool | None = None,
+    ) -> list[list[Hit]]:
         """As `search_images`, for (Q, D) vectors that are there already."""
         if not rerank:
             return self.index.search(vectors, top=top, filters=filters, exact=exact)
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
-        wide = self.index.search(queries, top=max(top, RERANK_CANDIDATES), filters=filters,
-                                 exact=exact)
+        wide = self.index.search(
+            queries, top=max(top, RERANK_CANDIDATES), filters=filters, exact=exact
+        )
         return [self._rerank(query, hits)[:top] for query, hits in zip(queries, wide)]
 
     def _rerank(self, query: np.ndarray, hits: list[Hit]) -> list[Hit]:
@@ -90,8 +107,7 @@ class Searcher:
             return hits
         gallery = self.index.vectors_of([hit.row_id for hit in hits])
         unit = query / np.linalg.norm(query)
-        distance = rerank(unit[None], gallery, k1=min(20, len(hits) - 1),
-                          k2=min(6, len(hits) - 1))
+        distance = rerank(unit[None], gallery, k1=min(20, len(hits) - 1), k2=min(6, len(hits) - 1))
         return [hits[i] for i in np.argsort(distance[0], kind="stable")]
 
 
