@@ -1,0 +1,160 @@
+"""synthesize, prepare, info: commands about pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vireid.commands.common import dataset_name, next_step
+from vireid.console import choose, console
+from vireid.types import InputError
+
+
+def synthesize(
+    *,
+    out: Path,
+    identities: int = 100,
+    test_identities: int | None = None,
+    images: int = 4,
+    layout: str = "sysu",
+    preset: str = "standard",
+    seed: int = 0,
+    workers: int | None = None,
+    masks: bool = False,
+    v1: bool = False,
+    verify: bool = False,
+) -> int:
+    """Make pictures of synthetic people, in the layout of a real data set.
+
+    The same seed gives the same bytes, whatever the number of workers. An interrupted run goes
+    on where it stopped when it is started again with the same flags.
+
+    Args:
+        out: folder to make; an existing folder that this command did not make is refused.
+        identities: number of people, those for testing included.
+        test_identities: of these, for testing (default: a fifth, at least 2). A sixth of the
+            rest is for validation.
+        images: images for each person and camera.
+        layout: sysu (six cameras, visible and near-infrared), regdb (visible and thermal
+            pairs) or llcm (nine cameras, low light).
+        preset: easy, standard or hard.
+        seed: seed of people, clothes, scenes and cameras.
+        workers: processes (default: one for each core).
+        masks: write the person's mask beside each image, in the folder masks.
+        v1: make VIReID-Synth v1, the frozen benchmark, instead; the other flags but `out` and
+            `workers` are fixed by it.
+        verify: with --v1: compare an existing folder with the checksums of v1, write nothing.
+    """
+    from vireid.synthetic import regenerate_v1, verify_v1, write_dataset
+
+    if verify and not v1:
+        raise InputError("--verify compares with the checksums of VIReID-Synth v1; add --v1.")
+    if v1 and verify:
+        problems = verify_v1(out)
+        if problems:
+            for line in problems[:20]:
+                console.print(f"differs: {line}")
+            raise InputError(f"'{out}' is not VIReID-Synth v1: {len(problems)} parts differ.")
+        console.print(f"'{out}' is VIReID-Synth v1, every checksum equal.")
+        return 0
+    if v1:
+        summary = regenerate_v1(out, workers=workers)
+        layout = "sysu"
+    else:
+        layout = choose("layout", layout, ("sysu", "regdb", "llcm"))
+        summary = write_dataset(
+            out,
+            layout=layout,
+            identities=identities,
+            test_identities=test_identities,
+            images=images,
+            seed=seed,
+            workers=workers,
+            preset=choose("preset", preset, ("easy", "standard", "hard")),
+            masks=masks,
+        )
+    rate = summary.num_images / max(summary.seconds, 1e-9)
+    next_step(
+        f"{summary.num_images:,} images of {summary.num_identities} synthetic people in '{out}' "
+        f"({summary.seconds:.0f} s, {rate:.0f} img/s)",
+        f"vireid train --dataset {layout} --data-root {out} --method mcl --pretrained none",
+    )
+    return 0
+
+
+def prepare(
+    *,
+    dataset: str = "sysu",
+    data_root: Path | None = None,
+    npy: bool = False,
+    camids: bool = True,
+    workers: int | None = None,
+    skip_broken: bool = False,
+    cache: Path | None = None,
+) -> int:
+    """Decode and resize every image once, into one cache file.
+
+    `train` and `test` do this by themselves when needed.
+
+    Args:
+        dataset: sysu, regdb, llcm or folder.
+        data_root: the data set's folder (default: $VIREID_DATA/NAME).
+        npy: also write the published preprocessing's .npy files at the data root.
+        camids: with --npy, write the camera numbers too (--no-camids: as the first of the two
+            published scripts).
+        workers: processes (default: one for each core).
+        skip_broken: leave out images that cannot be decoded, and list them.
+        cache: folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
+            where that cannot be written).
+    """
+    from vireid.data import load_dataset, prepare, write_published_npy
+
+    name = dataset_name(dataset)
+    data = load_dataset(name, data_root)
+    for note in data.notes:
+        console.print(f"note: {note}")
+    store = prepare(data, cache=cache, workers=workers, skip_broken=skip_broken)
+    for path in store.broken:
+        console.print(f"skipped (cannot be decoded): {path}")
+    if npy:
+        write_published_npy(data, store, data.root, camids=camids)
+    next_step(
+        f"{len(store.images):,} images of {store.size[0]}x{store.size[1]} for '{data.root}'",
+        f"vireid train --dataset {name} --data-root {data.root} --method mcl",
+    )
+    return 0
+
+
+def info(target: Path, /, *, dataset: str | None = None, json: bool = False) -> int:
+    """Show what a data set's folder or a run's folder holds, and everything suspicious in it.
+
+    Args:
+        target: a data set's folder, a CSV table, or a run's folder.
+        dataset: sysu, regdb, llcm or folder (default: recognised by its files).
+        json: print JSON on standard output instead of tables.
+    """
+    import json as encoder
+    import sys
+
+    if (target / "config.json").is_file() or target.suffix == ".safetensors":
+        from vireid.checkpoint import describe_run
+
+        facts = describe_run(target)
+        if json:
+            sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+        else:
+            from vireid.console import table
+
+            console.print(table(f"Run {target}", ("what", "value"), facts.items()))
+        return 0
+    from vireid.data.inspect import inspect, tables
+
+    name = dataset_name(dataset) if dataset else None
+    facts = inspect(name, target)
+    if json:
+        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+    else:
+        for part in tables(facts):
+            console.print(part)
+    return 0
+
+

@@ -1,0 +1,181 @@
+"""index create, add, update, remove, info, verify, compact."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+from vireid.commands.common import next_step
+from vireid.console import console, table
+from vireid.types import InputError
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def create(
+    *,
+    index: str,
+    embeddings: Path,
+    image_root: tuple[Path, ...] = (),
+    which: str | None = None,
+) -> int:
+    """Make an index from an embeddings file.
+
+    Args:
+        index: folder to make, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        embeddings: file that `vireid embed` wrote.
+        image_root: folder that the images' paths start from; the page shows only files in it.
+        which: which vectors: pooled, embedding or part (default: embedding).
+    """
+    from vireid.embed import load_embeddings
+    from vireid.search import create_index
+
+    vectors = load_embeddings(embeddings)
+    which = _which(which, vectors.vectors)
+    roots = tuple(str(path.resolve()) for path in image_root) or _roots(vectors)
+    with create_index(index, weights_hash=vectors.weights_hash, embedding=which,
+                      dim=vectors.vectors[which].shape[1], image_roots=roots,
+                      preprocessing=vectors.preprocessing) as made:
+        result = made.add(vectors, which=which)
+    next_step(f"index '{index}' with {result.added:,} images",
+              f"vireid search --index {index} --image FILE --modality infrared --top 20")
+    return 0
+
+
+def _which(given: str | None, names: dict) -> str:
+    if given is None:
+        return "embedding" if "embedding" in names else next(iter(names))
+    if given not in names:
+        raise InputError(f"The embeddings file has no '{given}'. It holds: {', '.join(names)}.")
+    return given
+
+
+def _roots(vectors) -> tuple[str, ...]:
+    root = vectors.preprocessing.get("image_root")
+    return (str(root),) if root else ()
+
+
+def add(*, index: str, embeddings: Path) -> int:
+    """Add an embeddings file to an index. Images that it holds already are refused.
+
+    Args:
+        index: the index.
+        embeddings: file that `vireid embed` wrote, with the index's weights.
+    """
+    from vireid.embed import load_embeddings
+    from vireid.search import open_index
+
+    with open_index(index, write=True) as opened:
+        result = opened.add(load_embeddings(embeddings))
+    next_step(f"{result.added:,} images added to '{index}'")
+    return 0
+
+
+def update(*, index: str, embeddings: Path) -> int:
+    """Replace the images of an embeddings file in an index, by path; new ones are added.
+
+    Args:
+        index: the index.
+        embeddings: file that `vireid embed` wrote, with the index's weights.
+    """
+    from vireid.embed import load_embeddings
+    from vireid.search import open_index
+
+    with open_index(index, write=True) as opened:
+        result = opened.update(load_embeddings(embeddings))
+    next_step(f"{result.added:,} images added, {result.replaced:,} replaced in '{index}'")
+    return 0
+
+
+def remove(
+    *,
+    index: str,
+    paths: tuple[str, ...] = (),
+    older_than: str | None = None,
+    cameras: tuple[int, ...] = (),
+    pids: tuple[int, ...] = (),
+) -> int:
+    """Remove images from an index; `compact` then frees the space.
+
+    Args:
+        index: the index.
+        paths: images by path.
+        older_than: images taken longer ago than this, as 30d, 12h or 2w.
+        cameras: images of these cameras.
+        pids: images of these identities.
+    """
+    from vireid.search import Filters, open_index
+
+    if not (paths or older_than or cameras or pids):
+        raise InputError("Say what to remove: --paths, --older-than, --cameras or --pids.")
+    limit = None if older_than is None else time.time() - _duration(older_than)
+    filters = Filters(camids=cameras or None, pids=pids or None) if cameras or pids else None
+    with open_index(index, write=True) as opened:
+        count = opened.remove(paths=list(paths) or None, older_than=limit, filters=filters)
+    next_step(f"{count:,} images removed from '{index}'",
+              f"vireid index compact --index {index}   (frees the space)")
+    return 0
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
+    if match is None:
+        raise InputError(f"--older-than is '{text}'; a number with s, m, h, d or w, as 30d, was "
+                         "expected.")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def info(*, index: str, json: bool = False) -> int:
+    """Show what an index holds.
+
+    Args:
+        index: the index.
+        json: print JSON on standard output.
+    """
+    from vireid.config import to_plain
+    from vireid.search import open_index
+
+    with open_index(index) as opened:
+        facts = to_plain(opened.info())
+    if json:
+        import json as encoder
+
+        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+    else:
+        console.print(table(f"Index {index}", ("what", "value"), facts.items()))
+    return 0
+
+
+def verify(*, index: str) -> int:
+    """Check every row and file of an index against its checksums.
+
+    Args:
+        index: the index.
+    """
+    from vireid.search import open_index
+
+    with open_index(index) as opened:
+        problems = opened.verify()
+    for problem in problems:
+        console.print(problem)
+    if problems:
+        raise InputError(f"The index '{index}' has {len(problems)} problems, listed above. "
+                         "Make it anew from its embeddings files.")
+    console.print(f"The index '{index}' is whole.")
+    return 0
+
+
+def compact(*, index: str) -> int:
+    """Free the space of removed images.
+
+    Args:
+        index: the index.
+    """
+    from vireid.search import open_index
+
+    with open_index(index, write=True) as opened:
+        opened.compact()
+    next_step(f"index '{index}', compacted")
+    return 0

@@ -1,0 +1,141 @@
+"""doctor, bench: commands about this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from vireid.console import console, table
+
+OPTIONAL = {
+    "tensorboard": ("curves in TensorBoard", "pip install 'vireid[logging]'"),
+    "pymilvus": ("indexes in Milvus", "pip install 'vireid[milvus]'"),
+    "milvus_lite": ("Milvus Lite files", "pip install 'vireid[milvus]'"),
+}
+
+
+def doctor(*, json: bool = False) -> int:
+    """Show what this machine has for vireid, and what is missing.
+
+    Args:
+        json: print JSON on standard output instead of a table.
+    """
+    facts = _facts()
+    if json:
+        import json as encoder
+
+        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+        return 0
+    for title, rows in facts.items():
+        console.print(table(title, ("what", "value"), rows.items()))
+    return 0
+
+
+def _facts() -> dict[str, dict[str, str]]:
+    import torch
+
+    import vireid
+    from vireid.commands.common import DATASETS
+
+    machine = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "vireid": vireid.__version__,
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+                     else os.cpu_count()),
+        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
+    }
+    gpus = {}
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(i)
+            native = torch.cuda.get_device_capability(i) >= (8, 0)
+            gpus[f"GPU {i}"] = (
+                f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
+                + ("bfloat16, engine graph" if native
+                   else "no native bfloat16: float16 with loss scaling"))
+    else:
+        built = torch.version.cuda
+        gpus["GPU"] = ("none; training runs on the CPU, slowly"
+                       + (f" (PyTorch is built for CUDA {built})" if built else ""))
+    parts = {}
+    for name in ("torchvision", "timm", "safetensors", "opencv-python-headless", "pillow",
+                 "numba", "faiss-cpu", "fastapi", "uvicorn", "tyro"):
+        parts[name] = _version(name) or f"MISSING: pip install {name}"
+    for module, (use, how) in OPTIONAL.items():
+        found = importlib.util.find_spec(module) is not None
+        parts[module] = f"{_version(module.replace('_', '-'))} ({use})" if found else (
+            f"not installed ({use}; {how})")
+    weights = Path(vireid.__file__).parent / "weights"
+    shipped = sorted(p.name for p in weights.glob("*.safetensors"))
+    parts["weights in the package"] = ", ".join(shipped) or "none"
+    base = os.environ.get("VIREID_DATA")
+    data = {"$VIREID_DATA": base or "not set (give --data-root to each command)"}
+    if base:
+        for name in DATASETS:
+            data[name] = "present" if (Path(base) / name).is_dir() else "absent"
+    data["temporary folder"] = _writable(Path(tempfile.gettempdir()))
+    data["cache folder"] = _writable(
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"))
+    return {"This machine": machine, "GPUs": gpus, "Parts": parts, "Data and folders": data}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _writable(folder: Path) -> str:
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    return f"{folder} ({'writable' if os.access(nearest, os.W_OK) else 'NOT writable'})"
+
+
+def bench(
+    *,
+    json: bool = False,
+    arch: str = "resnet50",
+    method: str = "mcl",
+    steps: int = 50,
+    gpu: int | None = None,
+    device: str = "auto",
+    published: bool = True,
+) -> int:
+    """Measure this machine: training step, extraction, evaluation, beside the published way.
+
+    The published way is a plain implementation written from its description: two backward
+    passes a step, a Python loop over classes, evaluation as a NumPy loop over queries.
+
+    Args:
+        json: print JSON on standard output.
+        arch: backbone.
+        method: method whose step is timed.
+        steps: steps timed after warming up.
+        gpu: number of the GPU.
+        device: auto, cpu or cuda:N.
+        published: time the published way too (--no-published to save the time).
+    """
+    from vireid.bench import measure
+    from vireid.commands.common import resolve_device
+
+    facts = measure(device=resolve_device(gpu, device), arch=arch, method=method, steps=steps,
+                    published=published)
+    if json:
+        import json as encoder
+
+        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+        return 0
+    for title, rows in facts.items():
+        if isinstance(rows, dict):
+            console.print(table(title, ("what", "value"), rows.items()))
+        else:
+            console.print(f"{title}: {rows}")
+    return 0

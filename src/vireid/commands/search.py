@@ -1,0 +1,191 @@
+"""embed, search, serve: commands about finding somebody."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vireid.commands.common import next_step, resolve_device
+from vireid.console import console
+from vireid.types import InputError, Modality
+
+
+def embed(
+    *,
+    images: str,
+    modality: str | None = None,
+    out: Path,
+    weights: str = "synth",
+    batch_size: int = 256,
+    dtype: str = "float16",
+    camera_pattern: str | None = None,
+    skip_broken: bool = False,
+    gpu: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> int:
+    """Turn images into an embeddings file.
+
+    Under torchrun the work is shared among the ranks. An interrupted run goes on where it
+    stopped.
+
+    Args:
+        images: a folder (searched through), a text file with a path a line, or a CSV table
+            with the column path and any of pid, camid, modality, time.
+        modality: visible or infrared; needed unless the table has the column.
+        out: embeddings file to write.
+        weights: a run's folder, a weights file, or synth (shipped in the package).
+        batch_size: images a step.
+        dtype: float16 or float32 vectors.
+        camera_pattern: regular expression with a group `camid` (and `pid`, `time`), searched in
+            each path.
+        skip_broken: leave out images that cannot be decoded, and list them.
+        gpu: number of the GPU.
+        device: auto, cpu or cuda:N.
+        precision: auto, bfloat16, float16 or float32.
+    """
+    from vireid.embed import embed_files, load
+
+    embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
+    summary = embed_files(
+        embedder, images, out, modality=None if modality is None else Modality.parse(modality),
+        batch_size=batch_size, dtype=dtype, camera_pattern=camera_pattern,
+        skip_broken=skip_broken)
+    for path in summary.broken:
+        console.print(f"skipped (cannot be decoded): {path}")
+    next_step(f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
+              f"vireid index create --index my-index --embeddings {out}")
+    return 0
+
+
+def search(
+    *,
+    index: str,
+    image: Path | None = None,
+    images: Path | None = None,
+    modality: str,
+    weights: str = "synth",
+    top: int = 20,
+    cameras: tuple[int, ...] = (),
+    gallery_modality: str | None = None,
+    time_from: str | None = None,
+    time_to: str | None = None,
+    pids: tuple[int, ...] = (),
+    rerank: bool = False,
+    json: bool = False,
+    csv: Path | None = None,
+    save: Path | None = None,
+    gpu: int | None = None,
+    device: str = "auto",
+) -> int:
+    """Find the person of a picture in an index.
+
+    Args:
+        index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        image: the picture of the person to find.
+        images: a folder of pictures instead, each a query.
+        modality: visible or infrared: the sensor that took the query.
+        weights: a run's folder, a weights file, or synth; the ones the index was made with.
+        top: results for each query.
+        cameras: only these cameras.
+        gallery_modality: only images of this sensor: visible or infrared.
+        time_from: only images from this time on (ISO, as 2026-01-31T08:00).
+        time_to: only images up to this time.
+        pids: only these identities.
+        rerank: re-rank the best candidates by k-reciprocal neighbours.
+        json: print JSON on standard output.
+        csv: write the hits to this table.
+        save: write a picture of the ranked results.
+        gpu: number of the GPU.
+        device: auto, cpu or cuda:N.
+    """
+    from vireid.embed import load
+    from vireid.search import Filters, Searcher, open_index
+    from vireid.search.output import hits_as_plain, hits_table, save_picture, write_csv
+
+    queries = _queries(image, images)
+    filters = Filters(
+        camids=cameras or None,
+        modality=None if gallery_modality is None else Modality.parse(gallery_modality),
+        time_from=_time("--time-from", time_from), time_to=_time("--time-to", time_to),
+        pids=pids or None)
+    if top < 1:
+        raise InputError(f"--top is {top}; it must be at least 1.")
+    with open_index(index) as opened:
+        embedder = load(weights, device=resolve_device(gpu, device))
+        searcher = Searcher(opened, embedder)
+        hits = searcher.search_images(queries, Modality.parse(modality), top=top, filters=filters,
+                                      rerank=rerank)
+        if json:
+            import json as encoder
+
+            sys.stdout.write(encoder.dumps(hits_as_plain(queries, hits), indent=2) + "\n")
+        else:
+            for query, found in zip(queries, hits):
+                console.print(hits_table(query, found))
+        if csv:
+            write_csv(csv, queries, hits)
+            next_step(csv)
+        if save:
+            save_picture(save, queries, hits, opened.info().image_roots)
+            next_step(save)
+    return 0
+
+
+def _queries(image: Path | None, images: Path | None) -> list[Path]:
+    if (image is None) == (images is None):
+        raise InputError("Give one of --image FILE and --images FOLDER.")
+    if image is not None:
+        if not image.is_file():
+            raise InputError(f"There is no image '{image}'.")
+        return [image]
+    from vireid.data.folder import list_images
+
+    found = list_images(images)
+    if not found:
+        raise InputError(f"'{images}' holds no image. A folder with JPEG, PNG or BMP files was "
+                         "expected.")
+    return found
+
+
+def _time(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    from datetime import datetime
+
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(
+            text).timestamp()
+    except ValueError as error:
+        raise InputError(f"{flag} is '{text}'; a time as 2026-01-31T08:00 or in seconds since "
+                         "1970 was expected.") from error
+
+
+def serve(
+    *,
+    index: str,
+    weights: str = "synth",
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    gpu: int | None = None,
+    device: str = "auto",
+) -> int:
+    """Open a page in the browser to search an index.
+
+    Args:
+        index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        weights: a run's folder, a weights file, or synth; the ones the index was made with.
+        port: port to listen on.
+        host: address to listen on; any but 127.0.0.1 needs a token.
+        token: the token that clients must send (or set $VIREID_TOKEN).
+        gpu: number of the GPU.
+        device: auto, cpu or cuda:N.
+    """
+    import os
+
+    from vireid.search.server import serve
+
+    serve(index, weights, host=host, port=port, token=token or os.environ.get("VIREID_TOKEN"),
+          device=resolve_device(gpu, device))
+    return 0

@@ -1,0 +1,50 @@
+"""import-weights, export-weights: to and from the published code's checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vireid.commands.common import next_step
+from vireid.console import choose, console
+from vireid.types import InputError
+
+
+def import_weights(file: Path, /, *, out: Path | None = None) -> int:
+    """Turn a checkpoint of the published MCLNet or AGW code into weights of vireid.
+
+    No code in the file is run. The two dead copies of ResNet-50 in it are dropped.
+
+    Args:
+        file: the published checkpoint (.t or .pth).
+        out: file to write (default: beside it, ending in .safetensors).
+    """
+    from vireid.embed import import_published
+
+    target = out or file.with_suffix(".safetensors")
+    if target.exists():
+        raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
+    embedder = import_published(file)
+    embedder.save(target)
+    count = sum(p.numel() for p in embedder.method.model.parameters()) / 1e6
+    console.print(f"Method {embedder.method.name}, {count:.1f} M parameters.")
+    next_step(target, f"vireid test --resume {target} --dataset sysu --data-root DIR")
+    return 0
+
+
+def export_weights(run: Path, /, *, format: str = "published", out: Path | None = None) -> int:
+    """Write a run's weights in another program's format.
+
+    Args:
+        run: a run's folder or a weights file.
+        format: published (a checkpoint that the published MCLNet or AGW code loads).
+        out: file to write (default: published.t in the run's folder).
+    """
+    from vireid.checkpoint import load_weights
+    from vireid.models.weights import write_published
+
+    choose("format", format, ("published",))
+    method, _ = load_weights(run)
+    target = out or (run if run.is_dir() else run.parent) / "published.t"
+    write_published(method, target)
+    next_step(target)
+    return 0
