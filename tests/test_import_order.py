@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
     "types", "files", "console", "config", "data", "synthetic", "models", "losses", "methods",
-    "checkpoint", "engine", "trainer", "embed", "evaluation", "search", "bench", "demo",
+    "checkpoint", "engine", "trainer", "embed", "evaluation", "search", "bench",
     "commands", "cli",
 ]  # fmt: skip
 FORBIDDEN = {"embed": {"trainer"}, "evaluation": {"trainer", "engine"},

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable
 
 COMMANDS: dict[str, str] = {
-    "demo": "vireid.commands.demonstrate:demo",
+    "demo": "vireid.commands.demo:demo",
     "synthesize": "vireid.commands.data:synthesize",
     "prepare": "vireid.commands.data:prepare",
     "info": "vireid.commands.data:info",
