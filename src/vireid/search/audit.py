@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 class AuditLog:
     """Appends events to a file that only its owner may read; thread-safe.
 
-    Every line is written with one call and flushed to the disk before the answer is sent, so
-    that no answered search is missing from the log after a crash.
+    Every line is written with one call. Searches are flushed to the disk before they are
+    answered, so that none is missing from the log after a crash.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -40,15 +40,19 @@ class AuditLog:
         except OSError as error:
             raise InputError(
                 f"The audit log '{path}' cannot be written: {error.strerror}. Name a file in a "
-                "folder you may write to; the server does not start without its log.") from error
+                "folder you may write to; the server does not start without its log."
+            ) from error
 
-    def write(self, event: str, *, user: str, client: str, **facts: Any) -> None:
+    def write(
+        self, event: str, *, user: str, client: str, durable: bool = True, **facts: Any
+    ) -> None:
         """Append one event.
 
         Args:
             event: what happened: search, search_by_row, sightings, view, refused, sign_in.
             user: name of the token's owner, "local" where no token is asked for.
             client: network address.
+            durable: flush to the disk before returning.
             **facts: plain values; control characters are escaped by JSON.
 
         Raises:
@@ -56,14 +60,20 @@ class AuditLog:
         """
         if self._file is None:
             return
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event,
-                "user": user, "client": client, **facts}
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "event": event,
+            "user": user,
+            "client": client,
+            **facts,
+        }
         data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             if self._file is None:
                 return
             os.write(self._file, data)
-            os.fsync(self._file)
+            if durable:
+                os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file; later events are dropped."""

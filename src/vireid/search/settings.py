@@ -64,10 +64,23 @@ class ServerSettings:
     private_key: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_bytes", "max_pixels", "min_side", "max_top", "max_uploads",
-                     "max_waiting", "max_batch", "upload_seconds", "request_seconds",
-                     "searches_per_second", "search_burst", "reads_per_second", "read_burst",
-                     "failures_per_minute", "session_hours"):
+        for name in (
+            "max_upload_bytes",
+            "max_pixels",
+            "min_side",
+            "max_top",
+            "max_uploads",
+            "max_waiting",
+            "max_batch",
+            "upload_seconds",
+            "request_seconds",
+            "searches_per_second",
+            "search_burst",
+            "reads_per_second",
+            "read_burst",
+            "failures_per_minute",
+            "session_hours",
+        ):
             value = getattr(self, name)
             if not value > 0:
                 raise InputError(f"The server setting {name} is {value}; it must be above 0.")
@@ -78,13 +91,15 @@ class ServerSettings:
                 raise InputError(
                     f"The token of '{user}' has {len(token)} characters; at least "
                     f"{MIN_TOKEN_LENGTH} plain ASCII characters are expected. Make one with: "
-                    'python -c "import secrets; print(secrets.token_urlsafe())"')
+                    'python -c "import secrets; print(secrets.token_urlsafe())"'
+                )
         if not self.tokens and not is_loopback(self.host):
             raise InputError(
                 f"The server is asked to listen on '{self.host}', where other machines can reach "
                 "it, and no token is set. Give one with --token (or in VIREID_TOKEN), or listen "
                 "on 127.0.0.1. Make a token with: "
-                'python -c "import secrets; print(secrets.token_urlsafe())"')
+                'python -c "import secrets; print(secrets.token_urlsafe())"'
+            )
         if (self.certificate is None) != (self.private_key is None):
             raise InputError("HTTPS needs both a certificate and a private key; one was given.")
 

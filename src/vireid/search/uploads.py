@@ -55,8 +55,8 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
         raise _too_many_pixels(None, max_pixels) from error
     except UnidentifiedImageError as error:
         raise UploadError(
-            415, "not_a_picture",
-            "The uploaded file is not a JPEG, PNG, WebP or BMP picture.") from error
+            415, "not_a_picture", "The uploaded file is not a JPEG, PNG, WebP or BMP picture."
+        ) from error
     except Exception as error:  # a decoder may raise anything on crafted bytes
         raise _broken() from error
     width, height = image.size
@@ -64,8 +64,10 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
         raise _too_many_pixels((width, height), max_pixels)
     if min(width, height) < min_side:
         raise UploadError(
-            422, "too_small",
-            f"The picture has {width} x {height} pixels; both sides need at least {min_side}.")
+            422,
+            "too_small",
+            f"The picture has {width} x {height} pixels; both sides need at least {min_side}.",
+        )
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise UploadError(415, "animated", "The picture is an animation; upload a single image.")
     try:
@@ -84,12 +86,16 @@ def to_pixels(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 def _too_many_pixels(size: tuple[int, int] | None, limit: int) -> UploadError:
     found = f"{size[0]} x {size[1]} pixels" if size else "far more pixels"
     return UploadError(
-        413, "too_many_pixels",
+        413,
+        "too_many_pixels",
         f"The picture has {found}; at most {limit / 1e6:.0f} million are allowed. Crop the person "
-        "or make the picture smaller.")
+        "or make the picture smaller.",
+    )
 
 
 def _broken() -> UploadError:
     return UploadError(
-        422, "broken",
-        "The picture is damaged and cannot be decoded. Save it again and upload the new file.")
+        422,
+        "broken",
+        "The picture is damaged and cannot be decoded. Save it again and upload the new file.",
+    )

@@ -1,0 +1,188 @@
+"""The one thread that embeds and searches, with a short queue before it.
+
+Searches that wait together are embedded together. When the queue is full the next one is turned
+away at once: a quick 503 is better than a slow one. Searches whose client has gone or whose
+deadline has passed are dropped before they cost anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vireid.search.index import Filters, Hit
+from vireid.search.searcher import Searcher
+from vireid.types import Modality
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One search: by a picture's pixels, or by an entry's vector.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 of the size the embedder takes, or None.
+        modality: the sensor of `pixels`.
+        row_id: the entry whose vector is the query, if `pixels` is None.
+        top, filters: as in `Index.search`.
+    """
+
+    pixels: np.ndarray | None = None
+    modality: Modality = Modality.VISIBLE
+    row_id: int | None = None
+    top: int = 20
+    filters: Filters | None = None
+
+
+class Busy(Exception):
+    """The queue is full."""
+
+
+@dataclass(eq=False)
+class _Task:
+    job: Job
+    done: asyncio.Future[list[Hit]]
+    loop: asyncio.AbstractEventLoop
+
+    def answer(self, hits: list[Hit] | None, error: Exception | None = None) -> None:
+        def settle() -> None:
+            if self.done.done():
+                return
+            if error is not None:
+                self.done.set_exception(error)
+            else:
+                self.done.set_result(hits or [])
+
+        try:
+            self.loop.call_soon_threadsafe(settle)
+        except RuntimeError:
+            logger.info("an answer came after the server had stopped")
+
+
+class SearchWorker:
+    """Runs jobs in one thread, several at a time."""
+
+    def __init__(self, searcher: Searcher, *, max_waiting: int, max_batch: int) -> None:
+        self._searcher = searcher
+        self._max_batch = max_batch
+        self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=max_waiting)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vireid-search", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """About how many jobs wait."""
+        return self._tasks.qsize()
+
+    @property
+    def full(self) -> bool:
+        """Whether the next job would be turned away."""
+        return self._tasks.full()
+
+    async def run(self, job: Job) -> list[Hit]:
+        """Wait for a job's hits, best first; cancel the wait and the job is dropped.
+
+        Raises:
+            Busy: the queue is full.
+            InputError: the entry does not exist (any more), or the filters don't fit.
+        """
+        loop = asyncio.get_running_loop()
+        task = _Task(job, loop.create_future(), loop)
+        if self._closed.is_set():
+            raise Busy
+        try:
+            self._tasks.put_nowait(task)
+        except queue.Full as error:
+            raise Busy from error
+        return await task.done
+
+    def close(self) -> None:
+        """Stop after the batch at hand; waiting jobs are cancelled."""
+        self._closed.set()
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                break
+            if task is not None:
+                task.answer(None, Busy())
+        self._tasks.put(None)
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while True:
+            task = self._tasks.get()
+            if task is None:
+                return
+            batch = [task]
+            stop = False
+            while len(batch) < self._max_batch:
+                try:
+                    more = self._tasks.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    stop = True
+                    break
+                batch.append(more)
+            self._process([task for task in batch if not task.done.done()])
+            if stop:
+                return
+
+    def _process(self, batch: list[_Task]) -> None:
+        vectors: dict[_Task, np.ndarray] = {}
+        for modality, tasks in _groups(batch, lambda job: (job.pixels is None, job.modality)):
+            if modality[0]:
+                for task in tasks:
+                    self._try(
+                        [task],
+                        lambda group: self._searcher.index.vectors_of(
+                            [task.job.row_id for task in group]
+                        ),
+                        vectors,
+                    )
+            else:
+                self._try(
+                    tasks,
+                    lambda group, sensor=modality[1]: self._searcher.embed(
+                        np.stack([task.job.pixels for task in group]), sensor
+                    ),
+                    vectors,
+                )
+        ready = [task for task in batch if task in vectors]
+        found: dict[_Task, list[Hit]] = {}
+        for (top, filters), tasks in _groups(ready, lambda job: (job.top, job.filters)):
+            self._try(
+                tasks,
+                lambda group, top=top, filters=filters: self._searcher.search_vectors(
+                    np.stack([vectors[task] for task in group]), top=top, filters=filters
+                ),
+                found,
+            )
+        for task, hits in found.items():
+            task.answer(hits)
+
+    @staticmethod
+    def _try(tasks: list[_Task], work, results: dict) -> None:
+        """Do one piece of work for a group; its error is the answer of all in it."""
+        try:
+            results.update(zip(tasks, work(tasks), strict=True))
+        except Exception as error:
+            for task in tasks:
+                task.answer(None, error)
+
+
+def _groups(tasks: list[_Task], key) -> Iterable[tuple]:
+    groups: dict[tuple, list[_Task]] = defaultdict(list)
+    for task in tasks:
+        groups[key(task.job)].append(task)
+    return groups.items()
