@@ -34,14 +34,19 @@ class AugmentOptions:
     def __post_init__(self) -> None:
         for name in ("flip", "erase", "channel", "grey"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"augment.{name} is {getattr(self, name)}; "
-                                 "a probability from 0 to 1 was expected.")
+                raise InputError(
+                    f"augment.{name} is {getattr(self, name)}; "
+                    "a probability from 0 to 1 was expected."
+                )
         if self.pad < 0:
             raise InputError(f"augment.pad is {self.pad}; it must not be negative.")
         low, high = self.erase_area
         if not 0 < low <= high <= 1:
-            raise InputError(f"augment.erase_area is {self.erase_area}; two shares of the picture, "
-                             "the smaller first, above 0 and up to 1, were expected.")
+            raise InputError(
+                f"augment.erase_area is {self.erase_area}; two shares of the picture, "
+                "the smaller first, above 0 and up to 1, were expected."
+            )
         if not 0 < self.erase_aspect <= 1:
-            raise InputError(f"augment.erase_aspect is {self.erase_aspect}; above 0 and at most 1 "
-                             "was expected.")
+            raise InputError(
+                f"augment.erase_aspect is {self.erase_aspect}; above 0 and at most 1 was expected."
+            )

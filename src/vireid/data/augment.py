@@ -1,0 +1,165 @@
+"""Augmentation of whole batches: drawn on the host, applied on the device.
+
+Every random number is drawn by NumPy as a pure function of (seed, epoch), so the CPU, a GPU, a
+captured graph, every rank and a resumed run see the same pictures. Applying a draw is a fixed
+sequence of tensor operations: no synchronisation, no constant copied from the host.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vireid.data.options import AugmentOptions
+
+# ImageNet's channel means and deviations, of values from 0 to 1.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+# What erased pixels become, after normalisation (as published).
+ERASE_FILL = (0.4914, 0.4822, 0.4465)
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+ERASE_TRIES = 100
+
+# Columns of a draw.
+CROP_Y, CROP_X, FLIP, COLOUR, ERASE_Y, ERASE_X, ERASE_H, ERASE_W = range(8)
+# Values of the column COLOUR: unchanged, one channel thrice (1, 2, 3), grey.
+UNCHANGED, GREY = 0, 4
+
+_STREAM = 2  # tells these random numbers from the sampler's
+
+
+class Augment(nn.Module):
+    """Pad and crop, flip, colour (visible rows only), normalise, erase; in this order.
+
+    Args:
+        options: probabilities and ranges.
+        size: (height, width) of the pictures.
+    """
+
+    def __init__(self, options: AugmentOptions, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.options = options
+        self.size = (int(size[0]), int(size[1]))
+        # Buffers, so that `.to(device)` moves them once and no step copies from the host.
+        self.register_buffer("_grey", torch.tensor(GREY_WEIGHTS), persistent=False)
+        self.register_buffer("_mean", torch.tensor(MEAN) * 255, persistent=False)
+        self.register_buffer("_std", torch.tensor(STD) * 255, persistent=False)
+        self.register_buffer("_fill", torch.tensor(ERASE_FILL), persistent=False)
+
+    def draw(
+        self, rows_per_step: int, num_visible: int, steps: int, *, seed: int, epoch: int
+    ) -> np.ndarray:
+        """All random decisions of an epoch.
+
+        Args:
+            rows_per_step: B.
+            num_visible: the first so many rows of a step are visible.
+
+        Returns:
+            (steps, B, 8) int32: crop_y, crop_x (0 to 2·pad, from the top left corner of the
+            padded picture), flip (0, 1), colour (0 unchanged, 1 to 3 that channel thrice, 4
+            grey), erased rectangle y, x, h, w (all 0 where nothing is erased).
+        """
+        options = self.options
+        generator = np.random.default_rng([seed, epoch, _STREAM])
+        shape = (steps, rows_per_step)
+        draws = np.zeros((*shape, 8), dtype=np.int32)
+        draws[..., CROP_Y:FLIP] = generator.integers(0, 2 * options.pad + 1, size=(*shape, 2))
+        draws[..., FLIP] = generator.random(shape) < options.flip
+        one_channel = generator.random(shape) < options.channel
+        grey = generator.random(shape) < options.grey
+        channel = generator.integers(1, 4, size=shape)
+        colour = np.where(one_channel, channel, np.where(grey, GREY, UNCHANGED))
+        draws[:, :num_visible, COLOUR] = colour[:, :num_visible]
+        flat = draws.reshape(-1, 8)
+        erased = np.flatnonzero(generator.random(len(flat)) < options.erase)
+        flat[erased, ERASE_Y:] = _rectangles(generator, len(erased), self.size, options)
+        return draws
+
+    def forward(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Apply a step's draws.
+
+        Args:
+            images: (B, H, W, 3) uint8.
+            draws: (B, 8) int32 on the same device.
+
+        Returns:
+            (B, 3, H, W) float32, normalised, in channels_last memory.
+        """
+        height, width = self.size
+        device = images.device
+        draws = draws.long()
+        y = torch.arange(height, device=device)
+        x = torch.arange(width, device=device)
+        # Where each output pixel comes from; outside the picture lies the zero padding.
+        from_y = y + (draws[:, CROP_Y, None] - self.options.pad)
+        flipped = torch.where(draws[:, FLIP, None] > 0, width - 1 - x, x)
+        from_x = flipped + (draws[:, CROP_X, None] - self.options.pad)
+        inside = ((from_y >= 0) & (from_y < height))[:, :, None] & (
+            (from_x >= 0) & (from_x < width)
+        )[:, None, :]
+        from_y, from_x = from_y.clamp(0, height - 1), from_x.clamp(0, width - 1)
+        row = torch.arange(len(images), device=device)[:, None, None]
+        picture = images[row, from_y[:, :, None], from_x[:, None, :]]
+        picture = picture * inside[..., None]
+        picture = picture.float()
+        if self.options.channel or self.options.grey:
+            picture = self._recolour(picture, draws[:, COLOUR, None, None, None])
+        picture = (picture - self._mean) / self._std
+        if self.options.erase:
+            top, left = draws[:, ERASE_Y, None], draws[:, ERASE_X, None]
+            erased = ((y >= top) & (y < top + draws[:, ERASE_H, None]))[:, :, None] & (
+                (x >= left) & (x < left + draws[:, ERASE_W, None])
+            )[:, None, :]
+            picture = torch.where(erased[..., None], self._fill, picture)
+        return picture.permute(0, 3, 1, 2)
+
+    def _recolour(self, picture: Tensor, colour: Tensor) -> Tensor:
+        """(B, H, W, 3) pictures with the colour change (B, 1, 1, 1) of each row."""
+        # No matrix product: autocast would round it to bfloat16.
+        grey = (picture * self._grey).sum(dim=-1, keepdim=True)
+        index = (colour - 1).clamp(0, 2).expand(*picture.shape[:3], 1)
+        single = torch.where(colour == GREY, grey, picture.gather(-1, index))
+        return torch.where(colour == UNCHANGED, picture, single)
+
+
+def _rectangles(
+    generator: np.random.Generator, count: int, size: tuple[int, int], options: AugmentOptions
+) -> np.ndarray:
+    """(count, 4) y, x, h, w of erased rectangles; all 0 where no try fitted.
+
+    Area and aspect are drawn uniformly until the rectangle is smaller than the picture, at most
+    100 times, as in random erasing (Zhong et al., 2017) and the published code.
+    """
+    height, width = size
+    out = np.zeros((count, 4), dtype=np.int32)
+    pending = np.arange(count)
+    for _ in range(ERASE_TRIES):
+        if not len(pending):
+            break
+        area = generator.uniform(*options.erase_area, len(pending)) * height * width
+        aspect = generator.uniform(options.erase_aspect, 1 / options.erase_aspect, len(pending))
+        h = np.rint(np.sqrt(area * aspect)).astype(np.int64)
+        w = np.rint(np.sqrt(area / aspect)).astype(np.int64)
+        fits = (h < height) & (w < width)
+        chosen, h, w = pending[fits], h[fits], w[fits]
+        y = generator.integers(0, height - h + 1)
+        x = generator.integers(0, width - w + 1)
+        out[chosen] = np.stack([y, x, h, w], axis=1)
+        pending = pending[~fits]
+    return out
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Pictures as the network takes them in testing.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+
+    Returns:
+        (B, 3, H, W) float32, in channels_last memory.
+    """
+    # Python numbers are arguments of the operations: nothing is copied from the host.
+    channels = [(images[..., c].float() / 255 - MEAN[c]) / STD[c] for c in range(3)]
+    return torch.stack(channels, dim=-1).permute(0, 3, 1, 2)

@@ -1,0 +1,43 @@
+"""A process that decodes images into a shared file; started by `vireid.data.decoding`.
+
+It reads one JSON line a task, `[[row, path], …]`, and answers with one line,
+`[[row, null or what is wrong], …]`. The first line says where the pixels go.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import numpy as np
+
+from vireid.data.decoding import decode
+from vireid.types import InputError
+
+
+def main() -> None:
+    """Serve tasks from standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    target = json.loads(sys.stdin.readline())
+    out = np.memmap(
+        target["file"],
+        dtype=np.uint8,
+        mode="r+",
+        offset=target["offset"],
+        shape=tuple(target["shape"]),
+    )
+    for line in sys.stdin:
+        answers: list[tuple[int, str | None]] = []
+        for row, path in json.loads(line):
+            try:
+                out[row] = decode(path, out.shape[1:3])
+                answers.append((row, None))
+            except InputError as error:
+                answers.append((row, str(error)))
+        sys.stdout.write(json.dumps(answers) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Reading folders of images and lists of identities, with every mistake as a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from vireid.types import InputError
+
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def image_names(folder: Path) -> list[str]:
+    """Sorted names of the images in `folder`; none where the folder is absent.
+
+    Hidden files (.DS_Store, ._0001.jpg), Thumbs.db and other files that are no images are
+    passed over; endings may be upper-case.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+                and os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS
+                and entry.is_file()
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
+        ) from error
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Sorted names of the folders in `folder` that are not hidden; none where it is absent."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
+        ) from error
+
+
+def identity_folders(folder: Path) -> Iterator[tuple[int, str]]:
+    """(identity, name) of each folder in `folder` whose name is a number."""
+    for name in folder_names(folder):
+        if name.isascii() and name.isdigit():
+            yield int(name), name
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file as UTF-8.
+
+    Args:
+        what: what the file is, for messages ("list of test identities").
+
+    Raises:
+        InputError: it is missing, unreadable, not UTF-8, or empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"The {what} '{path}' does not exist. Check that the data root is right and complete; "
+            "docs/data.md shows the layout."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The {what} '{path}' is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"The {what} '{path}' cannot be read: {error.strerror or error}."
+        ) from error
+    if not text.strip():
+        raise InputError(f"The {what} '{path}' is empty. Restore it from the data set.")
+    return text
+
+
+def read_ids(path: Path, what: str) -> list[int]:
+    """Identities from a file of one line of comma-separated numbers; sorted.
+
+    Raises:
+        InputError: the file is missing or empty, or an entry is no number or comes twice.
+    """
+    ids = []
+    for entry in re.split(r"[,\s]+", read_text(path, what).strip().strip(",")):
+        if not (entry.isascii() and entry.isdigit() and len(entry) <= 9):
+            raise InputError(
+                f"The {what} '{path}' has the entry '{entry[:40]}'. Expected one line of identity "
+                "numbers separated by commas, such as 6,10,17."
+            )
+        ids.append(int(entry))
+    if len(set(ids)) != len(ids):
+        twice = next(pid for pid in ids if ids.count(pid) > 1)
+        raise InputError(f"The {what} '{path}' has identity {twice} twice. Remove one.")
+    return sorted(ids)
+
+
+class ListedImage(NamedTuple):
+    """One line of a list: the image's path relative to the data root and its label."""
+
+    path: str
+    label: int
+
+
+def check_path(path: str, where: str) -> str:
+    """A relative path with forward slashes that stays inside its root.
+
+    Args:
+        where: file and line, for the message.
+
+    Raises:
+        InputError: backslashes, an absolute path, or one that leaves the root.
+    """
+    if "\\" in path:
+        raise InputError(f"{where}: the path '{path}' has a backslash. Write forward slashes.")
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or re.match(r"^[A-Za-z]:", path) or ".." in pure.parts:
+        raise InputError(
+            f"{where}: the path '{path}' leads out of the data root. Give paths relative to it."
+        )
+    if "\0" in path or not pure.parts:
+        raise InputError(f"{where}: '{path[:60]!r}' is not a path to an image.")
+    return str(pure)
+
+
+def read_list(path: Path, what: str) -> list[ListedImage]:
+    """A list of lines `path label`.
+
+    Raises:
+        InputError: the file is missing or empty, a line has another form, its path leads out of
+            the root or is listed twice.
+    """
+    out: list[ListedImage] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(read_text(path, what).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"Line {number} of '{path}'"
+        fields = line.strip().rsplit(maxsplit=1)
+        if len(fields) != 2 or not (
+            fields[1].isascii() and fields[1].isdigit() and len(fields[1]) <= 9
+        ):
+            raise InputError(
+                f"{where} is '{line[:80]}'. Expected a path and a label from 0, such as "
+                "'Visible/1/v_00001.bmp 0'."
+            )
+        image = check_path(fields[0], where)
+        if image in seen:
+            raise InputError(
+                f"{where} lists '{image}' again (first in line {seen[image]}). Remove one."
+            )
+        seen[image] = number
+        out.append(ListedImage(image, int(fields[1])))
+    return out
+
+
+def check_labels(images: list[ListedImage], where: str) -> None:
+    """Labels must be 0, 1, … without a gap.
+
+    Raises:
+        InputError: a number is skipped.
+    """
+    labels = {image.label for image in images}
+    missing = (
+        sorted(set(range(max(labels, default=-1) + 1)) - labels) if len(labels) < 10**6 else []
+    )
+    if missing:
+        raise InputError(
+            f"{where}: labels run to {max(labels)} but {missing[0]} is missing. Labels number the "
+            "identities of the list from 0 without a gap."
+        )
+
+
+def check_exist(root: Path, images: list[ListedImage], where: str) -> None:
+    """Every listed image must be a file.
+
+    Raises:
+        InputError: some are not; names the first and says how many.
+    """
+    absent = [image.path for image in images if not (root / image.path).is_file()]
+    if absent:
+        raise InputError(
+            f"{where}: {len(absent)} of {len(images)} listed images do not exist in '{root}', the "
+            f"first is '{absent[0]}'. Check that the data root is right and complete."
+        )

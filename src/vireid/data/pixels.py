@@ -1,0 +1,235 @@
+"""Every image of a data set decoded once, in one file that is mapped into memory.
+
+The file lies in `<root>/.vireid/` where that can be written, else under
+`$XDG_CACHE_HOME/vireid/`. Its name holds a hash of every image's path, size and time of change,
+so a changed folder is noticed and prepared anew. A table beside it (path, pid, camid, modality,
+valid) says what each row is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vireid.console import progress
+from vireid.data.decoding import decode, decode_into
+from vireid.data.protocol import Dataset, few
+from vireid.files import sync_folder, write_text
+from vireid.types import InputError
+
+__all__ = ["PixelStore", "decode", "prepare"]
+
+log = logging.getLogger(__name__)
+_FORMAT = "1"  # part of the key: raise it when the file's content changes its meaning
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PixelStore:
+    """Decoded images of a data set.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, mapped from the file, read-only; row i is `samples[i]`.
+        size: (height, width).
+        key: hash of the folder's content and the size.
+        valid: (N,) bool; False for broken images that were skipped (their pixels are 0).
+        broken: their paths.
+        path: the file.
+    """
+
+    images: np.ndarray
+    size: tuple[int, int]
+    key: str
+    valid: np.ndarray
+    broken: list[str]
+    path: Path
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    size: tuple[int, int] = (288, 144),
+    cache: Path | None = None,
+    workers: int | None = None,
+    skip_broken: bool = False,
+) -> PixelStore:
+    """Decode and resize every image of a data set, or find it done already.
+
+    Args:
+        size: (height, width).
+        cache: folder of the file; None for the default place.
+        workers: decoding processes; None for one a core.
+        skip_broken: go on at images that cannot be read; see `PixelStore.valid`.
+
+    Raises:
+        InputError: broken images (named) without `skip_broken`, no room on the disk, or no
+            folder that can be written.
+    """
+    key = content_key(dataset, size)
+    name = f"{dataset.name}-{size[0]}x{size[1]}-{key}.npy"
+    places = [Path(cache)] if cache else _places(dataset.root)
+    for folder in places:
+        if (folder / name).is_file():
+            return _checked(_open(folder / name, dataset, size, key), skip_broken)
+    folder = _writable(places)
+    _decode_all(dataset, size, folder / name, workers, skip_broken)
+    return _open(folder / name, dataset, size, key)
+
+
+def content_key(dataset: Dataset, size: tuple[int, int]) -> str:
+    """16 hexadecimal digits that change when an image is added, removed or rewritten."""
+    digest = hashlib.sha256(f"{_FORMAT} {size[0]}x{size[1]}\n".encode())
+    in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
+    for row, sample in enumerate(dataset.samples):
+        state = "array" if row in in_file else _state(dataset.root / sample.path)
+        digest.update(f"{sample.path}\0{state}\n".encode("utf-8", "surrogateescape"))
+    for file in dataset.pixel_files:
+        digest.update(f"{file.path}\0{_state(dataset.root / file.path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _state(path: Path) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _places(root: Path) -> list[Path]:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return [root / ".vireid", home / "vireid" / name]
+
+
+def _writable(places: list[Path]) -> Path:
+    reasons = []
+    for folder in places:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            reasons.append(f"'{folder}': {error.strerror or error}")
+    raise InputError(
+        f"Decoded images can be written nowhere ({'; '.join(reasons)}). Set XDG_CACHE_HOME to a "
+        "folder that you may write to."
+    )
+
+
+def _decode_all(
+    dataset: Dataset, size: tuple[int, int], target: Path, workers: int | None, skip_broken: bool
+) -> None:
+    from_file = {int(row) for file in dataset.pixel_files for row in file.rows}
+    rows = [row for row in range(len(dataset)) if row not in from_file]
+    paths = [dataset.root / dataset.samples[row].path for row in rows]
+    valid = np.ones(len(dataset), dtype=bool)
+    with _new_array(target, (len(dataset), *size, 3)) as images, progress() as bar:
+        task = bar.add_task(f"Decoding {dataset.name}", total=len(dataset))
+        for file in dataset.pixel_files:
+            _copy(dataset.root / file.path, images, file.rows)
+            bar.advance(task, len(file.rows))
+        for position, problem in decode_into(images, paths, rows, workers=workers):
+            if problem is not None:
+                if not skip_broken:
+                    raise InputError(problem)
+                log.warning("%s", problem)
+                valid[rows[position]] = False
+                images[rows[position]] = 0
+            bar.advance(task)
+        write_text(target.with_suffix(".csv"), _table(dataset, valid))
+
+
+@contextmanager
+def _new_array(target: Path, shape: tuple[int, ...]) -> Iterator[np.memmap]:
+    """A new .npy file mapped for writing that takes its name only when the block succeeds."""
+    need = int(np.prod(shape)) + 4096
+    free = shutil.disk_usage(target.parent).free
+    if need > free:
+        raise InputError(
+            f"Decoded images need {need / 2**30:.1f} GiB in '{target.parent}', where "
+            f"{free / 2**30:.1f} GiB are free. Free some space, or set XDG_CACHE_HOME and a data "
+            "root that cannot be written."
+        )
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    try:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash later
+            with open(temporary, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.path.getsize(temporary))
+        yield array
+        array.flush()
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise InputError(
+            f"'{target}' could not be written: {error.strerror or error}. Free some space or name "
+            "a folder you may write to."
+        ) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _copy(source: Path, images: np.ndarray, rows: np.ndarray) -> None:
+    array = np.load(source, mmap_mode="r")
+    if array.shape != (len(rows), *images.shape[1:]):
+        raise InputError(
+            f"'{source}' holds pictures of {array.shape[1]}x{array.shape[2]} pixels, but "
+            f"{images.shape[1]}x{images.shape[2]} were asked for. Ask for the array's size, or "
+            "use the original pictures without the .npy files."
+        )
+    for start in range(0, len(rows), 256):
+        images[rows[start : start + 256]] = array[start : start + 256]
+
+
+def _table(dataset: Dataset, valid: np.ndarray) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "pid", "camid", "modality", "valid"])
+    for sample, good in zip(dataset.samples, valid):
+        writer.writerow([sample.path, sample.pid, sample.camid, sample.modality.word, int(good)])
+    return text.getvalue()
+
+
+def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> PixelStore:
+    try:
+        images = np.load(path, mmap_mode="r")
+        with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+            table = list(csv.DictReader(file))
+        fits = images.shape == (len(dataset), *size, 3) and [row["path"] for row in table] == [
+            sample.path for sample in dataset.samples
+        ]
+        valid = np.array([row["valid"] == "1" for row in table], dtype=bool)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"The decoded images '{path}' are damaged ({error}). Delete the file and its .csv; "
+            "they are made anew."
+        ) from error
+    if not fits:
+        raise InputError(
+            f"The decoded images '{path}' do not fit the data set. Delete the file and its .csv; "
+            "they are made anew."
+        )
+    broken = [sample.path for sample, good in zip(dataset.samples, valid) if not good]
+    return PixelStore(images=images, size=size, key=key, valid=valid, broken=broken, path=path)
+
+
+def _checked(store: PixelStore, skip_broken: bool) -> PixelStore:
+    if store.broken and not skip_broken:
+        raise InputError(
+            f"Broken images: {few(store.broken)}. Restore them, or leave them out with "
+            "--skip-broken."
+        )
+    return store

@@ -1,0 +1,288 @@
+"""What a data set is to the rest of the library, and which searches are asked of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from vireid.types import InputError, Modality, Sample
+
+Rule = Literal["sysu", "regdb", "llcm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelFile:
+    """A .npy file (n, H, W, 3) uint8 that holds decoded images of a data set.
+
+    Attributes:
+        path: relative to the data root.
+        rows: (n,) int64; image i of the file is `samples[rows[i]]`.
+    """
+
+    path: str
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """All images of a data set and the parts they fall into.
+
+    Attributes:
+        name: sysu, regdb, llcm or folder.
+        root: the folder that the samples' paths are relative to.
+        samples: all images, sorted by path.
+        parts: name → int64 rows into `samples`. "train" is what is trained on as published
+            (SYSU-MM01: train and validation identities); "fit" is what is trained on when
+            the epoch is chosen on "val"; "val" and "test" hold whole identities. Where no
+            validation identities exist, "val" is empty and "fit" equals "train". Identities
+            with images of one modality only are in neither "train" nor "fit".
+        rule: which gallery images a query ignores and how ranks are counted, by the data set
+            whose evaluation it is: "sysu", "regdb" or "llcm".
+        trial: the split of RegDB, from 1; 1 elsewhere.
+        notes: sentences on what was left out, for the user to read.
+        roles: (N,) int64, 0 for a query and 1 for a gallery image, -1 for neither, or None
+            where the data give no roles.
+        pixel_files: decoded images that need no decoding.
+    """
+
+    name: str
+    root: Path
+    samples: tuple[Sample, ...]
+    parts: dict[str, np.ndarray]
+    rule: Rule
+    trial: int = 1
+    notes: tuple[str, ...] = ()
+    roles: np.ndarray | None = None
+    pixel_files: tuple[PixelFile, ...] = ()
+
+    @cached_property
+    def pids(self) -> np.ndarray:
+        """(N,) int64 identities as the data set numbers them."""
+        return np.array([sample.pid for sample in self.samples], dtype=np.int64)
+
+    @cached_property
+    def camids(self) -> np.ndarray:
+        """(N,) int64 cameras as the data set numbers them; -1 where unknown."""
+        return np.array([sample.camid for sample in self.samples], dtype=np.int64)
+
+    @cached_property
+    def modality(self) -> np.ndarray:
+        """(N,) int64 values of `Modality`."""
+        return np.array([int(sample.modality) for sample in self.samples], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOptions:
+    """Which search is asked. Every field is part of a number's name.
+
+    Attributes:
+        part: the identities searched for; "val" exists where the data set has some.
+        scope: "indoor" keeps only SYSU-MM01's indoor visible cameras 1 and 2.
+        shots: gallery images per identity and camera, 1 (single-shot) or 10 (multi-shot,
+            SYSU-MM01 only).
+        draw: how gallery images are drawn: "seeded" as most public code does, "official" by
+            SYSU-MM01's permutation file.
+        direction: modality of the query, then of the gallery.
+        num_trials: number of gallery draws; 1 to 10 for "official". Data sets that search the
+            whole gallery (RegDB, or own data with roles or without camera numbers) have one.
+        variant: "legacy-deen" swaps query and gallery of LLCM's visible-to-infrared search, as
+            DEEN's public test script does.
+    """
+
+    part: Literal["test", "val"] = "test"
+    scope: Literal["all", "indoor"] = "all"
+    shots: Literal[1, 10] = 1
+    draw: Literal["seeded", "official"] = "seeded"
+    direction: Literal["infrared_to_visible", "visible_to_infrared"] = "infrared_to_visible"
+    num_trials: int = 10
+    variant: Literal["standard", "legacy-deen"] = "standard"
+
+    def __post_init__(self) -> None:
+        legal: dict[str, tuple] = {
+            "part": ("test", "val"),
+            "scope": ("all", "indoor"),
+            "shots": (1, 10),
+            "draw": ("seeded", "official"),
+            "direction": ("infrared_to_visible", "visible_to_infrared"),
+            "variant": ("standard", "legacy-deen"),
+        }
+        for name, choices in legal.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"The protocol's {name} is {getattr(self, name)!r}; "
+                    f"expected one of {', '.join(map(str, choices))}."
+                )
+        if self.num_trials < 1:
+            raise InputError(f"num_trials is {self.num_trials}; at least 1 is needed.")
+
+    @property
+    def query_modality(self) -> Modality:
+        """The modality of the queries."""
+        if self.direction == "infrared_to_visible":
+            return Modality.INFRARED
+        return Modality.VISIBLE
+
+    @property
+    def gallery_modality(self) -> Modality:
+        """The modality of the gallery."""
+        return Modality(1 - self.query_modality)
+
+
+class Trial(NamedTuple):
+    """One search: every query against one draw of the gallery.
+
+    Attributes:
+        number: the seed of a seeded draw or the row of an official one, from 0; for RegDB the
+            number of the split, from 1.
+        query, gallery: int64 rows into `Dataset.samples`.
+    """
+
+    number: int
+    query: np.ndarray
+    gallery: np.ndarray
+
+
+class TrainingRows(NamedTuple):
+    """The images that are trained on, with dense labels.
+
+    Attributes:
+        rows: (N,) int64 rows into `Dataset.samples`.
+        pid_label, camera_label: (N,) int64 from 0; where no camera number is known,
+            `camera_label` is the modality.
+        modality: (N,) int64.
+        pids, camids: the numbers that labels 0, 1, … stand for.
+    """
+
+    rows: np.ndarray
+    pid_label: np.ndarray
+    camera_label: np.ndarray
+    modality: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+
+
+def training_rows(dataset: Dataset, part: Literal["train", "fit"] = "train") -> TrainingRows:
+    """The rows of a training part with dense identity and camera labels.
+
+    Raises:
+        InputError: the part has no image.
+    """
+    rows = dataset.parts[part]
+    if not len(rows):
+        raise InputError(
+            f"The data set '{dataset.name}' in '{dataset.root}' has no identity to train on: "
+            "training needs identities with visible and infrared images."
+        )
+    pids, pid_label = np.unique(dataset.pids[rows], return_inverse=True)
+    known = dataset.camids[rows]
+    cameras = known if np.all(known >= 0) else dataset.modality[rows]
+    camids, camera_label = np.unique(cameras, return_inverse=True)
+    return TrainingRows(
+        rows,
+        pid_label.astype(np.int64),
+        camera_label.astype(np.int64),
+        dataset.modality[rows],
+        pids,
+        camids,
+    )
+
+
+def without(dataset: Dataset, valid: np.ndarray) -> Dataset:
+    """The data set with the rows where `valid` (N,) is False taken out of every part.
+
+    `samples` and row numbers stay, so a pixel store of the data set still fits. Training
+    identities that lose their last image of a modality are taken out of training too.
+    """
+    if np.all(valid):
+        return dataset
+    parts = {}
+    for name, rows in dataset.parts.items():
+        rows = rows[valid[rows]]
+        if name in ("train", "fit"):
+            rows = rows[in_both_modalities(dataset.pids[rows], dataset.modality[rows])]
+        parts[name] = rows
+    note = f"{int(np.sum(~valid))} broken images were left out."
+    return dataclasses.replace(dataset, parts=parts, notes=(*dataset.notes, note))
+
+
+def in_both_modalities(pids: np.ndarray, modality: np.ndarray) -> np.ndarray:
+    """(N,) bool: does the row's identity have rows of both modalities?"""
+    visible = np.unique(pids[modality == Modality.VISIBLE])
+    infrared = np.unique(pids[modality == Modality.INFRARED])
+    return np.isin(pids, np.intersect1d(visible, infrared))
+
+
+def sorted_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Samples in the order of their paths, the order that every seeded draw counts in."""
+    return tuple(sorted(samples, key=lambda sample: sample.path))
+
+
+def make_parts(
+    samples: Sequence[Sample], identities: dict[str, set[int]]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Rows of each part from its identities, and notes on identities left out of training.
+
+    Args:
+        samples: in their final order.
+        identities: part → identities, for "train", "fit", "val" and "test".
+    """
+    pids = np.array([sample.pid for sample in samples], dtype=np.int64)
+    modality = np.array([int(sample.modality) for sample in samples], dtype=np.int64)
+    both = in_both_modalities(pids, modality)
+    parts, notes = {}, []
+    for name, chosen in identities.items():
+        rows = np.flatnonzero(np.isin(pids, sorted(chosen)))
+        if name in ("train", "fit"):
+            lone = sorted(set(pids[rows[~both[rows]]].tolist()))
+            if lone and name == "train":
+                notes.append(
+                    f"{count_text(len(lone), 'identity', 'identities')} with images of one "
+                    f"modality only left out of training: {few(lone)}."
+                )
+            rows = rows[both[rows]]
+        parts[name] = rows.astype(np.int64)
+    return parts, notes
+
+
+def check_usable(dataset: Dataset) -> None:
+    """Refuse data on which no honest number can be had.
+
+    Raises:
+        InputError: a modality has no image, or an identity is in training and in testing.
+    """
+    for modality in Modality:
+        if not np.any(dataset.modality == modality):
+            raise InputError(
+                f"The data set '{dataset.name}' in '{dataset.root}' has no {modality.word} image. "
+                "Visible and infrared images are needed; see docs/data.md for the layout."
+            )
+    for trained, held in (("train", "test"), ("fit", "val"), ("val", "test")):
+        shared = np.intersect1d(
+            dataset.pids[dataset.parts[trained]], dataset.pids[dataset.parts[held]]
+        )
+        if len(shared):
+            raise InputError(
+                f"{count_text(len(shared), 'identity is', 'identities are')} in both '{trained}' "
+                f"and '{held}' of '{dataset.root}': {few(shared.tolist())}. People to find must "
+                "never be seen in training; give each identity to one part."
+            )
+
+
+def count_text(count: int, one: str, many: str) -> str:
+    """'1 identity', '3 identities'."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def few(items: Sequence[object], limit: int = 10) -> str:
+    """The first items as a list in words."""
+    shown = ", ".join(str(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"

@@ -1,0 +1,119 @@
+"""Which images form each training batch: P identities, K visible and K infrared images each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vireid.types import InputError, Modality
+
+_STREAM = 1  # tells the sampler's random numbers from those of the augmentation
+
+
+class IdentitySampler:
+    """Plans an epoch of batches; a pure function of (seed, epoch), so a resumed run goes on alike.
+
+    Each step takes P identities without replacement, and of each K visible and K infrared
+    images with replacement, as the published sampler does. An epoch has
+    max(number of visible, number of infrared) // (P·K) + 1 steps.
+
+    Args:
+        pid_label: (N,) identities of the training rows.
+        modality: (N,) values of `Modality`.
+        pids_per_batch: P.
+        images_per_pid: K, per modality.
+        seed: fixes every plan.
+
+    Raises:
+        InputError: fewer identities than P, or an identity without images of one modality.
+    """
+
+    def __init__(
+        self,
+        pid_label: np.ndarray,
+        modality: np.ndarray,
+        *,
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int,
+    ) -> None:
+        pid_label, modality = np.asarray(pid_label), np.asarray(modality)
+        if pids_per_batch < 1 or images_per_pid < 1:
+            raise InputError(
+                f"A batch of {pids_per_batch} identities with {images_per_pid} images each was "
+                "asked for; both must be at least 1."
+            )
+        pids, dense = np.unique(pid_label, return_inverse=True)
+        if pids_per_batch > len(pids):
+            raise InputError(
+                f"A batch needs {pids_per_batch} identities, but the training data have "
+                f"{len(pids)}. Give --pids-per-batch {len(pids)} or less, or more data."
+            )
+        self.pids_per_batch = pids_per_batch
+        self.images_per_pid = images_per_pid
+        self.seed = seed
+        self._num_pids = len(pids)
+        # positions sorted by identity, and where each identity starts, for both modalities
+        self._positions, self._starts, self._counts = [], [], []
+        for kind in (Modality.VISIBLE, Modality.INFRARED):
+            positions = np.flatnonzero(modality == kind)
+            positions = positions[np.argsort(dense[positions], kind="stable")]
+            counts = np.bincount(dense[positions], minlength=len(pids))
+            if not np.all(counts):
+                lone = pids[np.flatnonzero(counts == 0)[0]]
+                raise InputError(
+                    f"Training identity {lone} has no {kind.word} image; every identity needs "
+                    "images of both modalities."
+                )
+            self._positions.append(positions)
+            self._counts.append(counts)
+            self._starts.append(np.cumsum(counts) - counts)
+        largest = max(len(positions) for positions in self._positions)
+        self.steps_per_epoch = largest // (pids_per_batch * images_per_pid) + 1
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """(steps, 2·P·K) int64 positions of an epoch's batches.
+
+        In each row the first P·K are visible, identity by identity, then the infrared images of
+        the same identities in the same order.
+        """
+        generator = np.random.default_rng([self.seed, epoch, _STREAM])
+        steps, p, k = self.steps_per_epoch, self.pids_per_batch, self.images_per_pid
+        chosen = _distinct(generator, steps, p, self._num_pids)
+        halves = []
+        for positions, starts, counts in zip(self._positions, self._starts, self._counts):
+            share = generator.random((steps, p, k))
+            offset = (share * counts[chosen][..., None]).astype(np.int64)
+            halves.append(positions[starts[chosen][..., None] + offset].reshape(steps, p * k))
+        return np.concatenate(halves, axis=1)
+
+
+def _distinct(generator: np.random.Generator, rows: int, size: int, limit: int) -> np.ndarray:
+    """(rows, size) numbers below `limit`, distinct within a row, every choice equally likely."""
+    if size * size > limit:  # few to choose from: order random keys
+        return np.argsort(generator.random((rows, limit)), axis=1)[:, :size]
+    out = generator.integers(limit, size=(rows, size))
+    redraw = np.arange(rows)
+    while len(redraw):  # many to choose from: draw rows with repeats again
+        ordered = np.sort(out[redraw], axis=1)
+        redraw = redraw[np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)]
+        out[redraw] = generator.integers(limit, size=(len(redraw), size))
+    return out
+
+
+def rank_columns(pids_per_batch: int, images_per_pid: int, rank: int, world: int) -> np.ndarray:
+    """Columns of a step that belong to one of `world` ranks: whole identities, visible first.
+
+    Returns:
+        (2·P·K / world,) int64, in increasing order.
+
+    Raises:
+        InputError: the identities of a batch cannot be shared out evenly.
+    """
+    if pids_per_batch % world:
+        raise InputError(
+            f"A batch of {pids_per_batch} identities cannot be shared by {world} processes. Make "
+            f"--pids-per-batch a multiple of {world}."
+        )
+    share = pids_per_batch // world * images_per_pid
+    visible = np.arange(rank * share, (rank + 1) * share, dtype=np.int64)
+    return np.concatenate([visible, visible + pids_per_batch * images_per_pid])

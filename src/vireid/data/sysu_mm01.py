@@ -1,0 +1,81 @@
+"""SYSU-MM01: `cam1..cam6/PID/NNNN.jpg` and `exp/{train,val,test}_id.txt`.
+
+Cameras 1, 2, 4 and 5 are visible, 3 and 6 infrared. As published, training uses the training
+and the validation identities.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vireid.data import published
+from vireid.data.listing import identity_folders, image_names, read_ids
+from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
+from vireid.types import InputError, Modality, Sample
+
+CAMERAS = {
+    1: Modality.VISIBLE,
+    2: Modality.VISIBLE,
+    3: Modality.INFRARED,
+    4: Modality.VISIBLE,
+    5: Modality.VISIBLE,
+    6: Modality.INFRARED,
+}
+
+
+def load(
+    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
+) -> Dataset:
+    """Read SYSU-MM01, or the published `.npy` files alone where the pictures are absent.
+
+    Where both are there, the `.npy` files give the pixels of the training images.
+
+    Raises:
+        InputError: no camera folder, a missing or damaged identity file, no image of a modality.
+    """
+    root = Path(root)
+    if not any((root / f"cam{camid}").is_dir() for camid in CAMERAS):
+        if published.exist(root):
+            return published.load(root)
+        raise InputError(
+            f"'{root}' is not SYSU-MM01: it has none of the folders cam1 to cam6, nor the "
+            "published training arrays train_rgb_resized_img.npy and so on. Check --data-root."
+        )
+    train = read_ids(root / "exp" / "train_id.txt", "list of training identities")
+    test = read_ids(root / "exp" / "test_id.txt", "list of test identities")
+    notes = []
+    if (root / "exp" / "val_id.txt").exists():
+        val = read_ids(root / "exp" / "val_id.txt", "list of validation identities")
+    else:
+        val = []
+        notes.append("No exp/val_id.txt: there are no validation identities.")
+    wanted = {*train, *val, *test}
+    samples, unlisted = [], set()
+    for camid, modality in CAMERAS.items():
+        for pid, name in identity_folders(root / f"cam{camid}"):
+            if pid not in wanted:
+                unlisted.add(pid)
+                continue
+            samples += [
+                Sample(path=f"cam{camid}/{name}/{image}", pid=pid, camid=camid, modality=modality)
+                for image in image_names(root / f"cam{camid}" / name)
+            ]
+    if unlisted:
+        notes.append(
+            f"{count_text(len(unlisted), 'identity folder is', 'identity folders are')} in no "
+            "list of exp/ and left out."
+        )
+    ordered = sorted_samples(samples)
+    parts, left_out = make_parts(
+        ordered,
+        {"train": {*train, *val}, "fit": set(train), "val": set(val), "test": set(test)},
+    )
+    dataset = Dataset(
+        name="sysu",
+        root=root,
+        samples=ordered,
+        parts=parts,
+        rule="sysu",
+        notes=(*notes, *left_out),
+    )
+    return published.attach(dataset) if published.exist(root) else dataset
