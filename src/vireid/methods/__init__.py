@@ -1,1 +1,124 @@
-"""TODO"""
+"""Methods: a network, its losses and everything that is trained, as one object.
+
+`METHODS` turns names into classes; a user's own method is "path/to/my.py:MyMethod". Importing
+this room does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vireid.config import from_plain
+from vireid.console import choose
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.methods.base import Method, Sizes
+    from vireid.models.options import ModelOptions
+
+METHODS = {
+    "base": "vireid.methods.baseline:Baseline",
+    "agw": "vireid.methods.agw:AGW",
+    "ddag": "vireid.methods.ddag:DDAG",
+    "mcl": "vireid.methods.mcl:MCL",
+}
+ALIASES = {"baseline": "base", "mclnet": "mcl"}
+
+_EXPORTS = {
+    "Method": "vireid.methods.base",
+    "ParameterGroup": "vireid.methods.base",
+    "Sizes": "vireid.methods.base",
+    "Recipe": "vireid.methods.recipe",
+    "Schedule": "vireid.methods.recipe",
+    "OPTIONS": "vireid.methods.options",
+    "RECIPES": "vireid.methods.recipes",
+    "recipes_of": "vireid.methods.recipes",
+    "export_published": "vireid.methods.published",
+    "import_published": "vireid.methods.published",
+}
+__all__ = ["ALIASES", "METHODS", "build_method", "method_class", "resolve_method", *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'vireid.methods' has no attribute '{name}'")
+
+
+def resolve_method(name: str) -> str:
+    """The legal name for a user's word ("MCL", "baseline"); "file.py:Class" stays as it is.
+
+    Raises:
+        InputError: there is no such method; the legal ones are listed.
+    """
+    if ".py:" in name:
+        return name
+    try:
+        return choose("method", name, list(METHODS), aliases=ALIASES)
+    except InputError as error:
+        raise InputError(f"{error} Your own is given as path/to/my.py:MyMethod.") from None
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method, by name or as "path/to/my.py:MyMethod".
+
+    A file given in this way is run, as Python code of the user.
+
+    Raises:
+        InputError: there is no such method, file or class, or the class is not a `Method`.
+    """
+    name = resolve_method(name)
+    if ".py:" in name:
+        return _from_file(*name.rsplit(":", 1))
+    module, attribute = METHODS[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def _from_file(file: str, attribute: str) -> type[Method]:
+    from vireid.methods.base import Method
+
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise InputError(f"--method names the file '{path}', which does not exist.")
+    spec = importlib.util.spec_from_file_location(f"vireid_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--method names the file '{path}', which is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = getattr(module, attribute, None)
+    if not (isinstance(found, type) and issubclass(found, Method) and found is not Method):
+        legal = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Method) and value is not Method
+        ]
+        raise InputError(
+            f"'{path}' has no class '{attribute}' that extends vireid.methods.Method. "
+            f"Those that do: {', '.join(legal) or 'none'}."
+        )
+    return found
+
+
+def build_method(
+    name: str,
+    model_options: ModelOptions | None,
+    sizes: Sizes,
+    options: dict[str, Any] | None = None,
+) -> Method:
+    """Build a method.
+
+    Args:
+        name: see `method_class`.
+        model_options: of its network; None takes the method's own defaults.
+        sizes: numbers of identities and cameras of the training data.
+        options: plain values for the method's `Options`; those left out keep their defaults.
+
+    Raises:
+        InputError: an unknown name or option, or a value that cannot be.
+    """
+    cls = method_class(name)
+    chosen = from_plain(cls.Options, options or {}, f"options of method {name}")
+    return cls(model_options or cls.model_defaults(), sizes, chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from vireid.data.options import AugmentOptions
 from vireid.types import InputError
@@ -31,8 +31,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if len(self.milestones) != len(self.factors):
-            raise InputError(f"The schedule has {len(self.milestones)} milestones and "
-                             f"{len(self.factors)} factors; give one factor for each milestone.")
+            raise InputError(
+                f"The schedule has {len(self.milestones)} milestones and "
+                f"{len(self.factors)} factors; give one factor for each milestone."
+            )
 
     def factor(self, epoch: int, step: int, total_steps: int) -> float:
         """The factor at `epoch` (from 0) and global `step` (from 0) of `total_steps`."""
@@ -60,6 +62,8 @@ class Recipe:
         lr: base learning rate of neck and classifier; groups of parameters have factors of it.
         weight_decay, momentum: of SGD (Nesterov). Adam uses weight_decay and its default betas.
         epochs: passes over the data; one epoch is max(visible, infrared) // (P·K) + 1 steps.
+        method_options, model_options: values that differ from the defaults of the method's
+            options and of its network; what the user asks for goes before them.
         pids_per_batch, images_per_pid: P and K; K per modality, so a batch has 2·P·K rows.
     """
 
@@ -73,6 +77,8 @@ class Recipe:
     pids_per_batch: int = 8
     images_per_pid: int = 4
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+    method_options: dict[str, Any] = field(default_factory=dict)
+    model_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("lr", "epochs", "pids_per_batch", "images_per_pid"):

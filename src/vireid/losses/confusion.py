@@ -1,0 +1,36 @@
+"""Modality confusion: a discriminator tells the modality, the encoder makes it unsure.
+
+Both terms can share one backward pass: the discriminator's loss sees detached features, the
+encoder's loss sees the discriminator through detached weights.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vireid.models.precision import full
+
+
+def discriminator_loss(logits: Tensor, modality: Tensor) -> Tensor:
+    """Cross-entropy of the discriminator's `logits` (B, 2) with the true `modality` (B,)."""
+    return F.cross_entropy(full(logits), modality)
+
+
+def confusion_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of `logits` (B, 2) with the uniform target (½, ½); at least log 2.
+
+    Source: Hao et al., ICCV 2021, modality confusion.
+    """
+    return -full(logits).log_softmax(1).mean()
+
+
+def frozen_logits(discriminator: nn.Module, features: Tensor) -> Tensor:
+    """What `discriminator` says of `features` (B, D), with no gradient to its weights.
+
+    Running statistics are worked on as copies: one step counts once.
+    """
+    state = {name: value.detach() for name, value in discriminator.named_parameters()}
+    state |= {name: value.clone() for name, value in discriminator.named_buffers()}
+    return torch.func.functional_call(discriminator, state, (features,))

@@ -1,0 +1,174 @@
+"""What a method is: a network, its losses, and every parameter that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vireid.methods.options import MethodOptions
+from vireid.methods.recipe import Recipe
+from vireid.methods.recipes import RECIPES
+from vireid.models.options import ModelOptions
+from vireid.models.precision import full, no_autocast
+from vireid.models.two_stream import build_model
+from vireid.types import Batch, Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a method must know of the training data.
+
+    Attributes:
+        num_pids: training identities.
+        num_cameras: cameras, counted over both modalities; 0 where camera ids are unknown.
+    """
+
+    num_pids: int
+    num_cameras: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that are trained alike.
+
+    Attributes:
+        name: for logs and checkpoints.
+        parameters: each trainable parameter of a method is in exactly one group.
+        lr_scale: factor of the recipe's learning rate.
+        optimiser: the main one, or that of the discriminator (SGD always).
+        scheduled: the learning rate follows the schedule; else it stays.
+    """
+
+    name: str
+    parameters: list[nn.Parameter]
+    lr_scale: float = 1.0
+    optimiser: Literal["main", "discriminator"] = "main"
+    scheduled: bool = True
+
+
+class Method(nn.Module):
+    """The contract of a method. A new one overrides `terms`, and what else it needs.
+
+    `forward(batch)` maps a training batch to its named loss terms: 0-d tensors, already
+    weighted. One backward of their sum trains everything. Nothing in it may wait for the device
+    or make shapes depend on values, so that a step can be compiled and captured as one graph.
+
+    Class attributes:
+        name: as on the command line.
+        Options: frozen dataclass of the method's own options (extends `MethodOptions`).
+        test_embeddings: what `embed` returns, the one to report first at the front.
+        recipes: name → how to train it.
+        pooling, nonlocal_channels: defaults of its network.
+
+    Attributes:
+        gather: where set, puts rows of all ranks together, (B, …) → (ranks · B, …); the triplet
+            then sees them all. It must pass gradients.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type] = MethodOptions
+    test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
+    recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
+    pooling: ClassVar[Literal["gem", "average"]] = "average"
+    nonlocal_channels: ClassVar[int | None] = None
+
+    def __init__(
+        self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
+    ) -> None:
+        super().__init__()
+        self.model_options = model_options
+        self.sizes = sizes
+        self.options = self.Options() if options is None else options
+        self.model = build_model(model_options, sizes.num_pids)
+        self.gather: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def model_defaults(
+        cls, arch: str = "resnet50", pretrained: str = "imagenet", **changes: Any
+    ) -> ModelOptions:
+        """Options of this method's network.
+
+        A network without pretrained weights learns at the full rate throughout; with them, its
+        body learns at a tenth of the rate, as published.
+        """
+        scratch = pretrained.strip().lower() == "none"
+        values: dict[str, Any] = {
+            "pooling": cls.pooling,
+            "nonlocal_channels": cls.nonlocal_channels,
+            "backbone_scale": 1.0 if scratch else 0.1,
+        }
+        return ModelOptions(arch=arch, pretrained=pretrained, **(values | changes))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named loss terms of a training batch, 0-d and weighted."""
+        output = self.model(batch.image, batch.num_visible)
+        with no_autocast(batch.image):
+            return self.terms(output, batch)
+
+    def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """The loss terms, given what the network said of the batch. Runs without autocast."""
+        raise NotImplementedError(f"{type(self).__name__} must say its loss terms.")
+
+    def identity_loss(self, logits: Tensor, pid_label: Tensor) -> Tensor:
+        """Cross-entropy of `logits` (B, num_pids), with the options' label smoothing."""
+        smoothing = self.options.label_smoothing
+        return F.cross_entropy(full(logits), pid_label, label_smoothing=smoothing)
+
+    def on_all_ranks(
+        self, loss: Callable[[Tensor, Tensor], Tensor], features: Tensor, labels: Tensor
+    ) -> Tensor:
+        """`loss(features, labels)`, over the rows of all ranks where `gather` is set."""
+        if self.gather is not None:
+            features, labels = self.gather(features), self.gather(labels)
+        return loss(features, labels)
+
+    def groups(self) -> list[ParameterGroup]:
+        """Every trainable parameter exactly once: head and additions at the full rate, stems,
+        stages and non-local blocks at `backbone_scale` of it."""
+        head = [*self.model.neck.parameters(), *self.model.classifier.parameters()]
+        heads = {id(parameter) for parameter in head}
+        body = [p for p in self.model.parameters() if id(p) not in heads]
+        apart = self.separate_groups()
+        taken = heads | {id(p) for p in body} | {id(p) for g in apart for p in g.parameters}
+        more = [p for p in self.parameters() if id(p) not in taken]
+        groups = [
+            ParameterGroup(
+                name="backbone",
+                parameters=_trainable(body),
+                lr_scale=self.model_options.backbone_scale,
+            ),
+            ParameterGroup(name="head", parameters=_trainable(head)),
+            ParameterGroup(name="additions", parameters=_trainable(more)),
+            *apart,
+        ]
+        return [group for group in groups if group.parameters]
+
+    def separate_groups(self) -> list[ParameterGroup]:
+        """Groups for parameters outside `model` that are not trained like the head."""
+        return []
+
+    def epoch_started(self, epoch: int, means: dict[str, float] | None) -> None:
+        """Called on the host before each epoch.
+
+        Args:
+            epoch: from 0.
+            means: mean of each term over the previous epoch; None in the first one and where
+                they are unknown.
+        """
+
+    def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
+        """The test embeddings of normalised images (B, 3, H, W), visible rows first.
+
+        Returns:
+            (B, D) tensors, rows of length 1, named as in `test_embeddings`. Put the method in
+            evaluation mode first.
+        """
+        return self.model.embed(image, num_visible)
+
+
+def _trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameter for parameter in parameters if parameter.requires_grad]

@@ -1,0 +1,82 @@
+"""`mcl`: MCLNet, modality confusion and center aggregation.
+
+    L = L_id + L_wrt + L_conf + λ₁ · L_id-centers + λ₂ · L_camera-centers
+
+with x the pooled feature, z the neck's output, y the identity, m the modality, c the camera:
+L_id and L_wrt are those of `agw`. L_conf is the cross-entropy of a modality discriminator D(x)
+with the target (½, ½), D held fixed; D itself learns the cross-entropy with m on x detached, in
+an optimiser of its own. The center losses, each max(pull − σ, 0) + max(ρ − push, 0), act on z
+once by y and once by c; λ₁ = λ₂ = 0.0005. `vireid.losses.CenterAggregationLoss` spells them out.
+
+Source: Hao, Zhao, Ye, Shen, "Cross-Modality Person Re-Identification via Modality Confusion and
+Center Aggregation" (ICCV 2021), and the published code.
+"""
+
+from __future__ import annotations
+
+from vireid.losses.center import CenterAggregationLoss
+from vireid.losses.confusion import confusion_loss, discriminator_loss, frozen_logits
+from vireid.methods.agw import AGW
+from vireid.methods.base import ParameterGroup, Sizes
+from vireid.methods.options import MCLOptions
+from vireid.methods.recipes import RECIPES
+from vireid.models.discriminator import ModalityDiscriminator
+from vireid.models.options import ModelOptions
+from vireid.types import Batch, InputError, Output
+
+
+class MCL(AGW):
+    """AGW's losses, modality confusion, and center aggregation by identity and by camera."""
+
+    name = "mcl"
+    Options = MCLOptions
+    recipes = RECIPES["mcl"]
+
+    def __init__(
+        self, model_options: ModelOptions, sizes: Sizes, options: MCLOptions | None = None
+    ) -> None:
+        chosen = MCLOptions() if options is None else options
+        if chosen.camera_centers and sizes.num_cameras < 2:
+            found = "has no camera ids" if sizes.num_cameras == 0 else "has one camera only"
+            raise InputError(
+                f"The method mcl gathers features by camera, but the training data {found}. "
+                "Give camera ids (for folders, a camera pattern), or --no-camera-centers."
+            )
+        super().__init__(model_options, sizes, chosen)
+        dim = self.model.dim
+
+        def centers(number: int) -> CenterAggregationLoss:
+            return CenterAggregationLoss(number, dim, chosen.rho, chosen.sigma, chosen.centers)
+
+        self.discriminator = ModalityDiscriminator(dim, chosen.hidden) if chosen.confusion else None
+        self.identity_centers = centers(sizes.num_pids) if chosen.identity_centers else None
+        self.camera_centers = centers(sizes.num_cameras) if chosen.camera_centers else None
+
+    def terms(self, output: Output, batch: Batch) -> dict:
+        options = self.options
+        terms = super().terms(output, batch)
+        if self.discriminator is not None:
+            seen = self.discriminator(output.pooled.detach())
+            terms["discriminator"] = discriminator_loss(seen, batch.modality)
+            confused = confusion_loss(frozen_logits(self.discriminator, output.pooled))
+            terms["confusion"] = options.confusion_weight * confused
+        if self.identity_centers is not None:
+            spread = self.identity_centers(output.embedding, batch.pid_label)
+            terms["identity_centers"] = options.identity_center_weight * spread
+        if self.camera_centers is not None:
+            spread = self.camera_centers(output.embedding, batch.camera_label)
+            terms["camera_centers"] = options.camera_center_weight * spread
+        return terms
+
+    def separate_groups(self) -> list[ParameterGroup]:
+        """The discriminator, whose learning rate stays where it starts."""
+        if self.discriminator is None:
+            return []
+        return [
+            ParameterGroup(
+                name="discriminator",
+                parameters=[p for p in self.discriminator.parameters() if p.requires_grad],
+                optimiser="discriminator",
+                scheduled=False,
+            )
+        ]

@@ -1,0 +1,78 @@
+"""Opens files of weights that others wrote, without running any code in them."""
+
+from __future__ import annotations
+
+import codecs
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core import multiarray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vireid.types import InputError
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """How pickle protocol 2 writes bytes; other encodings are refused."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in the encoding '{encoding}' are not allowed")
+    return codecs.encode(text, encoding)  # type: ignore[return-value]
+
+
+_encode.__module__, _encode.__qualname__ = "_codecs", "encode"
+
+# NumPy scalars and arrays, under the names that NumPy 1 and NumPy 2 write; nothing else.
+_ALLOWED: list[Any] = [
+    np.dtype,
+    np.ndarray,
+    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU"},
+    (_encode, "_codecs.encode"),
+    *(
+        (function, f"{module}.{function.__name__}")
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for function in (multiarray.scalar, multiarray._reconstruct)
+    ),
+]
+
+
+def load_foreign(path: str | Path) -> Any:
+    """Read a safetensors or PyTorch file on the CPU: tensors, plain values, NumPy values.
+
+    Raises:
+        InputError: the file is missing or damaged, is neither, or needs Python objects that
+            are not plain values (its reason is given).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file '{path}'.")
+    if path.suffix.lower() == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"The file '{path}' is not readable safetensors: {error}.") from error
+    try:
+        with torch.serialization.safe_globals(_ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it needs the Python object {name[1]}" if name else _first_sentence(error)
+        raise InputError(
+            f"The file '{path}' was refused: {reason}. Files of weights are opened without "
+            "running code in them; tensors, plain values and NumPy values are allowed. If you "
+            "trust the file, open it with the code that wrote it and save only its state dict."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"The file '{path}' is not a readable PyTorch file: {_first_sentence(error)}. "
+            "It may be damaged or cut short; fetch it again."
+        ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")

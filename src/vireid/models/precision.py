@@ -1,0 +1,18 @@
+"""Heads and losses are computed in float32 (or better) whatever the precision of the step."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+
+def full(features: Tensor) -> Tensor:
+    """`features` in float32 if they have fewer digits; float64 stays, for gradient checks."""
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def no_autocast(features: Tensor) -> AbstractContextManager:
+    """A context in which matrix products keep their full precision."""
+    return torch.autocast(features.device.type, enabled=False)

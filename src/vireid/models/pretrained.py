@@ -1,0 +1,182 @@
+"""Where the first weights of a network come from: a timm tag, a file, our own, or nowhere."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+from torch import Tensor, nn
+
+from vireid.models.foreign import load_foreign
+from vireid.types import InputError
+
+IMAGENET_TAG = "tv_in1k"
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")
+_HEADS = ("fc.", "head.", "classifier.")
+_OURS = "model.stem_visible."
+
+
+class Source(NamedTuple):
+    """Tensors to start from.
+
+    Attributes:
+        name: what the user knows it by, for messages.
+        state: names → tensors.
+        of_ours: names are those of a method of ours, not of a timm network.
+    """
+
+    name: str
+    state: dict[str, Tensor]
+    of_ours: bool
+
+
+def find(pretrained: str, arch: str) -> Source | None:
+    """The weights that the option `pretrained` stands for; None for "none".
+
+    Raises:
+        InputError: they cannot be had; the message says what to fetch or what to write.
+    """
+    if pretrained == "none":
+        return None
+    if pretrained == "synth":
+        return _from_file(synth_weights(arch))
+    if pretrained == "imagenet":
+        return _from_hub(IMAGENET_TAG, arch)
+    if Path(pretrained).is_file():
+        return _from_file(Path(pretrained))
+    if os.sep in pretrained or pretrained.lower().endswith(_ENDINGS):
+        raise InputError(f"--pretrained names the file '{pretrained}', which does not exist.")
+    return _from_hub(pretrained, arch)
+
+
+def synth_weights(arch: str) -> Path:
+    """The shipped weights of `arch`, trained on synthetic people.
+
+    Raises:
+        InputError: none ship for this arch.
+    """
+    folder = Path(str(files("vireid"))) / "weights"
+    path = folder / f"{arch}.safetensors"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        raise InputError(
+            f"No weights trained on synthetic people ship for --arch {arch}. Shipped: {shipped}. "
+            "Choose another --arch, or --pretrained imagenet, none or a file."
+        )
+    return path
+
+
+def _from_file(path: Path) -> Source:
+    state = load_foreign(path)
+    for wrapper in ("net", "state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    tensors = (
+        {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        if isinstance(state, dict)
+        else {}
+    )
+    if not tensors:
+        raise InputError(
+            f"The file '{path}' holds no named tensors; the weights of a network were expected."
+        )
+    tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return Source(f"'{path}'", tensors, any(key.startswith(_OURS) for key in tensors))
+
+
+def _from_hub(tag: str, arch: str) -> Source:
+    full_name = f"{arch}.{tag}"
+    known = timm.list_pretrained(f"{arch}.*")
+    if full_name not in known:
+        tags = ", ".join(name.split(".", 1)[1] for name in known) or "none"
+        wish = "imagenet (timm tag tv_in1k)" if tag == IMAGENET_TAG else f"'{tag}'"
+        raise InputError(
+            f"There are no pretrained weights {wish} for --arch {arch}. timm's tags for it: "
+            f"{tags}. Give --pretrained with one of them, a file, synth or none."
+        )
+    return Source(full_name, load_foreign(_download(f"timm/{full_name}")), False)
+
+
+def _download(repository: str, file: str = "model.safetensors") -> Path:
+    import huggingface_hub as hub
+
+    cached = hub.try_to_load_from_cache(repository, file)
+    if isinstance(cached, str):
+        return Path(cached)
+    url = hub.hf_hub_url(repository, file)
+    try:
+        # The hub's own client retries for a minute where there is no network; ask once first.
+        head = urllib.request.Request(url, method="HEAD")
+        urllib.request.urlopen(head, timeout=10).close()
+        return Path(hub.hf_hub_download(repository, file))
+    except (OSError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(
+            f"The pretrained weights could not be fetched ({reason}). Fetch {url} on a machine "
+            "with a network and pass it as --pretrained FILE, or train without: --pretrained none."
+        ) from error
+
+
+def load_backbone(network: nn.Module, source: Source, arch: str) -> None:
+    """Load a timm or torchvision state into the whole timm network; its classifier is ignored.
+
+    Raises:
+        InputError: the tensors are those of another network.
+    """
+    state = {key: value for key, value in source.state.items() if not key.startswith(_HEADS)}
+    own = network.state_dict()
+    for key, value in own.items():  # files from before batch norm counted batches
+        if key.endswith("num_batches_tracked"):
+            state.setdefault(key, value)
+    _check(own, state, source, arch)
+    network.load_state_dict(state, strict=True)
+
+
+def load_ours(model: nn.Module, source: Source, arch: str) -> None:
+    """Load everything but the classifier from weights of ours into a `TwoStream`.
+
+    Non-local blocks that the file lacks start fresh; those that the model lacks are left out.
+
+    Raises:
+        InputError: the tensors are those of another network.
+    """
+    given = {
+        key.removeprefix("model."): value
+        for key, value in source.state.items()
+        if key.startswith("model.") and not key.startswith("model.classifier.")
+    }
+    own = model.state_dict()
+    for key, value in own.items():
+        if key.startswith("classifier.") or (key.startswith("nonlocal") and key not in given):
+            given[key] = value
+    state = {k: v for k, v in given.items() if k in own or not k.startswith("nonlocal")}
+    _check(own, state, source, arch)
+    model.load_state_dict(state, strict=True)
+
+
+def _check(own: dict, state: dict, source: Source, arch: str) -> None:
+    missing = [key for key in own if key not in state]
+    surplus = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if not (missing or surplus or shapes):
+        return
+    problems = []
+    if missing:
+        problems.append(f"it lacks {len(missing)} tensors, such as {missing[0]}")
+    if surplus:
+        problems.append(f"it has {len(surplus)} tensors too many, such as {surplus[0]}")
+    if shapes:
+        key = shapes[0]
+        problems.append(
+            f"{len(shapes)} tensors have another shape: {key} is {tuple(state[key].shape)}, "
+            f"expected {tuple(own[key].shape)}"
+        )
+    raise InputError(
+        f"The pretrained weights {source.name} do not fit --arch {arch}: {'; '.join(problems)}. "
+        "Give the arch that they were trained with, or weights of this one."
+    )
