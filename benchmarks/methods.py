@@ -25,13 +25,12 @@ from typing import Any
 
 from _common import record
 
-ALONE = ["--no-confusion", "--no-id-centers", "--no-camera-centers"]
 ROWS: dict[str, list[str]] = {
     "base": ["--method", "base"],
     "agw": ["--method", "agw"],
-    "agw + confusion": ["--method", "mcl", "--no-id-centers", "--no-camera-centers"],
+    "agw + confusion": ["--method", "mcl", "--no-identity-centers", "--no-camera-centers"],
     "agw + identity centers": ["--method", "mcl", "--no-confusion", "--no-camera-centers"],
-    "agw + camera centers": ["--method", "mcl", "--no-confusion", "--no-id-centers"],
+    "agw + camera centers": ["--method", "mcl", "--no-confusion", "--no-identity-centers"],
     "mcl": ["--method", "mcl"],
     "mcl, frozen centers": ["--method", "mcl", "--centers", "frozen"],
     "mcl, published triplet": ["--method", "mcl", "--triplet", "published"],

@@ -7,9 +7,12 @@ This is the only file that knows the command-line library (tyro). Each command i
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import logging
 import os
 import sys
+import typing
 from collections.abc import Callable, Sequence
 
 import vireid
@@ -19,6 +22,7 @@ from vireid.types import InputError
 
 USER_ERROR = 2
 INTERRUPTED = 130
+METAVARS = {str: "TEXT", int: "N", float: "X"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +73,29 @@ def _dispatch(words: list[str]) -> int:
 def _call(prog: str, function: Callable[..., int | None], words: list[str]) -> int:
     import tyro
 
-    return tyro.cli(function, prog=prog, args=words) or 0
+    return tyro.cli(_plainly_typed(function), prog=prog, args=words) or 0
+
+
+def _plainly_typed(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The function with quieter help: "PATH" instead of "{None}|PATH … (default: None)"."""
+    import tyro
+
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is None:
+            kinds = [kind for kind in typing.get_args(hints[name]) if kind is not type(None)]
+            metavar = METAVARS.get(kinds[0], kinds[0].__name__.upper())
+            quiet = tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+            hints[name] = typing.Annotated[hints[name], quiet]
+
+    @functools.wraps(function)
+    def called(*args: typing.Any, **kwargs: typing.Any) -> int | None:
+        return function(*args, **kwargs)
+
+    called.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    del called.__wrapped__  # tyro would look behind it
+    called.__annotations__ = hints
+    return called
 
 
 def _overview(prog: str, table: dict[str, str]) -> str:
