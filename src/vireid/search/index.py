@@ -266,7 +266,7 @@ class Index(abc.ABC):
         """Take removed vectors off the disk and build search structures anew.
 
         Returns:
-            Bytes won (may be 0).
+            Bytes won; negative if search structures grew by more than that.
         """
 
     @abc.abstractmethod
