@@ -1,0 +1,268 @@
+"""Reports side by side, and the average of reports that may be averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vireid.evaluation import tables
+from vireid.evaluation.report import HEADS, METRICS, Numbers, Protocol, Report, summary
+from vireid.files import write_text
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Fields in which reports of one experiment may differ without being other measurements.
+_INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
+# Fields that say what is measured; two numbers that differ here are not comparable.
+_SEARCH = (
+    "dataset", "synthetic", "part", "rule", "scope", "shots", "draw", "direction", "variant",
+    "trials", "split", "metric", "tta",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Reports in one table.
+
+    Attributes:
+        reports: in the order given.
+        differences: fields of the search in which they differ, so that their numbers must not
+            be compared; empty if all measured the same.
+    """
+
+    reports: tuple[Report, ...]
+    differences: tuple[str, ...]
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and cells: one row for each report, test embedding, raw and re-ranked."""
+        columns = ["Report", "Method", "Data", "Search", "Epoch chosen by", "Embedding",
+                   "Re-ranking", *HEADS.values()]  # fmt: skip
+        rows = []
+        for number, report in enumerate(self.reports, 1):
+            protocol = report.protocol
+            data = tables.protocol_value(protocol, "dataset")
+            head = [
+                report.folder.name if report.folder else f"report {number}",
+                _method(report),
+                f"synthetic, as {data}" if protocol.synthetic else data,
+                f"{protocol.search()}, {_trials(report)}",
+                protocol.epoch_choice or "not stated",
+            ]
+            for name, numbers in report.raw.items():
+                rows.append([*head, name, "none", *_cells(numbers)])
+                if name in report.reranked:
+                    rows.append([*head, name, protocol.reranking, *_cells(report.reranked[name])])
+        return columns, rows
+
+    def warning(self) -> str:
+        """A sentence on what makes the numbers incomparable; "" if nothing does."""
+        if not self.differences:
+            return ""
+        words = [tables.PROTOCOL_WORDS[name].lower() for name in self.differences]
+        return (
+            f"These reports differ in {_and(words)}: their numbers measure different things and "
+            "must not be compared with each other."
+        )
+
+    def to_markdown(self) -> str:
+        lines = ["# Comparison", "", "Percent, mean ± deviation.", ""]
+        if self.differences:
+            lines += [f"**{self.warning()}**", ""]
+        lines += [f"{tables.averaged_words(r)}\n" for r in self.reports if r.averaged]
+        return "\n".join([*lines, tables.markdown(*self.rows())])
+
+    def to_csv(self) -> str:
+        """Means and deviations in columns of their own, as fractions."""
+        head, _ = self.rows()
+        columns = [word.lower().replace(" ", "_").replace("-", "") for word in head[:7]]
+        for metric in METRICS:
+            columns += [metric, f"{metric}_std"]
+        rows = []
+        _, printed = self.rows()
+        position = 0
+        for report in self.reports:
+            for name in report.raw:
+                for source in (report.raw, report.reranked):
+                    if name in source:
+                        values = [f"{source[name][m][k]:.6f}" for m in METRICS
+                                  for k in ("mean", "std")]  # fmt: skip
+                        rows.append([*printed[position][:7], *values])
+                        position += 1
+        return tables.as_csv(columns, rows)
+
+    def to_latex(self) -> str:
+        columns, rows = self.rows()
+        caption = " ".join(filter(None, ["Percent, mean and deviation.", self.warning()]))
+        return tables.latex(columns, rows, words=7, caption=caption)
+
+    def to_table(self) -> Table:
+        """For `vireid.console.console.print`; columns that say the same in every row are left
+        out and said in the title."""
+        from vireid.console import table
+
+        columns, rows = self.rows()
+        same = [i for i in range(1, 5) if len({row[i] for row in rows}) == 1]
+        shown = [i for i in range(len(columns)) if i not in same]
+        told = "; ".join(f"{columns[i].lower()}: {rows[0][i]}" for i in same)
+        out = table(told, [columns[i] for i in shown], [[row[i] for i in shown] for row in rows])
+        out.caption = self.warning() or None
+        return out
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write comparison.md, comparison.csv and comparison.tex; returns their paths."""
+        folder = Path(folder)
+        texts = {"md": self.to_markdown(), "csv": self.to_csv(), "tex": self.to_latex()}
+        paths = []
+        for ending, text in texts.items():
+            paths.append(folder / f"comparison.{ending}")
+            write_text(paths[-1], text)
+        return paths
+
+
+def compare(reports: Sequence[Report]) -> Comparison:
+    """Put reports side by side; those of different searches are marked, not refused.
+
+    Raises:
+        InputError: no report.
+    """
+    if not reports:
+        raise InputError("There is no report to compare; give at least one report.json.")
+    differing = tuple(
+        name for name in _SEARCH
+        if any(getattr(r.protocol, name) != getattr(reports[0].protocol, name) for r in reports)
+        and not (name in {"trials", "split"} and all(r.protocol.split for r in reports))
+    )  # fmt: skip
+    return Comparison(reports=tuple(reports), differences=differing)
+
+
+def average_reports(reports: Sequence[Report]) -> Report:
+    """The average of reports that differ only in the training seed, or only in RegDB's split
+    (ten splits, ten models, one number).
+
+    Mean and deviation are those of the reports' means; "trials" then holds one value a report.
+    Averages may be averaged again: ten splits each, then seeds.
+
+    Raises:
+        InputError: the reports differ in anything else (the message names it), two are of the
+            same model, or there is only one.
+    """
+    if len(reports) < 2:
+        raise InputError("An average needs at least two reports.")
+    first = reports[0].protocol
+    for report in reports[1:]:
+        _refuse_unlike(reports[0], report)
+    over = [name for name in ("seed", "split") if len({_key(r, name) for r in reports}) > 1]
+    if len(over) != 1:
+        what = "have the same seed and split" if not over else "differ in both seed and split"
+        raise InputError(
+            f"The reports {what}. An average is taken over training seeds, or over RegDB's "
+            "splits: give reports that differ in one of them."
+        )
+    values = [_key(report, over[0]) for report in reports]
+    hashes = [r.protocol.weights_hash for r in reports if r.protocol.weights_hash]
+    if len(set(values)) < len(values) or len(set(hashes)) < len(hashes):
+        raise InputError(
+            f"Two of the reports are of the same model ({tables.PROTOCOL_WORDS[over[0]]}: "
+            f"{', '.join(map(str, values))}). Give each model once."
+        )
+    earlier = reports[0].averaged or {"over": [], "reports": 1, "values": {}}
+    commits = sorted({r.protocol.commit for r in reports if r.protocol.commit})
+    # What differs is no single value any more: the average's own entry lists it.
+    protocol = replace(
+        first,
+        weights_hash=None,
+        epoch=first.epoch if len({r.protocol.epoch for r in reports}) == 1 else None,
+        commit=", ".join(commits) or None,
+        trials=tuple(sorted({t for r in reports for t in r.protocol.trials})),
+        other={k: v for k, v in first.other.items()
+               if all(r.protocol.other.get(k) == v for r in reports)},
+        seed=None if over == ["seed"] else first.seed,
+        split=None if over == ["split"] else first.split,
+    )  # fmt: skip
+    return Report(
+        protocol=protocol,
+        raw=_mean([r.raw for r in reports]),
+        reranked=_mean([r.reranked for r in reports]),
+        curves={
+            name: [sum(points) / len(reports) for points in zip(*(r.curves[name] for r in reports))]
+            for name in reports[0].curves
+            if all(name in r.curves for r in reports)
+        },
+        chance={
+            key: sum(r.chance[key] for r in reports) / len(reports)
+            for key in reports[0].chance
+            if all(key in r.chance for r in reports)
+        },
+        averaged={
+            "over": [*earlier["over"], over[0]],
+            "reports": len(reports) * earlier["reports"],
+            "values": {**earlier["values"], over[0]: values},
+            "labels": [f"{over[0]} {value}" for value in values],
+        },
+        notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),
+    )
+
+
+def _key(report: Report, name: str) -> Any:
+    return getattr(report.protocol, name)
+
+
+def _refuse_unlike(one: Report, other: Report) -> None:
+    a, b = one.protocol, other.protocol
+    ignored = set(_INCIDENTAL)
+    if a.split is not None and b.split is not None:
+        ignored.add("trials")  # RegDB's trial is its split
+    fields = [name for name in Protocol.__dataclass_fields__ if name not in ignored]
+    unlike = [name for name in fields if getattr(a, name) != getattr(b, name)]
+    said = [
+        f"{tables.PROTOCOL_WORDS[name].lower()} ({tables.protocol_value(a, name)} and "
+        f"{tables.protocol_value(b, name)})"
+        for name in unlike
+    ]
+    if (one.averaged or {}).get("over") != (other.averaged or {}).get("over"):
+        said.append("what they are averages of")
+    if said:
+        names = " and ".join(f"'{r.folder}'" if r.folder else "a report" for r in (one, other))
+        raise InputError(
+            f"{names} can't be averaged: they differ in {_and(said)}. Average reports of one "
+            "protocol and one method, or compare them without --average."
+        )
+
+
+def _mean(tables_: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
+    return {
+        name: {
+            metric: summary([table[name][metric]["mean"] for table in tables_])
+            for metric in METRICS
+        }
+        for name in tables_[0]
+    }
+
+
+def _method(report: Report) -> str:
+    protocol = report.protocol
+    words = [protocol.method or "embeddings"]
+    if protocol.arch:
+        words.append(protocol.arch)
+    if protocol.seed is not None:
+        words.append(f"seed {protocol.seed}")
+    return ", ".join(words)
+
+
+def _trials(report: Report) -> str:
+    if report.averaged:
+        return f"average of {report.averaged['reports']} models"
+    count = len(report.protocol.trials)
+    return f"{count} trial{'s' if count > 1 else ''}"
+
+
+def _cells(numbers: Numbers) -> list[str]:
+    return [tables.spread(numbers[metric]) for metric in METRICS]
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

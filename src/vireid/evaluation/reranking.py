@@ -1,0 +1,328 @@
+"""k-reciprocal re-ranking.
+
+Two images that are among each other's nearest neighbours, and whose neighbours are so too, are
+taken to be closer than their distance says. Every image of the joint set of queries and gallery
+becomes a sparse vector over its reciprocal neighbours; the Jaccard distance of these vectors is
+mixed with the original distance.
+
+Only the nearest neighbours of each image are ever needed, so nothing of size
+(Q + G) x (Q + G) is kept: products are taken in chunks and everything after them is sparse.
+
+Source: Zhong, Zheng, Cao, Li, "Re-ranking Person Re-identification with k-reciprocal Encoding",
+CVPR 2017; the original distance is the squared Euclidean distance of unit vectors, squared once
+more and divided by each row's largest, as public evaluation code does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import njit
+from scipy import sparse
+
+from vireid.types import InputError
+
+_CHUNK_BYTES = 512 * 2**20
+
+
+def rerank(
+    query: np.ndarray | torch.Tensor,
+    gallery: np.ndarray | torch.Tensor,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    weight: float = 0.3,
+) -> np.ndarray | torch.Tensor:
+    """Distances after k-reciprocal re-ranking; smaller is closer.
+
+    Of two neighbours at the same distance, the one with the smaller index is first (queries
+    before gallery images). On a GPU the products and the neighbours are found there.
+
+    Args:
+        query: (Q, D); gallery: (G, D): NumPy or torch; rows are brought to length 1.
+        k1: neighbours that may be reciprocal.
+        k2: neighbours over whose vectors each vector is averaged; 1 leaves them as they are.
+        weight: share of the original distance in the result, 0 to 1.
+
+    Returns:
+        (Q, G) float32 from 0 to 1, of the kind and on the device of `query`.
+
+    Raises:
+        InputError: shapes that don't fit, vectors that are zero or not finite, or an option out
+            of its range.
+    """
+    if k1 < 1 or k2 < 1:
+        raise InputError(f"k1 and k2 are {k1} and {k2}; each must be at least 1.")
+    if not 0 <= weight <= 1:
+        raise InputError(f"The weight of the original distance is {weight}; 0 to 1 was expected.")
+    for name, array in (("query", query), ("gallery", gallery)):
+        if array.ndim != 2 or 0 in array.shape:
+            raise InputError(
+                f"{name} has shape {tuple(array.shape)}; one row of numbers for each image was "
+                "expected."
+            )
+    if query.shape[1] != gallery.shape[1]:
+        raise InputError(
+            f"The query embeddings have {query.shape[1]} dimensions and the gallery's "
+            f"{gallery.shape[1]}; they have to come from the same network."
+        )
+    num_queries = len(query)
+    if isinstance(query, torch.Tensor) and query.device.type != "cpu":
+        joint = torch.cat([query.detach(), torch.as_tensor(gallery).to(query.device)])
+        joint = torch.nn.functional.normalize(joint.float(), dim=1)
+        near, largest, distance = _neighbours_on_device(joint, num_queries, max(k1 + 1, k2))
+        vectors = joint.cpu().numpy()
+    else:
+        vectors = _unit_rows(np.concatenate([_as_numpy(query), _as_numpy(gallery)]))
+        near, largest, distance = _neighbours(vectors, num_queries, max(k1 + 1, k2))
+    encoding = _encode(vectors, near, largest, k1)
+    if k2 > 1:
+        encoding = _average(encoding, near[:, :k2])
+    _mix(encoding, num_queries, distance, weight)
+    if isinstance(query, torch.Tensor):
+        return torch.from_numpy(distance).to(query.device)
+    return distance
+
+
+def _as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+    return array if array.dtype == np.float64 else array.astype(np.float32)
+
+
+def _unit_rows(array: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(array, axis=1, keepdims=True)
+    if not np.isfinite(length).all() or not length.all():
+        raise InputError(
+            "Some embeddings are zero or hold NaN or infinite values, so they have no direction. "
+            "A network whose training diverged gives such vectors."
+        )
+    return array / length
+
+
+def _in_threads(work: Callable[[slice], None], total: int, most: int = 256) -> None:
+    """Call `work` on slices of range(total), as many at once as torch has threads."""
+    threads = torch.get_num_threads()
+    size = max(1, min(most, -(-total // threads)))
+    parts = [slice(at, min(at + size, total)) for at in range(0, total, size)]
+    if threads == 1:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, parts))
+
+
+def _neighbours(
+    vectors: np.ndarray, num_queries: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nearest neighbours (N, count) of each row, nearest first; each row's largest distance
+    (N,); the scaled distances (Q, G) of queries to gallery images."""
+    total = len(vectors)
+    near = np.empty((total, min(count, total)), np.int64)
+    largest = np.empty(total, np.float64)
+    distance = np.empty((num_queries, total - num_queries), np.float32)
+    step = max(1, _CHUNK_BYTES // (vectors.itemsize * total))
+    for at in range(0, total, step):
+        stop = min(at + step, total)
+        # the product of the whole with itself is symmetric; NumPy then does half the work
+        cosine = vectors @ vectors.T if stop - at == total else vectors[at:stop] @ vectors.T
+
+        def work(rows: slice, cosine: np.ndarray = cosine, at: int = at) -> None:
+            there = slice(at + rows.start, at + rows.stop)
+            _nearest(cosine[rows], near[there], largest[there], distance[there], num_queries)
+
+        _in_threads(work, stop - at)
+    return near, largest, distance
+
+
+@njit(nogil=True, cache=True)
+def _nearest(cosine, near, largest, distance, num_queries):  # pragma: no cover - compiled
+    rows, total = cosine.shape
+    count = near.shape[1]
+    best = np.empty(count, cosine.dtype)
+    for i in range(rows):
+        filled = 0
+        smallest = cosine[i, 0]
+        for j in range(total):
+            smallest = min(smallest, cosine[i, j])
+        for j in range(total):
+            value = min(cosine[i, j], 1.0)
+            if filled == count and value <= best[count - 1]:
+                continue
+            if filled < count:
+                filled += 1
+            at = filled - 1
+            while at > 0 and best[at - 1] < value:
+                best[at] = best[at - 1]
+                near[i, at] = near[i, at - 1]
+                at -= 1
+            best[at] = value
+            near[i, at] = j
+        # identical vectors only: every distance is 0, and 0 / 1 keeps it so
+        largest[i] = (2 - 2 * smallest) ** 2 or 1.0
+        if i < len(distance):
+            for g in range(total - num_queries):
+                distance[i, g] = (2 - 2 * cosine[i, num_queries + g]) ** 2 / largest[i]
+
+
+def _neighbours_on_device(
+    vectors: torch.Tensor, num_queries: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `_neighbours`, on the device of `vectors`."""
+    if not torch.isfinite(vectors).all() or (vectors == 0).all(1).any():
+        _unit_rows(np.zeros((1, 1)))  # the same sentence
+    near, largest, distance = [], [], []
+    step = max(1, _CHUNK_BYTES // (16 * len(vectors)))
+    for at in range(0, len(vectors), step):
+        apart = (2 - 2 * (vectors[at : at + step] @ vectors.T)).clamp(min=0).square()
+        most = apart.amax(1)
+        most = torch.where(most > 0, most, 1)
+        near.append(apart.argsort(dim=1, stable=True)[:, :count].cpu())
+        largest.append(most.cpu())
+        queries = max(0, num_queries - at)
+        distance.append((apart[:queries, num_queries:] / most[:queries, None]).cpu())
+    return (
+        torch.cat(near).numpy(),
+        torch.cat(largest).double().numpy(),
+        torch.cat(distance).numpy(),
+    )
+
+
+def _encode(
+    vectors: np.ndarray, near: np.ndarray, largest: np.ndarray, k1: int
+) -> sparse.csr_array:
+    """Each row's expanded k-reciprocal neighbours, weighted by exp(-distance), summing to 1."""
+    total = len(vectors)
+    near_most = np.ascontiguousarray(near[:, : k1 + 1])
+    near_half = np.ascontiguousarray(near[:, : int(np.around(k1 / 2)) + 1])
+    most, half = np.full_like(near_most, -1), np.full_like(near_half, -1)
+    most_count, half_count = np.zeros(total, np.int64), np.zeros(total, np.int64)
+    _reciprocal(near_most, most, most_count)
+    _reciprocal(near_half, half, half_count)
+    widest = int((most_count * (1 + half.shape[1])).max())
+    columns = np.empty((total, widest), np.int32)
+    values = np.empty((total, widest), np.float32)
+    counts = np.zeros(total, np.int64)
+    _in_threads(
+        lambda rows: _expand(
+            vectors, largest, most, most_count, half, half_count, rows.start, rows.stop,
+            columns, values, counts,
+        ),
+        total,
+    )  # fmt: skip
+    used = np.arange(widest) < counts[:, None]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return sparse.csr_array((values[used], columns[used], starts), shape=(total, total))
+
+
+@njit(nogil=True, cache=True)
+def _reciprocal(near, out, counts):  # pragma: no cover - compiled
+    """The neighbours j of each i, in order, that have i among theirs."""
+    rows, count = near.shape
+    for i in range(rows):
+        for a in range(count):
+            j = near[i, a]
+            for b in range(count):
+                if near[j, b] == i:
+                    out[i, counts[i]] = j
+                    counts[i] += 1
+                    break
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _dot(a, b):  # pragma: no cover - compiled
+    total = a[0] * b[0]
+    for d in range(1, len(a)):
+        total += a[d] * b[d]
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _expand(
+    vectors, largest, most, most_count, half, half_count, start, stop, columns, values, counts
+):  # pragma: no cover - compiled
+    """A neighbour's own (half as many) reciprocal neighbours join where more than two thirds of
+    them are in the set already."""
+    member = np.full(len(vectors), -1, np.int64)  # i: in i's own set
+    taken = np.full(len(vectors), -1, np.int64)  # i: in i's expanded set
+    for i in range(start, stop):
+        count = 0
+        for a in range(most_count[i]):
+            member[most[i, a]] = i
+            taken[most[i, a]] = i
+            columns[i, count] = most[i, a]
+            count += 1
+        for a in range(most_count[i]):
+            j = most[i, a]
+            common = 0
+            for b in range(half_count[j]):
+                common += member[half[j, b]] == i
+            if 3 * common > 2 * half_count[j]:
+                for b in range(half_count[j]):
+                    other = half[j, b]
+                    if taken[other] != i:
+                        taken[other] = i
+                        columns[i, count] = other
+                        count += 1
+        columns[i, :count] = np.sort(columns[i, :count])
+        total = np.float32(0)
+        for a in range(count):
+            apart = np.float32((2 - 2 * _dot(vectors[i], vectors[columns[i, a]])) ** 2)
+            values[i, a] = np.exp(-apart / np.float32(largest[i]))
+            total += values[i, a]
+        for a in range(count):
+            values[i, a] /= total
+        counts[i] = count
+
+
+def _average(encoding: sparse.csr_array, near: np.ndarray) -> sparse.csr_array:
+    """Each row's mean over the rows of its nearest neighbours."""
+    total, count = near.shape
+    mean = sparse.csr_array(
+        (
+            np.full(total * count, 1 / count, np.float32),
+            near.ravel().astype(np.int32),
+            np.arange(0, total * count + 1, count),
+        ),
+        shape=(total, total),
+    )
+    averaged = (mean @ encoding).tocsr()
+    averaged.sort_indices()
+    return averaged
+
+
+def _mix(encoding: sparse.csr_array, num_queries: int, distance: np.ndarray, weight: float) -> None:
+    """Turn the original distances in `distance` (Q, G) into the final ones, in place."""
+    rows = encoding[:num_queries]
+    columns = encoding[num_queries:].tocsc()
+    _in_threads(
+        lambda part: _jaccard(
+            rows.indptr, rows.indices, rows.data, columns.indptr, columns.indices, columns.data,
+            part.start, part.stop, distance, weight,
+        ),
+        num_queries,
+    )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
+def _jaccard(
+    row_starts, row_columns, row_values, starts, images, values, start, stop, distance, weight
+):  # pragma: no cover - compiled
+    common = np.empty(distance.shape[1], np.float32)
+    one, two = np.float32(1), np.float32(2)  # single precision throughout, as published
+    kept = np.float32(weight)
+    mixed = np.float32(1 - weight)
+    for i in range(start, stop):
+        common[:] = 0
+        for a in range(row_starts[i], row_starts[i + 1]):
+            j, value = row_columns[a], row_values[a]
+            for b in range(starts[j], starts[j + 1]):
+                common[images[b]] += min(value, values[b])
+        for g in range(distance.shape[1]):
+            jaccard = one - common[g] / (two - common[g])
+            distance[i, g] = jaccard * mixed + distance[i, g] * kept
