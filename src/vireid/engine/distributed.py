@@ -1,0 +1,309 @@
+"""Many processes as one run: who is who, averaged gradients, and what happens if one dies.
+
+Started by `torchrun`; without its environment variables a run is a world of one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vireid.console import console
+from vireid.types import InputError
+
+log = logging.getLogger(__name__)
+BEAT = 3.0  # seconds between signs of life
+LOST = 40.0  # seconds of silence after which a rank counts as lost
+START = datetime.timedelta(minutes=5)
+COLLECTIVE = datetime.timedelta(minutes=30)  # the heartbeat ends a job long before
+
+
+class RankLost(InputError):
+    """Another process of this run died or can't be reached; the run goes on with `--resume`."""
+
+
+class World:
+    """The processes of one run.
+
+    Attributes:
+        rank, size: this process among all.
+        local_rank: this process among those of its host.
+        device: where this process computes.
+    """
+
+    def __init__(self, rank: int, size: int, local_rank: int, device: torch.device) -> None:
+        self.rank, self.size, self.local_rank, self.device = rank, size, local_rank, device
+        self.heartbeat: Heartbeat | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank (on the host; doesn't wait for the device)."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor([int(flag)])
+        with lost_ranks_as_sentence():
+            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, in the order of ranks, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with lost_ranks_as_sentence():
+            dist.all_gather_object(values, value)
+        return values
+
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each floating tensor by its mean over the ranks, in place."""
+        if self.size == 1:
+            return
+        with lost_ranks_as_sentence(), torch.no_grad():
+            for tensor in tensors:
+                if tensor.is_floating_point():
+                    value = tensor.contiguous()
+                    dist.all_reduce(value)
+                    tensor.copy_(value / self.size)
+
+    def barrier(self) -> None:
+        self.any(False)
+
+    def leave(self) -> None:
+        """End the process group."""
+        if self.heartbeat is not None:
+            self.heartbeat.close()
+            self.heartbeat = None
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+class Heartbeat:
+    """Every rank says "alive" every few seconds over a connection of its own; a rank that is
+    silent too long ends this process with a sentence.
+
+    A lost rank leaves the others waiting inside a collective (inside a graph, where no time
+    limit of the library sees it), so the end has to come from another thread."""
+
+    def __init__(self, main: dist.Store, rank: int, size: int) -> None:
+        if rank == 0:
+            self._store = dist.TCPStore(
+                "0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=START
+            )
+            main.set("vireid/heartbeat", str(self._store.port))
+        else:
+            port = int(main.get("vireid/heartbeat"))
+            self._store = dist.TCPStore(
+                os.environ["MASTER_ADDR"],
+                port,
+                is_master=False,
+                timeout=datetime.timedelta(seconds=LOST),
+            )
+        self._rank, self._size = rank, size
+        self._stop = threading.Event()
+        self._store.set(f"beat/{rank}", "0")
+        self._thread = threading.Thread(target=self._run, name="vireid-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        seen: dict[int, tuple[bytes, float]] = {}
+        count = 0
+        while not self._stop.wait(BEAT):
+            count += 1
+            try:
+                self._store.set(f"beat/{self._rank}", str(count))
+                for other in range(self._size):
+                    if other == self._rank or not self._store.check([f"beat/{other}"]):
+                        continue
+                    beat, now = self._store.get(f"beat/{other}"), time.monotonic()
+                    if beat == b"done":
+                        return
+                    if other not in seen or seen[other][0] != beat:
+                        seen[other] = (beat, now)
+                    elif now - seen[other][1] > LOST:
+                        self._end(f"rank {other} was silent for {LOST:.0f} s")
+            except (RuntimeError, OSError):
+                if not self._stop.is_set():
+                    self._end("rank 0 can't be reached")
+
+    def _end(self, what: str) -> None:
+        console.print(f"[bold red]vireid:[/] {_sentence(what)}")
+        os._exit(1)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2 * BEAT)
+        if self._rank != 0:
+            return
+        time.sleep(0)  # the others close by themselves; the store dies with this object
+
+
+def _sentence(what: str) -> str:
+    return (
+        f"A process of this run is lost: {what}. This process ends too. The last checkpoint is "
+        "whole: start the same command with --resume RUN (torchrun --max-restarts does it by "
+        "itself)."
+    )
+
+
+@contextmanager
+def lost_ranks_as_sentence() -> Iterator[None]:
+    """Turn a failed collective into `RankLost`."""
+    try:
+        yield
+    except dist.DistError as error:
+        raise RankLost(_sentence(str(error).splitlines()[0])) from error
+    except RuntimeError as error:
+        words = ("connection", "peer", "timed out", "timeout", "gloo", "nccl", "socket")
+        if any(word in str(error).lower() for word in words):
+            raise RankLost(_sentence(str(error).splitlines()[0])) from error
+        raise
+
+
+def torchrun_size() -> int:
+    """Processes that torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def pick_device(word: str, local_rank: int = 0) -> torch.device:
+    """The device that `word` means for the process `local_rank` of this host.
+
+    Raises:
+        InputError: a GPU that isn't there.
+    """
+    if word == "auto":
+        word = "cuda" if torch.cuda.is_available() else "cpu"
+    if word.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = local_rank if torchrun_size() > 1 or ":" not in word else int(word[5:])
+        if index >= count:
+            names = ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "none"
+            raise InputError(
+                f"There is no GPU {index} here. GPUs present: {names}. Choose one of "
+                "them, start fewer processes, or use --device cpu."
+            )
+        return torch.device("cuda", index)
+    return torch.device(word)
+
+
+def join(device: str = "auto") -> World:
+    """Join the run that torchrun's environment describes, or be a run of one.
+
+    Raises:
+        InputError: the other processes didn't come within five minutes, or a GPU isn't there.
+    """
+    size = torchrun_size()
+    if size == 1:
+        picked = pick_device(device)
+        if picked.type == "cuda":
+            torch.cuda.set_device(picked)
+        return World(0, 1, 0, picked)
+    rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    picked = pick_device(device, local_rank)
+    backend = "gloo"
+    if picked.type == "cuda":
+        torch.cuda.set_device(picked)
+        backend = "cpu:gloo,cuda:nccl"
+    try:
+        if not dist.is_initialized():
+            store, rank, size = next(iter(dist.rendezvous("env://", timeout=START)))
+            store.set_timeout(START)
+            dist.init_process_group(
+                backend,
+                store=dist.PrefixStore("vireid", store),
+                rank=rank,
+                world_size=size,
+                timeout=COLLECTIVE,
+            )
+            world = World(rank, size, local_rank, picked)
+            world.heartbeat = Heartbeat(dist.PrefixStore("life", store), rank, size)
+            return world
+    except (RuntimeError, dist.DistError) as error:
+        raise RankLost(
+            f"The {size} processes of this run could not find each other at "
+            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}. "
+            "Check that the first host's port is free and reachable."
+        ) from error
+    return World(rank, size, local_rank, picked)
+
+
+class GradientMean:
+    """Averages gradients over the ranks in a few large buckets, on the stream that computes, so
+    that it can be part of a captured graph."""
+
+    BUCKET = 1 << 24  # elements: 64 MiB of float32
+
+    def __init__(self, parameters: Sequence[nn.Parameter], world: World) -> None:
+        self.world = world
+        self.buckets: list[list[nn.Parameter]] = [[]]
+        size = 0
+        for parameter in reversed(parameters):
+            if size + parameter.numel() > self.BUCKET and self.buckets[-1]:
+                self.buckets.append([])
+                size = 0
+            self.buckets[-1].append(parameter)
+            size += parameter.numel()
+
+    def __call__(self) -> None:
+        if self.world.size == 1:
+            return
+        mean = self.world.device.type == "cuda"
+        for bucket in self.buckets:
+            gradients = [p.grad for p in bucket if p.grad is not None]
+            if not gradients:
+                continue
+            flat = torch.cat([g.permute(_memory_order(g)).reshape(-1) for g in gradients])
+            dist.all_reduce(flat, op=dist.ReduceOp.AVG if mean else dist.ReduceOp.SUM)
+            if not mean:
+                flat /= self.world.size
+            parts = flat.split([g.numel() for g in gradients])
+            views = [g.permute(_memory_order(g)) for g in gradients]
+            torch._foreach_copy_(views, [part.view(v.shape) for part, v in zip(parts, views)])
+
+
+def _memory_order(tensor: Tensor) -> list[int]:
+    """Dimensions from the slowest to the fastest in memory, so that channels-last gradients are
+    copied straight."""
+    return sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), d))
+
+
+def _gathered(rows: Tensor) -> Tensor:
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all ranks; the gradient of a rank's rows is the sum of what all ranks ask."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        return _gathered(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].contiguous()
+        dist.all_reduce(whole)
+        return whole[dist.get_rank() * ctx.count :][: ctx.count]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all ranks, (B, …) → (ranks · B, …), passing gradients.
+
+    Every rank then computes the same loss over the whole batch; averaging the gradients over
+    the ranks gives that loss's gradient."""
+    return _Gather.apply(rows) if rows.requires_grad else _gathered(rows)

@@ -1,0 +1,245 @@
+"""Ways to run a step: eager, compiled, or captured whole in one CUDA graph.
+
+`eager` is the reference and the default on a CPU. `graph` replays one captured step: at 64
+images a step the GPU otherwise waits for the host to launch kernels.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vireid.engine.step import Step
+from vireid.types import InputError
+
+log = logging.getLogger(__name__)
+WARM_UP = 3
+SHORT_RUN = 400  # steps below which compiling costs more than it saves
+
+
+@dataclass
+class Engine:
+    """A way to run steps.
+
+    Attributes:
+        name: "eager", "compiled" or "graph".
+        why: a sentence: what was picked, why, and how long preparing took.
+        advance: runs the next step.
+    """
+
+    name: str
+    why: str
+    advance: Callable[[], None]
+
+
+def use_compile_cache() -> Path | None:
+    """Keep compiled kernels between runs, unless the user set a place for them."""
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "vireid" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None  # a read-only home: kernels are compiled anew in each run
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
+    return folder
+
+
+class _Snapshot:
+    """Everything that a step changes, kept on the host, to undo warm-up steps."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.tensors = [(t, t.detach().to("cpu", copy=True)) for t in step.tensors()]
+        self.sums = step.read_sums()
+        self.random = torch.get_rng_state()
+        self.device_random = None
+        if step.world.device.type == "cuda":
+            self.device_random = torch.cuda.get_rng_state(step.world.device)
+        self.scaler = step.scaler_state() if step.precision.scaled else {}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for tensor, value in self.tensors:
+            tensor.copy_(value)
+        if self.step.sums is not None and not self.sums:
+            self.step.clear_sums()
+        torch.set_rng_state(self.random)
+        if self.device_random is not None:
+            torch.cuda.set_rng_state(self.device_random, self.step.world.device)
+        self.step.restore_scaler(self.scaler)
+        self.step.optimisers.zero_grad()
+
+
+def build_engine(word: str, step: Step, *, remaining: int) -> Engine:
+    """Prepare the engine that `word` names for a step whose plan is loaded.
+
+    Preparing runs a few steps and undoes them, so every engine starts from the same state.
+
+    Args:
+        word: "auto", "eager", "compiled" or "graph".
+        step: with a plan loaded.
+        remaining: steps that the run still has; "auto" doesn't compile for a short run.
+
+    Raises:
+        InputError: the engine that was asked for doesn't work here.
+    """
+    device = step.world.device
+    if word == "eager":
+        return Engine("eager", "engine eager: as asked", _with_images(step, step.once))
+    if device.type != "cuda":
+        if word == "graph":
+            raise InputError(
+                f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use --engine auto."
+            )
+        if word == "auto":
+            return Engine(
+                "eager", f"engine eager: the device is {device}", _with_images(step, step.once)
+            )
+    if word == "auto" and remaining < SHORT_RUN:
+        return Engine(
+            "eager",
+            f"engine eager: {remaining} steps are too few to pay for compiling",
+            _with_images(step, step.once),
+        )
+    attempts: list[tuple[str, bool, bool]] = {
+        "auto": [("graph", True, True), ("graph", False, True), ("eager", False, False)],
+        "graph": [("graph", True, True), ("graph", False, True)],
+        "compiled": [("compiled", True, False)],
+    }[word]
+    if importlib.util.find_spec("triton") is None and device.type == "cuda":
+        attempts = [a for a in attempts if not a[1]]
+    problems: list[str] = []
+    if not attempts:
+        raise InputError(
+            f"Engine '{word}' needs Triton, which isn't installed. Install it, or use "
+            "--engine graph."
+        )
+    for name, compiled, captured in attempts:
+        snapshot = _Snapshot(step)
+        start = time.perf_counter()
+        try:
+            advance = _prepare(step, compiled=compiled, captured=captured)
+        except Exception as error:  # whatever a user's method meets in the compiler
+            if isinstance(error, (torch.cuda.OutOfMemoryError, InputError)):
+                raise
+            log.debug("engine %s failed", name, exc_info=True)
+            problems.append(
+                f"{name}{' over compiled code' if compiled and captured else ''} "
+                f"failed ({type(error).__name__}: {str(error).strip().splitlines()[0][:160]})"
+            )
+            step.compute = step.losses
+            _quieten(device)
+            snapshot.restore()
+            continue
+        snapshot.restore()
+        seconds = time.perf_counter() - start
+        how = (
+            "the whole step captured in one CUDA graph over "
+            + ("compiled" if compiled else "eager")
+            + " kernels"
+            if captured
+            else "forward and losses compiled"
+            if compiled
+            else "one kernel after the other"
+        )
+        why = f"engine {name}: {how}, ready after {seconds:.0f} s"
+        if problems:
+            why += f"; before it, {'; '.join(problems)}"
+        return Engine(name, why, advance)
+    raise InputError(
+        f"Engine '{word}' doesn't work with method '{step.method.name}' here: "
+        f"{'; '.join(problems)}. Use --engine auto or --engine eager."
+    )
+
+
+def _prepare(step: Step, *, compiled: bool, captured: bool) -> Callable[[], None]:
+    if compiled:
+        use_compile_cache()
+        torch._dynamo.reset()
+        step.compute = torch.compile(step.losses, dynamic=False)
+    if step.world.device.type != "cuda":
+        for _ in range(2):
+            step.counter.clamp_(max=step.steps - 1)
+            step.once()
+        return _with_images(step, step.once)
+    side = torch.cuda.Stream(step.world.device)
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            step.counter.zero_()
+            step.once()
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    if not captured:
+        return _with_images(step, step.once)
+    step.optimisers.zero_grad()
+    torch.cuda.empty_cache()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        step.once()
+    torch.cuda.synchronize()
+    return _with_images(step, graph.replay)
+
+
+def _with_images(step: Step, run: Callable[[], None]) -> Callable[[], None]:
+    def advance() -> None:
+        step.images.next()
+        run()
+
+    return advance
+
+
+def _quieten(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+
+
+class Throttle:
+    """Keeps the host at most `ahead` steps before the device, so that a stop is soon a stop and
+    rates are true; never leaves the device without work."""
+
+    def __init__(self, device: torch.device, ahead: int = 8) -> None:
+        self._events: list[torch.cuda.Event] = []
+        self._ahead, self._cuda = ahead, device.type == "cuda"
+
+    def tick(self) -> None:
+        if not self._cuda:
+            return
+        event = torch.cuda.Event()
+        event.record()
+        self._events.append(event)
+        if len(self._events) > self._ahead:
+            self._events.pop(0).synchronize()
+
+
+def memory_format(method: torch.nn.Module, device: torch.device) -> None:
+    """Lay convolution weights out as tensor cores read them (channels last) on a GPU."""
+    if device.type == "cuda":
+        method.to(memory_format=torch.channels_last)
+
+
+def tune(device: torch.device, *, deterministic: bool, full_float32: bool) -> None:
+    """Set PyTorch's switches for this process: reproducible, or fast."""
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.allow_tf32 = not full_float32
+    torch.set_float32_matmul_precision("highest")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that tensors took on the device in this process."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

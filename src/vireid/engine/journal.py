@@ -1,0 +1,191 @@
+"""What a run says while it runs: `log.jsonl`, curves, one augmented batch, progress."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vireid.console import console, progress
+from vireid.data.augment import MEAN, STD
+from vireid.files import atomic_write, write_text
+from vireid.types import InputError
+
+REDRAW = 20.0  # seconds between drawings of the curves
+
+
+class Journal:
+    """Writes the run's log and pictures; on other ranks than the first it does nothing.
+
+    `log.jsonl` has one object a line. `kind` is "step" (means since the epoch began) or "epoch"
+    (means of the epoch, metrics if it was evaluated); both have epoch, step, losses, lr,
+    images_per_second and seconds of training since the run began.
+    """
+
+    def __init__(self, run: Path, *, speaks: bool, tensorboard: bool) -> None:
+        self.run, self.path, self.speaks = run, run / "log.jsonl", speaks
+        self.writer: Any = None
+        self._file: Any = None
+        self._bar: Any = None
+        self._drawn = -math.inf
+        if speaks and tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise InputError(
+                    "TensorBoard isn't installed. Install it with `pip install 'vireid[logging]'`."
+                ) from error
+            self.writer = SummaryWriter(str(run / "tensorboard"))
+
+    def open(self, epoch: int, step: int) -> None:
+        """Begin, or go on before `step` of `epoch`: later lines of an earlier start are dropped."""
+        if not self.speaks:
+            return
+        kept = [line for line in read_log(self.path)
+                if (line["epoch"], line["step"]) <= (epoch, step)
+                and not (line["kind"] == "epoch" and line["epoch"] >= epoch)]  # fmt: skip
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def say(self, text: str) -> None:
+        if self.speaks:
+            console.print(text)
+
+    def begin_epoch(self, epoch: int, epochs: int, steps: int, first: int, batch: int) -> None:
+        if not self.speaks:
+            return
+        self.end_bar()
+        if console.is_terminal:
+            self._bar = progress("img")
+            self._bar.start()
+            self._task = self._bar.add_task(
+                f"epoch {epoch + 1}/{epochs}", total=steps * batch, completed=first * batch
+            )
+        self._title = f"epoch {epoch + 1}/{epochs}"
+
+    def advance(self, images: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task, images)
+
+    def line(self, kind: str, **facts: Any) -> None:
+        """Append a line to the log, show its losses, pass it to TensorBoard."""
+        if not self.speaks:
+            return
+        self._file.write(json.dumps({"kind": kind, **facts}) + "\n")
+        self._file.flush()
+        words = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"{self._title}  {words}")
+        if kind == "epoch":
+            self.end_bar()
+            metrics = "".join(
+                f"  {name} {value:.3f}" for name, value in (facts.get("metrics") or {}).items()
+            )
+            console.print(
+                f"{self._title}  {words}  lr {facts['lr']:.4g}  "
+                f"{facts['images_per_second']:,.0f} img/s{metrics}"
+            )
+        if self.writer is not None:
+            count = facts["global_step"]
+            for name, value in facts["losses"].items():
+                self.writer.add_scalar(f"loss/{name}", value, count)
+            self.writer.add_scalar("lr", facts["lr"], count)
+            for name, value in (facts.get("metrics") or {}).items():
+                self.writer.add_scalar(f"validation/{name}", value, count)
+
+    def curves(self, *, force: bool = False) -> None:
+        """Draw `curves.png`, at most every 20 seconds unless forced."""
+        now = time.monotonic()
+        if not self.speaks or not (force or now - self._drawn > REDRAW):
+            return
+        draw_curves(read_log(self.path), self.run / "curves.png")
+        self._drawn = time.monotonic()
+
+    def end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def close(self) -> None:
+        self.end_bar()
+        if self._file is not None:
+            self._file.close()
+        if self.writer is not None:
+            self.writer.close()
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a last line that was cut off while being written is left out."""
+    lines = []
+    if Path(path).is_file():
+        for text in Path(path).read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+def draw_curves(lines: list[Mapping[str, Any]], target: Path) -> None:
+    """Losses, learning rate and validation metrics over epochs, as one picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    if not epochs:
+        return
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3)
+    x = [line["epoch"] + 1 for line in epochs]
+    for name in epochs[0]["losses"]:
+        left.plot(x, [line["losses"].get(name, math.nan) for line in epochs], label=name)
+    left.set(title="losses (mean of an epoch, weighted)", xlabel="epoch")
+    left.legend(fontsize="small")
+    middle.plot(x, [line["lr"] for line in epochs])
+    middle.set(title="learning rate at the epoch's end", xlabel="epoch")
+    seen = [line for line in epochs if line.get("metrics")]
+    for name in seen[0]["metrics"] if seen else ():
+        right.plot(
+            [line["epoch"] + 1 for line in seen],
+            [100 * line["metrics"].get(name, math.nan) for line in seen],
+            marker="o",
+            label=name,
+        )
+    right.set(
+        title="validation identities (%)" if seen else "not evaluated (--eval-every)",
+        xlabel="epoch",
+    )
+    if seen:
+        right.legend(fontsize="small")
+    with atomic_write(target) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def draw_batch(image: Tensor, target: Path, *, columns: int = 16) -> None:
+    """One augmented batch as a sheet: visible rows on top, infrared below.
+
+    Args:
+        image: (B, 3, H, W) normalised.
+        target: PNG file.
+        columns: pictures in a row.
+    """
+    from PIL import Image
+
+    array = image.float().permute(0, 2, 3, 1).cpu().numpy() * np.array(STD) + np.array(MEAN)
+    array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+    count, height, width = array.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + 4), columns * (width + 4), 3), 255, np.uint8)
+    for i, picture in enumerate(array):
+        top, left = (i // columns) * (height + 4) + 2, (i % columns) * (width + 4) + 2
+        sheet[top : top + height, left : left + width] = picture
+    with atomic_write(target) as file:
+        Image.fromarray(sheet).save(file, format="PNG")

@@ -1,0 +1,62 @@
+"""Which number format a step computes in, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vireid.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """A number format for convolutions and matrix products; weights stay in float32.
+
+    Attributes:
+        name: "bfloat16", "float16" or "float32".
+        dtype: what autocast computes in.
+        scaled: losses are scaled so that small float16 gradients don't vanish.
+        why: a sentence for the user.
+    """
+
+    name: str
+    dtype: torch.dtype
+    scaled: bool
+    why: str
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """A context in which the network computes in this format. Its weight cache is off: a
+        cache would outlive one capture of a graph."""
+        return torch.autocast(
+            device.type,
+            dtype=self.dtype if self.dtype != torch.float32 else None,
+            enabled=self.dtype != torch.float32,
+            cache_enabled=False,
+        )
+
+
+def choose_precision(word: str, device: torch.device) -> Precision:
+    """The precision that `word` ("auto", "bfloat16", "float16", "float32") means on `device`.
+
+    Raises:
+        InputError: float16 without a GPU.
+    """
+    native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    why = "as asked"
+    if word == "auto":
+        if native:
+            word, why = "bfloat16", "the GPU computes it natively"
+        elif device.type == "cuda":
+            word, why = "float16", "the GPU has no native bfloat16; losses are scaled"
+        else:
+            word, why = "float32", f"the device is {device.type}"
+    if word == "float16" and device.type != "cuda":
+        raise InputError(
+            f"Precision float16 needs a CUDA GPU; the device is '{device}'. Use "
+            "--precision float32."
+        )
+    types = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    return Precision(
+        name=word, dtype=types[word], scaled=word == "float16", why=f"precision {word}: {why}"
+    )
