@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vireid.data.options import AugmentOptions
 
@@ -41,11 +42,15 @@ class Augment(nn.Module):
         super().__init__()
         self.options = options
         self.size = (int(size[0]), int(size[1]))
-        # Buffers, so that `.to(device)` moves them once and no step copies from the host.
-        self.register_buffer("_grey", torch.tensor(GREY_WEIGHTS), persistent=False)
-        self.register_buffer("_mean", torch.tensor(MEAN) * 255, persistent=False)
-        self.register_buffer("_std", torch.tensor(STD) * 255, persistent=False)
-        self.register_buffer("_fill", torch.tensor(ERASE_FILL), persistent=False)
+        # Buffers, so that `.to(device)` moves them once and no step copies from the host; one
+        # value for each entry of a row of pixels.
+        std, mean = torch.tensor(STD), torch.tensor(MEAN)
+        for name, value in (
+            ("_scale", 1 / (255 * std)),
+            ("_shift", -mean / std),
+            ("_fill", torch.tensor(ERASE_FILL)),
+        ):
+            self.register_buffer(name, value.repeat(self.size[1]), persistent=False)
 
     def draw(
         self, rows_per_step: int, num_visible: int, steps: int, *, seed: int, epoch: int
@@ -88,40 +93,38 @@ class Augment(nn.Module):
             (B, 3, H, W) float32, normalised, in channels_last memory.
         """
         height, width = self.size
-        device = images.device
+        pad = self.options.pad
+        count, device = len(images), images.device
         draws = draws.long()
         y = torch.arange(height, device=device)
-        x = torch.arange(width, device=device)
-        # Where each output pixel comes from; outside the picture lies the zero padding.
-        from_y = y + (draws[:, CROP_Y, None] - self.options.pad)
-        flipped = torch.where(draws[:, FLIP, None] > 0, width - 1 - x, x)
-        from_x = flipped + (draws[:, CROP_X, None] - self.options.pad)
-        inside = ((from_y >= 0) & (from_y < height))[:, :, None] & (
-            (from_x >= 0) & (from_x < width)
-        )[:, None, :]
-        from_y, from_x = from_y.clamp(0, height - 1), from_x.clamp(0, width - 1)
-        row = torch.arange(len(images), device=device)[:, None, None]
-        picture = images[row, from_y[:, :, None], from_x[:, None, :]]
-        picture = picture * inside[..., None]
-        picture = picture.float()
-        if self.options.channel or self.options.grey:
-            picture = self._recolour(picture, draws[:, COLOUR, None, None, None])
-        picture = (picture - self._mean) / self._std
+        # A row of pixels is one line of 3·W numbers: gathers and products then run over long
+        # contiguous lines instead of triples.
+        entry = torch.arange(width * 3, device=device)
+        x, channel = entry // 3, entry % 3
+        padded = functional.pad(images.reshape(count, height, -1), (3 * pad, 3 * pad, pad, pad))
+        first = torch.arange(count, device=device)[:, None] * (height + 2 * pad)
+        from_row = first + draws[:, CROP_Y, None] + y
+        lines = padded.flatten(0, 1).index_select(0, from_row.flatten())
+        from_x = torch.where(draws[:, FLIP, None] > 0, width - 1 - x, x) + draws[:, CROP_X, None]
+        colour = draws[:, COLOUR, None]
+        from_channel = torch.where((colour > UNCHANGED) & (colour < GREY), colour - 1, channel)
+        from_entry = (from_x * 3 + from_channel)[:, None, :].expand(-1, height, -1)
+        picture = lines.view(count, height, -1).gather(2, from_entry)
+        if self.options.grey:
+            # Not a matrix product, which autocast would round to bfloat16.
+            red, green, blue = picture.view(count, height, width, 3).unbind(3)
+            wr, wg, wb = GREY_WEIGHTS
+            grey = red * wr + green * wg + blue * wb
+            grey = grey[..., None].expand(-1, -1, -1, 3).flatten(2)
+            picture = torch.where(colour[:, None] == GREY, grey, picture)
+        picture = picture * self._scale + self._shift
         if self.options.erase:
             top, left = draws[:, ERASE_Y, None], draws[:, ERASE_X, None]
             erased = ((y >= top) & (y < top + draws[:, ERASE_H, None]))[:, :, None] & (
                 (x >= left) & (x < left + draws[:, ERASE_W, None])
             )[:, None, :]
-            picture = torch.where(erased[..., None], self._fill, picture)
-        return picture.permute(0, 3, 1, 2)
-
-    def _recolour(self, picture: Tensor, colour: Tensor) -> Tensor:
-        """(B, H, W, 3) pictures with the colour change (B, 1, 1, 1) of each row."""
-        # No matrix product: autocast would round it to bfloat16.
-        grey = (picture * self._grey).sum(dim=-1, keepdim=True)
-        index = (colour - 1).clamp(0, 2).expand(*picture.shape[:3], 1)
-        single = torch.where(colour == GREY, grey, picture.gather(-1, index))
-        return torch.where(colour == UNCHANGED, picture, single)
+            picture = torch.where(erased, self._fill, picture)
+        return picture.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _rectangles(

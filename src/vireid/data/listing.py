@@ -21,7 +21,7 @@ def image_names(folder: Path) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(
+            names = sorted(
                 entry.name
                 for entry in entries
                 if not entry.name.startswith(".")
@@ -34,19 +34,33 @@ def image_names(folder: Path) -> list[str]:
         raise InputError(
             f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
         ) from error
+    return _check_text(names, folder)
+
+
+def _check_text(names: list[str], folder: Path) -> list[str]:
+    """Names that can be written to tables: UTF-8."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The name {name!r} in '{folder}' is not UTF-8 text. Rename the file."
+            ) from error
+    return names
 
 
 def folder_names(folder: Path) -> list[str]:
     """Sorted names of the folders in `folder` that are not hidden; none where it is absent."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise InputError(
             f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
         ) from error
+    return _check_text(names, folder)
 
 
 def identity_folders(folder: Path) -> Iterator[tuple[int, str]]:
@@ -181,15 +195,23 @@ def check_labels(images: list[ListedImage], where: str) -> None:
         )
 
 
-def check_exist(root: Path, images: list[ListedImage], where: str) -> None:
+def check_exist(root: Path, paths: list[str], where: str) -> None:
     """Every listed image must be a file.
 
     Raises:
         InputError: some are not; names the first and says how many.
     """
-    absent = [image.path for image in images if not (root / image.path).is_file()]
+    absent = [path for path in paths if not _is_file(root / path)]
     if absent:
         raise InputError(
-            f"{where}: {len(absent)} of {len(images)} listed images do not exist in '{root}', the "
-            f"first is '{absent[0]}'. Check that the data root is right and complete."
+            f"{where}: {len(absent)} of {len(paths)} listed images do not exist in '{root}', the "
+            f"first is '{absent[0][:200]}'. Check that the data root is right and complete; paths "
+            "are relative to it."
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

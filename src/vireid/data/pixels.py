@@ -92,7 +92,7 @@ def content_key(dataset: Dataset, size: tuple[int, int]) -> str:
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     for row, sample in enumerate(dataset.samples):
         state = "array" if row in in_file else _state(dataset.root / sample.path)
-        digest.update(f"{sample.path}\0{state}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{sample.path}\0{state}\n".encode())
     for file in dataset.pixel_files:
         digest.update(f"{file.path}\0{_state(dataset.root / file.path)}\n".encode())
     return digest.hexdigest()[:16]

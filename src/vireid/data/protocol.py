@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -222,8 +223,19 @@ def in_both_modalities(pids: np.ndarray, modality: np.ndarray) -> np.ndarray:
 
 
 def sorted_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Samples in the order of their paths, the order that every seeded draw counts in."""
-    return tuple(sorted(samples, key=lambda sample: sample.path))
+    """Samples in the order of their paths, the order that every seeded draw counts in.
+
+    Raises:
+        InputError: an image is listed twice.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.path)
+    for one, other in itertools.pairwise(ordered):
+        if one.path == other.path:
+            raise InputError(
+                f"The image '{one.path}' is in two lists of the data set. Every image has one "
+                "identity, one modality and one part; remove one of the lines."
+            )
+    return tuple(ordered)
 
 
 def make_parts(

@@ -1,0 +1,154 @@
+"""A user's own pictures: `visible/PID/*` and `infrared/PID/*`, or a CSV table of paths.
+
+Identities fall into train, val and test by a seed where the table gives no split: a fifth (at
+least 2) for testing, a sixth of the rest for validation.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from vireid.data.labels import number_names
+from vireid.data.listing import folder_names, image_names
+from vireid.data.protocol import Dataset, make_parts, sorted_samples
+from vireid.data.table import Table, read_table
+from vireid.types import InputError, Modality, Sample
+
+TABLE_NAME = "samples.csv"
+
+
+def load(
+    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
+) -> Dataset:
+    """Read own pictures.
+
+    Args:
+        root: a folder with `visible/PID/*` and `infrared/PID/*`, a folder with `samples.csv`, or
+            a CSV table; see docs/data.md.
+        split_seed: fixes which identities are trained on, where no split is given.
+        camera_pattern: regular expression with one group that finds the camera's number in a
+            file name; folders only.
+
+    Raises:
+        InputError: neither form is found, or a name or the table cannot be understood.
+    """
+    root = Path(root)
+    table = root if root.is_file() else root / TABLE_NAME
+    if table.is_file():
+        if camera_pattern is not None:
+            raise InputError(
+                f"A camera pattern was given, but '{table}' is a table. Give the camera in its "
+                "column 'camid'."
+            )
+        content = read_table(table)
+        return _dataset(table.parent, content, split_seed)
+    return _dataset(root, _scan(root, camera_pattern), split_seed)
+
+
+def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
+    samples = sorted_samples(table.samples)
+    notes = list(table.notes)
+    if table.split is None:
+        identities = split_identities(samples, split_seed)
+        notes.append(
+            f"Split by identity with seed {split_seed}: {len(identities['fit'])} to train on, "
+            f"{len(identities['val'])} for validation, {len(identities['test'])} for testing."
+        )
+    else:
+        identities = {name: set() for name in ("fit", "val", "test")}
+        for sample in samples:
+            identities[table.split[sample.path]].add(sample.pid)
+        identities["train"] = identities["fit"] | identities["val"]
+    parts, left_out = make_parts(samples, identities)
+    known = [sample.camid >= 0 for sample in samples]
+    roles = None
+    if table.roles is not None:
+        roles = np.array([table.roles[sample.path] for sample in samples], dtype=np.int64)
+    return Dataset(
+        name="folder",
+        root=root,
+        samples=samples,
+        parts=parts,
+        rule="llcm" if all(known) else "regdb",
+        notes=(*notes, *left_out),
+        roles=roles,
+    )
+
+
+def split_identities(samples: tuple[Sample, ...], seed: int) -> dict[str, set[int]]:
+    """Identities of each part, drawn by a seed.
+
+    Identities with images of one modality cannot be trained on; all of them go to testing, as
+    distractors.
+    """
+    of = {m: {s.pid for s in samples if s.modality == m} for m in Modality}
+    both = sorted(of[Modality.VISIBLE] & of[Modality.INFRARED])
+    lone = of[Modality.VISIBLE] ^ of[Modality.INFRARED]
+    order = np.random.default_rng(seed).permutation(len(both))
+    num_test = min(len(both), max(2, len(both) // 5))
+    num_val = (len(both) - num_test) // 6
+    shuffled = [both[position] for position in order]
+    test, val = shuffled[:num_test], shuffled[num_test : num_test + num_val]
+    fit = set(shuffled[num_test + num_val :])
+    return {"train": fit | set(val), "fit": fit, "val": set(val), "test": set(test) | lone}
+
+
+def _scan(root: Path, camera_pattern: str | None) -> Table:
+    """A folder's images as a table."""
+    pattern = _compile(camera_pattern)
+    found: list[tuple[str, str, Modality]] = []
+    for top in folder_names(root):
+        try:
+            modality = Modality.parse(top)
+        except InputError:
+            continue  # another folder of the user's
+        for name in folder_names(root / top):
+            found += [
+                (f"{top}/{name}/{image}", name, modality)
+                for image in image_names(root / top / name)
+            ]
+    if not found:
+        raise InputError(
+            f"'{root}' has no pictures of people. Expected visible/PID/* and infrared/PID/*, or a "
+            f"table {TABLE_NAME} with the columns path, pid and modality."
+        )
+    pids = number_names({name for _, name, _ in found})
+    samples = [
+        Sample(path=path, pid=pids[name], camid=_camera(pattern, path), modality=modality)
+        for path, name, modality in found
+    ]
+    return Table(samples=samples)
+
+
+def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
+    if camera_pattern is None:
+        return None
+    try:
+        pattern = re.compile(camera_pattern, re.ASCII)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"The camera pattern '{camera_pattern}' is not a regular expression: {error}. Write "
+            r"for example 'c(\d+)_'."
+        ) from error
+    if pattern.groups != 1:
+        raise InputError(
+            f"The camera pattern '{camera_pattern}' has {pattern.groups} groups; exactly one, "
+            r"around the camera's number, was expected, for example 'c(\d+)_'."
+        )
+    return pattern
+
+
+def _camera(pattern: re.Pattern[str] | None, path: str) -> int:
+    if pattern is None:
+        return -1
+    found = pattern.search(path.rsplit("/", 1)[-1])
+    digits = found.group(1) if found else None
+    if not digits or not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        raise InputError(
+            f"The camera pattern '{pattern.pattern}' finds no number in the file name of "
+            f"'{path}'. Correct the pattern, or leave it out."
+        )
+    return int(digits)

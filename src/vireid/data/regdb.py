@@ -1,0 +1,68 @@
+"""RegDB: `Visible/PID/*.bmp`, `Thermal/PID/*.bmp` and `idx/{train,test}_{visible,thermal}_T.txt`.
+
+Trial T (1 to 10) trains on one half of the identities and tests on the other, so ten trials
+are ten models. All trials list the same images and share one pixel store.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vireid.data.labels import identities_of
+from vireid.data.listing import check_exist, check_labels, read_list
+from vireid.data.protocol import Dataset, make_parts, sorted_samples
+from vireid.types import InputError, Modality, Sample
+
+FILES = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
+TRIALS = range(1, 11)
+
+
+def load(
+    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
+) -> Dataset:
+    """Read one trial of RegDB. Cameras are numbered 1 (visible) and 2 (thermal).
+
+    Raises:
+        InputError: no such trial, or lists that are missing, damaged, contradict each other or
+            name images that do not exist.
+    """
+    root = Path(root)
+    if trial not in TRIALS:
+        raise InputError(f"RegDB has no trial {trial}. Give --trial 1 to 10.")
+    if not (root / "idx").is_dir():
+        raise InputError(
+            f"'{root}' is not RegDB: it has no folder 'idx'. Expected Visible/, Thermal/ and idx/; "
+            "check --data-root."
+        )
+    samples: list[Sample] = []
+    parts: dict[str, set[int]] = {}
+    for part in ("train", "test"):
+        lists, both = {}, []
+        for modality, word in FILES.items():
+            path = root / "idx" / f"{part}_{word}_{trial}.txt"
+            lists[modality] = read_list(path, f"{part} list of trial {trial}")
+            check_exist(root, [image.path for image in lists[modality]], f"'{path}'")
+            both += lists[modality]
+        where = f"'{root / 'idx'}', {part} lists of trial {trial}"
+        check_labels(both, where)
+        pids = identities_of(both, where)
+        parts[part] = set(pids.values())
+        samples += [
+            Sample(path=image.path, pid=pids[image.label], camid=modality + 1, modality=modality)
+            for modality, images in lists.items()
+            for image in images
+        ]
+    ordered = sorted_samples(samples)
+    train = parts["train"]
+    rows, notes = make_parts(
+        ordered, {"train": train, "fit": train, "val": set(), "test": parts["test"]}
+    )
+    return Dataset(
+        name="regdb",
+        root=root,
+        samples=ordered,
+        parts=rows,
+        rule="regdb",
+        trial=trial,
+        notes=tuple(notes),
+    )
