@@ -15,6 +15,16 @@ from vireid.types import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+_WORDS = (
+    "Report",
+    "Method",
+    "Data",
+    "Search",
+    "Over",
+    "Epoch chosen by",
+    "Embedding",
+    "Re-ranking",
+)
 # Fields in which reports of one experiment may differ without being other measurements.
 _INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
 # Fields that say what is measured; two numbers that differ here are not comparable.
@@ -39,23 +49,24 @@ class Comparison:
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Columns and cells: one row for each report, test embedding, raw and re-ranked."""
-        columns = ["Report", "Method", "Data", "Search", "Epoch chosen by", "Embedding",
-                   "Re-ranking", *HEADS.values()]  # fmt: skip
+        columns = [*_WORDS, *HEADS.values()]
         rows = []
         for number, report in enumerate(self.reports, 1):
             protocol = report.protocol
             data = tables.protocol_value(protocol, "dataset")
             head = [
-                report.folder.name if report.folder else f"report {number}",
+                _name(report) or f"report {number}",
                 _method(report),
                 f"synthetic, as {data}" if protocol.synthetic else data,
-                f"{protocol.search()}, {_trials(report)}",
+                protocol.search(),
+                _over(report),
                 protocol.epoch_choice or "not stated",
             ]
             for name, numbers in report.raw.items():
                 rows.append([*head, name, "none", *_cells(numbers)])
                 if name in report.reranked:
-                    rows.append([*head, name, protocol.reranking, *_cells(report.reranked[name])])
+                    again = protocol.reranking.split(",")[0]
+                    rows.append([*head, name, again, *_cells(report.reranked[name])])
         return columns, rows
 
     def warning(self) -> str:
@@ -73,44 +84,62 @@ class Comparison:
         if self.differences:
             lines += [f"**{self.warning()}**", ""]
         lines += [f"{tables.averaged_words(r)}\n" for r in self.reports if r.averaged]
-        return "\n".join([*lines, tables.markdown(*self.rows())])
+        columns, rows, words, same = self._compact()
+        if same:
+            lines += [f"In all rows: {same}.", ""]
+        return "\n".join([*lines, tables.markdown(columns, rows, words=words)])
 
     def to_csv(self) -> str:
         """Means and deviations in columns of their own, as fractions."""
-        head, _ = self.rows()
-        columns = [word.lower().replace(" ", "_").replace("-", "") for word in head[:7]]
+        columns = [word.lower().replace(" ", "_").replace("-", "") for word in _WORDS]
         for metric in METRICS:
             columns += [metric, f"{metric}_std"]
-        rows = []
+        rows: list[list[str]] = []
         _, printed = self.rows()
-        position = 0
         for report in self.reports:
             for name in report.raw:
                 for source in (report.raw, report.reranked):
                     if name in source:
                         values = [f"{source[name][m][k]:.6f}" for m in METRICS
                                   for k in ("mean", "std")]  # fmt: skip
-                        rows.append([*printed[position][:7], *values])
-                        position += 1
+                        rows.append([*printed[len(rows)][: len(_WORDS)], *values])
         return tables.as_csv(columns, rows)
 
     def to_latex(self) -> str:
-        columns, rows = self.rows()
-        caption = " ".join(filter(None, ["Percent, mean and deviation.", self.warning()]))
-        return tables.latex(columns, rows, words=7, caption=caption)
+        columns, rows, words, same = self._compact()
+        told = f"{same[:1].upper()}{same[1:]}." if same else ""
+        caption = " ".join(filter(None, ["Percent, mean ± deviation.", told, self.warning()]))
+        return tables.latex(columns, rows, words=words, caption=caption)
 
     def to_table(self) -> Table:
-        """For `vireid.console.console.print`; columns that say the same in every row are left
-        out and said in the title."""
+        """For `vireid.console.console.print`; narrow, without what is the same in all rows."""
         from vireid.console import table
 
-        columns, rows = self.rows()
-        same = [i for i in range(1, 5) if len({row[i] for row in rows}) == 1]
-        shown = [i for i in range(len(columns)) if i not in same]
-        told = "; ".join(f"{columns[i].lower()}: {rows[0][i]}" for i in same)
-        out = table(told, [columns[i] for i in shown], [[row[i] for i in shown] for row in rows])
+        columns, rows, words, same = self._compact()
+        numbers = [
+            tables.terminal_cells(source[name])
+            for report in self.reports
+            for name in report.raw
+            for source in (report.raw, report.reranked)
+            if name in source
+        ]
+        out = table(
+            same,
+            [*columns[:words], *(HEADS[metric] for metric in tables.TERMINAL)],
+            [[*row[:words], *cells] for row, cells in zip(rows, numbers)],
+        )
         out.caption = self.warning() or None
         return out
+
+    def _compact(self) -> tuple[list[str], list[list[str]], int, str]:
+        """`rows` without the columns of words that say the same everywhere, how many columns of
+        words are left, and what was the same, in words."""
+        columns, rows = self.rows()
+        same = [i for i in range(1, len(_WORDS)) if len({row[i] for row in rows}) == 1]
+        left = [i for i in range(len(columns)) if i not in same]
+        told = "; ".join(f"{columns[i].lower()}: {rows[0][i]}" for i in same)
+        compact = [[row[i] for i in left] for row in rows]
+        return [columns[i] for i in left], compact, len(_WORDS) - len(same), told
 
     def write(self, folder: str | Path) -> list[Path]:
         """Write comparison.md, comparison.csv and comparison.tex; returns their paths."""
@@ -243,6 +272,14 @@ def _mean(tables_: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
     }
 
 
+def _name(report: Report) -> str:
+    """The run's name where the report lies in RUN/test/NAME, else its folder's."""
+    folder = report.folder
+    if folder is None:
+        return ""
+    return folder.parent.parent.name if folder.parent.name == "test" else folder.name
+
+
 def _method(report: Report) -> str:
     protocol = report.protocol
     words = [protocol.method or "embeddings"]
@@ -253,9 +290,10 @@ def _method(report: Report) -> str:
     return ", ".join(words)
 
 
-def _trials(report: Report) -> str:
+def _over(report: Report) -> str:
+    """What mean and deviation are taken over."""
     if report.averaged:
-        return f"average of {report.averaged['reports']} models"
+        return f"{report.averaged['reports']} models"
     count = len(report.protocol.trials)
     return f"{count} trial{'s' if count > 1 else ''}"
 

@@ -169,12 +169,12 @@ def score_embeddings(
         max_rank,
     )
     if isinstance(query, torch.Tensor) and query.device.type != "cpu":
-        there = torch.as_tensor(gallery).to(query.device).float()
-        step = max(1, chunk_bytes // (16 * len(there)))
+        on_device = torch.as_tensor(gallery).to(query.device).float()
+        step = max(1, chunk_bytes // (16 * len(on_device)))
         return Scores.of(
             join(
                 [
-                    rank_on_device(query[at : at + step].detach().float() @ there.T, task, at)
+                    rank_on_device(query[at : at + step].detach().float() @ on_device.T, task, at)
                     for at in range(0, len(query), step)
                 ]
             ),

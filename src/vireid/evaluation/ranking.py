@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 
+from vireid.evaluation.compiled import compiled
 from vireid.types import InputError
 
 RULES = ("sysu", "regdb", "llcm")
@@ -146,7 +146,7 @@ def rank(similarity: np.ndarray, task: Task, start: int = 0) -> Ranks:
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _rank_rows(
     similarity,
     query_label,

@@ -211,10 +211,13 @@ class Report:
     def to_table(self) -> Table:
         """The numbers in percent, for `vireid.console.console.print`."""
         from vireid.console import table
-        from vireid.evaluation.tables import report_rows, title
+        from vireid.evaluation.tables import TERMINAL, terminal_rows, title
 
-        columns, rows = report_rows(self)
-        return table(f"{title(self)}: {self.protocol.search()}", columns, rows)
+        return table(
+            f"{title(self)}: {self.protocol.search()} (percent)",
+            ["", *(HEADS[metric] for metric in TERMINAL)],
+            terminal_rows(self),
+        )
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
 from scipy import sparse
 
+from vireid.evaluation.compiled import compiled
 from vireid.types import InputError
 
 _CHUNK_BYTES = 512 * 2**20
@@ -140,7 +140,7 @@ def _neighbours(
     return near, largest, distance
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _nearest(cosine, near, largest, distance, num_queries):  # pragma: no cover - compiled
     rows, total = cosine.shape
     count = near.shape[1]
@@ -220,7 +220,7 @@ def _encode(
     return sparse.csr_array((values[used], columns[used], starts), shape=(total, total))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _reciprocal(near, out, counts):  # pragma: no cover - compiled
     """The neighbours j of each i, in order, that have i among theirs."""
     rows, count = near.shape
@@ -234,7 +234,7 @@ def _reciprocal(near, out, counts):  # pragma: no cover - compiled
                     break
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _dot(a, b):  # pragma: no cover - compiled
     total = a[0] * b[0]
     for d in range(1, len(a)):
@@ -242,7 +242,7 @@ def _dot(a, b):  # pragma: no cover - compiled
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _expand(
     vectors, largest, most, most_count, half, half_count, start, stop, columns, values, counts
 ):  # pragma: no cover - compiled
@@ -309,7 +309,7 @@ def _mix(encoding: sparse.csr_array, num_queries: int, distance: np.ndarray, wei
     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _jaccard(
     row_starts, row_columns, row_values, starts, images, values, start, stop, distance, weight
 ):  # pragma: no cover - compiled

@@ -39,6 +39,7 @@ PROTOCOL_WORDS = {
     "commit": "Commit",
     "versions": "Versions",
 }
+TERMINAL = ("rank1", "rank10", "rank20", "mean_ap", "mean_inp")
 _NO_CHOICE = {"shots": "whole gallery", "draw": "none: whole gallery", "split": "none"}
 
 
@@ -67,11 +68,33 @@ def report_rows(report: Report) -> tuple[Row, list[Row]]:
     for name, numbers in report.raw.items():
         rows.append([name, *_cells(numbers)])
         if name in report.reranked:
-            rows.append([f"{name}, re-ranked", *_cells(report.reranked[name])])
+            rows.append(["  re-ranked", *_cells(report.reranked[name])])
     if report.chance:
         by_chance = [percent(report.chance[m]) if m in report.chance else "" for m in METRICS]
         rows.append(["random order (expected)", *by_chance])
     return ["Test embedding", *HEADS.values()], rows
+
+
+def terminal_rows(report: Report) -> list[Row]:
+    """As `report_rows`, narrow: the metrics of `TERMINAL`, deviations of Rank-1 and mAP only."""
+    rows: list[Row] = []
+    for name, numbers in report.raw.items():
+        rows.append([name, *terminal_cells(numbers)])
+        if name in report.reranked:
+            rows.append(["  re-ranked", *terminal_cells(report.reranked[name])])
+    if report.chance:
+        by_chance = [percent(report.chance[m]) if m in report.chance else "" for m in TERMINAL]
+        rows.append(["chance", *by_chance])
+    return rows
+
+
+def terminal_cells(numbers: Numbers) -> list[str]:
+    """One row of numbers, narrow."""
+    return [
+        spread(numbers[m]).replace(" ", "") if m in ("rank1", "mean_ap")
+        else percent(numbers[m]["mean"])
+        for m in TERMINAL
+    ]  # fmt: skip
 
 
 def report_markdown(report: Report) -> str:
@@ -103,7 +126,11 @@ def report_markdown(report: Report) -> str:
             "",
             markdown(columns, rows),
         ]
-    lines += ["## What was measured", "", markdown(["", ""], _protocol_rows(protocol))]
+    lines += [
+        "## What was measured",
+        "",
+        markdown(["What", "Value"], _protocol_rows(protocol), words=2),
+    ]
     lines += _trial_section(report) + _pair_section(report)
     if report.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
@@ -214,10 +241,10 @@ def _interval(pair: Sequence[float]) -> str:
     return f"{percent(pair[0])} to {percent(pair[1])}"
 
 
-def markdown(columns: Row, rows: Sequence[Row]) -> str:
-    """A Markdown table; the first column left, the others right."""
+def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:
+    """A Markdown table; the first `words` columns left, the others right."""
     lines = ["| " + " | ".join(columns) + " |"]
-    lines.append("|" + "|".join([" :-- ", *[" --: "] * (len(columns) - 1)]) + "|")
+    lines.append("|" + "|".join([" :-- "] * words + [" --: "] * (len(columns) - words)) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
