@@ -352,4 +352,6 @@ def open_index(url: str | Path, *, write: bool = False) -> Index:
 def is_milvus(url: str | Path) -> bool:
     """Whether `url` names a Milvus server or a Milvus Lite file rather than a folder."""
     text = str(url)
-    return text.startswith("milvus://") or (text.endswith(".db") and not Path(text).is_dir())
+    # Milvus Lite 3 keeps a folder under that name, so that its being one says nothing.
+    is_lite = text.endswith(".db") and not (Path(text) / "index.sqlite").exists()
+    return text.startswith("milvus://") or is_lite
