@@ -46,8 +46,11 @@ def checkpoint_name(epoch: int, step: int) -> str:
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """Checkpoints in `folder`, newest first."""
-    found = [(tuple(map(int, match.groups())), path) for path in Path(folder).glob("*.pt")
-             if (match := NAME.fullmatch(path.name))]  # fmt: skip
+    found = [
+        (tuple(map(int, match.groups())), path)
+        for path in Path(folder).glob("*.pt")
+        if (match := NAME.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -308,11 +311,16 @@ def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) ->
     own = method.state_dict()
     lacking = [name for name in own if name not in tensors]
     foreign = [name for name in tensors if name not in own]
-    other = [f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-             for name in own if name in tensors and own[name].shape != tensors[name].shape]  # fmt: skip
-    problems = [f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
-                for what, names in (("missing", lacking), ("unknown", foreign),
-                                    ("of another shape", other)) if names]  # fmt: skip
+    other = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and own[name].shape != tensors[name].shape
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
+        for what, names in (("missing", lacking), ("unknown", foreign), ("of another shape", other))
+        if names
+    ]
     if problems:
         raise InputError(
             f"The weights in {source} are of another network than '{method.name}' as configured: "
@@ -330,10 +338,12 @@ def describe_run(source: str | Path) -> dict[str, str]:
     facts: dict[str, str] = {}
     if path.is_dir():
         options = read_json(path / "config.json")
-        facts |= {"method": options["method"], "data set": f"{options['dataset']} "
-                  f"({options['part']}, trial {options['trial']})",
-                  "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
-                  "seed": str(options["seed"])}  # fmt: skip
+        facts |= {
+            "method": options["method"],
+            "data set": f"{options['dataset']} ({options['part']}, trial {options['trial']})",
+            "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+            "seed": str(options["seed"]),
+        }
         newest = list_checkpoints(path / "checkpoints")
         facts["newest checkpoint"] = newest[0].name if newest else "none yet"
         if not (path / WEIGHTS).is_file():

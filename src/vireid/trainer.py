@@ -427,6 +427,7 @@ class _Run:
         ) | {
             "size": list(self.data.size),
             "dataset": options.dataset,
+            "data_root": options.data_root,
             "trial": options.trial,
             "part": options.part,
             "recipe": options.recipe.name,

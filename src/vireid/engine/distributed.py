@@ -5,6 +5,7 @@ Started by `torchrun`; without its environment variables a run is a world of one
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import logging
 import os
@@ -238,6 +239,20 @@ def join(device: str = "auto") -> World:
             "Check that the first host's port is free and reachable."
         ) from error
     return World(rank, size, local_rank, picked)
+
+
+def attach(device: str = "auto") -> World:
+    """The world this process is in: the running one, the one that torchrun describes (joined now
+    and left when the process ends), or itself alone."""
+    if dist.is_available() and dist.is_initialized():
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        return World(
+            dist.get_rank(), dist.get_world_size(), local_rank, pick_device(device, local_rank)
+        )
+    world = join(device)
+    if world.size > 1:
+        atexit.register(world.leave)
+    return world
 
 
 class GradientMean:

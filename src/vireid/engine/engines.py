@@ -135,7 +135,7 @@ def build_engine(word: str, step: Step, *, remaining: int) -> Engine:
             log.debug("engine %s failed", name, exc_info=True)
             problems.append(
                 f"{name}{' over compiled code' if compiled and captured else ''} "
-                f"failed ({type(error).__name__}: {str(error).strip().splitlines()[0][:160]})"
+                f"failed ({_short(error)})"
             )
             step.compute = step.losses
             _quieten(device)
@@ -197,6 +197,12 @@ def _with_images(step: Step, run: Callable[[], None]) -> Callable[[], None]:
         run()
 
     return advance
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error, as part of a sentence."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0][:160]}"
 
 
 def _quieten(device: torch.device) -> None:

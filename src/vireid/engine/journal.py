@@ -47,9 +47,12 @@ class Journal:
         """Begin, or go on before `step` of `epoch`: later lines of an earlier start are dropped."""
         if not self.speaks:
             return
-        kept = [line for line in read_log(self.path)
-                if (line["epoch"], line["step"]) <= (epoch, step)
-                and not (line["kind"] == "epoch" and line["epoch"] >= epoch)]  # fmt: skip
+        kept = [
+            line
+            for line in read_log(self.path)
+            if (line["epoch"], line["step"]) <= (epoch, step)
+            and not (line["kind"] == "epoch" and line["epoch"] >= epoch)
+        ]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
 

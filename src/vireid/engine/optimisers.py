@@ -37,8 +37,11 @@ class Optimisers:
         self.parameters = [p for group in groups for p in group.parameters]
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         for kind in dict.fromkeys(group.optimiser for group in groups):
-            parts = [{"params": list(group.parameters), "lr": self.rates[i]}
-                     for i, group in enumerate(groups) if group.optimiser == kind]  # fmt: skip
+            parts = [
+                {"params": list(group.parameters), "lr": self.rates[i]}
+                for i, group in enumerate(groups)
+                if group.optimiser == kind
+            ]
             self.optimisers[kind] = self._build(kind, parts, device)
         self._make_state()
 
@@ -84,8 +87,10 @@ class Optimisers:
     def rate_table(self, epoch: int, steps: int, epochs: int) -> Tensor:
         """(steps, G) float32 learning rates of one epoch, on the CPU."""
         table = torch.empty(steps, len(self.groups))
-        bases = [(DISCRIMINATOR_LR if g.optimiser == "discriminator" else self.recipe.lr)
-                 * g.lr_scale for g in self.groups]  # fmt: skip
+        bases = [
+            (DISCRIMINATOR_LR if g.optimiser == "discriminator" else self.recipe.lr) * g.lr_scale
+            for g in self.groups
+        ]
         for step in range(steps):
             factor = self.recipe.schedule.factor(epoch, epoch * steps + step, epochs * steps)
             for i, group in enumerate(self.groups):
@@ -99,11 +104,14 @@ class Optimisers:
     def state(self) -> dict[str, dict[str, dict[str, Tensor]]]:
         """State by optimiser and parameter name (references; copy before training on)."""
         return {
-            kind: {self._names[id(parameter)]: {key: value for key, value in entry.items()
-                                                if isinstance(value, Tensor)}
-                   for parameter, entry in optimiser.state.items()}
+            kind: {
+                self._names[id(parameter)]: {
+                    key: value for key, value in entry.items() if isinstance(value, Tensor)
+                }
+                for parameter, entry in optimiser.state.items()
+            }
             for kind, optimiser in self.optimisers.items()
-        }  # fmt: skip
+        }
 
     def restore(self, saved: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> None:
         """Copy a saved state in place.

@@ -82,8 +82,14 @@ class TrainOptions:
     skip_broken: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("keep", 1), ("checkpoint_every", 1), ("checkpoint_steps", 0),
-                            ("eval_every", 0), ("max_steps", 0), ("log_every", 1)):  # fmt: skip
+        for name, least in (
+            ("keep", 1),
+            ("checkpoint_every", 1),
+            ("checkpoint_steps", 0),
+            ("eval_every", 0),
+            ("max_steps", 0),
+            ("log_every", 1),
+        ):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; at least {least} was expected.")
         if self.choose == "validation" and (self.part != "fit" or not self.eval_every):
@@ -95,5 +101,16 @@ class TrainOptions:
             raise InputError("pids_per_batch is 1; a triplet needs at least 2 identities.")
 
 
-MAY_CHANGE = ("data_root", "engine", "device", "eval_every", "keep", "checkpoint_every",
-              "checkpoint_steps", "log_every", "store", "tensorboard", "skip_broken")  # fmt: skip
+MAY_CHANGE = (
+    "data_root",
+    "engine",
+    "device",
+    "eval_every",
+    "keep",
+    "checkpoint_every",
+    "checkpoint_steps",
+    "log_every",
+    "store",
+    "tensorboard",
+    "skip_broken",
+)

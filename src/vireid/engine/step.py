@@ -167,8 +167,13 @@ class Step:
 
     def tensors(self) -> list[Tensor]:
         """Every tensor that a step changes, for snapshots around warm-up."""
-        found = [*self.method.parameters(), *self.method.buffers(), *self.optimisers.tensors(),
-                 self.optimisers.rates, self.counter]  # fmt: skip
+        found = [
+            *self.method.parameters(),
+            *self.method.buffers(),
+            *self.optimisers.tensors(),
+            self.optimisers.rates,
+            self.counter,
+        ]
         if self._sums is not None:
             found.append(self._sums)
         return found

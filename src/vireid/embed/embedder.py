@@ -1,0 +1,448 @@
+"""Weights and pictures → vectors of length 1, at the device's speed.
+
+Batches are cut in one way whatever the number of ranks, and on a GPU all have one size, so the
+same pictures give the same vectors for 1 and N ranks on the same kind of GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vireid import checkpoint
+from vireid.data import Dataset, PixelStore
+from vireid.data.augment import MEAN, STD, normalise
+from vireid.data.decoding import decode
+from vireid.engine.distributed import World, attach
+from vireid.engine.engines import use_compile_cache
+from vireid.engine.precision import choose_precision
+from vireid.engine.threads import sensible_threads
+from vireid.methods import Method
+from vireid.types import Embeddings, InputError, Modality
+
+BATCH = 256
+CPU_BATCH = 32  # larger batches leave the caches and are slower
+WORTH_COMPILING = 20_000  # images
+KEPT = 32  # batches of vectors that stay on the device before they are copied
+TTA = (None, "none", "flip")
+
+
+class Embedder:
+    """A method in evaluation mode and how pictures are put into it.
+
+    Attributes:
+        method: the network with its weights, on `device`.
+        metadata: of the weights: method, dataset, trial, epoch, how it was chosen, seed …
+        weights_hash: what names the weights.
+        size: (height, width) of the input.
+        precision: "bfloat16", "float16" or "float32".
+        test_embeddings: names of the vectors.
+        default_embedding: the one to search with.
+        world: the ranks that share the work.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        size: tuple[int, int] | None = None,
+        compiled: bool | None = None,
+    ) -> None:
+        """
+        Args:
+            method: any method; it is moved to the device.
+            metadata: as `vireid.checkpoint.load_weights` returns them.
+            device: "auto", "cpu", "cuda:N" or "mps".
+            precision: as in training.
+            size: overrides the size in the metadata.
+            compiled: compile the network (None: on a GPU when there is much to embed).
+        """
+        self.metadata = dict(metadata or {})
+        if str(device) == "auto":  # a method in training stays where it is
+            own = next(method.parameters()).device
+            device = own if own.type != "cpu" else device
+        self.world: World = attach(str(device))
+        self.device = self.world.device
+        self.method = method.to(self.device).eval()
+        if self.device.type == "cuda":
+            self.method.to(memory_format=torch.channels_last)
+        if self.device.type == "cpu":
+            torch.set_num_threads(sensible_threads(self.world.size))
+        self._precision = choose_precision(precision, self.device)
+        self.precision = self._precision.name
+        given = size or self.metadata.get("size") or (288, 144)
+        self.size = (int(given[0]), int(given[1]))
+        self.test_embeddings = tuple(method.test_embeddings)
+        self.default_embedding = (
+            "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
+        )
+        self._compiled = compiled
+        self._run: Callable[[Tensor, int], dict[str, Tensor]] | None = None
+        self._hash: str | None = self.metadata.get("weights_hash")
+
+    @property
+    def weights_hash(self) -> str:
+        if self._hash is None:
+            self._hash = checkpoint.weights_hash(checkpoint.portable(self.method))
+        return self._hash
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What is done to a picture before the network sees it, as plain values."""
+        return self._preprocessing(None)
+
+    def _preprocessing(self, tta: str | None) -> dict[str, Any]:
+        return {
+            "size": list(self.size),
+            "resize": "Pillow Lanczos",
+            "mean": list(MEAN),
+            "std": list(STD),
+            "tta": tta or "none",
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights and what is known of them; see `vireid.checkpoint.save_weights`."""
+        known = dict(self.metadata)
+        if "method" not in known:
+            known |= checkpoint.method_metadata(
+                self.method.name, self.method.model_options, self.method.sizes, {}
+            ) | {"method_options": checkpoint.to_plain(self.method.options)}
+        known["size"] = list(self.size)
+        checkpoint.save_weights(path, self.method, known)
+
+    def embed(
+        self,
+        images: np.ndarray | Sequence[str | Path],
+        modality: str | Modality | Sequence[str | Modality] | np.ndarray,
+        *,
+        tta: str | None = None,
+        batch_size: int = BATCH,
+        paths: Sequence[str] | None = None,
+        pids: np.ndarray | None = None,
+        camids: np.ndarray | None = None,
+        times: np.ndarray | None = None,
+    ) -> Embeddings:
+        """Embed pictures that are in memory, or image files.
+
+        Args:
+            images: (N, H, W, 3) uint8, or N paths. Pictures of another size are resized as in
+                training.
+            modality: one for all, or N of them.
+            tta: "flip" adds the vectors of the mirrored pictures; None or "none" doesn't.
+            batch_size: at most so many pictures at a time.
+            paths, pids, camids, times: what is known of the pictures, for the result.
+
+        Raises:
+            InputError: arrays of another type or shape, broken files, unknown modality.
+        """
+        array = isinstance(images, np.ndarray)
+        if array and (images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8):
+            raise InputError(
+                f"The images have shape {images.shape} and type {images.dtype}; (N, H, W, 3) of "
+                "uint8 was expected."
+            )
+        count = len(images)
+        kinds = _modalities(modality, count)
+
+        def get(rows: np.ndarray) -> np.ndarray:
+            if array:
+                return self._resized(images[rows])
+            return np.stack([decode(images[row], self.size) for row in rows])
+
+        vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
+        names = (
+            list(paths)
+            if paths is not None
+            else ([""] * count if array else [os.fspath(path) for path in images])
+        )
+        return self.assemble(vectors, names, kinds, tta=tta, pids=pids, camids=camids, times=times)
+
+    def embed_store(
+        self,
+        store: PixelStore,
+        dataset: Dataset,
+        rows: np.ndarray,
+        *,
+        tta: str | None = None,
+        batch_size: int = BATCH,
+    ) -> Embeddings:
+        """Embed rows of a prepared data set; row i of the result is `rows[i]`.
+
+        Raises:
+            InputError: the store has another size, or a row's picture is broken.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if tuple(store.size) != self.size:
+            raise InputError(
+                f"The weights take pictures of {self.size[0]}x{self.size[1]}, the prepared images "
+                f"have {store.size[0]}x{store.size[1]}. Prepare them at the weights' size."
+            )
+        broken = rows[~np.asarray(store.valid)[rows]]
+        if len(broken):
+            name = dataset.samples[int(broken[0])].path
+            raise InputError(
+                f"{len(broken)} of the images to embed can't be decoded, the first is '{name}'. "
+                "Leave their rows out."
+            )
+        kinds = dataset.modality[rows]
+        vectors = self._vectors(
+            lambda chosen: store.images[rows[chosen]], kinds, tta=tta, batch_size=batch_size
+        )
+        samples = [dataset.samples[row] for row in rows.tolist()]
+        return self.assemble(
+            vectors,
+            [sample.path for sample in samples],
+            kinds,
+            tta=tta,
+            pids=dataset.pids[rows],
+            camids=dataset.camids[rows],
+            times=np.array([np.nan if s.time is None else s.time for s in samples], np.float64),
+        )
+
+    def assemble(
+        self,
+        vectors: dict[str, np.ndarray],
+        paths: Sequence[str],
+        modality: np.ndarray,
+        *,
+        tta: str | None,
+        pids: np.ndarray | None = None,
+        camids: np.ndarray | None = None,
+        times: np.ndarray | None = None,
+    ) -> Embeddings:
+        """Vectors and what is known of their pictures, as one object."""
+        unknown = np.full(len(paths), -1, np.int64)
+        return Embeddings(
+            vectors=vectors,
+            paths=paths,
+            pids=unknown if pids is None else np.asarray(pids, np.int64),
+            camids=unknown if camids is None else np.asarray(camids, np.int64),
+            modality=np.asarray(modality, np.int64),
+            times=np.full(len(paths), np.nan) if times is None else np.asarray(times, np.float64),
+            weights_hash=self.weights_hash,
+            preprocessing=self._preprocessing(tta),
+        )
+
+    # Inside ------------------------------------------------------------------------------
+
+    def _vectors(
+        self,
+        get: Callable[[np.ndarray], np.ndarray],
+        modality: np.ndarray,
+        *,
+        tta: str | None,
+        batch_size: int,
+    ) -> dict[str, np.ndarray]:
+        """Vectors of all rows; `get` returns the pictures of some. Shared among the ranks."""
+        if batch_size < 1:
+            raise InputError(f"The batch size is {batch_size}; it must be at least 1.")
+        batches = self.batches(modality, batch_size)
+        own = batches[self.world.rank :: self.world.size]
+        parts = list(
+            self.stream(
+                ((get(rows), int(modality[rows[0]])) for rows in own),
+                tta=tta,
+                batch_size=batch_size,
+                total=len(modality),
+            )
+        )
+        shared = self.world.gather(parts) if self.world.size > 1 else [parts]
+        result: dict[str, np.ndarray] = {}
+        for rank, found in enumerate(shared):
+            for rows, vectors in zip(batches[rank :: self.world.size], found):
+                for name, values in vectors.items():
+                    if name not in result:
+                        result[name] = np.empty((len(modality), values.shape[1]), np.float32)
+                    result[name][rows] = values
+        if not result:
+            raise InputError("There is no image to embed.")
+        return result
+
+    def batches(self, modality: np.ndarray, batch_size: int) -> list[np.ndarray]:
+        """Rows of each batch: one modality a batch, in order, cut alike for any number of ranks."""
+        size = batch_size if self.device.type != "cpu" else min(batch_size, CPU_BATCH)
+        found = []
+        for kind in Modality:
+            rows = np.flatnonzero(np.asarray(modality) == kind)
+            found += [rows[start : start + size] for start in range(0, len(rows), size)]
+        return found
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        batches: Iterator[tuple[np.ndarray, int]],
+        *,
+        tta: str | None,
+        batch_size: int,
+        total: int,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Vectors of each batch, in order; pictures are fetched and copied ahead.
+
+        Args:
+            batches: pictures (n, H, W, 3) uint8 of one modality, and the modality.
+            tta: see `embed`.
+            batch_size: on a GPU every batch is padded to it.
+            total: images in all, to decide whether compiling pays.
+        """
+        if tta not in TTA:
+            raise InputError(f"tta is '{tta}'; 'flip' or 'none' was expected.")
+        run = self._runner(total)
+        flip = tta == "flip"
+        pending: list[tuple[int, dict[str, Tensor]]] = []
+        for count, image, kind in self._ahead(batches, batch_size):
+            vectors = self._forward(run, image, kind, flip)
+            pending.append((count, vectors))
+            if len(pending) == (KEPT if self.device.type == "cuda" else 1):
+                yield from _fetched(pending)
+        yield from _fetched(pending)
+
+    def _forward(
+        self, run: Callable[..., dict[str, Tensor]], image: Tensor, kind: int, flip: bool
+    ) -> dict[str, Tensor]:
+        visible = len(image) if kind == Modality.VISIBLE else 0
+        vectors = run(image, visible)
+        if flip:
+            mirrored = run(image.flip(2), visible)
+            vectors = {
+                name: torch.nn.functional.normalize(value + mirrored[name], dim=1)
+                for name, value in vectors.items()
+            }
+        return vectors
+
+    def _runner(self, total: int) -> Callable[[Tensor, int], dict[str, Tensor]]:
+        compiled = self._compiled
+        if compiled is None:
+            compiled = total >= WORTH_COMPILING
+        compiled = compiled and self.device.type == "cuda"
+        if self._run is None or (compiled and self._run == self._eager):
+            self._run = self._eager
+            if compiled:
+                use_compile_cache()
+                self._run = torch.compile(self._eager, dynamic=False)
+        return self._run
+
+    def _eager(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
+        """Pictures (B, H, W, 3) uint8 on the device → named vectors (B, D) float32."""
+        with self._precision.autocast(image.device):
+            found = self.method.embed(normalise(image), num_visible)
+        return {name: value.float() for name, value in found.items()}
+
+    def _ahead(
+        self, batches: Iterator[tuple[np.ndarray, int]], batch_size: int
+    ) -> Iterator[tuple[int, Tensor, int]]:
+        """Batches on the device, padded there; the next ones are read by a thread meanwhile."""
+        cuda = self.device.type == "cuda"
+        if not cuda:
+            for pictures, kind in batches:
+                image = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device)
+                yield len(pictures), image, kind
+            return
+        shape = (batch_size, *self.size, 3)
+        slots = [torch.zeros(shape, dtype=torch.uint8, pin_memory=True) for _ in range(4)]
+        events: list[torch.cuda.Event | None] = [None] * len(slots)
+
+        def read(number: int) -> tuple[int, int, int] | None:
+            found = next(batches, None)
+            if found is None:
+                return None
+            slot = number % len(slots)
+            if (event := events[slot]) is not None:
+                event.synchronize()
+            pictures, kind = found
+            slots[slot][: len(pictures)].numpy()[:] = pictures
+            return slot, len(pictures), kind
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = deque(pool.submit(read, number) for number in range(2))
+            number = 2
+            while (found := coming.popleft().result()) is not None:
+                slot, count, kind = found
+                image = slots[slot].to(self.device, non_blocking=True)
+                event = torch.cuda.Event()
+                event.record()
+                events[slot] = event
+                coming.append(pool.submit(read, number))
+                number += 1
+                yield count, image, kind
+
+    def _resized(self, pictures: np.ndarray) -> np.ndarray:
+        if pictures.shape[1:3] == self.size:
+            return pictures
+        height, width = self.size
+        return np.stack(
+            [
+                np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.LANCZOS))
+                for one in pictures
+            ]
+        )
+
+
+def _fetched(pending: list[tuple[int, dict[str, Tensor]]]) -> Iterator[dict[str, np.ndarray]]:
+    while pending:
+        count, vectors = pending.pop(0)
+        yield {name: value[:count].cpu().numpy() for name, value in vectors.items()}
+
+
+def _modalities(modality: Any, count: int) -> np.ndarray:
+    """(count,) int64 modalities from one word or many."""
+    if isinstance(modality, str) or np.ndim(modality) == 0:
+        return np.full(count, int(Modality.parse(_plain(modality))), np.int64)
+    if len(modality) != count:
+        raise InputError(f"{len(modality)} modalities were given for {count} images.")
+    return np.array([int(Modality.parse(_plain(one))) for one in modality], np.int64)
+
+
+def _plain(value: Any) -> str | int:
+    return value if isinstance(value, str) else int(value)
+
+
+def load(
+    weights: str | Path,
+    device: str | torch.device = "auto",
+    *,
+    precision: str = "auto",
+    compiled: bool | None = None,
+) -> Embedder:
+    """An embedder from a run's folder, a weights file, or "synth" (shipped).
+
+    Raises:
+        InputError: missing, damaged or mismatched weights.
+    """
+    source: str | Path = weights
+    if str(weights).strip().lower() == "synth" and not Path(weights).exists():
+        from vireid.models.weights import shipped_weights
+
+        found = shipped_weights()
+        if found is None:
+            raise InputError(
+                "The weights 'synth' aren't in this installation. Name a run's folder "
+                "or a .safetensors file; `vireid train` makes one."
+            )
+        source = found
+    method, metadata = checkpoint.load_weights(source)
+    return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
+
+
+def import_published(path: str | Path, device: str | torch.device = "auto") -> Embedder:
+    """An embedder from a checkpoint of the published MCLNet or AGW code.
+
+    The file is opened without running code in it.
+
+    Raises:
+        InputError: it is no such checkpoint, or needs more than tensors and numbers.
+    """
+    from vireid.methods.published import import_published as read
+
+    return Embedder(read(path).eval(), {}, device=device)
