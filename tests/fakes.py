@@ -142,19 +142,28 @@ def make_folder(root: Path, *, identities: int = 10, images: int = 2) -> Path:
     return root
 
 
+def permutations(
+    counts: dict[tuple[int, int], int], *, seed: int = 0
+) -> dict[tuple[int, int], np.ndarray]:
+    """(pid, camid) → (10, n) image numbers from 1, a permutation in each row."""
+    generator = np.random.default_rng(seed)
+    return {
+        key: np.array([generator.permutation(n) + 1 for _ in range(10)], dtype=np.uint8)
+        for key, n in sorted(counts.items())
+    }
+
+
 def write_permutations(path: Path, counts: dict[tuple[int, int], int], *, seed: int = 0) -> Path:
     """`rand_perm_cam.mat` in the official form for counts[(pid, camid)] images."""
     from scipy.io import savemat
 
-    generator = np.random.default_rng(seed)
+    permuted = permutations(counts, seed=seed)
     largest = max(pid for pid, _ in counts)
     cameras = np.empty((6, 1), dtype=object)
     for camid in range(1, 7):
         cells = np.empty((largest, 1), dtype=object)
         for pid in range(1, largest + 1):
-            n = counts.get((pid, camid), 0)
-            rows = [generator.permutation(n) + 1 for _ in range(10)]
-            cells[pid - 1, 0] = np.array(rows, dtype=np.uint8) if n else np.zeros((0, 0))
+            cells[pid - 1, 0] = permuted.get((pid, camid), np.zeros((0, 0)))
         cameras[camid - 1, 0] = cells
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, {"rand_perm_cam": cameras})

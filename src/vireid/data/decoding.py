@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +21,20 @@ from vireid.types import InputError
 
 _CHUNK = 16  # images a task: long enough to hide the exchange, short enough to share out evenly
 _FEW = 64  # below this, starting processes takes longer than decoding
+
+
+# What Pillow's decoders raise on damaged files.
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def decode(path: str | Path, size: tuple[int, int]) -> np.ndarray:
@@ -36,7 +52,7 @@ def decode(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
+            if has_deep_pixels(image):
                 raise InputError(
                     f"The image '{path}' has more than 8 bits a pixel (mode {image.mode}), which "
                     "has no one true conversion. Convert it to 8 bits first."
@@ -46,21 +62,16 @@ def decode(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         return np.asarray(resized)
     except FileNotFoundError as error:
         raise InputError(f"There is no image '{path}'.") from error
-    # Pillow's decoders raise all of these on damaged files
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        struct.error,
-        EOFError,
-        IndexError,
-        TypeError,
-        Image.DecompressionBombError,
-    ) as error:
+    except READ_ERRORS as error:
         raise InputError(
             f"The image '{path}' cannot be read: {error}. It is broken or not an image; restore "
             "it, or leave broken images out with --skip-broken."
         ) from error
+
+
+def has_deep_pixels(image: Image.Image) -> bool:
+    """More than 8 bits a pixel and channel? Pillow would cut such values off at 255."""
+    return image.mode.startswith(("I", "F"))
 
 
 def decode_into(
@@ -161,5 +172,5 @@ def _in_processes(
             thread.join()
         for process in processes:
             for pipe in (process.stdin, process.stdout):
-                if not pipe.closed:
+                with contextlib.suppress(OSError):  # a killed process's pipe cannot be flushed
                     pipe.close()

@@ -8,6 +8,7 @@ valid) says what each row is.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -16,7 +17,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,12 +134,18 @@ def _decode_all(
     rows = [row for row in range(len(dataset)) if row not in from_file]
     paths = [dataset.root / dataset.samples[row].path for row in rows]
     valid = np.ones(len(dataset), dtype=bool)
-    with _new_array(target, (len(dataset), *size, 3)) as images, progress() as bar:
+    with contextlib.ExitStack() as stack:
+        images = stack.enter_context(_new_array(target, (len(dataset), *size, 3)))
+        bar = stack.enter_context(progress())
+        # closed at once on an error, so that no process goes on writing
+        answers = stack.enter_context(
+            contextlib.closing(decode_into(images, paths, rows, workers=workers))
+        )
         task = bar.add_task(f"Decoding {dataset.name}", total=len(dataset))
         for file in dataset.pixel_files:
             _copy(dataset.root / file.path, images, file.rows)
             bar.advance(task, len(file.rows))
-        for position, problem in decode_into(images, paths, rows, workers=workers):
+        for position, problem in answers:
             if problem is not None:
                 if not skip_broken:
                     raise InputError(problem)
@@ -150,7 +156,7 @@ def _decode_all(
         write_text(target.with_suffix(".csv"), _table(dataset, valid))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _new_array(target: Path, shape: tuple[int, ...]) -> Iterator[np.memmap]:
     """A new .npy file mapped for writing that takes its name only when the block succeeds."""
     need = int(np.prod(shape)) + 4096

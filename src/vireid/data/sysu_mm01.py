@@ -44,11 +44,12 @@ def load(
     train = read_ids(root / "exp" / "train_id.txt", "list of training identities")
     test = read_ids(root / "exp" / "test_id.txt", "list of test identities")
     notes = []
-    if (root / "exp" / "val_id.txt").exists():
-        val = read_ids(root / "exp" / "val_id.txt", "list of validation identities")
+    val: list[int] = []
+    val_file = root / "exp" / "val_id.txt"
+    if val_file.is_file() and val_file.read_bytes().strip():
+        val = read_ids(val_file, "list of validation identities")
     else:
-        val = []
-        notes.append("No exp/val_id.txt: there are no validation identities.")
+        notes.append("exp/val_id.txt is absent or empty: there are no validation identities.")
     wanted = {*train, *val, *test}
     samples, unlisted = [], set()
     for camid, modality in CAMERAS.items():

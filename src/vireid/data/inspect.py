@@ -1,0 +1,211 @@
+"""What is in a data set and what looks wrong with it, for `vireid info DATA`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from vireid.console import choose, progress, table
+from vireid.data import DATASETS
+from vireid.data.decoding import READ_ERRORS, available_cores, has_deep_pixels
+from vireid.data.protocol import Dataset, few
+from vireid.data.registry import find_root
+from vireid.types import Modality
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TINY_SIDE = 16  # pixels; below this no person can be recognised
+NEARLY_BLACK = 8  # mean grey level
+_SHOWN = 20  # examples kept of each kind of trouble
+_LEAKS = (("train", "test"), ("fit", "val"), ("val", "test"))
+
+
+def inspect(
+    name: str,
+    root: str | Path | None,
+    *,
+    trial: int = 1,
+    split_seed: int = 0,
+    camera_pattern: str | None = None,
+    pixels: bool = True,
+) -> dict[str, Any]:
+    """Count a data set and look for trouble.
+
+    Args:
+        name, root, trial, split_seed, camera_pattern: as for `load_dataset`.
+        pixels: also open every image, to find broken, tiny, nearly black and duplicate ones.
+
+    Returns:
+        Plain values: `name`, `root`, `notes`, `images`, `identities`, `parts` (part → images,
+        identities, visible, infrared), `cameras` (list of camid, modality, images, identities),
+        `sizes` (list of height, width, images; most frequent first) and `suspicious` (kind →
+        {count, examples}): duplicates, one_modality, in_two_parts, tiny, broken, nearly_black.
+
+    Raises:
+        InputError: the data set cannot be read at all.
+    """
+    name = choose("data set", name, list(DATASETS), aliases={"sysu-mm01": "sysu", "own": "folder"})
+    module, function = DATASETS[name].split(":")
+    # not load_dataset: identities in two parts are to be reported here, not refused
+    dataset: Dataset = getattr(importlib.import_module(module), function)(
+        find_root(name, root), trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
+    )
+    suspicious = {"one_modality": _one_modality(dataset), "in_two_parts": _in_two_parts(dataset)}
+    sizes: list[dict[str, int]] = []
+    if pixels:
+        sizes, found = _look(dataset)
+        suspicious.update(found)
+    return {
+        "name": dataset.name,
+        "root": str(dataset.root),
+        "notes": list(dataset.notes),
+        "images": len(dataset),
+        "identities": len(np.unique(dataset.pids)),
+        "parts": {part: _count(dataset, rows) for part, rows in dataset.parts.items()},
+        "cameras": _cameras(dataset),
+        "sizes": sizes,
+        "suspicious": {
+            kind: {"count": len(items), "examples": items[:_SHOWN]}
+            for kind, items in suspicious.items()
+        },
+    }
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """The report as tables for `console.print`."""
+    parts = table(
+        f"{report['name']} in {report['root']}",
+        ("part", "identities", "images", "visible", "infrared"),
+        [
+            (part, c["identities"], c["images"], c["visible"], c["infrared"])
+            for part, c in report["parts"].items()
+        ],
+    )
+    cameras = table(
+        "Cameras",
+        ("camera", "modality", "identities", "images"),
+        [
+            (
+                "unknown" if c["camid"] < 0 else c["camid"],
+                c["modality"],
+                c["identities"],
+                c["images"],
+            )
+            for c in report["cameras"]
+        ],
+    )
+    sizes = table(
+        "Sizes (the ten most frequent)",
+        ("height x width", "images"),
+        [(f"{s['height']} x {s['width']}", s["images"]) for s in report["sizes"][:10]],
+    )
+    words = {
+        "duplicates": "the same picture more than once",
+        "one_modality": "identities in one modality only",
+        "in_two_parts": "identities in two parts",
+        "tiny": f"smaller than {TINY_SIDE} pixels",
+        "broken": "broken",
+        "nearly_black": "nearly black",
+    }
+    suspicious = table(
+        "Suspicious",
+        ("what", "count", "examples"),
+        [
+            (words[kind], found["count"], few(found["examples"], 3) or "-")
+            for kind, found in report["suspicious"].items()
+        ],
+    )
+    return [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
+
+
+def _count(dataset: Dataset, rows: np.ndarray) -> dict[str, int]:
+    modality = dataset.modality[rows]
+    return {
+        "images": len(rows),
+        "identities": len(np.unique(dataset.pids[rows])),
+        "visible": int(np.sum(modality == Modality.VISIBLE)),
+        "infrared": int(np.sum(modality == Modality.INFRARED)),
+    }
+
+
+def _cameras(dataset: Dataset) -> list[dict[str, Any]]:
+    pairs = sorted(set(zip(dataset.camids.tolist(), dataset.modality.tolist())))
+    out = []
+    for camid, modality in pairs:
+        rows = (dataset.camids == camid) & (dataset.modality == modality)
+        out.append(
+            {
+                "camid": camid,
+                "modality": Modality(modality).word,
+                "images": int(rows.sum()),
+                "identities": len(np.unique(dataset.pids[rows])),
+            }
+        )
+    return out
+
+
+def _one_modality(dataset: Dataset) -> list[str]:
+    sides = [set(dataset.pids[dataset.modality == m].tolist()) for m in Modality]
+    return [
+        f"{pid} ({Modality.VISIBLE.word if pid in sides[0] else Modality.INFRARED.word})"
+        for pid in sorted(sides[0] ^ sides[1])
+    ]
+
+
+def _in_two_parts(dataset: Dataset) -> list[str]:
+    out = []
+    for one, other in _LEAKS:
+        both = np.intersect1d(dataset.pids[dataset.parts[one]], dataset.pids[dataset.parts[other]])
+        out += [f"{pid} ({one} and {other})" for pid in both.tolist()]
+    return out
+
+
+def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]:
+    """Open every image file: sizes, and those that look wrong."""
+    in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
+    paths = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
+    found: dict[str, list[str]] = {k: [] for k in ("duplicates", "tiny", "broken", "nearly_black")}
+    sizes: dict[tuple[int, int], int] = defaultdict(int)
+    same: dict[bytes, list[str]] = defaultdict(list)
+    with ThreadPoolExecutor(available_cores()) as pool, progress() as bar:
+        task = bar.add_task("Looking at images", total=len(paths))
+        looks: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
+        for path, look in zip(paths, looks):
+            bar.advance(task)
+            if isinstance(look, str):
+                found["broken"].append(f"{path} ({look})")
+                continue
+            digest, size, mean = look
+            same[digest].append(path)
+            sizes[size] += 1
+            if min(size) < TINY_SIDE:
+                found["tiny"].append(f"{path} ({size[0]}x{size[1]})")
+            if mean < NEARLY_BLACK:
+                found["nearly_black"].append(path)
+    found["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
+    ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    return [{"height": h, "width": w, "images": n} for (h, w), n in ordered], found
+
+
+def _look_at(path: Path) -> tuple[bytes, tuple[int, int], float] | str:
+    """Hash of the pixels, (height, width) and mean grey level; or why it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            if has_deep_pixels(image):
+                return "more than 8 bits a pixel"
+            grey = image.convert("L")
+            content = image.convert("RGB").tobytes()
+    except READ_ERRORS as error:
+        return str(error)
+    size = (grey.height, grey.width)
+    digest = hashlib.blake2b(content, digest_size=16, salt=str(size).encode()[:16]).digest()
+    return digest, size, float(np.asarray(grey).mean())
