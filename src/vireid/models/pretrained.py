@@ -44,7 +44,7 @@ def find(pretrained: str, arch: str) -> Source | None:
     if pretrained == "none":
         return None
     if pretrained == "synth":
-        return _from_file(synth_weights(arch))
+        return _from_file(_synth(arch))
     if pretrained == "imagenet":
         return _from_hub(IMAGENET_TAG, arch)
     if Path(pretrained).is_file():
@@ -54,18 +54,22 @@ def find(pretrained: str, arch: str) -> Source | None:
     return _from_hub(pretrained, arch)
 
 
-def synth_weights(arch: str) -> Path:
-    """The shipped weights of `arch`, trained on synthetic people.
+def shipped_weights(arch: str | None = None) -> Path | None:
+    """The weights in the package, trained on synthetic people; None if there are none.
 
-    Raises:
-        InputError: none ship for this arch.
+    Args:
+        arch: those of this network; None takes the first by name.
     """
     folder = Path(str(files("vireid"))) / "weights"
-    path = folder / f"{arch}.safetensors"
-    if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+    found = sorted(folder.glob("*.safetensors"))
+    return next((path for path in found if arch in (None, path.stem)), None)
+
+
+def _synth(arch: str) -> Path:
+    path = shipped_weights(arch)
+    if path is None:
         raise InputError(
-            f"No weights trained on synthetic people ship for --arch {arch}. Shipped: {shipped}. "
+            f"The package holds no weights trained on synthetic people for --arch {arch}. "
             "Choose another --arch, or --pretrained imagenet, none or a file."
         )
     return path

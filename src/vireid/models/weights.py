@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from vireid.files import atomic_write
 from vireid.models.foreign import load_foreign
 from vireid.models.options import ModelOptions
+from vireid.models.pretrained import shipped_weights
 from vireid.types import InputError
+
+__all__ = ["Published", "read_published", "shipped_weights", "write_published"]
 
 _STREAMS = {"visible_module.visible": "stem_visible", "thermal_module.thermal": "stem_infrared"}
 _BODY = "base_resnet.base"
