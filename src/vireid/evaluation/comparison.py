@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vireid.evaluation import tables
 from vireid.evaluation.report import HEADS, METRICS, Numbers, Protocol, Report, summary
@@ -15,16 +15,7 @@ from vireid.types import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-_WORDS = (
-    "Report",
-    "Method",
-    "Data",
-    "Search",
-    "Over",
-    "Epoch chosen by",
-    "Embedding",
-    "Re-ranking",
-)
+_WORDS = ("Report", "Method", "Data", "Search", "Over", "Epoch chosen by", "Embedding")
 # Fields in which reports of one experiment may differ without being other measurements.
 _INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
 # Fields that say what is measured; two numbers that differ here are not comparable.
@@ -32,6 +23,20 @@ _SEARCH = (
     "dataset", "synthetic", "part", "rule", "scope", "shots", "draw", "direction", "variant",
     "trials", "split", "metric", "tta",
 )  # fmt: skip
+
+
+class Line(NamedTuple):
+    """One line of a comparison.
+
+    Attributes:
+        words: the cells under `_WORDS`.
+        reranking: "none" or the re-ranking with its options.
+        numbers: metric → mean, std, trials.
+    """
+
+    words: tuple[str, ...]
+    reranking: str
+    numbers: Numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +52,26 @@ class Comparison:
     reports: tuple[Report, ...]
     differences: tuple[str, ...]
 
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and cells: one row for each report, test embedding, raw and re-ranked."""
-        columns = [*_WORDS, *HEADS.values()]
-        rows = []
+    def lines(self) -> list[Line]:
+        """One line for each report, test embedding, raw and re-ranked."""
+        found = []
         for number, report in enumerate(self.reports, 1):
             protocol = report.protocol
             data = tables.protocol_value(protocol, "dataset")
-            head = [
+            head = (
                 _name(report) or f"report {number}",
                 _method(report),
                 f"synthetic, as {data}" if protocol.synthetic else data,
                 protocol.search(),
                 _over(report),
                 protocol.epoch_choice or "not stated",
-            ]
+            )
             for name, numbers in report.raw.items():
-                rows.append([*head, name, "none", *_cells(numbers)])
+                found.append(Line((*head, name), "none", numbers))
                 if name in report.reranked:
-                    again = protocol.reranking.split(",")[0]
-                    rows.append([*head, name, again, *_cells(report.reranked[name])])
-        return columns, rows
+                    words = (*head, f"{name}, re-ranked")
+                    found.append(Line(words, protocol.reranking, report.reranked[name]))
+        return found
 
     def warning(self) -> str:
         """A sentence on what makes the numbers incomparable; "" if nothing does."""
@@ -84,62 +88,74 @@ class Comparison:
         if self.differences:
             lines += [f"**{self.warning()}**", ""]
         lines += [f"{tables.averaged_words(r)}\n" for r in self.reports if r.averaged]
-        columns, rows, words, same = self._compact()
+        columns, rows, same = self._compact()
         if same:
             lines += [f"In all rows: {same}.", ""]
-        return "\n".join([*lines, tables.markdown(columns, rows, words=words)])
+        if self._reranking():
+            lines += [f"Re-ranking: {self._reranking()}.", ""]
+        return "\n".join([*lines, tables.markdown(*_with_numbers(columns, rows, self.lines()),
+                                                  words=len(columns))])  # fmt: skip
 
     def to_csv(self) -> str:
         """Means and deviations in columns of their own, as fractions."""
-        columns = [word.lower().replace(" ", "_").replace("-", "") for word in _WORDS]
+        columns = [word.lower().replace(" ", "_") for word in (*_WORDS, "re-ranking")]
         for metric in METRICS:
             columns += [metric, f"{metric}_std"]
-        rows: list[list[str]] = []
-        _, printed = self.rows()
-        for report in self.reports:
-            for name in report.raw:
-                for source in (report.raw, report.reranked):
-                    if name in source:
-                        values = [f"{source[name][m][k]:.6f}" for m in METRICS
-                                  for k in ("mean", "std")]  # fmt: skip
-                        rows.append([*printed[len(rows)][: len(_WORDS)], *values])
+        rows = [
+            [
+                *line.words,
+                line.reranking,
+                *(f"{line.numbers[m][k]:.6f}" for m in METRICS for k in ("mean", "std")),
+            ]
+            for line in self.lines()
+        ]
         return tables.as_csv(columns, rows)
 
     def to_latex(self) -> str:
-        columns, rows, words, same = self._compact()
-        told = f"{same[:1].upper()}{same[1:]}." if same else ""
-        caption = " ".join(filter(None, ["Percent, mean ± deviation.", told, self.warning()]))
-        return tables.latex(columns, rows, words=words, caption=caption)
+        columns, rows, same = self._compact()
+        sentences = [
+            "Percent, mean ± deviation.",
+            f"{same[:1].upper()}{same[1:]}." if same else "",
+            f"Re-ranking: {self._reranking()}." if self._reranking() else "",
+            self.warning(),
+        ]
+        return tables.latex(
+            *_with_numbers(columns, rows, self.lines()),
+            words=len(columns),
+            caption=" ".join(filter(None, sentences)),
+        )
 
     def to_table(self) -> Table:
-        """For `vireid.console.console.print`; narrow, without what is the same in all rows."""
+        """Rank-1 and mAP for `vireid.console.console.print`."""
         from vireid.console import table
 
-        columns, rows, words, same = self._compact()
-        numbers = [
-            tables.terminal_cells(source[name])
-            for report in self.reports
-            for name in report.raw
-            for source in (report.raw, report.reranked)
-            if name in source
-        ]
+        columns, rows, same = self._compact()
+        shown = ("rank1", "mean_ap")
+        cells = [[tables.spread(line.numbers[m]).replace(" ", "") for m in shown]
+                 for line in self.lines()]  # fmt: skip
         out = table(
             same,
-            [*columns[:words], *(HEADS[metric] for metric in tables.TERMINAL)],
-            [[*row[:words], *cells] for row, cells in zip(rows, numbers)],
+            [*columns, *(HEADS[m] for m in shown)],
+            [[*words, *numbers] for words, numbers in zip(rows, cells)],
         )
+        for position, column in enumerate(out.columns):
+            if position < len(columns):  # words may break, numbers must not
+                column.justify, column.overflow = "left", "fold"
+            else:
+                column.no_wrap = True
         out.caption = self.warning() or None
         return out
 
-    def _compact(self) -> tuple[list[str], list[list[str]], int, str]:
-        """`rows` without the columns of words that say the same everywhere, how many columns of
-        words are left, and what was the same, in words."""
-        columns, rows = self.rows()
-        same = [i for i in range(1, len(_WORDS)) if len({row[i] for row in rows}) == 1]
-        left = [i for i in range(len(columns)) if i not in same]
-        told = "; ".join(f"{columns[i].lower()}: {rows[0][i]}" for i in same)
-        compact = [[row[i] for i in left] for row in rows]
-        return [columns[i] for i in left], compact, len(_WORDS) - len(same), told
+    def _compact(self) -> tuple[list[str], list[list[str]], str]:
+        """Columns of words that differ between the lines, their cells, and the others in words."""
+        lines = self.lines()
+        same = [i for i in range(1, len(_WORDS)) if len({line.words[i] for line in lines}) == 1]
+        told = "; ".join(f"{_WORDS[i].lower()}: {lines[0].words[i]}" for i in same)
+        left = [i for i in range(len(_WORDS)) if i not in same]
+        return [_WORDS[i] for i in left], [[line.words[i] for i in left] for line in lines], told
+
+    def _reranking(self) -> str:
+        return " or ".join(sorted({line.reranking for line in self.lines()} - {"none"}))
 
     def write(self, folder: str | Path) -> list[Path]:
         """Write comparison.md, comparison.csv and comparison.tex; returns their paths."""
@@ -298,8 +314,11 @@ def _over(report: Report) -> str:
     return f"{count} trial{'s' if count > 1 else ''}"
 
 
-def _cells(numbers: Numbers) -> list[str]:
-    return [tables.spread(numbers[metric]) for metric in METRICS]
+def _with_numbers(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[Line]
+) -> tuple[list[str], list[list[str]]]:
+    numbers = [[tables.spread(line.numbers[metric]) for metric in METRICS] for line in lines]
+    return [*columns, *HEADS.values()], [[*words, *row] for words, row in zip(rows, numbers)]
 
 
 def _and(words: Sequence[str]) -> str:
