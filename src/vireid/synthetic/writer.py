@@ -1,0 +1,428 @@
+"""Writes a data set: one task a person, one process a core, every file whole or absent.
+
+An image is a pure function of (seed, pid, camera, view), so the number of workers, an
+interruption or the order of the tasks changes no byte.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vireid.config import to_plain
+from vireid.console import choose
+from vireid.console import progress as progress_bar
+from vireid.files import read_json, write_json, write_text
+from vireid.synthetic.layouts import LAYOUTS, Shot, Split, split_identities
+from vireid.synthetic.preset import preset_named
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.synthetic.identity import Person
+
+MARKER = ".vireid-synthetic.json"
+"""File that says a folder is ours, and with which parameters it is made."""
+GENERATOR_VERSION = 1
+"""Raised whenever the same parameters would give other bytes."""
+SEEDS = 1_000_000_000
+"""Seeds are below this; those above belong to VIReID-Synth releases and passers-by."""
+PEOPLE, IMAGES = "attributes.csv", "images.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What the bytes of a data set are a function of; `version` is the generator's."""
+
+    layout: str
+    identities: int
+    test_identities: int
+    images: int
+    seed: int
+    preset: str
+    masks: bool = False
+    without_person: bool = False
+    version: int = GENERATOR_VERSION
+
+    @property
+    def split(self) -> Split:
+        return split_identities(self.identities, self.test_identities)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What was written.
+
+    Attributes:
+        out: the folder.
+        num_images, num_identities: that it holds.
+        seconds: this call took.
+        resumed: an earlier, interrupted call was continued.
+    """
+
+    out: Path
+    num_images: int
+    num_identities: int
+    seconds: float
+    resumed: bool
+
+
+def write_dataset(
+    out: str | Path,
+    *,
+    layout: str = "sysu",
+    identities: int,
+    test_identities: int | None = None,
+    images: int,
+    seed: int = 0,
+    workers: int | None = None,
+    preset: str = "standard",
+    masks: bool = False,
+    without_person: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Make a synthetic data set.
+
+    Beside the layout's own files the folder gets `attributes.csv` (one line a person) and
+    `images.csv` (one line an image: camera pose, scene, view).
+
+    Args:
+        out: a new or empty folder, or one that an interrupted call with the same parameters left.
+        layout: "sysu", "regdb" or "llcm".
+        identities: people in all.
+        test_identities: of them, for testing; by default a fifth, at least 2. A sixth of the rest
+            is for validation. (RegDB has ten random halves instead.)
+        images: of each identity by each camera.
+        seed: of the population, 0 to 999,999,999.
+        workers: processes; by default one a core.
+        preset: "easy", "standard" or "hard".
+        masks: also write a mask of the person for each image under `masks/`.
+        without_person: draw the same scenes without their people.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: parameters out of range, a folder that is not ours, or other parameters than
+            those the folder was begun with.
+    """
+    parameters = _checked(
+        layout, identities, test_identities, images, seed, preset, masks, without_person
+    )
+    return write_parameters(Path(out), parameters, workers=workers, progress=progress)
+
+
+def _checked(
+    layout, identities, test_identities, images, seed, preset, masks, without_person
+) -> Parameters:
+    layout = choose("layout", layout, tuple(LAYOUTS))
+    preset, _ = preset_named(preset)
+    if identities < 3:
+        raise InputError(
+            f"identities is {identities}; at least 3 are needed: one to train on and "
+            "two to test on. Give a larger number."
+        )
+    if identities > 9999:
+        raise InputError(
+            f"identities is {identities}; folders have four digits, so at most 9999 "
+            "fit. Make several data sets with other seeds."
+        )
+    if test_identities is None:
+        test_identities = max(2, identities // 5)
+    if not 1 <= test_identities < identities:
+        raise InputError(
+            f"test_identities is {test_identities} of {identities} identities; at "
+            f"least 1 and at most {identities - 1} are possible, since test "
+            "identities count among all identities."
+        )
+    if not 1 <= images <= 9999:
+        raise InputError(
+            f"images is {images}; 1 to 9999 images of each identity by each camera are possible."
+        )
+    if not 0 <= seed < SEEDS:
+        raise InputError(
+            f"seed is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are kept "
+            "for the VIReID-Synth releases)."
+        )
+    return Parameters(
+        layout=layout,
+        identities=identities,
+        test_identities=test_identities,
+        images=images,
+        seed=seed,
+        preset=preset,
+        masks=masks,
+        without_person=without_person,
+    )
+
+
+def write_parameters(
+    out: Path, parameters: Parameters, *, workers: int | None = None, progress: bool = True
+) -> Summary:
+    """`write_dataset` for parameters that were checked."""
+    started = time.perf_counter()
+    if workers is None:
+        workers = available_cores()
+    if workers < 1:
+        raise InputError(f"workers is {workers}; at least 1 process is needed.")
+    resumed = _claim(out, parameters)
+    split = parameters.split
+    shots_each = {pid: list(_shots(parameters, pid)) for pid in split.all}
+    total = sum(len(shot.files) for shots in shots_each.values() for shot in shots)
+    rows: dict[int, tuple[dict, list[dict]]] = {}
+    bar = progress_bar()
+    bar.disable = bar.disable or not progress
+    with _tasks(out, parameters, split.all, workers) as finished, bar:
+        task = bar.add_task(f"{LAYOUTS[parameters.layout].title} layout", total=total, rate="")
+        for pid, person_row, image_rows in finished:
+            rows[pid] = (person_row, image_rows)
+            bar.advance(task, sum(len(shot.files) for shot in shots_each[pid]))
+    for path, text in (
+        LAYOUTS[parameters.layout].index(parameters.images, split, parameters.seed).items()
+    ):
+        write_text(out / path, text)
+    write_text(out / PEOPLE, _table([rows[pid][0] for pid in split.all]))
+    write_text(out / IMAGES, _table([row for pid in split.all for row in rows[pid][1]]))
+    write_json(out / MARKER, {**to_plain(parameters), "complete": True})
+    return Summary(
+        out=out,
+        num_images=total,
+        num_identities=len(split.all),
+        seconds=time.perf_counter() - started,
+        resumed=resumed,
+    )
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _shots(parameters: Parameters, pid: int) -> Iterator[Shot]:
+    return LAYOUTS[parameters.layout].shots(pid, parameters.images, parameters.split)
+
+
+def _claim(out: Path, parameters: Parameters) -> bool:
+    """Make the folder ours, or see that it is; whether an earlier call began it."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"'{out}' is a file; a folder to write to was expected.")
+    marker = out / MARKER
+    if marker.exists():
+        before = read_json(marker)
+        before.pop("complete", None)
+        if before != to_plain(parameters):
+            names = sorted(
+                name
+                for name in {*before, *to_plain(parameters)}
+                if before.get(name) != to_plain(parameters).get(name)
+            )
+            told = ", ".join(
+                f"{name} {before.get(name)} instead of {to_plain(parameters).get(name)}"
+                for name in names
+            )
+            raise InputError(
+                f"The folder '{out}' was begun with other parameters ({told}). Give "
+                "the same ones to continue it, or name another folder."
+            )
+        return True
+    if out.exists() and any(out.iterdir()):
+        raise InputError(
+            f"The folder '{out}' is not empty and was not made by this command. "
+            "Nothing was written. Name a new or an empty folder."
+        )
+    write_json(marker, {**to_plain(parameters), "complete": False})
+    return False
+
+
+@contextmanager
+def _tasks(
+    out: Path, parameters: Parameters, pids: tuple[int, ...], workers: int
+) -> Iterator[Iterator[tuple[int, dict, list[dict]]]]:
+    """Start the work; yields what each person's task returns, as it is done."""
+    if workers == 1 or len(pids) == 1:
+        _start_worker()
+        yield (_write_person(out, parameters, pid) for pid in pids)
+        return
+    _start_worker()
+    _warm(parameters)
+    # Forked workers share the compiled code; elsewhere they read it from the cache.
+    method = "fork" if sys.platform.startswith("linux") else "spawn"
+    pool = ProcessPoolExecutor(
+        min(workers, len(pids)),
+        initializer=_start_worker,
+        mp_context=multiprocessing.get_context(method),
+    )
+    try:
+        waiting = iter(pids)
+        # Submitted before the progress bar starts its thread: then forking is safe.
+        running = {
+            pool.submit(_write_person, out, parameters, pid)
+            for _, pid in zip(range(2 * workers), waiting)
+        }
+        yield _as_done(pool, out, parameters, waiting, running)
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _as_done(pool, out, parameters, waiting, running) -> Iterator[tuple[int, dict, list[dict]]]:
+    """Results as they come; the queue is kept short, so that an interruption ends soon."""
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
+            pid = next(waiting, None)
+            if pid is not None:
+                running.add(pool.submit(_write_person, out, parameters, pid))
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # several processes share the cores
+
+
+def _warm(parameters: Parameters) -> None:
+    """Compile once, before the workers start."""
+    from vireid.synthetic.camera import draw_view
+    from vireid.synthetic.identity import sample_person
+    from vireid.synthetic.render import make_figure, render
+
+    _, preset = preset_named(parameters.preset)
+    figure = make_figure(sample_person(parameters.seed, 1))
+    seen = set()
+    for shot in _shots(parameters, 1):
+        if shot.camera.sensor not in seen:
+            seen.add(shot.camera.sensor)
+            view = draw_view(figure.person, shot.camera, preset, 0)
+            render(figure, shot.camera, view, preset, [0])
+
+
+def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dict, list[dict]]:
+    """Write the missing images of one person; its line for each table."""
+    from vireid.synthetic.camera import draw_view
+    from vireid.synthetic.identity import sample_person
+    from vireid.synthetic.render import make_figure, render
+
+    _, preset = preset_named(parameters.preset)
+    person = sample_person(parameters.seed, pid)
+    figure, rows = None, []
+    for shot in _shots(parameters, pid):
+        view = draw_view(person, shot.camera, preset, shot.number)
+        paths = dict(shot.files)
+        if parameters.masks:
+            first = next(iter(shot.files.values()))
+            paths["mask"] = f"masks/{Path(first).with_suffix('.png').as_posix()}"
+        if not all(_is_whole(out / path) for path in paths.values()):
+            figure = figure or make_figure(person)
+            images = render(
+                figure,
+                shot.camera,
+                view,
+                preset,
+                [person.seed, pid, shot.camera.camid, shot.number],
+                without_person=parameters.without_person,
+            )
+            for kind, path in paths.items():
+                _write_image(
+                    out / path, images[kind], view.quality, LAYOUTS[parameters.layout].size
+                )
+        rows += [_image_row(path, kind, person, shot, view) for kind, path in shot.files.items()]
+    return pid, _person_row(person), rows
+
+
+_ENDS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an earlier call finished this file. Files appear by renaming, so only a power cut
+    can leave a part of one; the format's last bytes tell."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if path.suffix == ".bmp":
+                file.seek(2)
+                return size > 6 and int.from_bytes(file.read(4), "little") == size
+            end = _ENDS[path.suffix]
+            file.seek(max(0, size - len(end)))
+            return file.read() == end
+    except FileNotFoundError:
+        return False
+
+
+def _write_image(path: Path, image, quality: int, size: tuple[int, int] | None) -> None:
+    import cv2
+    import numpy as np
+
+    from vireid.synthetic.sensor import as_compressed, compress
+
+    if path.suffix == ".jpg":
+        data = compress(image, quality)
+    else:
+        if path.suffix == ".bmp":
+            image = as_compressed(image, quality)
+        if size is not None and image.shape[:2] != size:
+            image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+        pixels = image if image.ndim == 2 else image[..., ::-1]
+        data = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))[1].tobytes()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)  # not synced: a lost image is drawn again
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"The image '{path}' could not be written: {error.strerror or error}. "
+            "Free some space or name a folder you may write to; the same command "
+            "then continues."
+        ) from error
+
+
+def _person_row(person: Person) -> dict:
+    from vireid.synthetic.identity import attributes
+
+    return attributes(person)
+
+
+def _image_row(path: str, kind: str, person: Person, shot: Shot, view) -> dict:
+    from vireid.synthetic.scene import SCENES
+
+    return {
+        "path": path,
+        "pid": person.pid,
+        "camid": shot.camera.camid,
+        "kind": kind,
+        "view": shot.number,
+        "scene": SCENES[view.scene].name,
+        "camera_height": f"{view.height:.3f}",
+        "camera_distance": f"{view.distance:.3f}",
+        "camera_pan": f"{view.pan:.4f}",
+        "yaw": f"{view.yaw:.4f}",
+        "phase": f"{view.pose.phase:.4f}",
+        "stride": f"{view.pose.stride:.3f}",
+        "night": int(view.night),
+        "occluder": view.occluder.item.name.lower() if view.occluder else "none",
+        "passer_by": int(view.passer >= 0),
+        "umbrella": int(view.umbrella),
+        "height": view.resolution,
+        "jpeg_quality": view.quality,
+    }
+
+
+def _table(rows: list[dict]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
