@@ -11,8 +11,9 @@ from vireid.console import choose, console
 from vireid.types import InputError
 
 if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
+    from vireid.engine.options import TrainOptions
     from vireid.methods.recipe import Recipe
-    from vireid.trainer import TrainOptions
 
 
 def train(
@@ -82,7 +83,7 @@ def train(
         lr: base learning rate (default: the recipe's; 0.00035 with Adam).
         optim: sgd or adam.
         epochs: passes over the data.
-        max_steps: train for this many steps instead.
+        max_steps: train for about this many steps instead, in whole epochs of equal length.
         pids_per_batch: P, identities a batch.
         images_per_pid: K, images of each modality for each identity.
         seed: one seed fixes everything.
@@ -131,7 +132,7 @@ def train(
     folder = _run_folder(flags, options)
     if str(flags["trial"]).lower() == "all":
         return _all_trials(flags, options, folder)
-    return _train_one(options, folder, select=select, refit=refit, device=_device(flags))
+    return _train_one(options, folder, device=_device(flags), max_steps=max_steps, refit=refit)
 
 
 METHOD_FLAGS = (
@@ -181,7 +182,8 @@ def _options(flags: dict[str, Any]) -> TrainOptions:
         values["data_root"] = str(flags["data_root"])
     if flags["select"] not in {"last", "val"}:
         raise InputError(f"--select is '{flags['select']}'; last or val was expected.")
-    values["part"] = "fit" if flags["select"] == "val" else plain.get("part", "train")
+    if flags["select"] == "val":
+        values |= {"part": "fit", "choose": "validation"}
     if flags["trial"] is not None and str(flags["trial"]).lower() != "all":
         values["trial"] = _trial(flags["trial"], values["dataset"])
     for name, legal in (("engine", ENGINES), ("precision", PRECISIONS)):
@@ -191,10 +193,6 @@ def _options(flags: dict[str, Any]) -> TrainOptions:
                                           "fp32": "float32"} if name == "precision" else None)
     values.update({name: flags[name] for name in PLAIN_FLAGS if flags[name] is not None})
     values.update({name: True for name in SWITCHES if flags[name]})
-    if flags["max_steps"] is not None:
-        if flags["max_steps"] < 1:
-            raise InputError(f"--max-steps is {flags['max_steps']}; it must be at least 1.")
-        values["max_steps"] = flags["max_steps"]
     if flags["select"] == "val" and not values.get("eval_every"):
         values["eval_every"] = 1
     return config.from_plain(TrainOptions, values, "options")
@@ -292,45 +290,58 @@ def _resume(flags: dict[str, Any]) -> int:
     if "data_root" in changes:
         changes["data_root"] = str(changes["data_root"])
     options = dataclasses.replace(options, **changes)
-    select = "val" if options.part == "fit" else "last"
-    return _train_one(options, folder, select=select, refit=flags["refit"],
-                      device=_device(flags), resume=True)
+    return _train_one(options, folder, device=_device(flags), refit=flags["refit"], resume=True)
 
 
-def _train_one(options: TrainOptions, folder: Path, *, select: str, refit: bool, device: str,
-               resume: bool = False) -> int:
+def _train_one(options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None,
+               refit: bool = False, resume: bool = False) -> int:
     import vireid.trainer as trainer
     from vireid.commands.evaluating import validation
     from vireid.data import load_dataset, prepare
 
-    if refit and select != "val":
+    if refit and options.choose != "validation":
         raise InputError("--refit trains again after the epoch was chosen; add --select val.")
-    data = load_dataset(options.dataset, options.data_root, trial=options.trial)
+    data = load_dataset(options.dataset, options.data_root, trial=options.trial,
+                        camera_pattern=options.camera_pattern)
     options = dataclasses.replace(options, data_root=str(data.root), device=device)
     for note in data.notes:
         console.print(f"note: {note}")
-    if select == "val" and not len(data.parts["val"]):
-        raise InputError(f"'{data.root}' has no validation identities, which --select val needs. "
-                         "Leave the flag out.")
+    if max_steps is not None:
+        options = _for_steps(options, data, max_steps)
     store = prepare(data, size=options.size, skip_broken=options.skip_broken)
     for path in store.broken:
         console.print(f"skipped (cannot be decoded): {path}")
-    evaluate = validation(data, store, options) if options.eval_every else None
+    evaluate = validation(data, store, precision=options.precision) if options.eval_every else None
     result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
-    if not trainer.is_writer():
+    if not result.writer:
         return 0
-    if refit:
-        best = result.metrics["best_epoch"]
-        console.print(f"Epoch {best} was best on the validation identities; training again on "
-                      "all training identities for that many epochs.")
-        again = dataclasses.replace(
-            options, part="train", eval_every=0,
-            recipe=dataclasses.replace(options.recipe, epochs=best),
-            epoch_choice=f"epoch {best}, chosen on validation identities, then refit on all")
-        return _train_one(again, folder.with_name(folder.name + "-refit"), select="last",
-                          refit=False, device=device)
-    next_step(folder, f"vireid test --resume {folder}")
-    return 0
+    if not refit:
+        next_step(folder, f"vireid test --resume {folder}")
+        return 0
+    best = result.best_epoch
+    console.print(f"Epoch {best} was best on the validation identities; training again on all "
+                  "training identities for that many epochs.")
+    again = dataclasses.replace(
+        options, part="train", choose="last", eval_every=0,
+        recipe=dataclasses.replace(options.recipe, epochs=best),
+        epochs_from=f"{best} epochs, chosen on validation identities, then refit on all")
+    place = folder.with_name(folder.name + "-refit")
+    started = (place / "config.json").is_file()
+    return _train_one(again, place, device=device, resume=started)
+
+
+def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
+    """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
+    import numpy as np
+
+    if max_steps < 1:
+        raise InputError(f"--max-steps is {max_steps}; it must be at least 1.")
+    recipe = options.recipe
+    counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
+    whole = int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1
+    epochs = -(-max_steps // whole)
+    return dataclasses.replace(options, max_steps=-(-max_steps // epochs),
+                               recipe=dataclasses.replace(recipe, epochs=epochs))
 
 
 def _all_trials(flags: dict[str, Any], options: TrainOptions, folder: Path) -> int:
@@ -345,8 +356,8 @@ def _all_trials(flags: dict[str, Any], options: TrainOptions, folder: Path) -> i
         one = folder / f"trial{trial}"
         started = (one / "checkpoints").is_dir()
         if not (one / "summary.json").is_file():
-            _train_one(dataclasses.replace(options, trial=trial), one, select=flags["select"],
-                       refit=False, device=_device(flags), resume=started)
+            _train_one(dataclasses.replace(options, trial=trial), one, device=_device(flags),
+                       max_steps=flags["max_steps"], resume=started)
         for direction in ("infrared_to_visible", "visible_to_infrared"):
             out = one / "test" / direction
             if not (out / "report.json").is_file():

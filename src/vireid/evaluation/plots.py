@@ -33,14 +33,14 @@ class Entry(NamedTuple):
         image: (H, W, 3) uint8.
         similarity: to the query.
         label: words under the image ("pid 12 · cam 3").
-        matches: whether it shows the query's identity.
+        matches: whether it shows the query's identity; None if that is unknown.
         skipped: whether the rule skips it; it then has no rank.
     """
 
     image: np.ndarray
     similarity: float
     label: str
-    matches: bool
+    matches: bool | None
     skipped: bool = False
 
 
@@ -158,7 +158,8 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
         for position, entry in enumerate(ranked.entries):
             rank += not entry.skipped
             at = (_MARGIN + (position + 1) * step + split, y)
-            colour = GREY if entry.skipped else GREEN if entry.matches else RED
+            verdict = INK if entry.matches is None else GREEN if entry.matches else RED
+            colour = GREY if entry.skipped else verdict
             _tile(canvas, pen, entry.image, at, colour, pale=entry.skipped)
             _badge(pen, at, "–" if entry.skipped else str(rank), colour, small)
             _caption(pen, at, f"{entry.similarity:.3f}", entry.label, small)

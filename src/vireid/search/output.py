@@ -1,0 +1,90 @@
+"""Hits for people and scripts: a table, JSON values, CSV, a picture."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from vireid.console import table
+from vireid.files import write_text
+from vireid.search.index import Hit
+
+COLUMNS = ("query", "rank", "path", "similarity", "camid", "pid", "modality", "time")
+
+
+def hits_as_plain(queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
+    """JSON values: for each query its path and its hits, best first; -1 and NaN become null."""
+    return [{"query": str(query), "hits": [_plain(hit, rank) for rank, hit in enumerate(found, 1)]}
+            for query, found in zip(queries, hits)]
+
+
+def _plain(hit: Hit, rank: int) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "path": hit.path,
+        "similarity": round(hit.similarity, 6),
+        "camid": None if hit.camid < 0 else hit.camid,
+        "pid": None if hit.pid < 0 else hit.pid,
+        "modality": hit.modality.word,
+        "time": hit.time,
+        "row_id": hit.row_id,
+    }
+
+
+def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
+    """A table for `console.print`."""
+    return table(
+        f"Most similar to {query}", ("path", "similarity", "camera", "identity", "time"),
+        [(hit.path, f"{hit.similarity:.3f}", "" if hit.camid < 0 else hit.camid,
+          "" if hit.pid < 0 else hit.pid, _moment(hit.time)) for hit in hits])
+
+
+def _moment(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return datetime.datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="seconds")
+
+
+def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> None:
+    """One line a hit, with the columns of `COLUMNS`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for answer in hits_as_plain(queries, hits):
+        for hit in answer["hits"]:
+            writer.writerow({"query": answer["query"], **hit})
+    write_text(path, text.getvalue())
+
+
+def save_picture(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]],
+                 image_roots: Sequence[str]) -> None:
+    """A picture of the ranked results, ten a query. Images that are gone are left grey."""
+    from vireid.evaluation.plots import Entry, RankedList, draw_ranked, save
+
+    lists = []
+    for query, found in zip(queries, hits):
+        entries = [Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
+                   for hit in found[:10]]
+        lists.append(RankedList(_pixels(str(query), ()), query.name, "query", entries))
+    save(draw_ranked(lists, "Most similar first"), path)
+
+
+def _label(hit: Hit) -> str:
+    words = [] if hit.pid < 0 else [f"pid {hit.pid}"]
+    return " · ".join([*words, *([] if hit.camid < 0 else [f"cam {hit.camid}"])])
+
+
+def _pixels(path: str, roots: Sequence[str]) -> np.ndarray:
+    from vireid.data.decoding import decode
+
+    for place in (Path(path), *(Path(root) / path for root in roots)):
+        if place.is_file():
+            return decode(place, (288, 144))
+    return np.full((288, 144, 3), 128, np.uint8)
