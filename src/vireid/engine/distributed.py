@@ -275,15 +275,14 @@ class GradientMean:
     def __call__(self) -> None:
         if self.world.size == 1:
             return
-        mean = self.world.device.type == "cuda"
         for bucket in self.buckets:
             gradients = [p.grad for p in bucket if p.grad is not None]
             if not gradients:
                 continue
             flat = torch.cat([g.permute(_memory_order(g)).reshape(-1) for g in gradients])
-            dist.all_reduce(flat, op=dist.ReduceOp.AVG if mean else dist.ReduceOp.SUM)
-            if not mean:
-                flat /= self.world.size
+            with lost_ranks_as_sentence():
+                dist.all_reduce(flat)
+            flat /= self.world.size
             parts = flat.split([g.numel() for g in gradients])
             views = [g.permute(_memory_order(g)) for g in gradients]
             torch._foreach_copy_(views, [part.view(v.shape) for part, v in zip(parts, views)])
