@@ -76,8 +76,8 @@ def test_hard_triplet() -> None:
     total = 0.0
     for i in range(len(x)):
         distance = (x[i] - x).norm(dim=1)
-        farthest = distance[PIDS == PIDS[i]].max()
-        nearest = distance[PIDS != PIDS[i]].min()
+        farthest = distance[PIDS[i] == PIDS].max()
+        nearest = distance[PIDS[i] != PIDS].min()
         total += max(float(farthest - nearest) + 0.3, 0.0)
     assert float(HardTripletLoss()(x, PIDS)) == pytest.approx(total / len(x), rel=1e-9)
 

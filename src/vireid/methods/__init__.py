@@ -7,8 +7,11 @@ this room does not import PyTorch.
 from __future__ import annotations
 
 import importlib.util
+import sys
+import zlib
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vireid.config import from_plain
@@ -83,11 +86,7 @@ def _from_file(file: str, attribute: str) -> type[Method]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise InputError(f"--method names the file '{path}', which does not exist.")
-    spec = importlib.util.spec_from_file_location(f"vireid_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--method names the file '{path}', which is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _run_once(path.resolve())
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, Method) and found is not Method):
         legal = [
@@ -100,6 +99,24 @@ def _from_file(file: str, attribute: str) -> type[Method]:
             f"Those that do: {', '.join(legal) or 'none'}."
         )
     return found
+
+
+def _run_once(path: Path) -> ModuleType:
+    """The module that a file of the user makes; dataclasses need it among `sys.modules`."""
+    name = f"vireid_user_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--method names the file '{path}', which is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def build_method(

@@ -25,8 +25,6 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return codecs.encode(text, encoding)  # type: ignore[return-value]
 
 
-_encode.__module__, _encode.__qualname__ = "_codecs", "encode"
-
 # NumPy scalars and arrays, under the names that NumPy 1 and NumPy 2 write; nothing else.
 _ALLOWED: list[Any] = [
     np.dtype,

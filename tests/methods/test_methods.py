@@ -1,0 +1,174 @@
+"""What is particular to each method, and how wrong input is answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_contract import EXAMPLE, make, make_batch
+
+from vireid.methods import RECIPES, Sizes, build_method, method_class, recipes_of, resolve_method
+from vireid.types import InputError
+
+
+def test_mcl_terms_and_switches() -> None:
+    batch = make_batch()
+    everything = {"identity", "triplet", "discriminator", "confusion", "identity_centers",
+                  "camera_centers"}  # fmt: skip
+    assert set(make("mcl")(batch)) == everything
+    switches = {
+        "confusion": {"discriminator", "confusion"},
+        "identity_centers": {"identity_centers"},
+        "camera_centers": {"camera_centers"},
+    }
+    for switch, gone in switches.items():
+        assert set(make("mcl", **{switch: False})(batch)) == everything - gone
+
+
+def test_mcl_discriminator_and_encoder_do_not_train_each_other() -> None:
+    method, batch = make("mcl"), make_batch()
+    terms = method(batch)
+    discriminator = [p for p in method.discriminator.parameters() if p.requires_grad]
+    encoder = method.model.layer4[0].downsample[0].weight
+
+    def gradients(term: str, of: list) -> list:
+        return list(torch.autograd.grad(terms[term], of, retain_graph=True, allow_unused=True))
+
+    assert gradients("discriminator", [encoder]) == [None]
+    assert gradients("confusion", discriminator) == [None] * len(discriminator)
+    assert all(g.any() for g in gradients("discriminator", discriminator))
+    assert gradients("confusion", [encoder])[0].any()
+    together = torch.autograd.grad(
+        torch.stack(list(terms.values())).sum(), discriminator, retain_graph=True
+    )
+    for one, other in zip(together, gradients("discriminator", discriminator)):
+        assert torch.allclose(one, other)
+
+
+def test_mcl_weights_and_centers() -> None:
+    batch = make_batch()
+    plain, doubled = make("mcl"), make("mcl", camera_center_weight=0.001, triplet_weight=2.0)
+    doubled.load_state_dict(plain.state_dict())
+    a, b = plain(batch), doubled(batch)
+    assert torch.allclose(2 * a["camera_centers"], b["camera_centers"])
+    assert torch.allclose(2 * a["triplet"], b["triplet"])
+    assert torch.allclose(a["identity_centers"], b["identity_centers"])
+    frozen = make("mcl", centers="frozen")
+    assert not any("centers" in name for name, _ in frozen.named_parameters())
+    assert "identity_centers.centers" in frozen.state_dict()
+    assert frozen.identity_centers.centers.shape == (5, 512)
+    assert frozen.camera_centers.centers.shape == (2, 512)
+
+
+def test_mcl_groups() -> None:
+    groups = {group.name: group for group in make("mcl").groups()}
+    assert groups["backbone"].lr_scale == 1.0  # from scratch
+    assert groups["head"].lr_scale == groups["additions"].lr_scale == 1.0
+    assert groups["discriminator"].optimiser == "discriminator"
+    assert not groups["discriminator"].scheduled
+    assert method_class("mcl").model_defaults().backbone_scale == 0.1  # with ImageNet weights
+
+
+def test_ddag_graph_weight_follows_the_epoch_before() -> None:
+    method, batch = make("ddag"), make_batch()
+    method.epoch_started(0, None)
+    assert float(method(batch)["graph"].detach()) == 0
+    method.epoch_started(1, {"identity": 2.0, "triplet": 0.5, "part": 1.5, "graph": 9.0})
+    assert float(method.graph_scale) == pytest.approx(1 / 5)
+    method.epoch_started(2, None)  # resumed without means: as saved
+    assert float(method.graph_scale) == pytest.approx(1 / 5)
+    assert float(method(batch)["graph"].detach()) > 0
+
+
+def test_ddag_switches() -> None:
+    batch = make_batch()
+    no_part = make("ddag", part=False)
+    assert set(no_part(batch)) == {"identity", "triplet", "graph"}
+    assert no_part.test_embeddings == ("embedding", "pooled")
+    assert set(no_part.eval().embed(batch.image, 2)) == {"embedding", "pooled"}
+    assert set(make("ddag", graph=False)(batch)) == {"identity", "triplet", "part"}
+
+
+def test_agw_arithmetic_and_label_smoothing_reach_the_losses() -> None:
+    assert make("agw", triplet="published").triplet.arithmetic == "published"
+    batch = make_batch()
+    plain, smooth = make("agw"), make("agw", label_smoothing=0.1)
+    smooth.model.classifier.weight.data.mul_(1000)
+    plain.load_state_dict(smooth.state_dict())
+    assert not torch.allclose(plain(batch)["identity"], smooth(batch)["identity"])
+
+
+def test_recipes_are_those_of_the_published_code() -> None:
+    published = RECIPES["mcl"]["published"]
+    assert (published.lr, published.epochs, published.momentum) == (0.1, 201, 0.9)
+    assert (published.augment.erase, published.augment.erase_area) == (0.8, (0.1, 0.8))
+    factors = [published.schedule.factor(epoch, 0, 1) for epoch in (0, 9, 10, 19, 20, 49, 50, 200)]
+    assert factors == pytest.approx([0.1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    for name in ("base", "agw", "ddag"):
+        assert RECIPES[name]["published"].epochs == 81
+        assert RECIPES[name]["published"].augment.erase == 0
+    scratch = RECIPES["mcl"]["scratch"]
+    assert (scratch.lr, scratch.schedule.kind, scratch.augment.channel) == (0.05, "cosine", 0.35)
+    assert scratch.schedule.factor(0, 199, 8000) == 1
+    assert scratch.schedule.factor(0, 8000, 8000) == pytest.approx(0)
+    assert recipes_of(f"{EXAMPLE}:MyMethod") == RECIPES["base"]
+
+
+def test_names() -> None:
+    assert [resolve_method(n) for n in ("MCL", "baseline", "Base", "MCLNet", "a.py:B")] == [
+        "mcl", "base", "base", "mcl", "a.py:B"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sizes", "words"),
+    [
+        ("mlc", {}, {}, r"Legal: base, agw, ddag, mcl\. Did you mean 'mcl'.*my\.py:MyMethod"),
+        ("absent.py:X", {}, {}, "'absent.py', which does not exist"),
+        (f"{EXAMPLE}:Nothing", {}, {}, "no class 'Nothing'.*MyMethod"),
+        ("base", {"margn": 0.2}, {}, "Did you mean 'margin'"),
+        ("base", {"margin": -0.2}, {}, r"--margin is -0.2; a number from 0 up"),
+        ("mcl", {"triplet_weight": -1.0}, {}, "--triplet-weight is -1.0"),
+        ("mcl", {"identity_center_weight": -1.0}, {}, "--identity-center-weight is -1.0"),
+        ("mcl", {"rho": float("nan")}, {}, "--rho is nan"),
+        ("mcl", {"centers": "fixed"}, {}, "expected one of learned, frozen"),
+        ("mcl", {"hidden": 0}, {}, "--hidden is 0"),
+        ("mcl", {}, {"num_cameras": 0}, "no camera ids.*--no-camera-centers"),
+        ("mcl", {}, {"num_cameras": 1}, "one camera only.*--no-camera-centers"),
+        ("ddag", {"heads": 0}, {}, "--heads is 0"),
+        ("ddag", {"dropout": 1.0}, {}, "--dropout is 1.0"),
+        ("agw", {"label_smoothing": 1.0}, {}, "--label-smoothing is 1.0"),
+    ],
+)
+def test_wrong_input_gets_a_sentence(
+    name: str, options: dict[str, Any], sizes: dict[str, int], words: str
+) -> None:
+    defaults = method_class("base").model_defaults("resnet18", "none")
+    with pytest.raises(InputError, match=words):
+        build_method(name, defaults, Sizes(**{"num_pids": 4, "num_cameras": 2, **sizes}), options)
+
+
+def test_without_camera_ids() -> None:
+    model = method_class("mcl").model_defaults("resnet18", "none")
+    method = build_method("mcl", model, Sizes(num_pids=5), {"camera_centers": False})
+    assert "camera_centers" not in method(make_batch())
+
+
+def test_a_file_that_is_not_python(tmp_path: Path) -> None:
+    path = tmp_path / "my.py"
+    path.write_text("class MyMethod:\n    pass\n")
+    with pytest.raises(InputError, match="Those that do: none"):
+        method_class(f"{path}:MyMethod")
+
+
+def test_options_and_recipes_need_no_torch() -> None:
+    code = (
+        "import sys, vireid.methods, vireid.models, vireid.losses, vireid.methods.options, "
+        "vireid.methods.recipes, vireid.models.options\n"
+        "from vireid.methods import METHODS, OPTIONS, RECIPES, resolve_method\n"
+        "resolve_method('mcl')\nsys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

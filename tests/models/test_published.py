@@ -1,0 +1,185 @@
+"""Checkpoints of the published code: embeddings equal, tensors come back, no code is run."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vireid.methods import Sizes, export_published, import_published, method_class
+from vireid.models import read_published
+from vireid.models.foreign import load_foreign
+from vireid.models.weights import _is_alive
+from vireid.types import InputError
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def keys_of(method: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in a published checkpoint; `base` lacks the non-local blocks."""
+    lines = (GOLDEN / "checkpoint_keys.txt").read_text().splitlines()
+    table = {line.split()[0]: tuple(map(int, line.split()[1:])) for line in lines}
+    return {k: s for k, s in table.items() if method == "mcl" or not k.startswith("NL_")}
+
+
+def value_of(key: str, shape: tuple[int, ...], statistics: dict[str, np.ndarray]) -> torch.Tensor:
+    """The golden checkpoint's tensor, by the rule that made it; dead ones are zeros."""
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    if not _is_alive(key):
+        return torch.zeros(1).expand(shape)
+    if key in statistics:
+        return torch.tensor(statistics[key])
+    seed = zlib.crc32(key.encode()) + 20261122
+    a = np.random.default_rng(seed).standard_normal(shape)
+    if key.endswith("bias"):
+        a = 0.2 * a
+    elif len(shape) == 1:
+        a = (1 + 0.1 * a) * (0.3 if "bn3" in key or ".W.1." in key else 1)
+    else:
+        a = a * math.sqrt(2 / math.prod(shape[1:])) * (0.3 if key.startswith("NL_") else 1)
+    return torch.tensor(a, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "embeddings.npz"))
+
+
+@pytest.fixture(scope="module", params=["mcl", "base"])
+def published(
+    request: pytest.FixtureRequest,
+    golden: dict[str, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, Path]:
+    method = request.param
+    prefix = f"{method}/statistics/"
+    statistics = {k.removeprefix(prefix): v for k, v in golden.items() if k.startswith(prefix)}
+    net = {key: value_of(key, shape, statistics) for key, shape in keys_of(method).items()}
+    path = tmp_path_factory.mktemp("published") / f"{method}.t"
+    extras = {"mAP": np.float64(0.6), "mINP": np.float32(0.5), "cmc": np.linspace(0, 1, 5)}
+    torch.save({"net": net, "epoch": 12} | extras, path)
+    return method, path
+
+
+def test_embeddings_and_the_way_back(
+    published: tuple[str, Path], golden: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    name, path = published
+    method = import_published(path).eval()
+    assert method.name == name
+    assert sum(p.numel() for p in method.parameters()) == pytest.approx(24.35e6, rel=1e-3)
+    pixels = torch.tensor(golden["images"]).permute(0, 3, 1, 2).float() / 255
+    image = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    with torch.no_grad():
+        for modality, num_visible in (("visible", len(image)), ("infrared", 0)):
+            found = method.embed(image, num_visible)
+            for ours, theirs in (("pooled", "pool"), ("embedding", "bn")):
+                expected = golden[f"{name}/{modality}/{theirs}"]
+                assert np.abs(found[ours].numpy() - expected).max() < 1e-4
+    out = tmp_path / "back.t"
+    export_published(method, out, epoch=12)
+    before, after = torch.load(path, weights_only=False)["net"], load_foreign(out)["net"]
+    assert {k: v.shape for k, v in before.items()} == {k: v.shape for k, v in after.items()}
+    for key in filter(_is_alive, before):
+        assert torch.equal(before[key], after[key]), key
+    assert out.stat().st_size < 110e6  # dead copies share the memory of live ones
+    assert read_published(out).epoch == 12
+
+
+def test_import_under_another_name(published: tuple[str, Path]) -> None:
+    name, path = published
+    if name == "base":
+        with pytest.raises(InputError, match="no non-local blocks; that is not the method agw"):
+            import_published(path, "agw")
+    else:
+        assert import_published(path, "agw").name == "agw"
+
+
+def test_networks_that_the_published_code_lacks(tmp_path: Path) -> None:
+    for name, arch in (("base", "resnet18"), ("ddag", "resnet50")):
+        cls = method_class(name)
+        method = cls(cls.model_defaults(arch, "none"), Sizes(num_pids=4))
+        with pytest.raises(InputError, match="cannot be written as a published checkpoint"):
+            export_published(method, tmp_path / "x.t")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.t"
+    for content, words in (
+        ({"net": {"fc.weight": torch.zeros(2)}}, "not a checkpoint of the published"),
+        ([1], "not a checkpoint of the published"),
+        (
+            {"net": {"classifier.weight": torch.zeros(2, 2), "blocks.0.q": torch.zeros(1)}},
+            "such as 'blocks.0.q'",
+        ),
+    ):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=words):
+            read_published(path)
+    torch.save({"net": {"classifier.weight": torch.zeros(3, 2048)}}, path)
+    with pytest.raises(InputError, match="not those of the published ResNet-50"):
+        import_published(path)
+    with pytest.raises(InputError, match="There is no file"):
+        read_published(tmp_path / "absent.t")
+
+
+class _Malice:
+    """On unpickling, makes a folder."""
+
+    def __init__(self, make: Callable, *arguments: object) -> None:
+        self.call = (make, arguments)
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    target, path = tmp_path / "was-here", tmp_path / "x.t"
+    torch.save({"net": _Malice(os.mkdir, str(target))}, path)
+    with pytest.raises(InputError, match=r"was refused: it needs the Python object \w+\.mkdir"):
+        load_foreign(path)
+    torch.save({"net": _Malice(eval, "1")}, path)
+    with pytest.raises(InputError, match=r"was refused: .*eval"):
+        load_foreign(path)
+    assert not target.exists()
+
+
+def test_numpy_1_names_are_read(tmp_path: Path) -> None:
+    """Files of 2021 say numpy.core where NumPy 2 says numpy._core."""
+    new, old = tmp_path / "new.t", tmp_path / "old.t"
+    torch.save({"mAP": np.float64(0.25), "cmc": np.arange(3.0), "n": np.int64(3)}, new)
+    with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as copy:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("data.pkl"):
+                assert b"numpy._core" in content
+                content = content.replace(b"numpy._core", b"numpy.core")
+            copy.writestr(name, content)
+    for path in (new, old):
+        read = load_foreign(path)
+        assert read["mAP"] == 0.25 and read["n"] == 3
+        assert read["cmc"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.t"
+    torch.save({"a": torch.arange(1000)}, path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"not a readable PyTorch file|was refused"):
+            load_foreign(path)
+    other = tmp_path / "x.safetensors"
+    other.write_bytes(whole[:100])
+    with pytest.raises(InputError, match="not readable safetensors"):
+        load_foreign(other)

@@ -1,0 +1,137 @@
+"""The two-stream network: how it is put together, for any ResNet of timm."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from vireid.models import ModelOptions, TwoStream, build_model
+from vireid.models.backbone import create, split
+from vireid.models.layers import GeneralisedMean, NonLocal
+from vireid.types import InputError
+
+
+def small(arch: str = "resnet18", **options: object) -> TwoStream:
+    torch.manual_seed(0)
+    return build_model(ModelOptions(arch=arch, pretrained="none", **options), 5)  # type: ignore[arg-type]
+
+
+IMAGE = torch.randn(4, 3, 96, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "ResNet-34", "resnet50"])
+def test_unchanged_but_for_the_last_stride(arch: str) -> None:
+    """With equal stems, it is timm's network with strides of layer4 set to 1."""
+    model = small(arch).eval()
+    timms = timm.create_model(arch.lower().replace("-", ""), num_classes=0)
+    state = {k.removeprefix("stem_visible."): v for k, v in model.state_dict().items()}
+    timms.load_state_dict({key: state[key] for key in timms.state_dict()})
+    timms.eval()
+    for layer in timms.layer4[0].modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.stride = (1, 1)
+    with torch.no_grad():
+        ours, theirs = model.feature_map(IMAGE, 2), timms.forward_features(IMAGE)
+    assert ours.shape[2:] == (6, 3)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arch", ["resnet26d", "seresnext26d_32x4d", "resnet26t", "ecaresnet26t", "resnetblur18"]
+)
+def test_other_members_of_the_family(arch: str) -> None:
+    model = small(arch, nonlocal_channels=1, pooling="gem").eval()
+    with torch.no_grad():
+        output = model(IMAGE, 2)
+    assert output.feature_map.shape[2:] == (6, 3)
+    assert output.pooled.shape == output.embedding.shape == (4, model.dim)
+    assert output.logits.shape == (4, 5)
+
+
+def test_shortcut_of_d_variants_loses_its_pooling() -> None:
+    backbone = split(create("resnet26d"), "resnet26d")
+    pools = [m for m in backbone.stages[3].modules() if isinstance(m, nn.AvgPool2d)]
+    assert pools == []
+    assert any(isinstance(m, nn.AvgPool2d) for m in backbone.stages[2].modules())
+
+
+def test_nonlocal_blocks_follow_the_last_blocks_of_stages_2_and_3() -> None:
+    model = small("resnet50", nonlocal_channels=2)
+    assert [len(model.nonlocal2), len(model.nonlocal3)] == [2, 3]
+    calls: list[str] = []
+    for name, module in model.named_modules():
+        if name.startswith(("layer2.", "layer3.", "nonlocal")) and name.count(".") == 1:
+            module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    model.eval().feature_map(IMAGE[:1], 1)
+    assert calls == [
+        *("layer2.0", "layer2.1", "layer2.2", "nonlocal2.0", "layer2.3", "nonlocal2.1"),
+        *("layer3.0", "layer3.1", "layer3.2", "layer3.3", "nonlocal3.0"),
+        *("layer3.4", "nonlocal3.1", "layer3.5", "nonlocal3.2"),
+    ]
+    assert [len(small(nonlocal_channels=1).nonlocal3)] == [2]  # resnet18 has two blocks a stage
+
+
+def test_nonlocal_equals_its_definition_and_starts_as_identity() -> None:
+    torch.manual_seed(0)
+    block = NonLocal(8, 3).double().eval()
+    x = torch.randn(2, 8, 5, 4, dtype=torch.float64)
+    assert torch.equal(block(x), x)
+    nn.init.normal_(block.bn.weight)
+    nn.init.normal_(block.bn.bias)
+    theta, phi, g = (part.flatten(2).transpose(1, 2) for part in block.theta_phi_g(x).chunk(3, 1))
+    f = theta @ phi.transpose(1, 2) / 20
+    y = (f @ g).transpose(1, 2).reshape(2, 3, 5, 4)
+    assert torch.allclose(block(x), block.bn(block.w(y)) + x)
+
+
+def test_generalised_mean() -> None:
+    x = torch.rand(2, 3, 4, 5)
+    assert torch.allclose(GeneralisedMean()(x), (x**3).mean((2, 3)).pow(1 / 3), atol=1e-5)
+    zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    GeneralisedMean()(zero).sum().backward()
+    assert zero.grad is not None and torch.isfinite(zero.grad).all()
+
+
+def test_each_modality_goes_through_its_own_stem() -> None:
+    model = small().eval()
+    nn.init.normal_(model.stem_infrared.conv1.weight)
+    with torch.no_grad():
+        both = model.embed(IMAGE, 2)["pooled"]
+        assert torch.allclose(both[:2], model.embed(IMAGE[:2], 2)["pooled"], atol=1e-6)
+        assert torch.allclose(both[2:], model.embed(IMAGE[2:], 0)["pooled"], atol=1e-6)
+        assert not torch.allclose(both[2:], model.embed(IMAGE[2:], 2)["pooled"], atol=1e-3)
+        assert torch.allclose(both.norm(dim=1), torch.ones(4))
+
+
+def test_initialisation_and_what_is_not_trained() -> None:
+    model = small("resnet50")
+    assert abs(float(model.neck.weight.detach().mean()) - 1) < 1e-3
+    assert abs(float(model.neck.weight.detach().std()) - 0.01) < 1e-3
+    assert abs(float(model.classifier.weight.detach().std()) - 0.001) < 1e-4
+    assert model.classifier.bias is None
+    assert not model.neck.bias.requires_grad and "neck.bias" in model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"arch": "resnet5"}, "Did you mean 'resnet50'|Among those that work"),
+        ({"arch": "vit_small_patch16_224"}, "does not split into a stem and four stages"),
+        ({"arch": "resnet50.a1_in1k"}, "--arch resnet50 --pretrained a1_in1k"),
+        ({"nonlocal_channels": 0}, "--nonlocal-channels is 0; at least 1"),
+        ({"nonlocal_channels": -3}, "--nonlocal-channels is -3"),
+        ({"pooling": "max"}, "'gem' or 'average'"),
+        ({"backbone_scale": 0.0}, "must be above 0"),
+        ({"pretrained": " "}, "pretrained is empty"),
+    ],
+)
+def test_wrong_options_get_a_sentence(options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        build_model(ModelOptions(**{"pretrained": "none", **options}), 5)
+
+
+def test_one_identity_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 2 are needed"):
+        build_model(ModelOptions(arch="resnet18", pretrained="none"), 1)
