@@ -23,7 +23,7 @@ Load = Callable[[int], np.ndarray]  # row of the data set → (H, W, 3) uint8
 
 GREEN, RED, GREY, INK, BLUE = "#1a9850", "#d73027", "#9a9a9a", "#222222", "#2b5c8a"
 _TILE = (176, 88)  # (height, width) of one image
-_GAP, _FRAME, _MARGIN, _HEAD, _FOOT = 10, 4, 24, 70, 40
+_GAP, _FRAME, _MARGIN, _HEAD, _FOOT = 14, 4, 24, 70, 40
 
 
 class Entry(NamedTuple):
@@ -161,8 +161,8 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
             verdict = INK if entry.matches is None else GREEN if entry.matches else RED
             colour = GREY if entry.skipped else verdict
             _tile(canvas, pen, entry.image, at, colour, pale=entry.skipped)
-            _badge(pen, at, "–" if entry.skipped else str(rank), colour, small)
-            _caption(pen, at, f"{entry.similarity:.3f}", entry.label, small)
+            _badge(pen, at, "skip" if entry.skipped else str(rank), colour, small)
+            _caption(pen, at, f"{entry.similarity + 0:.2f}", entry.label, small)
     return canvas
 
 
@@ -196,7 +196,8 @@ def similarity_histogram(
     figure = _figure()
     axes = figure.add_subplot()
     same = np.asarray(query_pids)[:, None] == np.asarray(gallery_pids)[None]
-    edges = np.linspace(float(similarity.min()), float(similarity.max()), 80).tolist()
+    bins = int(np.clip(np.sqrt(same.sum()), 12, 80))
+    edges = np.linspace(float(similarity.min()), float(similarity.max()), bins + 1).tolist()
     for words, part, colour in (("other people", ~same, RED), ("same person", same, GREEN)):
         if part.any():
             axes.hist(

@@ -201,19 +201,22 @@ def _rank_rows(
                 before += row[g] > value
             if best < 0 or value > row[best]:
                 best = at
-            ranks[count] = before + 1
+            place = count  # insertion keeps the few ranks sorted
+            while place > 0 and ranks[place - 1] > before + 1:
+                ranks[place] = ranks[place - 1]
+                place -= 1
+            ranks[place] = before + 1
             count += 1
         matches[q] = count
         if count == 0:
             continue
-        found = np.sort(ranks[:count])
         total = 0.0
         for i in range(count):
-            total += (i + 1) / found[i]
+            total += (i + 1) / ranks[i]
         ap[q] = total / count
-        inp[q] = count / found[count - 1]
-        first[q] = found[0]
-        if rule != _REGDB and found[0] > 1:
+        inp[q] = count / ranks[count - 1]
+        first[q] = ranks[0]
+        if rule != _REGDB and ranks[0] > 1:
             identities = 0
             value = row[best]
             for g in range(size):

@@ -89,9 +89,8 @@ def rerank(
 
 def _as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
     if isinstance(array, torch.Tensor):
-        array = array.detach().cpu()
-        array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
-    return array if array.dtype == np.float64 else array.astype(np.float32)
+        array = array.detach().cpu().float().numpy()
+    return array.astype(np.float32, copy=False)
 
 
 def _unit_rows(array: np.ndarray) -> np.ndarray:
@@ -217,7 +216,9 @@ def _encode(
     )  # fmt: skip
     used = np.arange(widest) < counts[:, None]
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return sparse.csr_array((values[used], columns[used], starts), shape=(total, total))
+    encoding = sparse.csr_array((values[used], columns[used], starts), shape=(total, total))
+    encoding.sort_indices()
+    return encoding
 
 
 @compiled
@@ -269,7 +270,6 @@ def _expand(
                         taken[other] = i
                         columns[i, count] = other
                         count += 1
-        columns[i, :count] = np.sort(columns[i, :count])
         total = np.float32(0)
         for a in range(count):
             apart = np.float32((2 - 2 * _dot(vectors[i], vectors[columns[i, a]])) ** 2)
