@@ -85,6 +85,7 @@ class Catalog:
                 self._execute("PRAGMA secure_delete = ON")
             version = self.about().get("format")
         if version != FORMAT:
+            self.close()
             raise InputError(
                 f"The index '{folder}' has format {version}, this version of vireid reads format "
                 f"{FORMAT}. Use the version that made it, or make it anew from its embeddings."
@@ -179,8 +180,9 @@ class Catalog:
     def head(self) -> Head:
         about = self.about()
         (last,) = self._execute("SELECT coalesce(max(number), 0) FROM tombstones").fetchone()
-        counters = (about[name] for name in ("generation", "written", "projection", "projected"))
-        return Head(*counters, last)
+        return Head(
+            about["generation"], about["written"], about["projection"], about["projected"], last
+        )
 
     def version(self) -> int:
         """A number that changes when another connection has committed."""

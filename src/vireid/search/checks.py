@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def check_same_kind(
             f"The vectors have {vectors.shape[1]} dimensions, the index {dim}. Embed with the "
             "weights that the index was made for."
         )
-    given = embeddings.preprocessing
+    given = json.loads(json.dumps(embeddings.preprocessing))  # as it is kept: tuples are lists
     if given and preprocessing and given != preprocessing:
         names = sorted(
             key

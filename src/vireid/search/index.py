@@ -307,7 +307,7 @@ def create_index(
     Raises:
         InputError: something is there already, or the place cannot be written or reached.
     """
-    options = {
+    options: dict[str, Any] = {
         "weights_hash": weights_hash,
         "dim": dim,
         "embedding": embedding,

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 
 def _compiled(function: Callable) -> Callable:
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep compiled code in: compile in each process
@@ -92,7 +92,7 @@ def scan_half(rows, slots, queries, scores, found, counts):  # type: ignore[no-u
                 slot = slots[i]
                 total = np.float32(0)
                 for j in range(dim):
-                    total += _half(rows[slot, j]) * queries[q, j]
+                    total += _half(rows[slot, j]) * queries[q, j]  # type: ignore[call-arg]
                 if count < size or total > scores[q, 0]:
                     count = _sift(scores[q], found[q], count, total, slot)
             counts[q] = count
@@ -124,7 +124,7 @@ def widen(rows, slots, out):  # type: ignore[no-untyped-def]
     for i in range(len(slots)):
         slot = slots[i]
         for j in range(dim):
-            out[i, j] = _half(rows[slot, j])
+            out[i, j] = _half(rows[slot, j])  # type: ignore[call-arg]
 
 
 @_compiled

@@ -117,7 +117,7 @@ class LocalIndex(Index):
             "anew from its embeddings."
         )
 
-    def _with_files(self, head: Head, columns: dict[str, np.ndarray]) -> State:
+    def _with_files(self, head: Head, columns: dict[str, Any]) -> State:
         path = store.file_of(self.folder, head.generation)
         vectors = store.map_vectors(path, head.written, self.dim)
         shortcut = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from vireid.search.milvus_rows import PATH_BYTES
 from vireid.types import InputError
@@ -82,8 +82,8 @@ def parse_url(url: str) -> Place:
         uri=f"{scheme}://{host}:{port}",
         collection=collection,
         shown=f"milvus://{host}:{port}/{collection}",
-        user=parts.username or "",
-        password=parts.password or "",
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
         index=options.get("index", "FLAT").upper(),
         shards=shards,
     )

@@ -54,6 +54,12 @@ def append(path: Path, written: int, chunks: Iterator[np.ndarray], dim: int) -> 
     checksums: list[int] = []
     start = written * dim * 2
     is_new = not path.exists()
+    size = 0 if is_new else path.stat().st_size
+    if size < start:
+        raise InputError(
+            f"The vector file '{path}' has {size} bytes, but {start} were written. It was cut "
+            "off: restore it from a copy, or make the index anew."
+        )
     try:
         with open(path, "ab") as file:
             file.truncate(start)
