@@ -1,0 +1,158 @@
+"""`vireid bench`: this machine's rates, and the published way's in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from vireid.bench.published_style import PublishedStyle, loop_evaluation
+from vireid.bench.workload import StepBench, random_data, time_extraction
+from vireid.data.augment import normalise
+from vireid.embed.embedder import Embedder
+from vireid.engine.distributed import pick_device
+from vireid.engine.provenance import commit, versions
+from vireid.engine.threads import usable_cores
+
+
+def measure(
+    *,
+    device: str = "auto",
+    arch: str = "resnet50",
+    method: str = "mcl",
+    steps: int = 50,
+    published: bool = True,
+    engine: str = "auto",
+    size: tuple[int, int] = (288, 144),
+) -> dict[str, Any]:
+    """Measure step, extraction and evaluation.
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
+        arch, method: what is timed.
+        steps: in each of three timed stretches (fewer on a CPU).
+        published: measure the published way too.
+        engine: as in training.
+        size: (height, width) of the pictures.
+
+    Returns:
+        Named tables (name → value) and facts about the machine.
+    """
+    place = pick_device(device)
+    small = place.type == "cpu"
+    steps = min(steps, 2) if small else steps
+    dataset, store = random_data(2370 if small else 7110, size=size)
+    facts: dict[str, Any] = {"machine": _machine(place)}
+    bench = StepBench(dataset, store, device=device, engine=engine, method=method, arch=arch)
+    facts["engine"] = bench.engine.why
+    ours = bench.time(steps, repeats=1 if small else 3, warm_up=1 if small else 10)
+    step = {f"{method} ms a step": ours["ms"], "images a second": ours["images_per_second"]}
+    if not small:
+        step["peak GPU memory besides the images, GiB"] = bench.memory_gib()
+    embedder_method = bench.method
+    bench_data = bench.data
+    bench.close()
+    embedder = Embedder(embedder_method, {"size": list(size)}, device=device)
+    rows = np.arange(min(len(store.images), 32 if small else 5120))
+    found = time_extraction(embedder, store, rows, batch_size=8 if small else 256)
+    extraction = {
+        "images a second, network alone": found["network_images_per_second"],
+        "images a second, host to host": found["images_per_second"],
+    }
+    evaluation = _evaluation(published)
+    if published:
+        plain, rate = _published(place, arch, store, bench_data, steps)
+        step["the published way, ms a step"] = plain
+        step["times as fast"] = round(plain / ours["ms"], 2)
+        extraction["the published way, images a second"] = rate
+        extraction["times as fast"] = round(found["network_images_per_second"] / rate, 2)
+    facts |= {
+        "training step, 64 images": step,
+        "extraction": extraction,
+        "evaluation, 3,803 x 301": evaluation,
+    }
+    return facts
+
+
+def _machine(place: torch.device) -> dict[str, str]:
+    facts = {"device": str(place), "cores": str(usable_cores()), **versions()}
+    if place.type == "cuda":
+        facts["GPU"] = torch.cuda.get_device_name(place)
+    facts["commit"] = commit() or "unknown"
+    return facts
+
+
+def _published(
+    place: torch.device, arch: str, store: Any, data: Any, steps: int
+) -> tuple[float, float]:
+    """Milliseconds a step and images a second of the published way."""
+    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, as it would run today
+    torch.backends.cudnn.benchmark = False
+    plain = PublishedStyle(
+        arch=arch, num_pids=data.sizes.num_pids, num_cameras=data.sizes.num_cameras, device=place
+    )
+    positions = data.sampler.epoch(0)[0]
+    half = len(positions) // 2
+    with torch.no_grad():
+        pictures = normalise(torch.from_numpy(store.images[data.rows[positions]]).to(place))
+        pictures = pictures.contiguous()
+    pid = torch.from_numpy(data.labels.pid[positions]).to(place)
+    camera = torch.from_numpy(data.labels.camera[positions]).to(place)
+
+    def one() -> None:
+        plain.step(pictures[:half], pictures[half:], pid, camera)
+
+    milliseconds = _median_ms(one, place, steps)
+    images = pictures[: 64 if place.type == "cuda" else 8]
+    rate = 1e3 * len(images) / _median_ms(lambda: plain.extract(images), place, steps)
+    return round(milliseconds, 2), round(rate, 1)
+
+
+def _median_ms(run: Callable[[], Any], place: torch.device, count: int) -> float:
+    run()
+    found = []
+    for _ in range(3 if place.type == "cuda" else 1):
+        _wait(place)
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        _wait(place)
+        found.append(1e3 * (time.perf_counter() - start) / count)
+    return statistics.median(found)
+
+
+def _evaluation(published: bool) -> dict[str, float]:
+    from vireid.evaluation import score
+
+    generator = np.random.default_rng(0)
+    query_pids = generator.integers(0, 96, 3803)
+    gallery_pids = np.repeat(np.arange(96), 4)[:301]
+    query_camids = generator.choice([3, 6], 3803)
+    gallery_camids = generator.choice([1, 2, 4, 5], 301)
+    similarity = generator.standard_normal((3803, 301)).astype(np.float32)
+    similarity += 0.5 * (query_pids[:, None] == gallery_pids[None, :])
+    columns = (query_pids, gallery_pids, query_camids, gallery_camids)
+    score(similarity, *columns, rule="sysu")
+    start = time.perf_counter()
+    ours = score(similarity, *columns, rule="sysu")
+    seconds = time.perf_counter() - start
+    found = {"seconds a trial": round(seconds, 4)}
+    if published:
+        start = time.perf_counter()
+        curve, mean_ap = loop_evaluation(-similarity, *columns)
+        loop = time.perf_counter() - start
+        found["the published way, seconds"] = round(loop, 3)
+        found["times as fast"] = round(loop / seconds, 1)
+        found["largest difference"] = float(
+            max(abs(mean_ap - ours.mean_ap), abs(curve[0] - ours.cmc[0]))
+        )
+    return found
+
+
+def _wait(place: torch.device) -> None:
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
