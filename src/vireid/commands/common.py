@@ -40,8 +40,10 @@ def resolve_device(gpu: int | None, device: str) -> str:
     if not word.startswith("cuda:") or not word[5:].isdigit():
         raise InputError(f"--device is '{device}'; 'auto', 'cpu' or 'cuda:N' was expected.")
     if int(word[5:]) >= count:
-        raise InputError(f"There is no GPU {word[5:]} on this machine. GPUs present: {present}. "
-                         "Choose one of them with --gpu, or use --device cpu.")
+        raise InputError(
+            f"There is no GPU {word[5:]} on this machine. GPUs present: {present}. "
+            "Choose one of them with --gpu, or use --device cpu."
+        )
     return word
 
 

@@ -44,11 +44,11 @@ def synthesize(
             `workers` are fixed by it.
         verify: with --v1: compare an existing folder with the checksums of v1, write nothing.
     """
-    from vireid.synthetic import regenerate_v1, verify_v1, write_dataset
-
     if verify and not v1:
         raise InputError("--verify compares with the checksums of VIReID-Synth v1; add --v1.")
     if v1 and verify:
+        from vireid.synthetic import verify_v1
+
         problems = verify_v1(out)
         if problems:
             for line in problems[:20]:
@@ -57,9 +57,13 @@ def synthesize(
         console.print(f"'{out}' is VIReID-Synth v1, every checksum equal.")
         return 0
     if v1:
+        from vireid.synthetic import regenerate_v1
+
         summary = regenerate_v1(out, workers=workers)
         layout = "sysu"
     else:
+        from vireid.synthetic import write_dataset
+
         layout = choose("layout", layout, ("sysu", "regdb", "llcm"))
         summary = write_dataset(
             out,
@@ -156,5 +160,3 @@ def info(target: Path, /, *, dataset: str | None = None, json: bool = False) -> 
         for part in tables(facts):
             console.print(part)
     return 0
-
-

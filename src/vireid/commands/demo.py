@@ -35,8 +35,9 @@ class DemoSize:
     images_per_pid: int = 4
 
 
-def run_demo(out: Path, *, size: DemoSize | None = None, device: str = "auto",
-             seed: int = 2026) -> dict[str, float]:
+def run_demo(
+    out: Path, *, size: DemoSize | None = None, device: str = "auto", seed: int = 2026
+) -> dict[str, float]:
     """Run the whole job into the folder `out` and say what each part is.
 
     Returns:
@@ -57,17 +58,39 @@ def run_demo(out: Path, *, size: DemoSize | None = None, device: str = "auto",
     start = "synth" if _shipped() else "none"
 
     _say(1, f"Making {size.identities} synthetic people ({people}) ...")
-    write_dataset(people, identities=size.identities, test_identities=size.test_identities,
-                  images=size.images, seed=seed)
-    _say(2, "Training on the people who are not for testing, "
-            + ("from the weights in the package ..." if start == "synth" else
-               "from random weights. So brief a training teaches little: expect numbers near "
-               "chance ..."))
+    write_dataset(
+        people,
+        identities=size.identities,
+        test_identities=size.test_identities,
+        images=size.images,
+        seed=seed,
+    )
+    _say(
+        2,
+        "Training on the people who are not for testing, "
+        + (
+            "from the weights in the package ..."
+            if start == "synth"
+            else "from random weights. So brief a training teaches little: expect numbers near "
+            "chance ..."
+        ),
+    )
     if not (run / "weights.safetensors").is_file():
-        train(dataset="sysu", data_root=people, method="mcl", arch="resnet18", pretrained=start,
-              recipe="scratch", lr=0.005 if start == "synth" else None, max_steps=size.steps,
-              pids_per_batch=size.pids_per_batch, images_per_pid=size.images_per_pid,
-              device=device, run=str(run), seed=0)
+        train(
+            dataset="sysu",
+            data_root=people,
+            method="mcl",
+            arch="resnet18",
+            pretrained=start,
+            recipe="scratch",
+            lr=0.005 if start == "synth" else None,
+            max_steps=size.steps,
+            pids_per_batch=size.pids_per_batch,
+            images_per_pid=size.images_per_pid,
+            device=device,
+            run=str(run),
+            seed=0,
+        )
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
     numbers = _test(people, run, out / "report", device, start)
     _say(4, "Making an index of the daytime pictures and searching it with a night picture ...")
@@ -95,9 +118,14 @@ def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dic
     for name, weights in (("before", "synth"), ("after", run)):
         if name == "before" and start != "synth":
             continue
-        report = run_protocol(load(weights, device=device), data, store, ProtocolOptions(),
-                              folder=folder if name == "after" else out_before(folder),
-                              pictures=8 if name == "after" else 0)
+        report = run_protocol(
+            load(weights, device=device),
+            data,
+            store,
+            ProtocolOptions(),
+            folder=folder if name == "after" else out_before(folder),
+            pictures=8 if name == "after" else 0,
+        )
         best = report.best()
         numbers[f"{name}_rank1"] = best["rank1"]["mean"]
         numbers[f"{name}_mean_ap"] = best["mean_ap"]["mean"]
@@ -124,9 +152,11 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     night = [data.samples[i] for i in test if data.samples[i].modality is Modality.INFRARED]
     embedder = load(run, device=device)
     table = out / "daytime.csv"
-    table.write_text("path,pid,camid,modality\n" + "".join(
-        f"{people.resolve() / s.path},{s.pid},{s.camid},visible\n" for s in daytime),
-        encoding="utf-8")
+    table.write_text(
+        "path,pid,camid,modality\n"
+        + "".join(f"{people.resolve() / s.path},{s.pid},{s.camid},visible\n" for s in daytime),
+        encoding="utf-8",
+    )
     vectors = out / "daytime.safetensors"
     embed_files(embedder, str(table), vectors)
     if not (out / "index").exists():
@@ -134,9 +164,14 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
 
         found = load_embeddings(vectors)
         which = embedder.default_embedding
-        with create_index(str(out / "index"), weights_hash=found.weights_hash, embedding=which,
-                          dim=found.vectors[which].shape[1], image_roots=(str(people.resolve()),),
-                          preprocessing=found.preprocessing) as index:
+        with create_index(
+            str(out / "index"),
+            weights_hash=found.weights_hash,
+            embedding=which,
+            dim=found.vectors[which].shape[1],
+            image_roots=(str(people.resolve()),),
+            preprocessing=found.preprocessing,
+        ) as index:
             index.add(found, which=which)
     query = people / night[len(night) // 2].path
     with open_index(str(out / "index")) as index:
@@ -164,7 +199,8 @@ def _close(out: Path, people: Path, run: Path, query: Path, numbers: dict[str, f
         f"  report                     {out / 'report' / 'report.md'}\n"
         f"  one search                 {out / 'search.jpg'}\n"
         f"[bold]Next:[/] the search page: vireid serve --index {out / 'index'} --weights {run}\n"
-        f"      (drop the night picture {query} on it)")
+        f"      (drop the night picture {query} on it)"
+    )
 
 
 def demo(*, out: Path = Path("demo"), device: str = "auto", seed: int = 2026) -> int:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from vireid.methods import Method
 
 
-def validation(data: Dataset, store: PixelStore, *, precision: str) -> Callable[
-        [Method, int], dict[str, float]]:
+def validation(
+    data: Dataset, store: PixelStore, *, precision: str
+) -> Callable[[Method, int], dict[str, float]]:
     """A function of (method, finished epochs) that returns named fractions on the validation
     identities: Rank-1, mAP and mINP of each test embedding.
 
@@ -22,11 +23,13 @@ def validation(data: Dataset, store: PixelStore, *, precision: str) -> Callable[
         InputError: the data set has no validation identities.
     """
     if not len(data.parts["val"]):
-        raise InputError(f"'{data.root}' has no validation identities, which --eval-every and "
-                         "--select val need. Leave these flags out.")
+        raise InputError(
+            f"'{data.root}' has no validation identities, which --eval-every and "
+            "--select val need. Leave these flags out."
+        )
     import numpy as np
 
-    from vireid.data.protocol import ProtocolOptions, trials
+    from vireid.data import ProtocolOptions, trials
     from vireid.embed import Embedder
     from vireid.evaluation import evaluate
 
@@ -39,8 +42,10 @@ def validation(data: Dataset, store: PixelStore, *, precision: str) -> Callable[
         embedder = Embedder(method, {"size": list(store.size)}, precision=precision)
         report = evaluate(data, options, embedder.embed_store(store, data, rows), rows, context={})
         plain = report.to_plain()
-        return {f"{which}_{metric}": plain[which][metric]["mean"]
-                for which in method.test_embeddings
-                for metric in ("rank1", "mean_ap", "mean_inp")}
+        return {
+            f"{which}_{metric}": plain[which][metric]["mean"]
+            for which in method.test_embeddings
+            for metric in ("rank1", "mean_ap", "mean_inp")
+        }
 
     return run

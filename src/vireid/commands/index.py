@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from vireid.commands.common import next_step
@@ -26,7 +28,8 @@ def create(
     Args:
         index: folder to make, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         embeddings: file that `vireid embed` wrote.
-        image_root: folder that the images' paths start from; the page shows only files in it.
+        image_root: folder that the images' paths start from; the page shows only files in it
+            (default: the nearest folder that holds all images).
         which: which vectors: pooled, embedding or part (default: embedding).
     """
     from vireid.embed import load_embeddings
@@ -34,13 +37,20 @@ def create(
 
     vectors = load_embeddings(embeddings)
     which = _which(which, vectors.vectors)
-    roots = tuple(str(path.resolve()) for path in image_root) or _roots(vectors)
-    with create_index(index, weights_hash=vectors.weights_hash, embedding=which,
-                      dim=vectors.vectors[which].shape[1], image_roots=roots,
-                      preprocessing=vectors.preprocessing) as made:
+    roots = tuple(str(path.resolve()) for path in image_root) or _roots(vectors.paths)
+    with create_index(
+        index,
+        weights_hash=vectors.weights_hash,
+        embedding=which,
+        dim=vectors.vectors[which].shape[1],
+        image_roots=roots,
+        preprocessing=vectors.preprocessing,
+    ) as made:
         result = made.add(vectors, which=which)
-    next_step(f"index '{index}' with {result.added:,} images",
-              f"vireid search --index {index} --image FILE --modality infrared --top 20")
+    next_step(
+        f"index '{index}' with {result.added:,} images",
+        f"vireid search --index {index} --image FILE --modality infrared --top 20",
+    )
     return 0
 
 
@@ -52,9 +62,16 @@ def _which(given: str | None, names: dict) -> str:
     return given
 
 
-def _roots(vectors) -> tuple[str, ...]:
-    root = vectors.preprocessing.get("image_root")
-    return (str(root),) if root else ()
+def _roots(paths: Sequence[str]) -> tuple[str, ...]:
+    """The folder that holds all images, where they can be found from here."""
+    found = [str(Path(path).resolve().parent) for path in paths if Path(path).is_file()]
+    if len(found) < len(paths) or not found:
+        console.print(
+            "note: not all images can be found from here, so the page can't show them; "
+            "name their folder with --image-root."
+        )
+        return ()
+    return (os.path.commonpath(found),)
 
 
 def add(*, index: str, embeddings: Path) -> int:
@@ -114,16 +131,19 @@ def remove(
     filters = Filters(camids=cameras or None, pids=pids or None) if cameras or pids else None
     with open_index(index, write=True) as opened:
         count = opened.remove(paths=list(paths) or None, older_than=limit, filters=filters)
-    next_step(f"{count:,} images removed from '{index}'",
-              f"vireid index compact --index {index}   (frees the space)")
+    next_step(
+        f"{count:,} images removed from '{index}'",
+        f"vireid index compact --index {index}   (frees the space)",
+    )
     return 0
 
 
 def _duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
     if match is None:
-        raise InputError(f"--older-than is '{text}'; a number with s, m, h, d or w, as 30d, was "
-                         "expected.")
+        raise InputError(
+            f"--older-than is '{text}'; a number with s, m, h, d or w, as 30d, was expected."
+        )
     return float(match[1]) * SECONDS[match[2]]
 
 
@@ -161,8 +181,10 @@ def verify(*, index: str) -> int:
     for problem in problems:
         console.print(problem)
     if problems:
-        raise InputError(f"The index '{index}' has {len(problems)} problems, listed above. "
-                         "Make it anew from its embeddings files.")
+        raise InputError(
+            f"The index '{index}' has {len(problems)} problems, listed above. "
+            "Make it anew from its embeddings files."
+        )
     console.print(f"The index '{index}' is whole.")
     return 0
 

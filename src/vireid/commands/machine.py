@@ -47,8 +47,9 @@ def _facts() -> dict[str, dict[str, str]]:
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "vireid": vireid.__version__,
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-                     else os.cpu_count()),
+        "cores": str(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
     }
@@ -57,22 +58,37 @@ def _facts() -> dict[str, dict[str, str]]:
         for i in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(i)
             native = torch.cuda.get_device_capability(i) >= (8, 0)
-            gpus[f"GPU {i}"] = (
-                f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
-                + ("bfloat16, engine graph" if native
-                   else "no native bfloat16: float16 with loss scaling"))
+            gpus[f"GPU {i}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, " + (
+                "bfloat16, engine graph"
+                if native
+                else "no native bfloat16: float16 with loss scaling"
+            )
     else:
         built = torch.version.cuda
-        gpus["GPU"] = ("none; training runs on the CPU, slowly"
-                       + (f" (PyTorch is built for CUDA {built})" if built else ""))
+        gpus["GPU"] = "none; training runs on the CPU, slowly" + (
+            f" (PyTorch is built for CUDA {built})" if built else ""
+        )
     parts = {}
-    for name in ("torchvision", "timm", "safetensors", "opencv-python-headless", "pillow",
-                 "numba", "faiss-cpu", "fastapi", "uvicorn", "tyro"):
+    for name in (
+        "torchvision",
+        "timm",
+        "safetensors",
+        "opencv-python-headless",
+        "pillow",
+        "numba",
+        "faiss-cpu",
+        "fastapi",
+        "uvicorn",
+        "tyro",
+    ):
         parts[name] = _version(name) or f"MISSING: pip install {name}"
     for module, (use, how) in OPTIONAL.items():
         found = importlib.util.find_spec(module) is not None
-        parts[module] = f"{_version(module.replace('_', '-'))} ({use})" if found else (
-            f"not installed ({use}; {how})")
+        parts[module] = (
+            f"{_version(module.replace('_', '-'))} ({use})"
+            if found
+            else (f"not installed ({use}; {how})")
+        )
     weights = Path(vireid.__file__).parent / "weights"
     shipped = sorted(p.name for p in weights.glob("*.safetensors"))
     parts["weights in the package"] = ", ".join(shipped) or "none"
@@ -83,7 +99,8 @@ def _facts() -> dict[str, dict[str, str]]:
             data[name] = "present" if (Path(base) / name).is_dir() else "absent"
     data["temporary folder"] = _writable(Path(tempfile.gettempdir()))
     data["cache folder"] = _writable(
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"))
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    )
     return {"This machine": machine, "GPUs": gpus, "Parts": parts, "Data and folders": data}
 
 
@@ -126,8 +143,13 @@ def bench(
     from vireid.bench import measure
     from vireid.commands.common import resolve_device
 
-    facts = measure(device=resolve_device(gpu, device), arch=arch, method=method, steps=steps,
-                    published=published)
+    facts = measure(
+        device=resolve_device(gpu, device),
+        arch=arch,
+        method=method,
+        steps=steps,
+        published=published,
+    )
     if json:
         import json as encoder
 

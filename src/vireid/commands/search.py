@@ -48,13 +48,21 @@ def embed(
 
     embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
     summary = embed_files(
-        embedder, images, out, modality=None if modality is None else Modality.parse(modality),
-        batch_size=batch_size, dtype=dtype, camera_pattern=camera_pattern,
-        skip_broken=skip_broken)
+        embedder,
+        images,
+        out,
+        modality=None if modality is None else Modality.parse(modality),
+        batch_size=batch_size,
+        dtype=dtype,
+        camera_pattern=camera_pattern,
+        skip_broken=skip_broken,
+    )
     for path in summary.broken:
         console.print(f"skipped (cannot be decoded): {path}")
-    next_step(f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
-              f"vireid index create --index my-index --embeddings {out}")
+    next_step(
+        f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
+        f"vireid index create --index my-index --embeddings {out}",
+    )
     return 0
 
 
@@ -107,15 +115,18 @@ def search(
     filters = Filters(
         camids=cameras or None,
         modality=None if gallery_modality is None else Modality.parse(gallery_modality),
-        time_from=_time("--time-from", time_from), time_to=_time("--time-to", time_to),
-        pids=pids or None)
+        time_from=_time("--time-from", time_from),
+        time_to=_time("--time-to", time_to),
+        pids=pids or None,
+    )
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1.")
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
         searcher = Searcher(opened, embedder)
-        hits = searcher.search_images(queries, Modality.parse(modality), top=top, filters=filters,
-                                      rerank=rerank)
+        hits = searcher.search_images(
+            queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
+        )
         if json:
             import json as encoder
 
@@ -143,8 +154,9 @@ def _queries(image: Path | None, images: Path | None) -> list[Path]:
 
     found = list_images(images)
     if not found:
-        raise InputError(f"'{images}' holds no image. A folder with JPEG, PNG or BMP files was "
-                         "expected.")
+        raise InputError(
+            f"'{images}' holds no image. A folder with JPEG, PNG or BMP files was expected."
+        )
     return found
 
 
@@ -154,11 +166,15 @@ def _time(flag: str, text: str | None) -> float | None:
     from datetime import datetime
 
     try:
-        return float(text) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(
-            text).timestamp()
+        return (
+            float(text)
+            if text.replace(".", "", 1).isdigit()
+            else datetime.fromisoformat(text).timestamp()
+        )
     except ValueError as error:
-        raise InputError(f"{flag} is '{text}'; a time as 2026-01-31T08:00 or in seconds since "
-                         "1970 was expected.") from error
+        raise InputError(
+            f"{flag} is '{text}'; a time as 2026-01-31T08:00 or in seconds since 1970 was expected."
+        ) from error
 
 
 def serve(
@@ -186,6 +202,12 @@ def serve(
 
     from vireid.search.server import serve
 
-    serve(index, weights, host=host, port=port, token=token or os.environ.get("VIREID_TOKEN"),
-          device=resolve_device(gpu, device))
+    serve(
+        index,
+        weights,
+        host=host,
+        port=port,
+        token=token or os.environ.get("VIREID_TOKEN"),
+        device=resolve_device(gpu, device),
+    )
     return 0

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import dataset_name, next_step, resolve_device
 from vireid.console import choose, console
+from vireid.files import read_json
 from vireid.types import InputError
 
 if TYPE_CHECKING:
-    from vireid.data.protocol import Dataset, ProtocolOptions
     from vireid.data.pixels import PixelStore
+    from vireid.data.protocol import Dataset, ProtocolOptions
     from vireid.embed import Embedder
     from vireid.evaluation import Report
 
@@ -70,29 +71,56 @@ def test(
 
     tta = choose("test-time augmentation", tta, ("none", "flip"))
     embedder = load(resume, device=resolve_device(gpu, device), precision=precision)
-    trained_on = embedder.metadata.get("dataset")
-    name = dataset_name(dataset or trained_on or "sysu")
-    number = _trial(trial, embedder.metadata if trained_on == name else {}, name)
-    root = data_root or (embedder.metadata.get("data_root") if name == trained_on else None)
-    data = load_dataset(name, root, trial=number)
-    _refuse_seen_people(embedder, data)
+    known = {**_run_config(resume), **embedder.metadata}
+    name = dataset_name(dataset or known.get("dataset") or "sysu")
+    same = name == known.get("dataset")
+    number = _trial(trial, known.get("trial") if same else None, name)
+    data = load_dataset(
+        name,
+        data_root or (known.get("data_root") if same else None),
+        trial=number,
+        camera_pattern=known.get("camera_pattern") if same else None,
+    )
+    _refuse_seen_people(known.get("synthetic"), data)
     store = prepare(data, size=embedder.size, skip_broken=skip_broken)
     for path in store.broken:
         console.print(f"skipped (cannot be decoded): {path}")
     folder = out or (resume if resume.is_dir() else resume.parent / resume.stem) / "test"
-    for options in _protocols(name, mode=mode, shots=shots, draw=draw, direction=direction,
-                              protocol=protocol, part=part, trials=trials):
-        report = run_protocol(embedder, data, store, options, tta=tta, rerank=rerank,
-                              folder=folder if out else folder / _label(name, options, number),
-                              pictures=pictures)
+    for options in _protocols(
+        name,
+        mode=mode,
+        shots=shots,
+        draw=draw,
+        direction=direction,
+        protocol=protocol,
+        part=part,
+        trials=trials,
+    ):
+        report = run_protocol(
+            embedder,
+            data,
+            store,
+            options,
+            tta=tta,
+            rerank=rerank,
+            folder=folder if out else folder / _label(name, options, number),
+            pictures=pictures,
+        )
         console.print(report.to_table())
-        next_step(report.folder / "report.json",
-                  f"vireid report {report.folder / 'report.json'} ...   (to compare runs)")
+        next_step(
+            report.folder / "report.json",
+            f"vireid report {report.folder / 'report.json'} ...   (to compare runs)",
+        )
     return 0
 
 
-def _trial(given: str | None, metadata: dict, name: str) -> int:
-    trained = metadata.get("trial")
+def _run_config(resume: Path) -> dict[str, Any]:
+    """The options of the run that the weights stand in, where they stand in one."""
+    config = (resume if resume.is_dir() else resume.parent) / "config.json"
+    return read_json(config) if config.is_file() else {}
+
+
+def _trial(given: str | None, trained: int | None, name: str) -> int:
     if given is None:
         return int(trained or 1)
     if not given.isdigit() or not 1 <= int(given) <= 10:
@@ -101,25 +129,41 @@ def _trial(given: str | None, metadata: dict, name: str) -> int:
         raise InputError(
             f"These weights were trained on RegDB's trial {trained}; trial {given} tests people "
             f"that they have seen, so its numbers would be too high. Use --trial {trained}, or "
-            f"train a model on trial {given}.")
+            f"train a model on trial {given}."
+        )
     return int(given)
 
 
-def _refuse_seen_people(embedder: Embedder, data: Dataset) -> None:
-    seen = embedder.metadata.get("synthetic_seeds")
+def _refuse_seen_people(seen: dict[str, Any] | None, data: Dataset) -> None:
+    """Synthetic people of one seed are the same people in every set made with it."""
     made = data.synthetic
-    if seen and made and seen.get("seed") == made.get("seed"):
-        raise InputError(
-            f"'{data.root}' was made with the seed {made.get('seed')}, and so were the people "
-            "that these weights were trained on. Make a set with another seed.")
+    if not seen or not made or seen.get("seed") != made.get("seed"):
+        return
+    if seen == made:
+        return  # the very set that was trained on, whose test people were left out
+    raise InputError(
+        f"'{data.root}' was made with the seed {made['seed']}, and so were the people that these "
+        "weights were trained on. Make a set with another --seed."
+    )
 
 
-def _protocols(name: str, *, mode: str, shots: int, draw: str, direction: str | None,
-               protocol: str, part: str, trials: int) -> list[ProtocolOptions]:
+def _protocols(
+    name: str,
+    *,
+    mode: str,
+    shots: int,
+    draw: str,
+    direction: str | None,
+    protocol: str,
+    part: str,
+    trials: int,
+) -> list[ProtocolOptions]:
     from vireid.data.protocol import ProtocolOptions
 
-    directions = {"infraredtovisible": "infrared_to_visible",
-                  "visibletoinfrared": "visible_to_infrared"}
+    directions = {
+        "infraredtovisible": "infrared_to_visible",
+        "visibletoinfrared": "visible_to_infrared",
+    }
     legal = tuple(directions.values())
     aliases = {"i2v": legal[0], "t2v": legal[0], "v2i": legal[1], "v2t": legal[1]}
     if direction is None:
@@ -129,15 +173,27 @@ def _protocols(name: str, *, mode: str, shots: int, draw: str, direction: str | 
     if name != "sysu":
         for flag, value, default in (("mode", mode, "all"), ("draw", draw, "seeded")):
             if value != default:
-                raise InputError(f"--{flag} {value} belongs to SYSU-MM01; '{name}' has no such "
-                                 "choice. Leave the flag out.")
-    return [ProtocolOptions(
-        part=choose("part", part, ("test", "val")),
-        scope=choose("mode", mode, ("all", "indoor"),
-                     aliases={"all-search": "all", "indoor-search": "indoor"}),
-        shots=shots, draw=choose("draw", draw, ("seeded", "official")),
-        direction=one, num_trials=trials,
-        variant=choose("protocol", protocol, ("standard", "legacy-deen"))) for one in chosen]
+                raise InputError(
+                    f"--{flag} {value} belongs to SYSU-MM01; '{name}' has no such "
+                    "choice. Leave the flag out."
+                )
+    return [
+        ProtocolOptions(
+            part=choose("part", part, ("test", "val")),
+            scope=choose(
+                "mode",
+                mode,
+                ("all", "indoor"),
+                aliases={"all-search": "all", "indoor-search": "indoor"},
+            ),
+            shots=shots,
+            draw=choose("draw", draw, ("seeded", "official")),
+            direction=one,
+            num_trials=trials,
+            variant=choose("protocol", protocol, ("standard", "legacy-deen")),
+        )
+        for one in chosen
+    ]
 
 
 def _label(name: str, options: ProtocolOptions, trial: int) -> str:
@@ -153,12 +209,21 @@ def _label(name: str, options: ProtocolOptions, trial: int) -> str:
     return "-".join(words)
 
 
-def run_protocol(embedder: Embedder, data: Dataset, store: PixelStore, options: ProtocolOptions, *,
-                 folder: Path, tta: str = "none", rerank: bool = False, pictures: int = 8) -> Report:
+def run_protocol(
+    embedder: Embedder,
+    data: Dataset,
+    store: PixelStore,
+    options: ProtocolOptions,
+    *,
+    folder: Path,
+    tta: str = "none",
+    rerank: bool = False,
+    pictures: int = 8,
+) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the pictures."""
     import numpy as np
 
-    from vireid.data.protocol import trials
+    from vireid.data import trials
     from vireid.evaluation import evaluate
     from vireid.evaluation.plots import ranked_results
 
@@ -168,18 +233,24 @@ def run_protocol(embedder: Embedder, data: Dataset, store: PixelStore, options: 
     embeddings = embedder.embed_store(store, data, rows, tta=tta)
     metadata = embedder.metadata
     context = {
-        "method": metadata.get("method"), "arch": metadata.get("arch"),
-        "trained_on": metadata.get("dataset"), "epoch": metadata.get("epoch"),
-        "epoch_choice": metadata.get("epoch_choice", "last epoch"),
-        "seed": metadata.get("seed"), "commit": metadata.get("commit"),
-        "weights_hash": embedder.weights_hash, "tta": tta,
-        "precision": embedder.precision, "skipped_images": list(store.broken),
+        "method": metadata.get("method"),
+        "arch": embedder.method.model_options.arch,
+        "trained_on": metadata.get("dataset"),
+        "epoch": metadata.get("epoch"),
+        "epoch_choice": metadata.get("chosen", "not stated"),
+        "seed": metadata.get("seed"),
+        "commit": metadata.get("commit"),
+        "weights_hash": embedder.weights_hash,
+        "tta": tta,
+        "precision": embedder.precision,
+        "skipped_images": list(store.broken),
     }
     report = evaluate(data, options, embeddings, rows, rerank=rerank, context=context)
     report.write(folder)
     if pictures:
-        ranked_results(folder / "ranks.jpg", data, store, embeddings, rows, drawn[0],
-                       count=pictures)
+        ranked_results(
+            folder / "ranks.jpg", data, store, embeddings, rows, drawn[0], count=pictures
+        )
     return report
 
 

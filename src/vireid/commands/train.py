@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import dataset_name, next_step, resolve_device
 from vireid.console import choose, console
+from vireid.files import write_json
 from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
     from vireid.engine.options import TrainOptions
     from vireid.methods.recipe import Recipe
+    from vireid.trainer import TrainResult
 
 
 def train(
@@ -164,8 +167,9 @@ def _options(flags: dict[str, Any]) -> TrainOptions:
     if model and flags["pretrained"] is None and flags["arch"] is None:
         changes = {}
     else:
-        model = config.to_plain(cls.model_defaults(
-            _arch(flags["arch"] or model.get("arch", "resnet50")), pretrained))
+        model = config.to_plain(
+            cls.model_defaults(_arch(flags["arch"] or model.get("arch", "resnet50")), pretrained)
+        )
         changes = {}
     if flags["nonlocal_channels"] is not None:
         changes["nonlocal_channels"] = flags["nonlocal_channels"]
@@ -175,8 +179,13 @@ def _options(flags: dict[str, Any]) -> TrainOptions:
     recipe = _recipe(flags, plain, recipes_of(method), model["pretrained"])
     method_options = {**plain.get("method_options", {}), **_method_flags(flags, cls, method)}
     config.from_plain(cls.Options, method_options, f"options of method {method}")
-    values: dict[str, Any] = {**plain, "method": method, "method_options": method_options,
-                              "model": model, "recipe": config.to_plain(recipe)}
+    values: dict[str, Any] = {
+        **plain,
+        "method": method,
+        "method_options": method_options,
+        "model": model,
+        "recipe": config.to_plain(recipe),
+    }
     values["dataset"] = dataset_name(flags["dataset"] or plain.get("dataset", "sysu"))
     if flags["data_root"] is not None:
         values["data_root"] = str(flags["data_root"])
@@ -188,9 +197,14 @@ def _options(flags: dict[str, Any]) -> TrainOptions:
         values["trial"] = _trial(flags["trial"], values["dataset"])
     for name, legal in (("engine", ENGINES), ("precision", PRECISIONS)):
         if flags[name] is not None:
-            flags[name] = choose(name, flags[name], legal,
-                                 aliases={"bf16": "bfloat16", "fp16": "float16",
-                                          "fp32": "float32"} if name == "precision" else None)
+            flags[name] = choose(
+                name,
+                flags[name],
+                legal,
+                aliases={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+                if name == "precision"
+                else None,
+            )
     values.update({name: flags[name] for name in PLAIN_FLAGS if flags[name] is not None})
     values.update({name: True for name in SWITCHES if flags[name]})
     if flags["select"] == "val" and not values.get("eval_every"):
@@ -202,8 +216,9 @@ def _arch(given: str) -> str:
     return given.strip().lower().replace("-", "")
 
 
-def _recipe(flags: dict[str, Any], plain: dict[str, Any], recipes: dict[str, Recipe],
-            pretrained: str) -> Recipe:
+def _recipe(
+    flags: dict[str, Any], plain: dict[str, Any], recipes: dict[str, Recipe], pretrained: str
+) -> Recipe:
     from vireid import config
     from vireid.methods.recipe import Recipe
 
@@ -222,19 +237,25 @@ def _recipe(flags: dict[str, Any], plain: dict[str, Any], recipes: dict[str, Rec
             console.print(
                 "[bold yellow]Warning:[/] the recipe 'published' is meant for ImageNet weights. "
                 "Its erasing (up to 0.8 of each picture) and its low rate for the backbone keep "
-                "a network that starts from nothing near chance; 'scratch' is made for that.")
+                "a network that starts from nothing near chance; 'scratch' is made for that."
+            )
     return dataclasses.replace(base, **changes)
 
 
 def _method_flags(flags: dict[str, Any], cls: Any, method: str) -> dict[str, Any]:
-    given = {name: flags[name] for name in METHOD_FLAGS
-             if flags[name] is not None and flags[name] is not True}
+    given = {
+        name: flags[name]
+        for name in METHOD_FLAGS
+        if flags[name] is not None and flags[name] is not True
+    }
     legal = {field.name for field in dataclasses.fields(cls.Options)}
     for name in given:
         if name not in legal:
             word = name.replace("_", "-")
-            raise InputError(f"The method '{method}' has no option --{word}. It has: "
-                             f"{', '.join('--' + n.replace('_', '-') for n in sorted(legal))}.")
+            raise InputError(
+                f"The method '{method}' has no option --{word}. It has: "
+                f"{', '.join('--' + n.replace('_', '-') for n in sorted(legal))}."
+            )
         if name in CHOICES:
             given[name] = choose(f"--{name}", given[name], CHOICES[name])
     return given
@@ -244,14 +265,13 @@ def _trial(given: str, dataset: str) -> int:
     if not str(given).isdigit() or not 1 <= int(given) <= 10:
         raise InputError(f"--trial is '{given}'; a number from 1 to 10, or all, was expected.")
     if dataset != "regdb" and int(given) != 1:
-        raise InputError(f"--trial {given} belongs to RegDB; '{dataset}' has one split only. "
-                         "Leave the flag out.")
+        raise InputError(
+            f"--trial {given} belongs to RegDB; '{dataset}' has one split only. Leave the flag out."
+        )
     return int(given)
 
 
 def _device(flags: dict[str, Any]) -> str:
-    import os
-
     if "LOCAL_RANK" in os.environ and flags["gpu"] is None and flags["device"] == "auto":
         return "auto"  # under torchrun each rank takes its own GPU
     return resolve_device(flags["gpu"], flags["device"])
@@ -264,8 +284,13 @@ def _run_folder(flags: dict[str, Any], options: TrainOptions) -> Path:
         return path if path.parent != Path() or path.is_absolute() else flags["model_path"] / path
     from vireid.methods import method_class
 
-    words = [options.dataset, method_class(options.method).name, options.model["arch"],
-             options.recipe.name, f"seed{options.seed}"]
+    words = [
+        options.dataset,
+        method_class(options.method).name,
+        options.model["arch"],
+        options.recipe.name,
+        f"seed{options.seed}",
+    ]
     if options.dataset == "regdb" and str(flags["trial"]).lower() != "all":
         words.append(f"trial{options.trial}")
     return flags["model_path"] / "-".join(words)
@@ -278,31 +303,50 @@ def _resume(flags: dict[str, Any]) -> int:
 
     folder = flags["resume"]
     if flags["run"] is not None:
-        raise InputError(f"--resume {folder} goes on in its own folder; leave --run "
-                         f"'{flags['run']}' out. To start another run from these weights, use "
-                         f"--pretrained {folder / 'weights.safetensors'}.")
+        raise InputError(
+            f"--resume {folder} goes on in its own folder; leave --run "
+            f"'{flags['run']}' out. To start another run from these weights, use "
+            f"--pretrained {folder / 'weights.safetensors'}."
+        )
     if not (folder / "config.json").is_file():
-        raise InputError(f"'{folder}' is not a run: it has no config.json. Give the folder that "
-                         "`vireid train` wrote.")
+        raise InputError(
+            f"'{folder}' is not a run: it has no config.json. Give the folder that "
+            "`vireid train` wrote."
+        )
     options = config.load(TrainOptions, folder / "config.json")
-    changes = {name: flags[name] for name in MAY_CHANGE
-               if flags.get(name) not in (None, False) and name != "device"}
+    changes = {
+        name: flags[name]
+        for name in MAY_CHANGE
+        if flags.get(name) not in (None, False) and name != "device"
+    }
     if "data_root" in changes:
         changes["data_root"] = str(changes["data_root"])
     options = dataclasses.replace(options, **changes)
     return _train_one(options, folder, device=_device(flags), refit=flags["refit"], resume=True)
 
 
-def _train_one(options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None,
-               refit: bool = False, resume: bool = False) -> int:
-    import vireid.trainer as trainer
+def _train_one(
+    options: TrainOptions,
+    folder: Path,
+    *,
+    device: str,
+    max_steps: int | None = None,
+    refit: bool = False,
+    resume: bool = False,
+) -> int:
+    from vireid import trainer
+    from vireid.checkpoint import read_weights
     from vireid.commands.evaluating import validation
     from vireid.data import load_dataset, prepare
 
     if refit and options.choose != "validation":
         raise InputError("--refit trains again after the epoch was chosen; add --select val.")
-    data = load_dataset(options.dataset, options.data_root, trial=options.trial,
-                        camera_pattern=options.camera_pattern)
+    data = load_dataset(
+        options.dataset,
+        options.data_root,
+        trial=options.trial,
+        camera_pattern=options.camera_pattern,
+    )
     options = dataclasses.replace(options, data_root=str(data.root), device=device)
     for note in data.notes:
         console.print(f"note: {note}")
@@ -313,21 +357,48 @@ def _train_one(options: TrainOptions, folder: Path, *, device: str, max_steps: i
         console.print(f"skipped (cannot be decoded): {path}")
     evaluate = validation(data, store, precision=options.precision) if options.eval_every else None
     result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
-    if not result.writer:
+    if int(os.environ.get("RANK", "0")):
         return 0
+    _conclude(folder, result)
     if not refit:
         next_step(folder, f"vireid test --resume {folder}")
         return 0
-    best = result.best_epoch
-    console.print(f"Epoch {best} was best on the validation identities; training again on all "
-                  "training identities for that many epochs.")
+    best = int(read_weights(folder)[1]["epoch"])
+    console.print(
+        f"Epoch {best} was best on the validation identities; training again on all "
+        "training identities for that many epochs."
+    )
     again = dataclasses.replace(
-        options, part="train", choose="last", eval_every=0,
+        options,
+        part="train",
+        choose="last",
+        eval_every=0,
         recipe=dataclasses.replace(options.recipe, epochs=best),
-        epochs_from=f"{best} epochs, chosen on validation identities, then refit on all")
+    )
     place = folder.with_name(folder.name + "-refit")
     started = (place / "config.json").is_file()
     return _train_one(again, place, device=device, resume=started)
+
+
+def _conclude(folder: Path, result: TrainResult) -> None:
+    """Say and keep what the run took."""
+    facts = {
+        "epochs": result.epoch, "seconds": round(result.seconds, 1),
+        "images_per_second": round(result.images_per_second, 1),
+        "peak_cpu_bytes": result.peak_cpu_bytes, "peak_gpu_bytes": result.peak_gpu_bytes,
+        "store_bytes": result.store_bytes, "engine": result.engine, "metrics": result.metrics,
+    }  # fmt: skip
+    write_json(folder / "summary.json", facts)
+    memory = f"{result.peak_cpu_bytes / 2**30:.1f} GiB"
+    if result.peak_gpu_bytes:
+        memory += (
+            f", GPU {result.peak_gpu_bytes / 2**30:.1f} GiB "
+            f"(images {result.store_bytes / 2**30:.1f})"
+        )
+    console.print(
+        f"{result.epoch} epochs in {result.seconds:.0f} s, "
+        f"{result.images_per_second:,.0f} img/s; peak memory {memory}."
+    )
 
 
 def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
@@ -340,8 +411,11 @@ def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOpt
     counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
     whole = int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1
     epochs = -(-max_steps // whole)
-    return dataclasses.replace(options, max_steps=-(-max_steps // epochs),
-                               recipe=dataclasses.replace(recipe, epochs=epochs))
+    return dataclasses.replace(
+        options,
+        max_steps=-(-max_steps // epochs),
+        recipe=dataclasses.replace(recipe, epochs=epochs),
+    )
 
 
 def _all_trials(flags: dict[str, Any], options: TrainOptions, folder: Path) -> int:
@@ -356,13 +430,23 @@ def _all_trials(flags: dict[str, Any], options: TrainOptions, folder: Path) -> i
         one = folder / f"trial{trial}"
         started = (one / "checkpoints").is_dir()
         if not (one / "summary.json").is_file():
-            _train_one(dataclasses.replace(options, trial=trial), one, device=_device(flags),
-                       max_steps=flags["max_steps"], resume=started)
+            _train_one(
+                dataclasses.replace(options, trial=trial),
+                one,
+                device=_device(flags),
+                max_steps=flags["max_steps"],
+                resume=started,
+            )
         for direction in ("infrared_to_visible", "visible_to_infrared"):
             out = one / "test" / direction
             if not (out / "report.json").is_file():
-                test(resume=one, direction=direction, out=out, gpu=flags["gpu"],
-                     device=flags["device"])
+                test(
+                    resume=one,
+                    direction=direction,
+                    out=out,
+                    gpu=flags["gpu"],
+                    device=flags["device"],
+                )
             reports.setdefault(direction, []).append(Report.load(out / "report.json"))
     for direction, found in reports.items():
         mean = average_reports(found)

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from vireid.files import read_json
 from vireid.types import InputError, Modality, Sample
+
+SYNTHETIC_MARKER = ".vireid-synthetic.json"  # written by `vireid synthesize` into its folders
 
 Rule = Literal["sysu", "regdb", "llcm"]
 
@@ -76,6 +79,13 @@ class Dataset:
     def modality(self) -> np.ndarray:
         """(N,) int64 values of `Modality`."""
         return np.array([int(sample.modality) for sample in self.samples], dtype=np.int64)
+
+    @cached_property
+    def synthetic(self) -> dict[str, Any] | None:
+        """What `vireid synthesize` noted of the folder (seed, layout, preset …), or None where
+        it didn't make it."""
+        marker = self.root / SYNTHETIC_MARKER
+        return read_json(marker) if marker.is_file() else None
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import vireid
 from vireid.evaluation.metrics import Scores, chance, score, score_embeddings
 from vireid.evaluation.report import METRICS, RANKS, Protocol, Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
@@ -257,11 +258,11 @@ def _protocol(
         roles is not None and bool((roles[dataset.parts[options.part]] >= 0).any())
     )
     stated: dict[str, Any] = {
-        "synthetic": _is_synthetic(dataset),
+        "synthetic": dataset.synthetic is not None,
         "tta": str(embeddings.preprocessing.get("tta") or "none"),
         "weights_hash": embeddings.weights_hash or None,
         "versions": {
-            "vireid": version("vireid"),
+            "vireid": vireid.__version__,
             "torch": version("torch"),
             "numpy": np.__version__,
             "python": platform.python_version(),
@@ -288,8 +289,3 @@ def _protocol(
         other={key: value for key, value in context.items() if value is not None},
         **stated,
     )
-
-
-def _is_synthetic(dataset: Dataset) -> bool | None:
-    made = getattr(dataset, "synthetic", None)
-    return None if made is None and not hasattr(dataset, "synthetic") else bool(made)
