@@ -184,13 +184,11 @@ def check_labels(images: list[ListedImage], where: str) -> None:
     Raises:
         InputError: a number is skipped.
     """
-    labels = {image.label for image in images}
-    missing = (
-        sorted(set(range(max(labels, default=-1) + 1)) - labels) if len(labels) < 10**6 else []
-    )
-    if missing:
+    labels = sorted({image.label for image in images})
+    missing = next((number for number, label in enumerate(labels) if number != label), None)
+    if missing is not None:
         raise InputError(
-            f"{where}: labels run to {max(labels)} but {missing[0]} is missing. Labels number the "
+            f"{where}: labels run to {labels[-1]} but {missing} is missing. Labels number the "
             "identities of the list from 0 without a gap."
         )
 

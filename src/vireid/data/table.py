@@ -92,7 +92,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     text = read_text(path, "table")
     if "\0" in text:
         raise InputError(f"The table '{path}' holds a zero byte; it is not a CSV table.")
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
