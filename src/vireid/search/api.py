@@ -238,6 +238,18 @@ def parse_time(name: str, text: str | None) -> float | None:
     return seconds
 
 
+def row_number(text: str) -> int:
+    """An entry's number from its digits.
+
+    Raises:
+        InputError: larger than any entry's.
+    """
+    number = int(text)
+    if number >= 2**63:
+        raise InputError("There is no such entry in the index.")
+    return number
+
+
 def query_of(entry: Entry) -> QueryAnswer:
     """An entry as the query of a search."""
     return QueryAnswer(**_columns(entry))

@@ -152,7 +152,7 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
         size: Size = "thumb",
     ) -> Response:
         """The picture of one entry as JPEG: small, or at most 1600 pixels a side."""
-        data = await service.read(service.pictures.jpeg, int(row_id), size)
+        data = await service.read(service.pictures.jpeg, api.row_number(row_id), size)
         if size == "full":
             await service.note(request, "view", row_id=row_id)
         return Response(data, media_type="image/jpeg")
@@ -202,7 +202,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
     async def search_by_row(request: Request, body: api.RowSearch) -> api.SearchAnswer:
         """The entries most similar to an entry of the index, itself included."""
         started = time.perf_counter()
-        row_id = int(body.row_id)
+        row_id = api.row_number(body.row_id)
         (entry,) = await service.read(service.index.entries, [row_id])
         job = Job(row_id=row_id, top=body.top, filters=body.filters())
         hits = await service.search(
@@ -214,7 +214,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
     async def sightings(request: Request, row_id: Annotated[str, api.RowId]) -> api.SightingsAnswer:
         """Where and when the person of one entry was seen: the entries of the same recorded
         identity, or the most similar ones where none is recorded."""
-        number = int(row_id)
+        number = api.row_number(row_id)
         (entry,) = await service.read(service.index.entries, [number])
         known = entry.pid >= 0
         job = Job(

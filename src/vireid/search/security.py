@@ -28,7 +28,6 @@ OPEN_PREFIX = "/static/"
 SEARCH_PATHS = frozenset({"/api/search", "/api/search/by-row", "/api/sightings"})
 SMALL_BODY = 64 * 1024
 LINGER_SECONDS = 2.0
-NOTES_PER_SECOND, NOTES_BURST = 1.0, 100
 HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
         b"content-security-policy",
@@ -58,7 +57,7 @@ class Guard:
         self._audit = audit
         self._searches = RateLimiter(settings.searches_per_second, settings.search_burst)
         self._reads = RateLimiter(settings.reads_per_second, settings.read_burst)
-        self._notes = RateLimiter(NOTES_PER_SECOND, NOTES_BURST)
+        self._notes = RateLimiter(settings.refusals_per_minute / 60, settings.refusals_per_minute)
         self._bodies = 0
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
@@ -68,7 +67,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, sent = time.perf_counter(), 0, False
+        started, status, sent, admitted = time.perf_counter(), 0, False, False
 
         async def answer(message: dict) -> None:
             nonlocal status, sent
@@ -80,10 +79,12 @@ class Guard:
         try:
             async with asyncio.timeout(self._settings.request_seconds):
                 replay = await self._admit(scope, receive)
+                admitted = True
                 await self._app(scope, replay, answer)
         except Refusal as refusal:
             self._note(scope, refusal)
-            await _refuse(refusal, answer, receive)
+            unread = not admitted and scope["method"] not in ("GET", "HEAD")
+            await _refuse(refusal, answer, receive if unread else None)
         except TimeoutError:
             if not sent:
                 await _refuse(
@@ -290,22 +291,23 @@ def _with_headers(headers: Any) -> list[tuple[bytes, bytes]]:
     return [*kept, *HEADERS]
 
 
-async def _refuse(refusal: Refusal, send: Any, receive: Any) -> None:
-    """Answer, then read on for a moment: a client that still sends would otherwise see a broken
-    connection instead of the answer."""
+async def _refuse(refusal: Refusal, send: Any, unread: Any) -> None:
+    """Answer; if the body is still `unread` (its receive callable), end the connection, but read
+    on for a moment: a client that still sends would see it break instead of the answer."""
     body = json.dumps(refusal.body()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     headers += [(n.lower().encode(), v.encode()) for n, v in refusal.headers.items()]
+    if unread is not None:
+        headers.append((b"connection", b"close"))
+    linger = unread is not None and refusal.code not in ("slow", "cut")
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    linger = receive is not None and refusal.status == 413
     await send({"type": "http.response.body", "body": body, "more_body": linger})
     if not linger:
         return
     try:
         async with asyncio.timeout(LINGER_SECONDS):
-            while (message := await receive()).get("more_body"):
-                if message["type"] == "http.disconnect":
-                    break
+            while (await unread()).get("more_body"):
+                pass
     except TimeoutError:
         logger.info("stopped reading a refused upload")
     await send({"type": "http.response.body", "body": b"", "more_body": False})

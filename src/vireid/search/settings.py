@@ -35,6 +35,8 @@ class ServerSettings:
         searches_per_second, search_burst: rate of searches of one client.
         reads_per_second, read_burst: rate of everything else (thumbnails) of one client.
         failures_per_minute: wrong tokens of one client before it has to wait.
+        refusals_per_minute: refusals of one client that the audit log takes; more would let it
+            fill the disk.
         session_hours: how long the page stays signed in.
         certificate, private_key: PEM files for HTTPS; without them put a proxy in front.
     """
@@ -59,6 +61,7 @@ class ServerSettings:
     reads_per_second: float = 100.0
     read_burst: int = 600
     failures_per_minute: int = 10
+    refusals_per_minute: int = 60
     session_hours: float = 12.0
     certificate: Path | None = None
     private_key: Path | None = None
@@ -79,6 +82,7 @@ class ServerSettings:
             "reads_per_second",
             "read_burst",
             "failures_per_minute",
+            "refusals_per_minute",
             "session_hours",
         ):
             value = getattr(self, name)

@@ -27,8 +27,8 @@ export function meter(value) {
   const width = Math.max(0, Math.min(1, value)) * 100;
   return h("span", { class: "meter" },
     s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" },
-      s("rect", { width: 100, height: 4, rx: 2, class: "meter-back" }),
-      s("rect", { width: width.toFixed(1), height: 4, rx: 2, class: "meter-fill" })),
+      s("rect", { width: 100, height: 4, class: "meter-back" }),
+      s("rect", { width: width.toFixed(1), height: 4, class: "meter-fill" })),
     h("span", { class: "meter-value" }, similarity(value)));
 }
 

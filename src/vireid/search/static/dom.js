@@ -40,6 +40,8 @@ const short = new Intl.DateTimeFormat(undefined, {
 export const timeFull = (seconds) => full.format(seconds * 1000);
 export const timeShort = (seconds) => short.format(seconds * 1000);
 
+export const timeRange = (first, last) => short.formatRange(first * 1000, last * 1000);
+
 /** Seconds since 1970 as a value of <input type=datetime-local>, in the local time zone. */
 export function toLocalInput(seconds) {
   const date = new Date(seconds * 1000);

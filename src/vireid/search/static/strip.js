@@ -1,8 +1,8 @@
 // Where and when: one lane a camera, one dot a sighting. Without times: one bar a camera.
 
-import { cameraName, h, plural, s, sensorName, similarity, timeFull, timeShort } from "./dom.js";
+import { cameraName, h, plural, s, sensorName, similarity, timeFull, timeRange } from "./dom.js";
 
-const LANE = 26;
+const LANE = 24;
 const TOP = 8;
 const MAX_LANES = 12;
 
@@ -11,6 +11,7 @@ const MAX_LANES = 12;
  * onPick(hit) is called when a dot is clicked; `current` is the row_id to mark.
  */
 export function drawStrip(box, hits, { title, note = "", onPick = null, current = null, width = 0 }) {
+  box.hidden = false; // a hidden box has no width to draw for
   const timed = hits.filter((hit) => hit.time !== null);
   const lanes = lanesOf(hits);
   const shown = lanes.slice(0, MAX_LANES);
@@ -28,7 +29,6 @@ export function drawStrip(box, hits, { title, note = "", onPick = null, current 
     : null;
   const body = h("div", { class: "strip-body" }, drawing);
   box.replaceChildren(head, body, ...(rest ? [rest] : []), legend(hits), asTable(hits));
-  box.hidden = false;
 }
 
 function lanesOf(hits) {
@@ -44,7 +44,7 @@ function summary(hits, timed) {
   const text = `${plural(hits.length, "picture", "pictures")} from ${plural(cameras, "camera", "cameras")}`;
   if (!timed.length) return `${text}; their times are not recorded`;
   const times = timed.map((hit) => hit.time);
-  return `${text}, ${timeShort(Math.min(...times))} to ${timeShort(Math.max(...times))}`;
+  return `${text}, ${timeRange(Math.min(...times), Math.max(...times))}`;
 }
 
 function drawTimes(timed, lanes, width, { onPick, current }) {
@@ -131,7 +131,7 @@ function asTable(hits) {
       h("tbody", {}, rows))));
 }
 
-const STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000, 7776000, 31536000];
+const STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 7776000, 31536000];
 
 function ticks(first, last, most) {
   const step = STEPS.find((size) => (last - first) / size <= most) ?? (last - first) / most;
