@@ -160,14 +160,18 @@ class Index(abc.ABC):
     as a context manager or call `close`.
 
     Attributes:
-        weights_hash, embedding, dim: as in `IndexInfo`.
-        image_roots: as in `IndexInfo`.
+        weights_hash, embedding, dim, image_roots: as in `IndexInfo`.
     """
 
     weights_hash: str
     embedding: str
     dim: int
     image_roots: tuple[str, ...]
+
+    @property
+    @abc.abstractmethod
+    def preprocessing(self) -> dict[str, Any]:
+        """Of the indexed images; empty if not known (yet)."""
 
     @abc.abstractmethod
     def add(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:

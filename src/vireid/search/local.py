@@ -227,7 +227,7 @@ class LocalIndex(Index):
             weights_hash=self.weights_hash,
             embedding=self.embedding,
             dim=self.dim,
-            preprocessing=self._preprocessing(),
+            preprocessing=self.preprocessing,
             count=len(live),
             removed=state.head.written - len(live),
             cameras=_counts(state.camids[live]),
@@ -240,7 +240,8 @@ class LocalIndex(Index):
             details=details,
         )
 
-    def _preprocessing(self) -> dict[str, Any]:
+    @property
+    def preprocessing(self) -> dict[str, Any]:
         with self._guard:
             self._check_open()
             return self._catalog.about()["preprocessing"]
@@ -281,7 +282,7 @@ class LocalIndex(Index):
                 checks.check_which(which, self.embedding),
                 weights_hash=self.weights_hash,
                 dim=self.dim,
-                preprocessing=self._preprocessing(),
+                preprocessing=self.preprocessing,
             )
             checks.check_paths(list(embeddings.paths))
             added, replaced = writer.put(embeddings, vectors, replace=replace)

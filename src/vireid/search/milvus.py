@@ -116,6 +116,10 @@ class MilvusIndex(Index):
             client.close()
             raise
 
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        return dict(self._preprocessing)
+
     # -- reading
 
     def search(

@@ -23,7 +23,7 @@ class Searcher:
         embedder: the weights that made the index's vectors (`vireid.load`).
 
     Raises:
-        InputError: the index was made with other weights.
+        InputError: the index was made with other weights, or for another size of images.
     """
 
     def __init__(self, index: Index, embedder: Embedder) -> None:
@@ -32,6 +32,12 @@ class Searcher:
                 f"The index holds vectors of the weights {index.weights_hash[:12]}, but the "
                 f"weights given are {embedder.weights_hash[:12]}. Vectors of different weights "
                 "can't be compared: use the index's weights, or embed the images anew."
+            )
+        theirs, ours = index.preprocessing.get("size"), embedder.preprocessing["size"]
+        if theirs is not None and list(theirs) != list(ours):
+            raise InputError(
+                f"The index's images were embedded at {theirs[0]} x {theirs[1]} pixels, these "
+                f"weights take {ours[0]} x {ours[1]}. Load the weights with the index's size."
             )
         self.index = index
         self.embedder = embedder
@@ -74,7 +80,9 @@ class Searcher:
         sensor = modality if isinstance(modality, Modality) else Modality.parse(modality)
         if not isinstance(images, np.ndarray):
             images = [str(path) for path in images]
-        embeddings = self.embedder.embed(images, sensor)
+        # As the gallery was embedded, mirrored copies included.
+        tta = self.index.preprocessing.get("tta")
+        embeddings = self.embedder.embed(images, sensor, tta=tta)
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
                 f"The index holds the embedding '{self.index.embedding}'; these weights give "
