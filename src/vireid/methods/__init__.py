@@ -137,5 +137,5 @@ def build_method(
         InputError: an unknown name or option, or a value that cannot be.
     """
     cls = method_class(name)
-    chosen = from_plain(cls.Options, options or {}, f"options of method {name}")
+    chosen: Any = from_plain(cls.Options, options or {}, f"options of method {name}")
     return cls(model_options or cls.model_defaults(), sizes, chosen)

@@ -16,6 +16,8 @@ Visible-Infrared Person Re-Identification" (ECCV 2020), and the published code.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,7 +40,7 @@ class DDAG(Method):
 
     name = "ddag"
     Options = DDAGOptions
-    test_embeddings = ("embedding", "part", "pooled")
+    test_embeddings: ClassVar[tuple[str, ...]] = ("embedding", "part", "pooled")
     recipes = RECIPES["ddag"]
     graph_scale: Tensor
 

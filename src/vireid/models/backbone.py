@@ -104,7 +104,7 @@ def _undo_stride(block: nn.Module) -> None:
     if hasattr(block, "aa"):
         block.aa = nn.Identity()  # blurs only where it also strides
     if hasattr(block, "stride"):
-        block.stride = 1
+        block.stride = 1  # type: ignore[assignment]
 
 
 def _stage_dims(stem: nn.Module, stages: list[nn.Module], arch: str) -> list[int]:
