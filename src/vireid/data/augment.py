@@ -40,6 +40,9 @@ class Augment(nn.Module):
 
     def __init__(self, options: AugmentOptions, size: tuple[int, int]) -> None:
         super().__init__()
+        self._scale: Tensor
+        self._shift: Tensor
+        self._fill: Tensor
         self.options = options
         self.size = (int(size[0]), int(size[1]))
         # Buffers, so that `.to(device)` moves them once and no step copies from the host; one

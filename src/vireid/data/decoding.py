@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ def has_deep_pixels(image: Image.Image) -> bool:
 
 def decode_into(
     out: np.ndarray, paths: Sequence[str | Path], rows: Sequence[int], *, workers: int | None = None
-) -> Iterator[tuple[int, str | None]]:
+) -> Generator[tuple[int, str | None], None, None]:
     """Decode images into rows of an array, in parallel where it is a memory-mapped file.
 
     Args:
@@ -112,7 +112,7 @@ def available_cores() -> int:
 
 def _in_processes(
     out: np.memmap, tasks: list[tuple[int, str]], workers: int
-) -> Iterator[tuple[int, str | None]]:
+) -> Generator[tuple[int, str | None], None, None]:
     """Plain child processes over pipes: unlike multiprocessing they never import the user's
     main module, and unlike fork they are safe beside threads and CUDA."""
     target = json.dumps({"file": str(out.filename), "offset": out.offset, "shape": list(out.shape)})
@@ -136,17 +136,19 @@ def _in_processes(
         for _ in range(workers)
     ]
 
-    def feed(process: subprocess.Popen) -> None:
+    def feed(process: subprocess.Popen[str]) -> None:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None and stdout is not None  # both are pipes
         try:
-            process.stdin.write(target + "\n")
+            stdin.write(target + "\n")
             while (chunk := chunks.get()) is not None:
-                process.stdin.write(json.dumps(chunk) + "\n")
-                process.stdin.flush()
-                line = process.stdout.readline()
+                stdin.write(json.dumps(chunk) + "\n")
+                stdin.flush()
+                line = stdout.readline()
                 if not line:
                     raise RuntimeError(f"ended with code {process.wait()} near '{chunk[0][1]}'")
                 answers.put(json.loads(line))
-            process.stdin.close()
+            stdin.close()
         except (OSError, ValueError, RuntimeError) as error:
             answers.put(error)
 
@@ -173,4 +175,5 @@ def _in_processes(
         for process in processes:
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):  # a killed process's pipe cannot be flushed
-                    pipe.close()
+                    if pipe is not None:
+                        pipe.close()

@@ -7,6 +7,7 @@ least 2) for testing, a sixth of the rest for validation.
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,21 @@ def load(
         content = read_table(table)
         return _dataset(table.parent, content, split_seed)
     return _dataset(root, _scan(root, camera_pattern), split_seed)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Every image in a folder and the folders in it, sorted; hidden ones are passed over.
+
+    Raises:
+        InputError: the folder does not exist or cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder '{folder}'.")
+    found = [folder / name for name in image_names(folder)]
+    for name in folder_names(folder):
+        found += list_images(folder / name)
+    return sorted(found)
 
 
 def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
@@ -127,7 +143,9 @@ def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
     if camera_pattern is None:
         return None
     try:
-        pattern = re.compile(camera_pattern, re.ASCII)
+        with warnings.catch_warnings():  # of what a coming Python would read differently
+            warnings.simplefilter("ignore", FutureWarning)
+            pattern = re.compile(camera_pattern, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
             f"The camera pattern '{camera_pattern}' is not a regular expression: {error}. Write "

@@ -17,8 +17,8 @@ from vireid.console import choose, progress, table
 from vireid.data import DATASETS
 from vireid.data.decoding import READ_ERRORS, available_cores, has_deep_pixels
 from vireid.data.protocol import Dataset, few
-from vireid.data.registry import find_root
-from vireid.types import Modality
+from vireid.data.registry import find_root, recognise
+from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,7 @@ _LEAKS = (("train", "test"), ("fit", "val"), ("val", "test"))
 
 
 def inspect(
-    name: str,
+    name: str | None,
     root: str | Path | None,
     *,
     trial: int = 1,
@@ -41,7 +41,8 @@ def inspect(
     """Count a data set and look for trouble.
 
     Args:
-        name, root, trial, split_seed, camera_pattern: as for `load_dataset`.
+        name: as for `load_dataset`; None to recognise it by its folders.
+        root, trial, split_seed, camera_pattern: as for `load_dataset`.
         pixels: also open every image, to find broken, tiny, nearly black and duplicate ones.
 
     Returns:
@@ -53,6 +54,10 @@ def inspect(
     Raises:
         InputError: the data set cannot be read at all.
     """
+    if name is None:
+        if root is None:
+            raise InputError("Neither a data set nor its folder was given. Give the folder.")
+        name = recognise(root)
     name = choose("data set", name, list(DATASETS), aliases={"sysu-mm01": "sysu", "own": "folder"})
     module, function = DATASETS[name].split(":")
     # not load_dataset: identities in two parts are to be reported here, not refused

@@ -24,7 +24,7 @@ import numpy as np
 
 from vireid.console import progress
 from vireid.data.decoding import decode, decode_into
-from vireid.data.protocol import Dataset, few
+from vireid.data.protocol import Dataset, PixelFile, few
 from vireid.files import sync_folder, write_text
 from vireid.types import InputError
 
@@ -130,7 +130,8 @@ def _writable(places: list[Path]) -> Path:
 def _decode_all(
     dataset: Dataset, size: tuple[int, int], target: Path, workers: int | None, skip_broken: bool
 ) -> None:
-    from_file = {int(row) for file in dataset.pixel_files for row in file.rows}
+    files = [file for file in dataset.pixel_files if _usable(dataset, file, size)]
+    from_file = {int(row) for file in files for row in file.rows}
     rows = [row for row in range(len(dataset)) if row not in from_file]
     paths = [dataset.root / dataset.samples[row].path for row in rows]
     valid = np.ones(len(dataset), dtype=bool)
@@ -142,7 +143,7 @@ def _decode_all(
             contextlib.closing(decode_into(images, paths, rows, workers=workers))
         )
         task = bar.add_task(f"Decoding {dataset.name}", total=len(dataset))
-        for file in dataset.pixel_files:
+        for file in files:
             _copy(dataset.root / file.path, images, file.rows)
             bar.advance(task, len(file.rows))
         for position, problem in answers:
@@ -188,14 +189,26 @@ def _new_array(target: Path, shape: tuple[int, ...]) -> Iterator[np.memmap]:
         Path(temporary).unlink(missing_ok=True)
 
 
+def _usable(dataset: Dataset, file: PixelFile, size: tuple[int, int]) -> bool:
+    """Arrays of another size are passed over where the pictures themselves are there.
+
+    Raises:
+        InputError: they are of another size, and there are no pictures.
+    """
+    shape = np.load(dataset.root / file.path, mmap_mode="r").shape
+    if shape == (len(file.rows), *size, 3):
+        return True
+    if (dataset.root / dataset.samples[file.rows[0]].path).is_file():
+        return False
+    raise InputError(
+        f"'{dataset.root / file.path}' holds pictures of {shape[1]}x{shape[2]} pixels, but "
+        f"{size[0]}x{size[1]} were asked for, and the original pictures are not there. Ask for "
+        "the array's size."
+    )
+
+
 def _copy(source: Path, images: np.ndarray, rows: np.ndarray) -> None:
     array = np.load(source, mmap_mode="r")
-    if array.shape != (len(rows), *images.shape[1:]):
-        raise InputError(
-            f"'{source}' holds pictures of {array.shape[1]}x{array.shape[2]} pixels, but "
-            f"{images.shape[1]}x{images.shape[2]} were asked for. Ask for the array's size, or "
-            "use the original pictures without the .npy files."
-        )
     for start in range(0, len(rows), 256):
         images[rows[start : start + 256]] = array[start : start + 256]
 

@@ -39,7 +39,8 @@ def load(root: Path) -> Dataset:
     Raises:
         InputError: the arrays contradict each other or are damaged.
     """
-    samples, rows, files = [], [], []
+    samples: list[Sample] = []
+    rows, files = [], []
     cameras_known = all(_file(root, modality, "camid").is_file() for modality in Modality)
     for modality in Modality:
         labels, camids, _ = _read(root, modality)
@@ -78,18 +79,20 @@ def load(root: Path) -> Dataset:
 def attach(dataset: Dataset) -> Dataset:
     """Use the arrays beside a data set's pictures as its training pixels where they fit.
 
-    They fit if they hold as many images of each modality with the labels that the folders give;
-    otherwise a note says that they are not used.
+    They fit if they hold as many images of each modality, with the labels and cameras that the
+    folders give; otherwise a note says that they are not used.
     """
     expected = published_order(dataset)
     labels_of = _labels(dataset)
     files = []
     for modality in Modality:
-        labels, _, _ = _read(dataset.root, modality)
+        labels, camids, _ = _read(dataset.root, modality)
         rows = expected[modality]
-        if not np.array_equal(labels, labels_of[rows]):
+        if not np.array_equal(labels, labels_of[rows]) or not (
+            camids is None or np.array_equal(camids + 1, dataset.camids[rows])
+        ):
             note = (
-                f"'{_file(dataset.root, modality, 'label').name}' does not fit the training "
+                f"'{_PREFIX[modality]}_*.npy' does not fit the training "
                 "pictures in the folders; the .npy files are not used."
             )
             return dataclasses.replace(dataset, notes=(*dataset.notes, note))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from vireid.console import choose
-from vireid.data import DATASETS
+from vireid.data import DATASETS, published
 from vireid.data.protocol import Dataset, check_usable
 from vireid.types import InputError
 
@@ -33,6 +33,24 @@ def find_root(name: str, root: str | Path | None) -> Path:
             f"'{name}'; pass it with --data-root."
         )
     return root
+
+
+def recognise(root: str | Path) -> str:
+    """The name of the data set that a folder is laid out as.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise InputError(f"There is no folder '{root}'. Give the folder of a data set.")
+    if any((root / f"cam{n}").is_dir() for n in range(1, 7)) or published.exist(root):
+        return "sysu"
+    if (root / "idx" / "train_vis.txt").exists() or (root / "test_vis").is_dir():
+        return "llcm"
+    if (root / "idx").is_dir():
+        return "regdb"
+    return "folder"
 
 
 def load_dataset(
