@@ -20,8 +20,8 @@ _WORDS = ("Report", "Method", "Data", "Search", "Over", "Epoch chosen by", "Embe
 _INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
 # Fields that say what is measured; two numbers that differ here are not comparable.
 _SEARCH = (
-    "dataset", "synthetic", "part", "rule", "scope", "shots", "draw", "direction", "variant",
-    "trials", "split", "metric", "tta",
+    "dataset", "synthetic", "synthetic_set", "part", "rule", "scope", "shots", "draw", "direction",
+    "variant", "trials", "split", "metric", "tta",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WHOLE_BYTES = 2**30  # up to this size a trial's similarity is kept whole
 _RESAMPLES = 1000
+_BESIDE = ("complete", "masks")  # of a synthetic set, without effect on its pictures
 _ORDER = ("pooled", "embedding", "part")
 
 # A part of a trial's queries and gallery images (indices; None = all) → its scores.
@@ -253,12 +254,12 @@ def _protocol(
     context: dict[str, Any],
     reranking: str,
 ) -> Protocol:
-    roles = getattr(dataset, "roles", None)
+    roles, made = dataset.roles, dataset.synthetic
     whole = dataset.rule == "regdb" or (
         roles is not None and bool((roles[dataset.parts[options.part]] >= 0).any())
     )
     stated: dict[str, Any] = {
-        "synthetic": dataset.synthetic is not None,
+        "synthetic": made is not None,
         "tta": str(embeddings.preprocessing.get("tta") or "none"),
         "weights_hash": embeddings.weights_hash or None,
         "versions": {
@@ -275,6 +276,7 @@ def _protocol(
         context.pop(key, None)
     return Protocol(
         dataset=dataset.name,
+        synthetic_set={k: v for k, v in made.items() if k not in _BESIDE} if made else None,
         part=options.part,
         rule=dataset.rule,
         scope=options.scope,

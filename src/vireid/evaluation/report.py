@@ -37,7 +37,9 @@ class Protocol:
     """What a number is a number of. None stands for "not stated".
 
     Attributes:
-        dataset: sysu, regdb, llcm or folder; `synthetic`: whether its people are synthetic.
+        dataset: sysu, regdb, llcm or folder.
+        synthetic: whether its people are synthetic; `synthetic_set`: seed, preset and sizes
+            that such a set was made with.
         part: test, or val for validation identities.
         rule: which gallery images are skipped and what ranks count; see docs/protocols.md.
         scope, shots, draw, direction, variant: see `vireid.data.ProtocolOptions`; shots and
@@ -56,6 +58,7 @@ class Protocol:
 
     dataset: str
     synthetic: bool | None = None
+    synthetic_set: dict[str, Any] | None = None
     part: str = "test"
     rule: str
     scope: str = "all"

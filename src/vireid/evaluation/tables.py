@@ -15,6 +15,7 @@ DATASET_WORDS = {"sysu": "SYSU-MM01", "regdb": "RegDB", "llcm": "LLCM", "folder"
 PROTOCOL_WORDS = {
     "dataset": "Data set",
     "synthetic": "Synthetic people",
+    "synthetic_set": "Synthetic set",
     "part": "Identities",
     "rule": "Rule",
     "scope": "Search",
@@ -40,7 +41,12 @@ PROTOCOL_WORDS = {
     "versions": "Versions",
 }
 TERMINAL = ("rank1", "rank10", "rank20", "mean_ap", "mean_inp")
-_NO_CHOICE = {"shots": "whole gallery", "draw": "none: whole gallery", "split": "none"}
+_NO_CHOICE = {
+    "shots": "whole gallery",
+    "draw": "none: whole gallery",
+    "split": "none",
+    "synthetic_set": "none",
+}
 
 
 def percent(value: float) -> str:

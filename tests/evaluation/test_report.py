@@ -1,0 +1,235 @@
+"""Reports: the contract's JSON, round trips, comparison, and averages that refuse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from evaluation.examples import embeddings_of, sysu_like
+from vireid.data import ProtocolOptions
+from vireid.evaluation import Report, average_reports, compare, evaluate
+from vireid.types import InputError
+
+METRICS = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
+
+
+def make(
+    seed: int = 0,
+    *,
+    rerank: bool = False,
+    options: dict | None = None,
+    people: dict | None = None,
+    **context,
+) -> Report:
+    dataset = sysu_like()
+    dataset.__dict__["synthetic"] = people  # what a marker file in its folder would say
+    rows = np.arange(len(dataset.samples))
+    stated = {"method": "mcl", "arch": "resnet50", "seed": seed, "epoch_choice": "last epoch",
+              "synthetic": True, "commit": "c0ffee", **context}  # fmt: skip
+    return evaluate(
+        dataset,
+        ProtocolOptions(**{"num_trials": 3, **(options or {})}),
+        embeddings_of(dataset, rows, seed),
+        rows,
+        rerank=rerank,
+        context=stated,
+    )
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return make(rerank=True)
+
+
+def split(number: int, **context) -> Report:
+    """As of RegDB's split, with numbers of another search."""
+    made = make(number + 100 * context.get("seed", 0))
+    protocol = replace(made.protocol, dataset="regdb", rule="regdb", shots=None, draw=None,
+                       trials=(number,), split=number, seed=context.get("seed", 0))  # fmt: skip
+    return replace(made, protocol=protocol)
+
+
+def test_json_is_the_contract(report: Report, tmp_path: Path) -> None:
+    report.write(tmp_path / "all")
+    assert report.folder == tmp_path / "all"
+    plain = json.loads((tmp_path / "all" / "report.json").read_text())
+    for source in (plain, plain["reranked"]):
+        for name in ("pooled", "embedding"):
+            assert list(source[name]) == list(METRICS)
+            for numbers in source[name].values():
+                assert numbers["mean"] == pytest.approx(np.mean(numbers["trials"]))
+                assert numbers["std"] == pytest.approx(np.std(numbers["trials"]))
+                assert len(numbers["trials"]) == 3
+    protocol = plain["protocol"]
+    stated = {"dataset", "scope", "shots", "direction", "draw", "trials", "embeddings", "metric",
+              "tta", "reranking", "epoch_choice", "seed", "commit", "versions",
+              "synthetic"}  # fmt: skip
+    assert stated <= set(protocol)
+    assert all(protocol[key] is not None for key in stated)
+
+
+def test_round_trip(report: Report, tmp_path: Path) -> None:
+    assert Report.from_plain(json.loads(json.dumps(report.to_plain()))) == report
+    loaded = Report.load(report.write(tmp_path).folder / "report.json")
+    assert loaded == report and loaded.folder == tmp_path
+
+
+def test_best_and_chance(report: Report) -> None:
+    best = max(report.raw[name]["rank1"]["mean"] for name in report.raw)
+    assert report.best()["rank1"]["mean"] == best
+    assert report.chance["rank1"] == pytest.approx(1 / 12)
+
+
+def test_markdown_says_what_must_not_be_missing(report: Report, tmp_path: Path) -> None:
+    text = (report.write(tmp_path).folder / "report.md").read_text()
+    mean = report.raw["pooled"]["rank1"]
+    for words in (
+        "synthetic",
+        "all-search, single-shot, seeded draw, infrared to visible",
+        f"{100 * mean['mean']:.2f} ± {100 * mean['std']:.2f}",
+        "re-ranked",
+        "random order",
+        "95 % confidence",
+        "| Epoch chosen by | last epoch |",
+        "| Gallery draw | seeded |",
+        "Every trial",
+        "Camera by camera",
+        "Without a match",
+    ):
+        assert words in text, words
+
+
+def text_of(table) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(table)
+    return stream.getvalue()
+
+
+def test_terminal_table_fits_eighty_columns(report: Report) -> None:
+    text = text_of(report.to_table())
+    assert "…" not in text and "chance" in text and "re-ranked" in text
+    assert "synthetic" in text
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        ([], "is not a report"),
+        ({"format": "other"}, "is not a report"),
+        ({"format": "vireid-report-1", "protocol": 3}, "an object with named values"),
+        ({"format": "vireid-report-1", "protocol": {"dataset": "sysu"}}, "lacks rule"),
+    ],
+)
+def test_no_report_is_a_sentence(plain, words, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(plain))
+    with pytest.raises(InputError, match=words):
+        Report.load(path)
+
+
+def test_missing_numbers_are_a_sentence(report: Report) -> None:
+    plain = report.to_plain()
+    plain.pop("pooled")
+    with pytest.raises(InputError, match="pooled is missing"):
+        Report.from_plain(plain)
+    plain = report.to_plain()
+    plain["pooled"] = {**plain["pooled"], "mean_ap": {"mean": 1}}
+    with pytest.raises(InputError, match="mean_ap lacks"):
+        Report.from_plain(plain)
+
+
+def test_comparison_writes_three_tables(report: Report, tmp_path: Path) -> None:
+    report.write(tmp_path / "run_1" / "test" / "sysu-all")
+    other = make(1)
+    comparison = compare([report, other])
+    assert comparison.differences == ()
+    paths = comparison.write(tmp_path / "out")
+    assert [path.name for path in paths] == [
+        "comparison.md", "comparison.csv", "comparison.tex",
+    ]  # fmt: skip
+    rows = list(csv.DictReader(paths[1].open()))
+    assert [row["embedding"] for row in rows] == [
+        "pooled", "pooled, re-ranked", "embedding", "embedding, re-ranked", "pooled", "embedding",
+    ]  # fmt: skip
+    assert rows[0]["report"] == "run_1" and rows[4]["report"] == "report 2"
+    assert float(rows[3]["rank1"]) == pytest.approx(
+        report.reranked["embedding"]["rank1"]["mean"], abs=1e-6
+    )
+    assert rows[3]["re-ranking"].startswith("k-reciprocal") and rows[4]["re-ranking"] == "none"
+    tex = paths[2].read_text()
+    assert "run\\_1" in tex and tex.count(" \\\\\n") == 7 and "synthetic" in tex
+    text = text_of(comparison.to_table())
+    assert "±" in text and "…" not in text
+    with pytest.raises(InputError, match="no report"):
+        compare([])
+
+
+def test_comparison_of_unlike_searches_warns(report: Report) -> None:
+    comparison = compare([report, make(1, options={"scope": "indoor"})])
+    assert comparison.differences == ("scope",)
+    assert "must not be compared" in comparison.to_markdown()
+    assert "must not be compared" in comparison.to_latex()
+
+
+def test_average_over_seeds(tmp_path: Path) -> None:
+    reports = [make(seed) for seed in (1, 2, 3)]
+    average = average_reports(reports)
+    means = [one.raw["pooled"]["rank1"]["mean"] for one in reports]
+    assert average.raw["pooled"]["rank1"]["trials"] == means
+    assert average.raw["pooled"]["rank1"]["std"] == pytest.approx(np.std(means))
+    assert average.averaged["over"] == ["seed"] and average.averaged["reports"] == 3
+    assert average.protocol.seed is None and average.protocol.method == "mcl"
+    average.write(tmp_path)
+    assert Report.load(tmp_path / "report.json") == average
+    text = (tmp_path / "report.md").read_text()
+    assert "Average of 3 reports** over training seeds (1, 2, 3)" in text
+    assert "Average of 3 reports" in compare([average]).to_markdown()
+
+
+def test_average_over_regdb_splits_then_seeds() -> None:
+    by_seed = [average_reports([split(n, seed=seed) for n in range(1, 11)]) for seed in (0, 1)]
+    assert by_seed[0].averaged["values"] == {"split": list(range(1, 11))}
+    assert by_seed[0].protocol.split is None
+    both = average_reports(by_seed)
+    assert both.averaged["over"] == ["split", "seed"] and both.averaged["reports"] == 20
+    assert both.averaged["values"]["split"] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"options": {"scope": "indoor"}}, r"search \(all and indoor\)"),
+        ({"options": {"shots": 10}}, r"shots \(1 and 10\)"),
+        ({"options": {"direction": "visible_to_infrared"}}, "direction"),
+        ({"options": {"num_trials": 2}}, "trials"),
+        ({"method": "agw"}, r"method \(mcl and agw\)"),
+        ({"tta": "flip"}, "test-time augmentation"),
+        ({"epoch_choice": "validation identities"}, "epoch chosen by"),
+        ({"synthetic": False}, "synthetic people"),
+        ({"people": {"seed": 8, "preset": "hard"}}, "synthetic set"),
+        ({"rerank": True}, "re-ranking"),
+    ],
+)
+def test_average_of_unlike_reports_names_the_difference(other, words) -> None:
+    with pytest.raises(InputError, match=words):
+        average_reports([make(1), make(2, **other)])
+
+
+def test_average_refuses_the_same_model_and_mixtures() -> None:
+    with pytest.raises(InputError, match="at least two"):
+        average_reports([make(1)])
+    with pytest.raises(InputError, match="same seed and split"):
+        average_reports([make(1), make(1)])
+    with pytest.raises(InputError, match="of the same model"):
+        average_reports([make(1), make(2), make(2)])
+    with pytest.raises(InputError, match="differ in both"):
+        average_reports([split(1, seed=0), split(2, seed=1)])
+    with pytest.raises(InputError, match="averages of"):
+        average_reports([average_reports([make(1), make(2)]), make(3)])
