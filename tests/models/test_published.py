@@ -171,6 +171,15 @@ def test_numpy_1_names_are_read(tmp_path: Path) -> None:
         assert read["cmc"].tolist() == [0.0, 1.0, 2.0]
 
 
+def test_files_from_before_zip(tmp_path: Path) -> None:
+    path = tmp_path / "old.t"
+    content = {"net": {"a": torch.arange(3)}, "mAP": np.float32(0.5), "cmc": np.ones(2)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    read = load_foreign(path)
+    assert torch.equal(read["net"]["a"], torch.arange(3))
+    assert read["mAP"] == 0.5 and read["cmc"].tolist() == [1, 1]
+
+
 def test_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "x.t"
     torch.save({"a": torch.arange(1000)}, path)

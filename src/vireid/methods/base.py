@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
+from vireid.models.backbone import resolve_arch
 from vireid.models.options import ModelOptions
 from vireid.models.precision import full, no_autocast
 from vireid.models.two_stream import build_model
@@ -80,10 +81,10 @@ class Method(nn.Module):
         self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
     ) -> None:
         super().__init__()
-        self.model_options = model_options
+        self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
         self.sizes = sizes
         self.options = self.Options() if options is None else options
-        self.model = build_model(model_options, sizes.num_pids)
+        self.model = build_model(self.model_options, sizes.num_pids)
         self.gather: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
