@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,6 +12,19 @@ from vireid.synthetic.jit import jit
 
 SIZE = 512
 """Pixels on a side of every texture; a power of two, so that wrapping is a mask."""
+
+
+class Textures(NamedTuple):
+    """Noise of period 1, mean 0 and deviation 1, float32.
+
+    Attributes:
+        soft, fine: (512, 512) cloudy and grainy noise.
+        crease: (512, 512, 2) slope along u and v of broad folds.
+    """
+
+    soft: np.ndarray
+    fine: np.ndarray
+    crease: np.ndarray
 
 
 def _fractal(octaves: int, persistence: float, seed: int) -> np.ndarray:
@@ -28,16 +42,15 @@ def _fractal(octaves: int, persistence: float, seed: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def textures() -> np.ndarray:
-    """(4, 512, 512) float32, each of mean 0 and deviation 1: soft noise, fine noise, and the
-    horizontal and vertical slope of the soft one (for creases)."""
-    soft = _fractal(6, 0.55, 0)
-    fine = _fractal(7, 0.85, 3)
-    slope_u = np.roll(soft, -2, 1) - np.roll(soft, 2, 1)
-    slope_v = np.roll(soft, -2, 0) - np.roll(soft, 2, 0)
-    scale = np.stack([slope_u, slope_v]).std()
-    return np.ascontiguousarray(
-        np.stack([soft, fine, slope_u / scale, slope_v / scale]), dtype=np.float32
+def textures() -> Textures:
+    """The textures, made once a process."""
+    folds = _fractal(4, 0.5, 5)
+    slopes = [np.roll(folds, -2, axis) - np.roll(folds, 2, axis) for axis in (1, 0)]
+    crease = np.stack(slopes, -1)
+    return Textures(
+        soft=np.ascontiguousarray(_fractal(6, 0.55, 0)),
+        fine=np.ascontiguousarray(_fractal(7, 0.85, 3)),
+        crease=np.ascontiguousarray(crease / crease.std(), dtype=np.float32),
     )
 
 

@@ -13,26 +13,29 @@ import numpy as np
 
 from vireid.synthetic.background import draw_background, draw_occluder, frame_row
 from vireid.synthetic.body import load_body, vertex_normals
-from vireid.synthetic.camera import Camera, View
+from vireid.synthetic.camera import Camera
 from vireid.synthetic.dress import dress
 from vireid.synthetic.identity import Person, sample_person
 from vireid.synthetic.jit import jit
+from vireid.synthetic.material import material_table
 from vireid.synthetic.mesh import Mesh, Part
 from vireid.synthetic.noise import textures
 from vireid.synthetic.pose import Pose, bone_transforms, skin, turn_x, turn_y
 from vireid.synthetic.preset import Preset
 from vireid.synthetic.raster import raster
-from vireid.synthetic.scene import SCENES
+from vireid.synthetic.scenes import SCENES
 from vireid.synthetic.sensor import (
     develop_infrared,
     develop_thermal,
     develop_visible,
     reduce_frame,
 )
-from vireid.synthetic.shading import LIGHT, NIR, THERMAL, VISIBLE, material_table, shade
+from vireid.synthetic.shading import LIGHT, NIR, THERMAL, VISIBLE, shade
+from vireid.synthetic.view import View
 
 HEIGHT, WIDTH = 576, 288
 """Pixels of the picture that is shaded; files are at most half as large."""
+_BAG, _METAL, _UMBRELLA = int(Part.BAG), int(Part.METAL), int(Part.UMBRELLA)
 _PASSER_SEED = 999_999_937
 """Population of the passers-by; no data set may use it."""
 
@@ -116,18 +119,25 @@ def _posed(figure: Figure, pose: Pose, yaw: float, x: float, z: float, umbrella:
     )
 
 
-def _occlusion(inverse_depth: np.ndarray, drawn: np.ndarray, beyond: float) -> np.ndarray:
-    """Ambient occlusion (H, W) float32 from 0.45 to 1: darker where the surroundings are nearer,
-    judged on depth at a quarter of the size."""
-    depth = np.where(
-        drawn, np.float32(1) / np.maximum(inverse_depth, np.float32(1e-6)), np.float32(beyond)
-    )
-    small = cv2.resize(depth, (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA)
-    around = cv2.resize(cv2.GaussianBlur(small, (0, 0), 5), (WIDTH, HEIGHT))
-    return np.maximum(
-        np.float32(0.45),
-        np.float32(1) - np.float32(2.2) * np.clip(depth - around, 0, np.float32(0.25)),
-    )
+def _surroundings(inverse_depth: np.ndarray, beyond: float) -> np.ndarray:
+    """Mean depth (H, W) float32 around each pixel, from every fourth one."""
+    few = inverse_depth[::4, ::4]
+    depth = np.where(few > 0, np.float32(1) / np.maximum(few, np.float32(1e-6)), np.float32(beyond))
+    return cv2.resize(cv2.GaussianBlur(depth, (0, 0), 5), (WIDTH, HEIGHT))
+
+
+@jit
+def _bounds(points, cut, part):
+    """Leftmost, rightmost, topmost, lowest screen place of a person without what is carried: a
+    detector's box is about the person."""
+    box = np.array([1e9, -1e9, 1e9, -1e9], np.float32)
+    for i in range(len(points)):
+        if cut[i] > 0 and part[i] != _BAG and part[i] != _METAL and part[i] != _UMBRELLA:
+            box[0] = min(box[0], points[i, 0])
+            box[1] = max(box[1], points[i, 0])
+            box[2] = min(box[2], points[i, 1])
+            box[3] = max(box[3], points[i, 1])
+    return box
 
 
 def render(
@@ -138,27 +148,28 @@ def render(
     noise_seed: list[int],
     *,
     without_person: bool = False,
+    with_mask: bool = False,
 ) -> dict[str, np.ndarray]:
     """Draw one view.
 
     Args:
         noise_seed: what the sensor's noise is a function of.
         without_person: draw the same scene without the person.
+        with_mask: also return the mask.
 
     Returns:
         "visible", "nir" or, of a "pair" camera, "visible" and "thermal": (h, w, 3) uint8 RGB;
-        and "mask" (h, w) uint8, 255 where the person is seen.
+        and, if asked for, "mask" (h, w) uint8, 255 where the person is seen.
     """
     mesh, person = figure.mesh, _posed(figure, view.pose, view.yaw, 0, 0, view.umbrella)
     pitch = np.arctan2(view.height - 0.9, view.distance)
     turn = (turn_x(pitch) @ turn_y(-view.pan)).astype(np.float32)
     eye = (turn_y(view.pan) @ np.array([0, view.height, view.distance])).astype(np.float32)
     screen = _project(person.vertices, turn, *eye)
-    seen = person.cut > 0
-    low, high = screen[seen, :2].min(0), screen[seen, :2].max(0)
-    frame_height = (high[1] - low[1]) * view.zoom
-    centre_x = (low[0] + high[0]) / 2 + view.shift[0] * frame_height
-    centre_y = (low[1] + high[1]) / 2 + view.shift[1] * frame_height
+    left, right, top, low = map(float, _bounds(screen, person.cut, mesh.part))
+    frame_height = (low - top) * view.zoom
+    centre_x = (left + right) / 2 + view.shift[0] * frame_height
+    centre_y = (top + low) / 2 + view.shift[1] * frame_height
     scale = HEIGHT / frame_height
     feet = (
         person.vertices[mesh.part == Part.SHOE].mean(0)
@@ -203,8 +214,11 @@ def render(
             images["visible"] = develop_visible(small, camera, view, preset, rng)
         else:
             images["nir"] = develop_infrared(small, camera, view, preset, rng)
-    mask = drawing.mask() if not without_person else np.zeros((HEIGHT, WIDTH), np.uint8)
-    images["mask"] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) // 128 * 255
+    if with_mask:
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8) if without_person else drawing.mask()
+        images["mask"] = (
+            cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) // 128 * 255
+        )
     return images
 
 
@@ -240,7 +254,7 @@ class _Drawing:
             HEIGHT,
             WIDTH,
         )
-        self.near = _occlusion(self.depth, self.triangle >= 0, view.distance + 3)
+        self.around = _surroundings(self.depth, view.distance + 3)
 
     def mask(self) -> np.ndarray:
         """(H, W) uint8, 255 where the first figure is seen."""
@@ -263,7 +277,7 @@ class _Drawing:
                 self.depth,
                 self.triangle,
                 self.weights,
-                self.near,
+                self.around,
                 self.faces,
                 self.first_of_second,
                 self.parts,
@@ -276,9 +290,6 @@ class _Drawing:
                 textures(),
                 image,
             )
-            if sensor == VISIBLE:
-                drawn = self.triangle >= 0
-                image[drawn] *= np.array(SCENES[view.scene].cast, np.float32)
         if view.occluder is not None:
             front = draw_occluder(sensor, view.occluder, frame, self.turn, *half, textures())
             front = cv2.resize(front, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
@@ -297,5 +308,7 @@ class _Drawing:
         light["sun_x"], light["sun_y"], light["sun_z"] = view.sun
         light["eye_x"], light["eye_y"], light["eye_z"] = self.eye
         light["distance"], light["air"], light["drift"] = view.distance, view.air, view.origin[1]
-        light["ambient"] = SCENES[view.scene].ambient
+        scene = SCENES[view.scene]
+        light["ambient"] = scene.ambient
+        light["cast_r"], light["cast_g"], light["cast_b"] = scene.cast
         return light

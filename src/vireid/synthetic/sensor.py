@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vireid.synthetic.camera import Camera, View
+from vireid.synthetic.camera import Camera
 from vireid.synthetic.preset import Preset
+from vireid.synthetic.view import View
 
 
 def reduce_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 
 from vireid.files import atomic_write
-from vireid.synthetic.camera import REGDB_CAMERA, SYSU_CAMERAS, Camera, draw_view
+from vireid.synthetic.camera import REGDB_CAMERA, SYSU_CAMERAS, Camera
 from vireid.synthetic.identity import sample_person
 from vireid.synthetic.preset import preset_named
 from vireid.synthetic.render import make_figure, render
 from vireid.synthetic.sensor import as_compressed
+from vireid.synthetic.view import draw_view
 from vireid.types import InputError
 
 
@@ -57,6 +58,7 @@ def render_person(
         knobs,
         [seed, pid, camera.camid, view],
         without_person=without_person,
+        with_mask=True,
     )
 
 

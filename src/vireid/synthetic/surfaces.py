@@ -53,7 +53,7 @@ def surface(finish, scale, rough, u, v, soft, fine):
     """(share of the second colour, brightness) of a surface at (u, v) metres."""
     low = lookup(soft, u * 0.11, v * 0.11)
     high = lookup(fine, u * 0.35, v * 0.35)
-    if finish == _TILES or finish == _CHECKER or finish == _CARPET:
+    if finish in (_TILES, _CHECKER, _CARPET):
         a, b = u / scale, v / scale
         i, j = np.floor(a), np.floor(b)
         tone = 1 + rough * (0.6 * high + 0.5 * low + 0.8 * (_scatter(i, j) - 0.5))
@@ -63,7 +63,7 @@ def surface(finish, scale, rough, u, v, soft, fine):
             return 0.5 + 0.5 * np.sin(high * 2), tone
         joint = abs(a - i - 0.5) > 0.482 or abs(b - j - 0.5) > 0.482
         return (1.0 if joint else 0.0), tone
-    if finish == _BRICK or finish == _STONE or finish == _COBBLES:
+    if finish in (_BRICK, _STONE, _COBBLES):
         tall = scale * (0.36 if finish == _BRICK else 0.7 if finish == _STONE else 1.0)
         j = np.floor(v / tall)
         shift = 0.5 * (j - 2 * np.floor(j / 2)) if finish == _BRICK else _scatter(j, 7)
@@ -73,7 +73,7 @@ def surface(finish, scale, rough, u, v, soft, fine):
         joint = abs(a - i - 0.5) > thin or abs(b - j - 0.5) > thin - 0.03
         tone = 1 + rough * (high + 2.2 * (_scatter(i, j) - 0.5))
         return (1.0 if joint else 0.0), tone
-    if finish == _PLANKS or finish == _PANELS:
+    if finish in (_PLANKS, _PANELS):
         along, across = (u, v) if finish == _PLANKS else (v, u)
         b = across / scale
         j = np.floor(b)
@@ -126,7 +126,7 @@ def fixture(d, u, v, soft, fine):
         edge = min(min(x, d.width - x), min(y, tall - y))
         if edge < 0.06 or abs(x - d.width * 0.5) < 0.025:
             return True, 3.0, 0.0, 0.0  # frame
-        return True, 1 + 0.35 * lookup(soft, u * 0.13, v * 0.13 + 0.4), 0.0, 0.0
+        return True, 1 + 0.18 * lookup(soft, u * 0.13, v * 0.13 + 0.4), 0.0, 0.0
     if k == _DOOR:
         edge = min(min(x, d.width - x), tall - y)
         if edge < 0.05:
@@ -177,7 +177,7 @@ def item_at(item, x, y, drift, soft, fine):
             0.0,
             1.0,
         )
-    if item == _BUSH or item == _PLANTER:
+    if item in (_BUSH, _PLANTER):
         foot = 0.42 if item == _PLANTER else 0.0
         if y < foot:
             return abs(x) < 0.5, 0.9 + 0.1 * lookup(fine, x, y), 0.0, 1.0

@@ -19,43 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.config import to_plain
-from vireid.console import choose
 from vireid.console import progress as progress_bar
-from vireid.files import read_json, write_json, write_text
-from vireid.synthetic.layouts import LAYOUTS, Shot, Split, split_identities
+from vireid.files import write_text
+from vireid.synthetic.layouts import LAYOUTS, Shot
+from vireid.synthetic.parameters import Parameters, checked_parameters, claim, mark_complete
 from vireid.synthetic.preset import preset_named
 from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.synthetic.identity import Person
 
-MARKER = ".vireid-synthetic.json"
-"""File that says a folder is ours, and with which parameters it is made."""
-GENERATOR_VERSION = 1
-"""Raised whenever the same parameters would give other bytes."""
-SEEDS = 1_000_000_000
-"""Seeds are below this; those above belong to VIReID-Synth releases and passers-by."""
 PEOPLE, IMAGES = "attributes.csv", "images.csv"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameters:
-    """What the bytes of a data set are a function of; `version` is the generator's."""
-
-    layout: str
-    identities: int
-    test_identities: int
-    images: int
-    seed: int
-    preset: str
-    masks: bool = False
-    without_person: bool = False
-    version: int = GENERATOR_VERSION
-
-    @property
-    def split(self) -> Split:
-        return split_identities(self.identities, self.test_identities)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,54 +87,10 @@ def write_dataset(
         InputError: parameters out of range, a folder that is not ours, or other parameters than
             those the folder was begun with.
     """
-    parameters = _checked(
+    parameters = checked_parameters(
         layout, identities, test_identities, images, seed, preset, masks, without_person
     )
     return write_parameters(Path(out), parameters, workers=workers, progress=progress)
-
-
-def _checked(
-    layout, identities, test_identities, images, seed, preset, masks, without_person
-) -> Parameters:
-    layout = choose("layout", layout, tuple(LAYOUTS))
-    preset, _ = preset_named(preset)
-    if identities < 3:
-        raise InputError(
-            f"identities is {identities}; at least 3 are needed: one to train on and "
-            "two to test on. Give a larger number."
-        )
-    if identities > 9999:
-        raise InputError(
-            f"identities is {identities}; folders have four digits, so at most 9999 "
-            "fit. Make several data sets with other seeds."
-        )
-    if test_identities is None:
-        test_identities = max(2, identities // 5)
-    if not 1 <= test_identities < identities:
-        raise InputError(
-            f"test_identities is {test_identities} of {identities} identities; at "
-            f"least 1 and at most {identities - 1} are possible, since test "
-            "identities count among all identities."
-        )
-    if not 1 <= images <= 9999:
-        raise InputError(
-            f"images is {images}; 1 to 9999 images of each identity by each camera are possible."
-        )
-    if not 0 <= seed < SEEDS:
-        raise InputError(
-            f"seed is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are kept "
-            "for the VIReID-Synth releases)."
-        )
-    return Parameters(
-        layout=layout,
-        identities=identities,
-        test_identities=test_identities,
-        images=images,
-        seed=seed,
-        preset=preset,
-        masks=masks,
-        without_person=without_person,
-    )
 
 
 def write_parameters(
@@ -172,7 +102,7 @@ def write_parameters(
         workers = available_cores()
     if workers < 1:
         raise InputError(f"workers is {workers}; at least 1 process is needed.")
-    resumed = _claim(out, parameters)
+    resumed = claim(out, parameters)
     split = parameters.split
     shots_each = {pid: list(_shots(parameters, pid)) for pid in split.all}
     total = sum(len(shot.files) for shots in shots_each.values() for shot in shots)
@@ -190,7 +120,7 @@ def write_parameters(
         write_text(out / path, text)
     write_text(out / PEOPLE, _table([rows[pid][0] for pid in split.all]))
     write_text(out / IMAGES, _table([row for pid in split.all for row in rows[pid][1]]))
-    write_json(out / MARKER, {**to_plain(parameters), "complete": True})
+    mark_complete(out, parameters)
     return Summary(
         out=out,
         num_images=total,
@@ -209,38 +139,6 @@ def available_cores() -> int:
 
 def _shots(parameters: Parameters, pid: int) -> Iterator[Shot]:
     return LAYOUTS[parameters.layout].shots(pid, parameters.images, parameters.split)
-
-
-def _claim(out: Path, parameters: Parameters) -> bool:
-    """Make the folder ours, or see that it is; whether an earlier call began it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"'{out}' is a file; a folder to write to was expected.")
-    marker = out / MARKER
-    if marker.exists():
-        before = read_json(marker)
-        before.pop("complete", None)
-        if before != to_plain(parameters):
-            names = sorted(
-                name
-                for name in {*before, *to_plain(parameters)}
-                if before.get(name) != to_plain(parameters).get(name)
-            )
-            told = ", ".join(
-                f"{name} {before.get(name)} instead of {to_plain(parameters).get(name)}"
-                for name in names
-            )
-            raise InputError(
-                f"The folder '{out}' was begun with other parameters ({told}). Give "
-                "the same ones to continue it, or name another folder."
-            )
-        return True
-    if out.exists() and any(out.iterdir()):
-        raise InputError(
-            f"The folder '{out}' is not empty and was not made by this command. "
-            "Nothing was written. Name a new or an empty folder."
-        )
-    write_json(marker, {**to_plain(parameters), "complete": False})
-    return False
 
 
 @contextmanager
@@ -294,9 +192,9 @@ def _start_worker() -> None:
 
 def _warm(parameters: Parameters) -> None:
     """Compile once, before the workers start."""
-    from vireid.synthetic.camera import draw_view
     from vireid.synthetic.identity import sample_person
     from vireid.synthetic.render import make_figure, render
+    from vireid.synthetic.view import draw_view
 
     _, preset = preset_named(parameters.preset)
     figure = make_figure(sample_person(parameters.seed, 1))
@@ -310,9 +208,9 @@ def _warm(parameters: Parameters) -> None:
 
 def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dict, list[dict]]:
     """Write the missing images of one person; its line for each table."""
-    from vireid.synthetic.camera import draw_view
     from vireid.synthetic.identity import sample_person
     from vireid.synthetic.render import make_figure, render
+    from vireid.synthetic.view import draw_view
 
     _, preset = preset_named(parameters.preset)
     person = sample_person(parameters.seed, pid)
@@ -332,6 +230,7 @@ def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dic
                 preset,
                 [person.seed, pid, shot.camera.camid, shot.number],
                 without_person=parameters.without_person,
+                with_mask=parameters.masks,
             )
             for kind, path in paths.items():
                 _write_image(
@@ -396,7 +295,7 @@ def _person_row(person: Person) -> dict:
 
 
 def _image_row(path: str, kind: str, person: Person, shot: Shot, view) -> dict:
-    from vireid.synthetic.scene import SCENES
+    from vireid.synthetic.scenes import SCENES
 
     return {
         "path": path,
