@@ -63,7 +63,7 @@ def test_any_number_of_processes_makes_the_same_file(sysu_root, tmp_path):
     stores = [prepare(dataset, size=(24, 12), cache=tmp_path / str(n), workers=n) for n in (1, 3)]
     assert np.array_equal(stores[0].images, stores[1].images)
     assert stores[0].path.read_bytes() == stores[1].path.read_bytes()
-    assert sorted(p.suffix for p in (tmp_path / "3").iterdir()) == [".csv", ".npy"]
+    assert sorted(p.suffix for p in (tmp_path / "3").glob("[!.]*")) == [".csv", ".npy"]
 
 
 def test_a_changed_folder_is_noticed(tmp_path):
@@ -95,7 +95,7 @@ def test_a_truncated_image_is_named_or_skipped(tmp_path, workers):
     dataset = load_dataset("sysu", root)
     with pytest.raises(InputError, match=rf"{name}.*--skip-broken"):
         prepare(dataset, size=(8, 4), workers=workers)
-    assert list((root / ".vireid").iterdir()) == []  # nothing half-made stays
+    assert [p.name for p in (root / ".vireid").iterdir()] == [".lock"]  # nothing half-made stays
     store = prepare(dataset, size=(8, 4), workers=workers, skip_broken=True)
     assert store.broken == [name] and store.valid.sum() == len(dataset) - 1
     with pytest.raises(InputError, match=name):
@@ -160,7 +160,35 @@ def test_no_room_on_the_disk(sysu_root, tmp_path):
     dataset = load_dataset("sysu", sysu_root)
     with pytest.raises(InputError, match=r"need .* GiB .* are free"):
         prepare(dataset, size=(200_000, 200_000), cache=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_several_processes_prepare_once(tmp_path):
+    root = fakes.make_sysu(tmp_path / "sysu")
+    (root / ".vireid").mkdir()
+    script = (
+        "from vireid.data import load_dataset, prepare\n"
+        f"store = prepare(load_dataset('sysu', {str(root)!r}), size=(64, 32), workers=1)\n"
+        "print(store.path.stat().st_ino)\n"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert len({process.communicate()[0] for process in started}) == 1  # one file, made once
+
+
+def test_what_a_killed_process_left_is_removed_and_old_states_are_named(tmp_path, caplog):
+    root = fakes.make_sysu(tmp_path, train=2, val=0, test=2, images=1)
+    first = prepare(load_dataset("sysu", root), size=(8, 4))
+    left = first.path.with_name(f".{first.path.name}.abc")
+    left.write_bytes(b"half")
+    first.path.unlink()
+    prepare(load_dataset("sysu", root), size=(8, 4))
+    assert not left.exists()
+    fakes.save(root / "cam1" / "0001" / "0009.jpg", 1, False, 0)
+    prepare(load_dataset("sysu", root), size=(8, 4))
+    assert first.path.name in caplog.text and "may be deleted" in caplog.text
 
 
 def test_a_damaged_store_is_named(tmp_path):

@@ -103,6 +103,15 @@ def test_arrays_that_do_not_fit_the_pictures_are_not_used(arrays, tmp_path):
     assert not dataset.pixel_files and any("not used" in note for note in dataset.notes)
 
 
+def test_an_identity_in_one_array_only_is_left_out(arrays, tmp_path):
+    root = copy(arrays, tmp_path)
+    labels = np.load(root / "train_ir_resized_label.npy")
+    np.save(root / "train_ir_resized_label.npy", np.where(labels == 3, 2, labels))
+    dataset = load_dataset("sysu", root)
+    assert 3 not in dataset.pids[dataset.parts["train"]]
+    assert any("one modality only" in note for note in dataset.notes)
+
+
 def test_without_camera_numbers(sysu_root, tmp_path):
     assert len(write(sysu_root, tmp_path, camids=False)) == 4
     dataset = load_dataset("sysu", tmp_path)

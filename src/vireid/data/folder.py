@@ -18,6 +18,10 @@ from vireid.data.protocol import Dataset, make_parts, sorted_samples
 from vireid.data.table import Table, read_table
 from vireid.types import InputError, Modality, Sample
 
+MODALITY_FOLDERS = {
+    **dict.fromkeys(("visible", "vis", "rgb"), Modality.VISIBLE),
+    **dict.fromkeys(("infrared", "ir", "nir", "thermal"), Modality.INFRARED),
+}
 TABLE_NAME = "samples.csv"
 
 
@@ -117,9 +121,8 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
     pattern = _compile(camera_pattern)
     found: list[tuple[str, str, Modality]] = []
     for top in folder_names(root):
-        try:
-            modality = Modality.parse(top)
-        except InputError:
+        modality = MODALITY_FOLDERS.get(top.lower())
+        if modality is None:
             continue  # another folder of the user's
         for name in folder_names(root / top):
             found += [

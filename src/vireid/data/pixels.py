@@ -82,7 +82,13 @@ def prepare(
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
     folder = _writable(places)
-    _decode_all(dataset, size, folder / name, workers, skip_broken)
+    with _alone(folder):  # of several processes that need the file, the first one makes it
+        if (folder / name).is_file():
+            return _checked(_open(folder / name, dataset, size, key), skip_broken)
+        for left in folder.glob(f".{name}.*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
+        _decode_all(dataset, size, folder / name, workers, skip_broken)
+    _mention_older(folder, name, f"{dataset.name}-{size[0]}x{size[1]}-*.npy")
     return _open(folder / name, dataset, size, key)
 
 
@@ -125,6 +131,36 @@ def _writable(places: list[Path]) -> Path:
         f"Decoded images can be written nowhere ({'; '.join(reasons)}). Set XDG_CACHE_HOME to a "
         "folder that you may write to."
     )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process prepares images in this folder."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: several processes then each make the file, and the last stays
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("Waiting for another process that decodes images into '%s'.", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            log.info("'%s' cannot be locked.", folder)
+        yield
+
+
+def _mention_older(folder: Path, name: str, pattern: str) -> None:
+    older = [path for path in folder.glob(pattern) if path.name != name]
+    if older:
+        room = sum(path.stat().st_size for path in older) / 2**30
+        log.warning(
+            "Decoded images of earlier states of the data take %.1f GiB and may be deleted: %s.",
+            room,
+            few([f"'{path}'" for path in older]),
+        )
 
 
 def _decode_all(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vireid.data.protocol import Dataset, PixelFile, training_rows
+from vireid.data.protocol import Dataset, PixelFile, make_parts, training_rows
 from vireid.files import atomic_write
 from vireid.types import InputError, Modality, Sample
 
@@ -63,15 +63,16 @@ def load(root: Path) -> Dataset:
     notes = ["Read from the published .npy files alone: there are no identities to test on."]
     if not cameras_known:
         notes.append("The .npy files have no camera numbers (…_camid.npy).")
-    everything = np.arange(len(samples), dtype=np.int64)
-    nothing = np.zeros(0, dtype=np.int64)
+    ordered = tuple(samples[row] for row in order)
+    pids = {sample.pid for sample in samples}
+    parts, left_out = make_parts(ordered, {"train": pids, "fit": pids, "val": set(), "test": set()})
     return Dataset(
         name="sysu",
         root=root,
-        samples=tuple(samples[row] for row in order),
-        parts={"train": everything, "fit": everything, "val": nothing, "test": nothing},
+        samples=ordered,
+        parts=parts,
         rule="sysu",
-        notes=tuple(notes),
+        notes=(*notes, *left_out),
         pixel_files=tuple(PixelFile(path=f, rows=place[r]) for f, r in zip(files, rows)),
     )
 
