@@ -217,6 +217,13 @@ def test_decoding_in_processes_needs_no_guarded_main_module(tmp_path, sysu_root)
     assert done.stdout == "(144, 8, 4, 3)\n"
 
 
+def test_a_worker_that_dies_is_an_error(sysu_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InputError, match="process that decodes images failed"):
+        prepare(load_dataset("sysu", sysu_root), size=(8, 4), cache=tmp_path, workers=2)
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
 def test_decoding_into_plain_memory(sysu_root):
     dataset = load_dataset("sysu", sysu_root)
     out = np.zeros((4, 8, 4, 3), np.uint8)

@@ -7,6 +7,7 @@ It reads one JSON line a task, `[[row, path], …]`, and answers with one line,
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 
@@ -35,8 +36,11 @@ def main() -> None:
                 answers.append((row, None))
             except InputError as error:
                 answers.append((row, str(error)))
-        sys.stdout.write(json.dumps(answers) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(answers) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the parent was killed: nobody to tell
+            os._exit(1)
 
 
 if __name__ == "__main__":

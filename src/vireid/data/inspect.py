@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vireid.console import choose, progress, table
-from vireid.data import DATASETS
+from vireid.console import progress, table
 from vireid.data.decoding import READ_ERRORS, available_cores, has_deep_pixels
 from vireid.data.protocol import Dataset, few
-from vireid.data.registry import find_root, recognise
+from vireid.data.registry import find_loader, find_root, recognise
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
@@ -58,10 +56,9 @@ def inspect(
         if root is None:
             raise InputError("Neither a data set nor its folder was given. Give the folder.")
         name = recognise(root)
-    name = choose("data set", name, list(DATASETS), aliases={"sysu-mm01": "sysu", "own": "folder"})
-    module, function = DATASETS[name].split(":")
+    name, load = find_loader(name)
     # not load_dataset: identities in two parts are to be reported here, not refused
-    dataset: Dataset = getattr(importlib.import_module(module), function)(
+    dataset = load(
         find_root(name, root), trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
     suspicious = {"one_modality": _one_modality(dataset), "in_two_parts": _in_two_parts(dataset)}
@@ -129,7 +126,10 @@ def tables(report: dict[str, Any]) -> list[Table]:
             for kind, found in report["suspicious"].items()
         ],
     )
-    return [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
+    out = [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
+    if report["notes"]:
+        out.append(table("Notes", ("",), [(note,) for note in report["notes"]]))
+    return out
 
 
 def _count(dataset: Dataset, rows: np.ndarray) -> dict[str, int]:

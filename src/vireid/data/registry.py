@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from vireid.console import choose
@@ -53,6 +54,17 @@ def recognise(root: str | Path) -> str:
     return "folder"
 
 
+def find_loader(name: str) -> tuple[str, Callable[..., Dataset]]:
+    """A data set's legal name and its loader.
+
+    Raises:
+        InputError: there is no such data set.
+    """
+    name = choose("data set", name, list(DATASETS), aliases={"sysu-mm01": "sysu", "own": "folder"})
+    module, function = DATASETS[name].split(":")
+    return name, getattr(importlib.import_module(module), function)
+
+
 def load_dataset(
     name: str,
     root: str | Path | None,
@@ -75,9 +87,7 @@ def load_dataset(
         InputError: the folder is missing or is not laid out as expected, lists contradict each
             other, a modality has no image, or an identity is both trained on and tested.
     """
-    name = choose("data set", name, list(DATASETS), aliases={"sysu-mm01": "sysu", "own": "folder"})
-    module, function = DATASETS[name].split(":")
-    load = getattr(importlib.import_module(module), function)
+    name, load = find_loader(name)
     dataset = load(
         find_root(name, root), trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
