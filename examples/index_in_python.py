@@ -1,0 +1,47 @@
+"""Embed a folder of visible pictures, index it, and search it with infrared ones.
+
+    python examples/index_in_python.py GALLERY_FOLDER QUERY_FOLDER INDEX [WEIGHTS]
+
+What it shows: `vireid.load`, `Embedder.embed`, `create_index`, `Filters`, `Searcher`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import vireid
+from vireid.search import Filters, Searcher, create_index
+
+
+def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None:
+    """Index `gallery`, then print the best visible match of each picture in `queries`."""
+    embedder = vireid.load(weights)
+    root = Path(gallery)
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    embeddings = embedder.embed(paths, "visible")
+    # The index keeps paths relative to its image root, so that the folder can move.
+    embeddings = replace(embeddings, paths=[str(path.relative_to(root)) for path in paths])
+
+    with create_index(
+        place,
+        weights_hash=embedder.weights_hash,
+        dim=embeddings.embedding.shape[1],
+        preprocessing=embedder.preprocessing,
+        image_roots=[root],
+    ) as index:
+        added = index.add(embeddings).added
+        print(f"{added} pictures indexed in {place}")
+
+        wanted = sorted(path for path in Path(queries).rglob("*.jpg"))
+        searcher = Searcher(index, embedder)
+        visible = Filters(modality=vireid.Modality.VISIBLE)
+        for path, hits in zip(
+            wanted, searcher.search_images(wanted, "infrared", top=1, filters=visible)
+        ):
+            print(f"{path.name}: {hits[0].path} ({hits[0].similarity:.3f})")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
