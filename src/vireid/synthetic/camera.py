@@ -1,9 +1,9 @@
 """The cameras of each layout.
 
-Scenes are shared in a stated way: of the 13 scenes of its kind (indoors or outdoors), camera k
-sees nine that start at its own place in the list, so that every scene is seen by at least two
-cameras, visible and infrared, and every view draws its scene independently of the person.
-Cameras 2 and 3 stand in the same places, as in SYSU-MM01.
+Scenes are shared in a stated way: of the 13 scenes of its kind (indoors or outdoors), a camera sees
+nine that start at its own place in the list (SYSU's cameras 2 and 3, which stand in the same
+places, see all 13), so every scene is seen by at least two cameras. Each view draws its scene
+independently of the person.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SYSU_CAMERAS = (
         sensor="visible",
         height=3.1,
         distance=(5, 9),
-        scenes=_nine(INDOOR, 4),
+        scenes=INDOOR,
         cast=(0.93, 1.0, 1.09),
         exposure=0.92,
         resolution=(120, 250),
@@ -73,7 +73,7 @@ SYSU_CAMERAS = (
         sensor="nir",
         height=2.4,
         distance=(3, 7),
-        scenes=_nine(INDOOR, 4),
+        scenes=INDOOR,
         resolution=(140, 270),
         noise=0.010,
         blur=0.50,

@@ -216,7 +216,9 @@ def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> Vi
     sun /= np.linalg.norm(sun)
     low, high = camera.resolution
     nearness = (far - distance) / (far - near)
-    resolution = (low + nearness * (high - low) + rng.normal(0, 8)) * preset.resolution
+    resolution = low + nearness * (high - low)
+    if high > low:  # a fixed size stays fixed
+        resolution = (resolution + rng.normal(0, 8)) * preset.resolution
     night = camera.sensor != "nir" and rng.random() < camera.night * preset.night
     motion = (0.0, 0.0)
     if rng.random() < preset.motion:
