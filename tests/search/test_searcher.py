@@ -111,8 +111,9 @@ def test_a_picture_that_cannot_be_read(searcher, tmp_path: Path) -> None:
 def test_an_embedding_that_the_weights_do_not_give(embedder, tmp_path: Path) -> None:
     about = {"weights_hash": embedder.weights_hash, "dim": 512, "embedding": "part"}
     with create_index(tmp_path / "index", **about) as index:
+        searcher = Searcher(index, embedder)
         with pytest.raises(InputError, match="'part'"):
-            Searcher(index, embedder).embed(np.zeros((1, 48, 24, 3), np.uint8), "visible")
+            searcher.embed(np.zeros((1, 48, 24, 3), np.uint8), "visible")
 
 
 def test_gallery_and_query_columns_reach_the_hits(searcher, embedder, pictures) -> None:

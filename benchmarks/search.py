@@ -1,0 +1,389 @@
+"""Search in large galleries: ours beside usearch, LanceDB, Milvus Lite and FAISS.
+
+    python benchmarks/search.py exact                   100,000 x 2048, every vector scanned
+    python benchmarks/search.py million [--sets ...]    1,000,000 vectors, three kinds of set
+    python benchmarks/search.py million --renders E     the third set from an embeddings file
+
+Every engine searches the same vectors with the same queries in the same run, each in a process
+of its own, one after the other. Recall is the share of the 20 best of a float32 scan of the
+stored float16 vectors. Memory is anonymous memory, so without mapped files. Needs about 16 GB
+of free disk for a million vectors of 2048 dimensions; everything is deleted at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _common import record
+
+from vireid.search import create_index, open_index
+from vireid.types import Embeddings
+
+TOP = 20
+IDENTITIES = 60_000
+NOISE = 0.7
+"""Length of an image's noise beside its identity's 1: two images of a person have cosine 0.67."""
+CHUNK = 50_000
+SETS = {"64": (2048, 64), "512": (2048, 512), "renders": (512, 0)}
+"""Name → dimension, dimension of the space in which identities lie (0: of renders)."""
+
+
+# -- sets
+
+
+def blocks(name: str, count: int, renders: np.ndarray | None, seed: int) -> Iterator[np.ndarray]:
+    """(m, D) float32 unit vectors, `count` in all."""
+    dim, space = SETS[name]
+    fixed = np.random.default_rng(1)
+    if renders is None:
+        centers = fixed.standard_normal((IDENTITIES, space), dtype=np.float32)
+        centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+        basis = np.linalg.qr(fixed.standard_normal((dim, space)))[0].T.astype(np.float32)
+    random = np.random.default_rng(seed)
+    for start in range(0, count, CHUNK):
+        size = min(CHUNK, count - start)
+        if renders is None:
+            block = centers[random.integers(0, IDENTITIES, size)] @ basis
+            spread = NOISE
+        else:
+            block = renders[random.integers(0, len(renders), size)].astype(np.float32)
+            spread = 0.3
+        noise = random.standard_normal(block.shape, dtype=np.float32)
+        block = block + noise * (spread / dim**0.5)
+        yield block / np.linalg.norm(block, axis=1, keepdims=True)
+
+
+def write_set(
+    folder: Path, name: str, count: int, queries: int, renders: np.ndarray | None
+) -> None:
+    """vectors.npy (count, D) float16, queries.npy (Q, D) float32 and truth.npy (Q, 20)."""
+    dim = SETS[name][0] if renders is None else renders.shape[1]
+    vectors = np.lib.format.open_memmap(
+        folder / "vectors.npy", mode="w+", dtype=np.float16, shape=(count, dim)
+    )
+    row = 0
+    for block in blocks(name, count, renders, seed=2):
+        vectors[row : row + len(block)] = block
+        row += len(block)
+    vectors.flush()
+    asked = np.concatenate(list(blocks(name, queries, renders, seed=3)))
+    np.save(folder / "queries.npy", asked)
+    best = np.full((queries, TOP), -np.inf, dtype=np.float32)
+    truth = np.zeros((queries, TOP), dtype=np.int64)
+    for start in range(0, count, CHUNK):
+        scores = asked @ np.asarray(vectors[start : start + CHUNK], dtype=np.float32).T
+        near = np.argpartition(-scores, TOP, axis=1)[:, :TOP]
+        both = np.concatenate([best, np.take_along_axis(scores, near, 1)], axis=1)
+        rows = np.concatenate([truth, near + start], axis=1)
+        order = np.argsort(-both, axis=1)[:, :TOP]
+        best, truth = np.take_along_axis(both, order, 1), np.take_along_axis(rows, order, 1)
+    np.save(folder / "truth.npy", truth)
+
+
+# -- engines: each builds in `place` and returns (one query → rows, many → rows, facts)
+
+Search = Callable[[np.ndarray], list[list[int]]]
+
+
+def ours(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    start = time.perf_counter()
+    with create_index(place, weights_hash="benchmark", dim=vectors.shape[1]) as index:
+        for row in range(0, len(vectors), CHUNK):
+            chunk = vectors[row : row + CHUNK]
+            index.add(_embeddings(chunk, row))
+        index.compact()
+    built = time.perf_counter() - start
+    start = time.perf_counter()
+    index = open_index(place)
+    index.search(np.asarray(vectors[0], dtype=np.float32))
+    opened = time.perf_counter() - start
+    info = index.info()
+
+    def search(queries: np.ndarray) -> list[list[int]]:
+        return [[int(hit.path) for hit in hits] for hits in index.search(queries, top=TOP)]
+
+    return search, {"build_s": built, "open_s": opened, "mode": info.mode, **info.details}
+
+
+def _embeddings(chunk: np.ndarray, first: int) -> Embeddings:
+    unknown = np.full(len(chunk), -1)
+    return Embeddings(
+        vectors={"embedding": chunk},
+        paths=[str(n) for n in range(first, first + len(chunk))],
+        pids=unknown,
+        camids=np.arange(first, first + len(chunk)) % 6 + 1,
+        modality=unknown * 0,
+        times=np.full(len(chunk), np.nan),
+        weights_hash="benchmark",
+    )
+
+
+def usearch_exact(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    from usearch.index import MetricKind, search
+
+    data = np.asarray(vectors)
+
+    def find(queries: np.ndarray) -> list[list[int]]:
+        found = search(data, queries.astype(np.float16), TOP, MetricKind.IP, exact=True, threads=2)
+        return np.atleast_2d(found.keys).tolist()
+
+    return find, {"build_s": 0.0, "mode": "usearch, exact, float16"}
+
+
+def usearch_graph(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    from usearch.index import Index
+
+    start = time.perf_counter()
+    index = Index(ndim=vectors.shape[1], metric="ip", dtype="f16", connectivity=16,
+                  expansion_add=128, expansion_search=256)  # fmt: skip
+    for row in range(0, len(vectors), CHUNK):
+        chunk = np.asarray(vectors[row : row + CHUNK])
+        index.add(np.arange(row, row + len(chunk)), chunk, threads=2)
+
+    def find(queries: np.ndarray) -> list[list[int]]:
+        found = index.search(queries.astype(np.float16), TOP, threads=2)
+        return np.atleast_2d(found.keys).tolist()
+
+    return find, {"build_s": time.perf_counter() - start, "mode": "usearch, graph, float16",
+                  "tune": lambda value: setattr(index, "expansion_search", value),
+                  "tries": [256, 1024, 4096]}  # fmt: skip
+
+
+def _lance_table(vectors: np.ndarray, place: Path) -> Any:
+    import lancedb
+    import pyarrow as pa
+
+    dim = vectors.shape[1]
+    schema = pa.schema(
+        [pa.field("row", pa.int64()), pa.field("vector", pa.list_(pa.float16(), dim))]
+    )
+
+    def batches() -> Iterator[Any]:
+        for row in range(0, len(vectors), 10_000):
+            chunk = np.ascontiguousarray(vectors[row : row + 10_000])
+            flat = pa.array(chunk.reshape(-1))
+            rows = pa.array(np.arange(row, row + len(chunk)))
+            lists = pa.FixedSizeListArray.from_arrays(flat, dim)
+            yield pa.RecordBatch.from_arrays([rows, lists], schema=schema)
+
+    return lancedb.connect(str(place)).create_table("people", batches(), schema=schema)
+
+
+def lancedb_exact(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    start = time.perf_counter()
+    table = _lance_table(vectors, place)
+
+    def find(queries: np.ndarray) -> list[list[int]]:
+        asked = [table.search(query).distance_type("dot").select(["row"]) for query in queries]
+        return [one.limit(TOP).to_arrow()["row"].to_pylist() for one in asked]
+
+    return find, {"build_s": time.perf_counter() - start, "mode": "LanceDB, exact, float16"}
+
+
+def lancedb_ivf(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    start = time.perf_counter()
+    table = _lance_table(vectors, place)
+    table.create_index(metric="dot", vector_column_name="vector", index_type="IVF_PQ",
+                       num_partitions=1024, num_sub_vectors=vectors.shape[1] // 16)  # fmt: skip
+    effort = [(32, 10)]
+
+    def find(queries: np.ndarray) -> list[list[int]]:
+        probes, refine = effort[0]
+        answers = []
+        for query in queries:
+            one = table.search(query).distance_type("dot").nprobes(probes).refine_factor(refine)
+            answers.append(one.select(["row"]).limit(TOP).to_arrow()["row"].to_pylist())
+        return answers
+
+    return find, {"build_s": time.perf_counter() - start, "mode": "LanceDB, IVF_PQ, re-scored",
+                  "tune": lambda value: effort.__setitem__(0, value),
+                  "tries": [(32, 10), (128, 10), (128, 50), (512, 50)]}  # fmt: skip
+
+
+def milvus_lite(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    start = time.perf_counter()
+    index = create_index(f"{place}.db", weights_hash="benchmark", dim=vectors.shape[1])
+    for row in range(0, len(vectors), CHUNK):
+        index.add(_embeddings(vectors[row : row + CHUNK], row))
+
+    def find(queries: np.ndarray) -> list[list[int]]:
+        return [[int(hit.path) for hit in hits] for hits in index.search(queries, top=TOP)]
+
+    return find, {"build_s": time.perf_counter() - start, "mode": "Milvus Lite, FLAT, float32"}
+
+
+def faiss_half(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
+    import faiss
+
+    start = time.perf_counter()
+    kind = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexScalarQuantizer(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.is_trained = True
+    for row in range(0, len(vectors), CHUNK):
+        index.add(np.asarray(vectors[row : row + CHUNK], dtype=np.float32))
+
+    def find(queries: np.ndarray) -> list[list[int]]:
+        return index.search(queries, TOP)[1].tolist()
+
+    return find, {"build_s": time.perf_counter() - start, "mode": "FAISS, exact, float16"}
+
+
+ENGINES = {
+    "vireid": ours,
+    "usearch exact": usearch_exact,
+    "usearch graph": usearch_graph,
+    "lancedb exact": lancedb_exact,
+    "lancedb ivf": lancedb_ivf,
+    "milvus lite": milvus_lite,
+    "faiss float16": faiss_half,
+}
+
+
+# -- measuring
+
+
+def measure(engine: str, folder: Path, repeats: int) -> dict[str, Any]:
+    """Build and search with one engine in this process."""
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    queries, truth = np.load(folder / "queries.npy"), np.load(folder / "truth.npy")
+    peak = Peak()
+    search, facts = ENGINES[engine](vectors, folder / "place")
+    facts["build_peak_mib"] = peak.stop()
+    tune = facts.pop("tune", None)
+    for effort in facts.pop("tries", [None]):
+        if tune is not None:
+            tune(effort)
+            facts["effort"] = str(effort)
+        probes = min(len(queries), 100)
+        found = [search(query[None])[0] for query in queries[:probes]]
+        shared = [len(set(a) & set(b)) / TOP for a, b in zip(found, truth.tolist())]
+        facts["recall_at_20"] = float(np.mean(shared))
+        if facts["recall_at_20"] >= 0.99:
+            break
+    peak = Peak()
+    times, found = [], []
+    for n in range(repeats):
+        start = time.perf_counter()
+        found += search(queries[n % len(queries)][None])
+        times.append(time.perf_counter() - start)
+    shared = [len(set(a) & set(truth[n % len(queries)])) / TOP for n, a in enumerate(found)]
+    facts["recall_at_20"] = float(np.mean(shared))
+    facts["p50_ms"], facts["p99_ms"] = (float(v) for v in np.percentile(times, [50, 99]) * 1e3)
+    if facts["p50_ms"] < 200:
+        batches = []
+        for _ in range(3):
+            start = time.perf_counter()
+            search(queries[:100])
+            batches.append((time.perf_counter() - start) / min(100, len(queries)))
+        facts["batch_of_100_ms_each"] = float(np.median(batches) * 1e3)
+    facts["search_peak_mib"] = peak.stop()
+    return facts
+
+
+class Peak:
+    """Highest anonymous memory of this process, looked at 20 times a second."""
+
+    def __init__(self) -> None:
+        self._highest = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._end.is_set():
+            status = Path("/proc/self/status").read_text()
+            anonymous = int(status.split("RssAnon:")[1].split()[0])
+            self._highest = max(self._highest, anonymous)
+            self._end.wait(0.05)
+
+    def stop(self) -> float:
+        """MiB."""
+        self._end.set()
+        self._thread.join()
+        return round(self._highest / 1024, 1)
+
+
+def run_set(arguments: argparse.Namespace, name: str, count: int) -> dict[str, Any]:
+    renders = None
+    if name == "renders":
+        from vireid.embed import load_embeddings
+
+        renders = load_embeddings(arguments.renders).embedding
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as text:
+        folder = Path(text)
+        write_set(folder, name, count, arguments.queries, renders)
+        for engine in arguments.engines:
+            command = [sys.executable, __file__, "measure", "--engines", engine]
+            command += ["--folder", str(folder), "--repeats", str(arguments.repeats)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            for path in folder.glob("place*"):
+                shutil.rmtree(path)
+            if done.returncode:
+                facts = {"mode": "failed: " + done.stderr.strip().splitlines()[-1]}
+            else:
+                facts = json.loads(done.stdout.strip().splitlines()[-1])
+            print(name, engine, facts, flush=True)
+            results[engine] = facts
+    return results
+
+
+COLUMNS = ["mode", "recall_at_20", "p50_ms", "p99_ms", "batch_of_100_ms_each", "build_s",
+           "search_peak_mib", "build_peak_mib", "effort"]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["exact", "million", "measure"])
+    parser.add_argument("--folder", default=None, help="where the large files go")
+    parser.add_argument("--count", type=int, default=None)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=500)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["64", "512"])
+    parser.add_argument("--renders", default=None, help="embeddings file of the shipped network")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=None)
+    arguments = parser.parse_args()
+    if arguments.what == "measure":
+        facts = measure(arguments.engines[0], Path(arguments.folder), arguments.repeats)
+        print(json.dumps(facts))
+        return
+    exact = arguments.what == "exact"
+    if arguments.engines is None:
+        arguments.engines = (
+            ["vireid", "faiss float16", "usearch exact", "lancedb exact", "milvus lite"]
+            if exact
+            else ["vireid", "usearch exact", "lancedb ivf"]
+        )
+    count = arguments.count or (100_000 if exact else 1_000_000)
+    sets = ["64"] if exact else list(arguments.sets)
+    if not exact and arguments.renders and "renders" not in sets:
+        sets.append("renders")
+    results = {name: run_set(arguments, name, count) for name in sets}
+    table = [
+        {"set": name, "engine": engine, **{key: facts.get(key, "") for key in COLUMNS}}
+        for name, engines in results.items()
+        for engine, facts in engines.items()
+    ]
+    notes = [
+        f"{count:,} vectors; sets: 64 and 512 are 2048 dimensions, {IDENTITIES:,} identities in a "
+        f"space of so many dimensions, noise of length {NOISE} in all; renders are embeddings of "
+        "the shipped network on synthetic people, spread by noise of length 0.3.",
+        "Queries are new images of the same identities. Recall@20 against a float32 scan. Times "
+        "are warm: the files were in the system's cache. Memory is without mapped files.",
+    ]
+    record("search-" + arguments.what, results, table=table, notes=notes)
+
+
+if __name__ == "__main__":
+    main()
