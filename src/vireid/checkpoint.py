@@ -28,7 +28,7 @@ from torch import Tensor
 
 import vireid
 from vireid.config import from_plain, to_plain
-from vireid.files import atomic_write, read_json, write_text
+from vireid.files import atomic_write, file_hash, read_json, write_text
 from vireid.methods import Method, Sizes, build_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
@@ -75,14 +75,15 @@ def save_checkpoint(
     torch.save(dict(state), buffer)
     content = buffer.getbuffer()
     target = folder / checkpoint_name(epoch, step)
-    target.unlink(missing_ok=True)  # only ever a damaged file, or this very state
+    if target in list_checkpoints(folder) and _is_whole(target):
+        return target  # a run that was stopped again before its next step
     sums = _sum_file(target)
     try:
         write_text(sums, f"{hashlib.sha256(content).hexdigest()}  {target.name}\n")
         with atomic_write(target) as file:
             file.write(content)
     except InputError:
-        if not target.exists():
+        if sums.exists() and not target.exists():
             sums.unlink(missing_ok=True)
         raise
     for old in list_checkpoints(folder)[max(1, keep) :]:
@@ -142,20 +143,23 @@ class BackgroundWriter:
 
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        expected = _sum_file(path).read_text(encoding="utf-8").split()[0]
-        content = path.read_bytes()
-    except (OSError, IndexError) as error:
-        raise InputError(f"The checkpoint '{path}' is unreadable or lacks its checksum.") from error
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise InputError(f"The checkpoint '{path}' is damaged: its checksum doesn't fit.")
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not _is_whole(path):
+        raise InputError(f"The checkpoint '{path}' is damaged: its checksum lacks or doesn't fit.")
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if state.get("format") != FORMAT:
         raise InputError(
             f"The checkpoint '{path}' has format {state.get('format')}; this version "
             f"of vireid ({vireid.__version__}) reads format {FORMAT}."
         )
     return state
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint has the checksum beside it."""
+    try:
+        return file_hash(path) == _sum_file(path).read_text(encoding="utf-8").split()[0]
+    except (OSError, IndexError, UnicodeDecodeError):
+        return False
 
 
 def _sum_file(path: Path) -> Path:

@@ -182,11 +182,6 @@ class Step:
         return self.scaler.state_dict()
 
     def restore_scaler(self, state: Mapping[str, Any]) -> None:
+        """Go on with a saved scale; in place, as a graph reads its address."""
         if self.precision.scaled and state:
-            scale = torch.full((), state["scale"], device=self.world.device)
-            growth = torch.full(
-                (), state["_growth_tracker"], dtype=torch.int32, device=self.world.device
-            )
             self.scaler.load_state_dict(dict(state))
-            self.scaler._scale.copy_(scale)  # in place: a graph reads this address
-            self.scaler._growth_tracker.copy_(growth)

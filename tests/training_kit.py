@@ -1,0 +1,79 @@
+"""Small runs for the tests of training: a data set in memory, options, and a child process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vireid.bench import random_data
+from vireid.config import to_plain
+from vireid.data import AugmentOptions, Dataset, PixelStore
+from vireid.methods import method_class
+from vireid.methods.recipe import Recipe, Schedule
+from vireid.trainer import TrainOptions, TrainResult, train
+
+SIZE = (64, 32)
+
+
+def tiny_data(num_pids: int = 6) -> tuple[Dataset, PixelStore]:
+    """Six identities with 2 pictures in each of six cameras."""
+    return random_data(12 * num_pids, size=SIZE, num_pids=num_pids)
+
+
+def tiny_options(method: str = "base", **changes: Any) -> TrainOptions:
+    """A run of 4 epochs of 4 steps on the CPU with a network of 5 M parameters."""
+    recipe = Recipe(
+        name="test",
+        epochs=4,
+        lr=0.02,
+        pids_per_batch=4,
+        images_per_pid=2,
+        schedule=Schedule(kind="cosine", warmup_steps=3),
+        augment=AugmentOptions(pad=4, erase=0.5, channel=0.3, grey=0.2),
+    )
+    recipe = replace(recipe, **changes.pop("recipe", {}))
+    model = to_plain(method_class(method).model_defaults("resnet10t", "none"))
+    given: dict[str, Any] = {
+        "method": method,
+        "model": model,
+        "recipe": recipe,
+        "size": SIZE,
+        "device": "cpu",
+        "max_steps": 4,
+        "log_every": 1,
+    }
+    return TrainOptions(**(given | changes))
+
+
+def run(folder: Path, options: TrainOptions, **more: Any) -> TrainResult:
+    """Train on `tiny_data`."""
+    dataset, store = tiny_data()
+    return train(options, dataset, store, folder, **more)
+
+
+def main() -> None:
+    """What a child process runs: `python training_kit.py FOLDER '{"options": …}'`."""
+    torch.set_num_threads(1)
+    folder, words = Path(sys.argv[1]), json.loads(sys.argv[2])
+    repeat = words.pop("resume", False)
+    embed = words.pop("embed", False)
+    run(folder, tiny_options(**words), resume=repeat)
+    if embed:
+        from vireid.embed import load, save_embeddings
+
+        dataset, store = tiny_data()
+        embedder = load(folder, device="cpu")
+        found = embedder.embed_store(store, dataset, np.arange(len(dataset.samples)), batch_size=8)
+        if embedder.world.first:
+            save_embeddings(folder / "embeddings.safetensors", found)
+        embedder.world.leave()
+
+
+if __name__ == "__main__":
+    main()
