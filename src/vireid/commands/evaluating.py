@@ -36,7 +36,6 @@ def validation(
     options = ProtocolOptions(part="val")
     drawn = trials(data, options)
     rows = np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
-    rows = rows[store.valid[rows]]
 
     def run(method: Method, epoch: int) -> dict[str, float]:
         embedder = Embedder(method, {"size": list(store.size)}, precision=precision)

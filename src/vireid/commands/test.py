@@ -66,7 +66,7 @@ def test(
         precision: auto, bfloat16, float16 or float32.
         skip_broken: leave out images that cannot be decoded, and list them.
     """
-    from vireid.data import load_dataset, prepare
+    from vireid.data import load_dataset, prepare, without
     from vireid.embed import load
 
     tta = choose("test-time augmentation", tta, ("none", "flip"))
@@ -81,10 +81,11 @@ def test(
         trial=number,
         camera_pattern=known.get("camera_pattern") if same else None,
     )
-    _refuse_seen_people(known.get("synthetic"), data)
+    _refuse_seen_people(known, data)
     store = prepare(data, size=embedder.size, skip_broken=skip_broken)
     for path in store.broken:
         console.print(f"skipped (cannot be decoded): {path}")
+    data = without(data, store.valid)
     folder = out or (resume if resume.is_dir() else resume.parent / resume.stem) / "test"
     for options in _protocols(
         name,
@@ -134,13 +135,16 @@ def _trial(given: str | None, trained: int | None, name: str) -> int:
     return int(given)
 
 
-def _refuse_seen_people(seen: dict[str, Any] | None, data: Dataset) -> None:
+def _refuse_seen_people(known: dict[str, Any], data: Dataset) -> None:
     """Synthetic people of one seed are the same people in every set made with it."""
-    made = data.synthetic
-    if not seen or not made or seen.get("seed") != made.get("seed"):
-        return
-    if seen == made:
-        return  # the very set that was trained on, whose test people were left out
+    from vireid.data.protocol import SYNTHETIC_MARKER
+
+    made, seen = data.synthetic, known.get("synthetic")
+    if seen is None and known.get("data_root"):
+        marker = Path(known["data_root"]) / SYNTHETIC_MARKER
+        seen = read_json(marker) if marker.is_file() else None
+    if not seen or not made or seen["seed"] != made["seed"] or seen == made:
+        return  # an equal set is the one that was trained on, whose test people were left out
     raise InputError(
         f"'{data.root}' was made with the seed {made['seed']}, and so were the people that these "
         "weights were trained on. Make a set with another --seed."
@@ -229,7 +233,6 @@ def run_protocol(
 
     drawn = trials(data, options)
     rows = np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
-    rows = rows[store.valid[rows]]
     embeddings = embedder.embed_store(store, data, rows, tta=tta)
     metadata = embedder.metadata
     context = {

@@ -1,0 +1,168 @@
+"""From the flags of `vireid train` to the options of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from vireid.commands.common import dataset_name
+from vireid.console import choose, console
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.engine.options import TrainOptions
+    from vireid.methods.recipe import Recipe
+
+METHOD_FLAGS = (
+    "centers", "triplet", "confusion", "identity_centers", "camera_centers", "part", "graph",
+    "identity_weight", "triplet_weight", "confusion_weight", "identity_center_weight",
+    "camera_center_weight", "rho", "sigma", "margin", "label_smoothing",
+)  # fmt: skip
+CHOICES = {"centers": ("learned", "frozen"), "triplet": ("exact", "published")}
+RECIPE_FLAGS = ("lr", "optim", "epochs", "pids_per_batch", "images_per_pid")
+PLAIN_FLAGS = ("seed", "engine", "precision", "keep", "checkpoint_steps", "eval_every")
+SWITCHES = ("deterministic", "sync_bn", "gather", "tensorboard", "skip_broken")
+ADAM_LR = 0.00035
+
+
+def build_options(flags: dict[str, Any]) -> TrainOptions:
+    """The run's options: the file of --config if given, then the flags."""
+    from vireid import config
+    from vireid.engine.options import ENGINES, PRECISIONS, TrainOptions
+    from vireid.methods import method_class, resolve_method
+    from vireid.methods.recipes import recipes_of
+
+    plain: dict[str, Any] = {}
+    if flags["config"] is not None:
+        plain = config.to_plain(config.load(TrainOptions, flags["config"]))
+    method = resolve_method(flags["method"] or plain.get("method", "mcl"))
+    cls = method_class(method)
+    pretrained = flags["pretrained"] or plain.get("model", {}).get("pretrained", "imagenet")
+    recipe = _recipe(flags, plain, recipes_of(method), pretrained.strip().lower())
+    model = _model(flags, plain, cls, recipe, pretrained)
+    method_options = {
+        **plain.get("method_options", {}),
+        **_known(recipe.method_options, cls),
+        **_method_flags(flags, cls, method),
+    }
+    config.from_plain(cls.Options, method_options, f"options of method {method}")
+    values: dict[str, Any] = {
+        **plain,
+        "method": method,
+        "method_options": method_options,
+        "model": model,
+        "recipe": config.to_plain(recipe),
+    }
+    values["dataset"] = dataset_name(flags["dataset"] or plain.get("dataset", "sysu"))
+    if flags["data_root"] is not None:
+        values["data_root"] = str(flags["data_root"])
+    if flags["select"] not in {"last", "val"}:
+        raise InputError(f"--select is '{flags['select']}'; last or val was expected.")
+    if flags["select"] == "val":
+        values |= {"part": "fit", "choose": "validation"}
+    if flags["trial"] is not None and str(flags["trial"]).lower() != "all":
+        values["trial"] = read_trial(flags["trial"], values["dataset"])
+    for name, legal in (("engine", ENGINES), ("precision", PRECISIONS)):
+        if flags[name] is not None:
+            flags[name] = choose(
+                name,
+                flags[name],
+                legal,
+                aliases={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+                if name == "precision"
+                else None,
+            )
+    values.update({name: flags[name] for name in PLAIN_FLAGS if flags[name] is not None})
+    values.update({name: True for name in SWITCHES if flags[name]})
+    if flags["select"] == "val" and not values.get("eval_every"):
+        values["eval_every"] = 1
+    return config.from_plain(TrainOptions, values, "options")
+
+
+def _model(
+    flags: dict[str, Any], plain: dict[str, Any], cls: Any, recipe: Recipe, pretrained: str
+) -> dict[str, Any]:
+    """Options of the network: the method's defaults, the file's, the recipe's, the flags'."""
+    from vireid import config
+    from vireid.models.options import ModelOptions
+
+    given = plain.get("model", {})
+    if not given or flags["pretrained"] is not None:
+        arch = _arch(flags["arch"] or given.get("arch", "resnet50"))
+        given = config.to_plain(cls.model_defaults(arch, pretrained))
+    model = {**given, **recipe.model_options}
+    if flags["arch"] is not None:
+        model["arch"] = _arch(flags["arch"])
+    if flags["nonlocal_channels"] is not None:
+        model["nonlocal_channels"] = flags["nonlocal_channels"]
+    return config.to_plain(config.from_plain(ModelOptions, model, "model"))
+
+
+def _known(options: dict[str, Any], cls: Any) -> dict[str, Any]:
+    """Those of a recipe's method options that this method has."""
+    legal = {field.name for field in dataclasses.fields(cls.Options)}
+    return {name: value for name, value in options.items() if name in legal}
+
+
+def _arch(given: str) -> str:
+    return given.strip().lower().replace("-", "")
+
+
+def _recipe(
+    flags: dict[str, Any], plain: dict[str, Any], recipes: dict[str, Recipe], pretrained: str
+) -> Recipe:
+    from vireid import config
+    from vireid.methods.recipe import Recipe
+
+    changes = {name: flags[name] for name in RECIPE_FLAGS if flags[name] is not None}
+    if "optim" in changes:
+        changes["optim"] = choose("optimiser", changes["optim"], ("sgd", "adam"))
+        if changes["optim"] == "adam":
+            changes.setdefault("lr", ADAM_LR)
+    if "recipe" in plain and flags["recipe"] is None:
+        base = config.from_plain(Recipe, plain["recipe"], "recipe")
+    else:
+        default = "scratch" if pretrained == "none" else "published"
+        name = choose("recipe", flags["recipe"] or default, tuple(recipes))
+        base = recipes[name]
+        if name == "published" and pretrained == "none":
+            console.print(
+                "[bold yellow]Warning:[/] the recipe 'published' is meant for ImageNet weights. "
+                "Its erasing (up to 0.8 of each picture) and its low rate for the backbone keep "
+                "a network that starts from nothing near chance; 'scratch' is made for that."
+            )
+    if flags["augment"] is not None:
+        from vireid.methods.recipes import AUGMENTATIONS
+
+        name = choose("augmentation", flags["augment"], tuple(AUGMENTATIONS))
+        changes["augment"] = AUGMENTATIONS[name]
+    return dataclasses.replace(base, **changes)
+
+
+def _method_flags(flags: dict[str, Any], cls: Any, method: str) -> dict[str, Any]:
+    given = {
+        name: flags[name]
+        for name in METHOD_FLAGS
+        if flags[name] is not None and flags[name] is not True
+    }
+    legal = {field.name for field in dataclasses.fields(cls.Options)}
+    for name in given:
+        if name not in legal:
+            word = name.replace("_", "-")
+            raise InputError(
+                f"The method '{method}' has no option --{word}. It has: "
+                f"{', '.join('--' + n.replace('_', '-') for n in sorted(legal))}."
+            )
+        if name in CHOICES:
+            given[name] = choose(f"--{name}", given[name], CHOICES[name])
+    return given
+
+
+def read_trial(given: str, dataset: str) -> int:
+    if not str(given).isdigit() or not 1 <= int(given) <= 10:
+        raise InputError(f"--trial is '{given}'; a number from 1 to 10, or all, was expected.")
+    if dataset != "regdb" and int(given) != 1:
+        raise InputError(
+            f"--trial {given} belongs to RegDB; '{dataset}' has one split only. Leave the flag out."
+        )
+    return int(given)
