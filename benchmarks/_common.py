@@ -37,15 +37,19 @@ def hardware() -> dict[str, Any]:
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     except ImportError:
         pass  # a benchmark of a part without torch; its versions say so
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores,
         "torch_threads": threads,
         "memory_gib": _memory_gib(),
         "gpus": gpus,
         "load_1min": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
-    }  # fmt: skip
+    }
 
 
 def hardware_line(machine: Mapping[str, Any] | None = None) -> str:

@@ -42,14 +42,15 @@ def score_by_loop(
         listed = pids
         if COLLAPSE[rule]:
             _, places = np.unique(pids, return_index=True)
-            listed = pids[np.sort(places)]
+            listed = np.array([pids[place] for place in sorted(places)])
         first = int(np.flatnonzero(listed == query_pids[q])[0])
         curve = np.zeros(max_rank)
         curve[first:] = 1
         curves.append(curve)
-        ranks = np.flatnonzero(match) + 1
-        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-        penalties.append(len(ranks) / ranks[-1])
+        precision = [hits / (i + 1) for i, hits in enumerate(match.cumsum())]
+        precisions.append(float((np.array(precision) * match).sum() / match.sum()))
+        last = np.flatnonzero(match)[-1]
+        penalties.append(precision[last])
     return {
         "cmc": np.mean(curves, axis=0),
         "mean_ap": float(np.mean(precisions)),
@@ -65,8 +66,8 @@ def rerank_by_loop(
     vectors = np.concatenate([query, gallery])
     total, num_queries = len(vectors), len(query)
     distance = ((2 - 2 * vectors @ vectors.T) ** 2).astype(np.float32)
-    distance = distance / distance.max(axis=1, keepdims=True)
-    order = np.argsort(distance, axis=1, kind="stable")
+    distance = (distance / distance.max(axis=0)).T
+    order = np.argsort(distance, axis=1)
 
     def reciprocal(i: int, k: int) -> np.ndarray:
         near = order[i, : k + 1]
@@ -75,12 +76,12 @@ def rerank_by_loop(
     encoding = np.zeros((total, total), np.float32)
     for i in range(total):
         mutual = reciprocal(i, k1)
-        members = set(mutual.tolist())
+        columns = mutual
         for j in mutual:
             others = reciprocal(j, int(np.around(k1 / 2)))
             if len(np.intersect1d(others, mutual)) > 2 / 3 * len(others):
-                members.update(others.tolist())
-        columns = np.array(sorted(members))
+                columns = np.append(columns, others)
+        columns = np.unique(columns)
         weights = np.exp(-distance[i, columns])
         encoding[i, columns] = weights / weights.sum()
     if k2 > 1:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,20 @@ from vireid.evaluation.compiled import compiled
 from vireid.types import InputError
 
 _CHUNK_BYTES = 512 * 2**20
+
+
+class _Near(NamedTuple):
+    """The nearest neighbours of N images.
+
+    Attributes:
+        rows: (N, K) int64, nearest first; with the image itself.
+        apart: (N, K) float32 their distances, as shares of the row's largest.
+        largest: (N,) float32 the largest distance of each row.
+    """
+
+    rows: np.ndarray
+    apart: np.ndarray
+    largest: np.ndarray
 
 
 def rerank(
@@ -73,14 +88,14 @@ def rerank(
     if isinstance(query, torch.Tensor) and query.device.type != "cpu":
         joint = torch.cat([query.detach(), torch.as_tensor(gallery).to(query.device)])
         joint = torch.nn.functional.normalize(joint.float(), dim=1)
-        near, largest, distance = _neighbours_on_device(joint, num_queries, max(k1 + 1, k2))
+        near, distance = _neighbours_on_device(joint, num_queries, max(k1 + 1, k2))
         vectors = joint.cpu().numpy()
     else:
         vectors = _unit_rows(np.concatenate([_as_numpy(query), _as_numpy(gallery)]))
-        near, largest, distance = _neighbours(vectors, num_queries, max(k1 + 1, k2))
-    encoding = _encode(vectors, near, largest, k1)
+        near, distance = _neighbours(vectors, num_queries, max(k1 + 1, k2))
+    encoding = _encode(vectors, near, k1)
     if k2 > 1:
-        encoding = _average(encoding, near[:, :k2])
+        encoding = _average(encoding, near.rows[:, :k2])
     _mix(encoding, num_queries, distance, weight)
     if isinstance(query, torch.Tensor):
         return torch.from_numpy(distance).to(query.device)
@@ -94,13 +109,15 @@ def _as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
 
 
 def _unit_rows(array: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(array, axis=1, keepdims=True)
+    """Bring rows to length 1, in place."""
+    length = np.sqrt(np.einsum("nd,nd->n", array, array))[:, None]
     if not np.isfinite(length).all() or not length.all():
         raise InputError(
             "Some embeddings are zero or hold NaN or infinite values, so they have no direction. "
             "A network whose training diverged gives such vectors."
         )
-    return array / length
+    array /= length
+    return array
 
 
 def _in_threads(work: Callable[[slice], None], total: int, most: int = 256) -> None:
@@ -116,14 +133,15 @@ def _in_threads(work: Callable[[slice], None], total: int, most: int = 256) -> N
         list(pool.map(work, parts))
 
 
-def _neighbours(
-    vectors: np.ndarray, num_queries: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nearest neighbours (N, count) of each row, nearest first; each row's largest distance
-    (N,); the scaled distances (Q, G) of queries to gallery images."""
+def _neighbours(vectors: np.ndarray, num_queries: int, count: int) -> tuple[_Near, np.ndarray]:
+    """The `count` nearest neighbours of each row, and the distances (Q, G) of queries to gallery
+    images as shares of each query's largest."""
     total = len(vectors)
-    near = np.empty((total, min(count, total)), np.int64)
-    largest = np.empty(total, np.float64)
+    near = _Near(
+        np.empty((total, min(count, total)), np.int64),
+        np.empty((total, min(count, total)), np.float32),
+        np.empty(total, np.float32),
+    )
     distance = np.empty((num_queries, total - num_queries), np.float32)
     step = max(1, _CHUNK_BYTES // (vectors.itemsize * total))
     for at in range(0, total, step):
@@ -133,16 +151,19 @@ def _neighbours(
 
         def work(rows: slice, cosine: np.ndarray = cosine, at: int = at) -> None:
             there = slice(at + rows.start, at + rows.stop)
-            _nearest(cosine[rows], near[there], largest[there], distance[there], num_queries)
+            _nearest(
+                cosine[rows], near.rows[there], near.apart[there], near.largest[there],
+                distance[there], num_queries,
+            )  # fmt: skip
 
         _in_threads(work, stop - at)
-    return near, largest, distance
+    return near, distance
 
 
 @compiled
-def _nearest(cosine, near, largest, distance, num_queries):  # pragma: no cover - compiled
+def _nearest(cosine, index, apart, largest, distance, num_queries):  # pragma: no cover - compiled
     rows, total = cosine.shape
-    count = near.shape[1]
+    count = index.shape[1]
     best = np.empty(count, cosine.dtype)
     for i in range(rows):
         filled = 0
@@ -150,7 +171,7 @@ def _nearest(cosine, near, largest, distance, num_queries):  # pragma: no cover 
         for j in range(total):
             smallest = min(smallest, cosine[i, j])
         for j in range(total):
-            value = min(cosine[i, j], 1.0)
+            value = min(cosine[i, j], np.float32(1))
             if filled == count and value <= best[count - 1]:
                 continue
             if filled < count:
@@ -158,12 +179,14 @@ def _nearest(cosine, near, largest, distance, num_queries):  # pragma: no cover 
             at = filled - 1
             while at > 0 and best[at - 1] < value:
                 best[at] = best[at - 1]
-                near[i, at] = near[i, at - 1]
+                index[i, at] = index[i, at - 1]
                 at -= 1
             best[at] = value
-            near[i, at] = j
+            index[i, at] = j
         # identical vectors only: every distance is 0, and 0 / 1 keeps it so
         largest[i] = (2 - 2 * smallest) ** 2 or 1.0
+        for a in range(count):
+            apart[i, a] = (2 - 2 * best[a]) ** 2 / largest[i]
         if i < len(distance):
             for g in range(total - num_queries):
                 distance[i, g] = (2 - 2 * cosine[i, num_queries + g]) ** 2 / largest[i]
@@ -171,34 +194,30 @@ def _nearest(cosine, near, largest, distance, num_queries):  # pragma: no cover 
 
 def _neighbours_on_device(
     vectors: torch.Tensor, num_queries: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[_Near, np.ndarray]:
     """As `_neighbours`, on the device of `vectors`."""
     if not torch.isfinite(vectors).all() or (vectors == 0).all(1).any():
-        _unit_rows(np.zeros((1, 1)))  # the same sentence
-    near, largest, distance = [], [], []
+        _unit_rows(np.zeros((1, 1), np.float32))  # the same sentence
+    parts: list[tuple[torch.Tensor, ...]] = []
+    distance = []
     step = max(1, _CHUNK_BYTES // (16 * len(vectors)))
     for at in range(0, len(vectors), step):
         apart = (2 - 2 * (vectors[at : at + step] @ vectors.T)).clamp(min=0).square()
-        most = apart.amax(1)
-        most = torch.where(most > 0, most, 1)
-        near.append(apart.argsort(dim=1, stable=True)[:, :count].cpu())
-        largest.append(most.cpu())
-        queries = max(0, num_queries - at)
-        distance.append((apart[:queries, num_queries:] / most[:queries, None]).cpu())
-    return (
-        torch.cat(near).numpy(),
-        torch.cat(largest).double().numpy(),
-        torch.cat(distance).numpy(),
-    )
+        largest = apart.amax(1)
+        largest = torch.where(largest > 0, largest, 1)
+        apart /= largest[:, None]
+        values, order = apart.sort(dim=1, stable=True)
+        parts.append((order[:, :count].cpu(), values[:, :count].cpu(), largest.cpu()))
+        distance.append(apart[: max(0, num_queries - at), num_queries:].cpu())
+    near = _Near(*(torch.cat(column).numpy() for column in zip(*parts)))
+    return near, torch.cat(distance).numpy()
 
 
-def _encode(
-    vectors: np.ndarray, near: np.ndarray, largest: np.ndarray, k1: int
-) -> sparse.csr_array:
+def _encode(vectors: np.ndarray, near: _Near, k1: int) -> sparse.csr_array:
     """Each row's expanded k-reciprocal neighbours, weighted by exp(-distance), summing to 1."""
     total = len(vectors)
-    near_most = np.ascontiguousarray(near[:, : k1 + 1])
-    near_half = np.ascontiguousarray(near[:, : int(np.around(k1 / 2)) + 1])
+    near_most = np.ascontiguousarray(near.rows[:, : k1 + 1])
+    near_half = np.ascontiguousarray(near.rows[:, : int(np.around(k1 / 2)) + 1])
     most, half = np.full_like(near_most, -1), np.full_like(near_half, -1)
     most_count, half_count = np.zeros(total, np.int64), np.zeros(total, np.int64)
     _reciprocal(near_most, most, most_count)
@@ -209,10 +228,11 @@ def _encode(
     counts = np.zeros(total, np.int64)
     _in_threads(
         lambda rows: _expand(
-            vectors, largest, most, most_count, half, half_count, rows.start, rows.stop,
+            vectors, *near, most, most_count, half, half_count, rows.start, rows.stop,
             columns, values, counts,
         ),
         total,
+        most=1024,
     )  # fmt: skip
     used = np.arange(widest) < counts[:, None]
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -245,12 +265,26 @@ def _dot(a, b):  # pragma: no cover - compiled
 
 @compiled
 def _expand(
-    vectors, largest, most, most_count, half, half_count, start, stop, columns, values, counts
+    vectors,
+    index,
+    apart,
+    largest,
+    most,
+    most_count,
+    half,
+    half_count,
+    start,
+    stop,
+    columns,
+    values,
+    counts,
 ):  # pragma: no cover - compiled
     """A neighbour's own (half as many) reciprocal neighbours join where more than two thirds of
     them are in the set already."""
     member = np.full(len(vectors), -1, np.int64)  # i: in i's own set
     taken = np.full(len(vectors), -1, np.int64)  # i: in i's expanded set
+    known = np.full(len(vectors), -1, np.int64)  # i: its distance to i is in `known_apart`
+    known_apart = np.empty(len(vectors), np.float32)
     for i in range(start, stop):
         count = 0
         for a in range(most_count[i]):
@@ -270,10 +304,15 @@ def _expand(
                         taken[other] = i
                         columns[i, count] = other
                         count += 1
+        for a in range(index.shape[1]):
+            known[index[i, a]] = i
+            known_apart[index[i, a]] = apart[i, a]
         total = np.float32(0)
         for a in range(count):
-            apart = np.float32((2 - 2 * _dot(vectors[i], vectors[columns[i, a]])) ** 2)
-            values[i, a] = np.exp(-apart / np.float32(largest[i]))
+            j = columns[i, a]
+            if known[j] != i:
+                known_apart[j] = (2 - 2 * _dot(vectors[i], vectors[j])) ** 2 / largest[i]
+            values[i, a] = np.exp(-known_apart[j])
             total += values[i, a]
         for a in range(count):
             values[i, a] /= total
