@@ -61,7 +61,10 @@ def test_damaged_and_missing_files_are_made_again(sysu, tmp_path):
 def test_killed_and_continued_gives_the_same_bytes(tmp_path):
     parameters = {**SMALL, "identities": 6}
     out = tmp_path / "killed"
-    code = f"from vireid.synthetic import write_dataset; write_dataset({str(out)!r}, workers=2, **{parameters})"
+    code = (
+        "from vireid.synthetic import write_dataset\n"
+        f"write_dataset({str(out)!r}, workers=2, **{parameters})"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 120
     while not list(out.glob("cam*/*/*.jpg")) and process.poll() is None:
@@ -155,7 +158,7 @@ def test_foreign_folders_are_left_alone(sysu, tmp_path):
     assert [p.name for p in foreign.iterdir()] == ["holiday.jpg"]
     with pytest.raises(InputError, match="is a file; a folder"):
         write_dataset(foreign / "holiday.jpg", **SMALL)
-    with pytest.raises(InputError, match="other parameters .*seed 3 instead of 4"):
+    with pytest.raises(InputError, match=r"other parameters .*seed 3 instead of 4"):
         write_dataset(sysu, masks=True, **{**SMALL, "seed": 4})
 
 

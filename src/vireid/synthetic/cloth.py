@@ -140,7 +140,7 @@ def sample_cloth(rng: np.random.Generator, kind: str) -> Cloth:
     bright = rng.random() < NIR_BRIGHT_SHARE
     nir = rng.uniform(0.42, 0.85) if bright else rng.uniform(0.06, 0.35)
     # How much of the pattern's contrast survives in the near infrared.
-    survives = rng.choice([0.0, 0.25, 0.55, 1.0], p=[0.25, 0.25, 0.25, 0.25])
+    survives = rng.choice([0.0, 0.25, 0.55, 1.0], p=[0.2, 0.25, 0.25, 0.3])
     nir2 = float(
         np.clip(
             nir + survives * (0.45 if nir < 0.5 else -0.45) * rng.choice([1, 1, -0.4]), 0.05, 0.95

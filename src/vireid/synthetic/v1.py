@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from vireid.console import console
@@ -35,24 +34,6 @@ V1 = Parameters(
 
 CHECKSUMS = Path(__file__).with_name("v1_checksums.txt")
 """One line a folder `camC/PPPP`: its name and 16 hexadecimal digits of a SHA-256."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """How a folder compares with the checksum list.
-
-    Attributes:
-        same: number of folders that are equal to the byte.
-        differing, missing: folders that are not, and that are absent.
-    """
-
-    same: int
-    differing: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def exact(self) -> bool:
-        return not self.differing and not self.missing
 
 
 def folder_checksum(folder: Path) -> str:
@@ -96,8 +77,9 @@ def read_checksums(path: Path = CHECKSUMS) -> dict[str, str]:
     return dict(line.split() for line in lines if line and not line.startswith("#"))
 
 
-def verify_v1(out: str | Path) -> Verification:
-    """Compare a folder with the checksum list.
+def verify_v1(out: str | Path) -> list[str]:
+    """Compare a folder with the checksum list; one line a folder that differs, none if all is
+    equal.
 
     Bytes are equal on the platform that the list was made on. On another processor, or with
     other versions of OpenCV or NumPy, last bits may differ: then at least 99.9 % of the pixels
@@ -105,11 +87,11 @@ def verify_v1(out: str | Path) -> Verification:
     """
     expected = read_checksums()
     found = checksums_of(out, list(expected))
-    return Verification(
-        same=sum(found.get(name) == value for name, value in expected.items()),
-        differing=tuple(n for n, value in expected.items() if n in found and found[n] != value),
-        missing=tuple(n for n in expected if n not in found),
-    )
+    return [
+        f"{name}: {'bytes differ' if name in found else 'missing'}"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
 
 
 def write_checksums(out: str | Path, path: Path = CHECKSUMS) -> None:
@@ -150,15 +132,14 @@ def main(arguments: list[str] | None = None) -> int:
             write_checksums(options.out)
             console.print(f"Wrote {CHECKSUMS}")
             return 0
-        result = verify_v1(options.out)
+        problems = verify_v1(options.out)
     except InputError as error:
         console.print(str(error))
         return 2
-    console.print(
-        f"{result.same} folders are equal to the byte, {len(result.differing)} differ, "
-        f"{len(result.missing)} are missing."
-    )
-    return 0 if result.exact else 1
+    for line in problems[:20]:
+        console.print(line)
+    console.print(f"{len(problems)} of {len(folders())} folders differ from the checksum list.")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
