@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -19,16 +20,12 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
 ]
 expect = playwright_api.expect
+expect.set_options(timeout=15_000)  # test machines are busy
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 OpenPage = Callable[..., AbstractContextManager]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> kit.World:
-    return kit.make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +193,7 @@ def test_everything_has_a_name(world, server, open_page) -> None:
         levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].filter((e) => "
                                "e.checkVisibility()).map((e) => +e.tagName[1])")  # fmt: skip
         assert levels[0] == 1
-        assert all(b - a <= 1 for a, b in zip(levels, levels[1:]))
+        assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
         expect(page.get_by_role("img", name="Where and when")).to_be_visible()
         page.get_by_text("As a table").click()
         assert page.get_by_role("row").count() == 25
@@ -243,7 +240,7 @@ def test_colours_can_be_switched_and_stay(server, open_page) -> None:
         assert page.evaluate(ground) == dark
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1024])
+@pytest.mark.parametrize("width", [320, 768])
 def test_narrow_screens(world, server, open_page, width) -> None:
     with open_page(server, viewport={"width": width, "height": 800}) as page:
         fits = "document.documentElement.scrollWidth <= window.innerWidth"
@@ -303,12 +300,12 @@ def test_too_many_searches_and_a_server_that_is_gone(world, open_page) -> None:
 
 
 def test_a_busy_server_is_asked_again(world, open_page) -> None:
-    settings = replace(kit.LOOSE, searches_per_second=0.7, search_burst=1)
+    settings = replace(kit.LOOSE, searches_per_second=0.2, search_burst=1)
     with kit.running(world, settings) as server, open_page(server, expected=("429",)) as page:
         search(page, query_file(world))
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_role("status")).to_contain_text("trying again in")
-        expect(page.get_by_role("heading", name="24 matches")).to_be_visible()
+        expect(page.get_by_role("heading", name="24 matches")).to_be_visible(timeout=20_000)
 
 
 def test_signing_in_and_giving_a_reason(world, open_page, tmp_path) -> None:
