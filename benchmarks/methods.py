@@ -52,17 +52,26 @@ def main() -> None:
     parser.add_argument("--name", default="methods")
     parser.add_argument("--modes", default="all,indoor")
     parser.add_argument("--deadline", type=float, default=float("inf"))
-    parser.add_argument("--estimate", type=float, default=240, help="seconds a run, before any is known")
+    parser.add_argument(
+        "--estimate", type=float, default=240, help="seconds a run, before any is known"
+    )
     parser.add_argument("--extra", default="", help="more flags for every training run")
-    parser.add_argument("--extra-row", action="append", default=[], metavar="NAME=FLAGS",
-                        help="one more row: its name and its flags for `vireid train`")
+    parser.add_argument(
+        "--extra-row",
+        action="append",
+        default=[],
+        metavar="NAME=FLAGS",
+        help="one more row: its name and its flags for `vireid train`",
+    )
     parser.add_argument("--part", default="test", help="test, or val to choose between rows")
     parser.add_argument("--jobs-per-gpu", type=int, default=1)
     args = parser.parse_args()
 
     extra = dict(item.split("=", 1) for item in args.extra_row)
     rows = {**ROWS, **{name: shlex.split(flags) for name, flags in extra.items()}}
-    chosen = [*ROWS] if args.rows == "all" else [r.strip() for r in args.rows.split(",") if r.strip()]
+    chosen = (
+        [*ROWS] if args.rows == "all" else [r.strip() for r in args.rows.split(",") if r.strip()]
+    )
     chosen += extra
     seeds = [int(s) for s in args.seeds.split(",")]
     work: queue.Queue[tuple[str, int]] = queue.Queue()
@@ -89,25 +98,41 @@ def main() -> None:
                 longest[0] = max(longest[0] if results else 0, time.monotonic() - start)
             except subprocess.CalledProcessError as error:
                 missing.append(f"{row}, seed {seed}: {error}")
-            print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: "
-                  f"{results.get((row, seed), 'FAILED')}", flush=True)
+            print(
+                f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: "
+                f"{results.get((row, seed), 'FAILED')}",
+                flush=True,
+            )
 
-    threads = [threading.Thread(target=worker, args=(gpu,))
-               for gpu in devices() for _ in range(args.jobs_per_gpu)]
+    threads = [
+        threading.Thread(target=worker, args=(gpu,))
+        for gpu in devices()
+        for _ in range(args.jobs_per_gpu)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    table = [summary(row, [results[row, s] for s in seeds if (row, s) in results])
-             for row in chosen if any((row, s) in results for s in seeds)]
-    flat = [{"row": row, "seed": seed, "flags": rows[row], **facts}
-            for (row, seed), facts in results.items()]
-    path = record(args.name, {"runs": flat, "missing": missing, "steps": args.steps},
-                  table=table or [{"row": "none"}],
-                  notes=[f"missing: {m}" for m in missing] + [
-                      "Synthetic people; Rank-1 / mAP in %, infrared to visible, single-shot, "
-                      "seeded draw, 10 trials, no re-ranking, no test-time augmentation, last "
-                      f"epoch; {args.part} identities; {args.steps} steps."])
+    table = [
+        summary(row, [results[row, s] for s in seeds if (row, s) in results])
+        for row in chosen
+        if any((row, s) in results for s in seeds)
+    ]
+    flat = [
+        {"row": row, "seed": seed, "flags": rows[row], **facts}
+        for (row, seed), facts in results.items()
+    ]
+    path = record(
+        args.name,
+        {"runs": flat, "missing": missing, "steps": args.steps},
+        table=table or [{"row": "none"}],
+        notes=[f"missing: {m}" for m in missing]
+        + [
+            "Synthetic people; Rank-1 / mAP in %, infrared to visible, single-shot, "
+            "seeded draw, 10 trials, no re-ranking, no test-time augmentation, last "
+            f"epoch; {args.part} identities; {args.steps} steps."
+        ],
+    )
     print(path.with_suffix(".md").read_text())
     sys.exit(1 if missing else 0)
 
@@ -123,11 +148,31 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
     name = "-".join([*[f.lstrip("-") for f in flags], f"seed{seed}"]).replace("/", "_")
     folder = Path(args.runs) / name
     where = ["--gpu", "0"] if gpu is not None else ["--device", "cpu"]
-    environment = {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
+    environment = (
+        {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
+    )
     command = [sys.executable, "-m", "vireid"]
-    train = [*command, "train", "--dataset", args.dataset, "--data-root", args.data, "--arch",
-             args.arch, "--pretrained", "none", "--max-steps", str(args.steps), "--seed", str(seed),
-             "--run", str(folder), *flags, *shlex.split(args.extra), *where]
+    train = [
+        *command,
+        "train",
+        "--dataset",
+        args.dataset,
+        "--data-root",
+        args.data,
+        "--arch",
+        args.arch,
+        "--pretrained",
+        "none",
+        "--max-steps",
+        str(args.steps),
+        "--seed",
+        str(seed),
+        "--run",
+        str(folder),
+        *flags,
+        *shlex.split(args.extra),
+        *where,
+    ]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / f"{name}.log", "w", encoding="utf-8") as log:
         began = time.monotonic()
@@ -137,9 +182,27 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
         facts: dict[str, Any] = {"seconds": round(seconds, 1), **training_facts(folder)}
         for mode in args.modes.split(","):
             out = folder / "test" / f"{args.part}-{mode}"
-            subprocess.run([*command, "test", "--resume", str(folder), "--data-root", args.data,
-                            "--mode", mode, "--part", args.part, "--out", str(out), *where],
-                           check=True, stdout=log, stderr=log, env=environment)
+            subprocess.run(
+                [
+                    *command,
+                    "test",
+                    "--resume",
+                    str(folder),
+                    "--data-root",
+                    args.data,
+                    "--mode",
+                    mode,
+                    "--part",
+                    args.part,
+                    "--out",
+                    str(out),
+                    *where,
+                ],
+                check=True,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
             report = json.loads((out / "report.json").read_text(encoding="utf-8"))
             for which in ("pooled", "embedding", "part"):
                 if which in report:
@@ -159,8 +222,11 @@ def training_facts(folder: Path) -> dict[str, Any]:
     if not summary.is_file():
         return {}
     facts = json.loads(summary.read_text(encoding="utf-8"))
-    return {key: facts[key] for key in ("images_per_second", "peak_gpu_bytes", "seconds_training")
-            if key in facts}
+    return {
+        key: facts[key]
+        for key in ("images_per_second", "peak_gpu_bytes", "seconds_training")
+        if key in facts
+    }
 
 
 def summary(row: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,7 +240,8 @@ def summary(row: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
                     line[f"{mode} {which} R1 / mAP"] = ""
                 continue
             line[f"{mode} {which} R1 / mAP"] = " / ".join(
-                spread([r[f"{key}_{metric}"] for r in runs]) for metric in ("rank1", "mean_ap"))
+                spread([r[f"{key}_{metric}"] for r in runs]) for metric in ("rank1", "mean_ap")
+            )
     line["s"] = round(statistics.mean(r["seconds"] for r in runs))
     return line
 
