@@ -214,8 +214,13 @@ def item_at(item, x, y, drift, soft, fine):
     if item == _BOARD:
         if abs(x) < 0.5 and y > 0.75 and y < 1.7:
             edge = abs(x) > 0.46 or y < 0.79 or y > 1.66
-            art = lookup(soft, x * 0.6 + drift, y * 0.6)
-            return True, 1 + 0.4 * art, (0.6 if edge else 0.0), 0.0
+            row = np.floor(y / 0.09)
+            written = (
+                _fraction(y / 0.09) < 0.4
+                and abs(x) < 0.42
+                and x < -0.4 + 0.8 * _scatter(row, drift * 1000)
+            )
+            return True, 1 + 0.06 * lookup(soft, x, y), (0.6 if edge or written else 0.0), 0.0
         return abs(abs(x) - 0.44) < 0.03 and y <= 0.75, 0.5, 0.0, 0.0
     if item == _RAILING:
         bar = abs(y - 1.0) < 0.035 or abs(y - 0.55) < 0.02 or abs(y - 0.12) < 0.02

@@ -175,7 +175,13 @@ def _occluder(rng: np.random.Generator, indoor: bool) -> Prop:
     )
     item = kinds[rng.integers(len(kinds))]
     z = rng.uniform(0.9, 1.5)
-    x = rng.choice([-1, 1]) * rng.uniform(0.12, 0.45) if item is Item.POLE else rng.normal(0, 0.6)
+    side = rng.choice([-1, 1])
+    if item is Item.POLE:
+        x = side * rng.uniform(0.12, 0.45)
+    elif item is Item.CAR:  # its bonnet or boot; a cabin would hide everything
+        x = side * rng.uniform(1.5, 2.2)
+    else:
+        x = rng.normal(0, 0.6)
     return _prop(rng, item, float(x), float(z))
 
 

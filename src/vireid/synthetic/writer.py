@@ -10,10 +10,13 @@ import csv
 import io
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,10 +150,10 @@ def _tasks(
 ) -> Iterator[Iterator[tuple[int, dict, list[dict]]]]:
     """Start the work; yields what each person's task returns, as it is done."""
     if workers == 1 or len(pids) == 1:
-        _start_worker()
+        _one_thread()
         yield (_write_person(out, parameters, pid) for pid in pids)
         return
-    _start_worker()
+    _one_thread()
     _warm(parameters)
     # Forked workers share the compiled code; elsewhere they read it from the cache.
     method = "fork" if sys.platform.startswith("linux") else "spawn"
@@ -167,6 +170,13 @@ def _tasks(
             for _, pid in zip(range(2 * workers), waiting)
         }
         yield _as_done(pool, out, parameters, waiting, running)
+    except BrokenProcessPool as error:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise InputError(
+            f"A worker process was ended from outside, perhaps for lack of memory (each needs up "
+            f"to 1 GiB; there were {workers}). Run the same command again with fewer workers; it "
+            "continues where it stopped."
+        ) from error
     except BaseException:
         pool.shutdown(wait=True, cancel_futures=True)
         raise
@@ -184,10 +194,23 @@ def _as_done(pool, out, parameters, waiting, running) -> Iterator[tuple[int, dic
                 running.add(pool.submit(_write_person, out, parameters, pid))
 
 
-def _start_worker() -> None:
+def _one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # several processes share the cores
+
+
+def _start_worker() -> None:
+    _one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent was killed; else it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _warm(parameters: Parameters) -> None:
