@@ -102,7 +102,6 @@ def ours(vectors: np.ndarray, place: Path) -> tuple[Search, dict[str, Any]]:
         for row in range(0, len(vectors), CHUNK):
             chunk = vectors[row : row + CHUNK]
             index.add(_embeddings(chunk, row))
-        index.compact()
     built = time.perf_counter() - start
     start = time.perf_counter()
     index = open_index(place)
