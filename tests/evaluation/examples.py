@@ -46,5 +46,5 @@ def embeddings_of(
         modality=dataset.modality[rows],
         times=np.full(len(rows), np.nan),
         weights_hash=f"{seed:064x}",
-        preprocessing={"tta": "none"},
+        preprocessing={"tta": "none", "size": (288, 144)},
     )

@@ -73,7 +73,7 @@ def rerank_by_loop(
         near = order[i, : k + 1]
         return near[(order[near, : k + 1] == i).any(axis=1)]
 
-    encoding = np.zeros((total, total), np.float32)
+    encoding = np.zeros_like(distance)
     for i in range(total):
         mutual = reciprocal(i, k1)
         columns = mutual
@@ -85,7 +85,10 @@ def rerank_by_loop(
         weights = np.exp(-distance[i, columns])
         encoding[i, columns] = weights / weights.sum()
     if k2 > 1:
-        encoding = np.stack([encoding[order[i, :k2]].mean(axis=0) for i in range(total)])
+        averaged = np.zeros_like(encoding)
+        for i in range(total):
+            averaged[i] = np.mean(encoding[order[i, :k2]], axis=0)
+        encoding = averaged
     having = [np.flatnonzero(encoding[:, j]) for j in range(total)]
     out = np.empty((num_queries, total), np.float32)
     for i in range(num_queries):

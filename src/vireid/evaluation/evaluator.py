@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import vireid
+from vireid.config import to_plain
 from vireid.evaluation.metrics import Scores, chance, score, score_embeddings
 from vireid.evaluation.report import METRICS, RANKS, Protocol, Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
@@ -277,6 +278,7 @@ def _protocol(
     return Protocol(
         dataset=dataset.name,
         synthetic_set={k: v for k, v in made.items() if k not in _BESIDE} if made else None,
+        preprocessing=to_plain({k: v for k, v in embeddings.preprocessing.items() if k != "tta"}),
         part=options.part,
         rule=dataset.rule,
         scope=options.scope,
@@ -288,6 +290,6 @@ def _protocol(
         split=dataset.trial if dataset.name == "regdb" else None,
         embeddings=tuple(names),
         reranking=reranking,
-        other={key: value for key, value in context.items() if value is not None},
+        other=to_plain({key: value for key, value in context.items() if value is not None}),
         **stated,
     )

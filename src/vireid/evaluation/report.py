@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.config import from_plain
+from vireid.config import from_plain, to_plain
 from vireid.files import read_json, write_json, write_text
 from vireid.types import InputError
 
@@ -49,6 +49,7 @@ class Protocol:
         embeddings: names of the test embeddings.
         metric: how two embeddings are compared.
         tta: test-time augmentation, "none" or its name.
+        preprocessing: size and normalisation of the images.
         reranking: the re-ranking whose numbers stand beside the raw ones, or "none".
         method, arch, trained_on, epoch, epoch_choice, seed, weights_hash, precision, commit: of
             the network; `epoch_choice` says how the epoch was chosen.
@@ -71,6 +72,7 @@ class Protocol:
     embeddings: tuple[str, ...]
     metric: str = "cosine similarity"
     tta: str = "none"
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     reranking: str = "none"
     method: str | None = None
     arch: str | None = None
@@ -145,7 +147,7 @@ class Report:
         """JSON values: "protocol", one entry for each test embedding, and the rest."""
         return {
             "format": FORMAT,
-            "protocol": _lists(asdict(self.protocol)),
+            "protocol": to_plain(self.protocol),
             **self.raw,
             "reranked": self.reranked,
             "chance": self.chance,
@@ -237,11 +239,3 @@ def _numbers(plain: Any, where: str) -> Numbers:
         if not isinstance(entry, dict) or not {"mean", "std", "trials"} <= set(entry):
             raise InputError(f"{where}.{metric} lacks mean, std or trials.")
     return plain
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_lists(item) for item in value]
-    return value

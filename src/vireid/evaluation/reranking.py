@@ -152,8 +152,8 @@ def _neighbours(vectors: np.ndarray, num_queries: int, count: int) -> tuple[_Nea
         def work(rows: slice, cosine: np.ndarray = cosine, at: int = at) -> None:
             there = slice(at + rows.start, at + rows.stop)
             _nearest(
-                cosine[rows], near.rows[there], near.apart[there], near.largest[there],
-                distance[there], num_queries,
+                cosine[rows], cosine[rows].min(axis=1), near.rows[there], near.apart[there],
+                near.largest[there], distance[there], num_queries,
             )  # fmt: skip
 
         _in_threads(work, stop - at)
@@ -161,15 +161,14 @@ def _neighbours(vectors: np.ndarray, num_queries: int, count: int) -> tuple[_Nea
 
 
 @compiled
-def _nearest(cosine, index, apart, largest, distance, num_queries):  # pragma: no cover - compiled
+def _nearest(
+    cosine, smallest, index, apart, largest, distance, num_queries
+):  # pragma: no cover - compiled
     rows, total = cosine.shape
     count = index.shape[1]
     best = np.empty(count, cosine.dtype)
     for i in range(rows):
         filled = 0
-        smallest = cosine[i, 0]
-        for j in range(total):
-            smallest = min(smallest, cosine[i, j])
         for j in range(total):
             value = min(cosine[i, j], np.float32(1))
             if filled == count and value <= best[count - 1]:
@@ -184,7 +183,7 @@ def _nearest(cosine, index, apart, largest, distance, num_queries):  # pragma: n
             best[at] = value
             index[i, at] = j
         # identical vectors only: every distance is 0, and 0 / 1 keeps it so
-        largest[i] = (2 - 2 * smallest) ** 2 or 1.0
+        largest[i] = (2 - 2 * smallest[i]) ** 2 or 1.0
         for a in range(count):
             apart[i, a] = (2 - 2 * best[a]) ** 2 / largest[i]
         if i < len(distance):

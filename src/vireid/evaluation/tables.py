@@ -28,6 +28,7 @@ PROTOCOL_WORDS = {
     "embeddings": "Test embeddings",
     "metric": "Metric",
     "tta": "Test-time augmentation",
+    "preprocessing": "Preprocessing",
     "reranking": "Re-ranking",
     "method": "Method",
     "arch": "Backbone",
