@@ -72,7 +72,6 @@ def main() -> None:
         found = embedder.embed_store(store, dataset, np.arange(len(dataset.samples)), batch_size=8)
         if embedder.world.first:
             save_embeddings(folder / "embeddings.safetensors", found)
-        embedder.world.leave()
 
 
 if __name__ == "__main__":

@@ -101,8 +101,9 @@ def train(
     world = join(options.device)
     try:
         return _Run(options, dataset, store, Path(run), world, evaluate, resume).go()
-    finally:
-        world.leave()
+    except BaseException:
+        world.fail()
+        raise
 
 
 class _Run:
@@ -224,6 +225,7 @@ class _Run:
                     self._run_epoch(engine)
                     self._end_epoch()
             self.writer.finish()
+            self.world.barrier()  # from here on every rank may read what was written
         finally:
             self.planner.close()
             self.images.close()

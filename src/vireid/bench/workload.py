@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from vireid.config import to_plain
 from vireid.data import Dataset, PixelStore
 from vireid.embed.embedder import Embedder
-from vireid.engine.distributed import World, attach
+from vireid.engine.distributed import World, join
 from vireid.engine.engines import Engine, build_engine, memory_format, tune
 from vireid.engine.optimisers import Optimisers
 from vireid.engine.options import TrainOptions
@@ -108,8 +109,9 @@ class StepBench:
         seed: int = 0,
         world: World | None = None,
         sync_bn: bool = False,
+        gather: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        self.world = world or attach(device)
+        self.world = world or join(device)
         cls = method_class(method)
         model = cls.model_defaults(arch, "none")
         chosen: Recipe = replace(
@@ -131,6 +133,7 @@ class StepBench:
         memory_format(self.method, self.world.device)
         if sync_bn:
             self.method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
+        self.method.gather = gather
         self.optimisers = Optimisers(self.method, options.recipe, self.world.device)
         self.images = place_images(
             where, store.images, self.data.rows, self.data.batch, self.world.device

@@ -22,7 +22,7 @@ from vireid import checkpoint
 from vireid.data import Dataset, PixelStore
 from vireid.data.augment import MEAN, STD, normalise
 from vireid.data.decoding import decode
-from vireid.engine.distributed import World, attach
+from vireid.engine.distributed import World, join
 from vireid.engine.engines import use_compile_cache
 from vireid.engine.precision import choose_precision
 from vireid.engine.threads import sensible_threads
@@ -73,7 +73,7 @@ class Embedder:
         if str(device) == "auto":  # a method in training stays where it is
             own = next(method.parameters()).device
             device = own if own.type != "cpu" else device
-        self.world: World = attach(str(device))
+        self.world: World = join(str(device))
         self.device = self.world.device
         self.method = method.to(self.device).eval()
         if self.device.type == "cuda":

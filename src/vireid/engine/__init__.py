@@ -15,7 +15,7 @@ _NAMES = {
     "MAY_CHANGE": "options",
     "Precision": "precision",
     "choose_precision": "precision",
-    "RankLost": "distributed",
+    "RankLost": "heartbeat",
     "World": "distributed",
     "join": "distributed",
     "Step": "step",

@@ -9,8 +9,6 @@ import atexit
 import datetime
 import logging
 import os
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,18 +17,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vireid.console import console
+from vireid.engine.heartbeat import Heartbeat, RankLost
 from vireid.types import InputError
 
 log = logging.getLogger(__name__)
-BEAT = 3.0  # seconds between signs of life
-LOST = 40.0  # seconds of silence after which a rank counts as lost
 START = datetime.timedelta(minutes=5)
 COLLECTIVE = datetime.timedelta(minutes=30)  # the heartbeat ends a job long before
-
-
-class RankLost(InputError):
-    """Another process of this run died or can't be reached; the run goes on with `--resume`."""
 
 
 class World:
@@ -83,81 +75,18 @@ class World:
     def barrier(self) -> None:
         self.any(False)
 
+    def fail(self) -> None:
+        """This process ends with an error; tell the others when it does."""
+        if self.heartbeat is not None:
+            self.heartbeat.fail()
+
     def leave(self) -> None:
-        """End the process group."""
+        """Leave the process group; called when the process ends."""
         if self.heartbeat is not None:
             self.heartbeat.close()
             self.heartbeat = None
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
-
-
-class Heartbeat:
-    """Every rank says "alive" every few seconds over a connection of its own; a rank that is
-    silent too long ends this process with a sentence.
-
-    A lost rank leaves the others waiting inside a collective (inside a graph, where no time
-    limit of the library sees it), so the end has to come from another thread."""
-
-    def __init__(self, main: dist.Store, rank: int, size: int) -> None:
-        if rank == 0:
-            self._store = dist.TCPStore(
-                "0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=START
-            )
-            main.set("vireid/heartbeat", str(self._store.port))
-        else:
-            port = int(main.get("vireid/heartbeat"))
-            self._store = dist.TCPStore(
-                os.environ["MASTER_ADDR"],
-                port,
-                is_master=False,
-                timeout=datetime.timedelta(seconds=LOST),
-            )
-        self._rank, self._size = rank, size
-        self._stop = threading.Event()
-        self._store.set(f"beat/{rank}", "0")
-        self._thread = threading.Thread(target=self._run, name="vireid-heartbeat", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        seen: dict[int, tuple[bytes, float]] = {}
-        count = 0
-        while not self._stop.wait(BEAT):
-            count += 1
-            try:
-                self._store.set(f"beat/{self._rank}", str(count))
-                for other in range(self._size):
-                    if other == self._rank or not self._store.check([f"beat/{other}"]):
-                        continue
-                    beat, now = self._store.get(f"beat/{other}"), time.monotonic()
-                    if beat == b"done":
-                        return
-                    if other not in seen or seen[other][0] != beat:
-                        seen[other] = (beat, now)
-                    elif now - seen[other][1] > LOST:
-                        self._end(f"rank {other} was silent for {LOST:.0f} s")
-            except (RuntimeError, OSError):
-                if not self._stop.is_set():
-                    self._end("rank 0 can't be reached")
-
-    def _end(self, what: str) -> None:
-        console.print(f"[bold red]vireid:[/] {_sentence(what)}")
-        os._exit(1)
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=2 * BEAT)
-        if self._rank != 0:
-            return
-        time.sleep(0)  # the others close by themselves; the store dies with this object
-
-
-def _sentence(what: str) -> str:
-    return (
-        f"A process of this run is lost: {what}. This process ends too. The last checkpoint is "
-        "whole: start the same command with --resume RUN (torchrun --max-restarts does it by "
-        "itself)."
-    )
 
 
 @contextmanager
@@ -166,11 +95,11 @@ def lost_ranks_as_sentence() -> Iterator[None]:
     try:
         yield
     except dist.DistError as error:
-        raise RankLost(_sentence(str(error).splitlines()[0])) from error
+        raise RankLost(str(error).splitlines()[0]) from error
     except RuntimeError as error:
         words = ("connection", "peer", "timed out", "timeout", "gloo", "nccl", "socket")
         if any(word in str(error).lower() for word in words):
-            raise RankLost(_sentence(str(error).splitlines()[0])) from error
+            raise RankLost(str(error).splitlines()[0]) from error
         raise
 
 
@@ -200,58 +129,52 @@ def pick_device(word: str, local_rank: int = 0) -> torch.device:
     return torch.device(word)
 
 
+_joined: World | None = None
+
+
 def join(device: str = "auto") -> World:
     """Join the run that torchrun's environment describes, or be a run of one.
+
+    A process joins once; later calls return the same ranks. It leaves when it ends.
 
     Raises:
         InputError: the other processes didn't come within five minutes, or a GPU isn't there.
     """
-    size = torchrun_size()
-    if size == 1:
-        picked = pick_device(device)
-        if picked.type == "cuda":
-            torch.cuda.set_device(picked)
-        return World(0, 1, 0, picked)
-    rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    global _joined
+    rank, size = int(os.environ.get("RANK", "0")), torchrun_size()
+    local_rank = int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else 0
     picked = pick_device(device, local_rank)
-    backend = "gloo"
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
-        backend = "cpu:gloo,cuda:nccl"
-    try:
-        if not dist.is_initialized():
-            store, rank, size = next(iter(dist.rendezvous("env://", timeout=START)))
-            store.set_timeout(START)
-            dist.init_process_group(
-                backend,
-                store=dist.PrefixStore("vireid", store),
-                rank=rank,
-                world_size=size,
-                timeout=COLLECTIVE,
+    if size == 1:
+        return World(0, 1, 0, picked)
+    if _joined is not None:
+        if picked.type != _joined.device.type:
+            raise InputError(
+                f"The processes of this run met for {_joined.device.type}; they can't go on with "
+                f"{picked.type}. Start another command."
             )
-            world = World(rank, size, local_rank, picked)
-            world.heartbeat = Heartbeat(dist.PrefixStore("life", store), rank, size)
-            return world
+        return _joined
+    world = World(rank, size, local_rank, picked)
+    try:
+        store, _, _ = next(iter(dist.rendezvous("env://", timeout=START)))
+        store.set_timeout(START)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo",
+            store=dist.PrefixStore("vireid", store),
+            rank=rank,
+            world_size=size,
+            timeout=COLLECTIVE,
+        )
+        world.heartbeat = Heartbeat(dist.PrefixStore("life", store), rank, size)
     except (RuntimeError, dist.DistError) as error:
-        raise RankLost(
+        raise InputError(
             f"The {size} processes of this run could not find each other at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}. "
             "Check that the first host's port is free and reachable."
         ) from error
-    return World(rank, size, local_rank, picked)
-
-
-def attach(device: str = "auto") -> World:
-    """The world this process is in: the running one, the one that torchrun describes (joined now
-    and left when the process ends), or itself alone."""
-    if dist.is_available() and dist.is_initialized():
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        return World(
-            dist.get_rank(), dist.get_world_size(), local_rank, pick_device(device, local_rank)
-        )
-    world = join(device)
-    if world.size > 1:
-        atexit.register(world.leave)
+    _joined = world
+    atexit.register(world.leave)
     return world
 
 

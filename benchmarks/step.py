@@ -1,0 +1,215 @@
+"""The training step: every engine, memory, host store, the published way, and where time goes.
+
+    python benchmarks/step.py [--images 33180] [--steps 100] [--method mcl] [--no-published]
+
+Random pictures in SYSU-MM01's proportions, `mcl` complete with the published augmentation,
+ResNet-50, 288x144, 8 identities x (4 + 4) = 64 images a step. Medians of three stretches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import re
+import sys
+import traceback
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
+
+import torch  # noqa: E402
+from _common import markdown, record  # noqa: E402
+
+from vireid.bench import StepBench, random_data  # noqa: E402
+
+# What a kernel is for, by its name; the first fit counts.
+KINDS = {
+    "convolutions": r"fprop|dgrad|wgrad|conv|implicit|xmma|cudnn.*(gemm|engine)",
+    "matrix products": r"gemm|cutlass|cublas|nvjet",
+    "fused by the compiler (batch norm, ReLU, losses, augmentation)": r"triton",
+    "optimisers": r"fusedsgd|fused_sgd|fusedadam|multi_tensor|foreach",
+    "copies and fills": r"memcpy|memset|copy_kernel|fill",
+    "batch norm outside the compiler": r"batch_norm|bn_",
+    "pooling": r"pool",
+}
+
+
+def guarded(name: str, run: Callable[[], Any]) -> Any:
+    """Run one measurement; a failure is printed and becomes its result."""
+    try:
+        found = run()
+    except Exception as error:
+        traceback.print_exc()
+        found = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+    print(f"{name}: {found}", flush=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return found
+
+
+def engine_row(data: Any, steps: int, **options: Any) -> dict[str, Any]:
+    """One engine's step time and memory."""
+    bench = StepBench(*data, **options)
+    try:
+        found: dict[str, Any] = bench.time(steps)
+        return found | {
+            "gib_besides_store": bench.memory_gib(),
+            "ready_s": round(bench.ready_seconds, 1),
+            "engine": bench.engine.why,
+        }
+    finally:
+        bench.close()
+
+
+def breakdown(data: Any, method: str, steps: int = 20) -> dict[str, Any]:
+    """Kernel time of the captured step by kind, and the largest kernels."""
+    from torch.profiler import ProfilerActivity, profile
+
+    bench = StepBench(*data, engine="graph", method=method)
+    bench.advance(20)
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
+        bench.advance(steps)
+        torch.cuda.synchronize()
+    bench.close()
+    kinds: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    kernels = []
+    for event in found.key_averages():
+        ms, count = event.self_device_time_total / 1e3 / steps, event.count / steps
+        if ms <= 0:
+            continue
+        kind = next((k for k, p in KINDS.items() if re.search(p, event.key, re.I)), "other")
+        kinds[kind][0] += ms
+        kinds[kind][1] += count
+        kernels.append({"kernel": event.key[:120], "ms": round(ms, 4), "count": count})
+    kernels.sort(key=lambda row: -row["ms"])
+    total = sum(ms for ms, _ in kinds.values())
+    rows = [
+        {
+            "what": kind,
+            "ms": round(ms, 3),
+            "share %": round(100 * ms / total, 1),
+            "kernels": round(count, 1),
+        }
+        for kind, (ms, count) in sorted(kinds.items(), key=lambda item: -item[1][0])
+    ]
+    return {"kernel_ms": round(total, 3), "kinds": rows, "largest": kernels[:40]}
+
+
+def ceilings() -> dict[str, float]:
+    """What this GPU's memory and matrix units reach: the two numbers under every step."""
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    source = torch.randn(1 << 29, device="cuda")
+    target = torch.empty_like(source)
+
+    def seconds(run: Callable[[], Any], count: int = 10) -> float:
+        for _ in range(3):
+            run()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(count):
+            run()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1e3 / count
+
+    product = 2 * 8192**3 / seconds(lambda: a @ a) / 1e12
+    copied = 2 * source.numel() * 4 / seconds(lambda: target.copy_(source)) / 1e12
+    return {"bf16_tflops": round(product, 1), "copy_tb_per_s": round(copied, 3)}
+
+
+def published_row(data: Any, steps: int) -> dict[str, Any]:
+    """The plain step in the published manner."""
+    from vireid.bench.machine import _published
+    from vireid.engine.options import TrainOptions
+    from vireid.engine.training_set import TrainingSet
+    from vireid.methods import method_class
+
+    recipe = method_class("mcl").recipes["published"]
+    rows = TrainingSet(*data, TrainOptions(recipe=recipe, size=data[1].size), 0, 1)
+    torch.cuda.reset_peak_memory_stats()
+    ms, rate = _published(torch.device("cuda", 0), "resnet50", data[1], rows, steps)
+    return {
+        "ms": ms,
+        "images_per_second": round(64e3 / ms, 1),
+        "extraction_images_per_second": rate,
+        "gib": round(torch.cuda.max_memory_allocated() / 2**30, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=33180)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--method", default="mcl")
+    parser.add_argument("--engines", default="graph,eager,compiled")
+    parser.add_argument("--no-published", action="store_true")
+    parser.add_argument("--no-profile", action="store_true")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("This benchmark needs a CUDA GPU.")
+    data = random_data(arguments.images)
+    results: dict[str, Any] = {"ceilings": guarded("ceilings", ceilings)}
+    table = []
+    runs: dict[str, dict[str, Any]] = {
+        name: {"engine": name} for name in arguments.engines.split(",")
+    }
+    runs["graph, images in host memory"] = {"engine": "graph", "where": "host"}
+    for name, options in runs.items():
+        found = guarded(
+            name,
+            lambda options=options: engine_row(
+                data, arguments.steps, method=arguments.method, **options
+            ),
+        )
+        results[name] = found
+        table.append(
+            {
+                "variant": name,
+                "ms": found.get("ms", found.get("error", "")),
+                "img/s": found.get("images_per_second", ""),
+                "GiB besides the images": found.get("gib_besides_store", ""),
+                "ready after, s": found.get("ready_s", ""),
+            }
+        )
+    if not arguments.no_published:
+        found = guarded("published way", lambda: published_row(data, 20))
+        results["published way"] = found
+        table.append(
+            {
+                "variant": "published way, plain",
+                "ms": found.get("ms", ""),
+                "img/s": found.get("images_per_second", ""),
+                "GiB besides the images": found.get("gib", ""),
+                "ready after, s": "",
+            }
+        )
+    notes = []
+    graph = results.get("graph", {})
+    if "ms" in graph:
+        if "ms" in results.get("published way", {}):
+            ratio = results["published way"]["ms"] / graph["ms"]
+            notes.append(f"{ratio:.1f} times the published way in the same run.")
+        host = results["graph, images in host memory"]
+        if "ms" in host:
+            notes.append(f"Host store: {100 * graph['ms'] / host['ms']:.1f} % of the rate.")
+    if not arguments.no_profile:
+        found = guarded("breakdown", lambda: breakdown(data, arguments.method))
+        results["breakdown"] = found
+        if "kinds" in found:
+            notes.append("Kernel time of the captured step:\n\n" + markdown(found["kinds"]))
+            notes.append(
+                "Floor: about 2.1 TFLOP a step at the rate above, plus batch norm's and "
+                "ReLU's traffic at the copy rate above."
+            )
+    print(record(f"step-{arguments.method}", results, table=table, notes=notes))
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
