@@ -129,12 +129,18 @@ def main() -> None:
         notes=[f"missing: {m}" for m in missing]
         + [
             "Synthetic people; Rank-1 / mAP in %, infrared to visible, single-shot, "
-            "seeded draw, 10 trials, no re-ranking, no test-time augmentation, last "
-            f"epoch; {args.part} identities; {args.steps} steps."
+            "seeded draw, 10 trials, no re-ranking, no test-time augmentation; "
+            f"{args.part} identities; {args.steps} steps; epoch: {chosen_by(results)}."
         ],
     )
     print(path.with_suffix(".md").read_text())
     sys.exit(1 if missing else 0)
+
+
+def chosen_by(results: dict[tuple[str, int], dict[str, Any]]) -> str:
+    """How the runs chose their epochs, without each run's own number."""
+    words = {str(facts["epoch_choice"]).split(" (")[0] for facts in results.values()}
+    return "; ".join(sorted(words)) or "none"
 
 
 def devices() -> list[int | None]:
@@ -204,6 +210,8 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
                 env=environment,
             )
             report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+            facts["epoch"] = report["protocol"]["epoch"]
+            facts["epoch_choice"] = report["protocol"]["epoch_choice"]
             for which in ("pooled", "embedding", "part"):
                 if which in report:
                     for metric in ("rank1", "mean_ap"):
