@@ -5,8 +5,8 @@
 The recipe is this file: 1,200 people in SYSU-MM01's layout (visible and near-infrared, seed 101)
 and 600 people in RegDB's layout (visible and thermal, seed 102), put together by one table; method
 `mcl`, ResNet-18, recipe `scratch`, 16 x (4 + 4) images a step. What ships is the embedding network
-in half precision, as method `agw` without its classifier (two empty classes stand in for it): nobody
-trains on these identities again.
+in half precision, as method `agw`, without its classifier (two empty classes stand in for it):
+nobody trains on these identities again.
 """
 
 from __future__ import annotations
