@@ -1,6 +1,6 @@
 """Run the tests marked `long` and record how they went, with date and machine.
 
-    make test-long
+make test-long
 """
 
 from __future__ import annotations
@@ -20,16 +20,42 @@ def main() -> None:
         result = Path(folder) / "result.xml"
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-m", "long", f"--junitxml={result}",
-             "-o", "addopts=-ra --strict-markers", *sys.argv[1:]], cwd=ROOT, check=False)
-        rows = [{"test": f"{case.get('classname')}.{case.get('name')}",
-                 "result": next((child.tag for child in case
-                                 if child.tag in {"failure", "error", "skipped"}), "passed"),
-                 "seconds": round(float(case.get("time", 0)), 1)}
-                for case in ET.parse(result).getroot().iter("testcase")]
-    path = record("long-tests", {"cases": rows, "exit_code": done.returncode,
-                                 "seconds": round(time.monotonic() - began, 1)},
-                  table=rows or [{"test": "none"}], command="make test-long")
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-m",
+                "long",
+                f"--junitxml={result}",
+                "-o",
+                "addopts=-ra --strict-markers",
+                *sys.argv[1:],
+            ],
+            cwd=ROOT,
+            check=False,
+        )
+        rows = [
+            {
+                "test": f"{case.get('classname')}.{case.get('name')}",
+                "result": next(
+                    (child.tag for child in case if child.tag in {"failure", "error", "skipped"}),
+                    "passed",
+                ),
+                "seconds": round(float(case.get("time", 0)), 1),
+            }
+            for case in ET.parse(result).getroot().iter("testcase")
+        ]
+    path = record(
+        "long-tests",
+        {
+            "cases": rows,
+            "exit_code": done.returncode,
+            "seconds": round(time.monotonic() - began, 1),
+        },
+        table=rows or [{"test": "none"}],
+        command="make test-long",
+    )
     print(f"Recorded in {path.relative_to(ROOT)}")
     sys.exit(done.returncode)
 

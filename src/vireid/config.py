@@ -52,11 +52,18 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise InputError(f"{where} has an unknown key '{key}'.{hint} "
-                             f"Legal: {', '.join(fields)}.")
+            raise InputError(
+                f"{where} has an unknown key '{key}'.{hint} Legal: {', '.join(fields)}."
+            )
     values = {key: _convert(hints[key], item, f"{where}.{key}") for key, item in plain.items()}
-    missing = [name for name, f in fields.items() if name not in values and f.init
-               and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in values
+        and f.init
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}.")
     return cls(**values)
@@ -90,8 +97,9 @@ def _convert(hint: Any, item: Any, where: str) -> Any:
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
             if len(arguments) != len(item):
                 raise InputError(f"{where} is {item!r}; {len(arguments)} values were expected.")
-            return tuple(_convert(h, v, f"{where}[{i}]")
-                         for i, (h, v) in enumerate(zip(arguments, item)))
+            return tuple(
+                _convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(arguments, item))
+            )
         inner = arguments[0] if arguments else Any
         return origin(_convert(inner, v, f"{where}[{i}]") for i, v in enumerate(item))
     if origin is dict:

@@ -1,12 +1,11 @@
-"""What a person sees while something runs: progress bars and tables, on standard error.
-
-Standard output is kept for results that scripts read.
+"""What a person sees: progress, notes and next steps on standard error, results on standard
+output, where they can be piped on.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -18,15 +17,25 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from vireid.types import InputError
 
+
+
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # the reader went away, as with `| head`; the command line ends
+
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+results = _Results(highlight=False, soft_wrap=True)
 
 
 def progress(unit: str = "img") -> Progress:
     """A progress bar with count, rate and time left; use as a context manager, then
     `task = bar.add_task(text, total=n, rate="")` and `bar.advance(task)`."""
+
     class _Rate(TextColumn):
         def render(self, task):  # type: ignore[override]
             speed = task.finished_speed or task.speed
@@ -34,23 +43,46 @@ def progress(unit: str = "img") -> Progress:
             return super().render(task)
 
     return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-        _Rate(""), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal)
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        _Rate(""),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table for `console.print`; every column but the first is right-aligned."""
-    out = Table(title=title, title_justify="left", header_style="bold")
+    out = Table(title=Text(title), title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
-        out.add_column(column, justify="left" if number == 0 else "right")
+        out.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        out.add_row(*[str(cell) for cell in row])
+        out.add_row(*[Text(str(cell)) for cell in row])  # a path may look like markup
     return out
 
 
-def choose(what: str, given: str, legal: Sequence[str], *,
-           aliases: dict[str, str] | None = None) -> str:
+def facts_table(title: str, facts: Mapping[str, object]) -> Table:
+    """Names and values, for `results.print`."""
+    out = Table(title=Text(title), title_justify="left", show_header=False)
+    out.add_column(overflow="fold")
+    out.add_column(overflow="fold")
+    for name, value in facts.items():
+        out.add_row(Text(name), Text(str(value)))
+    return out
+
+
+def say(text: str) -> None:
+    """Print a sentence on standard error as it is; brackets in it are no markup."""
+    console.print(text, markup=False)
+
+
+def choose(
+    what: str, given: str, legal: Sequence[str], *, aliases: dict[str, str] | None = None
+) -> str:
     """The legal name that a user's word stands for: case, hyphens and underscores don't matter.
 
     Args:
@@ -62,6 +94,7 @@ def choose(what: str, given: str, legal: Sequence[str], *,
     Raises:
         InputError: no legal name fits; the message lists them and the nearest one.
     """
+
     def plain(word: str) -> str:
         return word.strip().lower().replace("-", "").replace("_", "")
 

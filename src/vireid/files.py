@@ -29,8 +29,9 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp",
-                                             dir=target.parent)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=".tmp", dir=target.parent
+        )
         encoding = None if "b" in mode else "utf-8"
         with os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
@@ -42,11 +43,16 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
         sync_folder(target.parent)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.filename not in (
-                None, str(target), str(target.parent), temporary):
+            None,
+            str(target),
+            str(target.parent),
+            temporary,
+        ):
             raise  # the block's own business, not the writing of this file
         raise InputError(
             f"The file '{target}' could not be written: {error.strerror or error}. What was there "
-            "before is untouched. Free some space or name a folder you may write to.") from error
+            "before is untouched. Free some space or name a folder you may write to."
+        ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -128,8 +128,12 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         n = len(self.paths)
-        columns = {"pids": self.pids, "camids": self.camids, "modality": self.modality,
-                   "times": self.times}
+        columns = {
+            "pids": self.pids,
+            "camids": self.camids,
+            "modality": self.modality,
+            "times": self.times,
+        }
         for name, column in columns.items():
             if column.shape != (n,):
                 raise ValueError(f"Embeddings.{name} has shape {column.shape}, expected ({n},).")
@@ -138,7 +142,8 @@ class Embeddings:
         for name, array in self.vectors.items():
             if array.ndim != 2 or len(array) != n:
                 raise ValueError(
-                    f"Embeddings.vectors['{name}'] has shape {array.shape}, expected ({n}, D).")
+                    f"Embeddings.vectors['{name}'] has shape {array.shape}, expected ({n}, D)."
+                )
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -21,8 +21,10 @@ COLUMNS = ("query", "rank", "path", "similarity", "camid", "pid", "modality", "t
 
 def hits_as_plain(queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
     """JSON values: for each query its path and its hits, best first; -1 and NaN become null."""
-    return [{"query": str(query), "hits": [_plain(hit, rank) for rank, hit in enumerate(found, 1)]}
-            for query, found in zip(queries, hits)]
+    return [
+        {"query": str(query), "hits": [_plain(hit, rank) for rank, hit in enumerate(found, 1)]}
+        for query, found in zip(queries, hits)
+    ]
 
 
 def _plain(hit: Hit, rank: int) -> dict[str, Any]:
@@ -41,9 +43,19 @@ def _plain(hit: Hit, rank: int) -> dict[str, Any]:
 def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
     """A table for `console.print`."""
     return table(
-        f"Most similar to {query}", ("path", "similarity", "camera", "identity", "time"),
-        [(hit.path, f"{hit.similarity:.3f}", "" if hit.camid < 0 else hit.camid,
-          "" if hit.pid < 0 else hit.pid, _moment(hit.time)) for hit in hits])
+        f"Most similar to {query}",
+        ("path", "similarity", "camera", "identity", "time"),
+        [
+            (
+                hit.path,
+                f"{hit.similarity:.3f}",
+                "" if hit.camid < 0 else hit.camid,
+                "" if hit.pid < 0 else hit.pid,
+                _moment(hit.time),
+            )
+            for hit in hits
+        ],
+    )
 
 
 def _moment(seconds: float | None) -> str:
@@ -63,15 +75,18 @@ def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]
     write_text(path, text.getvalue())
 
 
-def save_picture(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]],
-                 image_roots: Sequence[str]) -> None:
+def save_picture(
+    path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]], image_roots: Sequence[str]
+) -> None:
     """A picture of the ranked results, ten a query. Images that are gone are left grey."""
     from vireid.evaluation.plots import Entry, RankedList, draw_ranked, save
 
     lists = []
     for query, found in zip(queries, hits):
-        entries = [Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
-                   for hit in found[:10]]
+        entries = [
+            Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
+            for hit in found[:10]
+        ]
         lists.append(RankedList(_pixels(str(query), ()), query.name, "query", entries))
     save(draw_ranked(lists, "Most similar first"), path)
 
