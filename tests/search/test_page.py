@@ -118,8 +118,8 @@ def test_upload_results_filter_details(world, server, open_page) -> None:
 
         dialog.get_by_role("button", name="Search with this one").click()
         expect(page.locator("#results-facts")).to_contain_text("picture of camera")
-        expect(page.get_by_role("button", name="Back to the search before")).to_be_visible()
-        page.get_by_role("button", name="Back to the search before").click()
+        expect(page.get_by_role("button", name="Back to the previous search")).to_be_visible()
+        page.get_by_role("button", name="Back to the previous search").click()
         expect(page.locator("#results-facts")).to_contain_text("picture of yours")
 
 

@@ -28,7 +28,7 @@ export function drawStrip(box, hits, { title, note = "", onPick = null, current 
     ? h("p", { class: "hint" }, `and ${plural(lanes.length - shown.length, "more camera", "more cameras")}`)
     : null;
   const body = h("div", { class: "strip-body" }, drawing);
-  box.replaceChildren(head, body, ...(rest ? [rest] : []), legend(hits), asTable(hits));
+  box.replaceChildren(head, body, ...(rest ? [rest] : []), h("div", { class: "strip-foot" }, legend(hits), asTable(hits)));
 }
 
 function lanesOf(hits) {
