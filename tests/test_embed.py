@@ -1,0 +1,231 @@
+"""From weights and pictures to vectors and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_kit import SIZE, tiny_data
+
+import vireid.embed.job as job
+from vireid import checkpoint
+from vireid.data import decode, normalise
+from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
+from vireid.embed.sources import read_source
+from vireid.methods import Sizes, build_method, method_class
+from vireid.types import Embeddings, InputError, Modality
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    torch.set_num_threads(1)
+    torch.manual_seed(2)
+    model = method_class("mcl").model_defaults("resnet10t", "none")
+    method = build_method("mcl", model, Sizes(num_pids=6, num_cameras=6))
+    return Embedder(method, {"size": list(SIZE)}, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seventy JPEG files of three cameras, in two folders, larger than the network's input."""
+    root = tmp_path_factory.mktemp("crops")
+    _, store = tiny_data()
+    for i in range(70):
+        path = root / f"c{i % 3}" / f"{i:04d}_c{i % 3}_t{1000 + i}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(store.images[i]).resize((48, 96)).save(path, quality=95)
+    (root / ".hidden.jpg").write_bytes(b"x")
+    (root / "Thumbs.db").write_bytes(b"x")
+    return root
+
+
+def expected(embedder: Embedder, pictures: np.ndarray, visible: bool) -> np.ndarray:
+    with torch.no_grad():
+        image = normalise(torch.from_numpy(pictures))
+        return embedder.method.embed(image, len(image) if visible else 0)["embedding"].numpy()
+
+
+def test_arrays_and_the_modality_that_chooses_the_stem(embedder: Embedder) -> None:
+    _, store = tiny_data()
+    pictures = store.images[:5]
+    for modality, visible in (("visible", True), (Modality.INFRARED, False)):
+        found = embedder.embed(pictures, modality)
+        np.testing.assert_allclose(
+            found.embedding, expected(embedder, pictures, visible), atol=1e-6
+        )
+        np.testing.assert_allclose(np.linalg.norm(found.pooled, axis=1), 1, atol=1e-5)
+    mixed = embedder.embed(pictures, ["v", "i", "v", "i", "i"])
+    assert mixed.modality.tolist() == [0, 1, 0, 1, 1]
+    alone = embedder.embed(pictures[1:2], "infrared")
+    np.testing.assert_allclose(mixed.embedding[1], alone.embedding[0], atol=1e-5)
+    assert mixed.weights_hash == embedder.weights_hash and mixed.pids.tolist() == [-1] * 5
+
+
+def test_batches_do_not_matter(embedder: Embedder) -> None:
+    dataset, store = tiny_data()
+    rows = np.arange(len(dataset))[::-1].copy()
+    found = [embedder.embed_store(store, dataset, rows, batch_size=n) for n in (7, 32)]
+    np.testing.assert_allclose(found[0].embedding, found[1].embedding, atol=1e-5)
+    assert found[0].paths[0] == dataset.samples[-1].path
+    assert np.array_equal(found[0].pids, dataset.pids[rows])
+    assert np.array_equal(found[0].camids, dataset.camids[rows])
+    assert np.isnan(found[0].times).all()
+
+
+def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
+    _, store = tiny_data()
+    plain = embedder.embed(store.images[:4], "visible", tta="flip")
+    mirrored = embedder.embed(store.images[:4, :, ::-1].copy(), "visible", tta="flip")
+    np.testing.assert_allclose(plain.embedding, mirrored.embedding, atol=1e-5)
+    assert plain.preprocessing["tta"] == "flip"
+    assert embedder.embed(store.images[:1], "visible").preprocessing == embedder.preprocessing
+    with pytest.raises(InputError, match="tta is 'rotate'"):
+        embedder.embed(store.images[:1], "visible", tta="rotate")
+
+
+def test_files_equal_the_published_preprocessing(embedder: Embedder, folder: Path) -> None:
+    files = sorted(folder.rglob("[0-9]*.jpg"))[:6]
+    found = embedder.embed(files, "visible")
+    pictures = np.stack([decode(file, SIZE) for file in files])
+    np.testing.assert_allclose(found.embedding, expected(embedder, pictures, True), atol=1e-6)
+    raw = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+    np.testing.assert_allclose(embedder.embed(raw, "visible").embedding, found.embedding, atol=1e-6)
+    assert list(found.paths) == [str(file) for file in files]
+
+
+def test_what_cannot_be_embedded(embedder: Embedder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\(N, H, W, 3\) of uint8"):
+        embedder.embed(np.zeros((2, 4, 4, 3)), "visible")
+    with pytest.raises(InputError, match="modality is 'purple'"):
+        embedder.embed(np.zeros((1, *SIZE, 3), np.uint8), "purple")
+    with pytest.raises(InputError, match="2 modalities were given for 1 images"):
+        embedder.embed(np.zeros((1, *SIZE, 3), np.uint8), ["v", "i"])
+    with pytest.raises(InputError, match="There is no image"):
+        embedder.embed([tmp_path / "absent.jpg"], "visible")
+    with pytest.raises(InputError, match="no image to embed"):
+        embedder.embed([], "visible")
+    dataset, store = tiny_data()
+    store.valid[3] = False
+    with pytest.raises(InputError, match="1 of the images to embed can't be decoded"):
+        embedder.embed_store(store, dataset, np.arange(6))
+
+
+def test_weights_saved_and_loaded(embedder: Embedder, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    embedder.save(path)
+    again = load(path, device="cpu")
+    _, store = tiny_data()
+    assert again.size == SIZE and again.weights_hash == embedder.weights_hash
+    assert np.array_equal(
+        again.embed(store.images[:3], "v").pooled, embedder.embed(store.images[:3], "v").pooled
+    )
+    assert checkpoint.read_weights(path)[1]["method"] == "mcl"
+
+
+def test_embeddings_file_round_trip(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    whole = Embeddings(
+        vectors={n: generator.standard_normal((3, 4)).astype(np.float16) for n in ("b", "a")},
+        paths=["x/ü.jpg", "", "line\nbreak \udcff.png"],
+        pids=np.array([1, -1, 3]),
+        camids=np.array([2, 2, -1]),
+        modality=np.array([0, 1, 1]),
+        times=np.array([1.5, np.nan, 2e9]),
+        weights_hash="f" * 64,
+        preprocessing={"size": [288, 144]},
+    )
+    path = tmp_path / "folder" / "e.safetensors"
+    save_embeddings(path, whole)
+    found = load_embeddings(path)
+    assert found.paths == whole.paths and list(found.vectors) == ["b", "a"]
+    assert all(np.array_equal(found.vectors[n], whole.vectors[n]) for n in "ab")
+    assert np.array_equal(found.times, whole.times, equal_nan=True)
+    assert found.preprocessing == whole.preprocessing and found.weights_hash == "f" * 64
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
+    with pytest.raises(InputError, match="not a whole embeddings file"):
+        load_embeddings(path)
+    with pytest.raises(InputError, match="There is no embeddings file"):
+        load_embeddings(tmp_path / "absent")
+
+
+def test_a_folder_becomes_a_file_by_processes(
+    embedder: Embedder, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "all.safetensors"
+    found = embed_files(
+        embedder,
+        folder,
+        out,
+        modality=Modality.INFRARED,
+        dtype="float32",
+        camera_pattern=r"_c(?P<camid>\d)_t(?P<time>\d+)",
+        workers=2,
+    )
+    assert found.count == 70 and not found.broken and found.resumed == 0
+    whole = load_embeddings(out)
+    files = sorted(folder.rglob("[0-9]*.jpg"))
+    assert list(whole.paths) == [str(file) for file in files]
+    assert np.array_equal(whole.vectors["embedding"], embedder.embed(files, "i").embedding)
+    assert whole.camids.tolist() == [int(file.parent.name[1:]) for file in files]
+    assert whole.times.min() == 1000
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_a_stopped_job_goes_on(
+    embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "PART", 2)
+    bad = tmp_path / "crops"
+    bad.mkdir()
+    for file in folder.rglob("[0-9]*.jpg"):
+        (bad / file.name).write_bytes(file.read_bytes())
+    last = sorted(bad.iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:200])
+    out = tmp_path / "all.safetensors"
+    words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
+    with pytest.raises(InputError, match=rf"{last.name}.*start the same command again"):
+        embed_files(embedder, bad, out, **words)
+    done = len(list((tmp_path / "all.safetensors.parts").glob("part-*")))
+    assert done == 4  # of five parts of sixteen images
+    found = embed_files(embedder, bad, out, skip_broken=True, **words)
+    assert found.resumed == 64 and found.count == 69 and found.broken == [str(last)]
+    assert len(load_embeddings(out)) == 69
+    last.write_bytes((folder / "c0" / "0000_c0_t1000.jpg").read_bytes())
+    assert embed_files(embedder, bad, out, **words).count == 70
+
+
+def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
+    names = [str(file) for file in sorted(folder.rglob("[0-9]*.jpg"))[:3]]
+    table = tmp_path / "t.csv"
+    rows = [f"{names[0]},7,1,visible,2026-01-31T08:00:00+00:00", f"{names[1]},,,ir,12.5"]
+    table.write_text("path,pid,camid,modality,time\n" + "\n".join(rows))
+    found = read_source(table)
+    assert found.pids.tolist() == [7, -1] and found.modality.tolist() == [0, 1]
+    assert found.times.tolist() == [1769846400.0, 12.5]
+    listed = tmp_path / "l.txt"
+    listed.write_text("\n".join(names) + "\n\n")
+    assert read_source(listed, modality=Modality.VISIBLE).paths == names
+    with pytest.raises(InputError, match=r"modality of .* is unknown"):
+        read_source(listed)
+    with pytest.raises(InputError, match="There is no"):
+        read_source(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="names no image"):
+        read_source(tmp_path / "empty", modality=Modality.VISIBLE)
+    table.write_text("file,pid\na.jpg,1\n")
+    with pytest.raises(InputError, match="no column 'path'"):
+        read_source(table, modality=Modality.VISIBLE)
+    table.write_text("path,pid\na.jpg,one\n")
+    with pytest.raises(InputError, match=r"pid of 'a\.jpg' is 'one'"):
+        read_source(table, modality=Modality.VISIBLE)
+    with pytest.raises(InputError, match="no regular expression"):
+        read_source(listed, modality=Modality.VISIBLE, camera_pattern="(")
+
+
+def test_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There are no weights"):
+        load(tmp_path / "synth2", device="cpu")
