@@ -10,7 +10,7 @@ from PIL import Image
 
 from evaluation.examples import embeddings_of, sysu_like
 from vireid.data import ProtocolOptions, trials
-from vireid.evaluation import plots
+from vireid.evaluation import evaluate, plots
 from vireid.types import InputError
 
 
@@ -77,3 +77,15 @@ def test_curve_and_histogram_are_pictures(tmp_path: Path) -> None:
     path = plots.similarity_histogram(tmp_path / "similarity.jpg", similarity, pids[:9], pids)
     assert Image.open(path).format == "JPEG"
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["cmc.png", "similarity.jpg"]
+
+
+def test_three_pictures_beside_a_report(tmp_path: Path) -> None:
+    dataset, options = sysu_like(), ProtocolOptions(num_trials=1)
+    rows = np.arange(len(dataset.samples))
+    embeddings = embeddings_of(dataset, rows)
+    report = evaluate(dataset, options, embeddings, rows).write(tmp_path)
+    image = np.zeros((20, 10, 3), np.uint8)
+    paths = plots.write_pictures(tmp_path, report, dataset, lambda row: image, embeddings, rows,
+                                 trials(dataset, options)[0])  # fmt: skip
+    assert [path.name for path in paths] == ["ranks.jpg", "cmc.png", "similarity.png"]
+    assert all(Image.open(path).size[0] > 500 for path in paths)

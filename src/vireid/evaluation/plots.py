@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vireid.evaluation.metrics import score
+from vireid.evaluation.metrics import Scores, score
+from vireid.evaluation.report import Report
+from vireid.evaluation.tables import title
 from vireid.files import atomic_write
 from vireid.types import Embeddings, InputError, Modality
 
@@ -84,17 +86,8 @@ def ranked_results(
         InputError: `queries` names a row that is no query of the trial.
     """
     load: Load = images if callable(images) else images.images.__getitem__
-    place = np.full(len(dataset.samples), -1, np.int64)
-    place[np.asarray(rows)] = np.arange(len(rows))
-    found = {}
-    labels = [dataset.pids[trial.query], dataset.pids[trial.gallery],
-              dataset.camids[trial.query], dataset.camids[trial.gallery]]  # fmt: skip
-    for name in [which] if which else sorted(embeddings.vectors):
-        vectors = embeddings.vectors[name].astype(np.float32, copy=False)
-        similarity = vectors[place[trial.query]] @ vectors[place[trial.gallery]].T
-        found[name] = similarity, score(similarity, *labels, rule=dataset.rule)
-    name = max(found, key=lambda key: found[key][1].at(1))
-    similarity, scores = found[name]
+    name, similarity, scores = _better(dataset, embeddings, rows, trial, which)
+    labels = _labels(dataset, trial)
     lists = []
     for q in _chosen(trial, scores.first > 0, count, queries):
         pid, camid = int(labels[0][q]), int(labels[2][q])
@@ -119,6 +112,34 @@ def ranked_results(
     path = Path(path)
     save(draw_ranked(lists, heading), path)
     return path
+
+
+def write_pictures(
+    folder: str | Path,
+    report: Report,
+    dataset: Dataset,
+    images: PixelStore | Load,
+    embeddings: Embeddings,
+    rows: np.ndarray,
+    trial: Trial,
+    *,
+    count: int = 8,
+) -> list[Path]:
+    """Write ranks.jpg (see `ranked_results`), cmc.png (mean over the report's trials) and
+    similarity.png (of the trial) beside a report; returns their paths."""
+    folder = Path(folder)
+    name, similarity, _ = _better(dataset, embeddings, rows, trial, None)
+    query_pids, gallery_pids, *_ = _labels(dataset, trial)
+    words = title(report)
+    return [
+        ranked_results(
+            folder / "ranks.jpg", dataset, images, embeddings, rows, trial, count=count, which=name
+        ),
+        cmc_curve(folder / "cmc.png", report.curves, words),
+        similarity_histogram(
+            folder / "similarity.png", similarity, query_pids, gallery_pids, f"{words}, {name}"
+        ),
+    ]
 
 
 def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
@@ -166,14 +187,14 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
     return canvas
 
 
-def cmc_curve(path: str | Path, curves: Mapping[str, Sequence[float]], title: str = "") -> Path:
+def cmc_curve(path: str | Path, curves: Mapping[str, Sequence[float]], heading: str = "") -> Path:
     """Draw CMC curves, name → fractions at rank 1, 2, …, into a .png, .jpg or .svg file."""
     figure = _figure()
     axes = figure.add_subplot()
     for name, curve in curves.items():
         ranks = np.arange(1, len(curve) + 1)
         axes.plot(ranks, 100 * np.asarray(curve), marker="o", markersize=3.5, label=name)
-    axes.set(xlabel="rank", ylabel="queries matched by then (%)", title=title)
+    axes.set(xlabel="rank", ylabel="queries matched by then (%)", title=heading)
     axes.set_ylim(0, 102)
     axes.set_xlim(left=0.5)
     axes.set_xticks([1, 5, 10, 15, 20])
@@ -186,7 +207,7 @@ def similarity_histogram(
     similarity: np.ndarray,
     query_pids: np.ndarray,
     gallery_pids: np.ndarray,
-    title: str = "",
+    heading: str = "",
 ) -> Path:
     """Draw how similar images of the same and of different people are.
 
@@ -204,7 +225,7 @@ def similarity_histogram(
                 similarity[part], edges, density=True, color=colour, alpha=0.55,
                 label=f"{words} ({int(part.sum()):,} pairs)",
             )  # fmt: skip
-    axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+    axes.set(xlabel="cosine similarity", ylabel="density", title=heading)
     axes.legend(frameon=False)
     return _save_figure(figure, path)
 
@@ -221,6 +242,30 @@ def save(image: Image.Image, path: Path) -> None:
         raise InputError(f"A picture can't be written as '{path.name}'; use .png or .jpg.")
     with atomic_write(path) as file:
         image.save(file, kind, quality=90)
+
+
+def _labels(dataset: Dataset, trial: Trial) -> tuple[np.ndarray, ...]:
+    return (
+        dataset.pids[trial.query],
+        dataset.pids[trial.gallery],
+        dataset.camids[trial.query],
+        dataset.camids[trial.gallery],
+    )
+
+
+def _better(
+    dataset: Dataset, embeddings: Embeddings, rows: np.ndarray, trial: Trial, which: str | None
+) -> tuple[str, np.ndarray, Scores]:
+    """The test embedding `which`, or the one with the higher Rank-1, and what it gives."""
+    place = np.full(len(dataset.samples), -1, np.int64)
+    place[np.asarray(rows)] = np.arange(len(rows))
+    found = {}
+    for name in [which] if which else sorted(embeddings.vectors):
+        vectors = embeddings.vectors[name].astype(np.float32, copy=False)
+        similarity = vectors[place[trial.query]] @ vectors[place[trial.gallery]].T
+        found[name] = similarity, score(similarity, *_labels(dataset, trial), rule=dataset.rule)
+    name = max(found, key=lambda key: found[key][1].at(1))
+    return name, *found[name]
 
 
 def _chosen(

@@ -110,7 +110,7 @@ def _as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
 
 def _unit_rows(array: np.ndarray) -> np.ndarray:
     """Bring rows to length 1, in place."""
-    length = np.sqrt(np.einsum("nd,nd->n", array, array))[:, None]
+    length = np.sqrt(np.einsum("ij,ij->i", array, array))[:, None]
     if not np.isfinite(length).all() or not length.all():
         raise InputError(
             "Some embeddings are zero or hold NaN or infinite values, so they have no direction. "
