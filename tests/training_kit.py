@@ -14,6 +14,8 @@ import torch
 from vireid.bench import random_data
 from vireid.config import to_plain
 from vireid.data import AugmentOptions, Dataset, PixelStore
+from vireid.engine.distributed import GradientMean, World, gather_rows, join
+from vireid.losses import WeightedTripletLoss
 from vireid.methods import method_class
 from vireid.methods.recipe import Recipe, Schedule
 from vireid.trainer import TrainOptions, TrainResult, train
@@ -57,6 +59,20 @@ def run(folder: Path, options: TrainOptions, **more: Any) -> TrainResult:
     return train(options, dataset, store, folder, **more)
 
 
+def check_gradients(world: World) -> None:
+    """Averaged gradients of a loss over gathered rows are those of one process."""
+    generator = torch.Generator().manual_seed(1)
+    rows, labels = torch.randn(8, 5, generator=generator), torch.arange(8) // 2
+    weight = torch.randn(5, 3, generator=generator)
+    loss = WeightedTripletLoss()
+    alone, shared = torch.nn.Parameter(weight.clone()), torch.nn.Parameter(weight.clone())
+    loss(rows @ alone, labels).backward()
+    own = slice(world.rank * 4, world.rank * 4 + 4)
+    loss(gather_rows(rows[own] @ shared), gather_rows(labels[own])).backward()
+    GradientMean([shared], world)()
+    torch.testing.assert_close(shared.grad, alone.grad)
+
+
 def main() -> None:
     """What a child process runs: `python training_kit.py FOLDER '{"options": …}'`."""
     torch.set_num_threads(1)
@@ -64,6 +80,8 @@ def main() -> None:
     repeat = words.pop("resume", False)
     embed = words.pop("embed", False)
     run(folder, tiny_options(**words), resume=repeat)
+    if embed:
+        check_gradients(join("cpu"))
     if embed:
         from vireid.embed import load, save_embeddings
 
