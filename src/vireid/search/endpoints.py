@@ -18,7 +18,7 @@ from vireid.search.access import COOKIE, client_key, session_key
 from vireid.search.index import Filters, Hit
 from vireid.search.pictures import PictureError, Size
 from vireid.search.refusal import Refusal
-from vireid.search.service import SearchService, overloaded
+from vireid.search.service import SearchService
 from vireid.search.uploads import UploadError
 from vireid.search.worker import Job
 from vireid.types import InputError, Modality
@@ -190,8 +190,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
             api.parse_time("time_to", time_to),
             api.parse_numbers("pids", pids),
         )
-        if service.worker.full:
-            raise overloaded()
+        service.check_queue()
         pixels, width, height = await service.decode(await image.read())
         job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
         hits = await service.search(request, "search", job, reason=reason, modality=sensor.word)

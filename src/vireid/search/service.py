@@ -42,7 +42,10 @@ class SearchService:
         self.audit = AuditLog(settings.audit_log)
         self.pictures = Pictures(index, max_pixels=settings.max_pixels)
         self.worker = SearchWorker(
-            self.searcher, max_waiting=settings.max_waiting, max_batch=settings.max_batch
+            self.searcher,
+            max_waiting=settings.max_waiting,
+            max_batch=settings.max_batch,
+            max_wait_seconds=settings.max_wait_seconds,
         )
         self._info: tuple[float, IndexInfo] | None = None
         self._info_lock = asyncio.Lock()
@@ -53,6 +56,17 @@ class SearchService:
         """Stop the worker and close the log; the index belongs to the caller."""
         self.worker.close()
         self.audit.close()
+
+    def check_queue(self) -> None:
+        """Turn a search away before its picture is decoded.
+
+        Raises:
+            Refusal: the queue is full.
+        """
+        try:
+            self.worker.check()
+        except Busy as error:
+            raise overloaded(error) from error
 
     async def info(self) -> IndexInfo:
         """What the index holds, at most `INFO_SECONDS` old."""
@@ -106,7 +120,7 @@ class SearchService:
         try:
             hits = await self.worker.run(job)
         except Busy as error:
-            raise overloaded() from error
+            raise overloaded(error) from error
         await self.note(
             request,
             event,
@@ -126,9 +140,9 @@ class SearchService:
         )
 
 
-def overloaded() -> Refusal:
+def overloaded(busy: Busy) -> Refusal:
     """The quick answer when the queue is full."""
-    return Refusal(503, "busy", "The server is busy. Try again in a moment.", 1)
+    return Refusal(503, "busy", "The server is busy. Try again in a moment.", busy.retry_after)
 
 
 def _input_size(embedder: Embedder) -> tuple[int, int]:

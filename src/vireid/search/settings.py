@@ -29,6 +29,8 @@ class ServerSettings:
         max_top: most hits in one answer.
         max_uploads: bodies received at the same time.
         max_waiting: searches that wait for the network; one more is answered 503.
+        max_wait_seconds: a search that would wait longer for the network, going by what searches
+            have taken of late, is answered 503 at once.
         max_batch: uploads embedded together when several wait.
         upload_seconds: a body that takes longer is cut.
         request_seconds: a request that takes longer is answered 503.
@@ -53,6 +55,7 @@ class ServerSettings:
     max_top: int = 200
     max_uploads: int = 32
     max_waiting: int = 32
+    max_wait_seconds: float = 5.0
     max_batch: int = 8
     upload_seconds: float = 15.0
     request_seconds: float = 30.0
@@ -74,6 +77,7 @@ class ServerSettings:
             "max_top",
             "max_uploads",
             "max_waiting",
+            "max_wait_seconds",
             "max_batch",
             "upload_seconds",
             "request_seconds",

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,7 +44,15 @@ class Job:
 
 
 class Busy(Exception):
-    """The queue is full."""
+    """The queue is full, or so long that an answer would come too late.
+
+    Attributes:
+        retry_after: seconds until it is worth to ask again.
+    """
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__("the queue is full")
+        self.retry_after = retry_after
 
 
 @dataclass(eq=False)
@@ -70,8 +79,12 @@ class _Task:
 class SearchWorker:
     """Runs jobs in one thread, several at a time."""
 
-    def __init__(self, searcher: Searcher, *, max_waiting: int, max_batch: int) -> None:
+    def __init__(
+        self, searcher: Searcher, *, max_waiting: int, max_batch: int, max_wait_seconds: float
+    ) -> None:
         self._searcher = searcher
+        self._max_wait = max_wait_seconds
+        self._job_seconds = 0.0  # what a job has taken of late
         self._max_batch = max_batch
         self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=max_waiting)
         self._closed = threading.Event()
@@ -83,22 +96,26 @@ class SearchWorker:
         """About how many jobs wait."""
         return self._tasks.qsize()
 
-    @property
-    def full(self) -> bool:
-        """Whether the next job would be turned away."""
-        return self._tasks.full()
+    def check(self) -> None:
+        """See whether a job would be taken now.
+
+        Raises:
+            Busy: it would be turned away.
+        """
+        wait = self._tasks.qsize() * self._job_seconds
+        if self._closed.is_set() or self._tasks.full() or wait > self._max_wait:
+            raise Busy(min(10.0, max(1.0, wait / 2)))
 
     async def run(self, job: Job) -> list[Hit]:
         """Wait for a job's hits, best first; cancel the wait and the job is dropped.
 
         Raises:
-            Busy: the queue is full.
+            Busy: the job is turned away.
             InputError: the entry does not exist (any more), or the filters don't fit.
         """
         loop = asyncio.get_running_loop()
         task = _Task(job, loop.create_future(), loop)
-        if self._closed.is_set():
-            raise Busy
+        self.check()
         try:
             self._tasks.put_nowait(task)
         except queue.Full as error:
@@ -134,7 +151,12 @@ class SearchWorker:
                     stop = True
                     break
                 batch.append(more)
-            self._process([task for task in batch if not task.done.done()])
+            wanted = [task for task in batch if not task.done.done()]
+            if wanted:
+                started = time.perf_counter()
+                self._process(wanted)
+                took = (time.perf_counter() - started) / len(wanted)
+                self._job_seconds += 0.2 * (took - self._job_seconds)
             if stop:
                 return
 
