@@ -170,6 +170,7 @@ def test_broken_vectors_and_paths_are_refused(index) -> None:
     refused(index, changed(some, vectors={"embedding": some.embedding * 0}), "length 0")
     refused(index, changed(some, paths=[*some.paths[:4], ""]), "no path")
     refused(index, changed(some, paths=[*some.paths[:4], some.paths[0]]), "more than once")
+    refused(index, changed(some, paths=[*some.paths[:4], "caf\udce9.jpg"]), "UTF-8")
 
 
 def test_a_wrong_row_late_in_a_large_add_leaves_nothing(index, tmp_path: Path) -> None:

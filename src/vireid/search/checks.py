@@ -93,12 +93,20 @@ def check_removal(
 
 
 def check_paths(paths: list[str]) -> None:
-    """Raises InputError if a path is empty or there twice."""
+    """Raises InputError if a path is empty, there twice, or no UTF-8."""
     if "" in paths:
         raise InputError(
             f"{paths.count('')} of {len(paths)} embeddings have no path. An index knows its "
             "entries by path: embed files, or give each row a path of its own."
         )
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The path {path!r} has bytes that are no UTF-8 text, which neither an index nor "
+                "a page can show. Rename the file and embed it again."
+            ) from error
     if len(set(paths)) != len(paths):
         seen: set[str] = set()
         twice = next(path for path in paths if path in seen or seen.add(path))  # type: ignore[func-returns-value]

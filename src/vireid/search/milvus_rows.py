@@ -20,14 +20,14 @@ NO_TIME = -1.0e18
 
 def row_id_of(path: str) -> int:
     """The entry number of a path: 63 bits of its hash, the same in every collection."""
-    digest = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def check_path_lengths(paths: list[str]) -> None:
     """Raises InputError if a path is longer than a collection keeps."""
     for path in paths:
-        if len(path.encode("utf-8", "surrogateescape")) > PATH_BYTES:
+        if len(path.encode()) > PATH_BYTES:
             raise InputError(
                 f"The path '{path[:60]}...' has more than {PATH_BYTES} bytes. Milvus keeps "
                 "shorter ones only: embed with paths relative to an image root."

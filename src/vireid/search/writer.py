@@ -13,7 +13,7 @@ from vireid.search.projection import ProjectionOptions
 from vireid.search.state import State
 from vireid.types import Embeddings, InputError
 
-_REFIT = 1.5  # a projection is made anew when the set has grown so much since
+_REFIT = 2  # a projection is made anew when the set has grown so much since
 
 
 class LocalWriter:
