@@ -178,6 +178,18 @@ def test_chunks_of_embeddings(dtype, chunk_bytes) -> None:
     same(score_embeddings(*tensors, *labels, chunk_bytes=chunk_bytes), found)
 
 
+def test_threads_do_not_matter() -> None:
+    case = problem(9, queries=70)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(score(*case))
+    finally:
+        torch.set_num_threads(before)
+    same(*found)
+
+
 def test_sysu_rule_by_hand() -> None:
     """A query of camera 3: the image of camera 2 vanishes, whatever its identity."""
     gallery_pids, gallery_camids = np.array([7, 5, 5, 8, 5]), np.array([1, 2, 4, 2, 5])

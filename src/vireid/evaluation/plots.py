@@ -105,8 +105,9 @@ def ranked_results(
         note = f"AP {100 * scores.ap[q]:.0f} %" if scores.first[q] else "no match"
         lists.append(RankedList(load(int(trial.query[q])), _label(pid, camid), note, entries))
     sides = [Modality(int(dataset.modality[side[0]])).word for side in (trial.query, trial.gallery)]
+    people = "Synthetic people. " if dataset.synthetic else ""
     heading = (
-        f"{sides[0].capitalize()} query, {sides[1]} gallery of {len(trial.gallery):,} images, "
+        f"{people}{sides[0].capitalize()} query, {sides[1]} gallery of {len(trial.gallery):,} images, "
         f"trial {trial.number}, {name}; Rank-1 of this trial {100 * scores.at(1):.1f} %"
     )
     path = Path(path)
@@ -183,7 +184,7 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
             colour = GREY if entry.skipped else verdict
             _tile(canvas, pen, entry.image, at, colour, pale=entry.skipped)
             _badge(pen, at, "skip" if entry.skipped else str(rank), colour, small)
-            _caption(pen, at, f"{entry.similarity + 0:.2f}", entry.label, small)
+            _caption(pen, at, f"{round(entry.similarity, 2) + 0.0:.2f}", entry.label, small)
     return canvas
 
 
