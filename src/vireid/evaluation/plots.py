@@ -107,8 +107,8 @@ def ranked_results(
     sides = [Modality(int(dataset.modality[side[0]])).word for side in (trial.query, trial.gallery)]
     people = "Synthetic people. " if dataset.synthetic else ""
     heading = (
-        f"{people}{sides[0].capitalize()} query, {sides[1]} gallery of {len(trial.gallery):,} images, "
-        f"trial {trial.number}, {name}; Rank-1 of this trial {100 * scores.at(1):.1f} %"
+        f"{people}{sides[0].capitalize()} query, {sides[1]} gallery of {len(trial.gallery):,} "
+        f"images, trial {trial.number}, {name}; Rank-1 of this trial {100 * scores.at(1):.1f} %"
     )
     path = Path(path)
     save(draw_ranked(lists, heading), path)
