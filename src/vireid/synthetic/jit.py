@@ -2,35 +2,60 @@
 
 Fast-math is off because it lets the last bits depend on the processor; division follows NumPy's
 rules so that the NumPy twin of the rasteriser stays equal to the bit.
+
+numba notices when a cached function's own file has changed, but not when a function that it calls
+has. So the cache folder is named after all sources of this room.
 """
 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import tempfile
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numba
 
+_HERE = Path(__file__).parent
 
-def _point_cache_at_a_writable_folder() -> None:
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return  # the user has decided
-    beside_the_source = Path(__file__).parent / "__pycache__"
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path:
+    """Where compiled code is kept: under $NUMBA_CACHE_DIR, beside the sources, or, where those
+    cannot be written, in the system's folder for temporary files."""
+    digest = hashlib.sha256()
+    for source in sorted(_HERE.glob("*.py")):
+        digest.update(source.read_bytes())
+    name = f"numba-{digest.hexdigest()[:16]}"
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    for base in (Path(given) if given else None, _HERE / "__pycache__"):
+        if base is not None and _is_writable(base):
+            return base / name
     try:
-        beside_the_source.mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=beside_the_source):
-            return
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getpid())
+    return Path(tempfile.gettempdir()) / f"vireid-{user}" / name
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
     except OSError:
-        try:
-            user = getpass.getuser()
-        except (KeyError, OSError):  # a container's user without a name
-            user = str(os.getpid())
-        folder = Path(tempfile.gettempdir()) / f"vireid-numba-{user}"
-        numba.config.CACHE_DIR = str(folder)
+        return False
 
 
-_point_cache_at_a_writable_folder()
-
-jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called."""
+    before = numba.config.CACHE_DIR  # read by numba when it decorates
+    numba.config.CACHE_DIR = str(cache_folder())
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = before
