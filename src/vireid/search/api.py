@@ -238,6 +238,11 @@ def parse_time(name: str, text: str | None) -> float | None:
     return seconds
 
 
+def sensor_word(modality: Modality) -> ModalityWord:
+    """A sensor as the interface names it."""
+    return "infrared" if modality is Modality.INFRARED else "visible"
+
+
 def row_number(text: str) -> int:
     """An entry's number from its digits.
 
@@ -260,7 +265,7 @@ def _columns(entry: Entry) -> dict:
         "row_id": str(entry.row_id),
         "camid": entry.camid,
         "pid": entry.pid,
-        "modality": entry.modality.word,
+        "modality": sensor_word(entry.modality),
         "time": entry.time,
         "name": PurePath(entry.path.replace("\\", "/")).name,
     }

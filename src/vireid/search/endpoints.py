@@ -194,7 +194,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         pixels, width, height = await service.decode(await image.read())
         job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
         hits = await service.search(request, "search", job, reason=reason, modality=sensor.word)
-        query = api.QueryAnswer(modality=sensor.word, width=width, height=height)
+        query = api.QueryAnswer(modality=api.sensor_word(sensor), width=width, height=height)
         return await answer(query, hits, started)
 
     @app.post("/api/search/by-row", tags=["search"], responses=ERRORS)

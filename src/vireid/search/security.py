@@ -232,10 +232,10 @@ class Guard:
     def _note(self, scope: dict, refusal: Refusal) -> None:
         """Log a refusal. Overload is no event, and a client that is refused all the time must
         not fill the disk."""
-        logger.warning("refused: %s", refusal.code)
         client = scope.get("vireid.client", "unknown")
         if refusal.status == 503 or self._notes.take(client_key(client)) > 0:
             return
+        logger.warning("refused: %s", refusal.code)
         try:
             self._audit.write(
                 "refused",
