@@ -202,6 +202,18 @@ def test_a_damaged_projection_costs_time_but_no_answer(tmp_path: Path, damage: s
         assert writer.info().mode.startswith("projected")
 
 
+def test_entries_are_added_even_if_their_codes_cannot_be_written(tmp_path: Path, caplog) -> None:
+    gallery = people(500)
+    with make(tmp_path / "index", options=SMALL) as index:
+        (tmp_path / "index" / "codes-0001.i8").mkdir()  # in the way
+        assert index.add(gallery).added == 500
+        assert "All entries are safe" in caplog.text
+        assert_same_hits(index, gallery, people(2, first=9000).embedding, 5)
+        (tmp_path / "index" / "codes-0001.i8").rmdir()
+        index.compact()
+        assert index.info().mode.startswith("projected")
+
+
 def test_one_wrong_code_is_found_by_verify(tmp_path: Path) -> None:
     with make(tmp_path / "index", options=SMALL) as index:
         index.add(people(500))

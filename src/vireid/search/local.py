@@ -12,6 +12,7 @@ behind the last acknowledged row is overwritten by the next add.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from vireid.search.projection import ProjectionOptions
 from vireid.search.state import State, read_columns
 from vireid.search.writer import LocalWriter
 from vireid.types import Embeddings, InputError, Modality
+
+log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 
@@ -287,7 +290,10 @@ class LocalIndex(Index):
             checks.check_paths(list(embeddings.paths))
             added, replaced = writer.put(embeddings, vectors, replace=replace)
             self._version = -1
-            self._project(writer)
+            try:
+                self._project(writer)
+            except InputError as error:  # the entries are safe, so this is no failed add
+                log.warning("%s", error)
             skipped = len(embeddings) - added - replaced
             return AddResult(
                 added=added, replaced=replaced, skipped=skipped, count=len(self._state().live)

@@ -35,7 +35,7 @@ class ProjectionOptions:
         dims: sizes tried, smallest first.
         candidates: numbers of candidates tried, smallest first.
         sample: vectors that the axes are computed from.
-        queries: vectors of the set that recall is measured with.
+        queries: how many queries, mixed from the set's own vectors, recall is measured with.
     """
 
     exact_bytes: int = 640_000_000
@@ -122,7 +122,7 @@ def build(
     sample = np.sort(random.choice(live, min(options.sample, len(live)), replace=False))
     mean, axes, spread = _principal_axes(_wide(vectors, sample))
     probes = np.sort(random.choice(live, min(options.queries, len(live)), replace=False))
-    queries = _wide(vectors, probes)
+    queries = _queries(vectors, probes, random)
     _, truth = scan.best_exact(vectors, live, queries, 21)
     sizes = sorted({min(size, vectors.shape[1]) for size in options.dims})
     for size in sizes:
@@ -210,6 +210,13 @@ def _principal_axes(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     sample -= mean
     values, axes = np.linalg.eigh(sample.T @ sample / len(sample))
     return mean, axes[:, ::-1], np.sqrt(values[::-1].clip(0))
+
+
+def _queries(vectors: np.ndarray, probes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The vectors of `probes`, each mixed with another's: a query is like nobody's own vector,
+    since it comes from another camera and often from the other sensor."""
+    queries = _wide(vectors, probes) + 0.5 * _wide(vectors, random.permutation(probes))
+    return queries / np.linalg.norm(queries, axis=1, keepdims=True).clip(1e-6)
 
 
 def _blocks(vectors: np.ndarray, start: int) -> Iterator[np.ndarray]:
