@@ -302,7 +302,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEP, max_size=12))
 def test_any_sequence_of_changes_equals_a_dictionary(tmp_path_factory, steps) -> None:
     folder = tmp_path_factory.mktemp("sequence") / "index"
