@@ -9,7 +9,6 @@ has. So the cache folder is named after all sources of this room.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 import tempfile
@@ -25,21 +24,19 @@ _HERE = Path(__file__).parent
 
 @lru_cache(maxsize=1)
 def cache_folder() -> Path:
-    """Where compiled code is kept: under $NUMBA_CACHE_DIR, beside the sources, or, where those
-    cannot be written, in the system's folder for temporary files."""
+    """Where compiled code is kept: under $NUMBA_CACHE_DIR, beside the sources, in the user's
+    cache folder, or, where none of these can be written, in a new private folder. (Never in one
+    that others could have filled: numba loads what it finds.)"""
     digest = hashlib.sha256()
     for source in sorted(_HERE.glob("*.py")):
         digest.update(source.read_bytes())
     name = f"numba-{digest.hexdigest()[:16]}"
     given = os.environ.get("NUMBA_CACHE_DIR")
-    for base in (Path(given) if given else None, _HERE / "__pycache__"):
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vireid"
+    for base in (Path(given) if given else None, _HERE / "__pycache__", user):
         if base is not None and _is_writable(base):
             return base / name
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = str(os.getpid())
-    return Path(tempfile.gettempdir()) / f"vireid-{user}" / name
+    return Path(tempfile.mkdtemp(prefix="vireid-")) / name
 
 
 def _is_writable(folder: Path) -> bool:
