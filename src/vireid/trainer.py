@@ -286,6 +286,7 @@ class _Run:
             with torch.no_grad():
                 metrics = dict(self.evaluate(self.method, number))
             self.method.train()
+            self.step.check_places()
             progress.metrics = metrics
         progress.seconds += time.perf_counter() - start
         self._log("epoch", progress.means or {}, metrics=metrics)
@@ -354,6 +355,8 @@ class _Run:
         """Write the weights of the epoch that just ended, if they are the ones to keep."""
         options, progress = self.options, self.progress
         chosen = "last epoch"
+        if options.epochs_from:
+            chosen += f", their number found by another run: {options.epochs_from}"
         if options.choose == "validation":
             values = [value for name, value in metrics.items() if name.endswith("mean_ap")]
             if not values or sum(values) / len(values) <= (progress.best or -1.0):

@@ -23,7 +23,7 @@ from vireid.data import Dataset, PixelStore
 from vireid.data.augment import MEAN, STD, normalise
 from vireid.data.decoding import decode
 from vireid.engine.distributed import World, join
-from vireid.engine.engines import use_compile_cache
+from vireid.engine.engines import memory_format, use_compile_cache
 from vireid.engine.precision import choose_precision
 from vireid.engine.threads import sensible_threads
 from vireid.methods import Method
@@ -75,9 +75,10 @@ class Embedder:
             device = own if own.type != "cpu" else device
         self.world: World = join(str(device))
         self.device = self.world.device
-        self.method = method.to(self.device).eval()
-        if self.device.type == "cuda":
-            self.method.to(memory_format=torch.channels_last)
+        if next(method.parameters()).device != self.device:
+            method.to(self.device)
+            memory_format(method, self.device)
+        self.method = method.eval()  # one in training stays where a captured step expects it
         if self.device.type == "cpu":
             torch.set_num_threads(sensible_threads(self.world.size))
         self._precision = choose_precision(precision, self.device)

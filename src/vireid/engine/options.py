@@ -38,6 +38,7 @@ class TrainOptions:
         max_steps: shorten every epoch to this many steps (0: whole epochs).
         choose: whose weights are kept: "last" epoch's, or "validation": the epoch with the best
             mAP on validation identities (needs part "fit" and eval_every).
+        epochs_from: how the number of epochs was found, in words, where another run found it.
 
         engine: see `vireid.engine`.
         device: "auto", "cpu", "cuda:N" or "mps".
@@ -69,6 +70,7 @@ class TrainOptions:
     gather: bool = False
     max_steps: int = 0
     choose: Literal["last", "validation"] = "last"
+    epochs_from: str = ""
 
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     device: str = "auto"
@@ -103,6 +105,7 @@ class TrainOptions:
 
 MAY_CHANGE = (
     "data_root",
+    "epochs_from",
     "engine",
     "device",
     "eval_every",

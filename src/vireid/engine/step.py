@@ -93,6 +93,7 @@ class Step:
         if precision.scaled:
             self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
         self._mean = GradientMean(optimisers.parameters, world)
+        self._places = [tensor.data_ptr() for tensor in method.state_dict().values()]
         self.compute: Callable[..., dict[str, Tensor]] = self.losses
 
     def losses(
@@ -164,6 +165,18 @@ class Step:
         self.names = tuple(sums)
         dtype = torch.float32 if self.world.device.type == "mps" else torch.float64
         self._sums = torch.tensor(list(sums.values()), dtype=dtype, device=self.world.device)
+
+    def check_places(self) -> None:
+        """Notice if somebody moved the weights: a captured graph would go on with the old ones.
+
+        Raises:
+            RuntimeError: a parameter or buffer lies elsewhere than when the step was made.
+        """
+        if self._places != [tensor.data_ptr() for tensor in self.method.state_dict().values()]:
+            raise RuntimeError(
+                "The method's weights were moved or replaced during the evaluation. Evaluate with "
+                "an Embedder, or on a copy."
+            )
 
     def tensors(self) -> list[Tensor]:
         """Every tensor that a step changes, for snapshots around warm-up."""
