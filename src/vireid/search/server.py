@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vireid.embed import Embedder
 
 HEAD_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 15  # longer than any Retry-After of a busy server
 MAX_CONNECTIONS = 512
 
 
@@ -129,6 +130,7 @@ def server_config(app: FastAPI, settings: ServerSettings) -> Any:
         log_config=None,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.private_key,

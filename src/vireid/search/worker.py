@@ -24,6 +24,8 @@ from vireid.types import Modality
 
 logger = logging.getLogger(__name__)
 
+BATCH_SECONDS = 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -85,6 +87,7 @@ class SearchWorker:
         self._searcher = searcher
         self._max_wait = max_wait_seconds
         self._job_seconds = 0.0  # what a job has taken of late
+        self._running = 0
         self._max_batch = max_batch
         self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=max_waiting)
         self._closed = threading.Event()
@@ -102,7 +105,7 @@ class SearchWorker:
         Raises:
             Busy: it would be turned away.
         """
-        wait = self._tasks.qsize() * self._job_seconds
+        wait = (self._tasks.qsize() + self._running) * self._job_seconds
         if self._closed.is_set() or self._tasks.full() or wait > self._max_wait:
             raise Busy(min(10.0, max(1.0, wait / 2)))
 
@@ -136,13 +139,16 @@ class SearchWorker:
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
+        self._warm_up()
         while True:
             task = self._tasks.get()
             if task is None:
                 return
+            # A batch that takes longer than this delays its first job more than it helps the rest.
+            fitting = BATCH_SECONDS / self._job_seconds if self._job_seconds else self._max_batch
             batch = [task]
             stop = False
-            while len(batch) < self._max_batch:
+            while len(batch) < min(self._max_batch, fitting):
                 try:
                     more = self._tasks.get_nowait()
                 except queue.Empty:
@@ -153,12 +159,27 @@ class SearchWorker:
                 batch.append(more)
             wanted = [task for task in batch if not task.done.done()]
             if wanted:
+                self._running = len(wanted)
                 started = time.perf_counter()
                 self._process(wanted)
                 took = (time.perf_counter() - started) / len(wanted)
+                self._running = 0
                 self._job_seconds += 0.2 * (took - self._job_seconds)
             if stop:
                 return
+
+    def _warm_up(self) -> None:
+        """Search with a black picture, twice: the first user doesn't wait for what is done once,
+        and the time of a job is known."""
+        height, width = self._searcher.embedder.size
+        black = np.zeros((1, height, width, 3), dtype=np.uint8)
+        try:
+            for _ in range(2):
+                started = time.perf_counter()
+                self._searcher.search_images(black, Modality.INFRARED, top=1)
+                self._job_seconds = time.perf_counter() - started
+        except Exception as error:
+            logger.error("the first search failed: %s", type(error).__name__)
 
     def _process(self, batch: list[_Task]) -> None:
         vectors: dict[_Task, np.ndarray] = {}
