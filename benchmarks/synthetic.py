@@ -76,9 +76,12 @@ def features(path: Path) -> dict[str, np.ndarray]:
     return {"raw pixels": raw, "colour histogram": np.concatenate(histogram)}
 
 
-def difficulty(folder: Path, people: int) -> list[dict]:
-    """Rank-1 and mAP, in percent, of features that nothing has learned."""
-    write_dataset(folder, identities=people, images=4, seed=77, progress=False)
+def difficulty(folder: Path, people: int, empty: bool) -> list[dict]:
+    """Rank-1 and mAP, in percent, of features that nothing has learned; with `empty`, on the same
+    scenes without their people."""
+    write_dataset(
+        folder, identities=people, images=4, seed=77, progress=False, without_person=empty
+    )
     query = sorted(p for c in (3, 6) for p in folder.glob(f"cam{c}/*/*.jpg"))
     gallery = sorted(p for c in (1, 2, 4, 5) for p in folder.glob(f"cam{c}/*/0001.jpg"))
 
@@ -113,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--difficulty", action="store_true", help="trivial features too")
     parser.add_argument("--people", type=int, default=20, help="people a core for speed")
+    parser.add_argument("--test-people", type=int, default=100, help="people for difficulty")
     options = parser.parse_args()
     cores = available_cores()
     results: dict = {"first_image_seconds_warm_cache": round(first_image(), 2)}
@@ -123,7 +127,10 @@ def main() -> None:
             rows.append(speed(Path(folder) / "all", cores, options.people * cores))
         results["speed"] = rows
         if options.difficulty:
-            results["difficulty"] = difficulty(Path(folder) / "hardness", 100)
+            results["difficulty"] = difficulty(Path(folder) / "full", options.test_people, False)
+            results["without_people"] = difficulty(
+                Path(folder) / "empty", options.test_people, True
+            )
         results["seconds"] = round(time.perf_counter() - started, 1)
     table = [
         {"what": f"{row['workers']} workers, {name}", "value": value}
@@ -133,11 +140,12 @@ def main() -> None:
     ]
     table.append({"what": "first image, s, warm cache", "value": results[
         "first_image_seconds_warm_cache"]})  # fmt: skip
-    for row in results.get("difficulty", []):
-        table += [
-            {"what": f"{row['features']}, {name}", "value": row[name]}
-            for name in ("rank1", "map", "map_over_random")
-        ]
+    for key in ("difficulty", "without_people"):
+        for row in results.get(key, []):
+            table += [
+                {"what": f"{key.replace('_', ' ')}: {row['features']}, {name}", "value": row[name]}
+                for name in ("rank1", "map", "map_over_random")
+            ]
     path = record("synthetic", results, table=table, notes=["Synthetic people, preset standard."])
     print(path)
 

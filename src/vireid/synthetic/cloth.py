@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vireid.synthetic.scene import triple
+
 PATTERNS = (
     "plain",
     "hoops",
@@ -148,8 +150,8 @@ def sample_cloth(rng: np.random.Generator, kind: str) -> Cloth:
     )
     return Cloth(
         colour_name=name,
-        colour=tuple(map(float, ground)),
-        colour2=tuple(map(float, second)),
+        colour=triple(ground),
+        colour2=triple(second),
         pattern=pattern,
         nir=float(nir),
         nir2=nir2,

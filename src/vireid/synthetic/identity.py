@@ -11,6 +11,7 @@ import numpy as np
 
 from vireid.synthetic.body import BodyShape, load_body
 from vireid.synthetic.cloth import Cloth, linear, sample_cloth
+from vireid.synthetic.scene import triple
 
 STATURE = (1.45, 2.05)
 """Shortest and tallest person in metres."""
@@ -148,7 +149,7 @@ def _shape(rng: np.random.Generator, female: bool) -> BodyShape:
         weight=float(np.clip(rng.normal(0.45, 0.21), 0.1, 0.9)),
         height=float(np.clip(rng.normal(0, 0.22), -0.45, 0.45)),
         proportions=float(rng.uniform(-0.2, 0.8)),
-        ancestry=tuple(map(float, rng.dirichlet([0.7, 0.9, 0.9]))),
+        ancestry=triple(rng.dirichlet([0.7, 0.9, 0.9])),
     )
 
 
@@ -188,7 +189,7 @@ def sample_person(seed: int, pid: int) -> Person:
         female=female,
         shape=shape,
         stature=stature,
-        skin=tuple(map(float, skin)),
+        skin=triple(skin),
         top=sample_cloth(rng, "upper"),
         bottom=sample_cloth(rng, "skirt" if lower == "skirt" else "lower"),
         outer=sample_cloth(rng, "outer"),
@@ -220,14 +221,11 @@ def sample_person(seed: int, pid: int) -> Person:
         }[lower],
         leg_flare={"slim": 0.0, "trousers": 0.010, "wide": 0.030}.get(lower, 0.010),
         hair=_pick(rng, HAIR[female]),
-        hair_colour=tuple(
-            map(
-                float,
-                linear(
-                    rng.uniform(0.04, 0.10),
-                    rng.uniform(0.2, 0.6),
-                    rng.choice([0.08, 0.14, 0.25, 0.5, 0.75], p=[0.38, 0.27, 0.17, 0.1, 0.08]),
-                ),
+        hair_colour=triple(
+            linear(
+                rng.uniform(0.04, 0.10),
+                rng.uniform(0.2, 0.6),
+                rng.choice([0.08, 0.14, 0.25, 0.5, 0.75], p=[0.38, 0.27, 0.17, 0.1, 0.08]),
             )
         ),
         hair_nir=float(rng.uniform(0.15, 0.5)),

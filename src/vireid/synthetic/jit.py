@@ -48,11 +48,14 @@ def _is_writable(folder: Path) -> bool:
         return False
 
 
+_config: Any = numba.config
+
+
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called."""
-    before = numba.config.CACHE_DIR  # read by numba when it decorates
-    numba.config.CACHE_DIR = str(cache_folder())
+    before = _config.CACHE_DIR  # read by numba when it decorates
+    _config.CACHE_DIR = str(cache_folder())
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before

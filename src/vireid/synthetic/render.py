@@ -227,7 +227,7 @@ class _Drawing:
 
     def __init__(self, figures, bodies, turn, eye, scale, centre_x, centre_y, view) -> None:
         self.turn, self.eye, self.view = turn, eye, view
-        self.alpha = np.zeros((HEIGHT, WIDTH), np.float32)
+        self.alpha: np.ndarray = np.zeros((HEIGHT, WIDTH), np.float32)
         self.any = bool(figures)
         if not figures:
             return

@@ -7,6 +7,7 @@ background tells neither the person nor, since scenes are shared (see `camera`),
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -64,6 +65,12 @@ class Item(IntEnum):
 
 
 RGB = tuple[float, float, float]
+
+
+def triple(values: Iterable[float]) -> RGB:
+    """Three numbers as a tuple of Python floats."""
+    a, b, c = values
+    return float(a), float(b), float(c)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,4 +117,7 @@ def compress(image: np.ndarray, quality: int) -> bytes:
 def as_compressed(image: np.ndarray, quality: int) -> np.ndarray:
     """The image after compression and decompression, RGB."""
     data = np.frombuffer(compress(image, quality), np.uint8)
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise RuntimeError("OpenCV could not decode its own JPEG.")
+    return np.ascontiguousarray(pixels[..., ::-1])

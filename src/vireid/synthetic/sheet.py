@@ -79,10 +79,10 @@ def contact_sheet(
     visible and thermal pairs."""
     _, knobs = preset_named(preset)
     width = height // 2
-    rows = []
+    rows: list[np.ndarray] = []
     for pid in pids:
         figure = make_figure(sample_person(seed, pid))
-        cells = []
+        cells: list[np.ndarray] = []
         for camera in (REGDB_CAMERA,) if thermal else [camera_numbered(c) for c in camids]:
             if cells:
                 cells.append(np.full((height, gap, 3), 255, np.uint8))

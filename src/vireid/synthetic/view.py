@@ -10,7 +10,7 @@ from vireid.synthetic.camera import Camera
 from vireid.synthetic.identity import Person
 from vireid.synthetic.pose import Pose
 from vireid.synthetic.preset import Preset
-from vireid.synthetic.scene import Item
+from vireid.synthetic.scene import Item, triple
 from vireid.synthetic.scenes import SCENES
 
 
@@ -119,7 +119,7 @@ def _prop(rng: np.random.Generator, item: Item, x: float, z: float) -> Prop:
         x=x,
         z=z,
         scale=float(rng.uniform(0.85, 1.2)),
-        colour=tuple(float(c * tone) for c in colour),
+        colour=triple(c * tone for c in colour),
         nir=float(rng.uniform(0.35, 0.6) if leafy else rng.uniform(0.1, 0.6)),
         warm=float(
             rng.normal(-1, 0.6)
@@ -247,7 +247,7 @@ def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> Vi
         occluder=occluder,
         passer=passer,
         passer_at=passer_at,
-        sun=tuple(map(float, sun)),
+        sun=triple(sun),
         exposure=float(np.exp(rng.normal(0, 0.14)) * dark),
         saturation=float(rng.uniform(0.8, 1.1) * (0.7 if night else 1)),
         contrast=float(rng.uniform(0.95, 1.2)),
