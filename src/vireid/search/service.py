@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from vireid.search.worker import Busy, Job, SearchWorker
 if TYPE_CHECKING:
     from vireid.embed import Embedder
 
+logger = logging.getLogger("vireid.server")
+
 INFO_SECONDS = 10.0
 
 
@@ -33,7 +36,7 @@ class SearchService:
         self.index = index
         self.settings = settings
         self.searcher = Searcher(index, embedder)
-        self.size = _input_size(embedder)
+        self.size = embedder.size
         self.tokens = Tokens(
             settings.tokens,
             session_hours=settings.session_hours,
@@ -47,7 +50,9 @@ class SearchService:
             max_batch=settings.max_batch,
             max_wait_seconds=settings.max_wait_seconds,
         )
-        self._info: tuple[float, IndexInfo] | None = None
+        self._info: IndexInfo | None = None
+        self._counted = 0.0
+        self._counting: asyncio.Task[None] | None = None
         self._info_lock = asyncio.Lock()
         self._decoding = anyio.CapacityLimiter(2)
         self._reading = anyio.CapacityLimiter(4)
@@ -69,12 +74,27 @@ class SearchService:
             raise overloaded(error) from error
 
     async def info(self) -> IndexInfo:
-        """What the index holds, at most `INFO_SECONDS` old."""
+        """What the index holds. It is counted anew when older than `INFO_SECONDS`, in the
+        background: counting a large index takes a while, and nobody should wait for it."""
+        if self._info is None:
+            async with self._info_lock:
+                if self._info is None:
+                    return await self._count()
+        elif time.monotonic() - self._counted > INFO_SECONDS and not self._info_lock.locked():
+            self._counting = asyncio.create_task(self._count_again())
+        return self._info
+
+    async def _count(self) -> IndexInfo:
+        self._info = found = await self.read(self.index.info)
+        self._counted = time.monotonic()
+        return found
+
+    async def _count_again(self) -> None:
         async with self._info_lock:
-            if self._info is None or time.monotonic() - self._info[0] > INFO_SECONDS:
-                info = await anyio.to_thread.run_sync(self.index.info, limiter=self._reading)
-                self._info = (time.monotonic(), info)
-            return self._info[1]
+            try:
+                await self._count()
+            except Exception as error:
+                logger.error("the index could not be counted: %s", type(error).__name__)
 
     async def read(self, function: Any, *arguments: Any) -> Any:
         """Run something that reads the index or its pictures, few at a time."""
@@ -143,11 +163,6 @@ class SearchService:
 def overloaded(busy: Busy) -> Refusal:
     """The quick answer when the queue is full."""
     return Refusal(503, "busy", "The server is busy. Try again in a moment.", busy.retry_after)
-
-
-def _input_size(embedder: Embedder) -> tuple[int, int]:
-    height, width = embedder.preprocessing["size"]
-    return int(height), int(width)
 
 
 def _filter_facts(filters: Filters | None) -> dict[str, Any] | None:
