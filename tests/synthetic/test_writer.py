@@ -78,6 +78,31 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path):
     assert contents(out) == contents(tmp_path / "whole")
 
 
+STRIKE = """
+import multiprocessing, os, signal, sys, threading, time
+from vireid.synthetic import write_dataset
+from vireid.types import InputError
+
+def strike():
+    while not multiprocessing.active_children():
+        time.sleep(0.01)
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+threading.Thread(target=strike, daemon=True).start()
+try:
+    write_dataset(sys.argv[1], identities=8, images=2, workers=2, progress=False)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_killed_worker_is_a_sentence(tmp_path):
+    command = [sys.executable, "-c", STRIKE, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "A worker process was ended from outside" in done.stdout, done.stderr
+    assert "it continues where it stopped" in done.stdout
+
+
 def test_sysu_layout_is_exact(sysu):
     ids = {name: (sysu / f"exp/{name}_id.txt").read_text() for name in ("train", "val", "test")}
     assert ids == {"train": "1\n", "val": "\n", "test": "2,3\n"}
