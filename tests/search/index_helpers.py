@@ -83,6 +83,7 @@ def assert_same_hits(
     top: int,
     filters: Filters | None = None,
     exact: bool | None = None,
+    atol: float = 2e-6,
 ) -> None:
     answers = index.search(queries, top=top, filters=filters, exact=exact)
     rows = {path: n for n, path in enumerate(embeddings.paths)}
@@ -90,7 +91,7 @@ def assert_same_hits(
         wanted = plain_search(embeddings, query, top, filters)
         assert [hit.path for hit in hits] == [path for path, _ in wanted]
         np.testing.assert_allclose(
-            [hit.similarity for hit in hits], [value for _, value in wanted], atol=2e-6
+            [hit.similarity for hit in hits], [value for _, value in wanted], atol=atol
         )
         for hit in hits:
             n = rows[hit.path]

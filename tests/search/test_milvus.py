@@ -96,8 +96,10 @@ def test_the_same_commands_give_the_same_hits_as_a_folder(url: str, tmp_path: Pa
             Filters(modality=Modality.INFRARED, time_from=100.0),
             Filters(pids=(3, 4)),
         ):
-            for one in (local, index):
-                assert_same_hits(one, gallery, queries, 7, filters)
+            assert_same_hits(local, gallery, queries, 7, filters)
+            # A server with float16 vectors rounds the query too.
+            atol = 2e-4 if index.info().details["vectors"] == "float16" else 2e-6
+            assert_same_hits(index, gallery, queries, 7, filters, atol=atol)
         newer = people(20, first=290, seed=3)
         for one in (local, index):
             result = one.update(newer)

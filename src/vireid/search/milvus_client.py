@@ -119,6 +119,7 @@ def served(place: Place) -> Iterator[None]:
     Raises:
         InputError: in place of pymilvus's errors.
     """
+    import grpc
     from pymilvus.exceptions import MilvusException
 
     try:
@@ -128,6 +129,11 @@ def served(place: Place) -> Iterator[None]:
         raise InputError(
             f"Milvus at '{place.shown}' answered: {error.message or error}. {lite}See that it "
             "runs and that the address, user and password are right."
+        ) from error
+    except grpc.RpcError as error:
+        raise InputError(
+            f"Milvus at '{place.shown}' refused a call ({error}). Its version may be too old: "
+            "vireid needs Milvus 2.5, or Milvus Lite 3.2, or newer."
         ) from error
     except (ImportError, OSError) as error:
         raise InputError(f"Milvus at '{place.shown}' can't be used: {error}.") from error
