@@ -355,7 +355,8 @@ def describe_run(source: str | Path) -> dict[str, str]:
     tensors, metadata = read_weights(path)
     count = sum(tensor.numel() for tensor in tensors.values()) / 1e6
     plain = {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
-    for name in ("method", "dataset", "trial", "part", "epoch", "chosen", "seed", "size", "commit"):
+    known = ("method", "dataset", "trial", "part", "seed") if not facts else ()
+    for name in (*known, "epoch", "chosen", "size", "commit"):
         if name in metadata:
             plain[name] = str(metadata[name])
     plain["architecture"] = str(metadata["model"].get("arch"))

@@ -14,15 +14,22 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
-from vireid.console import console
+from vireid.console import console, say
 from vireid.types import InputError
 
 USER_ERROR = 2
 INTERRUPTED = 130
-METAVARS = {str: "TEXT", int: "N", float: "X"}
+# kind of a flag → (what stands for its value in the help, what was expected)
+VALUES = {
+    str: ("TEXT", "a word"),
+    int: ("N", "a whole number"),
+    float: ("X", "a number"),
+    Path: ("PATH", "a path"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,20 +39,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     error says what); 130 interrupted; any other code is a bug, with its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=os.environ.get("VIREID_LOG", "WARNING").upper(),
-                        format="%(levelname)s %(name)s: %(message)s")
+    level = os.environ.get("VIREID_LOG", "WARNING").upper()
+    logging.basicConfig(
+        level=level if level in logging.getLevelNamesMapping() else "WARNING",
+        format="%(levelname)s: %(message)s",
+    )
     try:
         code = _dispatch(words)
+        sys.stdout.flush()
     except InputError as error:
-        console.print(f"[bold red]vireid:[/] {_escape(str(error))}")
+        _complain(str(error))
         code = USER_ERROR
     except KeyboardInterrupt:
-        console.print("[bold]vireid:[/] interrupted.")
+        _complain("interrupted.")
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
         code = 0
     sys.exit(code)
+
+
+def _complain(text: str) -> None:
+    console.print("[bold red]vireid:[/] ", end="")
+    say(text)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -57,16 +73,18 @@ def _dispatch(words: list[str]) -> int:
         return 0
     prog, table, name, rest = "vireid", COMMANDS, words[0], words[1:]
     if name == "index":
-        if not rest or rest[0] in {"-h", "--help"}:
+        if not rest or rest[0] in {"-h", "--help", "help"}:
             sys.stdout.write(_overview("vireid index", INDEX_COMMANDS))
             return 0 if rest else USER_ERROR
         prog, table, name, rest = "vireid index", INDEX_COMMANDS, rest[0], rest[1:]
-    name = name.replace("_", "-")
+    name = name.replace("_", "-").lower()
     if name not in table:
         near = difflib.get_close_matches(name, table, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"There is no command '{prog} {name}'.{hint} "
-                         f"Legal: {', '.join(table)}. See `{prog} --help`.")
+        raise InputError(
+            f"There is no command '{prog} {name}'.{hint} "
+            f"Legal: {', '.join(table)}. See `{prog} --help`."
+        )
     return _call(f"{prog} {name}", load(table[name]), rest)
 
 
@@ -77,16 +95,11 @@ def _call(prog: str, function: Callable[..., int | None], words: list[str]) -> i
 
 
 def _plainly_typed(function: Callable[..., int | None]) -> Callable[..., int | None]:
-    """The function with quieter help: "PATH" instead of "{None}|PATH … (default: None)"."""
-    import tyro
-
+    """The function with types that tyro explains in plain words."""
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is None:
-            kinds = [kind for kind in typing.get_args(hints[name]) if kind is not type(None)]
-            metavar = METAVARS.get(kinds[0], kinds[0].__name__.upper())
-            quiet = tyro.conf.arg(metavar=metavar, help_behavior_hint="")
-            hints[name] = typing.Annotated[hints[name], quiet]
+        if name in hints and parameter.kind is parameter.KEYWORD_ONLY:
+            hints[name] = _plain_flag(hints[name], parameter.default)
 
     @functools.wraps(function)
     def called(*args: typing.Any, **kwargs: typing.Any) -> int | None:
@@ -98,19 +111,47 @@ def _plainly_typed(function: Callable[..., int | None]) -> Callable[..., int | N
     return called
 
 
+def _plain_flag(hint: typing.Any, default: typing.Any) -> typing.Any:
+    """A flag's type with a short name for its value, and a sentence for a wrong one."""
+    import tyro
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    silent = tyro.conf.arg(help_behavior_hint="")
+    if hint is bool:  # one that is off needs no second flag to say so
+        return typing.Annotated[hint, tyro.conf.FlagCreatePairsOff, silent] if not default else hint
+    if typing.get_origin(hint) is tuple:
+        metavar = f"{VALUES[typing.get_args(hint)[0]][0]} ..."
+        return typing.Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
+    kinds = [kind for kind in (*typing.get_args(hint), hint) if kind in VALUES]
+    metavar, expected = VALUES[kinds[0]]
+
+    def parse(words: list[str]) -> typing.Any:
+        try:
+            return kinds[0](words[0])
+        except ValueError:
+            raise ValueError(f"'{words[0]}' was given, {expected} was expected.") from None
+
+    spec: PrimitiveConstructorSpec[typing.Any] = PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=parse,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+    if default is None:
+        return typing.Annotated[hint, spec, silent]
+    return typing.Annotated[hint, spec]
+
+
 def _overview(prog: str, table: dict[str, str]) -> str:
     lines = [f"usage: {prog} COMMAND [flags]", ""]
     if prog == "vireid":
         lines += [vireid.__doc__ or "", ""]
     width = max(map(len, table)) + 2
     for name, target in table.items():
-        summary = (load(target).__doc__ or "").strip().splitlines()[0] if ":" in target else ""
-        lines.append(f"  {name:<{width}}{summary or 'See `vireid index --help`.'}")
+        summary = f"{', '.join(INDEX_COMMANDS)}: what `search` and `serve` look into."
+        if ":" in target:
+            summary = (load(target).__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:<{width}}{summary}")
     lines += ["", f"`{prog} COMMAND --help` explains the flags of one command."]
     return "\n".join(lines) + "\n"
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

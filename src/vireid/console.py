@@ -22,7 +22,6 @@ from rich.text import Text
 from vireid.types import InputError
 
 
-
 class _Results(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # the reader went away, as with `| head`; the command line ends
@@ -59,7 +58,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """A table for `console.print`; every column but the first is right-aligned."""
     out = Table(title=Text(title), title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
-        out.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        if number == 0:
+            out.add_column(column, overflow="fold")  # a path, which should be whole
+        else:
+            out.add_column(column, justify="right")
     for row in rows:
         out.add_row(*[Text(str(cell)) for cell in row])  # a path may look like markup
     return out

@@ -15,7 +15,7 @@ COMMANDS: dict[str, str] = {
     "info": "vireid.commands.data:info",
     "train": "vireid.commands.train:train",
     "test": "vireid.commands.test:test",
-    "report": "vireid.commands.test:report",
+    "report": "vireid.commands.report:report",
     "embed": "vireid.commands.search:embed",
     "index": "index",
     "search": "vireid.commands.search:search",

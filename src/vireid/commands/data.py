@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import dataset_name, next_step
-from vireid.console import choose, console
+from vireid.commands.common import (
+    TRIALS,
+    check_folder,
+    dataset_name,
+    next_step,
+    print_json,
+    suggest,
+    tell_broken,
+)
+from vireid.console import choose, facts_table, results, say
 from vireid.types import InputError
 
 
@@ -52,10 +60,11 @@ def synthesize(
         problems = verify_v1(out)
         if problems:
             for line in problems[:20]:
-                console.print(f"differs: {line}")
+                say(f"differs: {line}")
             raise InputError(f"'{out}' is not VIReID-Synth v1: {len(problems)} parts differ.")
-        console.print(f"'{out}' is VIReID-Synth v1, every checksum equal.")
+        say(f"'{out}' is VIReID-Synth v1, every checksum equal.")
         return 0
+    check_folder(out, "the pictures")
     if v1:
         from vireid.synthetic import regenerate_v1
 
@@ -92,6 +101,7 @@ def prepare(
     npy: bool = False,
     camids: bool = True,
     workers: int | None = None,
+    camera_pattern: str | None = None,
     skip_broken: bool = False,
     cache: Path | None = None,
 ) -> int:
@@ -106,6 +116,8 @@ def prepare(
         camids: with --npy, write the camera numbers too (--no-camids: as the first of the two
             published scripts).
         workers: processes (default: one for each core).
+        camera_pattern: folder: regular expression that finds the camera's number in a file's
+            name, as 'c(\\d+)_'.
         skip_broken: leave out images that cannot be decoded, and list them.
         cache: folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
             where that cannot be written).
@@ -113,50 +125,71 @@ def prepare(
     from vireid.data import load_dataset, prepare, write_published_npy
 
     name = dataset_name(dataset)
-    data = load_dataset(name, data_root)
+    data = load_dataset(name, data_root, camera_pattern=camera_pattern)
     for note in data.notes:
-        console.print(f"note: {note}")
+        say(f"note: {note}")
+    if cache is not None:
+        check_folder(cache, "the images")
     store = prepare(data, cache=cache, workers=workers, skip_broken=skip_broken)
-    for path in store.broken:
-        console.print(f"skipped (cannot be decoded): {path}")
+    tell_broken(store.broken)
     if npy:
-        write_published_npy(data, store, data.root, camids=camids)
+        written = write_published_npy(data, store, data.root, camids=camids)
+        next_step(", ".join(map(str, written)))
     next_step(
-        f"{len(store.images):,} images of {store.size[0]}x{store.size[1]} for '{data.root}'",
+        f"{store.path}: {len(store.images):,} images of {store.size[0]}x{store.size[1]}",
         f"vireid train --dataset {name} --data-root {data.root} --method mcl",
     )
     return 0
 
 
-def info(target: Path, /, *, dataset: str | None = None, json: bool = False) -> int:
+def info(
+    target: Path,
+    /,
+    *,
+    dataset: str | None = None,
+    trial: int = 1,
+    camera_pattern: str | None = None,
+    json: bool = False,
+) -> int:
     """Show what a data set's folder or a run's folder holds, and everything suspicious in it.
 
     Args:
         target: a data set's folder, a CSV table, or a run's folder.
         dataset: sysu, regdb, llcm or folder (default: recognised by its files).
+        trial: RegDB's split, 1 to 10.
+        camera_pattern: folder: regular expression that finds the camera's number in a file's
+            name, as 'c(\\d+)_'.
         json: print JSON on standard output instead of tables.
     """
-    import json as encoder
-    import sys
-
+    if (target / TRIALS).is_file():
+        done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))
+        facts = {"RegDB": "ten trials", "trained": f"{len(done)}: {', '.join(done)}"}
+        if json:
+            print_json(facts)
+            return 0
+        results.print(facts_table(f"Run {target}", facts))
+        suggest(f"vireid train --resume {target}   (trains and tests what is left, and averages)")
+        return 0
     if (target / "config.json").is_file() or target.suffix == ".safetensors":
         from vireid.checkpoint import describe_run
 
-        facts = describe_run(target)
+        run = describe_run(target)
         if json:
-            sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
-        else:
-            from vireid.console import table
-
-            console.print(table(f"Run {target}", ("what", "value"), facts.items()))
+            print_json(run)
+            return 0
+        results.print(facts_table(f"Run {target}", run))
+        suggest(f"vireid test --resume {target}")
         return 0
     from vireid.data.inspect import inspect, tables
 
     name = dataset_name(dataset) if dataset else None
-    facts = inspect(name, target)
+    facts = inspect(name, target, trial=trial, camera_pattern=camera_pattern)
     if json:
-        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
-    else:
-        for part in tables(facts):
-            console.print(part)
+        print_json(facts)
+        return 0
+    for part in tables(facts):
+        results.print(part)
+    for note in facts["notes"]:
+        results.print(f"note: {note}", markup=False)
+    suggest(f"vireid train --dataset {facts['name']} --data-root {target} --method mcl")
     return 0

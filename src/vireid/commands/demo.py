@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from vireid.commands.common import resolve_device
-from vireid.console import console
+from vireid.console import console, results
 from vireid.types import InputError, Modality
 
 
@@ -107,7 +107,7 @@ def _shipped() -> bool:
 
 
 def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dict[str, float]:
-    from vireid.commands.test import run_protocol
+    from vireid.commands.testing import run_protocol
     from vireid.data import load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
     from vireid.embed import load
@@ -131,7 +131,7 @@ def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dic
         numbers[f"{name}_mean_ap"] = best["mean_ap"]["mean"]
         numbers["chance_rank1"] = report.chance["rank1"]
         if name == "after":
-            console.print(report.to_table())
+            results.print(report.to_table())
     return numbers
 
 
@@ -176,7 +176,7 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     query = people / night[len(night) // 2].path
     with open_index(str(out / "index")) as index:
         hits = Searcher(index, embedder).search_images([query], Modality.INFRARED, top=10)
-        console.print(hits_table(query, hits[0]))
+        results.print(hits_table(query, hits[0]))
         save_picture(out / "search.jpg", [query], hits, index.info().image_roots)
     return query
 

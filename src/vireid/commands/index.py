@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from vireid.commands.common import next_step
-from vireid.console import console, table
+from vireid.commands.common import next_step, print_json
+from vireid.console import facts_table, results, say
 from vireid.types import InputError
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -66,7 +65,7 @@ def _roots(paths: Sequence[str]) -> tuple[str, ...]:
     """The folder that holds all images, where they can be found from here."""
     found = [str(Path(path).resolve().parent) for path in paths if Path(path).is_file()]
     if len(found) < len(paths) or not found:
-        console.print(
+        say(
             "note: not all images can be found from here, so the page can't show them; "
             "name their folder with --image-root."
         )
@@ -160,11 +159,9 @@ def info(*, index: str, json: bool = False) -> int:
     with open_index(index) as opened:
         facts = to_plain(opened.info())
     if json:
-        import json as encoder
-
-        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+        print_json(facts)
     else:
-        console.print(table(f"Index {index}", ("what", "value"), facts.items()))
+        results.print(facts_table(f"Index {index}", facts))
     return 0
 
 
@@ -179,13 +176,13 @@ def verify(*, index: str) -> int:
     with open_index(index) as opened:
         problems = opened.verify()
     for problem in problems:
-        console.print(problem)
+        say(str(problem))
     if problems:
         raise InputError(
             f"The index '{index}' has {len(problems)} problems, listed above. "
             "Make it anew from its embeddings files."
         )
-    console.print(f"The index '{index}' is whole.")
+    say(f"The index '{index}' is whole.")
     return 0
 
 

@@ -7,11 +7,11 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from vireid.console import console, table
+from vireid.commands.common import DATASETS, print_json, resolve_device
+from vireid.console import facts_table, results
 
 OPTIONAL = {
     "tensorboard": ("curves in TensorBoard", "pip install 'vireid[logging]'"),
@@ -28,12 +28,10 @@ def doctor(*, json: bool = False) -> int:
     """
     facts = _facts()
     if json:
-        import json as encoder
-
-        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+        print_json(facts)
         return 0
     for title, rows in facts.items():
-        console.print(table(title, ("what", "value"), rows.items()))
+        results.print(facts_table(title, rows))
     return 0
 
 
@@ -41,7 +39,6 @@ def _facts() -> dict[str, dict[str, str]]:
     import torch
 
     import vireid
-    from vireid.commands.common import DATASETS
 
     machine = {
         "system": f"{platform.system()} {platform.machine()}",
@@ -141,7 +138,6 @@ def bench(
         published: time the published way too (--no-published to save the time).
     """
     from vireid.bench import measure
-    from vireid.commands.common import resolve_device
 
     facts = measure(
         device=resolve_device(gpu, device),
@@ -151,13 +147,11 @@ def bench(
         published=published,
     )
     if json:
-        import json as encoder
-
-        sys.stdout.write(encoder.dumps(facts, indent=2) + "\n")
+        print_json(facts)
         return 0
     for title, rows in facts.items():
         if isinstance(rows, dict):
-            console.print(table(title, ("what", "value"), rows.items()))
+            results.print(facts_table(title, rows))
         else:
-            console.print(f"{title}: {rows}")
+            results.print(f"{title}: {rows}", markup=False)
     return 0

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 
-from vireid.commands.common import next_step, resolve_device
-from vireid.console import console
+from vireid.commands.common import (
+    check_folder,
+    next_step,
+    precision_name,
+    print_json,
+    resolve_device,
+    suggest,
+    tell_broken,
+)
+from vireid.console import choose, results
 from vireid.types import InputError, Modality
 
 
@@ -46,6 +54,11 @@ def embed(
     """
     from vireid.embed import embed_files, load
 
+    check_folder(out.parent, "the embeddings")
+    if out.is_dir():
+        raise InputError(f"--out names the folder '{out}'; a file was expected.")
+    dtype = choose("dtype", dtype, ("float16", "float32"), aliases={"fp16": "float16"})
+    precision = precision_name(precision)
     embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
     summary = embed_files(
         embedder,
@@ -57,8 +70,7 @@ def embed(
         camera_pattern=camera_pattern,
         skip_broken=skip_broken,
     )
-    for path in summary.broken:
-        console.print(f"skipped (cannot be decoded): {path}")
+    tell_broken(summary.broken)
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
         f"vireid index create --index my-index --embeddings {out}",
@@ -128,28 +140,28 @@ def search(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
         if json:
-            import json as encoder
-
-            sys.stdout.write(encoder.dumps(hits_as_plain(queries, hits), indent=2) + "\n")
+            print_json(hits_as_plain(queries, hits))
         else:
             for query, found in zip(queries, hits):
-                console.print(hits_table(query, found))
+                results.print(hits_table(query, found))
         if csv:
             write_csv(csv, queries, hits)
             next_step(csv)
         if save:
             save_picture(save, queries, hits, opened.info().image_roots)
             next_step(save)
+    if not (json or save):
+        suggest("the same with --save ranks.jpg draws the pictures; `vireid serve` shows a page.")
     return 0
 
 
 def _queries(image: Path | None, images: Path | None) -> list[Path]:
-    if (image is None) == (images is None):
-        raise InputError("Give one of --image FILE and --images FOLDER.")
-    if image is not None:
+    if image is not None and images is None:
         if not image.is_file():
             raise InputError(f"There is no image '{image}'.")
         return [image]
+    if images is None or image is not None:
+        raise InputError("Give one of --image FILE and --images FOLDER.")
     from vireid.data.folder import list_images
 
     found = list_images(images)
@@ -198,8 +210,6 @@ def serve(
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
-    import os
-
     from vireid.search.server import serve
 
     serve(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vireid.commands.common import TRIALS, check_folder
 from vireid.commands.train_options import build_options
-from vireid.commands.train_run import pick_device, train_all_trials, train_one
+from vireid.commands.train_run import pick_device, train_one
+from vireid.commands.train_trials import resume_all_trials, train_all_trials
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def train(
     augment: str | None = None,
     seed: int | None = None,
     trial: str | None = None,
-    select: str = "last",
+    camera_pattern: str | None = None,
+    select: str | None = None,
     refit: bool = False,
     eval_every: int | None = None,
     centers: str | None = None,
@@ -89,13 +91,16 @@ def train(
             erasing; visible images as one channel or grey). Default: the recipe's.
         seed: one seed fixes everything.
         trial: RegDB's split, 1 to 10, or all: train and test ten models and average them.
-        select: last (train on all training identities, keep the last epoch) or val (train on
-            train_id.txt alone, keep the epoch that is best on val_id.txt).
+        camera_pattern: folder: regular expression that finds the camera's number in a file's
+            name, as 'c(\\d+)_'.
+        select: last (default: train on all training identities, keep the last epoch), val
+            (train on train_id.txt alone, keep the epoch that is best on val_id.txt) or held-out
+            (train on train_id.txt alone, keep the last epoch).
         refit: with --select val: then train on all training identities for that many epochs.
         eval_every: test on the validation identities every so many epochs.
-        centers: mcl: learned or frozen (as published).
-        triplet: mcl, agw: exact or published arithmetic.
-        nonlocal_channels: inner width of the non-local blocks (published: 1).
+        centers: mcl: learned (default) or frozen (as published).
+        triplet: mcl, agw: exact (default) or published arithmetic.
+        nonlocal_channels: mcl, agw: inner width of the non-local blocks (default and published: 1).
         confusion: mcl: the modality confusion terms.
         identity_centers: mcl: center aggregation by identity.
         camera_centers: mcl: center aggregation by camera.
@@ -110,36 +115,38 @@ def train(
         sigma: mcl: squared spread within a class that is left alone.
         margin: base, ddag: margin of the batch-hard triplet.
         label_smoothing: of the cross-entropy, from 0 to below 1.
-        gpu: number of the GPU.
+        gpu: number of the GPU, from 0.
         device: auto, cpu or cuda:N.
         engine: auto, eager, compiled or graph: how a step is run.
         precision: auto, bfloat16, float16 or float32.
         deterministic: bit-equal repeats on CUDA too, slower.
         sync_bn: several GPUs: batch norm over all of them.
         gather: several GPUs: the triplet sees the embeddings of all of them.
-        run: name of the run in MODEL_PATH, or a path.
+        run: name of the run in the folder of --model-path, or a path (default: named by data
+            set, method, arch, recipe and seed).
         model_path: parent folder of runs.
-        resume: go on with this run, in its own folder.
-        keep: how many checkpoints to keep.
+        resume: go on with this run, in its own folder; --epochs may raise its number of epochs.
+        keep: how many checkpoints to keep (default: 2).
         checkpoint_steps: also save every so many steps.
         config: config.json with any other option; flags override it.
         skip_broken: leave out images that cannot be decoded, and list them.
         tensorboard: also write TensorBoard files (needs vireid[logging]).
     """
     flags = dict(locals())
-    if flags["resume"] is not None:
+    if resume is not None:
         return _resume(flags)
-    options = build_options(flags)
+    options = build_options(flags, config)
     folder = _run_folder(flags, options)
-    if str(flags["trial"]).lower() == "all":
-        return train_all_trials(flags, options, folder)
+    check_folder(folder, "the run")
+    if str(trial).lower() == "all":
+        return train_all_trials(options, folder, device=pick_device(flags), max_steps=max_steps)
     return train_one(options, folder, device=pick_device(flags), max_steps=max_steps, refit=refit)
 
 
 def _run_folder(flags: dict[str, Any], options: TrainOptions) -> Path:
     given = flags["run"]
     if given is not None:
-        path = Path(given)
+        path = Path(given).expanduser()
         return path if path.parent != Path() or path.is_absolute() else flags["model_path"] / path
     from vireid.methods import method_class
 
@@ -156,10 +163,8 @@ def _run_folder(flags: dict[str, Any], options: TrainOptions) -> Path:
 
 
 def _resume(flags: dict[str, Any]) -> int:
-    """Go on with a run as what it was."""
-    from vireid import config
-    from vireid.engine.options import MAY_CHANGE, TrainOptions
-
+    """Go on with a run. Flags that say what it is already are welcome, others are refused by
+    the trainer, which compares."""
     folder = flags["resume"]
     if flags["run"] is not None:
         raise InputError(
@@ -167,18 +172,20 @@ def _resume(flags: dict[str, Any]) -> int:
             f"'{flags['run']}' out. To start another run from these weights, use "
             f"--pretrained {folder / 'weights.safetensors'}."
         )
+    if flags["config"] is not None:
+        raise InputError("--resume takes the run's own config.json; leave --config out.")
+    if (folder / TRIALS).is_file():
+        return resume_all_trials(folder, device=pick_device(flags), data_root=flags["data_root"])
     if not (folder / "config.json").is_file():
         raise InputError(
             f"'{folder}' is not a run: it has no config.json. Give the folder that "
             "`vireid train` wrote."
         )
-    options = config.load(TrainOptions, folder / "config.json")
-    changes = {
-        name: flags[name]
-        for name in MAY_CHANGE
-        if flags.get(name) not in (None, False) and name != "device"
-    }
-    if "data_root" in changes:
-        changes["data_root"] = str(changes["data_root"])
-    options = dataclasses.replace(options, **changes)
-    return train_one(options, folder, device=pick_device(flags), refit=flags["refit"], resume=True)
+    return train_one(
+        build_options(flags, folder / "config.json"),
+        folder,
+        device=pick_device(flags),
+        max_steps=flags["max_steps"],
+        refit=flags["refit"],
+        resume=True,
+    )

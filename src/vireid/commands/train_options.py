@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import dataset_name
+from vireid.commands.common import dataset_name, precision_name
 from vireid.console import choose, console
 from vireid.types import InputError
 
@@ -20,29 +21,39 @@ METHOD_FLAGS = (
 )  # fmt: skip
 CHOICES = {"centers": ("learned", "frozen"), "triplet": ("exact", "published")}
 RECIPE_FLAGS = ("lr", "optim", "epochs", "pids_per_batch", "images_per_pid")
-PLAIN_FLAGS = ("seed", "engine", "precision", "keep", "checkpoint_steps", "eval_every")
+PLAIN_FLAGS = ("seed", "keep", "checkpoint_steps", "eval_every", "camera_pattern")
 SWITCHES = ("deterministic", "sync_bn", "gather", "tensorboard", "skip_broken")
+SELECTIONS = {  # --select → what is trained on, whose weights are kept
+    "last": {"part": "train", "choose": "last"},
+    "val": {"part": "fit", "choose": "validation"},
+    "held-out": {"part": "fit", "choose": "last"},
+}
 ADAM_LR = 0.00035
 
 
-def build_options(flags: dict[str, Any]) -> TrainOptions:
-    """The run's options: the file of --config if given, then the flags."""
+def build_options(flags: dict[str, Any], file: Path | None = None) -> TrainOptions:
+    """The run's options: what `file` (a config.json) says, if given, then the flags."""
     from vireid import config
-    from vireid.engine.options import ENGINES, PRECISIONS, TrainOptions
+    from vireid.engine.options import ENGINES, TrainOptions
     from vireid.methods import method_class, resolve_method
     from vireid.methods.recipes import recipes_of
 
+    if flags["epochs"] is not None and flags["max_steps"] is not None:
+        raise InputError("--epochs and --max-steps contradict each other; give one.")
     plain: dict[str, Any] = {}
-    if flags["config"] is not None:
-        plain = config.to_plain(config.load(TrainOptions, flags["config"]))
+    if file is not None:
+        plain = config.to_plain(config.load(TrainOptions, file))
     method = resolve_method(flags["method"] or plain.get("method", "mcl"))
     cls = method_class(method)
-    pretrained = flags["pretrained"] or plain.get("model", {}).get("pretrained", "imagenet")
+    if plain.get("method") != method:  # what the file says is about another method's parts
+        plain = {**plain, "method_options": {}, "model": {}}
+    pretrained = flags["pretrained"] or plain["model"].get("pretrained", "imagenet")
     recipe = _recipe(flags, plain, recipes_of(method), pretrained.strip().lower())
-    model = _model(flags, plain, cls, recipe, pretrained)
+    kept = _keeps_recipe(flags, plain)  # the file then holds what the recipe says of the parts
+    model = _model(flags, plain, cls, {} if kept else recipe.model_options, pretrained)
     method_options = {
-        **plain.get("method_options", {}),
-        **_known(recipe.method_options, cls),
+        **plain["method_options"],
+        **({} if kept else _known(recipe.method_options, cls)),
         **_method_flags(flags, cls, method),
     }
     config.from_plain(cls.Options, method_options, f"options of method {method}")
@@ -56,43 +67,38 @@ def build_options(flags: dict[str, Any]) -> TrainOptions:
     values["dataset"] = dataset_name(flags["dataset"] or plain.get("dataset", "sysu"))
     if flags["data_root"] is not None:
         values["data_root"] = str(flags["data_root"])
-    if flags["select"] not in {"last", "val"}:
-        raise InputError(f"--select is '{flags['select']}'; last or val was expected.")
-    if flags["select"] == "val":
-        values |= {"part": "fit", "choose": "validation"}
+    if flags["select"] is not None:
+        values |= SELECTIONS[choose("selection", flags["select"], tuple(SELECTIONS))]
     if flags["trial"] is not None and str(flags["trial"]).lower() != "all":
         values["trial"] = read_trial(flags["trial"], values["dataset"])
-    for name, legal in (("engine", ENGINES), ("precision", PRECISIONS)):
-        if flags[name] is not None:
-            flags[name] = choose(
-                name,
-                flags[name],
-                legal,
-                aliases={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-                if name == "precision"
-                else None,
-            )
+    if flags["engine"] is not None:
+        values["engine"] = choose("engine", flags["engine"], ENGINES)
+    if flags["precision"] is not None:
+        values["precision"] = precision_name(flags["precision"])
     values.update({name: flags[name] for name in PLAIN_FLAGS if flags[name] is not None})
     values.update({name: True for name in SWITCHES if flags[name]})
-    if flags["select"] == "val" and not values.get("eval_every"):
+    if values.get("choose") == "validation" and not values.get("eval_every"):
         values["eval_every"] = 1
     return config.from_plain(TrainOptions, values, "options")
 
 
 def _model(
-    flags: dict[str, Any], plain: dict[str, Any], cls: Any, recipe: Recipe, pretrained: str
+    flags: dict[str, Any],
+    plain: dict[str, Any],
+    cls: Any,
+    of_recipe: dict[str, Any],
+    pretrained: str,
 ) -> dict[str, Any]:
     """Options of the network: the method's defaults, the file's, the recipe's, the flags'."""
     from vireid import config
+    from vireid.models.backbone import resolve_arch
     from vireid.models.options import ModelOptions
 
-    given = plain.get("model", {})
-    if not given or flags["pretrained"] is not None:
-        arch = _arch(flags["arch"] or given.get("arch", "resnet50"))
-        given = config.to_plain(cls.model_defaults(arch, pretrained))
-    model = {**given, **recipe.model_options}
-    if flags["arch"] is not None:
-        model["arch"] = _arch(flags["arch"])
+    arch = resolve_arch(flags["arch"] or plain["model"].get("arch", "resnet50"))
+    defaults = config.to_plain(cls.model_defaults(arch, pretrained))
+    model = {**defaults, **plain["model"], **of_recipe, "arch": arch}
+    if model["pretrained"] != defaults["pretrained"]:  # another start needs another rate
+        model |= {name: defaults[name] for name in ("pretrained", "backbone_scale")}
     if flags["nonlocal_channels"] is not None:
         model["nonlocal_channels"] = flags["nonlocal_channels"]
     return config.to_plain(config.from_plain(ModelOptions, model, "model"))
@@ -104,8 +110,10 @@ def _known(options: dict[str, Any], cls: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in legal}
 
 
-def _arch(given: str) -> str:
-    return given.strip().lower().replace("-", "")
+def _keeps_recipe(flags: dict[str, Any], plain: dict[str, Any]) -> bool:
+    """Whether the recipe is the file's, with what the flags change in it."""
+    named = plain.get("recipe", {}).get("name")
+    return named is not None and (flags["recipe"] or named).strip().lower() == named
 
 
 def _recipe(
@@ -117,10 +125,8 @@ def _recipe(
     changes = {name: flags[name] for name in RECIPE_FLAGS if flags[name] is not None}
     if "optim" in changes:
         changes["optim"] = choose("optimiser", changes["optim"], ("sgd", "adam"))
-        if changes["optim"] == "adam":
-            changes.setdefault("lr", ADAM_LR)
-    if "recipe" in plain and flags["recipe"] is None:
-        base = config.from_plain(Recipe, plain["recipe"], "recipe")
+    if _keeps_recipe(flags, plain):
+        base: Recipe = config.from_plain(Recipe, plain["recipe"], "recipe")
     else:
         default = "scratch" if pretrained == "none" else "published"
         name = choose("recipe", flags["recipe"] or default, tuple(recipes))
@@ -136,6 +142,8 @@ def _recipe(
 
         name = choose("augmentation", flags["augment"], tuple(AUGMENTATIONS))
         changes["augment"] = AUGMENTATIONS[name]
+    if changes.get("optim") == "adam" != base.optim:
+        changes.setdefault("lr", ADAM_LR)
     return dataclasses.replace(base, **changes)
 
 

@@ -1,4 +1,4 @@
-"""Running trainings: one, one again on all identities, or RegDB's ten."""
+"""Running a training: data, the loop, what it took; then perhaps once more on all identities."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import next_step, resolve_device
-from vireid.console import console
+from vireid.commands.common import check_folder, next_step, resolve_device, suggest, tell_broken
+from vireid.console import say
 from vireid.files import write_json
 from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
     from vireid.engine.options import TrainOptions
-    from vireid.evaluation import Report
     from vireid.trainer import TrainResult
 
 
 def pick_device(flags: dict[str, Any]) -> str:
+    """The device that the flags name; under torchrun each rank takes its own GPU."""
     if "LOCAL_RANK" in os.environ and flags["gpu"] is None and flags["device"] == "auto":
-        return "auto"  # under torchrun each rank takes its own GPU
+        return "auto"
     return resolve_device(flags["gpu"], flags["device"])
 
 
@@ -34,51 +34,96 @@ def train_one(
     refit: bool = False,
     resume: bool = False,
 ) -> int:
+    """Train a run and say what it took; with `refit` once more on all training identities."""
+    if refit and options.choose != "validation":
+        raise InputError("--refit trains again after the epoch was chosen; add --select val.")
+    if not resume:
+        _refuse_used(folder)
+    run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
+    if int(os.environ.get("RANK", "0")):
+        return 0
+    if refit:
+        return _refit(folder, device)
+    next_step(folder, f"vireid test --resume {folder}")
+    if options.choose == "validation":
+        suggest(
+            f"vireid train --resume {folder} --refit   (once more on all training identities, "
+            "for the number of epochs that was best)"
+        )
+    return 0
+
+
+def run_training(
+    options: TrainOptions,
+    folder: Path,
+    *,
+    device: str,
+    max_steps: int | None = None,
+    resume: bool = False,
+) -> None:
+    """Read the data, train, and keep what it took in the run's summary.json."""
     from vireid import trainer
-    from vireid.checkpoint import read_weights
     from vireid.commands.evaluating import validation
     from vireid.data import load_dataset, prepare, without
 
-    if refit and options.choose != "validation":
-        raise InputError("--refit trains again after the epoch was chosen; add --select val.")
     data = load_dataset(
         options.dataset,
         options.data_root,
         trial=options.trial,
         camera_pattern=options.camera_pattern,
     )
-    options = dataclasses.replace(options, data_root=str(data.root), device=device)
-    for note in data.notes:
-        console.print(f"note: {note}")
+    root = options.data_root or str(data.root)
+    options = dataclasses.replace(options, data_root=root, device=device)
     if max_steps is not None:
         options = _for_steps(options, data, max_steps)
+    evaluate = None
+    if options.eval_every and options.part == "train":
+        say(
+            "note: the validation identities are trained on too, so the numbers between epochs "
+            "are not about unseen people; --select val or held-out leaves them out."
+        )
     store = prepare(data, size=options.size, skip_broken=options.skip_broken)
-    for path in store.broken:
-        console.print(f"skipped (cannot be decoded): {path}")
-    data = without(data, store.valid)
-    evaluate = validation(data, store, precision=options.precision) if options.eval_every else None
+    tell_broken(store.broken)
+    if options.eval_every:
+        evaluate = validation(without(data, store.valid), store, precision=options.precision)
     result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
-    if int(os.environ.get("RANK", "0")):
-        return 0
-    _conclude(folder, result)
-    if not refit:
-        next_step(folder, f"vireid test --resume {folder}")
-        return 0
-    best = int(read_weights(folder)[1]["epoch"])
-    console.print(
-        f"Epoch {best} was best on the validation identities; training again on all "
-        "training identities for that many epochs."
+    if result.engine and not int(os.environ.get("RANK", "0")):  # it did train
+        _conclude(folder, result)
+
+
+def _refuse_used(folder: Path) -> None:
+    """What the trainer would find as well, but only after the images are prepared."""
+    if (folder / "weights.safetensors").exists() or any(folder.glob("checkpoints/*.pt")):
+        raise InputError(
+            f"'{folder}' already holds a run. Go on with it by --resume {folder}, or give "
+            "another --run."
+        )
+
+
+def _refit(folder: Path, device: str) -> int:
+    """Train again on all training identities, for as many epochs as were best."""
+    from vireid import config
+    from vireid.checkpoint import read_weights
+    from vireid.engine.options import TrainOptions
+
+    options = config.load(TrainOptions, folder / "config.json")
+    metadata = read_weights(folder)[1]
+    best, chosen = int(metadata["epoch"]), metadata["chosen"]
+    place = folder.with_name(folder.name + "-refit")
+    check_folder(place, "the run")
+    say(
+        f"Epoch {best}: {chosen}. Training again on all training identities for "
+        f"{_epochs(best)}, in {place}."
     )
     again = dataclasses.replace(
         options,
         part="train",
         choose="last",
         eval_every=0,
+        epochs_from=f"{chosen} in the run '{folder.name}'",
         recipe=dataclasses.replace(options.recipe, epochs=best),
     )
-    place = folder.with_name(folder.name + "-refit")
-    started = (place / "config.json").is_file()
-    return train_one(again, place, device=device, resume=started)
+    return train_one(again, place, device=device, resume=(place / "config.json").is_file())
 
 
 def _conclude(folder: Path, result: TrainResult) -> None:
@@ -96,10 +141,14 @@ def _conclude(folder: Path, result: TrainResult) -> None:
             f", GPU {result.peak_gpu_bytes / 2**30:.1f} GiB "
             f"(images {result.store_bytes / 2**30:.1f})"
         )
-    console.print(
-        f"{result.epoch} epochs in {result.seconds:.0f} s, "
+    say(
+        f"{_epochs(result.epoch)} in {result.seconds:.0f} s, "
         f"{result.images_per_second:,.0f} img/s; peak memory {memory}."
     )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
@@ -117,41 +166,3 @@ def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOpt
         max_steps=-(-max_steps // epochs),
         recipe=dataclasses.replace(recipe, epochs=epochs),
     )
-
-
-def train_all_trials(flags: dict[str, Any], options: TrainOptions, folder: Path) -> int:
-    """RegDB: train and test ten models, skipping what is done, and average the reports."""
-    from vireid.commands.test import test
-    from vireid.evaluation import Report, average_reports
-
-    if options.dataset != "regdb":
-        raise InputError(f"--trial all belongs to RegDB; '{options.dataset}' has one split only.")
-    reports: dict[str, list[Report]] = {}
-    for trial in range(1, 11):
-        one = folder / f"trial{trial}"
-        started = (one / "checkpoints").is_dir()
-        if not (one / "summary.json").is_file():
-            train_one(
-                dataclasses.replace(options, trial=trial),
-                one,
-                device=pick_device(flags),
-                max_steps=flags["max_steps"],
-                resume=started,
-            )
-        for direction in ("infrared_to_visible", "visible_to_infrared"):
-            out = one / "test" / direction
-            if not (out / "report.json").is_file():
-                test(
-                    resume=one,
-                    direction=direction,
-                    out=out,
-                    gpu=flags["gpu"],
-                    device=flags["device"],
-                )
-            reports.setdefault(direction, []).append(Report.load(out / "report.json"))
-    for direction, found in reports.items():
-        mean = average_reports(found)
-        mean.write(folder / "test" / direction)
-        console.print(mean.to_table())
-    next_step(folder / "test", f"vireid report {folder}/test/*/report.json")
-    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vireid.commands.common import next_step
-from vireid.console import choose, console
+from vireid.console import choose, say
 from vireid.types import InputError
 
 
@@ -26,7 +26,7 @@ def import_weights(file: Path, /, *, out: Path | None = None) -> int:
     embedder = import_published(file)
     embedder.save(target)
     count = sum(p.numel() for p in embedder.method.model.parameters()) / 1e6
-    console.print(f"Method {embedder.method.name}, {count:.1f} M parameters.")
+    say(f"Method {embedder.method.name}, {count:.1f} M parameters.")
     next_step(target, f"vireid test --resume {target} --dataset sysu --data-root DIR")
     return 0
 

@@ -69,7 +69,7 @@ def inspect(
     return {
         "name": dataset.name,
         "root": str(dataset.root),
-        "notes": list(dataset.notes),
+        "notes": [*_made(dataset), *dataset.notes],
         "images": len(dataset),
         "identities": len(np.unique(dataset.pids)),
         "parts": {part: _count(dataset, rows) for part, rows in dataset.parts.items()},
@@ -83,7 +83,7 @@ def inspect(
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
-    """The report as tables for `console.print`."""
+    """The report without its notes, as tables for `results.print`."""
     parts = table(
         f"{report['name']} in {report['root']}",
         ("part", "identities", "images", "visible", "infrared"),
@@ -126,10 +126,13 @@ def tables(report: dict[str, Any]) -> list[Table]:
             for kind, found in report["suspicious"].items()
         ],
     )
-    out = [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
-    if report["notes"]:
-        out.append(table("Notes", ("",), [(note,) for note in report["notes"]]))
-    return out
+    return [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
+
+
+def _made(dataset: Dataset) -> list[str]:
+    if dataset.synthetic is None:
+        return []
+    return [f"Synthetic people, made by `vireid synthesize` (seed {dataset.synthetic['seed']})."]
 
 
 def _count(dataset: Dataset, rows: np.ndarray) -> dict[str, int]:

@@ -221,7 +221,8 @@ def without(dataset: Dataset, valid: np.ndarray) -> Dataset:
         if name in ("train", "fit"):
             rows = rows[in_both_modalities(dataset.pids[rows], dataset.modality[rows])]
         parts[name] = rows
-    note = f"{int(np.sum(~valid))} broken images were left out."
+    count = int(np.sum(~valid))
+    note = f"{count} broken image{' was' if count == 1 else 's were'} left out."
     return dataclasses.replace(dataset, parts=parts, notes=(*dataset.notes, note))
 
 

@@ -113,8 +113,7 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
 
     def stripped(plain: dict[str, Any]) -> dict[str, Any]:
         kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
-        kept["recipe"] = {**kept["recipe"], "epochs": None}
-        return kept
+        return _flat({**kept, "recipe": {**kept["recipe"], "epochs": None}})
 
     old, new = stripped(before), stripped(now)
     other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
@@ -124,6 +123,16 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
             f"The run '{run}' can't go on with other options: {words}. Resume it without these "
             "flags, or start another run."
         )
+
+
+def _flat(plain: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= (
+            _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+        )
+    return flat
 
 
 def _on_host(value: Any) -> Any:

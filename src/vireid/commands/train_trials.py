@@ -1,0 +1,96 @@
+"""RegDB's ten trials: ten models, each tested in both directions, and their averages."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vireid.commands.common import TRIALS, next_step
+from vireid.commands.testing import DIRECTIONS, Asked, test_weights
+from vireid.commands.train_run import run_training
+from vireid.console import results, say
+from vireid.files import read_json, write_json
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.engine.options import TrainOptions
+    from vireid.evaluation import Report
+
+NUM_TRIALS = 10
+
+
+def train_all_trials(
+    options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None
+) -> int:
+    """Train and test ten models, passing over what is done, and average the reports.
+
+    Raises:
+        InputError: not RegDB, or `folder` holds something else or trials of other options.
+    """
+    from vireid.config import to_plain
+    from vireid.engine.run_state import compare_options
+
+    if options.dataset != "regdb":
+        raise InputError(f"--trial all belongs to RegDB; '{options.dataset}' has one split only.")
+    asked = {"options": to_plain(options), "max_steps": max_steps}
+    if (folder / TRIALS).is_file():
+        begun = read_json(folder / TRIALS)
+        if begun["max_steps"] != max_steps:
+            raise InputError(
+                f"The trials in '{folder}' were begun with --max-steps {begun['max_steps']}, not "
+                f"{max_steps}. Go on with them by --resume {folder}, or give another --run."
+            )
+        compare_options(begun["options"], asked["options"], folder)
+    elif (folder / "config.json").exists():
+        raise InputError(f"'{folder}' holds another run. Give another --run.")
+    else:
+        write_json(folder / TRIALS, asked)
+    reports: dict[str, list[Report]] = {direction: [] for direction in DIRECTIONS}
+    try:
+        for trial in range(1, NUM_TRIALS + 1):
+            one = dataclasses.replace(options, trial=trial)
+            for report in _trial(one, folder / f"trial{trial}", device, max_steps):
+                reports[report.protocol.direction].append(report)
+    except KeyboardInterrupt:
+        say(f"All ten trials go on with: vireid train --resume {folder}")
+        raise
+    return _average(reports, folder)
+
+
+def resume_all_trials(folder: Path, *, device: str, data_root: Path | None = None) -> int:
+    """Go on with the ten trials in `folder`."""
+    from vireid.config import from_plain
+    from vireid.engine.options import TrainOptions
+
+    begun = read_json(folder / TRIALS)
+    options = from_plain(TrainOptions, begun["options"], f"'{folder / TRIALS}'")
+    if data_root is not None:
+        options = dataclasses.replace(options, data_root=str(data_root))
+    return train_all_trials(options, folder, device=device, max_steps=begun["max_steps"])
+
+
+def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
+    """Train and test one model, unless that is done; its reports in both directions."""
+    from vireid.evaluation import Report
+
+    if not (folder / "summary.json").is_file():
+        say(f"Trial {options.trial} of {NUM_TRIALS}")
+        resume = (folder / "config.json").is_file()
+        run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
+    places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
+    if all((place / "report.json").is_file() for place in places):
+        return [Report.load(place / "report.json") for place in places]
+    asked = Asked(direction="both", data_root=options.data_root)
+    return list(test_weights(folder, asked, device=device, out=folder / "test"))
+
+
+def _average(reports: dict[str, list[Report]], folder: Path) -> int:
+    from vireid.evaluation import average_reports
+
+    for direction, found in reports.items():
+        mean = average_reports(found)
+        mean.write(folder / "test" / direction.replace("_", "-"))
+        results.print(mean.to_table())
+    next_step(folder / "test", f"vireid report {folder}")
+    return 0
