@@ -136,7 +136,7 @@ def test_nothing_passes_the_filters(world, server, open_page) -> None:
 
 def test_times(world, server, open_page) -> None:
     with open_page(server, timezone_id="UTC") as page:
-        expect(page.locator("#time-from")).to_be_visible()
+        expect(page.get_by_role("heading", name="Find one person")).to_be_visible()
         low, high = page.locator("#time-from").get_attribute("min"), "2030-01-01T00:00"
         page.locator("#time-from").fill(high)
         page.locator("#time-to").fill(low)
