@@ -121,6 +121,9 @@ def record(
         notes: sentences under the table.
     """
     machine = hardware()
+    if machine["load_1min"] > 1.5 * machine["cores"]:
+        notes = [*notes, f"The machine was busy with other work (load {machine['load_1min']} on "
+                         f"{machine['cores']} cores): times are too long and vary."]  # fmt: skip
     date = datetime.date.today().isoformat()
     folder = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
     folder.mkdir(parents=True, exist_ok=True)
