@@ -320,6 +320,7 @@ def test_signing_in_and_giving_a_reason(world, open_page, tmp_path) -> None:
         dialog.get_by_label("Token").fill("wrong")
         dialog.get_by_role("button", name="Sign in").click()
         expect(dialog.get_by_role("alert")).to_contain_text("The token is wrong")
+        assert page.evaluate("document.querySelector('#sign-in').scrollLeft") == 0
         dialog.get_by_label("Token").fill(kit.TOKEN)
         page.keyboard.press("Enter")
         expect(dialog).to_be_hidden()

@@ -162,7 +162,7 @@ class SearchService:
 
 def overloaded(busy: Busy) -> Refusal:
     """The quick answer when the queue is full."""
-    return Refusal(503, "busy", "The server is busy. Try again in a moment.", busy.retry_after)
+    return Refusal(503, "busy", "Many searches wait. Try again in a few seconds.", busy.retry_after)
 
 
 def _filter_facts(filters: Filters | None) -> dict[str, Any] | None:
