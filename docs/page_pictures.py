@@ -40,7 +40,8 @@ ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              ]  # fmt: skip
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
-<include>/etc/fonts/fonts.conf</include><match target="pattern"><edit name="family" mode="prepend" binding="strong">
+<include>/etc/fonts/fonts.conf</include><match target="pattern">
+<edit name="family" mode="prepend" binding="strong">
 <string>Liberation Sans</string></edit></match></fontconfig>"""
 
 
