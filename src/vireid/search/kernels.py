@@ -67,6 +67,16 @@ def _sift(scores, slots, count, score, slot):  # type: ignore[no-untyped-def]
     return count
 
 
+@_compiled
+def _keep(values, slots, scores, found, count):  # type: ignore[no-untyped-def]
+    """Put those of some values that are good enough into a heap; returns its new count."""
+    size = len(scores)
+    for i in range(len(slots)):
+        if count < size or values[i] > scores[0]:
+            count = _sift(scores, found, count, values[i], slots[i])
+    return count
+
+
 _BLOCK = 256  # rows that stay in the second-level cache while all queries pass over them
 
 
@@ -82,39 +92,43 @@ def scan_half(rows, slots, queries, scores, found, counts):  # type: ignore[no-u
         found: (Q, k) int32, out: their rows.
         counts: (Q,) int64, in and out: filled entries of each heap.
     """
-    size = scores.shape[1]
     dim = queries.shape[1]
+    block = np.empty(_BLOCK, dtype=np.float32)
     for start in range(0, len(slots), _BLOCK):
         stop = min(start + _BLOCK, len(slots))
         for q in range(len(queries)):
-            count = counts[q]
+            # Two loops, and an unsigned row: else the compiler leaves the sum unvectorised.
+            query = queries[q]
             for i in range(start, stop):
-                slot = slots[i]
+                row = np.uint64(slots[i])
                 total = np.float32(0)
                 for j in range(dim):
-                    total += _half(rows[slot, j]) * queries[q, j]  # type: ignore[call-arg]
-                if count < size or total > scores[q, 0]:
-                    count = _sift(scores[q], found[q], count, total, slot)
-            counts[q] = count
+                    total += _half(rows[row, j]) * query[j]  # type: ignore[call-arg]
+                block[i - start] = total
+            counts[q] = _keep(
+                block[: stop - start], slots[start:stop], scores[q], found[q], counts[q]
+            )
 
 
 @_compiled
 def scan_codes(codes, slots, queries, scores, found, counts):  # type: ignore[no-untyped-def]
     """As `scan_half`, for (n, d) int8 codes, (Q, d) int16 queries and (Q, k) int32 scores."""
-    size = scores.shape[1]
     dim = queries.shape[1]
+    block = np.empty(_BLOCK, dtype=np.int32)
     for start in range(0, len(slots), _BLOCK):
         stop = min(start + _BLOCK, len(slots))
         for q in range(len(queries)):
-            count = counts[q]
+            # Two loops, and an unsigned row: else the compiler leaves the sum unvectorised.
+            query = queries[q]
             for i in range(start, stop):
-                slot = slots[i]
+                row = np.uint64(slots[i])
                 total = np.int32(0)
                 for j in range(dim):
-                    total += np.int32(codes[slot, j]) * np.int32(queries[q, j])
-                if count < size or total > scores[q, 0]:
-                    count = _sift(scores[q], found[q], count, total, slot)
-            counts[q] = count
+                    total += np.int32(codes[row, j]) * np.int32(query[j])
+                block[i - start] = total
+            counts[q] = _keep(
+                block[: stop - start], slots[start:stop], scores[q], found[q], counts[q]
+            )
 
 
 @_compiled
@@ -130,10 +144,5 @@ def widen(rows, slots, out):  # type: ignore[no-untyped-def]
 @_compiled
 def keep_best(block, slots, scores, found, counts):  # type: ignore[no-untyped-def]
     """Put a (Q, m) float32 block of similarities to the rows `slots` into the heaps."""
-    size = scores.shape[1]
     for q in range(block.shape[0]):
-        count = counts[q]
-        for i in range(len(slots)):
-            if count < size or block[q, i] > scores[q, 0]:
-                count = _sift(scores[q], found[q], count, block[q, i], slots[i])
-        counts[q] = count
+        counts[q] = _keep(block[q], slots, scores[q], found[q], counts[q])
