@@ -6,9 +6,11 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from vireid.commands.common import next_step, print_json
+from vireid.commands.common import next_step, print_json, suggest
 from vireid.console import facts_table, results, say
 from vireid.types import InputError
 
@@ -48,7 +50,7 @@ def create(
         result = made.add(vectors, which=which)
     next_step(
         f"index '{index}' with {result.added:,} images",
-        f"vireid search --index {index} --image FILE --modality infrared --top 20",
+        f"vireid search --index {index} --weights THE_SAME --image FILE --modality infrared",
     )
     return 0
 
@@ -74,7 +76,7 @@ def _roots(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def add(*, index: str, embeddings: Path) -> int:
-    """Add an embeddings file to an index. Images that it holds already are refused.
+    """Add an embeddings file to an index. Images that it holds already are passed over.
 
     Args:
         index: the index.
@@ -85,7 +87,9 @@ def add(*, index: str, embeddings: Path) -> int:
 
     with open_index(index, write=True) as opened:
         result = opened.add(load_embeddings(embeddings))
-    next_step(f"{result.added:,} images added to '{index}'")
+    say(f"{result.added:,} images added to '{index}'.")
+    if result.skipped:
+        say(f"{result.skipped:,} are in it already and stayed; `vireid index update` replaces.")
     return 0
 
 
@@ -101,7 +105,9 @@ def update(*, index: str, embeddings: Path) -> int:
 
     with open_index(index, write=True) as opened:
         result = opened.update(load_embeddings(embeddings))
-    next_step(f"{result.added:,} images added, {result.replaced:,} replaced in '{index}'")
+    say(f"{result.added:,} images added, {result.replaced:,} replaced in '{index}'.")
+    if result.replaced:
+        suggest(f"vireid index compact --index {index}   (frees the old vectors' space)")
     return 0
 
 
@@ -130,10 +136,9 @@ def remove(
     filters = Filters(camids=cameras or None, pids=pids or None) if cameras or pids else None
     with open_index(index, write=True) as opened:
         count = opened.remove(paths=list(paths) or None, older_than=limit, filters=filters)
-    next_step(
-        f"{count:,} images removed from '{index}'",
-        f"vireid index compact --index {index}   (frees the space)",
-    )
+    say(f"{count:,} images removed from '{index}'.")
+    if count:
+        suggest(f"vireid index compact --index {index}   (frees the space)")
     return 0
 
 
@@ -161,8 +166,28 @@ def info(*, index: str, json: bool = False) -> int:
     if json:
         print_json(facts)
     else:
-        results.print(facts_table(f"Index {index}", facts))
+        results.print(facts_table(f"Index {index}", _in_words(facts)))
     return 0
+
+
+def _in_words(facts: dict[str, Any]) -> dict[str, object]:
+    """What an index holds, for people: no empty entries, sizes and times as they are said."""
+    size, times = facts.pop("size_on_disk"), facts.pop("time_range")
+    words: dict[str, object] = {}
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key}: {item}" for key, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        if value != "":
+            words[name.replace("_", " ")] = value
+    words["cameras"] = str(words.get("cameras", "none")).replace("-1:", "unknown:")
+    if times is not None:
+        first, last = (datetime.fromtimestamp(t).isoformat(" ", "seconds") for t in times)
+        words["time range"] = f"{first} to {last}"
+    if size is not None:
+        words["size on disk"] = f"{size / 2**20:,.1f} MiB"
+    return words
 
 
 def verify(*, index: str) -> int:
@@ -196,5 +221,5 @@ def compact(*, index: str) -> int:
 
     with open_index(index, write=True) as opened:
         opened.compact()
-    next_step(f"index '{index}', compacted")
+    say(f"The index '{index}' is compacted.")
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vireid.commands.common import DATASETS, print_json, resolve_device
 from vireid.console import facts_table, results
+from vireid.types import InputError
 
 OPTIONAL = {
     "tensorboard": ("curves in TensorBoard", "pip install 'vireid[logging]'"),
@@ -138,6 +139,9 @@ def bench(
         published: time the published way too (--no-published to save the time).
     """
     from vireid.bench import measure
+
+    if steps < 1:
+        raise InputError(f"--steps is {steps}; it must be at least 1.")
 
     facts = measure(
         device=resolve_device(gpu, device),

@@ -14,7 +14,7 @@ from vireid.commands.common import (
     suggest,
     tell_broken,
 )
-from vireid.console import choose, results
+from vireid.console import choose, results, say
 from vireid.types import InputError, Modality
 
 
@@ -26,7 +26,9 @@ def embed(
     weights: str = "synth",
     batch_size: int = 256,
     dtype: str = "float16",
+    tta: str = "none",
     camera_pattern: str | None = None,
+    workers: int | None = None,
     skip_broken: bool = False,
     gpu: int | None = None,
     device: str = "auto",
@@ -45,8 +47,10 @@ def embed(
         weights: a run's folder, a weights file, or synth (shipped in the package).
         batch_size: images a step.
         dtype: float16 or float32 vectors.
-        camera_pattern: regular expression with a group `camid` (and `pid`, `time`), searched in
-            each path.
+        tta: none or flip (sum of the image's and its mirror image's embedding).
+        camera_pattern: regular expression with a group around the camera's number, or with
+            groups named camid, pid, time, searched in each path.
+        workers: decoding processes (default: one for each core).
         skip_broken: leave out images that cannot be decoded, and list them.
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
@@ -57,7 +61,12 @@ def embed(
     check_folder(out.parent, "the embeddings")
     if out.is_dir():
         raise InputError(f"--out names the folder '{out}'; a file was expected.")
-    dtype = choose("dtype", dtype, ("float16", "float32"), aliases={"fp16": "float16"})
+    if batch_size < 1:
+        raise InputError(f"--batch-size is {batch_size}; it must be at least 1.")
+    tta = choose("test-time augmentation", tta, ("none", "flip"))
+    dtype = choose(
+        "dtype", dtype, ("float16", "float32"), aliases={"fp16": "float16", "fp32": "float32"}
+    )
     precision = precision_name(precision)
     embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
     summary = embed_files(
@@ -69,11 +78,13 @@ def embed(
         dtype=dtype,
         camera_pattern=camera_pattern,
         skip_broken=skip_broken,
+        tta=None if tta == "none" else tta,
+        workers=workers,
     )
     tell_broken(summary.broken)
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
-        f"vireid index create --index my-index --embeddings {out}",
+        f"vireid index create --index INDEX --embeddings {out}, or index add to one that is there",
     )
     return 0
 
@@ -114,8 +125,8 @@ def search(
         pids: only these identities.
         rerank: re-rank the best candidates by k-reciprocal neighbours.
         json: print JSON on standard output.
-        csv: write the hits to this table.
-        save: write a picture of the ranked results.
+        csv: write the hits to this table instead of printing them.
+        save: write a picture of the ranked results (.png or .jpg).
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
@@ -124,6 +135,9 @@ def search(
     from vireid.search.output import hits_as_plain, hits_table, save_picture, write_csv
 
     queries = _queries(image, images)
+    for file in (csv, save):
+        if file is not None:
+            check_folder(file.parent, f"'{file.name}'")
     filters = Filters(
         camids=cameras or None,
         modality=None if gallery_modality is None else Modality.parse(gallery_modality),
@@ -141,16 +155,18 @@ def search(
         )
         if json:
             print_json(hits_as_plain(queries, hits))
-        else:
+        elif not csv:
             for query, found in zip(queries, hits):
                 results.print(hits_table(query, found))
+        if not any(hits):
+            say("Nothing was found: no image of the index passes the filters.")
         if csv:
             write_csv(csv, queries, hits)
             next_step(csv)
         if save:
             save_picture(save, queries, hits, opened.info().image_roots)
             next_step(save)
-    if not (json or save):
+    if not (json or csv or save):
         suggest("the same with --save ranks.jpg draws the pictures; `vireid serve` shows a page.")
     return 0
 

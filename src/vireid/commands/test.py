@@ -57,7 +57,7 @@ def test(
         tta: none or flip (sum of the image's and its mirror image's embedding).
         out: folder of the report (default: RUN/test/NAME); with both directions, one folder
             each in it.
-        pictures: queries in the picture of ranked results; 0 for none.
+        pictures: queries in the picture of ranked results; 0 for no pictures.
         gpu: number of the GPU, from 0.
         device: auto, cpu or cuda:N.
         precision: auto, bfloat16, float16 or float32.
@@ -71,7 +71,7 @@ def test(
         places.append(report.folder)
     shown = " and ".join(f"{place}/report.json" for place in places)
     next_step(
-        f"{shown} (with report.md{' and ranks.jpg' if pictures else ''})",
+        f"{shown} (with report.md{', ranks.jpg, cmc.png, similarity.png' if pictures else ''})",
         f"vireid report {' '.join(str(place) for place in places)} OTHER   (to compare runs)",
     )
     return 0

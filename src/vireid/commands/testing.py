@@ -239,7 +239,7 @@ def run_protocol(
 
     from vireid.data import trials
     from vireid.evaluation import evaluate
-    from vireid.evaluation.plots import ranked_results
+    from vireid.evaluation.plots import write_pictures
 
     drawn = trials(data, options)
     rows = np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
@@ -261,7 +261,5 @@ def run_protocol(
     report = evaluate(data, options, embeddings, rows, rerank=rerank, context=context)
     report.write(folder)
     if pictures:
-        ranked_results(
-            folder / "ranks.jpg", data, store, embeddings, rows, drawn[0], count=pictures
-        )
+        write_pictures(folder, report, data, store, embeddings, rows, drawn[0], count=pictures)
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -155,23 +156,19 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
     columns = max(len(ranked.entries) for ranked in lists)
     step = width + _GAP
     split = 2 * _GAP  # between the query and its results
-    canvas = Image.new(
-        "RGB",
-        (
-            2 * _MARGIN + (columns + 1) * step - _GAP + split,
-            _HEAD + _MARGIN + len(lists) * (height + _FOOT + _GAP),
-        ),
-        "white",
-    )
-    pen = ImageDraw.Draw(canvas)
     large, small = ImageFont.load_default(17), ImageFont.load_default(13)
+    legend = _legend(lists)
+    spans = [18 + small.getlength(words) + 24 for _, words in legend]
+    widths = ((columns + 1) * step - _GAP + split, large.getlength(heading), sum(spans))
+    tall = _HEAD + _MARGIN + len(lists) * (height + _FOOT + _GAP)
+    canvas = Image.new("RGB", (2 * _MARGIN + ceil(max(widths)), tall), "white")
+    pen = ImageDraw.Draw(canvas)
     pen.text((_MARGIN, 14), heading, INK, large)
     x = float(_MARGIN)
-    for colour, words in ((BLUE, "query"), (GREEN, "same person"), (RED, "other person"),
-                          (GREY, "skipped by the rule")):  # fmt: skip
+    for (colour, words), span in zip(legend, spans):
         pen.rectangle((x, 44, x + 12, 56), outline=colour, width=3)
         pen.text((x + 18, 42), words, INK, small)
-        x += 18 + pen.textlength(words, small) + 24
+        x += span
     for number, ranked in enumerate(lists):
         y = _HEAD + number * (height + _FOOT + _GAP)
         _tile(canvas, pen, ranked.query, (_MARGIN, y), BLUE)
@@ -180,12 +177,24 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
         for position, entry in enumerate(ranked.entries):
             rank += not entry.skipped
             at = (_MARGIN + (position + 1) * step + split, y)
-            verdict = INK if entry.matches is None else GREEN if entry.matches else RED
-            colour = GREY if entry.skipped else verdict
+            colour = _colour(entry)
             _tile(canvas, pen, entry.image, at, colour, pale=entry.skipped)
             _badge(pen, at, "skip" if entry.skipped else str(rank), colour, small)
             _caption(pen, at, f"{round(entry.similarity, 2) + 0.0:.2f}", entry.label, small)
     return canvas
+
+
+def _colour(entry: Entry) -> str:
+    if entry.skipped:
+        return GREY
+    return INK if entry.matches is None else GREEN if entry.matches else RED
+
+
+def _legend(lists: Sequence[RankedList]) -> list[tuple[str, str]]:
+    """What the colours of the frames mean, as far as they occur."""
+    used = {_colour(entry) for ranked in lists for entry in ranked.entries} | {BLUE}
+    words = {BLUE: "query", GREEN: "same person", RED: "other person", GREY: "skipped by the rule"}
+    return [(colour, meaning) for colour, meaning in words.items() if colour in used]
 
 
 def cmc_curve(path: str | Path, curves: Mapping[str, Sequence[float]], heading: str = "") -> Path:

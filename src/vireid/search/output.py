@@ -87,7 +87,7 @@ def save_picture(
             Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
             for hit in found[:10]
         ]
-        lists.append(RankedList(_pixels(str(query), ()), query.name, "query", entries))
+        lists.append(RankedList(_pixels(str(query), ()), query.name, query.parent.name, entries))
     save(draw_ranked(lists, "Most similar first"), path)
 
 
