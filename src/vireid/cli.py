@@ -11,6 +11,7 @@ import functools
 import inspect
 import logging
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ def _plainly_typed(function: Callable[..., int | None]) -> Callable[..., int | N
     """The function with types that tyro explains in plain words."""
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        if name in hints and parameter.kind is parameter.KEYWORD_ONLY:
+        if name in hints:
             hints[name] = _plain_flag(hints[name], parameter.default)
 
     @functools.wraps(function)
@@ -108,7 +109,13 @@ def _plainly_typed(function: Callable[..., int | None]) -> Callable[..., int | N
     called.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     del called.__wrapped__  # tyro would look behind it
     called.__annotations__ = hints
+    called.__doc__ = _unwrapped(inspect.getdoc(function) or "")
     return called
+
+
+def _unwrapped(text: str) -> str:
+    """A docstring whose arguments stand on one line each, for the terminal to wrap."""
+    return re.sub(r"\n {8,}", " ", text)
 
 
 def _plain_flag(hint: typing.Any, default: typing.Any) -> typing.Any:

@@ -102,7 +102,8 @@ def choose(
 
     names = {plain(name): name for name in legal}
     for alias, name in (aliases or {}).items():
-        names.setdefault(plain(alias), name)
+        if name in legal:
+            names.setdefault(plain(alias), name)
     found = names.get(plain(str(given)))
     if found is not None:
         return found

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from vireid.commands.common import (
+    PRECISION_ALIASES,
     check_folder,
     next_step,
     precision_name,
@@ -64,9 +65,7 @@ def embed(
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; it must be at least 1.")
     tta = choose("test-time augmentation", tta, ("none", "flip"))
-    dtype = choose(
-        "dtype", dtype, ("float16", "float32"), aliases={"fp16": "float16", "fp32": "float32"}
-    )
+    dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
     embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
     summary = embed_files(
@@ -157,9 +156,11 @@ def search(
             print_json(hits_as_plain(queries, hits))
         elif not csv:
             for query, found in zip(queries, hits):
-                results.print(hits_table(query, found))
+                if found:
+                    results.print(hits_table(query, found))
         if not any(hits):
             say("Nothing was found: no image of the index passes the filters.")
+            return 0
         if csv:
             write_csv(csv, queries, hits)
             next_step(csv)
