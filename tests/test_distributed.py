@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_kit import tiny_data
+from training_kit import start, tiny_data
 
 from vireid import checkpoint
 from vireid.embed import load, load_embeddings
 from vireid.engine.journal import read_log
 
-KIT = Path(__file__).parent / "training_kit.py"
 WORDS = {"method": "mcl", "recipe": {"epochs": 2}}
 
 
-def two(folder: Path, **words: object) -> list[subprocess.Popen[str]]:
+def two(folder: Path, **words: object) -> list[BaseProcess]:
     """The two processes that torchrun would start."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    processes = []
-    for rank in range(2):
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        }  # fmt: skip
-        processes.append(
-            subprocess.Popen([sys.executable, str(KIT), str(folder), json.dumps(WORDS | words)],
-                             env=environment, stderr=subprocess.PIPE, text=True))  # fmt: skip
-    return processes
+    common = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    return [
+        start(
+            folder,
+            said(folder, rank),
+            common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            **(WORDS | words),
+        )
+        for rank in range(2)
+    ]
 
 
-def ended(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        _, words = process.communicate(timeout=300)
-        assert process.returncode == 0, words
+def said(folder: Path, rank: int) -> Path:
+    """Where a rank's words go."""
+    return folder.with_name(f"{folder.name}-{rank}.log")
+
+
+def ended(folder: Path, processes: list[BaseProcess]) -> None:
+    for rank, process in enumerate(processes):
+        process.join(300)
+        assert process.exitcode == 0, said(folder, rank).read_text()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run of two ranks, with embeddings made by two ranks."""
     folder = tmp_path_factory.mktemp("two") / "whole"
-    ended(two(folder, embed=True))
+    ended(folder, two(folder, embed=True))
     return folder
 
 
@@ -79,14 +84,13 @@ def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path
     folder = tmp_path / "killed"
     first, second = two(folder)
     while not (folder / "checkpoints" / "epoch-0001-step-000000.pt").exists():
-        assert first.poll() is None, first.communicate()[1]
+        assert first.is_alive(), said(folder, 0).read_text()
         time.sleep(0.01)
-    second.send_signal(signal.SIGKILL)
-    start = time.monotonic()
-    _, words = first.communicate(timeout=60)
-    assert time.monotonic() - start < 60 and first.returncode != 0
+    second.kill()
+    first.join(60)
+    assert first.exitcode not in (None, 0)
+    words = said(folder, 0).read_text()
     assert "A process of this run is lost" in words and "--resume" in words
-    second.communicate()
-    ended(two(folder, resume=True))
+    ended(folder, two(folder, resume=True))
     expected = checkpoint.read_weights(whole)[1]["weights_hash"]
     assert checkpoint.read_weights(folder)[1]["weights_hash"] == expected

@@ -28,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of mcl that was never disturbed."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     result = run(folder, tiny_options("mcl"))
-    assert result.epoch == 4 and result.images_per_second > 0 and result.peak_cpu_bytes > 1e8
+    assert result.epoch == 3 and result.images_per_second > 0 and result.peak_cpu_bytes > 1e8
     return folder
 
 
@@ -42,12 +42,12 @@ def test_what_a_run_leaves(finished: Path) -> None:
                      "curves.png", "batch.png"}  # fmt: skip
     lines = read_log(finished / "log.jsonl")
     epochs = [line for line in lines if line["kind"] == "epoch"]
-    assert [line["epoch"] for line in epochs] == [0, 1, 2, 3]
+    assert [line["epoch"] for line in epochs] == [0, 1, 2]
     assert {"identity", "triplet", "confusion"} <= epochs[0]["losses"].keys()
     assert epochs[-1]["losses"]["identity"] < epochs[0]["losses"]["identity"]
-    assert len(lines) == 4 * 4  # three step lines and one of the epoch
+    assert len(lines) == 3 * 4  # three step lines and one of the epoch
     method, metadata = checkpoint.load_weights(finished)
-    assert method.name == "mcl" and metadata["epoch"] == 4 and metadata["chosen"] == "last epoch"
+    assert method.name == "mcl" and metadata["epoch"] == 3 and metadata["chosen"] == "last epoch"
     assert metadata["seed"] == 0 and metadata["size"] == [64, 32]
     assert len(checkpoint.list_checkpoints(finished / "checkpoints")) == 2
     assert "newest checkpoint" in checkpoint.describe_run(finished)
@@ -80,11 +80,11 @@ def test_ctrl_c_saves_and_going_on_equals_never_stopping(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     # The evaluation is no part of what the numbers depend on.
     result = run(folder, tiny_options("mcl"), resume=True)
-    assert result.epoch == 4 and hash_of(folder) == hash_of(finished)
+    assert result.epoch == 3 and hash_of(folder) == hash_of(finished)
     again = run(folder, tiny_options("mcl"), resume=True)
     assert again.images_per_second == 0.0  # nothing was left to do
     assert [line["epoch"] for line in read_log(folder / "log.jsonl")
-            if line["kind"] == "epoch"] == [0, 1, 2, 3]  # fmt: skip
+            if line["kind"] == "epoch"] == [0, 1, 2]  # fmt: skip
 
 
 def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, capsys) -> None:
@@ -93,7 +93,7 @@ def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, cap
     run(folder, options)
     assert hash_of(folder) == hash_of(finished)
     paths = checkpoint.list_checkpoints(folder / "checkpoints")
-    assert [p.name for p in paths[:2]] == ["epoch-0004-step-000000.pt", "epoch-0003-step-000003.pt"]
+    assert [p.name for p in paths[:2]] == ["epoch-0003-step-000000.pt", "epoch-0002-step-000003.pt"]
     for path in paths[:1]:
         path.write_bytes(path.read_bytes()[:-7])
     for path in paths[2:]:
@@ -101,7 +101,7 @@ def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, cap
     (folder / "weights.safetensors").unlink()
     run(folder, options, resume=True)
     words = capsys.readouterr().err.replace("\n", " ")
-    assert "epoch-0004-step-000000.pt' is damaged" in words and "The one before is used" in words
+    assert "epoch-0003-step-000000.pt' is damaged" in words and "The one before is used" in words
     assert hash_of(folder) == hash_of(finished)
     first = [line for line in read_log(finished / "log.jsonl") if line["kind"] == "epoch"]
     last = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]

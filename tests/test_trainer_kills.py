@@ -1,46 +1,39 @@
-"""SIGKILL at the worst moments, in own child processes: the resumed run equals the undisturbed."""
+"""SIGKILL at the worst moments, in own processes: the resumed run equals the undisturbed one."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
-from training_kit import run, tiny_options
+from training_kit import run, start, tiny_options
 
 from vireid import checkpoint
 
-KIT = Path(__file__).parent / "training_kit.py"
-WORDS = {"method": "mcl", "checkpoint_steps": 3, "keep": 2}
+WORDS = {"method": "mcl", "recipe": {"epochs": 4}, "checkpoint_steps": 3, "keep": 2}
 
 
-def child(folder: Path, **words: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "VIREID_DATA": ""}
-    return subprocess.Popen([sys.executable, str(KIT), str(folder), json.dumps(WORDS | words)],
-                            env=environment, stderr=subprocess.PIPE, text=True,
-                            stdout=subprocess.DEVNULL)  # fmt: skip
+def train(folder: Path, **words: object) -> BaseProcess:
+    return start(folder, folder.with_suffix(".log"), **WORDS, **words)
 
 
-def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> bool:
+def kill_when(process: BaseProcess, moment: Callable[[], bool]) -> bool:
     """Kill as soon as `moment` is true; False if the process ended before."""
-    while process.poll() is None:
+    while process.is_alive():
         if moment():
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
             return True
         time.sleep(0.001)
     return False
 
 
 def steps_done(folder: Path) -> int:
+    """Lines of the log: one for each step."""
     path = folder / "log.jsonl"
     return len(path.read_text().splitlines()) if path.exists() else 0
 
@@ -52,24 +45,23 @@ def saving(folder: Path, epoch: int) -> bool:
 
 def undisturbed(folder: Path) -> str:
     torch.set_num_threads(1)
-    words = dict(WORDS)
-    run(folder, tiny_options(**words))
+    run(folder, tiny_options(**WORDS))
     return checkpoint.read_weights(folder)[1]["weights_hash"]
 
 
 def finish(folder: Path) -> str:
-    process = child(folder, resume=True)
-    _, words = process.communicate(timeout=300)
-    assert process.returncode == 0, words
+    process = train(folder, resume=True)
+    process.join(300)
+    assert process.exitcode == 0, folder.with_suffix(".log").read_text()
     return checkpoint.read_weights(folder)[1]["weights_hash"]
 
 
 def test_three_kills(tmp_path: Path) -> None:
     """In the middle of the first epoch, while saving, in the middle of the third epoch."""
     folder = tmp_path / "killed"
-    assert kill_when(child(folder), lambda: steps_done(folder) >= 2)
-    assert kill_when(child(folder, resume=True), lambda: saving(folder, 2))
-    assert kill_when(child(folder, resume=True), lambda: steps_done(folder) >= 2 * 4 + 2)
+    assert kill_when(train(folder), lambda: steps_done(folder) >= 2)
+    assert kill_when(train(folder, resume=True), lambda: saving(folder, 2))
+    assert kill_when(train(folder, resume=True), lambda: steps_done(folder) >= 2 * 4 + 2)
     assert finish(folder) == undisturbed(tmp_path / "whole")
     assert not list(folder.glob("weights.safetensors.*"))
 
@@ -82,9 +74,8 @@ def test_thirty_random_kills(tmp_path: Path) -> None:
     while kills < 30:
         attempt += 1
         folder = tmp_path / f"run{attempt}"
-        resume = False
-        for _ in range(4):
-            process = child(folder, resume=resume)
+        for _ in range(5):
+            process = train(folder, resume=(folder / "config.json").exists())
             target = steps_done(folder) + generator.randint(1, 6)
             delay = generator.random() * 0.4
 
@@ -94,9 +85,7 @@ def test_thirty_random_kills(tmp_path: Path) -> None:
                 time.sleep(delay)
                 return True
 
-            killed = kill_when(process, moment)
-            kills += killed
-            resume = resume or (folder / "config.json").exists()
-            if not killed:
+            if not kill_when(process, moment):
                 break
+            kills += 1
         assert finish(folder) == expected, f"after attempt {attempt}"

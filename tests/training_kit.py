@@ -1,10 +1,11 @@
-"""Small runs for the tests of training: a data set in memory, options, and a child process."""
+"""Small runs for the tests of training: a data set in memory, options, and processes to kill."""
 
 from __future__ import annotations
 
-import json
-import sys
+import multiprocessing
+import os
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from vireid.bench import random_data
 from vireid.config import to_plain
 from vireid.data import AugmentOptions, Dataset, PixelStore
+from vireid.embed import load, save_embeddings
 from vireid.engine.distributed import GradientMean, World, gather_rows, join
 from vireid.losses import WeightedTripletLoss
 from vireid.methods import method_class
@@ -29,10 +31,10 @@ def tiny_data(num_pids: int = 6) -> tuple[Dataset, PixelStore]:
 
 
 def tiny_options(method: str = "base", **changes: Any) -> TrainOptions:
-    """A run of 4 epochs of 4 steps on the CPU with a network of 5 M parameters."""
+    """A run of 3 epochs of 4 steps on the CPU with a network of 5 M parameters."""
     recipe = Recipe(
         name="test",
-        epochs=4,
+        epochs=3,
         lr=0.02,
         pids_per_batch=4,
         images_per_pid=2,
@@ -73,24 +75,41 @@ def check_gradients(world: World) -> None:
     torch.testing.assert_close(shared.grad, alone.grad)
 
 
-def main() -> None:
-    """What a child process runs: `python training_kit.py FOLDER '{"options": …}'`."""
+def start(
+    folder: Path, log: Path, environment: dict[str, str] | None = None, **words: Any
+) -> BaseProcess:
+    """Train in a process of its own (to be killed); what it says goes to the file `log`.
+
+    The processes are forked from a server that has PyTorch imported already.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [
+            "vireid.trainer",
+            "vireid.bench.workload",
+            "vireid.embed.storage",
+            "matplotlib.figure",
+            "matplotlib.backends.backend_agg",
+        ]
+    )
+    process = context.Process(target=_child, args=(folder, log, environment or {}, words))
+    process.start()
+    return process
+
+
+def _child(folder: Path, log: Path, environment: dict[str, str], words: dict[str, Any]) -> None:
+    os.environ.update(environment)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 2)
     torch.set_num_threads(1)
-    folder, words = Path(sys.argv[1]), json.loads(sys.argv[2])
-    repeat = words.pop("resume", False)
-    embed = words.pop("embed", False)
-    run(folder, tiny_options(**words), resume=repeat)
-    if embed:
-        check_gradients(join("cpu"))
-    if embed:
-        from vireid.embed import load, save_embeddings
-
-        dataset, store = tiny_data()
-        embedder = load(folder, device="cpu")
-        found = embedder.embed_store(store, dataset, np.arange(len(dataset.samples)), batch_size=8)
-        if embedder.world.first:
-            save_embeddings(folder / "embeddings.safetensors", found)
-
-
-if __name__ == "__main__":
-    main()
+    resume, embed = words.pop("resume", False), words.pop("embed", False)
+    run(folder, tiny_options(**words), resume=resume)
+    if not embed:
+        return
+    world = join("cpu")
+    check_gradients(world)
+    dataset, store = tiny_data()
+    rows = np.arange(len(dataset.samples))
+    found = load(folder, device="cpu").embed_store(store, dataset, rows, batch_size=8)
+    if world.first:
+        save_embeddings(folder / "embeddings.safetensors", found)

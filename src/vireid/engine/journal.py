@@ -33,7 +33,7 @@ class Journal:
         self.writer: Any = None
         self._file: Any = None
         self._bar: Any = None
-        self._drawn = -math.inf
+        self._drawn = time.monotonic()
         if speaks and tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
