@@ -1,0 +1,123 @@
+"""test: protocols by flags, where reports go, and weights that can't be tested."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import command_kit
+import fakes
+import pytest
+from command_kit import refused, run
+
+METRICS = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
+QUICK = ("--pictures", 0, "--trials", 2, "--device", "cpu")
+
+
+def protocol(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())["protocol"]
+
+
+def test_a_report_with_pictures_in_the_run(trained: Path, tmp_path: Path, capsys) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    words = ("--mode", "ALL", "--draw", "Seeded", "--rerank", "--tta", "FLIP", "--trials", 2)
+    assert run("test", "--resume", run_folder, *words, "--device", "cpu") == 0
+    shown = capsys.readouterr()
+    assert "re-ranked" in shown.out and "chance" in shown.out  # the table is the result
+    assert "Wrote" in shown.err and "Next: vireid report" in shown.err
+    folder = run_folder / "test" / "sysu-all-1shot-seeded"
+    for name in ("report.md", "ranks.jpg", "cmc.png", "similarity.png"):
+        assert (folder / name).is_file(), name
+    report = json.loads((folder / "report.json").read_text())
+    for which in ("pooled", "embedding"):
+        for metric in METRICS:
+            assert set(report[which][metric]) >= {"mean", "std", "trials"}
+    asked = report["protocol"]
+    assert asked["tta"] == "flip" and asked["epoch_choice"] == "last epoch"
+    assert asked["method"] == "mcl" and asked["weights_hash"] and asked["synthetic"] is False
+
+    weights = run_folder / "weights.safetensors"  # the file in a run stands for the run
+    assert run("test", "--resume", weights, "--mode", "indoor", "--shots", 10, *QUICK) == 0
+    assert protocol(run_folder / "test" / "sysu-indoor-10shot-seeded")["shots"] == 10
+    back = ("--direction", "Visible_To_Infrared")
+    assert run("test", "--resume", run_folder, *back, *QUICK, "--out", tmp_path / "back") == 0
+    assert protocol(tmp_path / "back")["direction"] == "visible_to_infrared"
+
+
+def test_the_official_draw(trained: Path, tmp_path: Path, capsys) -> None:
+    words = ("test", "--resume", trained, "--draw", "official", *QUICK)
+    assert "rand_perm_cam.mat" in refused(capsys, *words)
+    root = fakes.make_sysu(tmp_path / "sysu")
+    counts = {(pid, camid): 2 for pid in range(1, 13) for camid in range(1, 7)}
+    fakes.write_permutations(root / "exp" / "rand_perm_cam.mat", counts)
+    assert run(*words, "--data-root", root, "--out", tmp_path / "out") == 0
+    assert protocol(tmp_path / "out")["draw"] == "official"
+
+
+def test_llcm(tmp_path: Path, llcm_root: Path, capsys) -> None:
+    one = tmp_path / "one"
+    assert command_kit.train(one, llcm_root, "--dataset", "LLCM", "--method", "agw") == 0
+    assert run("test", "--resume", one, *QUICK) == 0
+    names = {path.name for path in (one / "test").iterdir()}
+    assert names == {"llcm-infrared-to-visible", "llcm-visible-to-infrared"}
+    legacy = ("test", "--resume", one, "--protocol", "LEGACY_DEEN", *QUICK)
+    assert run(*legacy) == 0
+    assert protocol(one / "test" / "llcm-visible-to-infrared-legacy-deen")["variant"] == (
+        "legacy-deen"
+    )
+    assert "visible to infrared only" in refused(capsys, *legacy, "--direction", "i2v")
+    assert "belongs to SYSU-MM01" in refused(capsys, "test", "--resume", one, "--mode", "indoor")
+    validation = ("train", "--resume", one, "--eval-every", 1, "--device", "cpu", "--epochs", 2)
+    assert "no validation identities" in refused(capsys, *validation)
+
+
+def test_synthetic_people_of_the_same_seed_are_refused(
+    trained: Path, tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    people = tmp_path / "people"
+    small = ("--images", 1, "--workers", 1, "--seed", 5)
+    assert run("synthesize", "--out", people, "--identities", 4, *small) == 0
+    assert command_kit.train(tmp_path / "one", people) == 0
+    more = tmp_path / "more"
+    shutil.copytree(people, more)
+    marker = more / ".vireid-synthetic.json"
+    plain = json.loads(marker.read_text())
+    marker.write_text(json.dumps(plain | {"identities": plain["identities"] + 1}))
+    message = refused(capsys, "test", "--resume", tmp_path / "one", "--data-root", more, *QUICK)
+    assert "with another --seed" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--shots", 3), "expected one of 1, 10"),
+        (("--mode", "outdoor"), "Legal: all, indoor."),
+        (("--direction", "sideways"), "There is no direction"),
+        (("--tta", "rotate"), "Legal: none, flip."),
+        (("--part", "train"), "Legal: test, val."),
+        (("--trials", 0), "at least 1"),
+        (("--trial", 2), "belongs to RegDB"),
+        (("--protocol", "legacy-deen"), "is LLCM's"),
+        (("--gpu", 97), "GPUs present:"),
+        (("--data-root", "nowhere"), "does not exist"),
+    ],
+)
+def test_what_cannot_be_asked(words: tuple, expected: str, trained: Path, capsys) -> None:
+    assert expected in refused(capsys, "test", "--resume", trained, *words)
+
+
+def test_untrained_networks_are_never_tested(
+    trained: Path, sysu_root: Path, tmp_path: Path, capsys
+) -> None:
+    test = ("test", "--data-root", sysu_root, "--resume")
+    assert "missing" in refused(capsys, *test, tmp_path / "missing")
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"not weights")
+    assert "junk" in refused(capsys, *test, junk)
+    started = tmp_path / "started"  # a run that was stopped before its first epoch's end
+    started.mkdir()
+    shutil.copy(trained / "config.json", started)
+    assert "first epoch was not finished" in refused(capsys, *test, started)
+    assert "--resume" in refused(capsys, "test", "--data-root", sysu_root)

@@ -1,0 +1,289 @@
+"""train: a run folder, going on with it, choosing the epoch, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import command_kit
+import fakes
+import pytest
+from command_kit import refused, run, said, tiny_config
+
+from vireid.checkpoint import read_weights
+
+
+def facts(folder: Path) -> dict:
+    return read_weights(folder)[1]
+
+
+def test_words_in_any_case_and_a_whole_run(tmp_path: Path, sysu_root: Path, capsys) -> None:
+    parent = tmp_path / "parent"
+    words = ("--dataset", "SYSU-MM01", "--data_root", sysu_root, "--method", "Baseline")
+    more = ("--arch", "ResNet10T", "--pretrained", "NONE", "--optim", "ADAM", "--recipe", "Scratch")
+    rest = ("--augment", "PLAIN", "--precision", "FP32", "--engine", "Eager", "--device", "CPU")
+    config = tiny_config(tmp_path)
+    name = ("--model_path", parent, "--run", "one", "--eval-every", 1, "--config", config)
+    assert run("train", *words, *more, *rest, *name) == 0
+    message = said(capsys)
+    one = parent / "one"
+    for file in ("config.json", "log.jsonl", "weights.safetensors", "curves.png", "batch.png"):
+        assert (one / file).is_file(), file
+    assert "img/s; peak memory" in message and f"Next: vireid test --resume {one}" in message
+    assert "validation identities are trained on too" in message
+    assert "\x1b" not in message
+    options = json.loads((one / "config.json").read_text())
+    assert options["method"] == "base" and options["recipe"]["lr"] == 0.00035
+    assert options["model"]["arch"] == "resnet10t" and options["precision"] == "float32"
+    assert facts(one)["chosen"] == "last epoch"
+
+
+def test_going_on(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> None:
+    one = tmp_path / "one"
+    shutil.copytree(trained, one)
+    before = (one / "summary.json").read_text()
+    assert run("train", "--resume", one, "--device", "cpu") == 0
+    assert "nothing is left to do" in said(capsys)
+    assert (one / "summary.json").read_text() == before
+    again = ("--resume", one, "--data-root", sysu_root, "--device", "cpu")
+    assert run("train", *again, "--method", "mcl", "--seed", 0, "--epochs", 2) == 0
+    assert facts(one)["epoch"] == 2
+    assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "other")
+    assert "recipe.lr was 0.01 and is 0.5" in refused(capsys, "train", *again, "--lr", 0.5)
+    assert "method was 'mcl' and is 'agw'" in refused(capsys, "train", *again, "--method", "agw")
+    assert "already holds a run" in refused(
+        capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root, "--run", one
+    )
+    assert "is not a run" in refused(capsys, "train", "--resume", tmp_path)
+
+
+def test_the_epoch_is_chosen_on_validation_identities(
+    tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    one = tmp_path / "one"
+    assert command_kit.train(one, sysu_root, "--select", "VAL", "--epochs", 2) == 0
+    assert f"--resume {one} --refit" in said(capsys)
+    best = facts(one)
+    assert best["part"] == "fit" and "best mAP on validation identities" in best["chosen"]
+    assert run("train", "--resume", one, "--refit", "--device", "cpu") == 0
+    again = facts(tmp_path / "one-refit")
+    assert again["part"] == "train" and again["epoch"] == best["epoch"]
+    assert best["chosen"] in again["chosen"] and "'one'" in again["chosen"]
+    assert run("test", "--resume", one, "--part", "val", "--pictures", 0, "--trials", 1) == 0
+    message = refused(capsys, "test", "--resume", tmp_path / "one-refit", "--part", "val")
+    assert "have seen" in message
+    assert "--select val" in refused(
+        capsys, "train", "--resume", tmp_path / "one-refit", "--refit", "--device", "cpu"
+    )
+
+
+def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path, capsys) -> None:
+    own = ("--dataset", "folder")
+    config = ("--config", tiny_config(tmp_path), "--data-root", folder_root, "--device", "cpu")
+    message = refused(capsys, "train", *own, *config, "--run", tmp_path / "one")
+    assert "--no-camera-centers" in message
+    assert command_kit.train(tmp_path / "one", folder_root, *own, "--no-camera-centers") == 0
+    pattern = (*own, "--camera-pattern", r"c(\d+)_")
+    assert command_kit.train(tmp_path / "two", folder_root, *pattern) == 0
+    for name in ("one", "two"):
+        assert run("test", "--resume", tmp_path / name, "--pictures", 0, "--trials", 1) == 0
+    assert facts(tmp_path / "two")["sizes"]["num_cameras"] == 4
+    assert capsys.readouterr().out.count("own data") == 2
+
+
+def test_a_table_is_found_again_on_resume(tmp_path: Path, folder_root: Path) -> None:
+    shutil.copytree(folder_root, tmp_path / "people")
+    lines = ["path,pid,modality,camid"]
+    for path in sorted((tmp_path / "people").glob("*/*/*.png")):
+        modality, pid, name = path.parts[-3:]
+        lines.append(f"{modality}/{pid}/{name},{pid.removeprefix('person')},{modality},{name[1]}")
+    table = tmp_path / "people" / "mine.csv"
+    table.write_text("\n".join(lines) + "\n")
+    one = tmp_path / "one"
+    assert command_kit.train(one, table, "--dataset", "folder") == 0
+    assert run("train", "--resume", one, "--device", "cpu", "--epochs", 2) == 0
+    assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+
+
+def test_a_users_own_method(tmp_path: Path, sysu_root: Path) -> None:
+    file = Path(__file__).parents[2] / "examples" / "my_method.py"
+    one = tmp_path / "one"
+    assert command_kit.train(one, sysu_root, "--method", f"{file}:MyMethod") == 0
+    assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+
+
+def test_ablations(tmp_path: Path, sysu_root: Path) -> None:
+    off = ("--no-confusion", "--no-identity-centers", "--no-camera-centers")
+    assert command_kit.train(tmp_path / "one", sysu_root, *off) == 0
+    line = json.loads((tmp_path / "one" / "log.jsonl").read_text().splitlines()[-1])
+    assert set(line["losses"]) == {"identity", "triplet"}
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, sysu_root: Path, capsys) -> None:
+    one = tmp_path / "one"
+
+    def interrupt() -> None:
+        log = one / "log.jsonl"
+        for _ in range(600):
+            if log.is_file() and log.read_text().count("\n") >= 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert command_kit.train(one, sysu_root, "--epochs", 300) == 130
+    thread.join()
+    assert f"vireid train --resume {one}" in said(capsys)
+    done = facts(one)["epoch"]
+    assert run("train", "--resume", one, "--device", "cpu", "--epochs", done + 1) == 0
+    assert facts(one)["epoch"] == done + 1
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(trained: Path, tmp_path: Path, capsys) -> None:
+    """A limit on the size of a file acts like a disk that fills up while it is written."""
+    one = tmp_path / "one"
+    shutil.copytree(trained, one)
+    before = {path.name: path.read_bytes() for path in one.glob("checkpoints/*.pt")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        code = run("train", "--resume", one, "--device", "cpu", "--epochs", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = said(capsys)
+    assert code == 2 and "could not be written" in message, message
+    assert {path.name: path.read_bytes() for path in one.glob("checkpoints/*.pt")} == before
+    assert not list(one.rglob("*.tmp"))
+    assert run("train", "--resume", one, "--device", "cpu", "--epochs", 2) == 0
+
+
+def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
+    config = ("--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device", "cpu")
+    one = ("train", *config, "--run", tmp_path / "one")
+    for words, expected in {
+        ("--method", "mclnet2"): "Legal: base, agw, ddag, mcl.",
+        ("--method", "nope.py:Mine"): "does not exist",
+        ("--arch", "resnet19"): "Did you mean",
+        ("--recipe", "pub"): "Legal: published, scratch, best.",
+        ("--optim", "rmsprop"): "Legal: sgd, adam.",
+        ("--augment", "wild"): "Legal: none, plain, published, channel.",
+        ("--engine", "turbo"): "Legal: auto, eager, compiled, graph.",
+        ("--select", "best"): "Legal: last, val, held-out.",
+        ("--nonlocal-channels", 0): "at least 1",
+        ("--lr", 0): "above 0",
+        ("--epochs", 0): "above 0",
+        ("--max-steps", 0): "at least 1",
+        ("--identity-weight", -1): "from 0 up",
+        ("--label-smoothing", 1): "below 1",
+        ("--pids-per-batch", 70): "Give --pids-per-batch 8 or less",
+        ("--pids-per-batch", 1): "at least 2 identities",
+        ("--method", "base", "--centers", "frozen"): "has no option --centers",
+        ("--epochs", 2, "--max-steps", 3): "contradict",
+        ("--trial", 3): "belongs to RegDB",
+        ("--trial", "all"): "belongs to RegDB",
+        ("--refit",): "add --select val",
+        ("--gpu", 97): "GPUs present:",
+        ("--gpu", 0): "contradict",
+        ("--pretrained", tmp_path / "nope.pth"): "does not exist",
+        ("--config", tmp_path / "nope.json"): "There is no file",
+    }.items():
+        flags = one if words[0] != "--gpu" or words[1] != 97 else (*one, "--device", "auto")
+        assert expected in refused(capsys, *flags, *words), words
+    assert not (tmp_path / "one" / "checkpoints").exists()
+
+
+def test_weights_of_another_network(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> None:
+    weights = ("--pretrained", trained / "weights.safetensors")
+    assert command_kit.train(tmp_path / "one", sysu_root, *weights) == 0
+    message = refused(
+        capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root,
+        "--device", "cpu", "--run", tmp_path / "two", "--arch", "resnet14t", *weights,
+    )  # fmt: skip
+    assert "do not fit --arch resnet14t" in message
+
+
+def test_bad_data(tmp_path: Path, capsys, monkeypatch) -> None:
+    config = ("--config", tiny_config(tmp_path), "--device", "cpu", "--run", tmp_path / "run")
+    small = {"train": 3, "val": 2, "test": 2, "images": 1}
+
+    def sentence(root: Path) -> str:
+        return refused(capsys, "train", *config, "--data-root", root)
+
+    assert "does not exist" in sentence(tmp_path / "nowhere")
+    monkeypatch.delenv("VIREID_DATA", raising=False)
+    assert "--data-root" in refused(capsys, "train", *config)
+    day = fakes.make_sysu(tmp_path / "day", **small)
+    shutil.rmtree(day / "cam3")
+    shutil.rmtree(day / "cam6")
+    assert "no infrared image" in sentence(day)
+    letter = fakes.make_sysu(tmp_path / "letter", **small)
+    (letter / "exp" / "train_id.txt").write_text("1,2,x3\n")
+    assert "'x3'" in sentence(letter)
+    broken = fakes.make_sysu(tmp_path / "broken", **small)
+    file = broken / "cam1" / "0001" / "0001.jpg"
+    file.write_bytes(file.read_bytes()[:300])
+    assert "cam1/0001/0001.jpg" in sentence(broken)
+    assert run("train", *config, "--data-root", broken, "--skip-broken") == 0
+    assert "skipped (cannot be decoded): cam1/0001/0001.jpg" in said(capsys)
+
+
+def test_an_identity_of_one_modality(tmp_path: Path, capsys) -> None:
+    root = fakes.make_sysu(tmp_path / "sysu", train=4, val=2, test=3, images=1)
+    for pid in ("0001", "0008"):  # one to train on, one to test on
+        shutil.rmtree(root / "cam3" / pid)
+        shutil.rmtree(root / "cam6" / pid)
+    shutil.rmtree(root / "cam4")
+    (root / ".DS_Store").write_bytes(b"x")
+    (root / "cam1" / "0002" / "Thumbs.db").write_bytes(b"x")
+    (root / "cam1" / "0002" / "0001.jpg").rename(root / "cam1" / "0002" / "0001.JPG")
+    one = tmp_path / "one"
+    assert command_kit.train(one, root) == 0
+    message = said(capsys)
+    assert message.count("left out of training: 1.") == 1
+    assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+    report = json.loads(next(one.glob("test/*/report.json")).read_text())
+    assert report["counts"]["gallery"] == [9]  # all three identities by three cameras
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_file_where_the_run_should_be(
+    place: str, tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    (tmp_path / "file").write_text("I was here before.")
+    message = refused(
+        capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root,
+        "--device", "cpu", "--run", tmp_path / place,
+    )  # fmt: skip
+    assert "is a file" in message
+    assert (tmp_path / "file").read_text() == "I was here before."
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this user, root included, may not write to."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    immutable = False
+    if os.access(folder, os.W_OK):
+        chattr = shutil.which("chattr")
+        if not chattr or subprocess.run([chattr, "+i", folder], capture_output=True).returncode:
+            pytest.skip("this user may write to every folder, and chattr can't forbid it here")
+        immutable = True
+    yield folder
+    if immutable:
+        subprocess.run(["chattr", "-i", folder], check=True)
+
+
+def test_a_folder_that_may_not_be_written_to(locked: Path, sysu_root: Path, capsys) -> None:
+    config = ("--config", tiny_config(locked.parent), "--data-root", sysu_root, "--device", "cpu")
+    message = refused(capsys, "train", *config, "--run", locked / "run")
+    assert "may not be written to" in message
