@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import next_step
+from vireid.commands.common import check_folder, next_step
 from vireid.console import choose, say
 from vireid.types import InputError
 
@@ -23,6 +23,7 @@ def import_weights(file: Path, /, *, out: Path | None = None) -> int:
     target = out or file.with_suffix(".safetensors")
     if target.exists():
         raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
+    check_folder(target.parent, f"'{target.name}'")
     embedder = import_published(file)
     embedder.save(target)
     count = sum(p.numel() for p in embedder.method.model.parameters()) / 1e6
@@ -45,6 +46,9 @@ def export_weights(run: Path, /, *, format: str = "published", out: Path | None 
     choose("format", format, ("published",))
     method, _ = load_weights(run)
     target = out or (run if run.is_dir() else run.parent) / "published.t"
+    if target.exists():
+        raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
+    check_folder(target.parent, f"'{target.name}'")
     write_published(method, target)
-    next_step(target)
+    next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
     return 0

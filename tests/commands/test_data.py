@@ -1,0 +1,98 @@
+"""synthesize, prepare, info: what they write and say, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import fakes
+from command_kit import refused, run, said
+
+
+def test_synthetic_people(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "people"
+    words = ("synthesize", "--layout", "RegDB", "--out", out, "--identities", 4)
+    few = ("--images", 1, "--workers", 1)
+    assert run(*words, *few, "--seed", 3) == 0
+    assert f"Next: vireid train --dataset regdb --data-root {out}" in said(capsys)
+    assert "seed 3 instead of 4" in refused(capsys, *words, *few, "--seed", 4)
+    assert run("info", out) == 0
+    shown = capsys.readouterr()
+    assert "Synthetic people" in shown.out and "Suspicious" in shown.out
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "diary.txt").write_text("dear diary")
+    assert "not made by this command" in refused(capsys, "synthesize", "--out", mine)
+    assert [path.name for path in mine.iterdir()] == ["diary.txt"]
+    assert "Legal: sysu, regdb, llcm." in refused(
+        capsys, "synthesize", "--out", tmp_path / "x", "--layout", "sysuu"
+    )
+    assert "add --v1" in refused(capsys, "synthesize", "--out", out, "--verify")
+    file = mine / "diary.txt"
+    assert "is a file" in refused(capsys, "synthesize", "--out", file)
+
+
+def test_prepare(tmp_path: Path, capsys) -> None:
+    root = fakes.make_sysu(tmp_path / "sysu", train=3, val=1, test=2, images=1)
+    assert run("prepare", "--dataset", "SYSU", "--data-root", root, "--cache", tmp_path / "c") == 0
+    message = said(capsys)
+    assert "36 images of 288x144" in message and "Next: vireid train --dataset sysu" in message
+    assert list((tmp_path / "c").glob("*.npy"))
+    assert run("prepare", "--data_root", root, "--npy", "--no-camids") == 0
+    assert (root / "train_rgb_resized_img.npy").is_file()
+    assert not (root / "train_rgb_resized_camid.npy").exists()
+    assert run("prepare", "--data-root", root, "--npy") == 0
+    assert (root / "train_ir_resized_camid.npy").is_file()
+    (tmp_path / "file").write_text("x")
+    assert "is a file" in refused(
+        capsys, "prepare", "--data-root", root, "--cache", tmp_path / "file"
+    )
+
+
+def test_prepare_with_broken_images(tmp_path: Path, capsys) -> None:
+    root = fakes.make_sysu(tmp_path / "sysu", train=3, val=1, test=2, images=1)
+    file = root / "cam2" / "0005" / "0001.jpg"
+    file.write_bytes(file.read_bytes()[:200])
+    message = refused(capsys, "prepare", "--data-root", root)
+    assert "cam2/0005/0001.jpg" in message and "--skip-broken" in message
+    assert run("prepare", "--data-root", root, "--skip-broken") == 0
+    assert "skipped (cannot be decoded): cam2/0005/0001.jpg" in said(capsys)
+
+
+def test_info_of_each_layout(
+    sysu_root: Path, regdb_root: Path, llcm_root: Path, folder_root: Path, capsys
+) -> None:
+    for root, name in (
+        (sysu_root, "sysu"), (regdb_root, "regdb"), (llcm_root, "llcm"), (folder_root, "folder"),
+    ):  # fmt: skip
+        assert run("info", root) == 0
+        shown = capsys.readouterr()
+        assert f"{name} in" in shown.out and f"--dataset {name}" in shown.err
+        assert run("info", root, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["name"] == name
+    assert run("info", folder_root, "--camera-pattern", r"c(\d+)_", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["cameras"]) == 4
+    assert "exactly one" in refused(capsys, "info", folder_root, "--camera-pattern", "c")
+
+
+def test_info_names_what_is_suspicious(tmp_path: Path, sysu_root: Path, capsys) -> None:
+    root = tmp_path / "sysu"
+    shutil.copytree(sysu_root, root)
+    (root / "cam1" / "0002" / "0001.jpg").write_bytes(b"no picture")
+    shutil.rmtree(root / "cam3" / "0003")
+    shutil.rmtree(root / "cam6" / "0003")
+    assert run("info", root, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["suspicious"]
+    assert found["broken"]["count"] == 1 and "cam1/0002" in found["broken"]["examples"][0]
+    assert found["one_modality"]["count"] == 1
+
+
+def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
+    assert run("info", trained) == 0
+    shown = capsys.readouterr()
+    assert "mcl" in shown.out and "last epoch" in shown.out and "vireid test" in shown.err
+    assert run("info", trained / "weights.safetensors", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["chosen"] == "last epoch"
+    assert "There is no folder" in refused(capsys, "info", tmp_path / "nowhere")
+    assert "no pictures of people" in refused(capsys, "info", tmp_path)

@@ -1,0 +1,51 @@
+"""report: runs side by side, averages of seeds, and unlike reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import command_kit
+import pytest
+from command_kit import refused, run
+
+QUICK = ("--pictures", 0, "--trials", 2, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, sysu_root: Path) -> list[Path]:
+    """Two seeds of one experiment, tested alike; the first one also indoors."""
+    parent = tmp_path_factory.mktemp("seeds")
+    folders = [parent / f"seed{seed}" for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        assert command_kit.train(folder, sysu_root, "--seed", seed, "--method", "base") == 0
+        assert run("test", "--resume", folder, *QUICK) == 0
+    assert run("test", "--resume", folders[0], "--mode", "indoor", *QUICK) == 0
+    return folders
+
+
+def test_runs_side_by_side(runs: list[Path], tmp_path: Path, capsys) -> None:
+    assert run("report", *runs, "--out", tmp_path / "tables") == 0
+    shown = capsys.readouterr()
+    assert "Rank-1" in shown.out and "must not be compared" in shown.out  # indoor and all
+    assert "comparison.md, .csv, .tex" in shown.err
+    for name in ("comparison.md", "comparison.csv", "comparison.tex"):
+        assert (tmp_path / "tables" / name).is_file()
+
+
+def test_average_of_seeds(runs: list[Path], tmp_path: Path, capsys) -> None:
+    alike = [run_folder / "test" / "sysu-all-1shot-seeded" for run_folder in runs]
+    assert run("report", *alike, "--average", "--out", tmp_path / "mean") == 0
+    mean = json.loads((tmp_path / "mean" / "report.json").read_text())
+    assert mean["averaged"]["over"] == ["seed"]
+    assert run("report", tmp_path / "mean", alike[0] / "report.json") == 0
+    capsys.readouterr()
+    unlike = runs[0] / "test" / "sysu-indoor-1shot-seeded"
+    assert "differ in search" in refused(capsys, "report", alike[0], unlike, "--average")
+
+
+def test_what_is_no_report(trained: Path, tmp_path: Path, capsys) -> None:
+    assert "at least one" in refused(capsys, "report")
+    assert "holds no report.json" in refused(capsys, "report", tmp_path)
+    assert "There is no file" in refused(capsys, "report", tmp_path / "nope.json")
+    assert run("report", trained / "config.json") == 2

@@ -1,0 +1,203 @@
+"""embed, index, search, serve: from folders of pictures to the person."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from command_kit import refused, run, said
+from PIL import Image
+
+CPU = ("--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory, trained: Path, sysu_root: Path) -> Path:
+    """A folder with `day.safetensors`, embeddings of three visible cameras by a CSV table."""
+    folder = tmp_path_factory.mktemp("people")
+    lines = ["path,pid,camid,modality,time"]
+    for camid, moment in ((1, "2026-01-01T08:00"), (2, "2026-02-01T08:00"), (4, "")):
+        for path in sorted((sysu_root / f"cam{camid}").glob("*/*.jpg")):
+            lines.append(f"{path},{int(path.parent.name)},{camid},visible,{moment}")
+    (folder / "day.csv").write_text("\n".join(lines) + "\n")
+    words = ("--images", folder / "day.csv", "--weights", trained, "--workers", 1, *CPU)
+    assert run("embed", *words, "--out", folder / "day.safetensors") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(people: Path) -> Path:
+    """An index of them that tests only read."""
+    words = ("--index", people / "index", "--embeddings", people / "day.safetensors")
+    assert run("index", "create", *words) == 0
+    return people / "index"
+
+
+def test_embed_folders_and_lists(trained: Path, sysu_root: Path, tmp_path: Path, capsys) -> None:
+    out, night = tmp_path / "night.safetensors", sysu_root / "cam3"
+    words = ("--weights", trained / "weights.safetensors", "--workers", 1, *CPU)
+    pattern = ("--camera-pattern", r"cam(\d+)", "--dtype", "FP32", "--tta", "Flip")
+    flags = ("--images", night, "--modality", "INFRARED", "--out", out)
+    assert run("embed", *words, *flags, *pattern) == 0
+    message = said(capsys)
+    assert "24 embeddings" in message and "img/s" in message and "vireid index create" in message
+    paths = tmp_path / "list.txt"
+    paths.write_text("\n".join(str(path) for path in sorted(night.glob("*/*.jpg"))[:3]))
+    assert run("embed", *words, "--images", paths, "--modality", "infrared", "--out", out) == 0
+    assert "3 embeddings" in said(capsys)
+
+    one = ("embed", *words, "--out", tmp_path / "x.safetensors", "--images")
+    assert "Give --modality" in refused(capsys, *one, night)
+    assert "must be 'visible' or 'infrared'" in refused(capsys, *one, night, "--modality", "blue")
+    assert "There is no" in refused(capsys, *one, tmp_path / "no", "--modality", "visible")
+    (tmp_path / "empty").mkdir()
+    assert "no image" in refused(capsys, *one, tmp_path / "empty", "--modality", "visible")
+    assert "at least 1" in refused(capsys, *one, night, "--batch-size", 0)
+    assert "Legal: float16, float32." in refused(capsys, *one, night, "--dtype", "int8")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.jpg").write_bytes(next(night.glob("*/*.jpg")).read_bytes()[:300])
+    broken = (*one, tmp_path / "broken", "--modality", "infrared")
+    assert "a.jpg" in refused(capsys, *broken)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_an_index_changes(people: Path, tmp_path: Path, capsys) -> None:
+    place, day = tmp_path / "index", ("--embeddings", people / "day.safetensors")
+    at = ("--index", place)
+    assert "There is no index" in refused(capsys, "index", "add", *at, *day)
+    assert run("index", "create", *at, *day) == 0
+    assert "72 images" in said(capsys)
+    assert "already" in refused(capsys, "index", "create", *at, *day)
+    assert run("index", "add", *at, *day) == 0
+    assert "0 images added" in said(capsys)
+    assert run("index", "update", *at, *day) == 0
+    assert "72 replaced" in said(capsys)
+    assert "Say what to remove" in refused(capsys, "index", "remove", *at)
+    assert "as 30d" in refused(capsys, "index", "remove", *at, "--older-than", "30x")
+    assert run("index", "remove", *at, "--older-than", "1d", "--cameras", 1) == 0
+    assert "24 images removed" in said(capsys)
+    assert run("index", "compact", *at) == 0 and run("index", "verify", *at) == 0
+    assert "is whole" in said(capsys)
+    assert run("index", "info", *at, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["count"] == 48 and facts["cameras"] == {"2": 24, "4": 24}
+    assert run("index", "info", *at) == 0
+    assert "exact" in capsys.readouterr().out
+
+
+def test_embeddings_of_other_preparation_are_refused(
+    people: Path, index: Path, trained: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "flip.safetensors"
+    words = ("--images", people / "day.csv", "--weights", trained, "--workers", 1, *CPU)
+    assert run("embed", *words, "--out", out, "--tta", "flip") == 0
+    assert "tta" in refused(capsys, "index", "add", "--index", index, "--embeddings", out)
+    weights = trained / "weights.safetensors"
+    assert "no embeddings file" in refused(
+        capsys, "index", "add", "--index", index, "--embeddings", weights
+    )
+
+
+def test_search_for_scripts(index: Path, trained: Path, sysu_root: Path, capsys) -> None:
+    query = sysu_root / "cam3" / "0001" / "0001.jpg"
+    words = ("--index", index, "--weights", trained, "--image", query, "--modality", "Infrared")
+    capsys.readouterr()
+    assert run("search", *words, "--top", 5, "--json", *CPU) == 0
+    shown = capsys.readouterr()
+    answer = json.loads(shown.out)
+    assert answer[0]["query"] == str(query)
+    hits = answer[0]["hits"]
+    assert len(hits) == 5 and {"path", "similarity", "camid"} <= set(hits[0])
+    similarities = [hit["similarity"] for hit in hits]
+    assert similarities == sorted(similarities, reverse=True)
+    filters = ("--cameras", 2, 4, "--time-from", "2026-01-15", "--pids", 1, 2)
+    assert run("search", *words, "--json", *filters, "--gallery-modality", "visible", *CPU) == 0
+    found = json.loads(capsys.readouterr().out)[0]["hits"]
+    assert {(hit["camid"], hit["pid"]) for hit in found} == {(2, 1), (2, 2)}
+
+
+def test_search_for_people(
+    index: Path, trained: Path, sysu_root: Path, tmp_path: Path, capsys
+) -> None:
+    night = sysu_root / "cam3" / "0001"
+    words = ("--index", index, "--weights", trained, "--modality", "infrared", *CPU)
+    assert run("search", *words, "--image", night / "0001.jpg", "--rerank", "--top", 3) == 0
+    assert "Most similar to" in capsys.readouterr().out
+    files = ("--csv", tmp_path / "hits.csv", "--save", tmp_path / "ranks.png")
+    assert run("search", *words, "--images", night, "--top", 2, *files) == 0
+    assert len((tmp_path / "hits.csv").read_text().splitlines()) == 1 + 2 * 2
+    with Image.open(tmp_path / "ranks.png") as picture:
+        assert picture.height > 400  # two queries, one below the other
+    capsys.readouterr()
+    assert run("search", *words, "--image", night / "0001.jpg", "--cameras", 9) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and "Nothing was found" in shown.err
+
+
+def test_what_cannot_be_searched(index: Path, trained: Path, sysu_root: Path, capsys) -> None:
+    query = ("--image", sysu_root / "cam3" / "0001" / "0001.jpg")
+    words = ("search", "--index", index, "--weights", trained, *CPU)
+    infrared = ("--modality", "infrared")
+    assert "Give one of --image" in refused(capsys, *words, *infrared)
+    assert "There is no image" in refused(capsys, *words, *infrared, "--image", "nope.jpg")
+    assert "cannot be read" in refused(
+        capsys, *words, *infrared, "--image", trained / "config.json"
+    )
+    assert "at least 1" in refused(capsys, *words, *query, *infrared, "--top", 0)
+    assert "--time-to is 'soon'" in refused(capsys, *words, *query, *infrared, "--time-to", "soon")
+    assert "--modality" in refused(capsys, *words, *query)
+    assert "There is no index" in refused(
+        capsys, "search", "--index", trained / "no", "--weights", trained, *query, *infrared
+    )
+    csv = ("--csv", trained / "config.json" / "hits.csv")
+    assert "is a file" in refused(capsys, *words, *query, *infrared, *csv)
+
+
+def test_weights_of_another_training_are_refused(
+    index: Path, trained: Path, sysu_root: Path, tmp_path: Path, capsys
+) -> None:
+    import command_kit
+
+    assert command_kit.train(tmp_path / "other", sysu_root, "--seed", 9) == 0
+    query = ("--image", sysu_root / "cam3" / "0001" / "0001.jpg", "--modality", "infrared")
+    message = refused(
+        capsys, "search", "--index", index, "--weights", tmp_path / "other", *query, *CPU
+    )
+    assert "weights" in message
+
+
+def test_serve_starts_and_ends_at_ctrl_c(index: Path, trained: Path) -> None:
+    """A process of its own: the server lives in the main thread and ends by a signal."""
+    port = 8000 + os.getpid() % 20000
+    command = [sys.executable, "-m", "vireid", "serve", "--index", str(index)]
+    words = ["--weights", str(trained), "--port", str(port), *CPU]
+    server = subprocess.Popen([*command, *words], stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/info") as answer:
+                    facts = json.load(answer)
+                break
+            except OSError:
+                assert server.poll() is None, server.communicate()[1]
+                time.sleep(0.2)
+        assert facts["count"] == 72
+        server.send_signal(signal.SIGINT)
+        message = server.communicate(timeout=30)[1]
+    finally:
+        server.kill()
+    assert server.returncode in (0, 130), message
+    assert f"http://127.0.0.1:{port}" in message and "Traceback" not in message
+
+
+def test_serve_refuses(index: Path, trained: Path, capsys) -> None:
+    words = ("serve", "--index", index, "--weights", trained, *CPU)
+    assert "no token is set" in refused(capsys, *words, "--host", "0.0.0.0")
+    assert "between 0 and 65535" in refused(capsys, *words, "--port", 99999)

@@ -1,0 +1,44 @@
+"""import-weights, export-weights: to the published code and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from command_kit import refused, run, said
+
+from vireid.checkpoint import method_metadata, read_weights, save_weights
+from vireid.methods import Sizes, build_method
+from vireid.methods.mcl import MCL
+
+
+def test_there_and_back(tmp_path: Path, capsys) -> None:
+    torch.manual_seed(0)
+    sizes = Sizes(num_pids=4, num_cameras=6)
+    options = MCL.model_defaults("resnet50", "none")
+    method = build_method("mcl", options, sizes)
+    facts = method_metadata("mcl", options, sizes, {}) | {"size": [288, 144]}
+    save_weights(tmp_path / "ours.safetensors", method, facts)
+    assert run("export-weights", tmp_path / "ours.safetensors", "--format", "PUBLISHED") == 0
+    assert f"vireid import-weights {tmp_path / 'published.t'}" in said(capsys)
+    assert run("import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors") == 0
+    assert "M parameters" in said(capsys)
+    before = read_weights(tmp_path / "ours.safetensors")[0]
+    after = read_weights(tmp_path / "b.safetensors")[0]
+    alive = [name for name in after if name.startswith("model.")]
+    assert len(alive) > 300
+    for name in alive:
+        assert torch.equal(before[name], after[name]), name
+    assert "exists already" in refused(
+        capsys, "import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors"
+    )
+
+
+def test_what_is_no_checkpoint(trained: Path, tmp_path: Path, capsys) -> None:
+    assert "There is no file" in refused(capsys, "import-weights", tmp_path / "no.t")
+    junk = tmp_path / "junk.t"
+    junk.write_text("no weights")
+    assert "was refused" in refused(capsys, "import-weights", junk)
+    assert "cannot be written as a published" in refused(capsys, "export-weights", trained)
+    assert "Legal: published." in refused(capsys, "export-weights", trained, "--format", "onnx")
+    assert "There are no weights" in refused(capsys, "export-weights", tmp_path / "no")
