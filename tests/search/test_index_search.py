@@ -40,7 +40,7 @@ def index(gallery, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-@pytest.mark.parametrize("count", [1, 3, 40])  # one scan, a few queries, a matrix product
+@pytest.mark.parametrize("count", [1, 3, 4, 11])  # one by one, in tiles
 def test_hits_are_those_of_a_plain_search(index, gallery, filters, count) -> None:
     queries = people(count, first=9000).embedding * 3.0  # only the direction counts
     assert_same_hits(index, gallery, queries, 7, filters)
@@ -54,7 +54,7 @@ def test_large_sets_are_split_among_threads(tmp_path: Path) -> None:
     gallery = people(9000)
     with make(tmp_path / "index") as index:
         index.add(gallery)
-        for count in (2, 40):
+        for count in (2, 9):
             assert_same_hits(index, gallery, people(count, first=50_000).embedding, 15)
 
 

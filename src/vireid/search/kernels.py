@@ -110,6 +110,67 @@ def scan_half(rows, slots, queries, scores, found, counts):  # type: ignore[no-u
             )
 
 
+_ROWS, _PART = 32, 1024  # a tile: so many rows, so many of their dimensions, widened
+
+
+@_compiled
+def _add_tile(x, y, a, b, c, d, out):  # type: ignore[no-untyped-def]
+    """Add the dot products of two rows with four queries to `out` (4, 2)."""
+    xa = xb = xc = xd = np.float32(0)
+    ya = yb = yc = yd = np.float32(0)
+    for j in range(len(a)):
+        xa += x[j] * a[j]
+        xb += x[j] * b[j]
+        xc += x[j] * c[j]
+        xd += x[j] * d[j]
+        ya += y[j] * a[j]
+        yb += y[j] * b[j]
+        yc += y[j] * c[j]
+        yd += y[j] * d[j]
+    out[0, 0] += xa
+    out[1, 0] += xb
+    out[2, 0] += xc
+    out[3, 0] += xd
+    out[0, 1] += ya
+    out[1, 1] += yb
+    out[2, 1] += yc
+    out[3, 1] += yd
+
+
+@_compiled
+def scan_half_many(rows, slots, queries, scores, found, counts):  # type: ignore[no-untyped-def]
+    """As `scan_half`, quicker for many queries: rows are widened once for all of them.
+
+    Not a library's matrix product, whose threads wait for each other on a busy machine.
+    """
+    dim = queries.shape[1]
+    last = len(queries) - 1
+    block = np.empty(((len(queries) + 3) // 4 * 4, _ROWS), dtype=np.float32)
+    wide = np.zeros((_ROWS, min(_PART, dim)), dtype=np.float32)
+    for start in range(0, len(slots), _ROWS):
+        stop = min(start + _ROWS, len(slots))
+        block[:] = 0
+        for first in range(0, dim, _PART):
+            end = min(first + _PART, dim)
+            for i in range(start, stop):
+                row = rows[np.uint64(slots[i]), first:end]
+                out = wide[i - start, : end - first]
+                for j in range(len(out)):
+                    out[j] = _half(row[j])  # type: ignore[call-arg]
+            for q in range(0, len(queries), 4):
+                a = queries[q, first:end]
+                b = queries[min(q + 1, last), first:end]
+                c = queries[min(q + 2, last), first:end]
+                d = queries[min(q + 3, last), first:end]
+                for i in range(0, _ROWS, 2):
+                    x, y = wide[i, : end - first], wide[i + 1, : end - first]
+                    _add_tile(x, y, a, b, c, d, block[q : q + 4, i : i + 2])
+        for q in range(len(queries)):
+            counts[q] = _keep(
+                block[q, : stop - start], slots[start:stop], scores[q], found[q], counts[q]
+            )
+
+
 @_compiled
 def scan_codes(codes, slots, queries, scores, found, counts):  # type: ignore[no-untyped-def]
     """As `scan_half`, for (n, d) int8 codes, (Q, d) int16 queries and (Q, k) int32 scores."""
@@ -139,10 +200,3 @@ def widen(rows, slots, out):  # type: ignore[no-untyped-def]
         slot = slots[i]
         for j in range(dim):
             out[i, j] = _half(rows[slot, j])  # type: ignore[call-arg]
-
-
-@_compiled
-def keep_best(block, slots, scores, found, counts):  # type: ignore[no-untyped-def]
-    """Put a (Q, m) float32 block of similarities to the rows `slots` into the heaps."""
-    for q in range(block.shape[0]):
-        counts[q] = _keep(block[q], slots, scores[q], found[q], counts[q])

@@ -12,12 +12,7 @@ import numpy as np
 
 from vireid.search import kernels
 
-MATRIX_QUERIES = 32
-"""From so many queries on, widened blocks and a matrix product clearly beat the dot-product scan.
-Below, the scan is as fast on a quiet machine and far faster on a busy one, where the threads of
-a matrix product wait for each other."""
-
-_MATRIX_BLOCK = 1024
+_MANY = 4  # from so many queries on, widening rows once for all of them is quicker
 _SPLIT_BELOW = 2048  # fewer rows than this are not worth a second thread
 
 
@@ -36,10 +31,8 @@ def best_exact(
         (Q, min(top, m)) float32 dot products, best first, and (Q, min(top, m)) int32 rows;
         equal ones by row.
     """
-    bits = rows.view(np.uint16)
-    if len(queries) >= MATRIX_QUERIES:
-        return _matrix(bits, slots, queries, top)
-    return _split(kernels.scan_half, bits, slots, queries, top, np.float32)
+    kernel = kernels.scan_half_many if len(queries) >= _MANY else kernels.scan_half
+    return _split(kernel, rows.view(np.uint16), slots, queries, top, np.float32)
 
 
 def best_codes(
@@ -78,21 +71,6 @@ def _split(
         parts = list(_pool().map(part, np.array_split(slots, 4 * threads)))
     scores = np.concatenate([scores for scores, _, _ in parts], axis=1)
     found = np.concatenate([found for _, found, _ in parts], axis=1)
-    return sorted_best(scores, found, size)
-
-
-def _matrix(
-    bits: np.ndarray, slots: np.ndarray, queries: np.ndarray, top: int
-) -> tuple[np.ndarray, np.ndarray]:
-    size = min(top, len(slots))
-    scores = np.empty((len(queries), size), dtype=np.float32)
-    found = np.empty(scores.shape, dtype=np.int32)
-    counts = np.zeros(len(queries), dtype=np.int64)
-    wide = np.empty((min(_MATRIX_BLOCK, len(slots)), bits.shape[1]), dtype=np.float32)
-    for start in range(0, len(slots), _MATRIX_BLOCK):
-        mine = slots[start : start + _MATRIX_BLOCK]
-        kernels.widen(bits, mine, wide)
-        kernels.keep_best(queries @ wide[: len(mine)].T, mine, scores, found, counts)
     return sorted_best(scores, found, size)
 
 
