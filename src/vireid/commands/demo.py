@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from vireid.commands.common import resolve_device
-from vireid.console import console, results
+from vireid.commands.common import check_folder, resolve_device
+from vireid.console import console, results, say
 from vireid.types import InputError, Modality
 
 
@@ -46,11 +46,11 @@ def run_demo(
     Raises:
         InputError: `out` holds something that a demo did not make.
     """
-    from vireid.commands.train import train
     from vireid.synthetic import write_dataset
 
     size = size or DemoSize()
     began = time.monotonic()
+    check_folder(out, "the demo")
     if out.exists() and any(out.iterdir()) and not (out / "people").is_dir():
         raise InputError(f"'{out}' holds other things already. Name another folder with --out.")
     people, run = out / "people", out / "run"
@@ -75,22 +75,8 @@ def run_demo(
             "chance ..."
         ),
     )
-    if not (run / "weights.safetensors").is_file():
-        train(
-            dataset="sysu",
-            data_root=people,
-            method="mcl",
-            arch="resnet18",
-            pretrained=start,
-            recipe="scratch",
-            lr=0.005 if start == "synth" else None,
-            max_steps=size.steps,
-            pids_per_batch=size.pids_per_batch,
-            images_per_pid=size.images_per_pid,
-            device=device,
-            run=str(run),
-            seed=0,
-        )
+    if not (run / "summary.json").is_file():
+        _train(people, run, size, start, device)
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
     numbers = _test(people, run, out / "report", device, start)
     _say(4, "Making an index of the daytime pictures and searching it with a night picture ...")
@@ -98,6 +84,29 @@ def run_demo(
     numbers["seconds"] = time.monotonic() - began
     _close(out, people, run, query, numbers)
     return numbers
+
+
+def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:
+    from vireid.commands.train import train
+
+    if (run / "config.json").is_file():  # an earlier demo was stopped here
+        train(resume=run, device=device)
+        return
+    train(
+        dataset="sysu",
+        data_root=people,
+        method="mcl",
+        arch="resnet18",
+        pretrained=start,
+        recipe="scratch",
+        lr=0.005 if start == "synth" else None,
+        max_steps=size.steps,
+        pids_per_batch=size.pids_per_batch,
+        images_per_pid=size.images_per_pid,
+        device=device,
+        run=str(run),
+        seed=0,
+    )
 
 
 def _shipped() -> bool:
@@ -189,8 +198,9 @@ def _close(out: Path, people: Path, run: Path, query: Path, numbers: dict[str, f
     before = ""
     if "before_rank1" in numbers:
         before = f" (the weights in the package alone: {100 * numbers['before_rank1']:.1f} %)"
-    console.print(
-        f"\n[bold]Done[/] in {numbers['seconds'] / 60:.1f} minutes. Rank-1 "
+    console.print("\n[bold]Done[/] ", end="")
+    say(
+        f"in {numbers['seconds'] / 60:.1f} minutes. Rank-1 "
         f"{100 * numbers['after_rank1']:.1f} %{before}; guessing gives "
         f"{100 * numbers['chance_rank1']:.1f} %. All people are synthetic.\n"
         f"  pictures of the people     {people}\n"
@@ -198,7 +208,7 @@ def _close(out: Path, people: Path, run: Path, query: Path, numbers: dict[str, f
         f"  ranked results             {out / 'report' / 'ranks.jpg'}\n"
         f"  report                     {out / 'report' / 'report.md'}\n"
         f"  one search                 {out / 'search.jpg'}\n"
-        f"[bold]Next:[/] the search page: vireid serve --index {out / 'index'} --weights {run}\n"
+        f"Next: the search page: vireid serve --index {out / 'index'} --weights {run}\n"
         f"      (drop the night picture {query} on it)"
     )
 

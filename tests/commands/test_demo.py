@@ -1,0 +1,32 @@
+"""demo: the whole job in one command, going on where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_kit import refused, said
+
+from vireid.commands.demo import DemoSize, run_demo
+
+
+@pytest.mark.long
+def test_a_small_demo(tmp_path: Path, capsys) -> None:
+    size = DemoSize(
+        identities=7, test_identities=4, images=1, steps=2, pids_per_batch=2, images_per_pid=1
+    )
+    numbers = run_demo(tmp_path / "demo", size=size, device="cpu")
+    message = said(capsys)
+    assert "All people are synthetic." in message and "guessing gives 25.0 %" in message
+    assert 0 <= numbers["after_rank1"] <= 1
+    for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg"):
+        assert (tmp_path / "demo" / name).is_file(), name
+    (tmp_path / "demo" / "run" / "summary.json").unlink()  # as if it had been stopped
+    assert run_demo(tmp_path / "demo", size=size, device="cpu")["after_rank1"] == pytest.approx(
+        numbers["after_rank1"]
+    )
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "diary.txt").write_text("dear diary")
+    assert "holds other things" in refused(capsys, "demo", "--out", tmp_path)
