@@ -144,8 +144,12 @@ def chosen_by(results: dict[tuple[str, int], dict[str, Any]]) -> str:
 
 
 def devices() -> list[int | None]:
+    """Numbers of the GPUs that this process may use, as the driver counts them."""
     import torch
 
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named:
+        return [int(number) for number in named.split(",")]
     return list(range(torch.cuda.device_count())) or [None]
 
 

@@ -32,10 +32,10 @@ NEAR_INFRARED = {
     "images": 4,
     "seed": 101,
 }
-THERMAL = {"layout": "regdb", "identities": 600, "test-identities": 2, "images": 5, "seed": 102}
+THERMAL = {"layout": "regdb", "identities": 600, "test-identities": 2, "images": 4, "seed": 102}
 UNSEEN = {
-    "sysu": {"layout": "sysu", "identities": 106, "test-identities": 100, "images": 4, "seed": 201},
-    "regdb": {"layout": "regdb", "identities": 200, "images": 5, "seed": 202},
+    "sysu": {"layout": "sysu", "identities": 66, "test-identities": 60, "images": 4, "seed": 201},
+    "regdb": {"layout": "regdb", "identities": 120, "images": 5, "seed": 202},
 }
 SPLIT_OF_REGDB = 10_000  # added to its pids, so that no number stands for two people
 
