@@ -198,7 +198,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
     }.items():
         flags = one if words[0] != "--gpu" or words[1] != 97 else (*one, "--device", "auto")
         assert expected in refused(capsys, *flags, *words), words
-    assert not (tmp_path / "one" / "checkpoints").exists()
+    assert not (tmp_path / "one").exists()
 
 
 def test_weights_of_another_network(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> None:

@@ -86,7 +86,14 @@ def run_training(
     tell_broken(store.broken)
     if options.eval_every:
         evaluate = validation(without(data, store.valid), store, precision=options.precision)
-    result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
+    fresh = not folder.exists()
+    try:
+        result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
+    except InputError:
+        if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
+            (folder / "config.json").unlink()  # nothing was begun
+            folder.rmdir()
+        raise
     if result.engine and not int(os.environ.get("RANK", "0")):  # it did train
         _conclude(folder, result)
 

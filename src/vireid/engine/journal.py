@@ -83,8 +83,10 @@ class Journal:
         self._file.write(json.dumps({"kind": kind, **facts}) + "\n")
         self._file.flush()
         words = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"{self._title}  {words}")
+        if self._bar is not None:  # all terms, where they leave room for the bar
+            short = f"loss {sum(facts['losses'].values()):.3f}"
+            shown = words if len(words) + 80 < console.width else short
+            self._bar.update(self._task, description=f"{self._title}  {shown}")
         if kind == "epoch":
             self.end_bar()
             metrics = "".join(
