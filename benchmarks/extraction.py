@@ -50,7 +50,7 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
     """JPEG files of about 11 kB (smoothed noise), as a camera's crops are."""
 
     def one(number: int) -> Path:
-        picture = Image.fromarray(images[number % len(images)]).resize((36, 72))
+        picture = Image.fromarray(images[number % len(images)]).resize((72, 144))
         path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
         path.parent.mkdir(exist_ok=True)
         picture.resize((144, 288), Image.Resampling.BICUBIC).save(path, quality=90)
@@ -129,7 +129,7 @@ def main() -> None:
         method_class("mcl").model_defaults(arguments.arch, "none"),
         Sizes(num_pids=395, num_cameras=6),
     )
-    rows = np.arange(len(store.images))
+    rows = np.arange(min(len(store.images), arguments.images))
     results: dict[str, Any] = {}
     variants: dict[str, dict[str, Any]] = {
         "compiled": {"compiled": True},

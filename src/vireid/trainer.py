@@ -408,7 +408,9 @@ class _Run:
             self._asked_to_stop.set()
             signal.signal(number, before[number])
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before: dict[int, Any] = {
+            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         for number in before:
             signal.signal(number, ask)
         try:

@@ -148,25 +148,27 @@ class Embedder:
         Raises:
             InputError: arrays of another type or shape, broken files, unknown modality.
         """
-        array = isinstance(images, np.ndarray)
-        if array and (images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8):
+        array = images if isinstance(images, np.ndarray) else None
+        if array is not None and (
+            array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8
+        ):
             raise InputError(
-                f"The images have shape {images.shape} and type {images.dtype}; (N, H, W, 3) of "
+                f"The images have shape {array.shape} and type {array.dtype}; (N, H, W, 3) of "
                 "uint8 was expected."
             )
         count = len(images)
         kinds = _modalities(modality, count)
 
         def get(rows: np.ndarray) -> np.ndarray:
-            if array:
-                return self._resized(images[rows])
+            if array is not None:
+                return self._resized(array[rows])
             return np.stack([decode(images[row], self.size) for row in rows])
 
         vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
         names = (
             list(paths)
             if paths is not None
-            else ([""] * count if array else [os.fspath(path) for path in images])
+            else ([""] * count if array is not None else [os.fspath(path) for path in images])
         )
         return self.assemble(vectors, names, kinds, tta=tta, pids=pids, camids=camids, times=times)
 
