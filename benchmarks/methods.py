@@ -179,6 +179,7 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
         str(seed),
         "--run",
         str(folder),
+        *(["--select", "held-out"] if args.part == "val" else []),  # before flags that choose too
         *flags,
         *shlex.split(args.extra),
         *where,
