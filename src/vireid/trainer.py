@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import resource
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from vireid.engine.options import TrainOptions
 from vireid.engine.precision import choose_precision
 from vireid.engine.provenance import commit, versions
 from vireid.engine.run_state import Progress, compare_options, pack, unpack
+from vireid.engine.signals import stop_on_signals
 from vireid.engine.step import Plan, Step
 from vireid.engine.store import place_images
 from vireid.engine.threads import sensible_threads
@@ -215,7 +214,7 @@ class _Run:
         self.journal.open(progress.epoch, progress.step)
         engine: Engine | None = None
         try:
-            with self._signals():
+            with stop_on_signals(self._asked_to_stop):
                 while progress.epoch < epochs:
                     self.method.epoch_started(progress.epoch, progress.means)
                     plan = self.planner.get(progress.epoch)
@@ -396,28 +395,6 @@ class _Run:
         draw_batch(image, self.run / "batch.png")
 
     # Ends ------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one ends at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: Any) -> None:
-            self._asked_to_stop.set()
-            signal.signal(number, before[number])
-
-        before: dict[int, Any] = {
-            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        for number in before:
-            signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _must_stop(self) -> bool:
         return self.world.any(self._asked_to_stop.is_set())

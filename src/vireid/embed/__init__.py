@@ -10,8 +10,8 @@ from typing import Any
 
 _NAMES = {
     "Embedder": "embedder",
-    "load": "embedder",
-    "import_published": "embedder",
+    "load": "loading",
+    "import_published": "loading",
     "save_embeddings": "storage",
     "load_embeddings": "storage",
     "EmbedSummary": "job",

@@ -91,6 +91,7 @@ class TrainOptions:
             ("eval_every", 0),
             ("max_steps", 0),
             ("log_every", 1),
+            ("seed", 0),
         ):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; at least {least} was expected.")

@@ -1,0 +1,51 @@
+"""Embedders from files of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vireid import checkpoint
+from vireid.embed.embedder import Embedder
+from vireid.types import InputError
+
+
+def load(
+    weights: str | Path,
+    device: str | torch.device = "auto",
+    *,
+    precision: str = "auto",
+    compiled: bool | None = None,
+) -> Embedder:
+    """An embedder from a run's folder, a weights file, or "synth" (shipped).
+
+    Raises:
+        InputError: missing, damaged or mismatched weights.
+    """
+    source: str | Path = weights
+    if str(weights).strip().lower() == "synth" and not Path(weights).exists():
+        from vireid.models.weights import shipped_weights
+
+        found = shipped_weights()
+        if found is None:
+            raise InputError(
+                "The weights 'synth' aren't in this installation. Name a run's folder "
+                "or a .safetensors file; `vireid train` makes one."
+            )
+        source = found
+    method, metadata = checkpoint.load_weights(source)
+    return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
+
+
+def import_published(path: str | Path, device: str | torch.device = "auto") -> Embedder:
+    """An embedder from a checkpoint of the published MCLNet or AGW code.
+
+    The file is opened without running code in it.
+
+    Raises:
+        InputError: it is no such checkpoint, or needs more than tensors and numbers.
+    """
+    from vireid.methods.published import import_published as read
+
+    return Embedder(read(path).eval(), {}, device=device)
