@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import command_kit
 import pytest
 from command_kit import refused, run, said
 from PIL import Image
@@ -163,8 +164,6 @@ def test_what_cannot_be_searched(index: Path, trained: Path, sysu_root: Path, ca
 def test_weights_of_another_training_are_refused(
     index: Path, trained: Path, sysu_root: Path, tmp_path: Path, capsys
 ) -> None:
-    import command_kit
-
     assert command_kit.train(tmp_path / "other", sysu_root, "--seed", 9) == 0
     query = ("--image", sysu_root / "cam3" / "0001" / "0001.jpg", "--modality", "infrared")
     message = refused(

@@ -98,6 +98,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
         (("--tta", "rotate"), "Legal: none, flip."),
         (("--part", "train"), "Legal: test, val."),
         (("--trials", 0), "at least 1"),
+        (("--pictures", -1), "from 0 up"),
         (("--trial", 2), "belongs to RegDB"),
         (("--protocol", "legacy-deen"), "is LLCM's"),
         (("--gpu", 97), "GPUs present:"),

@@ -180,6 +180,8 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--select", "best"): "Legal: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",
         ("--lr", 0): "above 0",
+        ("--lr", "inf"): "above 0",
+        ("--seed", -1): "at least 0",
         ("--epochs", 0): "above 0",
         ("--max-steps", 0): "at least 1",
         ("--identity-weight", -1): "from 0 up",

@@ -67,6 +67,8 @@ def test_weights(
     from vireid.data import load_dataset, prepare, without
     from vireid.embed import load
 
+    if asked.pictures < 0:
+        raise InputError(f"--pictures is {asked.pictures}; a number from 0 up was expected.")
     tta = choose("test-time augmentation", asked.tta, ("none", "flip"))
     if (weights / TRIALS).is_file():
         raise InputError(

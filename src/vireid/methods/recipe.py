@@ -82,7 +82,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("lr", "epochs", "pids_per_batch", "images_per_pid"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0.")
         for name in ("momentum", "weight_decay"):
             if getattr(self, name) < 0:
