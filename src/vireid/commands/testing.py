@@ -14,7 +14,7 @@ from vireid.commands.common import (
     precision_name,
     tell_broken,
 )
-from vireid.console import choose
+from vireid.console import choose, say
 from vireid.files import read_json
 from vireid.types import InputError
 
@@ -245,6 +245,7 @@ def run_protocol(
 
     drawn = trials(data, options)
     rows = np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
+    say(f"Embedding {len(rows):,} images, then scoring {len(drawn)} trial(s) ...")
     embeddings = embedder.embed_store(store, data, rows, tta=tta)
     metadata = embedder.metadata
     context = {
