@@ -208,7 +208,13 @@ def ship(run: Path, out: Path, facts: dict[str, Any]) -> None:
         out,
         half,
         metadata
-        | {"dataset": "synthetic people", "trained_as": "mcl", "recipe": "scratch", **facts},
+        | {
+            "default_embedding": "pooled",
+            "dataset": "synthetic people",
+            "trained_as": "mcl",
+            "recipe": "scratch",
+            **facts,
+        },
     )
     print(f"Wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vireid.commands.common import next_step, print_json, suggest
 from vireid.console import facts_table, results, say
-from vireid.types import InputError
+from vireid.types import Embeddings, InputError
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -31,13 +31,14 @@ def create(
         embeddings: file that `vireid embed` wrote.
         image_root: folder that the images' paths start from; the page shows only files in it
             (default: the nearest folder that holds all images).
-        which: which vectors: pooled, embedding or part (default: embedding).
+        which: which vectors: pooled, embedding or part (default: what the weights say is best to
+            search with, else embedding).
     """
     from vireid.embed import load_embeddings
     from vireid.search import create_index
 
     vectors = load_embeddings(embeddings)
-    which = _which(which, vectors.vectors)
+    which = _which(which, vectors)
     roots = tuple(str(path.resolve()) for path in image_root) or _roots(vectors.paths)
     with create_index(
         index,
@@ -55,9 +56,10 @@ def create(
     return 0
 
 
-def _which(given: str | None, names: dict) -> str:
+def _which(given: str | None, vectors: Embeddings) -> str:
+    names = vectors.vectors
     if given is None:
-        return "embedding" if "embedding" in names else next(iter(names))
+        given = vectors.preprocessing.get("search_with", "embedding")
     if given not in names:
         raise InputError(f"The embeddings file has no '{given}'. It holds: {', '.join(names)}.")
     return given

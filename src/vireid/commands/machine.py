@@ -74,7 +74,6 @@ def _facts() -> dict[str, dict[str, str]]:
         "opencv-python-headless",
         "pillow",
         "numba",
-        "faiss-cpu",
         "fastapi",
         "uvicorn",
         "tyro",

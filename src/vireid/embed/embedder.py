@@ -46,7 +46,7 @@ class Embedder:
         size: (height, width) of the input.
         precision: "bfloat16", "float16" or "float32".
         test_embeddings: names of the vectors.
-        default_embedding: the one to search with.
+        default_embedding: the one to search with; the weights may say that another is better.
         world: the ranks that share the work.
     """
 
@@ -86,9 +86,8 @@ class Embedder:
         given = size or self.metadata.get("size") or (288, 144)
         self.size = (int(given[0]), int(given[1]))
         self.test_embeddings = tuple(method.test_embeddings)
-        self.default_embedding = (
-            "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
-        )
+        usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
+        self.default_embedding: str = self.metadata.get("default_embedding", usual)
         self._compiled = compiled
         self._run: Callable[[Tensor, int], dict[str, Tensor]] | None = None
         self._hash: str | None = self.metadata.get("weights_hash")
@@ -111,6 +110,7 @@ class Embedder:
             "mean": list(MEAN),
             "std": list(STD),
             "tta": tta or "none",
+            "search_with": self.default_embedding,
         }
 
     def save(self, path: str | Path) -> None:
