@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from vireid import checkpoint
-from vireid.config import from_plain, to_plain
+from vireid.config import from_plain
 from vireid.data import Dataset, PixelStore
 from vireid.engine.distributed import World, gather_rows, join
 from vireid.engine.engines import (
@@ -31,13 +31,12 @@ from vireid.engine.optimisers import Optimisers
 from vireid.engine.options import TrainOptions
 from vireid.engine.precision import choose_precision
 from vireid.engine.provenance import commit, versions
-from vireid.engine.run_state import Progress, compare_options, pack, unpack
+from vireid.engine.run_state import Progress, open_folder, pack, unpack
 from vireid.engine.signals import stop_on_signals
 from vireid.engine.step import Plan, Step
 from vireid.engine.store import place_images
 from vireid.engine.threads import sensible_threads
 from vireid.engine.training_set import Planner, TrainingSet
-from vireid.files import read_json, write_json
 from vireid.methods import Method, build_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
@@ -120,7 +119,7 @@ class _Run:
     ) -> None:
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
         self.journal = Journal(run, speaks=world.first, tensorboard=options.tensorboard)
-        state = self._open_folder(resume)
+        state = open_folder(options, run, world, resume=resume, say=self.journal.say)
         if world.device.type == "cpu":
             torch.set_num_threads(sensible_threads(world.size))
         self.store, self.data = store, TrainingSet(dataset, store, options, world.rank, world.size)
@@ -154,35 +153,6 @@ class _Run:
         self.writer = checkpoint.BackgroundWriter()
         self._asked_to_stop = threading.Event()
         self._trained = [0, 0.0]  # images and seconds of this start
-
-    def _open_folder(self, resume: bool) -> dict[str, Any] | None:
-        """Make the run's folder, or find the checkpoint to go on from; alike on every rank."""
-        folder, plain = self.run / "checkpoints", to_plain(self.options)
-        state, problem = None, None
-        if not resume and (
-            checkpoint.list_checkpoints(folder) or (self.run / checkpoint.WEIGHTS).exists()
-        ):
-            problem = (
-                f"'{self.run}' already holds a run. Go on with it by --resume {self.run}, or give "
-                "another --run."
-            )
-        elif resume and (
-            checkpoint.list_checkpoints(folder) or not (self.run / "config.json").is_file()
-        ):
-            state, path, notes = checkpoint.load_latest(folder)
-            for note in notes:
-                self.journal.say(f"[yellow]{note} The one before is used.[/]")
-            self.journal.say(f"Resuming from {path.name}.")
-            compare_options(state["config"], plain, self.run)
-        elif resume:
-            self.journal.say("The run has no checkpoint yet; it starts from its beginning.")
-            compare_options(read_json(self.run / "config.json"), plain, self.run)
-        found = next((text for text in self.world.gather(problem) if text), None)
-        if found:
-            raise InputError(found)
-        if self.world.first:
-            write_json(self.run / "config.json", plain)
-        return state
 
     def _build_method(self, *, pretrained: bool) -> Method:
         options, world = self.options, self.world

@@ -8,11 +8,17 @@ queries. It is only a yardstick; nothing else uses it.
 
 from __future__ import annotations
 
+import functools
+from typing import Any, cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from timm import create_model
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
+
+from vireid.types import InputError
 
 
 class _NonLocal(nn.Module):
@@ -33,21 +39,29 @@ class _NonLocal(nn.Module):
         return self.bn(self.w(y)) + x
 
 
+def _whole_resnet(arch: str) -> ResNet:
+    network = create_model(arch, pretrained=False)
+    if not isinstance(network, ResNet):
+        raise InputError(f"'{arch}' was given; the published code's way needs a ResNet.")
+    return network
+
+
 class _Network(nn.Module):
     """Two whole ResNets for their stems, a third for its stages."""
 
     def __init__(self, arch: str, num_pids: int) -> None:
         super().__init__()
-        self.visible, self.infrared, self.base = (
-            create_model(arch, pretrained=False) for _ in range(3)
+        self.visible, self.infrared, self.base = (_whole_resnet(arch) for _ in range(3))
+        self.layers = tuple(  # no modules of our own, only other names for the base's
+            cast(nn.Sequential, self.base.get_submodule(f"layer{number}")) for number in range(1, 5)
         )
-        first = self.base.layer4[0]
-        for module in first.modules():
+        for module in self.layers[3][0].modules():
             if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
                 module.stride = (1, 1)
             if isinstance(module, nn.AvgPool2d):
                 module.stride, module.kernel_size = 1, 1
-        dims = [self.base.feature_info[stage]["num_chs"] for stage in (2, 3)]
+        features: Any = self.base.feature_info  # timm leaves its values untyped
+        dims = [features[stage]["num_chs"] for stage in (2, 3)]
         self.after2 = nn.ModuleList(_NonLocal(dims[0]) for _ in range(2))
         self.after3 = nn.ModuleList(_NonLocal(dims[1]) for _ in range(3))
         self.dim = self.base.num_features
@@ -57,18 +71,17 @@ class _Network(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = torch.cat([self._stem(self.visible, visible), self._stem(self.infrared, infrared)])
-        base = self.base
-        x = base.layer1(x)
-        x = self._stage(base.layer2, self.after2, x)
-        x = self._stage(base.layer3, self.after3, x)
-        x = base.layer4(x)
+        x = self.layers[0](x)
+        x = self._stage(self.layers[1], self.after2, x)
+        x = self._stage(self.layers[2], self.after3, x)
+        x = self.layers[3](x)
         flat = x.view(x.shape[0], x.shape[1], -1)
         pooled = (torch.mean(flat**3.0, dim=-1) + 1e-12) ** (1 / 3.0)
         embedding = self.neck(pooled)
         return pooled, embedding, self.classifier(embedding)
 
     @staticmethod
-    def _stem(network: nn.Module, x: Tensor) -> Tensor:
+    def _stem(network: ResNet, x: Tensor) -> Tensor:
         return network.maxpool(network.act1(network.bn1(network.conv1(x))))
 
     @staticmethod
@@ -104,11 +117,9 @@ class PublishedStyle:
         head = [*self.network.neck.parameters(), *self.network.classifier.parameters()]
         ids = {id(p) for p in head}
         body = [p for p in self.network.parameters() if id(p) not in ids]
-        common = {"momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
-        self.optimiser = torch.optim.SGD(
-            [{"params": body, "lr": 0.001}, {"params": head, "lr": 0.01}], **common
-        )
-        self.second = torch.optim.SGD(self.discriminator.parameters(), lr=0.1, **common)
+        sgd = functools.partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4, nesterov=True)
+        self.optimiser = sgd([{"params": body, "lr": 0.001}, {"params": head, "lr": 0.01}])
+        self.second = sgd(self.discriminator.parameters(), lr=0.1)
 
     def step(self, visible: Tensor, infrared: Tensor, pid: Tensor, camera: Tensor) -> float:
         """One step on normalised pictures (B/2, 3, H, W) each; labels (B,), visible first."""
@@ -119,7 +130,8 @@ class PublishedStyle:
         first = F.cross_entropy(self.discriminator(pooled), modality)
         self.second.zero_grad()
         first.backward(retain_graph=True)  # goes through the encoder too
-        stepped = [p.grad.clone() for p in self.discriminator.parameters()]
+        owned = list(self.discriminator.parameters())
+        stepped = [p.grad.clone() for p in owned if p.grad is not None]  # all have one
         loss = (
             F.cross_entropy(logits, pid)
             + self._triplet(pooled, pid)
@@ -130,7 +142,7 @@ class PublishedStyle:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        for parameter, gradient in zip(self.discriminator.parameters(), stepped):
+        for parameter, gradient in zip(owned, stepped):
             parameter.grad = gradient
         self.second.step()
         correct = (logits.argmax(1) == pid).sum().item()

@@ -246,7 +246,7 @@ def run_protocol(
     drawn = trials(data, options)
     rows = np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
     say(f"Embedding {len(rows):,} images, then scoring {len(drawn)} trial(s) ...")
-    embeddings = embedder.embed_store(store, data, rows, tta=tta)
+    embeddings = embedder.embed_store(store, data, rows, tta=tta, progress=True)
     metadata = embedder.metadata
     context = {
         "method": metadata.get("method"),

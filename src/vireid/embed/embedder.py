@@ -7,9 +7,7 @@ same pictures give the same vectors for 1 and N ranks on the same kind of GPU.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from vireid import checkpoint
+from vireid.console import console
+from vireid.console import progress as progress_bar
 from vireid.data import Dataset, PixelStore
 from vireid.data.augment import MEAN, STD, normalise
 from vireid.data.decoding import decode
+from vireid.embed.copying import copied_ahead
 from vireid.engine.distributed import World, join
 from vireid.engine.engines import memory_format, use_compile_cache
 from vireid.engine.precision import choose_precision
@@ -180,8 +181,15 @@ class Embedder:
         *,
         tta: str | None = None,
         batch_size: int = BATCH,
+        progress: bool = False,
     ) -> Embeddings:
         """Embed rows of a prepared data set; row i of the result is `rows[i]`.
+
+        Args:
+            store, dataset: the pictures, and what is known of them.
+            rows: (M,) of them.
+            tta, batch_size: see `embed`.
+            progress: show a bar on a terminal (where no other bar is shown).
 
         Raises:
             InputError: the store has another size, or a row's picture is broken.
@@ -201,7 +209,11 @@ class Embedder:
             )
         kinds = dataset.modality[rows]
         vectors = self._vectors(
-            lambda chosen: store.images[rows[chosen]], kinds, tta=tta, batch_size=batch_size
+            lambda chosen: store.images[rows[chosen]],
+            kinds,
+            tta=tta,
+            batch_size=batch_size,
+            progress=progress,
         )
         samples = [dataset.samples[row] for row in rows.tolist()]
         return self.assemble(
@@ -247,24 +259,22 @@ class Embedder:
         *,
         tta: str | None,
         batch_size: int,
+        progress: bool = False,
     ) -> dict[str, np.ndarray]:
         """Vectors of all rows; `get` returns the pictures of some. Shared among the ranks."""
         if batch_size < 1:
             raise InputError(f"The batch size is {batch_size}; it must be at least 1.")
         batches = self.batches(modality, batch_size)
         own = batches[self.world.rank :: self.world.size]
-        parts = list(
-            self.stream(
-                ((get(rows), int(modality[rows[0]])) for rows in own),
-                tta=tta,
-                batch_size=batch_size,
-                total=len(modality),
-            )
-        )
+        pictures = ((get(rows), int(modality[rows[0]])) for rows in own)
+        found = self.stream(pictures, tta=tta, batch_size=batch_size, total=len(modality))
+        if progress and self.world.first and console.is_terminal:
+            found = _with_bar(found, own)
+        parts = list(found)
         shared = self.world.gather(parts) if self.world.size > 1 else [parts]
         result: dict[str, np.ndarray] = {}
-        for rank, found in enumerate(shared):
-            for rows, vectors in zip(batches[rank :: self.world.size], found):
+        for rank, theirs in enumerate(shared):
+            for rows, vectors in zip(batches[rank :: self.world.size], theirs):
                 for name, values in vectors.items():
                     if name not in result:
                         result[name] = np.empty((len(modality), values.shape[1]), np.float32)
@@ -304,7 +314,7 @@ class Embedder:
         run = self._runner(total)
         flip = tta == "flip"
         pending: list[tuple[int, dict[str, Tensor]]] = []
-        for count, image, kind in self._ahead(batches, batch_size):
+        for count, image, kind in copied_ahead(batches, batch_size, self.size, self.device):
             vectors = self._forward(run, image, kind, flip)
             pending.append((count, vectors))
             if len(pending) == (KEPT if self.device.type == "cuda" else 1):
@@ -342,44 +352,6 @@ class Embedder:
             found = self.method.embed(normalise(image), num_visible)
         return {name: value.float() for name, value in found.items()}
 
-    def _ahead(
-        self, batches: Iterator[tuple[np.ndarray, int]], batch_size: int
-    ) -> Iterator[tuple[int, Tensor, int]]:
-        """Batches on the device, padded there; the next ones are read by a thread meanwhile."""
-        cuda = self.device.type == "cuda"
-        if not cuda:
-            for pictures, kind in batches:
-                image = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device)
-                yield len(pictures), image, kind
-            return
-        shape = (batch_size, *self.size, 3)
-        slots = [torch.zeros(shape, dtype=torch.uint8, pin_memory=True) for _ in range(4)]
-        events: list[torch.cuda.Event | None] = [None] * len(slots)
-
-        def read(number: int) -> tuple[int, int, int] | None:
-            found = next(batches, None)
-            if found is None:
-                return None
-            slot = number % len(slots)
-            if (event := events[slot]) is not None:
-                event.synchronize()
-            pictures, kind = found
-            slots[slot][: len(pictures)].numpy()[:] = pictures
-            return slot, len(pictures), kind
-
-        with ThreadPoolExecutor(1) as pool:
-            coming = deque(pool.submit(read, number) for number in range(2))
-            number = 2
-            while (found := coming.popleft().result()) is not None:
-                slot, count, kind = found
-                image = slots[slot].to(self.device, non_blocking=True)
-                event = torch.cuda.Event()
-                event.record()
-                events[slot] = event
-                coming.append(pool.submit(read, number))
-                number += 1
-                yield count, image, kind
-
     def _resized(self, pictures: np.ndarray) -> np.ndarray:
         if pictures.shape[1:3] == self.size:
             return pictures
@@ -390,6 +362,16 @@ class Embedder:
                 for one in pictures
             ]
         )
+
+
+def _with_bar(
+    vectors: Iterator[dict[str, np.ndarray]], batches: list[np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    with progress_bar() as bar:
+        task = bar.add_task("embedding", total=sum(map(len, batches)))
+        for found, rows in zip(vectors, batches):
+            bar.advance(task, len(rows))
+            yield found
 
 
 def _fetched(pending: list[tuple[int, dict[str, Tensor]]]) -> Iterator[dict[str, np.ndarray]]:

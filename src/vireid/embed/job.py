@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from vireid.console import console, progress
+from vireid.console import progress, say
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.pool import DecodePool
 from vireid.embed.sources import Source, read_source
@@ -152,7 +152,7 @@ class _Job:
         if (self.folder / "job.json").is_file():
             if read_json(self.folder / "job.json") == about:
                 return
-            console.print(
+            say(
                 f"'{self.folder}' holds parts of another job (other images, weights or "
                 "options); they are thrown away."
             )
@@ -262,7 +262,7 @@ class _Job:
         self, number: int, part: list[dict[str, np.ndarray]], broken: dict[int, str]
     ) -> None:
         rows = np.concatenate(self.parts[number])
-        arrays = {
+        arrays: dict[str, Any] = {
             f"vectors.{name}": np.concatenate([one[name] for one in part]).astype(self.dtype)
             for name in part[0]
         }

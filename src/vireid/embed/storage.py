@@ -30,7 +30,7 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
         InputError: the file can't be written.
     """
     encoded = [text.encode("utf-8", "surrogateescape") for text in embeddings.paths]
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "pids": np.asarray(embeddings.pids, np.int64),
         "camids": np.asarray(embeddings.camids, np.int64),
         "modality": np.asarray(embeddings.modality, np.int64),

@@ -214,7 +214,8 @@ class GradientMean:
 def _memory_order(tensor: Tensor) -> list[int]:
     """Dimensions from the slowest to the fastest in memory, so that channels-last gradients are
     copied straight."""
-    return sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), d))
+    strides = tensor.stride()
+    return sorted(range(tensor.dim()), key=lambda d: (-strides[d], d))
 
 
 def _gathered(rows: Tensor) -> Tensor:

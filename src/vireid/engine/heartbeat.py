@@ -9,7 +9,7 @@ import time
 
 import torch.distributed as dist
 
-from vireid.console import console
+from vireid.console import console, say
 from vireid.types import InputError
 
 BEAT = 2.0  # seconds between signs of life
@@ -65,7 +65,8 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         try:
-            self._store.set(f"beat/{self._rank}", FAILED if self._failed else DONE)
+            last = FAILED if self._failed else DONE
+            self._store.set(f"beat/{self._rank}", last.decode())
             start = time.monotonic()
             while self._rank == 0 and time.monotonic() - start < (GRACE if self._failed else LOST):
                 beats = [self._beat(rank) for rank in range(1, self._size)]
@@ -106,5 +107,6 @@ class Heartbeat:
             self._end(f"rank {other} was silent for {LOST:.0f} s")
 
     def _end(self, what: str) -> None:
-        console.print(f"[bold red]vireid:[/] {RankLost(what)}")
+        console.print("[bold red]vireid:[/] ", end="")
+        say(str(RankLost(what)))
         os._exit(1)

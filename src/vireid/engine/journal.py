@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from vireid.console import console, progress
+from vireid.console import console, progress, say
 from vireid.data.augment import MEAN, STD
 from vireid.files import atomic_write, write_text
 from vireid.types import InputError
@@ -57,8 +57,9 @@ class Journal:
         self._file = self.path.open("a", encoding="utf-8")
 
     def say(self, text: str) -> None:
+        """Print a sentence as it is: a path may have brackets."""
         if self.speaks:
-            console.print(text)
+            say(text)
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, first: int, batch: int) -> None:
         if not self.speaks:
@@ -137,7 +138,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
     return lines
 
 
-def draw_curves(lines: list[Mapping[str, Any]], target: Path) -> None:
+def draw_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
     """Losses, learning rate and validation metrics over epochs, as one picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,5 @@
-"""A run's whole state: into plain values and tensors for a checkpoint, and back, bit for bit."""
+"""A run's whole state: into plain values and tensors for a checkpoint, and back, bit for bit;
+and the folder where it is found again."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from vireid.engine.distributed import World
 from vireid.engine.options import MAY_CHANGE, TrainOptions
 from vireid.engine.provenance import versions
 from vireid.engine.step import Step
+from vireid.files import read_json, write_json
 from vireid.types import InputError
 
 
@@ -88,8 +90,8 @@ def unpack(
                 f"run has {world.size}. Resume with as many, or from an epoch's end."
             )
         say(
-            f"[yellow]The run had {len(state['ranks'])} processes and now has {world.size}: "
-            "dropout and batch statistics go other ways from here.[/]"
+            f"The run had {len(state['ranks'])} processes and now has {world.size}: "
+            "dropout and batch statistics go other ways from here."
         )
         return progress
     own = state["ranks"][world.rank]
@@ -123,6 +125,38 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
             f"The run '{run}' can't go on with other options: {words}. Resume it without these "
             "flags, or start another run."
         )
+
+
+def open_folder(
+    options: TrainOptions, run: Path, world: World, *, resume: bool, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Make the run's folder, or find the checkpoint to go on from; alike on every rank.
+
+    Raises:
+        InputError: the folder holds a run and `resume` is off; a run of other options, or whose
+            checkpoints are damaged.
+    """
+    folder, plain = run / "checkpoints", to_plain(options)
+    state, problem = None, None
+    if not resume and (checkpoint.list_checkpoints(folder) or (run / checkpoint.WEIGHTS).exists()):
+        problem = (
+            f"'{run}' already holds a run. Go on with it by --resume {run}, or give another --run."
+        )
+    elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
+        state, path, notes = checkpoint.load_latest(folder)
+        for note in notes:
+            say(f"{note} The one before is used.")
+        say(f"Resuming from {path.name}.")
+        compare_options(state["config"], plain, run)
+    elif resume:
+        say("The run has no checkpoint yet; it starts from its beginning.")
+        compare_options(read_json(run / "config.json"), plain, run)
+    found = next((text for text in world.gather(problem) if text), None)
+    if found:
+        raise InputError(found)
+    if world.first:
+        write_json(run / "config.json", plain)
+    return state
 
 
 def _flat(plain: dict[str, Any], before: str = "") -> dict[str, Any]:

@@ -144,15 +144,15 @@ def default_audit_log(index_url: str | Path) -> Path:
 
 
 def _say_where(settings: ServerSettings, port: int) -> None:
-    from vireid.console import console
+    from vireid.console import say
 
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.certificate else "http"
-    console.print(f"Serving on {scheme}://{name}:{port}  (Ctrl+C ends it)")
+    say(f"Serving on {scheme}://{name}:{port}  (Ctrl+C ends it)")
     if settings.audit_log:
-        console.print(f"Who searches when is written to {settings.audit_log}")
+        say(f"Who searches when is written to {settings.audit_log}")
     if not is_loopback(settings.host) and not settings.certificate:
-        console.print(
+        say(
             "Other machines can reach this server and its traffic is not encrypted: "
             "put a proxy with HTTPS in front, or give a certificate."
         )

@@ -15,7 +15,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from vireid.console import console
+from vireid.console import say
 from vireid.files import write_text
 from vireid.synthetic.parameters import SEEDS, Parameters
 from vireid.synthetic.writer import Summary, write_parameters
@@ -127,18 +127,18 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.verify:
             done = regenerate_v1(options.out, options.workers)
             rate = done.num_images / done.seconds
-            console.print(f"{done.num_images:,} images in {done.seconds:.0f} s ({rate:.0f} img/s)")
+            say(f"{done.num_images:,} images in {done.seconds:.0f} s ({rate:.0f} img/s)")
         if options.write_checksums:
             write_checksums(options.out)
-            console.print(f"Wrote {CHECKSUMS}")
+            say(f"Wrote {CHECKSUMS}")
             return 0
         problems = verify_v1(options.out)
     except InputError as error:
-        console.print(str(error))
+        say(str(error))
         return 2
     for line in problems[:20]:
-        console.print(line)
-    console.print(f"{len(problems)} of {len(folders())} folders differ from the checksum list.")
+        say(line)
+    say(f"{len(problems)} of {len(folders())} folders differ from the checksum list.")
     return 1 if problems else 0
 
 

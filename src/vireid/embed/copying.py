@@ -1,0 +1,62 @@
+"""Pictures from the host to the device, ahead of the network."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def copied_ahead(
+    batches: Iterator[tuple[np.ndarray, int]],
+    batch_size: int,
+    size: tuple[int, int],
+    device: torch.device,
+) -> Iterator[tuple[int, Tensor, int]]:
+    """Batches on the device; the next ones are read by a thread meanwhile.
+
+    Args:
+        batches: pictures (n, H, W, 3) uint8 of one modality, and the modality.
+        batch_size: on a GPU every batch is padded to it.
+        size: (height, width).
+        device: where they go.
+
+    Yields:
+        (n, (n or batch_size, H, W, 3) uint8 on `device`, modality).
+    """
+    if device.type != "cuda":
+        for pictures, kind in batches:
+            image = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+            yield len(pictures), image, kind
+        return
+    shape = (batch_size, *size, 3)
+    slots = [torch.zeros(shape, dtype=torch.uint8, pin_memory=True) for _ in range(4)]
+    events: list[torch.cuda.Event | None] = [None] * len(slots)
+
+    def read(number: int) -> tuple[int, int, int] | None:
+        found = next(batches, None)
+        if found is None:
+            return None
+        slot = number % len(slots)
+        if (event := events[slot]) is not None:
+            event.synchronize()
+        pictures, kind = found
+        slots[slot][: len(pictures)].numpy()[:] = pictures
+        return slot, len(pictures), kind
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(read, number) for number in range(2))
+        number = 2
+        while (found := coming.popleft().result()) is not None:
+            slot, count, kind = found
+            image = slots[slot].to(device, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+            events[slot] = event
+            coming.append(pool.submit(read, number))
+            number += 1
+            yield count, image, kind
