@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,7 +22,9 @@ def untrained(layer: Layer, parameter: str) -> Layer:
 class NonLocal(nn.Module):
     """Non-local block without softmax: y = W(f·g(x)) + x with f = θ(x)φ(x)ᵀ / N over N places.
 
-    (θφᵀ)g is computed as θ(φᵀg), the same product, which needs no (N, N) matrix.
+    (θφᵀ)g is computed as θ(φᵀg), the same product, which needs no (N, N) matrix. With one channel
+    W's output is a product of a number a channel and a number a place, and so is its batch norm:
+    neither map is made (see `_one_channel`).
 
     Args:
         dim: channels of the map.
@@ -45,11 +48,62 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) → the same shape."""
+        # A batch norm over several ranks replaces this one and needs W's whole output.
+        if self.channels == 1 and type(self.bn) is nn.BatchNorm2d:
+            return self._one_channel(x)
+        return self._any_width(x)
+
+    def _any_width(self, x: Tensor) -> Tensor:
         places = x.shape[2] * x.shape[3]
         theta, phi, g = self.theta_phi_g(x).flatten(2).chunk(3, dim=1)  # (B, channels, N)
         pair = phi @ g.transpose(1, 2) / places
         y = (pair.transpose(1, 2) @ theta).unflatten(2, x.shape[2:])
         return self.bn(self.w(y)) + x
+
+    def _one_channel(self, x: Tensor) -> Tensor:
+        """Mean and variance of w_c·y + b_c over y are w_c·mean(y) + b_c and w_c²·var(y), so
+        everything beyond one reading and one writing of x happens on vectors."""
+        theta, phi, g = _three_sums(x, self.theta_phi_g)  # (B, 1, h, w)
+        y = theta * (phi * g).mean((2, 3), keepdim=True)
+        w, b = full(self.w.weight).flatten(), full(self.w.bias)  # type: ignore[arg-type]
+        if self.training:
+            middle = y.mean()
+            variance = (y - middle).square().mean()
+            scale = self.bn.weight * w * torch.rsqrt(w * w * variance + self.bn.eps)
+            shift = self.bn.bias
+            self._note(w * middle + b, w * w * variance, y.numel())
+        else:
+            inverse = torch.rsqrt(self.bn.running_var + self.bn.eps)  # type: ignore[operator]
+            middle = torch.zeros_like(y[:1, :1, :1, :1])
+            scale = self.bn.weight * w * inverse
+            shift = self.bn.bias + self.bn.weight * inverse * (b - self.bn.running_mean)
+        scale, shift = (v.to(x.dtype).view(-1, 1, 1) for v in (scale, shift))
+        return torch.addcmul(x + shift, scale, (y - middle).to(x.dtype))
+
+    @torch.no_grad()
+    def _note(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """What `BatchNorm2d` keeps of a batch of `count` values a channel."""
+        kept = self.bn
+        kept.running_mean.lerp_(mean, kept.momentum)  # type: ignore[union-attr, arg-type]
+        unbiased = variance * (count / max(count - 1, 1))
+        kept.running_var.lerp_(unbiased, kept.momentum)  # type: ignore[union-attr, arg-type]
+        kept.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+
+
+def _three_sums(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor, Tensor]:
+    """A 1x1 convolution to three channels, apart: (B, dim, h, w) → three (B, 1, h, w).
+
+    Three columns are far too few for a matrix unit. Compiled code reads x once and adds up as it
+    goes; eagerly, where each product would be a map of its own, the convolution is faster.
+    """
+    if not torch.compiler.is_compiling():
+        first, second, third = full(convolution(x)).chunk(3, dim=1)
+        return first, second, third
+    weight, bias = full(convolution.weight), full(convolution.bias)  # type: ignore[arg-type]
+    first, second, third = (
+        (full(x) * weight[row]).sum(1, keepdim=True) + bias[row] for row in range(3)
+    )
+    return first, second, third
 
 
 class GeneralisedMean(nn.Module):
