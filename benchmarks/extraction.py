@@ -1,15 +1,18 @@
 """Extraction: images a second through the network, from the store, and from JPEG files.
 
-    python benchmarks/extraction.py [--images 20000] [--files 20000] [--arch resnet50]
-        [--weights RUN --data-root DIR --dataset sysu]
+    python benchmarks/extraction.py [--images 20000] [--files 60000] [--arch resnet50]
+        [--weights synth,RUN] [--people 100 | --data-root DIR --dataset sysu]
 
-With weights and data, Rank-1 and mAP in bfloat16 beside float32's.
+Also: Rank-1 and mAP of trained networks (the shipped one, runs) in bfloat16 beside float32's, on
+real or synthetic test identities; without --data-root people are rendered first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,8 +35,12 @@ from vireid.embed import load  # noqa: E402
 from vireid.embed.embedder import Embedder  # noqa: E402
 from vireid.embed.job import embed_files  # noqa: E402
 from vireid.embed.pool import DecodePool  # noqa: E402
+from vireid.engine.threads import usable_cores  # noqa: E402
 from vireid.methods import Sizes, build_method, method_class  # noqa: E402
 from vireid.types import Modality  # noqa: E402
+
+DIFFERENT = 5000  # files with pictures of their own; more are links to them
+POINTS = 0.1  # by which Rank-1 may differ from float32's, in percent
 
 
 def guarded(name: str, run: Callable[[], Any]) -> Any:
@@ -57,13 +64,19 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
         picture.resize((144, 288), Image.Resampling.BICUBIC).save(path, quality=90)
         return path
 
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(one, range(count)))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        files = list(pool.map(one, range(min(count, DIFFERENT))))
+    for number in range(len(files), count):
+        path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        os.link(files[number % DIFFERENT], path)
+        files.append(path)
+    return files
 
 
-def decode_rate(files: list[Path], size: tuple[int, int]) -> float:
-    """Images a second that the cores decode, nothing else running."""
-    with DecodePool(1024, size) as pool:
+def decode_rate(files: list[Path], size: tuple[int, int], workers: int) -> float:
+    """Images a second that so many processes decode, nothing else running."""
+    with DecodePool(1024, size, workers) as pool:
         for future in pool.submit(range(256), files[:256]):
             future.result()
         start = time.perf_counter()
@@ -73,57 +86,113 @@ def decode_rate(files: list[Path], size: tuple[int, int]) -> float:
         return len(files) / (time.perf_counter() - start)
 
 
-def from_files(embedder: Embedder, images: np.ndarray, count: int) -> dict[str, Any]:
-    """`embed` from JPEG files beside what the cores can decode."""
+def from_files(
+    embedder: Embedder, images: np.ndarray, count: int, workers: list[int], network: float
+) -> list[dict[str, Any]]:
+    """`embed` from JPEG files beside what the cores can decode, for numbers of processes.
+
+    The rate of `embed` is that of the whole job: reading the folder, starting processes, writing.
+    """
+    rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name) / "images"
+        folder.mkdir()
         files = write_files(folder, images, count)
-        kib = sum(f.stat().st_size for f in files[:500]) / 500 / 1024
-        decode = decode_rate(files, embedder.size)
-        embed_files(embedder, folder / "000", folder / "warm", modality=Modality.VISIBLE)
-        found = embed_files(embedder, folder, folder / "all", modality=Modality.VISIBLE)
-    return {
-        "files": count,
-        "kib_a_file": round(kib, 1),
-        "decode_images_per_second": round(decode, 1),
-        "embed_images_per_second": round(found.images_per_second, 1),
-        "share": round(found.images_per_second / decode, 3),
-    }
+        kib = sum(f.stat().st_size for f in files[:500]) / min(500, count) / 1024
+        embed_files(embedder, folder / "000", Path(name) / "warm", modality=Modality.VISIBLE)
+        for number in workers:
+            decode = decode_rate(files, embedder.size, number)
+            found = embed_files(
+                embedder,
+                folder,
+                Path(name) / f"all{number}",
+                modality=Modality.VISIBLE,
+                workers=number,
+            )
+            rate = found.images_per_second
+            rows.append(
+                {
+                    "files": count,
+                    "kib_a_file": round(kib, 1),
+                    "processes": number,
+                    "decode_images_per_second": round(decode, 1),
+                    "embed_images_per_second": round(rate, 1),
+                    "share_of_decoding": round(rate / decode, 3),
+                    "share_of_the_slower": round(rate / min(decode, network), 3),
+                }
+            )
+    return rows
 
 
-def quality(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Rank-1 and mAP in two precisions on real or synthetic test identities."""
+def render(people: int, folder: Path) -> Path:
+    """Synthetic people that no shipped network was trained on."""
+    words = ["--layout", "sysu", "--identities", people + 8, "--test-identities", people,
+             "--images", 4, "--seed", 301, "--out", folder]  # fmt: skip
+    subprocess.run([sys.executable, "-m", "vireid", "synthesize", *map(str, words)], check=True)
+    return folder
+
+
+def quality(weights: str, dataset_name: str, root: Path, device: str) -> dict[str, Any]:
+    """Rank-1 and mAP in percent by number format, and how far Rank-1 is from float32's."""
     from vireid.data import ProtocolOptions, load_dataset, prepare, trials
     from vireid.evaluation import evaluate
 
-    dataset = load_dataset(arguments.dataset, arguments.data_root)
+    dataset = load_dataset(dataset_name, root)
     options = ProtocolOptions()
     drawn = trials(dataset, options)
     rows = np.unique(np.concatenate([np.r_[t.query, t.gallery] for t in drawn]))
-    out = {}
-    for precision in ("float32", "bfloat16"):
-        embedder = load(arguments.weights, device=arguments.device, precision=precision)
+    variants: dict[str, dict[str, Any]] = {
+        "float32": {"precision": "float32", "compiled": False},
+        "bfloat16": {"precision": "bfloat16", "compiled": False},
+    }
+    if device != "cpu" and torch.cuda.is_available():
+        variants["bfloat16, compiled"] = {"precision": "bfloat16", "compiled": True}
+    out: dict[str, Any] = {}
+    for name, how in variants.items():
+        embedder = load(weights, device=device, **how)
         store = prepare(dataset, size=embedder.size)
         embeddings = embedder.embed_store(store, dataset, rows)
         report = evaluate(dataset, options, embeddings, rows, context={}).to_plain()
-        out[precision] = {
-            name: {m: report[name][m]["mean"] for m in ("rank1", "mean_ap")}
-            for name in embedder.test_embeddings
+        out[name] = {
+            which: {m: round(100 * report[which][m]["mean"], 3) for m in ("rank1", "mean_ap")}
+            for which in embedder.test_embeddings
         }
-    return out
+    exact = out["float32"]
+    away = {
+        name: {w: round(found[w]["rank1"] - exact[w]["rank1"], 3) for w in exact}
+        for name, found in out.items()
+        if name != "float32"
+    }
+    largest = max(abs(value) for found in away.values() for value in found.values())
+    queries = sum(len(trial.query) for trial in drawn)
+    return {
+        "percent": out,
+        "rank1_points_from_float32": away,
+        "largest_rank1_points": largest,
+        f"within_{POINTS}_points": largest <= POINTS,
+        "ranked_queries": queries,
+        "trials": len(drawn),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20000)
-    parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--files", type=int, default=60000, help="0: not from files")
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--weights", default="")
-    parser.add_argument("--data-root", default="")
+    parser.add_argument("--weights", default="synth", help="comma-separated runs or files, or none")
+    parser.add_argument("--people", type=int, default=100, help="rendered if no --data-root")
+    parser.add_argument("--data-root", type=Path)
     parser.add_argument("--dataset", default="sysu")
+    parser.add_argument("--workers", default="", help="decoding processes, comma-separated")
     arguments = parser.parse_args()
+    cuda = torch.cuda.is_available() and arguments.device != "cpu"
+    cores = usable_cores()
+    workers = [int(w) for w in arguments.workers.split(",") if w] or sorted(
+        {cores, max(1, cores // 4)}, reverse=True
+    )
     _, store = random_data(arguments.images)
     method = build_method(
         "mcl",
@@ -131,51 +200,103 @@ def main() -> None:
         Sizes(num_pids=395, num_cameras=6),
     )
     rows = np.arange(min(len(store.images), arguments.images))
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"batch_size": arguments.batch_size, "arch": arguments.arch}
     variants: dict[str, dict[str, Any]] = {
-        "compiled": {"compiled": True},
-        "eager": {},
-        "float32": {"precision": "float32"},
+        "bfloat16, compiled": {"compiled": True},
+        "bfloat16, eager": {},
+        "float32, eager": {"precision": "float32"},
     }
-    cuda = torch.cuda.is_available() and arguments.device != "cpu"
-    for name, options in (variants if cuda else {"float32": {}}).items():
+    table, notes = [], []
+    for name, options in (variants if cuda else {"float32, eager": {}}).items():
         embedder = Embedder(
             method,
             {"size": list(store.size)},
             device=arguments.device,
             **{"compiled": False, **options},
         )
-        results[name] = guarded(
+        found = results[name] = guarded(
             name,
             lambda embedder=embedder: time_extraction(
                 embedder, store, rows, batch_size=arguments.batch_size
             ),
         )
-    embedder = Embedder(method, {"size": list(store.size)}, device=arguments.device, compiled=cuda)
-    results["files"] = guarded("files", lambda: from_files(embedder, store.images, arguments.files))
-    if arguments.weights:
-        results["quality"] = guarded("quality", lambda: quality(arguments))
-    table = [
-        {
-            "variant": name,
-            "network img/s": found.get("network_images_per_second", ""),
-            "host to host img/s": found.get("images_per_second", ""),
-        }
-        for name, found in results.items()
-        if name in variants
-    ]
-    files = results["files"]
-    if "share" in files:
         table.append(
             {
-                "variant": f"from JPEG files ({100 * files['share']:.0f} % of decoding at "
-                f"{files['decode_images_per_second']:.0f})",
-                "network img/s": "",
-                "host to host img/s": files["embed_images_per_second"],
+                "variant": name,
+                "network img/s": found.get("network_images_per_second", found.get("error")),
+                "host to host img/s": found.get("images_per_second", ""),
             }
         )
-    print(record("extraction", results, table=table))
+    if arguments.files:
+        network = max(
+            (found.get("network_images_per_second", 0.0)
+             for found in results.values() if isinstance(found, dict)),
+            default=0.0,
+        )  # fmt: skip
+        embedder = Embedder(
+            method, {"size": list(store.size)}, device=arguments.device, compiled=cuda
+        )
+        found = results["files"] = guarded(
+            "files",
+            lambda: from_files(
+                embedder, store.images, arguments.files, workers, network or float("inf")
+            ),
+        )
+        for row in found if isinstance(found, list) else ():
+            table.append(
+                {
+                    "variant": f"embed, JPEG files, {row['processes']} decoding processes",
+                    "network img/s": "",
+                    "host to host img/s": row["embed_images_per_second"],
+                }
+            )
+            notes.append(
+                f"{row['processes']} processes alone decode {row['decode_images_per_second']:.0f} "
+                f"img/s ({row['kib_a_file']} KiB a file); the whole `embed` job reaches "
+                f"{100 * row['share_of_decoding']:.0f} % of that, and "
+                f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network."
+            )
+    names = [w.strip() for w in arguments.weights.split(",") if w.strip() not in ("", "none")]
+    if names:
+        with tempfile.TemporaryDirectory() as folder:
+            root = arguments.data_root
+            if root is None:
+                root = guarded(
+                    "people", lambda: str(render(arguments.people, Path(folder) / "people"))
+                )
+            if isinstance(root, (str, Path)):
+                for name in names:
+                    found = results[f"quality of {name}"] = guarded(
+                        f"quality of {name}",
+                        lambda name=name: quality(
+                            name, arguments.dataset, Path(root), arguments.device
+                        ),
+                    )
+                    notes.append(quality_note(name, found, arguments))
+    print(record("extraction", results, table=table, notes=notes))
     print(markdown(table))
+    print("\n".join(notes))
+    failed = [
+        name for name, found in results.items() if isinstance(found, dict) and "error" in found
+    ]
+    sys.exit(f"Failed: {', '.join(failed)}" if failed else 0)
+
+
+def quality_note(name: str, found: dict[str, Any], arguments: argparse.Namespace) -> str:
+    """The comparison of number formats as a sentence."""
+    if "error" in found:
+        return f"Quality of '{name}' failed: {found['error']}"
+    scores = "; ".join(
+        f"{how}: " + ", ".join(f"{w} {s['rank1']:.2f} / {s['mean_ap']:.2f}" for w, s in by.items())
+        for how, by in found["percent"].items()
+    )
+    people = arguments.data_root or f"{arguments.people} synthetic people"
+    verdict = "within" if found[f"within_{POINTS}_points"] else "NOT within"
+    return (
+        f"'{name}' on {people} ({found['trials']} trials, {found['ranked_queries']} ranked "
+        f"queries), Rank-1 / mAP in %: {scores}. Rank-1 is at most "
+        f"{found['largest_rank1_points']:.3f} points from float32's, {verdict} {POINTS}."
+    )
 
 
 if __name__ == "__main__":

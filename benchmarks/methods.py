@@ -5,7 +5,12 @@ project's own commands and fits whole within one call of this script:
 
     python benchmarks/methods.py --data DIR --rows base,agw,ddag,mcl --seeds 0 --steps 8000
 
-A run that would not end before --deadline seconds is not started, and is listed as missing.
+A run that would not end before --deadline seconds is not started, and is listed as missing. The
+result is written after every run. To fill a table over several sessions, name earlier results:
+
+    python benchmarks/methods.py … --rows all --merge OLD.json [--merge OLDER.json]
+
+Their runs are taken over, not made again; results of other data, steps or networks are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import record
+from _common import hardware, hardware_line, record, versions
 
 ROWS: dict[str, list[str]] = {
     "base": ["--method", "base"],
@@ -41,7 +46,82 @@ ROWS: dict[str, list[str]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    args = arguments()
+    extra = dict(item.split("=", 1) for item in args.extra_row)
+    rows = {**ROWS, **{name: shlex.split(flags) for name, flags in extra.items()}}
+    chosen = (
+        [*ROWS] if args.rows == "all" else [r.strip() for r in args.rows.split(",") if r.strip()]
+    )
+    chosen += extra
+    if unknown := [row for row in chosen if row not in rows]:
+        raise refused(f"There is no row {', '.join(unknown)}. Rows: {', '.join(ROWS)}.")
+    seeds = [int(s) for s in args.seeds.split(",")]
+    facts = data_facts(Path(args.data), args.dataset)
+    setting = {
+        "data": facts,
+        "arch": args.arch,
+        "steps": args.steps,
+        "part": args.part,
+        "modes": args.modes,
+        "extra": args.extra,
+        "versions": {name: versions().get(name) for name in ("vireid", "torch", "timm")},
+    }
+    table = Table(args.name, setting, chosen, rows)
+    for path in args.merge:
+        table.merge(Path(path))
+    work: queue.Queue[tuple[str, int]] = queue.Queue()
+    for seed in seeds:
+        for row in chosen:
+            if (row, seed) not in table.results:
+                work.put((row, seed))
+    if not work.empty():
+        subprocess.run(  # once, not by each of several runs at a time
+            [sys.executable, "-m", "vireid", "prepare", "--dataset", args.dataset,
+             "--data-root", args.data], check=True,
+        )  # fmt: skip
+    began = time.monotonic()
+    longest = [args.estimate]
+    lock = threading.Lock()
+
+    def worker(gpu: int | None) -> None:
+        while True:
+            try:
+                row, seed = work.get_nowait()
+            except queue.Empty:
+                return
+            if time.monotonic() - began + 1.05 * longest[0] > args.deadline:
+                table.missing.append(f"{row}, seed {seed}: no time was left")
+                continue
+            start = time.monotonic()
+            try:
+                found = run(rows[row], seed, gpu, args)
+            except Exception as error:  # the other runs go on
+                table.missing.append(f"{row}, seed {seed}: {error}")
+                found = {"failed": str(error)}
+            with lock:
+                if "failed" not in found:
+                    longest[0] = max(longest[0] if table.made else 0, time.monotonic() - start)
+                    table.add(row, seed, found)
+                print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: {found}", flush=True)
+
+    threads = [
+        threading.Thread(target=worker, args=(gpu,))
+        for gpu in devices()
+        for _ in range(args.jobs_per_gpu)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    path = table.write()
+    print(path.with_suffix(".md").read_text())
+    sys.exit(1 if table.missing else 0)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--dataset", default="sysu")
     parser.add_argument("--rows", default="base,agw,ddag,mcl", help="comma-separated, or 'all'")
@@ -65,76 +145,155 @@ def main() -> None:
     )
     parser.add_argument("--part", default="test", help="test, or val to choose between rows")
     parser.add_argument("--jobs-per-gpu", type=int, default=1)
-    args = parser.parse_args()
-
-    extra = dict(item.split("=", 1) for item in args.extra_row)
-    rows = {**ROWS, **{name: shlex.split(flags) for name, flags in extra.items()}}
-    chosen = (
-        [*ROWS] if args.rows == "all" else [r.strip() for r in args.rows.split(",") if r.strip()]
+    parser.add_argument(
+        "--merge",
+        action="append",
+        default=[],
+        metavar="OLD.json",
+        help="take the runs of an earlier result over",
     )
-    chosen += extra
-    seeds = [int(s) for s in args.seeds.split(",")]
-    work: queue.Queue[tuple[str, int]] = queue.Queue()
-    for seed in seeds:
-        for row in chosen:
-            work.put((row, seed))
-    began = time.monotonic()
-    results: dict[tuple[str, int], dict[str, Any]] = {}
-    missing: list[str] = []
-    longest = [args.estimate]
+    return parser.parse_args()
 
-    def worker(gpu: int | None) -> None:
-        while True:
-            try:
-                row, seed = work.get_nowait()
-            except queue.Empty:
-                return
-            if time.monotonic() - began + 1.05 * longest[0] > args.deadline:
-                missing.append(f"{row}, seed {seed}")
-                continue
-            start = time.monotonic()
-            try:
-                results[row, seed] = run(rows[row], seed, gpu, args)
-                longest[0] = max(longest[0] if results else 0, time.monotonic() - start)
-            except subprocess.CalledProcessError as error:
-                missing.append(f"{row}, seed {seed}: {error}")
-            print(
-                f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: "
-                f"{results.get((row, seed), 'FAILED')}",
-                flush=True,
+
+def refused(sentence: str) -> SystemExit:
+    print(f"methods.py: {sentence}", file=sys.stderr)
+    return SystemExit(2)
+
+
+def data_facts(folder: Path, dataset: str) -> dict[str, Any]:
+    """What the data set is a function of, if it is synthetic; else its name."""
+    marker = folder / ".vireid-synthetic.json"
+    if not marker.is_file():
+        return {"dataset": dataset, "folder": folder.name, "synthetic": False}
+    facts = json.loads(marker.read_text(encoding="utf-8"))
+    if not facts.pop("complete", True):
+        raise refused(
+            f"The synthetic people in '{folder}' aren't complete. Run the same `vireid synthesize` "
+            "again first."
+        )
+    return {"dataset": dataset, "synthetic": True, **facts}
+
+
+class Table:
+    """Runs of one setting, made now or taken from earlier results.
+
+    Attributes:
+        setting: what has to be equal for runs to stand in one table.
+        results: facts of each run by row and seed.
+        missing: sentences on runs that were not made.
+        made: runs made by this call.
+    """
+
+    def __init__(
+        self, name: str, setting: dict[str, Any], chosen: list[str], rows: dict[str, list[str]]
+    ) -> None:
+        self.name, self.setting = name, setting
+        self.chosen, self.rows = [*chosen], {**rows}
+        self.results: dict[tuple[str, int], dict[str, Any]] = {}
+        self.missing: list[str] = []
+        self.merged: list[str] = []
+        self.made = 0
+
+    def add(self, row: str, seed: int, facts: dict[str, Any]) -> None:
+        """Take a run that was just made, and write what there is so far."""
+        self.results[row, seed] = facts
+        self.made += 1
+        self.write()
+
+    def merge(self, path: Path) -> None:
+        """Take the runs of an earlier result over; exit with a sentence if it is unlike."""
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+            results, runs = old["results"], old["results"]["runs"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise refused(
+                f"'{path}' is no result of methods.py ({type(error).__name__}: {error})."
+            ) from None
+        before = results.get("setting")
+        if before is None:
+            raise refused(
+                f"'{path}' doesn't say which data its runs were trained on (it was written before "
+                "results did), so it can't stand in one table with others. Make its runs again."
             )
+        unlike = sorted(
+            key for key in {*before, *self.setting} if before.get(key) != self.setting.get(key)
+        )
+        if unlike:
+            words = "; ".join(
+                f"{key} was {before.get(key)} and is {self.setting.get(key)}" for key in unlike
+            )
+            raise refused(f"'{path}' can't stand in one table with these runs: {words}.")
+        for one in runs:
+            row, seed = one["row"], one["seed"]
+            if self.rows.setdefault(row, one["flags"]) != one["flags"]:
+                raise refused(
+                    f"Row '{row}' of '{path}' was trained with {shlex.join(one['flags'])}, here it "
+                    f"means {shlex.join(self.rows[row])}. Give one of them another name."
+                )
+            facts = {k: v for k, v in one.items() if k not in ("row", "seed", "flags")}
+            facts.setdefault("commit", old["commit"])
+            facts.setdefault("date", old["date"])
+            facts.setdefault("machine", hardware_line(old["hardware"]))
+            self.results.setdefault((row, seed), facts)
+            if row not in self.chosen:
+                self.chosen.append(row)
+        self.merged.append(path.name)
 
-    threads = [
-        threading.Thread(target=worker, args=(gpu,))
-        for gpu in devices()
-        for _ in range(args.jobs_per_gpu)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    table = [
-        summary(row, [results[row, s] for s in seeds if (row, s) in results])
-        for row in chosen
-        if any((row, s) in results for s in seeds)
-    ]
-    flat = [
-        {"row": row, "seed": seed, "flags": rows[row], **facts}
-        for (row, seed), facts in results.items()
-    ]
-    path = record(
-        args.name,
-        {"runs": flat, "missing": missing, "steps": args.steps},
-        table=table or [{"row": "none"}],
-        notes=[f"missing: {m}" for m in missing]
-        + [
-            "Synthetic people; Rank-1 / mAP in %, infrared to visible, single-shot, "
-            "seeded draw, 10 trials, no re-ranking, no test-time augmentation; "
-            f"{args.part} identities; {args.steps} steps; epoch: {chosen_by(results)}."
-        ],
-    )
-    print(path.with_suffix(".md").read_text())
-    sys.exit(1 if missing else 0)
+    def write(self) -> Path:
+        """The result file, with the table beside it."""
+        flat = [
+            {"row": row, "seed": seed, "flags": self.rows[row], **facts}
+            for (row, seed), facts in sorted(
+                self.results.items(), key=lambda item: (self.chosen.index(item[0][0]), item[0][1])
+            )
+        ]
+        lines = []
+        for row in self.chosen:
+            own = [run for run in flat if run["row"] == row]
+            if own:
+                lines.append(summary(row, own, self.setting["modes"].split(",")))
+        return record(
+            self.name,
+            {
+                "setting": self.setting,
+                "runs": flat,
+                "missing": self.missing,
+                "merged": self.merged,
+                "steps": self.setting["steps"],
+            },
+            table=lines or [{"row": "none"}],
+            notes=self.notes(),
+        )
+
+    def notes(self) -> list[str]:
+        """What the table's numbers are of."""
+        setting, data = self.setting, self.setting["data"]
+        if data["synthetic"]:
+            people = (
+                f"Synthetic people, layout {data['layout']}: {data['identities']} identities, "
+                f"{data['test_identities']} of them for testing, {data['images']} images of each "
+                f"by each camera, preset {data['preset']}, seed {data['seed']}, generator "
+                f"{data['version']}"
+            )
+            people += "".join(f", {key}" for key in ("masks", "without_person") if data.get(key))
+        else:
+            people = f"Data set {data['dataset']} in '{data['folder']}'"
+        notes = [f"missing: {m}" for m in self.missing]
+        notes += [
+            f"{people}.",
+            f"Network {setting['arch']} from scratch, {setting['steps']} steps; Rank-1 / mAP in %, "
+            "infrared to visible, single-shot, seeded draw, 10 trials, no re-ranking, no test-time "
+            f"augmentation; {setting['part']} identities; epoch: {chosen_by(self.results)}.",
+        ]
+        if self.merged:
+            commits = sorted({str(f["commit"]) for f in self.results.values() if "commit" in f})
+            machines = sorted({str(f["machine"]) for f in self.results.values() if "machine" in f})
+            notes.append(
+                f"Taken over from {', '.join(self.merged)} (commits {', '.join(commits)}; "
+                f"machines: {' | '.join(machines)}); the column s compares only runs of one "
+                "machine."
+            )
+        return notes
 
 
 def chosen_by(results: dict[tuple[str, int], dict[str, Any]]) -> str:
@@ -185,15 +344,37 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
         *where,
     ]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f"{name}.log", "w", encoding="utf-8") as log:
+    begun, told = folder / "config.json", folder.parent / f"{name}.command"
+    if begun.is_file():
+        if not told.is_file() or told.read_text(encoding="utf-8") != shlex.join(train):
+            raise ValueError(
+                f"'{folder}' holds a run of another command; name other --runs or remove it."
+            )
+        train = [*command, "train", "--resume", str(folder), *where]
+    else:
+        told.write_text(shlex.join(train), encoding="utf-8")
+    path = folder.parent / f"{name}.log"
+    with open(path, "a", encoding="utf-8") as log:
+
+        def call(words: list[str]) -> None:
+            done = subprocess.run(words, stdout=log, stderr=log, env=environment, check=False)
+            if done.returncode:
+                last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+                print("\n".join(last), flush=True)
+                raise RuntimeError(f"`vireid {words[3]}` ended with code {done.returncode}")
+
         began = time.monotonic()
-        if not (folder / "weights.safetensors").is_file() or not finished(folder):
-            subprocess.run(train, check=True, stdout=log, stderr=log, env=environment)
+        if not finished(folder):
+            call(train)
         seconds = time.monotonic() - began
-        facts: dict[str, Any] = {"seconds": round(seconds, 1), **training_facts(folder)}
+        facts: dict[str, Any] = {
+            "seconds": round(seconds, 1),
+            "gpu": gpu_name(gpu),
+            **training_facts(folder),
+        }
         for mode in args.modes.split(","):
             out = folder / "test" / f"{args.part}-{mode}"
-            subprocess.run(
+            call(
                 [
                     *command,
                     "test",
@@ -208,11 +389,7 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
                     "--out",
                     str(out),
                     *where,
-                ],
-                check=True,
-                stdout=log,
-                stderr=log,
-                env=environment,
+                ]
             )
             report = json.loads((out / "report.json").read_text(encoding="utf-8"))
             facts["epoch"] = report["protocol"]["epoch"]
@@ -226,8 +403,14 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run's summary says that it reached its end."""
-    return (folder / "summary.json").is_file()
+    """Whether the run reached its end."""
+    return all((folder / name).is_file() for name in ("summary.json", "weights.safetensors"))
+
+
+def gpu_name(gpu: int | None) -> str:
+    """What the run computed on."""
+    names = hardware()["gpus"]
+    return names[0] if gpu is not None and names else "CPU"
 
 
 def training_facts(folder: Path) -> dict[str, Any]:
@@ -242,10 +425,10 @@ def training_facts(folder: Path) -> dict[str, Any]:
     }
 
 
-def summary(row: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(row: str, runs: list[dict[str, Any]], modes: list[str]) -> dict[str, Any]:
     """One line of the table: mean ± deviation over the seeds."""
     line: dict[str, Any] = {"row": row, "seeds": len(runs)}
-    for mode in ("all", "indoor"):
+    for mode in modes:
         for which in ("pooled", "embedding", "part"):
             key = f"{mode}_{which}"
             if f"{key}_rank1" not in runs[0]:

@@ -325,13 +325,14 @@ class Embedder:
         self, run: Callable[..., dict[str, Tensor]], image: Tensor, kind: int, flip: bool
     ) -> dict[str, Tensor]:
         visible = len(image) if kind == Modality.VISIBLE else 0
-        vectors = run(image, visible)
-        if flip:
-            mirrored = run(image.flip(2), visible)
-            vectors = {
-                name: torch.nn.functional.normalize(value + mirrored[name], dim=1)
-                for name, value in vectors.items()
-            }
+        with self._precision.convolutions():
+            vectors = run(image, visible)
+            if flip:
+                mirrored = run(image.flip(2), visible)
+                vectors = {
+                    name: torch.nn.functional.normalize(value + mirrored[name], dim=1)
+                    for name, value in vectors.items()
+                }
         return vectors
 
     def _runner(self, total: int) -> Callable[[Tensor, int], dict[str, Tensor]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +36,17 @@ class Precision:
             enabled=self.dtype != torch.float32,
             cache_enabled=False,
         )
+
+    @contextmanager
+    def convolutions(self) -> Iterator[None]:
+        """A context in which float32 means float32: PyTorch's convolutions round to TF32 on a
+        GPU unless told otherwise."""
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = before and self.name != "float32"
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
 
 
 def choose_precision(word: str, device: torch.device) -> Precision:
