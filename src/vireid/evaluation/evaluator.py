@@ -11,7 +11,8 @@ import numpy as np
 
 import vireid
 from vireid.config import to_plain
-from vireid.evaluation.metrics import Scores, chance, score, score_embeddings
+from vireid.evaluation.metrics import Rule, Scores, chance, score, score_embeddings
+from vireid.evaluation.products import product
 from vireid.evaluation.report import METRICS, RANKS, Protocol, Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
 from vireid.types import Embeddings, InputError
@@ -19,7 +20,7 @@ from vireid.types import Embeddings, InputError
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset, ProtocolOptions, Trial
 
-_WHOLE_BYTES = 2**30  # up to this size a trial's similarity is kept whole
+_WHOLE_BYTES = 2**30  # up to this size the similarity of all trials' images is kept whole
 _RESAMPLES = 1000
 _BESIDE = ("complete", "masks")  # of a synthetic set, without effect on its pictures
 _ORDER = ("pooled", "embedding", "part")
@@ -69,18 +70,23 @@ def evaluate(
     raw: dict[str, list[Scores]] = {name: [] for name in names}
     after: dict[str, list[Scores]] = {name: [] for name in names}
     pairs: dict[str, list[dict[tuple[int, int], Scores]]] = {name: [] for name in names}
-    for trial in drawn:
-        query, gallery = _places(dataset, trial, place)
-        labels = _Labels(dataset, trial)
-        for name in names:
-            vectors = embeddings.vectors[name]
-            left, right = vectors[query], vectors[gallery]
-            search = _search(left, right, labels, dataset.rule)
+    sides = [_places(dataset, trial, place) for trial in drawn]
+    labels = [_Labels(dataset, trial) for trial in drawn]
+    for name in names:
+        vectors = embeddings.vectors[name]
+        similarity = _similarity_of(vectors, sides)
+        for (query, gallery), known in zip(sides, labels):
+            if similarity is None:
+                search = _search_in_chunks(vectors[query], vectors[gallery], known, dataset.rule)
+            else:
+                search = _search(similarity(query, gallery), known, dataset.rule)
             raw[name].append(search(None, None))
-            pairs[name].append(_camera_pairs(search, labels, dataset.rule))
+            pairs[name].append(_camera_pairs(search, known, dataset.rule))
             if rerank:
-                distance = reranked_distance(left, right, k1=k1, k2=k2, weight=weight)
-                after[name].append(score(-distance, *labels.all(), rule=dataset.rule))
+                distance = reranked_distance(
+                    vectors[query], vectors[gallery], k1=k1, k2=k2, weight=weight
+                )
+                after[name].append(score(-distance, *known.all(), rule=dataset.rule))
     first = raw[names[0]]
     guesses = [chance(scores) for scores in first]
     return Report(
@@ -188,26 +194,45 @@ def _places(dataset: Dataset, trial: Trial, place: np.ndarray) -> tuple[np.ndarr
     return sides
 
 
-def _search(query: np.ndarray, gallery: np.ndarray, labels: _Labels, rule: str) -> _Search:
-    if 4 * len(query) * len(gallery) > _WHOLE_BYTES:
+def _similarity_of(
+    vectors: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """A function of one trial's rows that returns their similarity (Q, G), or None where the
+    similarity of all trials' images is too large to be kept.
 
-        def in_chunks(some: np.ndarray | None, others: np.ndarray | None) -> Scores:
-            left = query if some is None else query[some]
-            right = gallery if others is None else gallery[others]
-            return score_embeddings(left, right, *labels.part(some, others), rule=rule)  # type: ignore[arg-type]
+    The draws of a gallery overlap, and one large product is faster than many small ones."""
+    queries = np.unique(np.concatenate([query for query, _ in sides]))
+    images = np.unique(np.concatenate([gallery for _, gallery in sides]))
+    if 4 * len(queries) * len(images) > _WHOLE_BYTES:
+        return None
+    whole = product(vectors[queries], vectors[images])
 
-        return in_chunks
+    def of(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+        return whole[np.ix_(np.searchsorted(queries, query), np.searchsorted(images, gallery))]
 
-    similarity = query.astype(np.float32, copy=False) @ gallery.astype(np.float32, copy=False).T
+    return of
 
-    def whole(some: np.ndarray | None, others: np.ndarray | None) -> Scores:
+
+def _search(similarity: np.ndarray, labels: _Labels, rule: Rule) -> _Search:
+    def search(some: np.ndarray | None, others: np.ndarray | None) -> Scores:
         part = similarity if some is None or others is None else similarity[np.ix_(some, others)]
-        return score(part, *labels.part(some, others), rule=rule)  # type: ignore[arg-type]
+        return score(part, *labels.part(some, others), rule=rule)
 
-    return whole
+    return search
 
 
-def _camera_pairs(search: _Search, labels: _Labels, rule: str) -> dict[tuple[int, int], Scores]:
+def _search_in_chunks(
+    query: np.ndarray, gallery: np.ndarray, labels: _Labels, rule: Rule
+) -> _Search:
+    def search(some: np.ndarray | None, others: np.ndarray | None) -> Scores:
+        left = query if some is None else query[some]
+        right = gallery if others is None else gallery[others]
+        return score_embeddings(left, right, *labels.part(some, others), rule=rule)
+
+    return search
+
+
+def _camera_pairs(search: _Search, labels: _Labels, rule: Rule) -> dict[tuple[int, int], Scores]:
     """Scores of each camera's queries against each camera's gallery images, where some match."""
     found = {}
     for query_camid in np.unique(labels.query_camids).tolist():

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vireid.console import choose
+from vireid.evaluation.products import product
 from vireid.evaluation.ranking import RULES, Ranks, Task, join, rank, rank_on_device
 from vireid.types import InputError
 
@@ -190,8 +191,7 @@ def score_embeddings(
         part = block[: len(some)]
         for low in range(0, len(gallery), columns):
             # float16 becomes float32 a block at a time, so that no second gallery exists
-            there = gallery[low : low + columns].astype(np.float32, copy=False)
-            np.matmul(some, there.T, out=part[:, low : low + columns])
+            product(some, gallery[low : low + columns], out=part[:, low : low + columns])
         parts.append(rank(part, task, at))
     return Scores.of(join(parts), max_rank)
 

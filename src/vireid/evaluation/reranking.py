@@ -24,6 +24,7 @@ import torch
 from scipy import sparse
 
 from vireid.evaluation.compiled import compiled
+from vireid.evaluation.products import product, symmetric_product
 from vireid.types import InputError
 
 _CHUNK_BYTES = 512 * 2**20
@@ -146,8 +147,10 @@ def _neighbours(vectors: np.ndarray, num_queries: int, count: int) -> tuple[_Nea
     step = max(1, _CHUNK_BYTES // (vectors.itemsize * total))
     for at in range(0, total, step):
         stop = min(at + step, total)
-        # the product of the whole with itself is symmetric; NumPy then does half the work
-        cosine = vectors @ vectors.T if stop - at == total else vectors[at:stop] @ vectors.T
+        if stop - at == total:
+            cosine = symmetric_product(vectors)
+        else:
+            cosine = product(vectors[at:stop], vectors)
 
         def work(rows: slice, cosine: np.ndarray = cosine, at: int = at) -> None:
             there = slice(at + rows.start, at + rows.stop)

@@ -1,0 +1,54 @@
+"""Similarities of rows on the processor, by the faster of two matrix products.
+
+NumPy's library (OpenBLAS) is up to 1.6 times as fast as PyTorch's on AMD processors, but where
+OPENBLAS_CORETYPE makes it run the kernels of another processor it is half as fast; PyTorch's
+always looks at the processor itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+_PANEL = 512  # rows at a time of a symmetric product
+
+
+def product(left: np.ndarray, right: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """`left @ right.T` in float32.
+
+    Args:
+        left: (n, D); right: (m, D): any float type; float32 is not copied.
+        out: (n, m) float32 to write to, if given.
+
+    Returns:
+        (n, m) float32.
+    """
+    if _numpy_is_hindered():
+        into = None if out is None else torch.from_numpy(out)
+        return torch.mm(_tensor(left), _tensor(right).T, out=into).numpy()
+    left, right = (side.astype(np.float32, copy=False) for side in (left, right))
+    return np.matmul(left, right.T, out=out)
+
+
+def symmetric_product(rows: np.ndarray) -> np.ndarray:
+    """`rows @ rows.T` of (n, D) float32 with half the work; (n, n) float32."""
+    if not _numpy_is_hindered():
+        return rows @ rows.T  # NumPy sees that it is symmetric
+    tensor = _tensor(rows)
+    out = torch.empty(len(rows), len(rows))
+    for at in range(0, len(rows), _PANEL):
+        stop = min(at + _PANEL, len(rows))
+        torch.mm(tensor[at:stop], tensor[at:].T, out=out[at:stop, at:])
+        out[stop:, at:stop] = out[at:stop, stop:].T
+    return out.numpy()
+
+
+def _numpy_is_hindered() -> bool:
+    return "OPENBLAS_CORETYPE" in os.environ
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    # a memory-mapped part is copied: PyTorch has no tensors that must not be written
+    return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
