@@ -81,8 +81,9 @@ def make_index(people: Path, place: Path, embedder: vireid.Embedder, leave_out: 
     known = np.where(pids % UNNAMED == 0, -1, pids)
     made = embedder.embed(files, infrared, pids=known, camids=camids, times=times.astype(float))
     made = replace(made, paths=[str(f.relative_to(people)) for f in files])
-    with create_index(place, weights_hash=embedder.weights_hash, dim=made.embedding.shape[1],
-                      image_roots=[people]) as index:  # fmt: skip
+    which = embedder.default_embedding
+    with create_index(place, weights_hash=embedder.weights_hash, embedding=which,
+                      dim=made.vectors[which].shape[1], image_roots=[people]) as index:  # fmt: skip
         index.add(made)
 
 

@@ -172,6 +172,10 @@ def info(*, index: str, json: bool = False) -> int:
     return 0
 
 
+_NAMES = {"url": "index", "count": "images", "dim": "dimensions", "num_pids": "identities",
+          "removed": "removed, not yet compacted", "mode": "search"}  # fmt: skip
+
+
 def _in_words(facts: dict[str, Any]) -> dict[str, object]:
     """What an index holds, for people: no empty entries, sizes and times as they are said."""
     size, times = facts.pop("size_on_disk"), facts.pop("time_range")
@@ -182,7 +186,7 @@ def _in_words(facts: dict[str, Any]) -> dict[str, object]:
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         if value != "":
-            words[name.replace("_", " ")] = value
+            words[_NAMES.get(name, name.replace("_", " "))] = value
     words["cameras"] = str(words.get("cameras", "none")).replace("-1:", "unknown:")
     if times is not None:
         first, last = (datetime.fromtimestamp(t).isoformat(" ", "seconds") for t in times)
@@ -222,6 +226,7 @@ def compact(*, index: str) -> int:
     from vireid.search import open_index
 
     with open_index(index, write=True) as opened:
-        opened.compact()
-    say(f"The index '{index}' is compacted.")
+        won = opened.compact()
+    freed = f"; {won / 2**20:,.1f} MiB are free again" if won > 0 else ""
+    say(f"The index '{index}' is compacted{freed}.")
     return 0

@@ -91,7 +91,7 @@ def embed(
 def search(
     *,
     index: str,
-    image: Path | None = None,
+    image: tuple[Path, ...] = (),
     images: Path | None = None,
     modality: str,
     weights: str = "synth",
@@ -112,7 +112,7 @@ def search(
 
     Args:
         index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        image: the picture of the person to find.
+        image: the picture of the person to find, or several, each a query.
         images: a folder of pictures instead, each a query.
         modality: visible or infrared: the sensor that took the query.
         weights: a run's folder, a weights file, or synth; the ones the index was made with.
@@ -131,7 +131,13 @@ def search(
     """
     from vireid.embed import load
     from vireid.search import Filters, Searcher, open_index
-    from vireid.search.output import hits_as_plain, hits_table, save_picture, write_csv
+    from vireid.search.output import (
+        MAX_DRAWN,
+        hits_as_plain,
+        hits_table,
+        save_picture,
+        write_csv,
+    )
 
     queries = _queries(image, images)
     for file in (csv, save):
@@ -158,27 +164,30 @@ def search(
             for query, found in zip(queries, hits):
                 if found:
                     results.print(hits_table(query, found))
-        if not any(hits):
-            say("Nothing was found: no image of the index passes the filters.")
-            return 0
         if csv:
             write_csv(csv, queries, hits)
             next_step(csv)
+        if not any(hits):
+            say("Nothing was found: no image of the index passes the filters.")
+            return 0
         if save:
             save_picture(save, queries, hits, opened.info().image_roots)
             next_step(save)
+            if len(queries) > MAX_DRAWN:
+                say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
     if not (json or csv or save):
         suggest("the same with --save ranks.jpg draws the pictures; `vireid serve` shows a page.")
     return 0
 
 
-def _queries(image: Path | None, images: Path | None) -> list[Path]:
-    if image is not None and images is None:
-        if not image.is_file():
-            raise InputError(f"There is no image '{image}'.")
-        return [image]
-    if images is None or image is not None:
-        raise InputError("Give one of --image FILE and --images FOLDER.")
+def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
+    if image and images is None:
+        missing = next((path for path in image if not path.is_file()), None)
+        if missing is not None:
+            raise InputError(f"There is no image '{missing}'.")
+        return list(image)
+    if images is None or image:
+        raise InputError("Give one of --image FILE ... and --images FOLDER.")
     from vireid.data.folder import list_images
 
     found = list_images(images)

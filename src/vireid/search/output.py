@@ -16,6 +16,8 @@ from vireid.console import table
 from vireid.files import write_text
 from vireid.search.index import Hit
 
+MAX_DRAWN = 40
+"""Queries in one picture; a taller one is more than a viewer opens."""
 COLUMNS = ("query", "rank", "path", "similarity", "camid", "pid", "modality", "time")
 
 
@@ -41,27 +43,30 @@ def _plain(hit: Hit, rank: int) -> dict[str, Any]:
 
 
 def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
-    """A table for `console.print`."""
+    """A table for `console.print`; columns of which nothing is known leave the paths their room."""
+    names = ("path", "similarity", "camera", "identity", "time")
+    rows = [
+        (
+            hit.path,
+            f"{hit.similarity:.3f}",
+            "" if hit.camid < 0 else hit.camid,
+            "" if hit.pid < 0 else hit.pid,
+            _moment(hit.time),
+        )
+        for hit in hits
+    ]
+    known = [n for n in range(len(names)) if any(row[n] != "" for row in rows)]
     return table(
         f"Most similar to {query}",
-        ("path", "similarity", "camera", "identity", "time"),
-        [
-            (
-                hit.path,
-                f"{hit.similarity:.3f}",
-                "" if hit.camid < 0 else hit.camid,
-                "" if hit.pid < 0 else hit.pid,
-                _moment(hit.time),
-            )
-            for hit in hits
-        ],
+        [names[n] for n in known],
+        [[row[n] for n in known] for row in rows],
     )
 
 
 def _moment(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    return datetime.datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="seconds")
+    return datetime.datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="minutes")
 
 
 def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> None:
@@ -78,11 +83,14 @@ def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]
 def save_picture(
     path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]], image_roots: Sequence[str]
 ) -> None:
-    """A picture of the ranked results, ten a query. Images that are gone are left grey."""
+    """A picture of the ranked results of the first `MAX_DRAWN` queries, ten results each.
+
+    Images that are gone are left grey.
+    """
     from vireid.evaluation.plots import Entry, RankedList, draw_ranked, save
 
     lists = []
-    for query, found in zip(queries, hits):
+    for query, found in list(zip(queries, hits))[:MAX_DRAWN]:
         entries = [
             Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
             for hit in found[:10]

@@ -16,7 +16,7 @@ async function ask(path, options = {}) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure(0, "unreachable",
-      "The server can't be reached. See whether it still runs, then try again.");
+      "It doesn't answer. See whether it still runs, then try again.");
   }
   if (response.ok) return response.json();
   let problem = { code: "http", sentence: `The server answered with the status ${response.status}.` };

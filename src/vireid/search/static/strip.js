@@ -44,7 +44,9 @@ function summary(hits, timed) {
   const text = `${plural(hits.length, "picture", "pictures")} from ${plural(cameras, "camera", "cameras")}`;
   if (!timed.length) return `${text}; their times are not recorded`;
   const times = timed.map((hit) => hit.time);
-  return `${text}, ${timeRange(Math.min(...times), Math.max(...times))}`;
+  const rest = hits.length - timed.length;
+  const untimed = rest ? `; ${rest} of them without a time` : "";
+  return `${text}, ${timeRange(Math.min(...times), Math.max(...times))}${untimed}`;
 }
 
 function drawTimes(timed, lanes, width, { onPick, current }) {
@@ -53,7 +55,8 @@ function drawTimes(timed, lanes, width, { onPick, current }) {
   const height = TOP + lanes.length * LANE + 26;
   let first = Math.min(...timed.map((hit) => hit.time));
   let last = Math.max(...timed.map((hit) => hit.time));
-  const slack = Math.max((last - first) * 0.03, 30);
+  // One moment alone stands in the middle of ten minutes, not of a few seconds.
+  const slack = Math.max((last - first) * 0.03, last - first < 120 ? 300 : 30);
   [first, last] = [first - slack, last + slack];
   const x = (time) => left + ((time - first) / (last - first)) * (width - left - right);
   const y = new Map(lanes.map(([camid], lane) => [camid, TOP + lane * LANE + LANE / 2]));
