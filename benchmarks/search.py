@@ -353,7 +353,8 @@ def run_set(
         folder = Path(text)
         start = time.perf_counter()
         write_set(folder, name, count, arguments.queries, renders)
-        print(f"{name}: {count:,} vectors written in {time.perf_counter() - start:.0f} s")
+        took = time.perf_counter() - start
+        print(f"{name}: {count:,} vectors written in {took:.0f} s", flush=True)
         for engine in engines:
             command = [sys.executable, __file__, "measure", "--engines", engine]
             command += ["--folder", str(folder), "--repeats", str(arguments.repeats)]
