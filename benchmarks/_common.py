@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("vireid", "torch", "torchvision", "timm", "numpy", "scipy", "numba", "pillow",
             "opencv-python-headless", "faiss-cpu")  # fmt: skip
 
+# `python -m vireid` in a child runs this checkout, installed or not.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
 
 def hardware() -> dict[str, Any]:
     """The machine: processor, usable cores, threads of torch, memory, GPUs, system."""
@@ -75,7 +80,12 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit that ran, with '+changes' if tracked files of the package differ from it."""
+    """The commit that ran, with '+changes' if tracked files of the package differ from it.
+
+    An exported copy of a commit inside another checkout says so itself, by VIREID_COMMIT.
+    """
+    if named := os.environ.get("VIREID_COMMIT"):
+        return named
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -86,7 +96,7 @@ def commit() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks")
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("VIREID_COMMIT", "unknown")
+        return "unknown"
 
 
 def median_time(fn: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> float:

@@ -116,6 +116,9 @@ def main() -> None:
     parser.add_argument("--identities", type=int, default=60)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--arch", default="resnet50")
+    parser.add_argument(
+        "--no-float32", action="store_true", help="leave out the eager float32 curve (slow)"
+    )
     arguments = parser.parse_args()
     cuda = torch.cuda.is_available() and arguments.device != "cpu"
     size = (288, 144) if cuda else (64, 32)
@@ -129,6 +132,8 @@ def main() -> None:
         "graph": {"engine": "graph" if cuda else "eager"},
         "eager, float32": {"engine": "eager", "precision": "float32"},
     }
+    if arguments.no_float32:
+        del runs["eager, float32"]
     curves = {}
     for name, options in runs.items():
         curves[name] = curve(data, arguments.steps, **common, **options)
