@@ -88,8 +88,19 @@ def test_overview_and_version(capsys) -> None:
 def test_unknown_words_name_the_nearest(capsys) -> None:
     assert "Did you mean 'train'?" in refused(capsys, "trian")
     assert "Did you mean 'create'?" in refused(capsys, "index", "creat")
-    assert "--method" in refused(capsys, "train", "--metod", "mcl")
-    assert "--data-root" in refused(capsys, "test", "--resume", "x", "--data-rot", "y")
+    for words in (("--metod", "mcl"), ("--metod=mcl",), ("--METHOD", "mcl")):
+        message = refused(capsys, "train", *words)
+        flag = words[0].partition("=")[0]
+        assert f"`vireid train` has no flag '{flag}'. Did you mean '--method'?" in message
+    assert "'--data-root'" in refused(capsys, "test", "--resume", "x", "--data_rot", "y")
+    assert "'--no-confusion'" in refused(capsys, "train", "--no-confusio")
+    assert "explains" in refused(capsys, "index", "create", "--zzz", "y")
+
+
+def test_a_flag_that_is_needed(capsys) -> None:
+    assert "`vireid test` needs --resume, not given here." in refused(capsys, "test")
+    assert "needs --images and --out, not" in refused(capsys, "embed", "--modality", "visible")
+    assert run("test", "-h") == 0
 
 
 @pytest.mark.parametrize(

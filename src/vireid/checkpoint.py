@@ -342,12 +342,19 @@ def describe_run(source: str | Path) -> dict[str, str]:
     facts: dict[str, str] = {}
     if path.is_dir():
         options = read_json(path / "config.json")
-        facts |= {
-            "method": options["method"],
-            "data set": f"{options['dataset']} ({options['part']}, trial {options['trial']})",
-            "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
-            "seed": str(options["seed"]),
-        }
+        try:
+            facts |= {
+                "method": options["method"],
+                "data set": f"{options['dataset']} ({options['part']}, trial {options['trial']})",
+                "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+                "seed": str(options["seed"]),
+            }
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"'{path / 'config.json'}' is not the configuration of a run: it doesn't say its "
+                f"{str(error.args[0]) if isinstance(error, KeyError) else 'options'}. Name a "
+                "folder that `vireid train` wrote, or a data set's."
+            ) from error
         newest = list_checkpoints(path / "checkpoints")
         facts["newest checkpoint"] = newest[0].name if newest else "none yet"
         if not (path / WEIGHTS).is_file():

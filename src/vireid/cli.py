@@ -92,7 +92,32 @@ def _dispatch(words: list[str]) -> int:
 def _call(prog: str, function: Callable[..., int | None], words: list[str]) -> int:
     import tyro
 
+    _check_flags(prog, function, words)
     return tyro.cli(_plainly_typed(function), prog=prog, args=words) or 0
+
+
+def _check_flags(prog: str, function: Callable[..., int | None], words: list[str]) -> None:
+    """Answer a mistyped or a forgotten flag with a sentence.
+
+    Raises:
+        InputError: a flag that the command does not have, or none where one is needed.
+    """
+    given = [word.split("=", 1)[0].replace("_", "-") for word in words if word.startswith("--")]
+    legal, needed = ["--help"], []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            flag = name.replace("_", "-")
+            legal += [f"--{flag}"] + ([f"--no-{flag}"] if parameter.default is True else [])
+            needed += [f"--{flag}"] if parameter.default is parameter.empty else []
+    see = f"`{prog} --help` explains all of them."
+    for flag in given:
+        if flag not in legal and not flag.startswith("--tyro-"):  # tyro's own, for shells
+            near = difflib.get_close_matches(flag.lower(), legal, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise InputError(f"`{prog}` has no flag '{flag}'.{hint} {see}")
+    missing = [flag for flag in needed if flag not in given]
+    if missing and not {"-h", "--help"} & set(words):
+        raise InputError(f"`{prog}` needs {' and '.join(missing)}, not given here. {see}")
 
 
 def _plainly_typed(function: Callable[..., int | None]) -> Callable[..., int | None]:

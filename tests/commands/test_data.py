@@ -9,6 +9,8 @@ from pathlib import Path
 import fakes
 from command_kit import refused, run, said
 
+from vireid.data import DATASETS
+
 
 def test_synthetic_people(tmp_path: Path, capsys) -> None:
     out = tmp_path / "people"
@@ -48,6 +50,12 @@ def test_prepare(tmp_path: Path, capsys) -> None:
     assert "is a file" in refused(
         capsys, "prepare", "--data-root", root, "--cache", tmp_path / "file"
     )
+
+
+def test_one_line_makes_a_data_set_known(folder_root: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(DATASETS, "mine", "vireid.data.folder:load")
+    words = ("--data-root", folder_root, "--cache", tmp_path)
+    assert run("prepare", "--dataset", "MINE", *words) == 0
 
 
 def test_prepare_with_broken_images(tmp_path: Path, capsys) -> None:
@@ -95,4 +103,8 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert run("info", trained / "weights.safetensors", "--json") == 0
     assert json.loads(capsys.readouterr().out)["chosen"] == "last epoch"
     assert "There is no folder" in refused(capsys, "info", tmp_path / "nowhere")
+    for text in ("{}", "[1]", '{"recipe": 1}'):  # another program's configuration
+        (tmp_path / "config.json").write_text(text)
+        assert "is not the configuration of a run" in refused(capsys, "info", tmp_path)
+    (tmp_path / "config.json").unlink()
     assert "no pictures of people" in refused(capsys, "info", tmp_path)

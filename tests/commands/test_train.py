@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import resource
@@ -12,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import command_kit
 import fakes
@@ -19,6 +22,10 @@ import pytest
 from command_kit import refused, run, said, tiny_config
 
 from vireid.checkpoint import read_weights
+from vireid.commands import COMMANDS, load
+from vireid.commands.train_options import build_options
+from vireid.engine.options import TrainOptions
+from vireid.methods import RECIPES
 
 
 def facts(folder: Path) -> dict:
@@ -113,11 +120,85 @@ def test_a_table_is_found_again_on_resume(tmp_path: Path, folder_root: Path) -> 
     assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
 
 
-def test_a_users_own_method(tmp_path: Path, sysu_root: Path) -> None:
-    file = Path(__file__).parents[2] / "examples" / "my_method.py"
+def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch) -> None:
+    """Its file is named as seen from here, its options are in a configuration file."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(Path(__file__).parents[2] / "examples" / "my_method.py", mine / "my.py")
+    config = tiny_config(tmp_path, method_options={"hetero_weight": 0.5})
+    words = ("--config", config, "--data-root", sysu_root, "--device", "cpu")
+    monkeypatch.chdir(mine)
     one = tmp_path / "one"
-    assert command_kit.train(one, sysu_root, "--method", f"{file}:MyMethod") == 0
+    assert run("train", *words, "--run", one, "--method", "my.py:MyMethod") == 0
+    assert facts(one)["method_options"] == {"hetero_weight": 0.5}
+    monkeypatch.chdir(tmp_path)
     assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+    report = json.loads(next(one.glob("test/*/report.json")).read_text())
+    assert report["protocol"]["method"] == "my-method"
+    (mine / "bad.py").write_text("import torch\nimport nothing_of_this_name\n")
+    message = refused(capsys, "train", *words, "--method", "mine/bad.py:Mine")
+    assert "cannot be run (line 2): ModuleNotFoundError" in message
+    (mine / "worse.py").write_text("class Mine\n")
+    assert "(line 1): SyntaxError" in refused(
+        capsys, "train", *words, "--method", "mine/worse.py:Mine"
+    )
+    (mine / "my.py").unlink()
+    message = refused(capsys, "test", "--resume", one, "--trials", 1)
+    assert f"'{mine / 'my.py'}', which does not exist" in message
+
+
+def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> None:
+    """What a file leaves out comes from the recipe and the method; flags go before it."""
+    file = tmp_path / "part.json"
+
+    def options(plain: dict, **given: Any) -> TrainOptions:
+        file.write_text(json.dumps(plain))
+        flags = dict.fromkeys(inspect.signature(load(COMMANDS["train"])).parameters)
+        return build_options(flags | {"pretrained": "none"} | given, file)
+
+    found = options({"method_options": {"hidden": 64}, "recipe": {"schedule": {"warmup_steps": 9}}})
+    scratch = RECIPES["mcl"]["scratch"]
+    assert found.method == "mcl" and found.method_options == {"hidden": 64}
+    assert found.recipe == dataclasses.replace(
+        scratch, schedule=dataclasses.replace(scratch.schedule, warmup_steps=9)
+    )
+    named = {"method": "AGW", "recipe": {"name": "published", "lr": 0.02}, "log_every": 5}
+    found = options(named, epochs=3)
+    assert found.method == "agw" and found.log_every == 5
+    assert found.recipe == dataclasses.replace(RECIPES["agw"]["published"], lr=0.02, epochs=3)
+    assert options(named, recipe="scratch").recipe == RECIPES["agw"]["scratch"]
+    other = options({"method": "mcl", "method_options": {"hidden": 64}}, method="base")
+    assert other.method_options == {}
+    words = ("train", "--config", file, "--data-root", sysu_root, "--device", "cpu")
+    for plain, expected in (
+        ({"recipe": {"lrr": 1}}, "recipe has an unknown key 'lrr'. Did you mean 'lr'?"),
+        ({"recipe": 3}, "recipe is 3"),
+        ([1], "an object with named values was expected"),
+        ({"method_options": {"hiddenn": 64}}, "Did you mean 'hidden'?"),
+    ):
+        file.write_text(json.dumps(plain))
+        assert expected in refused(capsys, *words), plain
+
+
+def test_options_that_a_method_lacks_are_answered_by_those_it_has(
+    tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    legal = inspect.signature(load(COMMANDS["train"])).parameters
+    for method, flag in (("mcl", "--margin"), ("ddag", "--rho"), ("base", "--no-confusion")):
+        words = ("--method", method, flag, *(() if flag.startswith("--no") else (1,)))
+        message = refused(capsys, "train", "--data-root", sysu_root, *words)
+        shown = message.partition("It has: ")[2].split("; and")[0].strip(".").split(", ")
+        assert shown and {name[2:].replace("-", "_") for name in shown} <= set(legal), message
+
+
+def test_published_without_pretrained_weights_warns_of_what_is_so(
+    tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    words = ("train", "--data-root", sysu_root, "--device", "cpu", "--arch", "resnet10t",
+             "--pretrained", "none", "--recipe", "published", "--pids-per-batch", 99)  # fmt: skip
+    assert "erasing up to 0.8" in refused(capsys, *words, "--method", "mcl")
+    message = refused(capsys, *words, "--method", "agw")
+    assert "meant for ImageNet weights" in message and "erasing" not in message
 
 
 def test_ablations(tmp_path: Path, sysu_root: Path) -> None:

@@ -29,6 +29,10 @@ def test_there_and_back(tmp_path: Path, capsys) -> None:
     assert len(alive) > 300
     for name in alive:
         assert torch.equal(before[name], after[name]), name
+    other = ("import-weights", tmp_path / "published.t", "--out", tmp_path / "agw.safetensors")
+    assert "has non-local blocks" in refused(capsys, *other, "--method", "Baseline")
+    assert run(*other, "--method", "AGW") == 0
+    assert read_weights(tmp_path / "agw.safetensors")[1]["method"] == "agw"
     assert "exists already" in refused(
         capsys, "import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors"
     )
@@ -38,7 +42,12 @@ def test_what_is_no_checkpoint(trained: Path, tmp_path: Path, capsys) -> None:
     assert "There is no file" in refused(capsys, "import-weights", tmp_path / "no.t")
     junk = tmp_path / "junk.t"
     junk.write_text("no weights")
-    assert "was refused" in refused(capsys, "import-weights", junk)
+    assert "it is no PyTorch file" in refused(capsys, "import-weights", junk)
+    junk.write_bytes(b"")
+    assert "is not a readable PyTorch file (EOFError" in refused(capsys, "import-weights", junk)
+    for content in ({"net": {"classifier.weight": 3}}, {"net": {1: torch.ones(2)}}, [1]):
+        torch.save(content, junk)
+        assert "of named tensors" in refused(capsys, "import-weights", junk)
     assert "cannot be written as a published" in refused(capsys, "export-weights", trained)
     assert "Legal: published." in refused(capsys, "export-weights", trained, "--format", "onnx")
     assert "There are no weights" in refused(capsys, "export-weights", tmp_path / "no")

@@ -119,28 +119,29 @@ def test_recipes_are_those_of_the_published_code() -> None:
 
 
 def test_names() -> None:
-    assert [resolve_method(n) for n in ("MCL", "baseline", "Base", "MCLNet", "a.py:B")] == [
-        "mcl", "base", "base", "mcl", "a.py:B"]  # fmt: skip
+    assert [resolve_method(n) for n in ("MCL", "baseline", "Base", "MCLNet")] == [
+        "mcl", "base", "base", "mcl"]  # fmt: skip
+    assert resolve_method("a.py:B") == f"{Path.cwd() / 'a.py'}:B"
 
 
 @pytest.mark.parametrize(
     ("name", "options", "sizes", "words"),
     [
         ("mlc", {}, {}, r"Legal: base, agw, ddag, mcl\. Did you mean 'mcl'.*my\.py:MyMethod"),
-        ("absent.py:X", {}, {}, "'absent.py', which does not exist"),
+        ("absent.py:X", {}, {}, "absent.py', which does not exist"),
         (f"{EXAMPLE}:Nothing", {}, {}, "no class 'Nothing'.*MyMethod"),
         ("base", {"margn": 0.2}, {}, "Did you mean 'margin'"),
-        ("base", {"margin": -0.2}, {}, r"--margin is -0.2; a number from 0 up"),
-        ("mcl", {"triplet_weight": -1.0}, {}, "--triplet-weight is -1.0"),
-        ("mcl", {"identity_center_weight": -1.0}, {}, "--identity-center-weight is -1.0"),
-        ("mcl", {"rho": float("nan")}, {}, "--rho is nan"),
+        ("base", {"margin": -0.2}, {}, "option margin is -0.2; a number from 0 up"),
+        ("mcl", {"triplet_weight": -1.0}, {}, "option triplet-weight is -1.0"),
+        ("mcl", {"identity_center_weight": -1.0}, {}, "option identity-center-weight is -1.0"),
+        ("mcl", {"rho": float("nan")}, {}, "option rho is nan"),
         ("mcl", {"centers": "fixed"}, {}, "expected one of learned, frozen"),
-        ("mcl", {"hidden": 0}, {}, "--hidden is 0"),
+        ("mcl", {"hidden": 0}, {}, "option hidden is 0"),
         ("mcl", {}, {"num_cameras": 0}, "no camera ids.*--no-camera-centers"),
         ("mcl", {}, {"num_cameras": 1}, "one camera only.*--no-camera-centers"),
-        ("ddag", {"heads": 0}, {}, "--heads is 0"),
-        ("ddag", {"dropout": 1.0}, {}, "--dropout is 1.0"),
-        ("agw", {"label_smoothing": 1.0}, {}, "--label-smoothing is 1.0"),
+        ("ddag", {"heads": 0}, {}, "option heads is 0"),
+        ("ddag", {"dropout": 1.0}, {}, "option dropout is 1.0"),
+        ("agw", {"label_smoothing": 1.0}, {}, "option label-smoothing is 1.0"),
     ],
 )
 def test_wrong_input_gets_a_sentence(

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vireid.console import choose, console, say
+from vireid.data import ALIASES, DATASETS
 from vireid.types import InputError
 
-DATASETS = ("sysu", "regdb", "llcm", "folder")
-DATASET_ALIASES = {"sysu-mm01": "sysu", "sysumm01": "sysu", "own": "folder", "csv": "folder"}
 TRIALS = "trials.json"  # in the folder of RegDB's ten trials: what each is trained with
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")
 PRECISION_ALIASES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -21,7 +20,7 @@ PRECISION_ALIASES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 def dataset_name(given: str) -> str:
     """The legal name of a data set, whatever the case."""
-    return choose("data set", given, DATASETS, aliases=DATASET_ALIASES)
+    return choose("data set", given, tuple(DATASETS), aliases=ALIASES)
 
 
 def precision_name(given: str) -> str:

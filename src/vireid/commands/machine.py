@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vireid.commands.common import DATASETS, print_json, resolve_device
+from vireid.commands.common import print_json, resolve_device
 from vireid.console import facts_table, results
+from vireid.data import DATASETS
 from vireid.types import InputError
 
 OPTIONAL = {
@@ -48,7 +49,7 @@ def _facts() -> dict[str, dict[str, str]]:
         "cores": str(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         ),
-        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} thread(s)",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
     }
     gpus = {}
@@ -63,7 +64,7 @@ def _facts() -> dict[str, dict[str, str]]:
             )
     else:
         built = torch.version.cuda
-        gpus["GPU"] = "none; training runs on the CPU, slowly" + (
+        gpus["GPU"] = "none; training runs on the CPU in float32, slowly" + (
             f" (PyTorch is built for CUDA {built})" if built else ""
         )
     parts = {}
@@ -74,6 +75,10 @@ def _facts() -> dict[str, dict[str, str]]:
         "opencv-python-headless",
         "pillow",
         "numba",
+        "numpy",
+        "scipy",
+        "matplotlib",
+        "rich",
         "fastapi",
         "uvicorn",
         "tyro",

@@ -249,7 +249,7 @@ def run_protocol(
     embeddings = embedder.embed_store(store, data, rows, tta=tta, progress=True)
     metadata = embedder.metadata
     context = {
-        "method": metadata.get("method"),
+        "method": embedder.method.name,  # of a user's own its name, not its place on a disk
         "arch": embedder.method.model_options.arch,
         "trained_on": metadata.get("dataset"),
         "epoch": metadata.get("epoch"),

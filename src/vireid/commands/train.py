@@ -128,7 +128,8 @@ def train(
         resume: go on with this run, in its own folder; --epochs may raise its number of epochs.
         keep: how many checkpoints to keep (default: 2).
         checkpoint_steps: also save every so many steps.
-        config: config.json with any other option; flags override it.
+        config: JSON file with any option (all of a run's config.json, or a part, as
+            {"method_options": {"hidden": 64}}); flags override it.
         skip_broken: leave out images that cannot be decoded, and list them.
         tensorboard: also write TensorBoard files (needs vireid[logging]).
     """

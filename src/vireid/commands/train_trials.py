@@ -32,7 +32,10 @@ def train_all_trials(
     from vireid.engine.run_state import compare_options
 
     if options.dataset != "regdb":
-        raise InputError(f"--trial all belongs to RegDB; '{options.dataset}' has one split only.")
+        raise InputError(
+            f"--trial all belongs to RegDB; '{options.dataset}' has one split only. Leave the flag "
+            "out."
+        )
     asked = {"options": to_plain(options), "max_steps": max_steps}
     if (folder / TRIALS).is_file():
         begun = read_json(folder / TRIALS)

@@ -6,28 +6,36 @@ from pathlib import Path
 
 from vireid.commands.common import check_folder, next_step
 from vireid.console import choose, say
+from vireid.methods import ALIASES
 from vireid.types import InputError
 
 
-def import_weights(file: Path, /, *, out: Path | None = None) -> int:
+def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
     """Turn a checkpoint of the published MCLNet or AGW code into weights of vireid.
 
     No code in the file is run. The two dead copies of ResNet-50 in it are dropped.
 
     Args:
         file: the published checkpoint (.t or .pth).
+        method: mcl, agw or base: what reports call these weights (default: mcl where the network
+            has non-local blocks, since the MCLNet and AGW codes write the same tensors; else
+            base).
         out: file to write (default: beside it, ending in .safetensors).
     """
-    from vireid.embed import import_published
+    from vireid.embed import Embedder
+    from vireid.methods.published import import_published
 
     target = out or file.with_suffix(".safetensors")
     if target.exists():
         raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
     check_folder(target.parent, f"'{target.name}'")
-    embedder = import_published(file)
-    embedder.save(target)
-    count = sum(p.numel() for p in embedder.method.model.parameters()) / 1e6
-    say(f"Method {embedder.method.name}, {count:.1f} M parameters.")
+    name = None
+    if method is not None:
+        name = choose("method", method, ("base", "agw", "mcl"), aliases=ALIASES)
+    imported = import_published(file, name).eval()
+    Embedder(imported, {}, device="cpu").save(target)
+    count = sum(p.numel() for p in imported.model.parameters()) / 1e6
+    say(f"Method {imported.name}, {count:.1f} M parameters.")
     next_step(target, f"vireid test --resume {target} --dataset sysu --data-root DIR")
     return 0
 

@@ -15,6 +15,7 @@ DATASETS = {
     "llcm": "vireid.data.llcm:load",
     "folder": "vireid.data.folder:load",
 }
+ALIASES = {"sysu-mm01": "sysu", "own": "folder", "csv": "folder"}
 
 # Public name → module; imported when first used, so that `--help` needs neither NumPy nor torch.
 _EXPORTS = {
@@ -37,7 +38,7 @@ _EXPORTS = {
     "write_published_npy": "published",
 }
 
-__all__ = ["DATASETS", *sorted(_EXPORTS)]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["ALIASES", "DATASETS", *sorted(_EXPORTS)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

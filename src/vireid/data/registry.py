@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vireid.console import choose
-from vireid.data import DATASETS, published
+from vireid.data import ALIASES, DATASETS, published
 from vireid.data.protocol import Dataset, check_usable
 from vireid.types import InputError
 
@@ -60,7 +60,7 @@ def find_loader(name: str) -> tuple[str, Callable[..., Dataset]]:
     Raises:
         InputError: there is no such data set.
     """
-    name = choose("data set", name, list(DATASETS), aliases={"sysu-mm01": "sysu", "own": "folder"})
+    name = choose("data set", name, list(DATASETS), aliases=ALIASES)
     module, function = DATASETS[name].split(":")
     return name, getattr(importlib.import_module(module), function)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 import zlib
 from importlib import import_module
 from pathlib import Path
@@ -52,13 +53,15 @@ def __getattr__(name: str) -> Any:
 
 
 def resolve_method(name: str) -> str:
-    """The legal name for a user's word ("MCL", "baseline"); "file.py:Class" stays as it is.
+    """The legal name for a user's word ("MCL", "baseline"); of "file.py:Class" the whole path,
+    so that a run can be used from every folder.
 
     Raises:
         InputError: there is no such method; the legal ones are listed.
     """
     if ".py:" in name:
-        return name
+        file, attribute = name.rsplit(":", 1)
+        return f"{Path(file).expanduser().resolve()}:{attribute}"
     try:
         return choose("method", name, list(METHODS), aliases=ALIASES)
     except InputError as error:
@@ -83,10 +86,13 @@ def method_class(name: str) -> type[Method]:
 def _from_file(file: str, attribute: str) -> type[Method]:
     from vireid.methods.base import Method
 
-    path = Path(file).expanduser()
+    path = Path(file)
     if not path.is_file():
-        raise InputError(f"--method names the file '{path}', which does not exist.")
-    module = _run_once(path.resolve())
+        raise InputError(
+            f"The method '{attribute}' should be in the file '{path}', which does not exist. Give "
+            "--method path/to/my.py:MyMethod; weights need the file that they were trained with."
+        )
+    module = _run_once(path)
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, Method) and found is not Method):
         legal = [
@@ -108,14 +114,23 @@ def _run_once(path: Path) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"--method names the file '{path}', which is not a Python file.")
+        raise InputError(f"The method's file '{path}' is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if not isinstance(error, Exception):
+            raise
+        places = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
+        line = places[-1] if places else getattr(error, "lineno", None)
+        raise InputError(
+            f"The method's file '{path}' cannot be run{f' (line {line})' if line else ''}: "
+            f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
+        ) from error
     return module
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,13 +27,12 @@ class MethodOptions:
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
             value = getattr(self, option.name)
-            if isinstance(value, float) and not value >= 0:
-                flag = "--" + option.name.replace("_", "-")
-                raise InputError(f"{flag} is {value}; a number from 0 up was expected.")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if number and not 0 <= value < math.inf:
+                raise InputError(_unfit(option.name, value, "a number from 0 up"))
         if not self.label_smoothing < 1:
             raise InputError(
-                f"--label-smoothing is {self.label_smoothing}; a number from 0 to below 1 was "
-                "expected."
+                _unfit("label_smoothing", self.label_smoothing, "a number from 0 to below 1")
             )
 
 
@@ -88,7 +88,7 @@ class MCLOptions(AGWOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hidden < 1:
-            raise InputError(f"--hidden is {self.hidden}; at least 1 was expected.")
+            raise InputError(_unfit("hidden", self.hidden, "at least 1"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +118,14 @@ class DDAGOptions(BaselineOptions):
         super().__post_init__()
         for name in ("parts", "heads", "head_dim"):
             if getattr(self, name) < 1:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} is {getattr(self, name)}; at least 1 was expected.")
+                raise InputError(_unfit(name, getattr(self, name), "at least 1"))
         if not self.dropout < 1:
-            raise InputError(f"--dropout is {self.dropout}; from 0 to below 1 was expected.")
+            raise InputError(_unfit("dropout", self.dropout, "a number from 0 to below 1"))
+
+
+def _unfit(name: str, value: float, expected: str) -> str:
+    """The sentence on a value; the option may come from a flag or from a file."""
+    return f"The method's option {name.replace('_', '-')} is {value}; {expected} was expected."
 
 
 OPTIONS: dict[str, type[MethodOptions]] = {

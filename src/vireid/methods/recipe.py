@@ -83,7 +83,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("lr", "epochs", "pids_per_batch", "images_per_pid"):
             if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0.")
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} is {getattr(self, name)}; a number above 0 was expected.")
         for name in ("momentum", "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must not be negative.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import pickle
 import re
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ _ALLOWED: list[Any] = [
 ]
 
 
+# What PyTorch raises on files that are damaged or something else.
+_DAMAGED = (
+    RuntimeError, EOFError, ValueError, LookupError, OSError, TypeError, AttributeError,
+    AssertionError, MemoryError, OverflowError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
 def load_foreign(path: str | Path) -> Any:
     """Read a safetensors or PyTorch file on the CPU: tensors, plain values, NumPy values.
 
@@ -58,19 +66,27 @@ def load_foreign(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it needs the Python object {name[1]}" if name else _first_sentence(error)
         raise InputError(
-            f"The file '{path}' was refused: {reason}. Files of weights are opened without "
+            f"The file '{path}' was refused: {_reason(error)}. Files of weights are opened without "
             "running code in them; tensors, plain values and NumPy values are allowed. If you "
             "trust the file, open it with the code that wrote it and save only its state dict."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise InputError(
-            f"The file '{path}' is not a readable PyTorch file: {_first_sentence(error)}. "
+            f"The file '{path}' is not a readable PyTorch file ({_first_sentence(error)}). "
             "It may be damaged or cut short; fetch it again."
         ) from error
 
 
+def _reason(error: Exception) -> str:
+    """Why a file was refused, out of what PyTorch says to programmers."""
+    if name := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it needs the Python object {name[1]}"
+    if code := re.search(r"Unsupported operand (\d+)", str(error)):
+        return f"it is no PyTorch file, or has pickle's operation {code[1]}"
+    return _first_sentence(error)
+
+
 def _first_sentence(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    words = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -50,7 +50,10 @@ def find(pretrained: str, arch: str) -> Source | None:
     if Path(pretrained).is_file():
         return _from_file(Path(pretrained))
     if os.sep in pretrained or pretrained.lower().endswith(_ENDINGS):
-        raise InputError(f"--pretrained names the file '{pretrained}', which does not exist.")
+        raise InputError(
+            f"--pretrained names the file '{pretrained}', which does not exist. Give a file that "
+            "does, imagenet, another timm tag, synth or none."
+        )
     return _from_hub(pretrained, arch)
 
 

@@ -57,10 +57,14 @@ def read_published(path: str | Path) -> Published:
     """
     content = load_foreign(path)
     net = content.get("net", content) if isinstance(content, dict) else None
-    if not isinstance(net, dict) or "classifier.weight" not in net:
+    plain = isinstance(net, dict) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in net.items()
+    )
+    if not isinstance(net, dict) or not plain or "classifier.weight" not in net:
         raise InputError(
             f"The file '{path}' is not a checkpoint of the published MCLNet or AGW code: a "
-            "dictionary with an entry 'net' that has 'classifier.weight' was expected."
+            "dictionary with an entry 'net' of named tensors, 'classifier.weight' among them, was "
+            "expected."
         )
     net = {key.removeprefix("module."): value for key, value in net.items()}
     strange = [key for key in net if not _is_alive(key) and not _is_dead(key)]
@@ -76,13 +80,13 @@ def read_published(path: str | Path) -> Published:
         nonlocal_channels=width,
         pooling="gem" if width else "average",
     )
-    epoch = content.get("epoch", -1) if net is not content else -1
+    epoch = content.get("epoch") if "net" in content else None
     return Published(
         method="mcl" if width else "base",
         state=_to_ours(net, path),
         num_pids=net["classifier.weight"].shape[0],
         model_options=options,
-        epoch=int(epoch),
+        epoch=-1 if epoch is None else int(epoch),
     )
 
 
