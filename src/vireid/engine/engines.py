@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -193,7 +194,7 @@ def _prepare(step: Step, *, compiled: bool, captured: bool) -> Callable[[], None
     return _with_images(step, graph.replay)
 
 
-def _compiler_options(device: torch.device) -> dict[str, bool] | None:
+def _compiler_options(device: torch.device) -> dict[str, Any] | None:
     """A step has hundreds of kernels of a few microseconds (casts and statistics of each layer);
     the compiler may put independent ones into one launch. Proven on PyTorch 2.11 and newer."""
     new = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 11)
