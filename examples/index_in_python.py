@@ -24,10 +24,12 @@ def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None
     # The index keeps paths relative to its image root, so that the folder can move.
     embeddings = replace(embeddings, paths=[str(path.relative_to(root)) for path in paths])
 
+    which = embedder.default_embedding  # what these weights are best searched with
     with create_index(
         place,
         weights_hash=embedder.weights_hash,
-        dim=embeddings.embedding.shape[1],
+        embedding=which,
+        dim=embeddings.vectors[which].shape[1],
         preprocessing=embedder.preprocessing,
         image_roots=[root],
     ) as index:
