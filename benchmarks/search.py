@@ -364,7 +364,7 @@ def run_set(
                     command, capture_output=True, text=True, check=False, timeout=LIMIT_S
                 )
             except subprocess.TimeoutExpired:
-                facts = {"mode": f"stopped after {LIMIT_S} s"}
+                facts: dict[str, Any] = {"mode": f"stopped after {LIMIT_S} s"}
             else:
                 if done.returncode:
                     words = done.stderr.strip().splitlines() or [f"signal {-done.returncode}"]
@@ -461,8 +461,8 @@ def main() -> None:
         notes.append("Of usearch and LanceDB, graph and inverted file are measured on the set of "
                      "512 dimensions; for 2048 they are left out, since building them takes too "
                      "long on two cores: there both scan every vector.")  # fmt: skip
-    path = record("search-" + arguments.what, results, notes=notes,
-                  table=rows_of(results, BARS[arguments.what]))  # fmt: skip
+    name = "-".join(["search", arguments.what, *(arguments.sets or [])])
+    path = record(name, results, notes=notes, table=rows_of(results, BARS[arguments.what]))
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 
