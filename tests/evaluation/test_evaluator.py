@@ -59,6 +59,7 @@ def test_llcm_equals_the_slow_reference(llcm_root: Path, direction: str, variant
     report = evaluate(dataset, options, embeddings, rows)
     assert report.protocol.trials == tuple(range(10))
     assert report.protocol.variant == variant
+    assert any("legacy-deen" in note for note in report.notes) == (variant != "standard")
     kinds = ("nir", "vis") if direction == "infrared_to_visible" else ("vis", "nir")
     for seed in range(10):
         query, _ = llcm_trial(llcm_root, kinds[0], seed)

@@ -167,8 +167,38 @@ def test_comparison_writes_three_tables(report: Report, tmp_path: Path) -> None:
     assert "run\\_1" in tex and tex.count(" \\\\\n") == 7 and "synthetic" in tex
     text = text_of(comparison.to_table())
     assert "±" in text and "…" not in text
+    assert text.count("run_1") == 1  # the words of a report stand beside its first line only
     with pytest.raises(InputError, match="no report"):
         compare([])
+
+
+def test_words_of_unlike_reports_stay_readable_in_a_terminal(report: Report) -> None:
+    wide = make(1, options={"scope": "indoor", "direction": "visible_to_infrared"}, method="agw")
+    text = text_of(compare([report, wide]).to_table())
+    assert "indoor-search" in text and "visible to" in text and "embedding" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_names_are_safe_in_latex(report: Report, tmp_path: Path) -> None:
+    report.write(tmp_path / "a^b~c\\d_e&{f}" / "test" / "all")
+    tex = compare([report, make(1)]).to_latex()
+    assert r"a\textasciicircum{}b\textasciitilde{}c\textbackslash{}d\_e\&\{f\} &" in tex
+
+
+def test_trials_list_raw_and_reranked_side_by_side(report: Report, tmp_path: Path) -> None:
+    text = (report.write(tmp_path).folder / "report.md").read_text()
+    rows = [line.split(" | ")[:2] for line in text.split("## Every trial")[1].splitlines()]
+    found = [(trial.strip("| "), name) for trial, name, *_ in filter(lambda r: len(r) > 1, rows)]
+    assert found[2:6] == [
+        ("0", "pooled"), ("0", "pooled, re-ranked"), ("1", "pooled"), ("1", "pooled, re-ranked"),
+    ]  # fmt: skip
+
+
+def test_own_definitions_are_marked() -> None:
+    multi = make(options={"shots": 10})
+    assert "10 shots, seeded draw (vireid's own)" in multi.protocol.search()
+    assert any("vireid's own definition" in note for note in multi.notes)
+    assert make().notes == () and "own" not in make().protocol.search()
 
 
 def test_comparison_of_unlike_searches_warns(report: Report) -> None:
@@ -227,8 +257,12 @@ def test_average_refuses_the_same_model_and_mixtures() -> None:
         average_reports([make(1)])
     with pytest.raises(InputError, match="same seed and split"):
         average_reports([make(1), make(1)])
-    with pytest.raises(InputError, match="of the same model"):
+    with pytest.raises(InputError, match=r"of the same model \(Seed 2 and 2, weights"):
         average_reports([make(1), make(2), make(2)])
+    leak = [split(n, seed=0) for n in (1, 2, 3)]
+    again = replace(leak[1].protocol, split=4)  # one model tested on another split too
+    with pytest.raises(InputError, match="RegDB split 2 and 4"):
+        average_reports([*leak, replace(leak[1], protocol=again)])
     with pytest.raises(InputError, match="differ in both"):
         average_reports([split(1, seed=0), split(2, seed=1)])
     with pytest.raises(InputError, match="averages of"):

@@ -130,16 +130,19 @@ class Comparison:
         from vireid.console import table
 
         columns, rows, same = self._compact()
+        lines = self.lines()
         shown = ("rank1", "mean_ap")
-        cells = [[tables.spread(line.numbers[m]).replace(" ", "") for m in shown]
-                 for line in self.lines()]  # fmt: skip
-        out = table(
-            same,
-            [*columns, *(HEADS[m] for m in shown)],
-            [[*words, *numbers] for words, numbers in zip(rows, cells)],
-        )
+        # Many narrow columns of words can't be read: all but the embedding share one, said once.
+        cells, last = [], ""
+        for line, words in zip(lines, rows):
+            told = "; ".join(w for c, w in zip(columns, words) if c != "Embedding")
+            numbers = [tables.spread(line.numbers[m]).replace(" ", "") for m in shown]
+            cells.append([told if told != last else "", line.words[-1], *numbers])
+            last = told
+        heads = "; ".join(word for word in columns if word != "Embedding")
+        out = table(same, [heads, "Embedding", *(HEADS[m] for m in shown)], cells)
         for position, column in enumerate(out.columns):
-            if position < len(columns):  # words may break, numbers must not
+            if position < 2:  # words may break, numbers must not
                 column.justify, column.overflow = "left", "fold"
             else:
                 column.no_wrap = True
@@ -208,12 +211,7 @@ def average_reports(reports: Sequence[Report]) -> Report:
             "splits: give reports that differ in one of them."
         )
     values = [_key(report, over[0]) for report in reports]
-    hashes = [r.protocol.weights_hash for r in reports if r.protocol.weights_hash]
-    if len(set(values)) < len(values) or len(set(hashes)) < len(hashes):
-        raise InputError(
-            f"Two of the reports are of the same model ({tables.PROTOCOL_WORDS[over[0]]}: "
-            f"{', '.join(map(str, values))}). Give each model once."
-        )
+    _refuse_same_model(reports, over[0])
     earlier = reports[0].averaged or {"over": [], "reports": 1, "values": {}}
     commits = sorted({r.protocol.commit for r in reports if r.protocol.commit})
     # What differs is no single value any more: the average's own entry lists it.
@@ -250,6 +248,20 @@ def average_reports(reports: Sequence[Report]) -> Report:
         },
         notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),
     )
+
+
+def _refuse_same_model(reports: Sequence[Report], over: str) -> None:
+    """One model counted twice; on two of RegDB's splits it has also seen people it is tested on."""
+    for number, report in enumerate(reports):
+        for earlier in reports[:number]:
+            one, other = _key(earlier, over), _key(report, over)
+            weights = earlier.protocol.weights_hash
+            if one == other or (weights and weights == report.protocol.weights_hash):
+                raise InputError(
+                    f"Two of the reports are of the same model "
+                    f"({tables.PROTOCOL_WORDS[over]} {one} and {other}"
+                    f"{f', weights {weights[:16]}' if weights else ''}). Give each model once."
+                )
 
 
 def _key(report: Report, name: str) -> Any:

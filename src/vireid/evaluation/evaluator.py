@@ -108,7 +108,7 @@ def evaluate(
             "identities": [len(np.unique(dataset.pids[t.query])) for t in drawn],
         },
         chance={key: float(np.mean([guess[key] for guess in guesses])) for key in guesses[0]},
-        notes=tuple(dataset.notes),
+        notes=(*dataset.notes, *_marks(options)),
     )  # fmt: skip
 
 
@@ -154,6 +154,24 @@ def bootstrap(
         metric: [float(low[i]), float(high[i])]
         for i, metric in enumerate(("rank1", "mean_ap", "mean_inp"))
     }
+
+
+def _marks(options: ProtocolOptions) -> list[str]:
+    """What a reader must know of a protocol that isn't the usual one."""
+    marks = []
+    if options.shots > 1 and options.draw == "seeded":
+        marks.append(
+            "The seeded multi-shot gallery is vireid's own definition (random.sample of up to "
+            f"{options.shots} sorted files); no published code defines one. Do not compare it with "
+            "other seeded multi-shot numbers."
+        )
+    if options.variant == "legacy-deen":
+        marks.append(
+            "legacy-deen: query and gallery are swapped as in DEEN's public test script (a drawn "
+            "set of infrared queries, all visible images as the gallery). This is another task "
+            "than LLCM's visible to infrared; compare it with numbers of that script only."
+        )
+    return marks
 
 
 class _Labels:

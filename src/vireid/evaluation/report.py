@@ -97,7 +97,8 @@ class Protocol:
             words.append("whole gallery")
         else:
             words.append("single-shot" if self.shots == 1 else f"{self.shots} shots")
-            words.append(f"{self.draw} draw")
+            own = " (vireid's own)" if self.shots > 1 and self.draw == "seeded" else ""
+            words.append(f"{self.draw} draw{own}")
         words.append(self.direction.replace("_", " "))
         if self.variant != "standard":
             words.append(f"variant {self.variant}")

@@ -161,13 +161,14 @@ def _trial_section(report: Report) -> list[str]:
     else:
         numbers, heads = [str(number) for number in report.protocol.trials], "Trial"
     rows = []
-    tables = [(name, name, numbers_) for name, numbers_ in report.raw.items()]
-    tables += [(f"{name}, re-ranked", name, n) for name, n in report.reranked.items()]
-    for label, _, table in tables:
+    for name, table in report.raw.items():
         for i, number in enumerate(numbers):
-            rows.append([number, label, *(percent(table[m]["trials"][i]) for m in METRICS)])
+            rows.append([number, name, *_trial_cells(table, i)])
+            if name in report.reranked:
+                again = _trial_cells(report.reranked[name], i)
+                rows.append([number, f"{name}, re-ranked", *again])
     lines = [f"## Every {heads.lower()}", ""]
-    lines.append(markdown([heads, "Test embedding", *HEADS.values()], rows))
+    lines.append(markdown([heads, "Test embedding", *HEADS.values()], rows, words=2))
     if report.counts and not report.averaged:
         counts = report.counts
         rows = [
@@ -178,6 +179,10 @@ def _trial_section(report: Report) -> list[str]:
         columns = ["Trial", "Queries that count", "Without a match", "Identities", "Gallery images"]
         lines.append(markdown(columns, rows))
     return lines
+
+
+def _trial_cells(numbers: Numbers, trial: int) -> list[str]:
+    return [percent(numbers[metric]["trials"][trial]) for metric in METRICS]
 
 
 def _pair_section(report: Report) -> list[str]:
@@ -284,6 +289,6 @@ def latex(columns: Row, rows: Sequence[Row], *, words: int, caption: str) -> str
 
 
 def _escape(text: str) -> str:
-    for sign in "&%$#_{}":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("±", "$\\pm$")
+    words = {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    words |= {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    return "".join((words | {"±": "$\\pm$"}).get(sign, sign) for sign in text)
