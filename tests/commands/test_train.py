@@ -126,15 +126,17 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
     mine.mkdir()
     shutil.copy(Path(__file__).parents[2] / "examples" / "my_method.py", mine / "my.py")
     config = tiny_config(tmp_path, method_options={"hetero_weight": 0.5})
-    words = ("--config", config, "--data-root", sysu_root, "--device", "cpu")
     monkeypatch.chdir(mine)
+    data = os.path.relpath(sysu_root)
+    words = ("--config", config, "--data-root", data, "--device", "cpu")
     one = tmp_path / "one"
     assert run("train", *words, "--run", one, "--method", "my.py:MyMethod") == 0
     assert facts(one)["method_options"] == {"hetero_weight": 0.5}
     monkeypatch.chdir(tmp_path)
-    assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+    assert run("test", "--resume", "one", "--pictures", 0, "--trials", 1) == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
     assert report["protocol"]["method"] == "my-method"
+    words = (*words[:3], sysu_root, *words[4:])
     (mine / "bad.py").write_text("import torch\nimport nothing_of_this_name\n")
     message = refused(capsys, "train", *words, "--method", "mine/bad.py:Mine")
     assert "cannot be run (line 2): ModuleNotFoundError" in message

@@ -69,7 +69,8 @@ def build_options(flags: dict[str, Any], file: Path | None = None) -> TrainOptio
     }
     values["dataset"] = dataset_name(flags["dataset"] or plain.get("dataset", "sysu"))
     if flags["data_root"] is not None:
-        values["data_root"] = str(flags["data_root"])
+        # whole, so that the run finds its data from every folder
+        values["data_root"] = str(flags["data_root"].expanduser().absolute())
     if flags["select"] is not None:
         values |= SELECTIONS[choose("selection", flags["select"], tuple(SELECTIONS))]
     if flags["trial"] is not None and str(flags["trial"]).lower() != "all":

@@ -72,7 +72,7 @@ def run_training(
         trial=options.trial,
         camera_pattern=options.camera_pattern,
     )
-    root = options.data_root or str(data.root)
+    root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root, device=device)
     if max_steps is not None:
         options = _for_steps(options, data, max_steps)
