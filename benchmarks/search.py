@@ -285,7 +285,7 @@ def measure(engine: str, folder: Path, repeats: int) -> dict[str, Any]:
             tune(effort)
             facts["effort"] = str(effort)
         start = time.perf_counter()
-        found = []
+        found: list[list[int]] = []
         while len(found) < 20 and (len(found) < 3 or time.perf_counter() < start + SLOW_S / 4):
             found += search(queries[len(found)][None])
         each = (time.perf_counter() - start) / len(found)
