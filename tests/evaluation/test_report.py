@@ -194,6 +194,11 @@ def test_trials_list_raw_and_reranked_side_by_side(report: Report, tmp_path: Pat
     ]  # fmt: skip
 
 
+def test_one_trial_has_no_deviation(tmp_path: Path) -> None:
+    text = (make(options={"num_trials": 1}).write(tmp_path).folder / "report.md").read_text()
+    assert "Percent, of one trial." in text and "±" not in text
+
+
 def test_own_definitions_are_marked() -> None:
     multi = make(options={"shots": 10})
     assert "10 shots, seeded draw (vireid's own)" in multi.protocol.search()

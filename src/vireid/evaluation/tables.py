@@ -113,9 +113,7 @@ def report_markdown(report: Report) -> str:
     if report.averaged:
         lines += [averaged_words(report), ""]
     lines += [
-        "Percent, mean ± deviation over "
-        f"{len(next(iter(report.raw.values()))['rank1']['trials'])} "
-        f"{'models' if report.averaged else 'trials'}.",
+        _percent_of(report),
         "",
         markdown(*report_rows(report)),
     ]
@@ -142,6 +140,13 @@ def report_markdown(report: Report) -> str:
     if report.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _percent_of(report: Report) -> str:
+    count = len(next(iter(report.raw.values()))["rank1"]["trials"])
+    if count == 1:
+        return "Percent, of one trial."
+    return f"Percent, mean ± deviation over {count} {'models' if report.averaged else 'trials'}."
 
 
 def averaged_words(report: Report) -> str:
