@@ -7,6 +7,9 @@ mean of its infrared features should be close (after the "hetero-center" loss of
 
     L = L_id + L_tri + weight · mean_k ‖ mean visible x of k − mean infrared x of k ‖²
 
+Its options that are no flags come from a file: --config FILE with
+{"method_options": {"hetero_weight": 0.5}}.
+
 Three things make a method: options (a frozen dataclass), `terms` (named losses, 0-d tensors),
 and, where it trains more than the network, modules or parameters set in `__init__`, which the
 main optimiser then owns. Keep `terms` free of `.item()`, of loops over values and of shapes that
@@ -50,11 +53,14 @@ class MyMethod(Method):
         self.scale = torch.nn.Parameter(torch.ones(self.model.dim))  # trained with the head
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        gap = self.scale * modality_gap(output.pooled, batch.pid_label, batch.modality)
+        options, pids = self.options, batch.pid_label
+        identity = self.identity_loss(output.logits, pids)
+        triplet = self.on_all_ranks(self.triplet, output.pooled, pids)
+        gap = self.scale * modality_gap(output.pooled, pids, batch.modality)
         return {
-            "identity": self.identity_loss(output.logits, batch.pid_label),
-            "triplet": self.on_all_ranks(self.triplet, output.pooled, batch.pid_label),
-            "hetero": self.options.hetero_weight * gap.square().sum(1).mean(),
+            "identity": options.identity_weight * identity,
+            "triplet": options.triplet_weight * triplet,
+            "hetero": options.hetero_weight * gap.square().sum(1).mean(),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,27 @@ def test_triplet_sees_all_ranks(method: Method) -> None:
     both = method.terms(output, batch)["triplet"]
     expected = method.triplet(torch.cat([output.pooled] * 2), torch.cat([batch.pid_label] * 2))
     assert torch.allclose(both, expected)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=[*METHODS, "my_method"])
+def test_every_weight_weighs(name: str) -> None:
+    """No weight among the options is accepted and then passed over."""
+    batch = make_batch(pids=3)
+
+    def terms(**options: object) -> dict[str, Tensor]:
+        method = make(name, **options)
+        method.epoch_started(0, None)
+        method.epoch_started(1, {"identity": 1.0})
+        torch.manual_seed(1)  # of dropout
+        return {term: value.detach() for term, value in method(batch).items()}
+
+    plain = terms()
+    weights = {f.name: f.default for f in fields(method_class(name).Options)}
+    for weight in [option for option in weights if option.endswith("_weight")]:
+        heavy = terms(**{weight: 2 * weights[weight]})
+        moved = [term for term in plain if not torch.equal(plain[term], heavy[term])]
+        assert len(moved) == 1, weight
+        assert torch.allclose(2 * plain[moved[0]], heavy[moved[0]]), weight
 
 
 def test_recipes(method: Method) -> None:
