@@ -39,9 +39,17 @@ def sysu(tmp_path_factory):
     return out
 
 
-def test_number_of_workers_changes_no_byte(sysu, tmp_path):
+def test_two_workers_change_no_byte(sysu, tmp_path):
     write_dataset(tmp_path / "two", workers=2, masks=True, **SMALL)
     assert contents(tmp_path / "two") == contents(sysu)
+
+
+def test_sixteen_workers_change_no_byte(tmp_path):
+    """More people than workers, so that all of them have work."""
+    parameters = {**SMALL, "identities": 18, "layout": "regdb", "masks": True}
+    write_dataset(tmp_path / "one", workers=1, **parameters)
+    write_dataset(tmp_path / "many", workers=16, **parameters)
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
 def test_damaged_and_missing_files_are_made_again(sysu, tmp_path):

@@ -51,7 +51,7 @@ class Figure:
 
 
 def make_figure(person: Person) -> Figure:
-    """Dress a person; 15 ms, good for all its pictures."""
+    """Dress a person; as long as a picture takes, good for all its pictures."""
     materials, wearer = material_table(person)
     return Figure(person=person, mesh=dress(person), materials=materials, wearer=wearer)
 
