@@ -295,8 +295,9 @@ def check_usable(dataset: Dataset) -> None:
         if len(shared):
             raise InputError(
                 f"{count_text(len(shared), 'identity is', 'identities are')} in both '{trained}' "
-                f"and '{held}' of '{dataset.root}': {few(shared.tolist())}. People to find must "
-                "never be seen in training; give each identity to one part."
+                f"and '{held}' of '{dataset.root}': {few(shared.tolist())} (an image of the first: "
+                f"'{dataset.samples[int(np.argmax(dataset.pids == shared[0]))].path}'). People to "
+                "find must never be seen in training; give each identity to one part."
             )
 
 
