@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import server_kit as kit
 
@@ -358,3 +359,31 @@ def test_pictures_that_cannot_be_shown(world, open_page, tmp_path) -> None:
             open_page(server, expected=("404",)) as page:  # fmt: skip
         search(page, query_file(world))
         expect(page.get_by_text("Picture can't be shown").first).to_be_visible()
+
+
+def test_the_strip_says_which_times_are_not_known(world, open_page, tmp_path) -> None:
+    times = np.full(len(world.embeddings), np.nan)
+    times[0] = kit.START
+    for name, known in (("one", times), ("none", times * np.nan)):
+        with create_index(
+            tmp_path / name, weights_hash=world.embedder.weights_hash,
+            dim=world.embeddings.embedding.shape[1], image_roots=[world.root],
+        ) as index:  # fmt: skip
+            index.add(replace(world.embeddings, times=known))
+    with kit.running(replace(world, index=tmp_path / "one")) as server, \
+            open_page(server, timezone_id="UTC") as page:  # fmt: skip
+        page.locator("#top").select_option("96")
+        search(page, query_file(world))
+        expect(page.locator("#strip .strip-head")).to_contain_text(
+            f"{len(times) - 1} of them without a time"
+        )
+        (dot,) = page.locator("#strip circle.sighting").all()
+        middle = page.locator("#strip svg").bounding_box()
+        labels = [box.bounding_box() for box in page.locator("#strip text.tick").all()]
+        assert dot.is_visible() and labels
+        assert all(box["x"] + box["width"] <= middle["x"] + middle["width"] for box in labels)
+    with kit.running(replace(world, index=tmp_path / "none")) as server, \
+            open_page(server) as page:  # fmt: skip
+        search(page, query_file(world))
+        expect(page.locator("#strip .strip-head")).to_contain_text("times are not recorded")
+        assert page.locator("#strip rect.count").count() == 6

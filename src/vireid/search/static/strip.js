@@ -63,7 +63,10 @@ function drawTimes(timed, lanes, width, { onPick, current }) {
   const drawing = s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "strip-svg" });
   const axis = TOP + lanes.length * LANE + 4;
   for (const time of ticks(first, last, Math.max(2, Math.floor((width - left) / 120)))) {
-    const label = s("text", { x: x(time), y: axis + 15, class: "tick", "text-anchor": "middle" });
+    const atEdge = x(time) > width - 34; // half a label would be cut off
+    const label = s("text", {
+      x: atEdge ? width : x(time), y: axis + 15, class: "tick", "text-anchor": atEdge ? "end" : "middle",
+    });
     label.textContent = tickText(time, last - first);
     drawing.append(s("line", { x1: x(time), x2: x(time), y1: TOP, y2: axis, class: "rule" }), label);
   }
