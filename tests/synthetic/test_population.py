@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vireid.synthetic import identity
-from vireid.synthetic.cloth import NIR_BRIGHT_SHARE, PALETTE, PATTERNS
+from vireid.synthetic.cloth import _PATTERN_ODDS, NIR_BRIGHT_SHARE, PALETTE, PATTERNS
 from vireid.synthetic.identity import attributes, sample_person
 
 COUNT = 2000
@@ -79,6 +79,42 @@ def test_attributes_that_depend_on_gender(people, female):
     else:
         for value, share in identity.BEARD.items():
             assert close(np.mean([b == value for b in beards]), share, len(some))
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("hood", identity.HOOD_SHARE),
+        ("glasses", identity.GLASSES_SHARE),
+        ("umbrella", identity.UMBRELLA_SHARE),
+        ("leggings", identity.LEGGINGS_SHARE),
+        ("phone", identity.PHONE_SHARE),
+    ],
+)
+def test_yes_or_no_attributes(people, name, share):
+    assert close(np.mean([getattr(p, name) for p in people]), share, COUNT)
+
+
+def test_sleeves_of_those_who_wear_nothing_over_them(people):
+    some = [p for p in people if p.outer_kind == "none"]
+    for sleeve, share in identity.SLEEVE.items():
+        assert close(np.mean([p.sleeve == sleeve for p in some]), share, len(some)), sleeve
+
+
+@pytest.mark.parametrize(("piece", "column"), [("top", 0), ("outer", 2), ("shoe", 4)])
+def test_colours_are_as_frequent_as_stated(people, piece, column):
+    total = sum(odds[column] for _, odds in PALETTE.values())
+    for name, (_, odds) in PALETTE.items():
+        found = np.mean([getattr(p, piece).colour_name == name for p in people])
+        assert close(found, odds[column] / total, COUNT), (name, found)
+
+
+@pytest.mark.parametrize(("piece", "kind"), [("top", "upper"), ("outer", "outer")])
+def test_patterns_are_as_frequent_as_stated(people, piece, kind):
+    total = sum(_PATTERN_ODDS[kind])
+    for name, odds in zip(PATTERNS, _PATTERN_ODDS[kind]):
+        found = np.mean([getattr(p, piece).pattern == name for p in people])
+        assert close(found, odds / total, COUNT), (name, found)
 
 
 def test_near_infrared_is_mostly_bright(people):

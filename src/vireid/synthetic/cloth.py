@@ -32,7 +32,7 @@ PATTERNS = (
     "diagonal",
 )
 """Pattern names; the position is the number that the shader sees. To add one, append it here and
-give it a branch in `shading.pattern_share`."""
+give it a branch in `material._pattern_share` and odds below."""
 
 _PATTERN_ODDS = {
     "upper": (0.33, 0.13, 0.03, 0.07, 0.09, 0.10, 0.03, 0.03, 0.06, 0.03, 0.04, 0.04, 0.01, 0.01),
