@@ -58,11 +58,15 @@ def test_going_on(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> Non
     shutil.copytree(trained, one)
     before = (one / "summary.json").read_text()
     assert run("train", "--resume", one, "--device", "cpu") == 0
-    assert "nothing is left to do" in said(capsys)
+    message = said(capsys)
+    assert "nothing is left to do" in message and "Wrote" not in message
     assert (one / "summary.json").read_text() == before
     again = ("--resume", one, "--data-root", sysu_root, "--device", "cpu")
     assert run("train", *again, "--method", "mcl", "--seed", 0, "--epochs", 2) == 0
     assert facts(one)["epoch"] == 2
+    same = ("--model-path", tmp_path, "--run", "one")
+    assert run("train", "--resume", one, "--device", "cpu", *same) == 0
+    assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "one")
     assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "other")
     assert "recipe.lr was 0.01 and is 0.5" in refused(capsys, "train", *again, "--lr", 0.5)
     assert "method was 'mcl' and is 'agw'" in refused(capsys, "train", *again, "--method", "agw")

@@ -144,11 +144,15 @@ def train(
     return train_one(options, folder, device=pick_device(flags), max_steps=max_steps, refit=refit)
 
 
+def _named_folder(run: str, parent: Path) -> Path:
+    """The folder that `--run` names: a name in the parent of runs, or a path."""
+    path = Path(run).expanduser()
+    return path if path.parent != Path() or path.is_absolute() else parent / path
+
+
 def _run_folder(flags: dict[str, Any], options: TrainOptions) -> Path:
-    given = flags["run"]
-    if given is not None:
-        path = Path(given).expanduser()
-        return path if path.parent != Path() or path.is_absolute() else flags["model_path"] / path
+    if flags["run"] is not None:
+        return _named_folder(flags["run"], flags["model_path"])
     from vireid.methods import method_class
 
     words = [
@@ -167,7 +171,8 @@ def _resume(flags: dict[str, Any]) -> int:
     """Go on with a run. Flags that say what it is already are welcome, others are refused by
     the trainer, which compares."""
     folder = flags["resume"]
-    if flags["run"] is not None:
+    named = flags["run"] and _named_folder(flags["run"], flags["model_path"])
+    if named and named.resolve() != folder.resolve():
         raise InputError(
             f"--resume {folder} goes on in its own folder; leave --run "
             f"'{flags['run']}' out. To start another run from these weights, use "

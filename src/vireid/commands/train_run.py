@@ -39,12 +39,14 @@ def train_one(
         raise InputError("--refit trains again after the epoch was chosen; add --select val.")
     if not resume:
         _refuse_used(folder)
-    run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
+    trained = run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
     if int(os.environ.get("RANK", "0")):
         return 0
     if refit:
         return _refit(folder, device)
-    next_step(folder, f"vireid test --resume {folder}")
+    if trained:
+        next_step(folder)
+    suggest(f"vireid test --resume {folder}")
     if options.choose == "validation":
         suggest(
             f"vireid train --resume {folder} --refit   (once more on all training identities, "
@@ -60,8 +62,12 @@ def run_training(
     device: str,
     max_steps: int | None = None,
     resume: bool = False,
-) -> None:
-    """Read the data, train, and keep what it took in the run's summary.json."""
+) -> bool:
+    """Read the data, train, and keep what it took in the run's summary.json.
+
+    Returns:
+        Whether there was something left to train.
+    """
     from vireid import trainer
     from vireid.commands.evaluating import validation
     from vireid.data import load_dataset, prepare, without
@@ -94,8 +100,10 @@ def run_training(
             (folder / "config.json").unlink()  # nothing was begun
             folder.rmdir()
         raise
-    if result.engine and not int(os.environ.get("RANK", "0")):  # it did train
+    trained = bool(result.engine)
+    if trained and not int(os.environ.get("RANK", "0")):
         _conclude(folder, result)
+    return trained
 
 
 def _refuse_used(folder: Path) -> None:
