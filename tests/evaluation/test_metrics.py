@@ -42,7 +42,7 @@ def test_golden(name: str) -> None:
         assert found.num_without_match == 9
 
 
-def test_all_golden_cases() -> None:
+def test_golden_distances_as_they_are() -> None:
     folder = os.environ.get("VIREID_GOLDEN")
     if not folder:
         pytest.skip("VIREID_GOLDEN names no folder with the whole metrics.npz")
