@@ -155,10 +155,10 @@ def _alone(folder: Path) -> Iterator[None]:
 def _mention_older(folder: Path, name: str, pattern: str) -> None:
     older = [path for path in folder.glob(pattern) if path.name != name]
     if older:
-        room = sum(path.stat().st_size for path in older) / 2**30
+        room = sum(path.stat().st_size for path in older) / 2**20
         log.warning(
-            "Decoded images of earlier states of the data take %.1f GiB and may be deleted: %s.",
-            room,
+            "Decoded images of earlier states of the data take %s MiB and may be deleted: %s.",
+            f"{room:,.0f}",
             few([f"'{path}'" for path in older]),
         )
 
