@@ -454,9 +454,9 @@ def main() -> None:
                         "each of another render of a synthetic person, spread to the whole count "
                         f"by noise of length {SPREAD}.")  # fmt: skip
     if not exact:
-        notes.append("usearch's graph is measured on the set of 512 dimensions; for 2048 it is left "
-                     "out, since building it takes too long on two cores: there usearch scans "
-                     "every vector. LanceDB's inverted file has 256 lists.")  # fmt: skip
+        notes.append("usearch's graph is measured on the set of 512 dimensions; for 2048 it is "
+                     "left out, since building it takes too long on two cores: there usearch "
+                     "scans every vector. LanceDB's inverted file has 256 lists.")  # fmt: skip
     name = "-".join(["search", arguments.what, *(arguments.sets or [])])
     path = record(name, results, notes=notes, table=rows_of(results, BARS[arguments.what]))
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
