@@ -56,7 +56,7 @@ def main() -> None:
         table=rows or [{"test": "none"}],
         command="make test-long",
     )
-    print(f"Recorded in {path.relative_to(ROOT)}")
+    print(f"Recorded in {path}")
     sys.exit(done.returncode)
 
 

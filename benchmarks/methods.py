@@ -233,7 +233,8 @@ class Table:
             facts = {k: v for k, v in one.items() if k not in ("row", "seed", "flags")}
             facts.setdefault("commit", old["commit"])
             facts.setdefault("date", old["date"])
-            facts.setdefault("machine", hardware_line(old["hardware"]))
+            machine = hardware_line(old["hardware"]).split("; load")[0]
+            facts.setdefault("machine", machine)
             self.results.setdefault((row, seed), facts)
             if row not in self.chosen:
                 self.chosen.append(row)

@@ -2,8 +2,8 @@
 
     python benchmarks/multi_gpu.py --gpus 1,2,4 [--steps 100] [--variants]
 
-Starts torchrun for each number. `--variants` also measures synchronised batch norm and gathered
-triplets.
+Starts torchrun for each number; numbers that this machine doesn't have are skipped, and said.
+`--variants` also measures synchronised batch norm and gathered triplets.
 """
 
 from __future__ import annotations
@@ -76,15 +76,33 @@ def measure(count: int, variant: str, arguments: argparse.Namespace) -> dict[str
             f"--steps={arguments.steps}",
             f"--device={arguments.device}",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            words = process.communicate(timeout=arguments.limit)[1]
+        except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun ends its processes; killed, it would leave them
+            words = process.communicate()[1]
+            words += f"\nNo result after {arguments.limit} s."
         if not result.is_file():
-            return {"gpus": count, "variant": variant, "error": done.stderr[-1500:]}
+            return {"gpus": count, "variant": variant, "error": words.strip()[-1500:] or "no words"}
         return json.loads(result.read_text())
+
+
+def present(device: str) -> int | None:
+    """GPUs of this machine; None where the processes share a CPU."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return None
+    return torch.cuda.device_count()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gpus", default="1,2")
+    parser.add_argument("--gpus", default="1,2,4")
+    parser.add_argument("--limit", type=float, default=280, help="seconds for each measurement")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--variants", action="store_true")
     parser.add_argument("--device", default="auto")
@@ -97,34 +115,41 @@ def main() -> None:
         return
     from _common import markdown, record
 
-    counts = [int(word) for word in arguments.gpus.split(",")]
+    asked = [int(word) for word in arguments.gpus.split(",")]
+    there = present(arguments.device)
+    counts = [count for count in asked if there is None or count <= there]
+    notes = [
+        f"{count} GPUs were not measured: this machine has {there}."
+        for count in asked
+        if count not in counts
+    ]
+    if not counts:
+        sys.exit(" ".join(notes))
+    if there is None:
+        notes.append("Processes that share one CPU: this only tries the script.")
     jobs = [(count, "plain") for count in counts]
     if arguments.variants:
         jobs += [(max(counts), variant) for variant in ("eager", "sync_bn", "gather")]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    one = None
     for count, variant in jobs:
         found = measure(count, variant, arguments)
-        one = next(
-            (
-                r["images_per_second"]
-                for r in rows
-                if r.get("gpus") == 1 and r.get("variant") == "plain" and "ms" in r
-            ),
-            None,
-        )
-        if one and "ms" in found:
+        if (count, variant) == (1, "plain"):
+            one = found.get("images_per_second")
+        elif one and "ms" in found:
             found["times one GPU"] = round(found["images_per_second"] / one, 3)
         rows.append(found)
         print(found, flush=True)
-    table = [
-        {
-            key: row.get(key, "")
-            for key in ("gpus", "variant", "ms", "images_per_second", "times one GPU", "gib")
-        }
-        for row in rows
-    ]
-    print(record("multi-gpu", {"runs": rows}, table=table))
+        if "error" in found:
+            notes.append(f"{count} GPUs, {variant}, failed: {found['error'].splitlines()[-1]}")
+        else:
+            notes.append(f"{count} GPUs, {variant}: {found['engine']}.")
+    columns = ("gpus", "variant", "ms", "images_per_second", "times one GPU", "gib")
+    table = [{key: row.get(key, "") for key in columns} for row in rows]
+    print(record("multi-gpu", {"asked": asked, "runs": rows}, table=table, notes=notes))
     print(markdown(table))
+    print("\n".join(notes))
+    sys.exit(1 if any("error" in row for row in rows) else 0)
 
 
 if __name__ == "__main__":
