@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -10,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_kit import TINY, tiny_config
 from training_kit import start, tiny_data
 
 from vireid import checkpoint
@@ -94,3 +99,50 @@ def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path
     ended(folder, two(folder, resume=True))
     expected = checkpoint.read_weights(whole)[1]["weights_hash"]
     assert checkpoint.read_weights(folder)[1]["weights_hash"] == expected
+
+
+def elastic(folder: Path, root: Path, log: Path) -> subprocess.Popen[bytes]:
+    """`torchrun --max-restarts 2 … vireid train`, as a user types it once."""
+    recipe = {**TINY["recipe"], "epochs": 5, "pids_per_batch": 4}
+    config = tiny_config(folder.parent, recipe=recipe)
+    words = ["--standalone", "--nproc-per-node=2", "--max-restarts=2", "-m", "--", "vireid",
+             "train", "--config", config, "--data-root", root, "--device", "cpu",
+             "--run", folder]  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=log.open("wb"),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def workers(launcher: subprocess.Popen[bytes]) -> dict[int, int]:
+    """Process numbers of torchrun's workers, by rank."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(launcher.pid)], capture_output=True, text=True
+    )
+    found = {}
+    for pid in map(int, listed.stdout.split()):
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        found |= {int(v[5:]): pid for v in variables if v.startswith(b"RANK=")}
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds torchrun's workers in /proc")
+def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_path: Path) -> None:
+    log, folder = tmp_path / "elastic.log", tmp_path / "run"
+    launcher = elastic(folder, sysu_root, log)
+    try:
+        while not (folder / "checkpoints" / "epoch-0001-step-000000.pt").exists():
+            assert launcher.poll() is None, log.read_text()
+            time.sleep(0.02)
+        os.kill(workers(launcher)[1], signal.SIGKILL)
+        assert launcher.wait(120) == 0, log.read_text()
+    finally:
+        if launcher.poll() is None:
+            launcher.terminate()  # ends its workers too
+            launcher.wait(60)
+    assert "Resuming from epoch-000" in log.read_text()
+    epochs = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [0, 1, 2, 3, 4]
+    assert checkpoint.read_weights(folder)[1]["epoch"] == 5

@@ -210,7 +210,7 @@ class _Run:
         if self.options.sync_bn and word == "auto":
             word = "eager"  # synchronised batch norm can't be compiled
         left = (self.options.recipe.epochs - progress.epoch) * self.data.steps - progress.step
-        engine = build_engine(word, self.step, remaining=left)
+        engine = build_engine(word, self.step, remaining=left, say=self.journal.say)
         self.journal.say(f"{self.precision.why}; {engine.why}; images in {self.images.where}.")
         return engine
 

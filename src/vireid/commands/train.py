@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,20 @@ def train(
     check_folder(folder, "the run")
     if str(trial).lower() == "all":
         return train_all_trials(options, folder, device=pick_device(flags), max_steps=max_steps)
-    return train_one(options, folder, device=pick_device(flags), max_steps=max_steps, refit=refit)
+    return train_one(
+        options,
+        folder,
+        device=pick_device(flags),
+        max_steps=max_steps,
+        refit=refit,
+        resume=_restarted(folder),
+    )
+
+
+def _restarted(folder: Path) -> bool:
+    """Whether `torchrun --max-restarts` starts this very command again: it goes on then."""
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return again and (folder / "config.json").is_file()
 
 
 def _named_folder(run: str, parent: Path) -> Path:

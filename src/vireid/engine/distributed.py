@@ -159,14 +159,16 @@ def join(device: str = "auto") -> World:
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", timeout=START)))
         store.set_timeout(START)
+        # After an elastic restart torchrun's store still holds what the dead processes said.
+        start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo",
-            store=dist.PrefixStore("vireid", store),
+            store=dist.PrefixStore(f"vireid/{start}", store),
             rank=rank,
             world_size=size,
             timeout=COLLECTIVE,
         )
-        world.heartbeat = Heartbeat(dist.PrefixStore("life", store), rank, size)
+        world.heartbeat = Heartbeat(dist.PrefixStore(f"life/{start}", store), rank, size)
     except (RuntimeError, dist.DistError) as error:
         raise InputError(
             f"The {size} processes of this run could not find each other at "

@@ -81,7 +81,9 @@ class _Snapshot:
         self.step.optimisers.zero_grad()
 
 
-def build_engine(word: str, step: Step, *, remaining: int) -> Engine:
+def build_engine(
+    word: str, step: Step, *, remaining: int, say: Callable[[str], None] = log.info
+) -> Engine:
     """Prepare the engine that `word` names for a step whose plan is loaded.
 
     Preparing runs a few steps and undoes them, so every engine starts from the same state.
@@ -90,6 +92,7 @@ def build_engine(word: str, step: Step, *, remaining: int) -> Engine:
         word: "auto", "eager", "compiled" or "graph".
         step: with a plan loaded.
         remaining: steps that the run still has; "auto" doesn't compile for a short run.
+        say: told what is waited for.
 
     Raises:
         InputError: the engine that was asked for doesn't work here.
@@ -128,6 +131,10 @@ def build_engine(word: str, step: Step, *, remaining: int) -> Engine:
     for name, compiled, captured in attempts:
         snapshot = _Snapshot(step)
         start = time.perf_counter()
+        if compiled:
+            kept = use_compile_cache()
+            where = f"kernels are kept in '{kept}'" if kept else "no folder for kernels to keep"
+            say(f"Compiling the step: a minute or two the first time, less later ({where}).")
         try:
             advance = _prepare(step, compiled=compiled, captured=captured)
         except Exception as error:  # whatever a user's method meets in the compiler

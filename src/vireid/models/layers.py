@@ -68,15 +68,14 @@ class NonLocal(nn.Module):
         w, b = full(self.w.weight).flatten(), full(self.w.bias)  # type: ignore[arg-type]
         if self.training:
             middle = y.mean()
-            variance = (y - middle).square().mean()
-            scale = self.bn.weight * w * torch.rsqrt(w * w * variance + self.bn.eps)
-            shift = self.bn.bias
-            self._note(w * middle + b, w * w * variance, y.numel())
+            variance = w * w * (y - middle).square().mean()
+            offset = torch.zeros_like(b)  # W's mean falls out of its batch norm
+            self._note(w * middle + b, variance, y.numel())
         else:
-            inverse = torch.rsqrt(self.bn.running_var + self.bn.eps)  # type: ignore[operator]
-            middle = torch.zeros_like(y[:1, :1, :1, :1])
-            scale = self.bn.weight * w * inverse
-            shift = self.bn.bias + self.bn.weight * inverse * (b - self.bn.running_mean)
+            middle, variance = y.new_zeros(()), self.bn.running_var  # type: ignore[assignment]
+            offset = b - self.bn.running_mean  # type: ignore[operator]
+        gain = self.bn.weight * torch.rsqrt(variance + self.bn.eps)  # type: ignore[operator]
+        scale, shift = gain * w, self.bn.bias + gain * offset
         scale, shift = (v.to(x.dtype).view(-1, 1, 1) for v in (scale, shift))
         return torch.addcmul(x + shift, scale, (y - middle).to(x.dtype))
 
