@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from training_kit import SIZE, tiny_data, tiny_options
 
 from vireid.bench import StepBench
 from vireid.engine import Optimisers, choose_precision, sensible_threads
-from vireid.engine.engines import build_engine
+from vireid.engine.engines import build_engine, use_compile_cache
 from vireid.engine.store import DeviceStore, HostStore, place_images
 from vireid.engine.threads import usable_cores
 from vireid.methods import ParameterGroup, Sizes, build_method, method_class
@@ -77,6 +79,19 @@ def test_every_engine_starts_from_the_same_state() -> None:
     snapshot.restore()
     assert all(torch.equal(v, state[k]) for k, v in step.method.state_dict().items())
     assert plain.losses(3) == prepared.losses(3)
+
+
+def test_kernels_are_kept_in_our_cache_unless_the_user_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = tmp_path / "vireid" / "compiled"
+    chosen_by_torch = Path(tempfile.gettempdir()) / "torchinductor_somebody"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(chosen_by_torch))
+    assert use_compile_cache() == kept and kept.is_dir()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(kept)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    assert use_compile_cache() == tmp_path / "mine"
 
 
 def test_graph_needs_a_gpu() -> None:

@@ -88,6 +88,16 @@ def test_synthetic_people_of_the_same_seed_are_refused(
     message = refused(capsys, "test", "--resume", tmp_path / "one", "--data-root", more, *QUICK)
     assert "with another --seed" in message
 
+    # the shipped network has seen the population 101, and so has what started from it
+    marker.write_text(json.dumps(plain | {"seed": 101}))
+    message = refused(capsys, "test", "--resume", "synth", "--dataset", "sysu",
+                      "--data-root", more, *QUICK)  # fmt: skip
+    assert "with the seed 101" in message
+    start = ("--method", "agw", "--arch", "resnet18", "--pretrained", "synth")
+    assert command_kit.train(tmp_path / "two", people, *start) == 0
+    message = refused(capsys, "test", "--resume", tmp_path / "two", "--data-root", more, *QUICK)
+    assert "with the seed 101" in message
+
 
 @pytest.mark.parametrize(
     ("words", "expected"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,23 +146,47 @@ def _refuse_seen_people(known: dict[str, Any], data: Dataset, part: str) -> None
 
     Synthetic people of one seed are the same people in every set made with it.
     """
-    from vireid.data.protocol import SYNTHETIC_MARKER
-
     if part == "val" and known.get("part", "fit") != "fit":
         raise InputError(
             "These weights were trained on the validation identities too, so --part val would "
             "test people that they have seen. Train with --select val or --select held-out."
         )
-    made, seen = data.synthetic, known.get("synthetic")
-    if seen is None and known.get("data_root"):
-        marker = Path(known["data_root"]) / SYNTHETIC_MARKER
-        seen = read_json(marker) if marker.is_file() else None
-    if not seen or not made or seen["seed"] != made["seed"] or seen == made:
-        return  # an equal set is the one that was trained on, whose test people were left out
-    raise InputError(
-        f"'{data.root}' was made with the seed {made['seed']}, and so were the people that these "
-        "weights were trained on. Make a set with another --seed."
-    )
+    made = data.synthetic
+    if made is None or made == _trained_set(known):
+        return  # real people; or the set that was trained on, whose test people were left out
+    if made["seed"] in _seen_seeds(known):
+        raise InputError(
+            f"'{data.root}' was made with the seed {made['seed']}, and so were the people that "
+            "these weights were trained on, or those that they started from. Make a set with "
+            "another --seed."
+        )
+
+
+def _trained_set(known: dict[str, Any]) -> dict[str, Any] | None:
+    """The parameters of the synthetic set that weights were trained on, if it was one."""
+    from vireid.data.protocol import SYNTHETIC_MARKER
+
+    if known.get("synthetic") is not None or not known.get("data_root"):
+        return known.get("synthetic")
+    marker = Path(known["data_root"]) / SYNTHETIC_MARKER
+    return read_json(marker) if marker.is_file() else None
+
+
+def _seen_seeds(known: dict[str, Any]) -> set[int]:
+    """Seeds of all synthetic people behind weights: their own, and of those they started from."""
+    from vireid.checkpoint import read_weights
+    from vireid.models.pretrained import shipped_weights
+
+    own = _trained_set(known)
+    sets = [own] if own else []
+    sets += known.get("trained_on", {}).values()  # the shipped network names several
+    seeds = {one["seed"] for one in sets}
+    start = known.get("model", {}).get("pretrained", "none")
+    source = shipped_weights() if start == "synth" else Path(start)
+    if source is not None and source.suffix == ".safetensors" and source.is_file():
+        with contextlib.suppress(InputError):  # another program's weights saw none of our people
+            seeds |= _seen_seeds(read_weights(source)[1])
+    return seeds
 
 
 def _searches(name: str, asked: Asked) -> list[ProtocolOptions]:

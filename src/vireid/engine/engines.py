@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ class Engine:
 
 def use_compile_cache() -> Path | None:
     """Keep compiled kernels between runs, unless the user set a place for them."""
-    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
-        return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if given and not _is_compilers_own(Path(given)):
+        return Path(given)
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "vireid" / "compiled"
     try:
@@ -53,6 +55,12 @@ def use_compile_cache() -> Path | None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
     return folder
+
+
+def _is_compilers_own(folder: Path) -> bool:
+    """Whether PyTorch chose this folder: it writes its choice, which a reboot empties, into the
+    environment as soon as a part of its compiler is imported."""
+    return folder.parent == Path(tempfile.gettempdir()) and folder.name.startswith("torchinductor_")
 
 
 class _Snapshot:
