@@ -282,8 +282,9 @@ class Table:
         notes = [f"missing: {m}" for m in self.missing]
         notes += [
             f"{people}.",
-            f"Network {setting['arch']} from scratch, {setting['steps']} steps; Rank-1 / mAP in %, "
-            "infrared to visible, single-shot, seeded draw, 10 trials, no re-ranking, no test-time "
+            f"Network {setting['arch']}, from scratch unless a row says otherwise, "
+            f"{setting['steps']} steps; Rank-1 / mAP in %, infrared to visible, "
+            "single-shot, seeded draw, 10 trials, no re-ranking, no test-time "
             f"augmentation; {setting['part']} identities; epoch: {chosen_by(self.results)}.",
         ]
         if self.merged:
