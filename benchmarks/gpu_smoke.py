@@ -3,8 +3,8 @@
     python benchmarks/gpu_smoke.py [--quick] [--only SECTION,SECTION]
 
 Prints a table and every fallback; writes gpu_smoke.json into $OUT if that is set. Sections:
-engines, variants, methods, curves, float16, host_store, precision, fallback, extraction,
-profile, published.
+engines, curves, syncs, profile, methods, extraction, published, host_store, float16, fallback,
+precision, variants.
 """
 
 from __future__ import annotations
@@ -141,6 +141,27 @@ def curves(dataset: Any, store: Any, steps: int = 30) -> dict[str, Any]:
     }
 
 
+def syncs(dataset: Any, store: Any) -> dict[str, Any]:
+    """Whether any line of a step waits for the device: PyTorch is told to fail where one does."""
+    out: dict[str, Any] = {}
+    for name in ("base", "agw", "mcl", "ddag"):
+        for precision in ("bfloat16", "float16"):
+            bench = StepBench(dataset, store, engine="eager", method=name, precision=precision)
+            bench.advance(3)  # cuDNN's choice of algorithms may wait
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                bench.advance(5)
+                out[f"{name}, {precision}"] = "no wait in 5 steps"
+            except RuntimeError as error:
+                traceback.print_exc()
+                out[f"{name}, {precision}"] = f"WAITS: {str(error)[:200]}"
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+                bench.close()
+    return out
+
+
 def float16(dataset: Any, store: Any) -> dict[str, Any]:
     """float16 with loss scaling, captured."""
     return {
@@ -274,6 +295,8 @@ def main() -> None:
     chosen = {name for name in arguments.only.split(",") if name}
     if arguments.quick:
         chosen = {"engines", "methods", "curves", "profile"}
+    if not torch.cuda.is_available():
+        sys.exit("This benchmark needs a CUDA GPU.")
     start = time.perf_counter()
     print(torch.__version__, torch.version.cuda, torch.cuda.get_device_name(0), flush=True)
     dataset, store = random_data(arguments.images)
@@ -281,6 +304,7 @@ def main() -> None:
     sections: dict[str, Callable[[Any, Any], Any]] = {
         "engines": engines,
         "curves": curves,
+        "syncs": syncs,
         "profile": profile,
         "methods": methods,
         "extraction": extraction,

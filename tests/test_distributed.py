@@ -118,13 +118,16 @@ def elastic(folder: Path, root: Path, log: Path) -> subprocess.Popen[bytes]:
 
 def workers(launcher: subprocess.Popen[bytes]) -> dict[int, int]:
     """Process numbers of torchrun's workers, by rank."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(launcher.pid)], capture_output=True, text=True
-    )
     found = {}
-    for pid in map(int, listed.stdout.split()):
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        found |= {int(v[5:]): pid for v in variables if v.startswith(b"RANK=")}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            variables = (stat.parent / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # ended meanwhile
+        if parent == launcher.pid:
+            pid = int(stat.parent.name)
+            found |= {int(v[5:]): pid for v in variables if v.startswith(b"RANK=")}
     return found
 
 

@@ -94,14 +94,18 @@ class TrainOptions:
             ("seed", 0),
         ):
             if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; at least {least} was expected.")
+                flag = "--" + name.replace("_", "-")
+                shown = name if name in ("checkpoint_every", "log_every") else flag  # files only
+                raise InputError(
+                    f"{shown} is {getattr(self, name)}; at least {least} was expected."
+                )
         if self.choose == "validation" and (self.part != "fit" or not self.eval_every):
             raise InputError(
                 "Choosing an epoch on validation identities needs a run that trains "
                 "without them (part 'fit') and evaluates them (--eval-every)."
             )
         if self.recipe.pids_per_batch < 2:
-            raise InputError("pids_per_batch is 1; a triplet needs at least 2 identities.")
+            raise InputError("--pids-per-batch is 1; a triplet needs at least 2 identities.")
 
 
 MAY_CHANGE = (
