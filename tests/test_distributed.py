@@ -11,6 +11,7 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import command_kit
 import numpy as np
 import pytest
 import torch
@@ -149,3 +150,32 @@ def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_
     epochs = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [0, 1, 2, 3, 4]
     assert checkpoint.read_weights(folder)[1]["epoch"] == 5
+
+
+def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
+    sysu_root: Path, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    weights, pictures = tmp_path / "run", sysu_root / "cam1"
+    assert command_kit.train(weights, sysu_root) == 0
+    two_ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                 "--nproc-per-node=2", "-m", "vireid"]  # fmt: skip
+    for name in ("one", "two"):
+        for words in (
+            ("embed", "--weights", weights, "--images", pictures, "--modality", "visible",
+             "--batch-size", 2, "--device", "cpu", "--out", tmp_path / f"{name}.safetensors"),
+            ("test", "--resume", weights, "--device", "cpu", "--out", tmp_path / name),
+        ):  # fmt: skip
+            if name == "one":
+                assert command_kit.run(*words) == 0
+            else:
+                done = subprocess.run(
+                    [*two_ranks, *map(str, words)],
+                    capture_output=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+                assert done.returncode == 0, done.stderr.decode()
+    files = ["one.safetensors", "one/report.json", "one/report.md"]
+    for file in files:
+        other = tmp_path / file.replace("one", "two")
+        assert (tmp_path / file).read_bytes() == other.read_bytes(), file
