@@ -420,11 +420,12 @@ def training_facts(folder: Path) -> dict[str, Any]:
     if not summary.is_file():
         return {}
     facts = json.loads(summary.read_text(encoding="utf-8"))
-    return {
-        key: facts[key]
-        for key in ("images_per_second", "peak_gpu_bytes", "seconds_training")
-        if key in facts
+    named = {
+        "images_per_second": "images_per_second",
+        "peak_gpu_bytes": "peak_gpu_bytes",
+        "seconds": "seconds_training",  # of all starts; this call may only have ended the run
     }
+    return {ours: facts[key] for key, ours in named.items() if key in facts}
 
 
 def summary(row: str, runs: list[dict[str, Any]], modes: list[str]) -> dict[str, Any]:
@@ -440,7 +441,7 @@ def summary(row: str, runs: list[dict[str, Any]], modes: list[str]) -> dict[str,
             line[f"{mode} {which} R1 / mAP"] = " / ".join(
                 spread([r[f"{key}_{metric}"] for r in runs]) for metric in ("rank1", "mean_ap")
             )
-    line["s"] = round(statistics.mean(r["seconds"] for r in runs))
+    line["s"] = round(statistics.mean(r.get("seconds_training", r["seconds"]) for r in runs))
     return line
 
 
