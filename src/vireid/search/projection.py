@@ -41,7 +41,7 @@ class ProjectionOptions:
 
     exact_bytes: int = 640_000_000
     recall: float = 0.993
-    dims: tuple[int, ...] = (256, 384, 512, 768, 1024)
+    dims: tuple[int, ...] = (256, 384, 448, 512, 640, 768, 1024)
     candidates: tuple[int, ...] = (200, 400, 800)
     sample: int = 20_000
     queries: int = 128
