@@ -85,7 +85,10 @@ class Projection:
 
         They are as large as they can be without the 32-bit sum running over.
         """
-        turned = (queries @ self.axes) * self.steps
+        # For one query a matrix library would wake a second thread: milliseconds on a busy machine.
+        few = len(queries) < 4
+        turned = np.einsum("qd,de->qe", queries, self.axes) if few else queries @ self.axes
+        turned = turned * self.steps
         largest = np.abs(turned).max(axis=1, keepdims=True)
         total = np.abs(turned).sum(axis=1, keepdims=True)
         room = np.minimum(32_000 / largest.clip(1e-30), 2**30 / 127 / total.clip(1e-30) * 1.9)
