@@ -15,7 +15,7 @@ DATASETS = {
     "llcm": "vireid.data.llcm:load",
     "folder": "vireid.data.folder:load",
 }
-ALIASES = {"sysu-mm01": "sysu", "own": "folder", "csv": "folder"}
+ALIASES = {"sysu-mm01": "sysu", "sysumm01": "sysu", "own": "folder", "csv": "folder"}
 
 # Public name → module; imported when first used, so that `--help` needs neither NumPy nor torch.
 _EXPORTS = {

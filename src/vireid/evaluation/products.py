@@ -1,8 +1,7 @@
 """Similarities of rows on the processor, by the faster of two matrix products.
 
-NumPy's library (OpenBLAS) is up to 1.6 times as fast as PyTorch's on AMD processors, but where
-OPENBLAS_CORETYPE makes it run the kernels of another processor it is half as fast; PyTorch's
-always looks at the processor itself.
+NumPy's library (OpenBLAS) is usually the faster one, but not where OPENBLAS_CORETYPE makes it run
+the kernels of another processor; PyTorch's always looks at the processor itself.
 """
 
 from __future__ import annotations
