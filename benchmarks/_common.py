@@ -93,7 +93,8 @@ def commit() -> str:
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks")
+        paths = ("src", "benchmarks", ":!benchmarks/results")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *paths)
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

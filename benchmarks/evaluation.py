@@ -33,7 +33,7 @@ from vireid.data import ProtocolOptions, trials  # noqa: E402
 from vireid.data.protocol import Dataset  # noqa: E402
 from vireid.evaluation import evaluate, rerank, score, score_embeddings  # noqa: E402
 from vireid.evaluation.metrics import Scores  # noqa: E402
-from vireid.evaluation.products import symmetric_product  # noqa: E402
+from vireid.evaluation.products import product  # noqa: E402
 from vireid.types import Embeddings, Modality, Sample  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "evaluation"))
@@ -174,7 +174,7 @@ def measure(repeats: int) -> tuple[dict, list[dict]]:
     fast = median_time(lambda: rerank(query, gallery), repeats)
     line("re-ranking of one SYSU-MM01 trial", "rerank", slow, fast, ">= 20 times")
     joint = np.concatenate([query, gallery])
-    alone = median_time(lambda: symmetric_product(joint), repeats)
+    alone = median_time(lambda: product(joint, joint), repeats)
     results["rerank_product_seconds"] = alone
     rows.append({"what": "of it, the product of all images with each other",
                  "vireid (s)": alone})  # fmt: skip

@@ -4,7 +4,8 @@
         [--weights synth,RUN] [--people 100 | --data-root DIR --dataset sysu]
 
 Also: Rank-1 and mAP of trained networks (the shipped one, runs) in bfloat16 beside float32's, on
-real or synthetic test identities; without --data-root people are rendered first.
+real or synthetic test identities; without --data-root people are rendered first. The result is
+written after every part.
 """
 
 from __future__ import annotations
@@ -227,6 +228,25 @@ def main() -> None:
                 "host to host img/s": found.get("images_per_second", ""),
             }
         )
+    record("extraction", results, table=table, notes=notes)  # what there is, should time run out
+    names = [w.strip() for w in arguments.weights.split(",") if w.strip() not in ("", "none")]
+    if names:
+        with tempfile.TemporaryDirectory() as folder:
+            root = arguments.data_root
+            if root is None:
+                root = guarded(
+                    "people", lambda: str(render(arguments.people, Path(folder) / "people"))
+                )
+            if isinstance(root, (str, Path)):
+                for name in names:
+                    found = results[f"quality of {name}"] = guarded(
+                        f"quality of {name}",
+                        lambda name=name: quality(
+                            name, arguments.dataset, Path(root), arguments.device
+                        ),
+                    )
+                    notes.append(quality_note(name, found, arguments))
+    record("extraction", results, table=table, notes=notes)
     if arguments.files:
         network = max(
             (found.get("network_images_per_second", 0.0)
@@ -256,23 +276,6 @@ def main() -> None:
                 f"{100 * row['share_of_decoding']:.0f} % of that, and "
                 f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network."
             )
-    names = [w.strip() for w in arguments.weights.split(",") if w.strip() not in ("", "none")]
-    if names:
-        with tempfile.TemporaryDirectory() as folder:
-            root = arguments.data_root
-            if root is None:
-                root = guarded(
-                    "people", lambda: str(render(arguments.people, Path(folder) / "people"))
-                )
-            if isinstance(root, (str, Path)):
-                for name in names:
-                    found = results[f"quality of {name}"] = guarded(
-                        f"quality of {name}",
-                        lambda name=name: quality(
-                            name, arguments.dataset, Path(root), arguments.device
-                        ),
-                    )
-                    notes.append(quality_note(name, found, arguments))
     print(record("extraction", results, table=table, notes=notes))
     print(markdown(table))
     print("\n".join(notes))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vireid.evaluation import products
-from vireid.evaluation.products import product, symmetric_product
+from vireid.evaluation.products import product
 
 
 @pytest.fixture(params=[False, True], ids=["numpy", "torch"])
@@ -34,11 +34,3 @@ def test_product(kind, tmp_path) -> None:
     product(left, stored[2:6], out=out[:, 3:7])
     np.testing.assert_allclose(out[:, 3:7], exact[:, 2:6], atol=1e-5)
     assert (out[:, :3] == 5).all() and (out[:, 7:] == 5).all()
-
-
-@pytest.mark.usefixtures("library")
-def test_symmetric_product(monkeypatch) -> None:
-    monkeypatch.setattr(products, "_PANEL", 4)
-    rows = np.random.default_rng(1).standard_normal((11, 33)).astype(np.float32)
-    found = symmetric_product(rows)
-    np.testing.assert_allclose(found, rows.astype(np.float64) @ rows.T, atol=1e-5)

@@ -11,8 +11,6 @@ import os
 import numpy as np
 import torch
 
-_PANEL = 512  # rows at a time of a symmetric product
-
 
 def product(left: np.ndarray, right: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """`left @ right.T` in float32.
@@ -29,19 +27,6 @@ def product(left: np.ndarray, right: np.ndarray, out: np.ndarray | None = None) 
         return torch.mm(_tensor(left), _tensor(right).T, out=into).numpy()
     left, right = (side.astype(np.float32, copy=False) for side in (left, right))
     return np.matmul(left, right.T, out=out)
-
-
-def symmetric_product(rows: np.ndarray) -> np.ndarray:
-    """`rows @ rows.T` of (n, D) float32 with half the work; (n, n) float32."""
-    if not _numpy_is_hindered():
-        return rows @ rows.T  # NumPy sees that it is symmetric
-    tensor = _tensor(rows)
-    out = torch.empty(len(rows), len(rows))
-    for at in range(0, len(rows), _PANEL):
-        stop = min(at + _PANEL, len(rows))
-        torch.mm(tensor[at:stop], tensor[at:].T, out=out[at:stop, at:])
-        out[stop:, at:stop] = out[at:stop, stop:].T
-    return out.numpy()
 
 
 def _numpy_is_hindered() -> bool:

@@ -6,7 +6,7 @@ becomes a sparse vector over its reciprocal neighbours; the Jaccard distance of 
 mixed with the original distance.
 
 Only the nearest neighbours of each image are ever needed, so nothing of size
-(Q + G) x (Q + G) is kept: products are taken in chunks and everything after them is sparse.
+(Q + G) x (Q + G) is kept: products are taken in panels and everything after them is sparse.
 
 Source: Zhong, Zheng, Cao, Li, "Re-ranking Person Re-identification with k-reciprocal Encoding",
 CVPR 2017; the original distance is the squared Euclidean distance of unit vectors, squared once
@@ -15,33 +15,19 @@ more and divided by each row's largest, as public evaluation code does it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from scipy import sparse
 
 from vireid.evaluation.compiled import compiled
-from vireid.evaluation.products import product, symmetric_product
+from vireid.evaluation.neighbours import (
+    Near,
+    in_threads,
+    neighbours,
+    neighbours_on_device,
+    unit_rows,
+)
 from vireid.types import InputError
-
-_CHUNK_BYTES = 512 * 2**20
-
-
-class _Near(NamedTuple):
-    """The nearest neighbours of N images.
-
-    Attributes:
-        rows: (N, K) int64, nearest first; with the image itself.
-        apart: (N, K) float32 their distances, as shares of the row's largest.
-        largest: (N,) float32 the largest distance of each row.
-    """
-
-    rows: np.ndarray
-    apart: np.ndarray
-    largest: np.ndarray
 
 
 def rerank(
@@ -89,11 +75,11 @@ def rerank(
     if isinstance(query, torch.Tensor) and query.device.type != "cpu":
         joint = torch.cat([query.detach(), torch.as_tensor(gallery).to(query.device)])
         joint = torch.nn.functional.normalize(joint.float(), dim=1)
-        near, distance = _neighbours_on_device(joint, num_queries, max(k1 + 1, k2))
+        near, distance = neighbours_on_device(joint, num_queries, max(k1 + 1, k2))
         vectors = joint.cpu().numpy()
     else:
-        vectors = _unit_rows(np.concatenate([_as_numpy(query), _as_numpy(gallery)]))
-        near, distance = _neighbours(vectors, num_queries, max(k1 + 1, k2))
+        vectors = unit_rows(_as_numpy(query), _as_numpy(gallery))
+        near, distance = neighbours(vectors, num_queries, max(k1 + 1, k2))
     encoding = _encode(vectors, near, k1)
     if k2 > 1:
         encoding = _average(encoding, near.rows[:, :k2])
@@ -109,113 +95,7 @@ def _as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
-def _unit_rows(array: np.ndarray) -> np.ndarray:
-    """Bring rows to length 1, in place."""
-    length = np.sqrt(np.einsum("ij,ij->i", array, array))[:, None]
-    if not np.isfinite(length).all() or not length.all():
-        raise InputError(
-            "Some embeddings are zero or hold NaN or infinite values, so they have no direction. "
-            "A network whose training diverged gives such vectors."
-        )
-    array /= length
-    return array
-
-
-def _in_threads(work: Callable[[slice], None], total: int, most: int = 256) -> None:
-    """Call `work` on slices of range(total), as many at once as torch has threads."""
-    threads = torch.get_num_threads()
-    size = max(1, min(most, -(-total // threads)))
-    parts = [slice(at, min(at + size, total)) for at in range(0, total, size)]
-    if threads == 1:
-        for part in parts:
-            work(part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, parts))
-
-
-def _neighbours(vectors: np.ndarray, num_queries: int, count: int) -> tuple[_Near, np.ndarray]:
-    """The `count` nearest neighbours of each row, and the distances (Q, G) of queries to gallery
-    images as shares of each query's largest."""
-    total = len(vectors)
-    near = _Near(
-        np.empty((total, min(count, total)), np.int64),
-        np.empty((total, min(count, total)), np.float32),
-        np.empty(total, np.float32),
-    )
-    distance = np.empty((num_queries, total - num_queries), np.float32)
-    step = max(1, _CHUNK_BYTES // (vectors.itemsize * total))
-    for at in range(0, total, step):
-        stop = min(at + step, total)
-        if stop - at == total:
-            cosine = symmetric_product(vectors)
-        else:
-            cosine = product(vectors[at:stop], vectors)
-
-        def work(rows: slice, cosine: np.ndarray = cosine, at: int = at) -> None:
-            there = slice(at + rows.start, at + rows.stop)
-            _nearest(
-                cosine[rows], cosine[rows].min(axis=1), near.rows[there], near.apart[there],
-                near.largest[there], distance[there], num_queries,
-            )  # fmt: skip
-
-        _in_threads(work, stop - at)
-    return near, distance
-
-
-@compiled
-def _nearest(
-    cosine, smallest, index, apart, largest, distance, num_queries
-):  # pragma: no cover - compiled
-    rows, total = cosine.shape
-    count = index.shape[1]
-    best = np.empty(count, cosine.dtype)
-    for i in range(rows):
-        filled = 0
-        for j in range(total):
-            value = min(cosine[i, j], np.float32(1))
-            if filled == count and value <= best[count - 1]:
-                continue
-            if filled < count:
-                filled += 1
-            at = filled - 1
-            while at > 0 and best[at - 1] < value:
-                best[at] = best[at - 1]
-                index[i, at] = index[i, at - 1]
-                at -= 1
-            best[at] = value
-            index[i, at] = j
-        # identical vectors only: every distance is 0, and 0 / 1 keeps it so
-        largest[i] = (2 - 2 * smallest[i]) ** 2 or 1.0
-        for a in range(count):
-            apart[i, a] = (2 - 2 * best[a]) ** 2 / largest[i]
-        if i < len(distance):
-            for g in range(total - num_queries):
-                distance[i, g] = (2 - 2 * cosine[i, num_queries + g]) ** 2 / largest[i]
-
-
-def _neighbours_on_device(
-    vectors: torch.Tensor, num_queries: int, count: int
-) -> tuple[_Near, np.ndarray]:
-    """As `_neighbours`, on the device of `vectors`."""
-    if not torch.isfinite(vectors).all() or (vectors == 0).all(1).any():
-        _unit_rows(np.zeros((1, 1), np.float32))  # the same sentence
-    parts: list[tuple[torch.Tensor, ...]] = []
-    distance = []
-    step = max(1, _CHUNK_BYTES // (16 * len(vectors)))
-    for at in range(0, len(vectors), step):
-        apart = (2 - 2 * (vectors[at : at + step] @ vectors.T)).clamp(min=0).square()
-        largest = apart.amax(1)
-        largest = torch.where(largest > 0, largest, 1)
-        apart /= largest[:, None]
-        values, order = apart.sort(dim=1, stable=True)
-        parts.append((order[:, :count].cpu(), values[:, :count].cpu(), largest.cpu()))
-        distance.append(apart[: max(0, num_queries - at), num_queries:].cpu())
-    near = _Near(*(torch.cat(column).numpy() for column in zip(*parts)))
-    return near, torch.cat(distance).numpy()
-
-
-def _encode(vectors: np.ndarray, near: _Near, k1: int) -> sparse.csr_array:
+def _encode(vectors: np.ndarray, near: Near, k1: int) -> sparse.csr_array:
     """Each row's expanded k-reciprocal neighbours, weighted by exp(-distance), summing to 1."""
     total = len(vectors)
     near_most = np.ascontiguousarray(near.rows[:, : k1 + 1])
@@ -228,7 +108,7 @@ def _encode(vectors: np.ndarray, near: _Near, k1: int) -> sparse.csr_array:
     columns = np.empty((total, widest), np.int32)
     values = np.empty((total, widest), np.float32)
     counts = np.zeros(total, np.int64)
-    _in_threads(
+    in_threads(
         lambda rows: _expand(
             vectors, *near, most, most_count, half, half_count, rows.start, rows.stop,
             columns, values, counts,
@@ -341,7 +221,7 @@ def _mix(encoding: sparse.csr_array, num_queries: int, distance: np.ndarray, wei
     """Turn the original distances in `distance` (Q, G) into the final ones, in place."""
     rows = encoding[:num_queries]
     columns = encoding[num_queries:].tocsc()
-    _in_threads(
+    in_threads(
         lambda part: _jaccard(
             rows.indptr, rows.indices, rows.data, columns.indptr, columns.indices, columns.data,
             part.start, part.stop, distance, weight,

@@ -30,8 +30,9 @@ _SCRATCH = Recipe(
     augment=AUGMENTATIONS["channel"],
 )
 
-# The one place to write the winner of the search on validation identities into.
-_BEST = replace(_SCRATCH, name="best")
+# The winner, with `agw`, of the search on the validation identities of VIReID-Synth v1
+# (benchmarks/results/search-best-*, docs/methods.md): twice as many identities a batch.
+_BEST = replace(_SCRATCH, name="best", pids_per_batch=16)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     method: {
