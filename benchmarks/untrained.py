@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random network")
     options = parser.parse_args()
     data = load_dataset(options.dataset, options.data)
-    drawn = [t for m in options.modes.split(",") for t in trials(data, ProtocolOptions(mode=m))]
+    drawn = [t for m in options.modes.split(",") for t in trials(data, ProtocolOptions(scope=m))]
     rows = np.unique(np.concatenate([np.r_[t.query, t.gallery] for t in drawn]))
     simple = described(data, rows)
     kinds: dict[str, tuple[Embeddings, str]] = {}
@@ -87,7 +87,7 @@ def main() -> None:
     for name, (embeddings, which) in kinds.items():
         line = {"row": name}
         for mode in options.modes.split(","):
-            report = evaluate(data, ProtocolOptions(mode=mode), embeddings, rows, context={})
+            report = evaluate(data, ProtocolOptions(scope=mode), embeddings, rows, context={})
             line[f"{mode} R1 / mAP"] = percent(report.to_plain(), which)
         table.append(line)
         print(line, flush=True)
@@ -116,7 +116,7 @@ def chance(data: Dataset, rows: np.ndarray, vectors: np.ndarray, modes: list[str
                 mine, theirs = of[pid], of[other]
                 changed[mine] = vectors[np.resize(theirs, len(mine))]
             embeddings = embeddings_of(data, rows, {"pooled": changed})
-            report = evaluate(data, ProtocolOptions(mode=mode), embeddings, rows, context={})
+            report = evaluate(data, ProtocolOptions(scope=mode), embeddings, rows, context={})
             plain = report.to_plain()["pooled"]
             found.append((plain["rank1"]["mean"], plain["mean_ap"]["mean"]))
         line[f"{mode} R1 / mAP"] = " / ".join(f"{100 * v:.2f}" for v in np.mean(found, axis=0))
