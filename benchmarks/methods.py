@@ -37,9 +37,9 @@ ROWS: dict[str, list[str]] = {
     "agw + identity centers": ["--method", "mcl", "--no-confusion", "--no-camera-centers"],
     "agw + camera centers": ["--method", "mcl", "--no-confusion", "--no-identity-centers"],
     "mcl": ["--method", "mcl"],
-    "mcl, frozen centers": ["--method", "mcl", "--centers", "frozen"],
-    "mcl, published triplet": ["--method", "mcl", "--triplet", "published"],
-    "mcl, as published": ["--method", "mcl", "--centers", "frozen", "--triplet", "published"],
+    "mcl with frozen centers": ["--method", "mcl", "--centers", "frozen"],
+    "mcl with published triplet": ["--method", "mcl", "--triplet", "published"],
+    "mcl as published": ["--method", "mcl", "--centers", "frozen", "--triplet", "published"],
     "ddag": ["--method", "ddag"],
     "best": ["--method", "agw", "--pids-per-batch", "16"],  # --recipe best, and tested to be it
 }
