@@ -28,6 +28,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from _common import median_time, record  # noqa: E402
+from _vectors import embeddings_of  # noqa: E402
 
 from vireid.data import ProtocolOptions, trials  # noqa: E402
 from vireid.data.protocol import Dataset  # noqa: E402
@@ -102,17 +103,8 @@ def sysu() -> tuple[Dataset, Embeddings]:
     rows = np.arange(len(samples))
     parts = {"test": rows, "train": rows[:0], "fit": rows[:0], "val": rows[:0]}
     data = Dataset(name="sysu", root=Path("none"), samples=samples, parts=parts, rule="sysu")
-    embeddings = Embeddings(
-        vectors={name: people(i, 96, data.pids) for i, name in enumerate(("pooled", "embedding"))},
-        paths=[sample.path for sample in samples],
-        pids=data.pids,
-        camids=data.camids,
-        modality=data.modality,
-        times=np.full(len(rows), np.nan),
-        weights_hash="0" * 64,
-        preprocessing={},
-    )
-    return data, embeddings
+    vectors = {name: people(i, 96, data.pids) for i, name in enumerate(("pooled", "embedding"))}
+    return data, embeddings_of(data, rows, vectors)
 
 
 def agree(found: tuple[float, float, float], scores: Scores) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from _common import record
+from _vectors import embeddings_of
 from methods import data_facts
 from synthetic import features
 
@@ -24,7 +25,7 @@ from vireid.data.protocol import Dataset
 from vireid.embed.embedder import Embedder
 from vireid.evaluation import evaluate
 from vireid.methods import Sizes, build_method, method_class
-from vireid.types import Embeddings
+from vireid.types import Embeddings, Modality
 
 RENAMINGS = 20
 
@@ -39,23 +40,14 @@ def described(data: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     return out
 
 
-def embeddings_of(data: Dataset, rows: np.ndarray, vectors: dict[str, np.ndarray]) -> Embeddings:
-    return Embeddings(
-        vectors=vectors,
-        paths=[data.samples[row].path for row in rows],
-        pids=data.pids[rows],
-        camids=data.camids[rows],
-        modality=data.modality[rows],
-        times=np.full(len(rows), np.nan),
-        weights_hash="0" * 64,
-        preprocessing={},
-    )
-
-
 def random_network(data: Dataset, rows: np.ndarray, arch: str, seed: int) -> Embeddings:
     torch.manual_seed(seed)
     options = method_class("agw").model_defaults(arch, "none")
-    method = build_method("agw", options, Sizes(num_pids=len(data.pids), num_cameras=6))
+    method = build_method(
+        "agw",
+        options,
+        Sizes(num_pids=len(np.unique(data.pids)), num_cameras=len(np.unique(data.camids))),
+    )
     embedder = Embedder(method, {}, precision="float32")
     return embedder.embed_store(prepare(data, size=embedder.size), data, rows, progress=True)
 
@@ -105,7 +97,7 @@ def chance(data: Dataset, rows: np.ndarray, vectors: np.ndarray, modes: list[str
     """Rank-1 and mAP where pictures of an identity and camera stand for another identity's."""
     g = np.random.default_rng(0)
     pids = np.unique(data.pids[rows])
-    infrared = np.flatnonzero(data.modality[rows] == data.modality[rows].max())
+    infrared = np.flatnonzero(data.modality[rows] == Modality.INFRARED)
     line = {"row": "guessing"}
     of = {pid: infrared[data.pids[rows][infrared] == pid] for pid in pids}
     for mode in modes:

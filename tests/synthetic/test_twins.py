@@ -11,7 +11,7 @@ from types import FunctionType, SimpleNamespace
 import numpy as np
 import pytest
 
-from vireid.synthetic import background, rays, render, render_person, shading
+from vireid.synthetic import background, body, rays, render, render_person, shading, template
 
 EVERY = 8  # pixels that are tried, along and across
 
@@ -58,11 +58,19 @@ def draw(people: range) -> None:
         render_person(5, pid, 1, pid % 3, thermal=True)
 
 
-def agree(fast: np.ndarray, slow: np.ndarray, unit: float) -> None:
+def agree(pairs: list, unit: float = 1) -> None:
+    """Hold (compiled, interpreted) values against each other; `unit` is a large difference."""
+    fast, slow = (np.concatenate(side) for side in zip(*pairs))
     assert np.isfinite(fast).all() and fast.std() > 0
     same = np.abs(fast - slow) <= 1e-3 * unit
     assert same.mean() > 0.995
     assert abs(float(fast.mean()) - float(slow.mean())) < 1e-3 * unit
+
+
+def agree_in_every_sensor(found: dict) -> None:
+    assert set(found) == {shading.VISIBLE, shading.NIR, shading.THERMAL}
+    for sensor, pairs in found.items():
+        agree(pairs, 10 if sensor == shading.THERMAL else 1)  # °C, or shares of white
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
@@ -80,10 +88,7 @@ def test_shading(monkeypatch):
         slow(sensor, *few, *map(plain, others), pair[1])
         drawn = few[1] >= 0
         found.setdefault(sensor, []).append([picture[drawn] for picture in pair])
-    assert set(found) == {shading.VISIBLE, shading.NIR, shading.THERMAL}
-    for sensor, pairs in found.items():
-        fast, interpreted = (np.concatenate(side) for side in zip(*pairs))
-        agree(fast, interpreted, 10 if sensor == shading.THERMAL else 1)
+    agree_in_every_sensor(found)
 
 
 def test_backgrounds(monkeypatch):
@@ -97,10 +102,7 @@ def test_backgrounds(monkeypatch):
         tables = [plain(table) for table in (surfaces, decor, props)]
         interpreted = slow(sensor, plain(frame), turn, *tables, textures, *size)
         found.setdefault(sensor, []).append((fast.ravel(), interpreted.ravel()))
-    assert set(found) == {shading.VISIBLE, shading.NIR, shading.THERMAL}
-    for sensor, pairs in found.items():
-        fast, interpreted = (np.concatenate(side) for side in zip(*pairs))
-        agree(fast, interpreted, 10 if sensor == shading.THERMAL else 1)
+    agree_in_every_sensor(found)
 
 
 def test_things_before_a_person(monkeypatch):
@@ -117,7 +119,7 @@ def test_things_before_a_person(monkeypatch):
         fast = rays.before(sensor, frame, turn, props, textures, *size)
         interpreted = slow(sensor, plain(frame), turn, plain(props), textures, *size)
         pairs.append((fast.ravel(), interpreted.ravel()))
-    agree(*(np.concatenate(side) for side in zip(*pairs)), 1)
+    agree(pairs)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,19 @@ def test_vertices(monkeypatch, room, name):
     compiled = getattr(room, name)
     calls = recorded(monkeypatch, room, name)
     render_person(5, 2, 1, 0)
-    arguments = calls[0]
+    agree_closely(compiled, calls[0])
+
+
+def test_the_body():
+    g = np.random.default_rng(0)
+    vertices, basis = (g.standard_normal(s).astype(np.float32) for s in ((50, 3), (4, 50, 3)))
+    agree_closely(body._add_basis, [vertices, g.random(4).astype(np.float32), basis])
+    faces = g.permuted(np.tile(np.arange(50), (30, 1)), axis=1)[:, :3]
+    ring = template._adjacency(faces, 50)
+    agree_closely(template._smooth, [vertices, *ring, g.random(50).astype(np.float32), 3])
+
+
+def agree_closely(compiled: Callable, arguments: list) -> None:
     fast, slow = compiled(*arguments), twin(compiled)(*arguments)
     assert fast.dtype == slow.dtype == np.float32
     assert np.abs(fast).max() > 0
