@@ -10,6 +10,7 @@ raw pixels with the query identities exchanged.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vireid.data.protocol import Dataset
 from vireid.embed.embedder import Embedder
 from vireid.evaluation import evaluate
 from vireid.methods import Sizes, build_method, method_class
-from vireid.types import Embeddings, Modality
+from vireid.types import Embeddings, InputError, Modality
 
 RENAMINGS = 20
 
@@ -64,7 +65,11 @@ def main() -> None:
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--seed", type=int, default=0, help="of the random network")
     options = parser.parse_args()
-    data = load_dataset(options.dataset, options.data)
+    try:
+        data = load_dataset(options.dataset, options.data)
+    except InputError as error:
+        print(f"untrained.py: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     drawn = [t for m in options.modes.split(",") for t in trials(data, ProtocolOptions(scope=m))]
     rows = np.unique(np.concatenate([np.r_[t.query, t.gallery] for t in drawn]))
     simple = described(data, rows)

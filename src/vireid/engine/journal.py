@@ -139,37 +139,38 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
-    """Losses, learning rate and validation metrics over epochs, as one picture."""
+    """Losses, learning rate and, where there are some, validation metrics over epochs, as one
+    picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not epochs:
         return
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, middle, right = figure.subplots(1, 3)
-    x = [line["epoch"] + 1 for line in epochs]
-    for name in epochs[0]["losses"]:
-        left.plot(x, [line["losses"].get(name, math.nan) for line in epochs], label=name)
-    left.set(title="losses (mean of an epoch, weighted)", xlabel="epoch")
-    left.legend(fontsize="small")
-    middle.plot(x, [line["lr"] for line in epochs])
-    middle.set(title="learning rate at the epoch's end", xlabel="epoch")
     seen = [line for line in epochs if line.get("metrics")]
+    panels = 3 if seen else 2
+    figure = Figure(figsize=(4.4 * panels, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels)
+    x = [line["epoch"] + 1 for line in epochs]
+    marker = "o" if len(epochs) < 10 else None
+    for name in epochs[0]["losses"]:
+        values = [line["losses"].get(name, math.nan) for line in epochs]
+        axes[0].plot(x, values, marker=marker, label=name)
+    axes[0].set(title="losses (mean of an epoch, weighted)")
+    axes[1].plot(x, [line["lr"] for line in epochs], marker=marker)
+    axes[1].set(title="learning rate at the epoch's end")
     for name in seen[0]["metrics"] if seen else ():
-        right.plot(
-            [line["epoch"] + 1 for line in seen],
-            [100 * line["metrics"].get(name, math.nan) for line in seen],
-            marker="o",
-            label=name,
-        )
-    right.set(
-        title="validation identities (%)" if seen else "not evaluated (--eval-every)",
-        xlabel="epoch",
-    )
+        values = [100 * line["metrics"].get(name, math.nan) for line in seen]
+        axes[2].plot([line["epoch"] + 1 for line in seen], values, marker="o", label=name)
     if seen:
-        right.legend(fontsize="small")
+        axes[2].set(title="validation identities (%)")
+    for panel in axes:
+        panel.set(xlabel="epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize="small")
     with atomic_write(target) as file:
         figure.savefig(file, format="png", dpi=110)
 
