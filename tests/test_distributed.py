@@ -1,4 +1,4 @@
-"""Two processes on the CPU (gloo): one run, one file, one end."""
+"""Two processes: one run, one file, one end. On the CPU (gloo), and on two GPUs where there are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from vireid.embed import load, load_embeddings
 from vireid.engine.journal import read_log
 
 WORDS = {"method": "mcl", "recipe": {"epochs": 2}}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+DEVICES = ["cpu", pytest.param("cuda", marks=two_gpus)]
 
 
 def two(folder: Path, **words: object) -> list[BaseProcess]:
@@ -102,15 +105,16 @@ def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path
     assert checkpoint.read_weights(folder)[1]["weights_hash"] == expected
 
 
-def elastic(folder: Path, root: Path, log: Path) -> subprocess.Popen[bytes]:
+def elastic(
+    folder: Path, root: Path, log: Path, *words: object, epochs: int = 5
+) -> subprocess.Popen[bytes]:
     """`torchrun --max-restarts 2 … vireid train`, as a user types it once."""
-    recipe = {**TINY["recipe"], "epochs": 5, "pids_per_batch": 4}
+    recipe = {**TINY["recipe"], "epochs": epochs, "pids_per_batch": 4}
     config = tiny_config(folder.parent, recipe=recipe)
-    words = ["--standalone", "--nproc-per-node=2", "--max-restarts=2", "-m", "--", "vireid",
-             "train", "--config", config, "--data-root", root, "--device", "cpu",
-             "--run", folder]  # fmt: skip
+    train = ["--max-restarts=2", "-m", "--", "vireid", "train", "--config", config,
+             "--data-root", root, "--run", folder, *words]  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *map(str, words)],
+        [*TORCHRUN, *map(str, train)],
         stdout=subprocess.DEVNULL,
         stderr=log.open("wb"),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -132,45 +136,65 @@ def workers(launcher: subprocess.Popen[bytes]) -> dict[int, int]:
     return found
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds torchrun's workers in /proc")
-def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_path: Path) -> None:
-    log, folder = tmp_path / "elastic.log", tmp_path / "run"
-    launcher = elastic(folder, sysu_root, log)
+def kill_second_and_wait(launcher: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
+    """Kill the second rank once there is a checkpoint; the restarted command must end well."""
     try:
-        while not (folder / "checkpoints" / "epoch-0001-step-000000.pt").exists():
+        while not [*folder.glob("checkpoints/epoch-0001-*.pt")]:
             assert launcher.poll() is None, log.read_text()
             time.sleep(0.02)
         os.kill(workers(launcher)[1], signal.SIGKILL)
-        assert launcher.wait(120) == 0, log.read_text()
+        assert launcher.wait(240) == 0, log.read_text()
     finally:
         if launcher.poll() is None:
             launcher.terminate()  # ends its workers too
             launcher.wait(60)
-    assert "Resuming from epoch-000" in log.read_text()
+    assert "Resuming from epoch-0" in log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds torchrun's workers in /proc")
+def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_path: Path) -> None:
+    log, folder = tmp_path / "elastic.log", tmp_path / "run"
+    kill_second_and_wait(elastic(folder, sysu_root, log, "--device", "cpu"), folder, log)
     epochs = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [0, 1, 2, 3, 4]
     assert checkpoint.read_weights(folder)[1]["epoch"] == 5
 
 
+@two_gpus
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_a_killed_gpu_rank_leaves_weights_equal_bit_for_bit(
+    sysu_root: Path, tmp_path: Path, engine: str
+) -> None:
+    log = tmp_path / "elastic.log"
+    words = ("--device", "cuda", "--engine", engine, "--deterministic", "--keep", 99)
+    whole = elastic(tmp_path / "whole", sysu_root, log, *words, epochs=60)
+    assert whole.wait(240) == 0, log.read_text()
+    killed = elastic(tmp_path / "killed", sysu_root, log, *words, epochs=60)
+    kill_second_and_wait(killed, tmp_path / "killed", log)
+    hashes = [
+        checkpoint.read_weights(tmp_path / name)[1]["weights_hash"] for name in ("whole", "killed")
+    ]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
-    sysu_root: Path, tmp_path: Path
+    sysu_root: Path, tmp_path: Path, device: str
 ) -> None:
     torch.set_num_threads(1)
     weights, pictures = tmp_path / "run", sysu_root / "cam1"
     assert command_kit.train(weights, sysu_root) == 0
-    two_ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                 "--nproc-per-node=2", "-m", "vireid"]  # fmt: skip
     for name in ("one", "two"):
         for words in (
             ("embed", "--weights", weights, "--images", pictures, "--modality", "visible",
-             "--batch-size", 2, "--device", "cpu", "--out", tmp_path / f"{name}.safetensors"),
-            ("test", "--resume", weights, "--device", "cpu", "--out", tmp_path / name),
+             "--batch-size", 2, "--device", device, "--out", tmp_path / f"{name}.safetensors"),
+            ("test", "--resume", weights, "--device", device, "--out", tmp_path / name),
         ):  # fmt: skip
             if name == "one":
                 assert command_kit.run(*words) == 0
             else:
                 done = subprocess.run(
-                    [*two_ranks, *map(str, words)],
+                    [*TORCHRUN, "-m", "vireid", *map(str, words)],
                     capture_output=True,
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                 )
