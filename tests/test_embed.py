@@ -145,6 +145,9 @@ def test_embeddings_file_round_trip(tmp_path: Path) -> None:
     assert np.array_equal(found.times, whole.times, equal_nan=True)
     assert found.preprocessing == whole.preprocessing and found.weights_hash == "f" * 64
     content = path.read_bytes()
+    for _ in range(8):
+        save_embeddings(path, whole)
+        assert path.read_bytes() == content
     path.write_bytes(content[:-5])
     with pytest.raises(InputError, match="not a whole embeddings file"):
         load_embeddings(path)

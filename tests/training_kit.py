@@ -73,6 +73,25 @@ def check_gradients(world: World) -> None:
     loss(gather_rows(rows[own] @ shared), gather_rows(labels[own])).backward()
     GradientMean([shared], world)()
     torch.testing.assert_close(shared.grad, alone.grad)
+    check_layouts(world)
+
+
+def check_layouts(world: World) -> None:
+    """Several buckets; odd sizes, channels-last kernels and one without a gradient among them."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(1,), (4, 3, 3, 2), (7,), (8, 4), (2, 4, 1, 1), (5,)]
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    parameters[1] = torch.nn.Parameter(torch.zeros(shapes[1]).to(memory_format=torch.channels_last))
+    every = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)]
+    for parameter, gradient in zip(parameters[:-1], every[world.rank]):
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+    mean = GradientMean(parameters, world, bucket=40)
+    assert len(mean.buckets) > 2
+    mean()
+    for parameter, one, other in zip(parameters[:-1], *every):
+        assert parameter.grad is not None and parameter.grad.stride() == parameter.stride()
+        torch.testing.assert_close(parameter.grad, (one + other) / 2)
+    assert parameters[-1].grad is None
 
 
 def start(

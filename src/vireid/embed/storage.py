@@ -2,7 +2,9 @@
 
 Arrays: `vectors.NAME` (N, D) float16 or float32, `pids`, `camids`, `modality` (N,) int64,
 `times` (N,) float64, `paths` (bytes of all paths as UTF-8, one after the other) and `path_ends`
-(N,) int64. The header's metadata hold weights_hash and preprocessing as JSON.
+(N,) int64. The header's metadata hold one entry, `vireid`: the kind of file, weights_hash and
+preprocessing as JSON. (safetensors writes several entries in an order that differs by chance, and
+equal embeddings should be equal files.)
 """
 
 from __future__ import annotations
@@ -41,12 +43,13 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
     for name, vectors in embeddings.vectors.items():
         arrays[f"vectors.{name}"] = np.ascontiguousarray(vectors)
     about = {
+        "kind": KIND,
         "weights_hash": embeddings.weights_hash,
         "preprocessing": embeddings.preprocessing,
         "order": list(embeddings.vectors),
     }
     with _replacing(Path(path)) as temporary:
-        save_file(arrays, temporary, {"kind": KIND, "vireid": json.dumps(about)})
+        save_file(arrays, temporary, {"vireid": json.dumps(about)})
 
 
 def load_embeddings(path: str | Path) -> Embeddings:
@@ -60,13 +63,12 @@ def load_embeddings(path: str | Path) -> Embeddings:
         raise InputError(f"There is no embeddings file '{path}'. `vireid embed` makes one.")
     try:
         with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            if header.get("kind") != KIND:
+            about = json.loads((file.metadata() or {}).get("vireid", "{}"))
+            if about.get("kind") != KIND:
                 raise InputError(
                     f"'{path}' is no embeddings file of vireid (its kind is "
-                    f"{header.get('kind')!r}). Make one with `vireid embed`."
+                    f"{about.get('kind')!r}). Make one with `vireid embed`."
                 )
-            about = json.loads(header["vireid"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise InputError(

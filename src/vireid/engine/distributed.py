@@ -181,17 +181,24 @@ def join(device: str = "auto") -> World:
 
 
 class GradientMean:
-    """Averages gradients over the ranks in a few large buckets, on the stream that computes, so
-    that it can be part of a captured graph."""
+    """Averages gradients over the ranks, in a way that can be part of a captured graph.
 
-    BUCKET = 1 << 24  # elements: 64 MiB of float32
+    A bucket is copied together while the one before it travels; afterwards the gradients are
+    views of the buckets, so nothing is copied back.
+    """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], world: World) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        world: World,
+        bucket: int = 1 << 23,  # elements: 32 MiB of float32
+    ) -> None:
         self.world = world
         self.buckets: list[list[nn.Parameter]] = [[]]
         size = 0
-        for parameter in reversed(parameters):
-            if size + parameter.numel() > self.BUCKET and self.buckets[-1]:
+        # Odd sizes last: behind one, no gradient could be read 16 bytes at a time.
+        for parameter in sorted(parameters, key=lambda p: p.numel() % 4 != 0):
+            if size + parameter.numel() > bucket and self.buckets[-1]:
                 self.buckets.append([])
                 size = 0
             self.buckets[-1].append(parameter)
@@ -200,17 +207,28 @@ class GradientMean:
     def __call__(self) -> None:
         if self.world.size == 1:
             return
+        averages = self.world.device.type == "cuda"  # gloo only adds
+        operation = dist.ReduceOp.AVG if averages else dist.ReduceOp.SUM
+        travelling = []
         for bucket in self.buckets:
-            gradients = [p.grad for p in bucket if p.grad is not None]
-            if not gradients:
+            owners = [p for p in bucket if p.grad is not None]
+            if not owners:
                 continue
-            flat = torch.cat([g.permute(_memory_order(g)).reshape(-1) for g in gradients])
+            gradients = [p.grad for p in owners if p.grad is not None]
+            orders = [_memory_order(g) for g in gradients]
+            flat = torch.cat([g.permute(o).reshape(-1) for g, o in zip(gradients, orders)])
             with lost_ranks_as_sentence():
-                dist.all_reduce(flat)
-            flat /= self.world.size
-            parts = flat.split([g.numel() for g in gradients])
-            views = [g.permute(_memory_order(g)) for g in gradients]
-            torch._foreach_copy_(views, [part.view(v.shape) for part, v in zip(parts, views)])
+                work = dist.all_reduce(flat, op=operation, async_op=True)
+            travelling.append((owners, orders, flat, work))
+        for owners, orders, flat, work in travelling:
+            with lost_ranks_as_sentence():
+                work.wait()  # on a GPU: the stream waits, not the host
+            if not averages:
+                flat /= self.world.size
+            parts = flat.split([p.numel() for p in owners])
+            for parameter, order, part in zip(owners, orders, parts):
+                laid_out = part.view([parameter.shape[d] for d in order])
+                parameter.grad = laid_out.permute([order.index(d) for d in range(len(order))])
 
 
 def _memory_order(tensor: Tensor) -> list[int]:
