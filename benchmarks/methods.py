@@ -238,6 +238,7 @@ class Table:
             self.results.setdefault((row, seed), facts)
             if row not in self.chosen:
                 self.chosen.append(row)
+        self.chosen.sort(key=lambda row: [*ROWS, row].index(row))  # others after those of ROWS
         self.merged.append(path.name)
 
     def write(self) -> Path:
