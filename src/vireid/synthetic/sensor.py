@@ -38,7 +38,8 @@ def _lens(image: np.ndarray, sigma: float, view: View) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
-    """Noise that is slightly spread, as after demosaicing; stronger where it is bright."""
+    """Noise that is slightly spread, as after demosaicing; it grows with the root of the light
+    (photons are counted) on top of a part that doesn't (reading the sensor)."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     if image.shape[2] == 3:
         noise = 0.6 * noise + 0.4 * noise.mean(-1, keepdims=True)
@@ -62,6 +63,7 @@ def develop_visible(
         * np.array(lamp, np.float32)
         * np.float32(camera.exposure * view.exposure)
     )
+    # A shoulder for highlights, then the exponent that displays undo (sRGB's is about 2.2).
     image = np.clip(image / (1 + 0.12 * image) * 1.05, 0, 1) ** np.float32(1 / 2.2)
     grey = image.mean(-1, keepdims=True)
     image = grey + (image - grey) * np.float32(view.saturation)

@@ -104,6 +104,8 @@ _CAR_COLOURS = (
     (0.08, 0.12, 0.32),
     (0.55, 0.52, 0.46),
 )
+_LEAF_NIR = (0.35, 0.6)
+"""Leaves scatter near infrared between their cells, far above their green in the visible."""
 _NUM_PASSERS = 24
 """Passers-by come from a population of their own, small enough to keep their meshes."""
 
@@ -120,7 +122,7 @@ def _prop(rng: np.random.Generator, item: Item, x: float, z: float) -> Prop:
         z=z,
         scale=float(rng.uniform(0.85, 1.2)),
         colour=triple(c * tone for c in colour),
-        nir=float(rng.uniform(0.35, 0.6) if leafy else rng.uniform(0.1, 0.6)),
+        nir=float(rng.uniform(*_LEAF_NIR) if leafy else rng.uniform(0.1, 0.6)),
         warm=float(
             rng.normal(-1, 0.6)
             if leafy
