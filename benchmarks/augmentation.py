@@ -18,9 +18,10 @@ from _common import median_time, record
 from PIL import Image
 from torchvision.transforms import v2
 
+from vireid.cores import usable_cores
 from vireid.data import Augment, AugmentOptions, IdentitySampler, decode
 from vireid.data.augment import ERASE_FILL, MEAN, STD
-from vireid.data.decoding import available_cores, decode_into
+from vireid.data.decoding import decode_into
 
 SIZE, ROWS, STEPS = (288, 144), 64, 696
 OPTIONS = AugmentOptions(erase=0.8)
@@ -103,7 +104,7 @@ def decoding() -> dict[str, float]:
             "file_bytes": size,
             "decode_one_core_img_per_s": 300 / one,
             "decode_all_cores_img_per_s": len(files) / median_time(all_cores, 3),
-            "cores": available_cores(),
+            "cores": usable_cores(),
         }
 
 

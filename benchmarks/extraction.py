@@ -32,11 +32,11 @@ from _common import markdown, record  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from vireid.bench import random_data, time_extraction  # noqa: E402
+from vireid.cores import usable_cores  # noqa: E402
 from vireid.embed import load  # noqa: E402
 from vireid.embed.embedder import Embedder  # noqa: E402
 from vireid.embed.job import embed_files  # noqa: E402
 from vireid.embed.pool import DecodePool  # noqa: E402
-from vireid.engine.threads import usable_cores  # noqa: E402
 from vireid.methods import Sizes, build_method, method_class  # noqa: E402
 from vireid.types import Modality  # noqa: E402
 

@@ -3,12 +3,14 @@
     python benchmarks/multi_gpu.py --gpus 1,2,4 [--steps 100] [--variants]
 
 Starts torchrun for each number; numbers that this machine doesn't have are skipped, and said.
-`--variants` also measures synchronised batch norm and gathered triplets.
+`--variants` also measures synchronised batch norm and gathered triplets. The result is written
+after every measurement.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import subprocess
@@ -37,6 +39,8 @@ def worker(arguments: argparse.Namespace) -> None:
     }
     if arguments.variant == "eager":
         options["engine"] = "eager"
+    # If a rank waits for good, say where before the parent's limit ends it.
+    faulthandler.dump_traceback_later(max(arguments.limit - 20, 10), exit=True)
     bench = StepBench(
         *data,
         world=world,
@@ -74,6 +78,7 @@ def measure(count: int, variant: str, arguments: argparse.Namespace) -> dict[str
             f"--result={result}",
             f"--variant={variant}",
             f"--steps={arguments.steps}",
+            f"--limit={arguments.limit}",
             f"--device={arguments.device}",
         ]
         process = subprocess.Popen(
@@ -113,7 +118,7 @@ def main() -> None:
     if arguments.worker:
         worker(arguments)
         return
-    from _common import markdown, record
+    from _common import record
 
     asked = [int(word) for word in arguments.gpus.split(",")]
     there = present(arguments.device)
@@ -129,7 +134,7 @@ def main() -> None:
         notes.append("Processes that share one CPU: this only tries the script.")
     jobs = [(count, "plain") for count in counts]
     if arguments.variants:
-        jobs += [(max(counts), variant) for variant in ("eager", "sync_bn", "gather")]
+        jobs += [(max(counts), variant) for variant in ("sync_bn", "gather", "eager")]
     rows: list[dict[str, Any]] = []
     one = None
     for count, variant in jobs:
@@ -144,11 +149,10 @@ def main() -> None:
             notes.append(f"{count} GPUs, {variant}, failed: {found['error'].splitlines()[-1]}")
         else:
             notes.append(f"{count} GPUs, {variant}: {found['engine']}.")
-    columns = ("gpus", "variant", "ms", "images_per_second", "times one GPU", "gib")
-    table = [{key: row.get(key, "") for key in columns} for row in rows]
-    print(record("multi-gpu", {"asked": asked, "runs": rows}, table=table, notes=notes))
-    print(markdown(table))
-    print("\n".join(notes))
+        columns = ("gpus", "variant", "ms", "images_per_second", "times one GPU", "gib")
+        table = [{key: row.get(key, "") for key in columns} for row in rows]
+        path = record("multi-gpu", {"asked": asked, "runs": rows}, table=table, notes=notes)
+    print(path.with_suffix(".md").read_text())
     sys.exit(1 if any("error" in row for row in rows) else 0)
 
 

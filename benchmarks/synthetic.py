@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 from _common import record
 
+from vireid.cores import usable_cores
 from vireid.synthetic import write_dataset
-from vireid.synthetic.writer import available_cores
 
 if TYPE_CHECKING:
     from vireid.evaluation.metrics import Scores
@@ -209,7 +209,7 @@ def main() -> None:
     results["seconds"] = round(time.perf_counter() - started, 1)
     results["bars"] = bar_rows(measured(results))
     notes = ["Synthetic people, preset standard."]
-    if available_cores() < 2:
+    if usable_cores() < 2:
         notes.append("This machine has one core: two workers share it.")
     path = record(
         "synthetic", results, table=[*results["bars"], *detail_rows(results)], notes=notes

@@ -12,10 +12,10 @@ import torch
 from training_kit import SIZE, tiny_data, tiny_options
 
 from vireid.bench import StepBench
-from vireid.engine import Optimisers, choose_precision, sensible_threads
+from vireid.cores import sensible_threads, usable_cores
+from vireid.engine import Optimisers, choose_precision
 from vireid.engine.engines import build_engine, use_compile_cache
 from vireid.engine.store import DeviceStore, HostStore, place_images
-from vireid.engine.threads import usable_cores
 from vireid.methods import ParameterGroup, Sizes, build_method, method_class
 from vireid.types import InputError
 

@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
-    "types", "files", "console", "config", "data", "synthetic", "models", "losses", "methods",
+    "types", "files", "cores", "console", "config", "data", "synthetic", "models", "losses", "methods",
     "checkpoint", "engine", "trainer", "embed", "evaluation", "search", "bench",
     "commands", "cli",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ import torch
 
 from vireid import checkpoint
 from vireid.config import from_plain
+from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.engine.distributed import World, gather_rows, join
 from vireid.engine.engines import (
@@ -35,7 +36,6 @@ from vireid.engine.run_state import Progress, open_folder, pack, unpack
 from vireid.engine.signals import stop_on_signals
 from vireid.engine.step import Plan, Step
 from vireid.engine.store import place_images
-from vireid.engine.threads import sensible_threads
 from vireid.engine.training_set import Planner, TrainingSet
 from vireid.methods import Method, build_method
 from vireid.models.options import ModelOptions

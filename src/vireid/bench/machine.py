@@ -12,11 +12,11 @@ import torch
 
 from vireid.bench.published_style import PublishedStyle, loop_evaluation
 from vireid.bench.workload import StepBench, random_data, time_extraction
+from vireid.cores import usable_cores
 from vireid.data.augment import normalise
 from vireid.embed.embedder import Embedder
 from vireid.engine.distributed import pick_device
 from vireid.engine.provenance import commit, versions
-from vireid.engine.threads import usable_cores
 
 
 def measure(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vireid.commands.common import print_json, resolve_device
 from vireid.console import facts_table, results
+from vireid.cores import usable_cores
 from vireid.data import DATASETS
 from vireid.types import InputError
 
@@ -46,9 +47,7 @@ def _facts() -> dict[str, dict[str, str]]:
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "vireid": vireid.__version__,
-        "cores": str(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        ),
+        "cores": str(usable_cores()),
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} thread(s)",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
     }

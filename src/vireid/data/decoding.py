@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vireid.cores import usable_cores
 from vireid.types import InputError
 
 _CHUNK = 16  # images a task: long enough to hide the exchange, short enough to share out evenly
@@ -88,7 +89,7 @@ def decode_into(
     Yields:
         (position in `paths`, None or a sentence on what is wrong), as images are finished.
     """
-    workers = workers or available_cores()
+    workers = workers or usable_cores()
     if workers == 1 or len(paths) < _FEW or not isinstance(out, np.memmap):
         for position, (path, row) in enumerate(zip(paths, rows)):
             try:
@@ -101,13 +102,6 @@ def decode_into(
     tasks = [(int(row), str(path)) for row, path in zip(rows, paths)]
     for row, problem in _in_processes(out, tasks, workers):
         yield position_of[row], problem
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def _in_processes(

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from vireid.console import progress, table
-from vireid.data.decoding import READ_ERRORS, available_cores, has_deep_pixels
+from vireid.cores import usable_cores
+from vireid.data.decoding import READ_ERRORS, has_deep_pixels
 from vireid.data.protocol import Dataset, few
 from vireid.data.registry import find_loader, find_root, recognise
 from vireid.types import InputError, Modality
@@ -184,7 +185,7 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
     found: dict[str, list[str]] = {k: [] for k in ("duplicates", "tiny", "broken", "nearly_black")}
     sizes: dict[tuple[int, int], int] = defaultdict(int)
     same: dict[bytes, list[str]] = defaultdict(list)
-    with ThreadPoolExecutor(available_cores()) as pool, progress() as bar:
+    with ThreadPoolExecutor(usable_cores()) as pool, progress() as bar:
         task = bar.add_task("Looking at images", total=len(paths))
         looks: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
         for path, look in zip(paths, looks):

@@ -19,6 +19,7 @@ from torch import Tensor
 from vireid import checkpoint
 from vireid.console import console
 from vireid.console import progress as progress_bar
+from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.augment import MEAN, STD, normalise
 from vireid.data.decoding import decode
@@ -26,7 +27,6 @@ from vireid.embed.copying import copied_ahead
 from vireid.engine.distributed import World, join
 from vireid.engine.engines import memory_format, use_compile_cache
 from vireid.engine.precision import choose_precision
-from vireid.engine.threads import sensible_threads
 from vireid.methods import Method
 from vireid.types import Embeddings, InputError, Modality
 

@@ -217,7 +217,7 @@ class _Job:
         if self.workers is not None:
             return self.workers
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        from vireid.engine.threads import usable_cores
+        from vireid.cores import usable_cores
 
         return max(1, usable_cores() // ranks)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vireid.cores import usable_cores
 from vireid.data.decoding import decode
-from vireid.engine.threads import usable_cores
 from vireid.types import InputError
 
 CHUNK = 16  # images a task

@@ -25,7 +25,6 @@ _NAMES = {
     "Optimisers": "optimisers",
     "ImageStore": "store",
     "place_images": "store",
-    "sensible_threads": "threads",
 }
 __all__ = sorted(_NAMES)
 

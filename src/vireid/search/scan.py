@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vireid.cores import usable_cores
 from vireid.search import kernels
 
 _MANY = 4  # from so many queries on, widening rows once for all of them is quicker
@@ -80,11 +80,7 @@ def sorted_best(scores: np.ndarray, found: np.ndarray, size: int) -> tuple[np.nd
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
 
 
-@cache
-def _threads() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_threads = cache(usable_cores)
 
 
 @cache

@@ -18,8 +18,8 @@ FACE_HEAT, HAND_HEAT, LEG_HEAT, EYE_HEAT, HAIR_HEAT, BAG_HEAT = 34.6, 32.3, 31.6
 """Surface temperatures in °C, in air of 21 °C. The mean of bare skin is 33 to 34 there; the head is
 warmer, hands and shins are cooler. Hair is insulation without blood; a bag is near the air."""
 CLOTH_HEAT, INSULATION_COOLS = 29.6, 4.2
-"""°C of cloth without thickness, and how much one unit of insulation takes off it. The unit is about
-a clo (0.155 m² K/W): skin of 33.5 °C, cloth, and 0.6 clo of still air in a row give these
+"""°C of cloth without thickness, and how much one unit of insulation takes off it. The unit is
+about a clo (0.155 m² K/W): skin of 33.5 °C, cloth, and 0.6 clo of still air in a row give these
 temperatures within 2 °C (a test computes it)."""
 
 _MATERIAL = ("r", "g", "b", "r2", "g2", "b2", "nir", "nir2", "period", "duty", "edge", "wrinkle",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.console import progress as progress_bar
+from vireid.cores import usable_cores
 from vireid.files import write_text
 from vireid.synthetic.layouts import LAYOUTS, Shot
 from vireid.synthetic.parameters import Parameters, checked_parameters, claim, mark_complete
@@ -102,7 +103,7 @@ def write_parameters(
     """`write_dataset` for parameters that were checked."""
     started = time.perf_counter()
     if workers is None:
-        workers = available_cores()
+        workers = usable_cores()
     if workers < 1:
         raise InputError(f"workers is {workers}; at least 1 process is needed.")
     resumed = claim(out, parameters)
@@ -131,13 +132,6 @@ def write_parameters(
         seconds=time.perf_counter() - started,
         resumed=resumed,
     )
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _shots(parameters: Parameters, pid: int) -> Iterator[Shot]:
