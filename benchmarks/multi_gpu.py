@@ -34,11 +34,9 @@ def worker(arguments: argparse.Namespace) -> None:
     data = random_data(12 * pids, num_pids=pids, size=(288, 144) if cuda else (64, 32))
     small = {} if cuda else {"arch": "resnet18", "pids_per_batch": 4, "images_per_pid": 2}
     options: dict[str, Any] = {
-        "engine": "eager" if arguments.variant == "sync_bn" else "auto",
+        "engine": "eager" if arguments.variant == "eager" else "auto",
         "sync_bn": arguments.variant == "sync_bn",
     }
-    if arguments.variant == "eager":
-        options["engine"] = "eager"
     # If a rank waits for good, say where before the parent's limit ends it.
     faulthandler.dump_traceback_later(max(arguments.limit - 20, 10), exit=True)
     bench = StepBench(

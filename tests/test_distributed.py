@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from command_kit import TINY, tiny_config
-from training_kit import start, tiny_data
+from training_kit import run, start, tiny_data, tiny_options
 
 from vireid import checkpoint
 from vireid.embed import load, load_embeddings
@@ -103,6 +103,21 @@ def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path
     ended(folder, two(folder, resume=True))
     expected = checkpoint.read_weights(whole)[1]["weights_hash"]
     assert checkpoint.read_weights(folder)[1]["weights_hash"] == expected
+
+
+def test_synchronised_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
+    """With batch norm and triplet over all ranks, two ranks with half a batch each are one."""
+    words = {"method": "base", "recipe": {"epochs": 1}, "sync_bn": True, "gather": True}
+    ended(tmp_path / "two", two(tmp_path / "two", **words))
+    torch.set_num_threads(1)
+    run(tmp_path / "one", tiny_options("base", recipe={"epochs": 1}))
+    one, both = (
+        [line["losses"] for line in read_log(tmp_path / name / "log.jsonl") if line["step"] < 4]
+        for name in ("one", "two")
+    )
+    assert len(one) == 3
+    for alone, shared, near in zip(one, both, (1e-5, 1e-4, 1e-3)):  # rounding grows by the step
+        assert shared == pytest.approx(alone, rel=near)
 
 
 def elastic(

@@ -11,8 +11,8 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
-    "types", "files", "cores", "console", "config", "data", "synthetic", "models", "losses", "methods",
-    "checkpoint", "engine", "trainer", "embed", "evaluation", "search", "bench",
+    "types", "files", "cores", "console", "config", "data", "synthetic", "models", "losses",
+    "methods", "checkpoint", "engine", "trainer", "embed", "evaluation", "search", "bench",
     "commands", "cli",
 ]  # fmt: skip
 FORBIDDEN = {"embed": {"trainer"}, "evaluation": {"trainer", "engine"},

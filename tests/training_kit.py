@@ -17,6 +17,7 @@ from vireid.config import to_plain
 from vireid.data import AugmentOptions, Dataset, PixelStore
 from vireid.embed import load, save_embeddings
 from vireid.engine.distributed import GradientMean, World, gather_rows, join
+from vireid.engine.sync_batch_norm import synchronise
 from vireid.losses import WeightedTripletLoss
 from vireid.methods import method_class
 from vireid.methods.recipe import Recipe, Schedule
@@ -74,6 +75,29 @@ def check_gradients(world: World) -> None:
     GradientMean([shared], world)()
     torch.testing.assert_close(shared.grad, alone.grad)
     check_layouts(world)
+    for shape, plain in (((8, 5), torch.nn.BatchNorm1d), ((8, 5, 3, 2), torch.nn.BatchNorm2d)):
+        check_batch_norm(world, shape, plain)
+
+
+def check_batch_norm(world: World, shape: tuple[int, ...], plain: type[torch.nn.Module]) -> None:
+    """Batch norm over two ranks is batch norm of both halves together, gradients included."""
+    generator = torch.Generator().manual_seed(3)
+    x, ask = (3 + torch.randn(shape, generator=generator) for _ in range(2))
+    alone, holder = plain(5), torch.nn.Sequential(plain(5))
+    holder.load_state_dict({f"0.{name}": value for name, value in alone.state_dict().items()})
+    synchronise(holder)
+    whole, half = x.clone().requires_grad_(), x.chunk(2)[world.rank].clone().requires_grad_()
+    expected, found = alone(whole), holder(half)
+    torch.testing.assert_close(found, expected.chunk(2)[world.rank])
+    (expected * ask).sum().backward()
+    (found * ask.chunk(2)[world.rank]).sum().backward()
+    torch.testing.assert_close(half.grad, whole.grad.chunk(2)[world.rank])
+    GradientMean([*holder.parameters()], world)()
+    for one, other in zip(alone.parameters(), holder.parameters()):
+        torch.testing.assert_close(2 * other.grad, one.grad, rtol=1e-4, atol=1e-4)
+    for one, other in zip(alone.buffers(), holder.buffers()):
+        torch.testing.assert_close(other, one)
+    torch.testing.assert_close(holder.eval()(x), alone.eval()(x))
 
 
 def check_layouts(world: World) -> None:

@@ -36,6 +36,7 @@ from vireid.engine.run_state import Progress, open_folder, pack, unpack
 from vireid.engine.signals import stop_on_signals
 from vireid.engine.step import Plan, Step
 from vireid.engine.store import place_images
+from vireid.engine.sync_batch_norm import synchronise
 from vireid.engine.training_set import Planner, TrainingSet
 from vireid.methods import Method, build_method
 from vireid.models.options import ModelOptions
@@ -164,11 +165,7 @@ class _Run:
         method.to(world.device)
         memory_format(method, world.device)
         if options.sync_bn and world.size > 1:
-            if world.device.type != "cuda":
-                raise InputError(
-                    "--sync-bn needs GPUs: PyTorch has no synchronised batch norm for the CPU."
-                )
-            method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
+            synchronise(method)
         if options.gather and world.size > 1:
             method.gather = gather_rows
         torch.manual_seed(options.seed * 1_000_003 + world.rank + 1)  # of dropout
@@ -207,8 +204,6 @@ class _Run:
         if self.world.first and not (self.run / "batch.png").exists():
             self._draw_batch(plan)
         word, progress = self.options.engine, self.progress
-        if self.options.sync_bn and word == "auto":
-            word = "eager"  # synchronised batch norm can't be compiled
         left = (self.options.recipe.epochs - progress.epoch) * self.data.steps - progress.step
         engine = build_engine(word, self.step, remaining=left, say=self.journal.say)
         self.journal.say(f"{self.precision.why}; {engine.why}; images in {self.images.where}.")

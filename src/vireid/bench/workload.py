@@ -22,6 +22,7 @@ from vireid.engine.options import TrainOptions
 from vireid.engine.precision import choose_precision
 from vireid.engine.step import Step
 from vireid.engine.store import place_images
+from vireid.engine.sync_batch_norm import synchronise
 from vireid.engine.training_set import TrainingSet
 from vireid.methods import Method, build_method, method_class
 from vireid.methods.recipe import Recipe
@@ -132,7 +133,7 @@ class StepBench:
         self.method.to(self.world.device).train()
         memory_format(self.method, self.world.device)
         if sync_bn:
-            self.method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
+            synchronise(self.method)
         self.method.gather = gather
         self.optimisers = Optimisers(self.method, options.recipe, self.world.device)
         self.images = place_images(
