@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -56,9 +55,9 @@ def worker(arguments: argparse.Namespace) -> None:
     }
     if world.first:
         Path(arguments.result).write_text(json.dumps(found))
+    bench.close()
     world.barrier()
-    world.leave()
-    os._exit(0)  # a captured graph that holds a communicator may not be torn down in any order
+    faulthandler.cancel_dump_traceback_later()
 
 
 def measure(count: int, variant: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -198,6 +198,8 @@ class _Run:
             self.writer.close()
             self.journal.curves(force=True)
             self.journal.close()
+            if engine is not None:
+                engine.close()
         return self._result(engine)
 
     def _start_engine(self, plan: Plan) -> Engine:

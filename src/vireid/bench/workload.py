@@ -205,6 +205,7 @@ class StepBench:
 
     def close(self) -> None:
         """Give the device's memory back."""
+        self.engine.close()
         self.images.close()
         device = self.world.device
         for name in ("engine", "step", "method", "optimisers", "images"):

@@ -34,11 +34,21 @@ class Engine:
         name: "eager", "compiled" or "graph".
         why: a sentence: what was picked, why, and how long preparing took.
         advance: runs the next step.
+        graph: what is replayed, or None.
     """
 
     name: str
     why: str
     advance: Callable[[], None]
+    graph: torch.cuda.CUDAGraph | None = None
+
+    def close(self) -> None:
+        """Destroy the graph. The ranks' connection waits for good for graphs that use it, so this
+        comes before `World.leave`."""
+        if self.graph is not None:
+            torch.cuda.synchronize()
+            self.graph.reset()
+            self.graph = None
 
 
 def use_compile_cache() -> Path | None:
@@ -144,7 +154,7 @@ def build_engine(
             where = f"kernels are kept in '{kept}'" if kept else "no folder for kernels to keep"
             say(f"Compiling the step: a minute or two the first time, less later ({where}).")
         try:
-            advance = _prepare(step, compiled=compiled, captured=captured)
+            advance, graph = _prepare(step, compiled=compiled, captured=captured)
         except Exception as error:  # whatever a user's method meets in the compiler
             if isinstance(error, (torch.cuda.OutOfMemoryError, InputError)):
                 raise
@@ -171,14 +181,16 @@ def build_engine(
         why = f"engine {name}: {how}, ready after {seconds:.0f} s"
         if problems:
             why += f"; before it, {'; '.join(problems)}"
-        return Engine(name, why, advance)
+        return Engine(name, why, advance, graph)
     raise InputError(
         f"Engine '{word}' doesn't work with method '{step.method.name}' here: "
         f"{'; '.join(problems)}. Use --engine auto or --engine eager."
     )
 
 
-def _prepare(step: Step, *, compiled: bool, captured: bool) -> Callable[[], None]:
+def _prepare(
+    step: Step, *, compiled: bool, captured: bool
+) -> tuple[Callable[[], None], torch.cuda.CUDAGraph | None]:
     if compiled:
         use_compile_cache()
         torch._dynamo.reset()
@@ -189,7 +201,7 @@ def _prepare(step: Step, *, compiled: bool, captured: bool) -> Callable[[], None
         for _ in range(2):
             step.counter.clamp_(max=step.steps - 1)
             step.once()
-        return _with_images(step, step.once)
+        return _with_images(step, step.once), None
     side = torch.cuda.Stream(step.world.device)
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -199,14 +211,14 @@ def _prepare(step: Step, *, compiled: bool, captured: bool) -> Callable[[], None
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
     if not captured:
-        return _with_images(step, step.once)
+        return _with_images(step, step.once), None
     step.optimisers.zero_grad()
     torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step.once()
     torch.cuda.synchronize()
-    return _with_images(step, graph.replay)
+    return _with_images(step, graph.replay), graph
 
 
 def _compiler_options(device: torch.device) -> dict[str, Any] | None:
