@@ -1,4 +1,4 @@
-"""Pictures from the host to the device, ahead of the network."""
+"""Pictures from the host to the device ahead of the network, and vectors back behind it."""
 
 from __future__ import annotations
 
@@ -60,3 +60,33 @@ def copied_ahead(
             coming.append(pool.submit(read, number))
             number += 1
             yield count, image, kind
+
+
+class Fetched:
+    """Vectors on their way to the host; nobody waits for them until `get`.
+
+    Attributes:
+        count: rows that are wanted of a padded batch.
+    """
+
+    def __init__(self, vectors: dict[str, Tensor], count: int) -> None:
+        self.count = count
+        self._event: torch.cuda.Event | None = None
+        self._host = vectors
+        if next(iter(vectors.values())).is_cuda:
+            self._host = {
+                name: torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+                for name, value in vectors.items()
+            }
+            for name, value in vectors.items():
+                self._host[name].copy_(value, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def get(self) -> dict[str, np.ndarray]:
+        """Each (count, D), in memory of its own."""
+        if self._event is not None:
+            self._event.synchronize()
+        return {
+            name: value[: self.count].cpu().numpy().copy() for name, value in self._host.items()
+        }

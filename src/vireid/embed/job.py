@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,7 @@ class _Job:
         with (
             DecodePool(ring * largest, self.embedder.size, self._worker_count(total)) as pool,
             progress("img") as bar,
+            ThreadPoolExecutor(1, thread_name_prefix="vireid-parts") as writer,
         ):
             task = bar.add_task("embedding", total=total)
             pictures = self._decoded(pool, [batch for _, batch in batches], largest, ring, broken)
@@ -203,12 +204,17 @@ class _Job:
                 pictures, tta=self.tta, batch_size=self.batch_size, total=total
             )
             part: list[dict[str, np.ndarray]] = []
+            writing: Future[None] | None = None  # one part, while the next is embedded
             for (number, batch), found in zip(batches, vectors):
-                part.append(found)
+                part.append({name: values.astype(self.dtype) for name, values in found.items()})
                 bar.advance(task, len(batch))
                 if len(part) == len(self.parts[number]):
-                    self._write_part(number, part, broken)
+                    if writing is not None:
+                        writing.result()
+                    writing = writer.submit(self._write_part, number, part, broken)
                     part = []
+            if writing is not None:
+                writing.result()
 
     def _worker_count(self, total: int) -> int | None:
         """One process a core; on one host ranks share its cores. Few images need none."""
@@ -263,8 +269,7 @@ class _Job:
     ) -> None:
         rows = np.concatenate(self.parts[number])
         arrays: dict[str, Any] = {
-            f"vectors.{name}": np.concatenate([one[name] for one in part]).astype(self.dtype)
-            for name in part[0]
+            f"vectors.{name}": np.concatenate([one[name] for one in part]) for name in part[0]
         }
         lost = np.array([row for row in rows.tolist() if row in broken], np.int64)
         names = list(part[0])
