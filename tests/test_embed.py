@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +231,36 @@ def test_a_stopped_job_goes_on(
     assert len(load_embeddings(out)) == 69
     last.write_bytes((folder / "c0" / "0000_c0_t1000.jpg").read_bytes())
     assert embed_files(embedder, bad, out, **words).count == 70
+
+
+def test_a_job_killed_twice_writes_the_same_file(
+    embedder: Embedder, folder: Path, tmp_path: Path
+) -> None:
+    weights, whole, killed = tmp_path / "w.safetensors", tmp_path / "whole", tmp_path / "killed"
+    embedder.save(weights)
+    script = "import vireid.embed.job as job; job.PART = 1; from vireid.cli import main; main()"
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        words = ("embed", "--weights", weights, "--images", folder, "--modality", "visible",
+                 "--batch-size", 1, "--skip-broken", "--device", "cpu", "--out", out)  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, words)], stderr=subprocess.DEVNULL
+        )
+
+    assert start(whole).wait(120) == 0
+    done = 0
+    for _ in range(2):
+        process = start(killed)
+        while len(parts := list(tmp_path.glob("killed.parts/part-*.json"))) < done + 5:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        done = len(parts)
+    assert not killed.exists()
+    assert start(killed).wait(120) == 0
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("killed.parts*"))
 
 
 def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:

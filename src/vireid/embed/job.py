@@ -1,14 +1,13 @@
 """`vireid embed`: many image files → one embeddings file; resumable, shared among ranks.
 
-The work is cut into parts that don't depend on the number of ranks. Each finished part is a
-file in `OUT.parts/`; a job started again skips what is there, and the first rank puts all parts
-together at the end.
+The work is cut into parts that don't depend on the number of ranks. The result lies in
+`OUT.parts/` in its final form; each part is written to its rows, then a small file says so. A job
+started again skips what is there, and at the end the first rank gives the file its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -25,9 +24,9 @@ from vireid.console import progress, say
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.pool import DecodePool
 from vireid.embed.sources import Source, read_source
-from vireid.embed.storage import save_embeddings
-from vireid.files import atomic_write, read_json, write_json
-from vireid.types import InputError, Modality
+from vireid.embed.storage import Canvas, load_embeddings, save_embeddings, writing
+from vireid.files import read_json, sync_folder, write_json
+from vireid.types import Embeddings, InputError, Modality
 
 PART = 32  # batches a part
 AHEAD = 6  # batches that are decoded while one is embedded
@@ -110,6 +109,7 @@ class _Job:
         batches = embedder.batches(source.modality, batch_size)
         self.parts = [batches[start : start + PART] for start in range(0, len(batches), PART)]
         self.folder = out.with_name(out.name + ".parts")
+        self.canvas: Canvas | None = None
 
     def run(self) -> EmbedSummary:
         start = time.perf_counter()
@@ -128,7 +128,7 @@ class _Job:
         if found:
             raise InputError(found)
         total = sum(self.world.gather(done))
-        count, broken = self._put_together() if self.world.first else (0, [])
+        count, broken = self._finish() if self.world.first else (0, [])
         count, broken = self.world.gather((count, broken))[0]
         seconds = time.perf_counter() - start
         return EmbedSummary(
@@ -144,18 +144,20 @@ class _Job:
         return sum(len(batch) for batch in self.parts[number])
 
     def _file(self, number: int) -> Path:
-        return self.folder / f"part-{number:06d}.npz"
+        """What says that a part is on the disk, and which of its images are broken."""
+        return self.folder / f"part-{number:06d}.json"
 
     def _open_folder(self) -> None:
         """Go on with the parts of the same job; those of another one are thrown away."""
         about = self._about()
         if (self.folder / "job.json").is_file():
-            if read_json(self.folder / "job.json") == about:
+            if read_json(self.folder / "job.json") == about and self._result.is_file():
                 return
-            say(
-                f"'{self.folder}' holds parts of another job (other images, weights or "
-                "options); they are thrown away."
-            )
+            if self._result.is_file():
+                say(
+                    f"'{self.folder}' holds parts of another job (other images, weights or "
+                    "options); they are thrown away."
+                )
             shutil.rmtree(self.folder)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(
@@ -206,7 +208,7 @@ class _Job:
             part: list[dict[str, np.ndarray]] = []
             writing: Future[None] | None = None  # one part, while the next is embedded
             for (number, batch), found in zip(batches, vectors):
-                part.append({name: values.astype(self.dtype) for name, values in found.items()})
+                part.append(found)
                 bar.advance(task, len(batch))
                 if len(part) == len(self.parts[number]):
                     if writing is not None:
@@ -268,40 +270,50 @@ class _Job:
         self, number: int, part: list[dict[str, np.ndarray]], broken: dict[int, str]
     ) -> None:
         rows = np.concatenate(self.parts[number])
-        arrays: dict[str, Any] = {
-            f"vectors.{name}": np.concatenate([one[name] for one in part]) for name in part[0]
-        }
-        lost = np.array([row for row in rows.tolist() if row in broken], np.int64)
-        names = list(part[0])
-        with atomic_write(self._file(number)) as file:
-            np.savez(file, rows=rows, broken=lost, names=json.dumps(names), **arrays)
+        vectors = {name: np.concatenate([one[name] for one in part]) for name in part[0]}
+        if self.canvas is None:
+            self.canvas = self._open_canvas({n: v.shape[1] for n, v in vectors.items()})
+        self.canvas.put(rows, vectors)
+        write_json(self._file(number), {"broken": [r for r in rows.tolist() if r in broken]})
 
-    def _put_together(self) -> tuple[int, list[str]]:
-        """Write the embeddings file from all parts, and remove them."""
+    def _open_canvas(self, widths: dict[str, int]) -> Canvas:
+        """The result, with room for the vectors of all images."""
         count = len(self.source.paths)
-        vectors: dict[str, np.ndarray] = {}
-        keep = np.ones(count, bool)
+        nothing = np.zeros(1, self.dtype)
+        room = {name: np.broadcast_to(nothing, (count, width)) for name, width in widths.items()}
+        return Canvas(self._result, self._assembled(room, slice(None)))
+
+    @property
+    def _result(self) -> Path:
+        return self.folder / "embeddings.safetensors"
+
+    def _assembled(self, vectors: dict[str, np.ndarray], kept: slice | np.ndarray) -> Embeddings:
+        source = self.source
+        return self.embedder.assemble(
+            vectors,
+            np.array(source.paths, object)[kept].tolist(),
+            source.modality[kept],
+            tta=self.tta,
+            pids=source.pids[kept],
+            camids=source.camids[kept],
+            times=source.times[kept],
+        )
+
+    def _finish(self) -> tuple[int, list[str]]:
+        """Give the result its name, without the broken images, and remove the rest."""
+        keep = np.ones(len(self.source.paths), bool)
         for number in range(len(self.parts)):
-            with np.load(self._file(number)) as part:
-                keep[part["broken"]] = False
-                for name in json.loads(str(part["names"])):
-                    values = part[f"vectors.{name}"]
-                    if name not in vectors:
-                        vectors[name] = np.empty((count, values.shape[1]), self.dtype)
-                    vectors[name][part["rows"]] = values
-        source, all_kept = self.source, bool(keep.all())
+            keep[read_json(self._file(number))["broken"]] = False
         if not keep.any():
             raise InputError("None of the images can be decoded.")
-        broken = [path for path, good in zip(source.paths, keep) if not good]
-        embeddings = self.embedder.assemble(
-            {name: values if all_kept else values[keep] for name, values in vectors.items()},
-            [path for path, good in zip(source.paths, keep) if good],
-            source.modality[keep],
-            tta=self.tta,
-            pids=source.pids[keep],
-            camids=source.camids[keep],
-            times=source.times[keep],
-        )
-        save_embeddings(self.out, embeddings)
+        if keep.all():
+            with writing(self.out):
+                os.replace(self._result, self.out)
+            sync_folder(self.out.parent)
+        else:
+            whole = load_embeddings(self._result).vectors
+            vectors = {name: values[keep] for name, values in whole.items()}
+            save_embeddings(self.out, self._assembled(vectors, keep))
         shutil.rmtree(self.folder)
-        return len(embeddings), broken
+        broken = [path for path, good in zip(self.source.paths, keep.tolist()) if not good]
+        return int(keep.sum()), broken

@@ -28,7 +28,7 @@ class Source:
         pids, camids, modality: (N,) int64; times: (N,) float64. -1 and NaN where unknown.
     """
 
-    files: list[Path]
+    files: list[str]
     paths: list[str]
     pids: np.ndarray
     camids: np.ndarray
@@ -55,10 +55,10 @@ def read_source(
     place = Path(images)
     if place.is_dir():
         files = _walk(place)
-        rows: list[dict[str, str]] = [{"path": str(file)} for file in files]
+        rows: list[dict[str, str]] = [{"path": file} for file in files]
     elif place.is_file():
         rows = _table(place) if place.suffix.lower() == ".csv" else _list(place)
-        files = [place.parent / row["path"] for row in rows]
+        files = [str(place.parent / row["path"]) for row in rows]
     else:
         raise InputError(
             f"There is no '{place}'. A folder of images, a text file with a path a "
@@ -90,14 +90,15 @@ def read_source(
     )
 
 
-def _walk(folder: Path) -> list[Path]:
+def _walk(folder: Path) -> list[str]:
+    """Image files below a folder, as strings: there may be millions."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            Path(parent) / name
+            os.path.join(parent, name)
             for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
         ]
     return found
 

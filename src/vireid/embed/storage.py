@@ -9,17 +9,21 @@ equal embeddings should be equal files.)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator
+import struct
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from vireid.files import sync_folder
+from vireid.files import atomic_write
 from vireid.types import Embeddings, InputError
 
 KIND = "vireid-embeddings-1"
@@ -31,25 +35,113 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
     Raises:
         InputError: the file can't be written.
     """
+    head, arrays, _ = _layout(embeddings)
+    with atomic_write(path) as file:
+        file.write(head)
+        for array in arrays.values():
+            file.write(_bytes(array))
+
+
+class Canvas:
+    """An embeddings file whose vectors are filled in by rows, by several processes if need be.
+
+    Attributes:
+        path: of the file; no vectors are in it where none were put.
+    """
+
+    def __init__(self, path: Path, embeddings: Embeddings) -> None:
+        """Open the file, or make it.
+
+        Args:
+            embeddings: all but the vectors, of which only shapes and types count.
+        """
+        self.path = path
+        self._columns = embeddings.vectors
+        head, arrays, self._starts = _layout(embeddings)
+        if path.exists():
+            return
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file, writing(path):
+                file.write(head)
+                for name, array in arrays.items():
+                    if name in self._starts:
+                        file.seek(array.nbytes, os.SEEK_CUR)
+                    else:
+                        file.write(_bytes(array))
+                file.truncate()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # another rank was first, with the same
+                os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def put(self, rows: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
+        """Fill in some rows, ascending, and have them on the disk when this returns.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        ends = [*np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)]
+        with self.path.open("rb+", buffering=0) as file, writing(self.path):
+            for name, values in vectors.items():
+                column = self._columns[name]
+                for start, end in zip([0, *ends[:-1]], ends):
+                    row = int(rows[start]) * column[0].nbytes
+                    file.seek(self._starts[f"vectors.{name}"] + row)
+                    _write_whole(file, values[start:end].astype(column.dtype, copy=False))
+            os.fsync(file.fileno())
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _write_whole(file: RawIOBase, array: np.ndarray) -> None:
+    left = _bytes(array)
+    while left:  # an unbuffered write may take a part only
+        left = left[file.write(left) or 0 :]
+
+
+_CODES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
+
+
+def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[str, int]]:
+    """The format's header, the arrays in the order of the file, and where vectors begin.
+
+    Written here, as the library can only write arrays that lie in memory whole."""
     encoded = [text.encode("utf-8", "surrogateescape") for text in embeddings.paths]
     arrays: dict[str, np.ndarray] = {
-        "pids": np.asarray(embeddings.pids, np.int64),
+        "times": np.asarray(embeddings.times, np.float64),
         "camids": np.asarray(embeddings.camids, np.int64),
         "modality": np.asarray(embeddings.modality, np.int64),
-        "times": np.asarray(embeddings.times, np.float64),
-        "paths": np.frombuffer(b"".join(encoded), np.uint8),
         "path_ends": np.cumsum([len(text) for text in encoded], dtype=np.int64),
+        "pids": np.asarray(embeddings.pids, np.int64),
     }
-    for name, vectors in embeddings.vectors.items():
-        arrays[f"vectors.{name}"] = np.ascontiguousarray(vectors)
+    vectors = {f"vectors.{name}": values for name, values in sorted(embeddings.vectors.items())}
+    # Wide numbers first, so that each array begins at a multiple of its numbers' width.
+    arrays |= dict(sorted(vectors.items(), key=lambda item: -item[1].itemsize))
+    arrays["paths"] = np.frombuffer(b"".join(encoded), np.uint8)
     about = {
         "kind": KIND,
         "weights_hash": embeddings.weights_hash,
         "preprocessing": embeddings.preprocessing,
         "order": list(embeddings.vectors),
     }
-    with _replacing(Path(path)) as temporary:
-        save_file(arrays, temporary, {"vireid": json.dumps(about)})
+    header: dict[str, Any] = {"__metadata__": {"vireid": json.dumps(about)}}
+    places, place = {}, 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _CODES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [place, place + array.nbytes],
+        }
+        places[name] = place
+        place += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    head = struct.pack("<Q", len(text)) + text
+    return head, arrays, {name: len(head) + places[name] for name in vectors}
 
 
 def load_embeddings(path: str | Path) -> Embeddings:
@@ -92,21 +184,12 @@ def load_embeddings(path: str | Path) -> Embeddings:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary file's name beside `target`; the file becomes `target` if the block succeeds.
-    (For writers that want a name and stream; else `vireid.files.atomic_write`.)"""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+def writing(target: Path) -> Iterator[None]:
+    """Say in a sentence why `target` can't be written."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        sync_folder(target.parent)
-    except (OSError, SafetensorError) as error:
+        yield
+    except OSError as error:
         raise InputError(
             f"The file '{target}' could not be written: {error}. What was there before is "
             "untouched. Free some space or name a folder you may write to."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
