@@ -128,6 +128,19 @@ def test_weights_saved_and_loaded(embedder: Embedder, tmp_path: Path) -> None:
     assert checkpoint.read_weights(path)[1]["method"] == "mcl"
 
 
+def test_float16_is_much_nearer_to_float32_than_bfloat16(embedder: Embedder) -> None:
+    pictures = np.random.default_rng(1).integers(0, 255, (8, *embedder.size, 3), np.uint8)
+    image = normalise(torch.from_numpy(pictures))
+    away = {}
+    with torch.inference_mode():
+        exact = embedder.method.embed(image, 8)["embedding"]
+        for dtype in (torch.float16, torch.bfloat16):
+            with torch.autocast("cpu", dtype=dtype):
+                found = embedder.method.embed(image, 8)["embedding"]
+            away[dtype] = float((found - exact).norm())
+    assert 0 < 4 * away[torch.float16] < away[torch.bfloat16]
+
+
 def test_a_batch_beyond_the_number_format_is_computed_again(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
