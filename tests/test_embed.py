@@ -18,6 +18,7 @@ from vireid import checkpoint
 from vireid.data import decode, normalise
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
+from vireid.embed.storage import Canvas
 from vireid.methods import Sizes, build_method, method_class
 from vireid.types import Embeddings, InputError, Modality
 
@@ -307,3 +308,22 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There are no weights"):
         load(tmp_path / "synth2", device="cpu")
+
+
+def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
+    generator = np.random.default_rng(5)
+    whole = Embeddings(
+        vectors={n: generator.standard_normal((9, 4)).astype(np.float16) for n in ("b", "a")},
+        paths=[f"{n}.jpg" for n in range(9)],
+        pids=np.arange(9),
+        camids=np.arange(9),
+        modality=np.zeros(9, np.int64),
+        times=np.arange(9.0),
+        weights_hash="e" * 64,
+    )
+    save_embeddings(tmp_path / "saved", whole)
+    path = tmp_path / "canvas"
+    for rows in ([8], [0, 1, 4, 5], [2, 3, 6, 7]):
+        canvas = Canvas(path, whole)  # as another rank, or the next start, would
+        canvas.put(np.array(rows), {name: v[rows] for name, v in whole.vectors.items()})
+    assert path.read_bytes() == (tmp_path / "saved").read_bytes()

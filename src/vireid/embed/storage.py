@@ -9,11 +9,9 @@ equal embeddings should be equal files.)
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import struct
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import RawIOBase
@@ -58,23 +56,20 @@ class Canvas:
         self.path = path
         self._columns = embeddings.vectors
         head, arrays, self._starts = _layout(embeddings)
-        if path.exists():
-            return
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as file, writing(path):
-                file.write(head)
-                for name, array in arrays.items():
-                    if name in self._starts:
-                        file.seek(array.nbytes, os.SEEK_CUR)
-                    else:
-                        file.write(_bytes(array))
-                file.truncate()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):  # another rank was first, with the same
-                os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        size = len(head) + sum(array.nbytes for array in arrays.values())
+        # Whoever opens the file writes all but the vectors, the same bytes each time: so it doesn't
+        # matter who was first, or whether that one was killed.
+        with writing(path), open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+") as file:
+            file.write(head)
+            for name, array in arrays.items():
+                if name in self._starts:
+                    file.seek(array.nbytes, os.SEEK_CUR)
+                else:
+                    file.write(_bytes(array))
+            if file.seek(0, os.SEEK_END) < size:
+                file.truncate(size)
+            file.flush()
+            os.fsync(file.fileno())
 
     def put(self, rows: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
         """Fill in some rows, ascending, and have them on the disk when this returns.
