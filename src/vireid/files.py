@@ -49,13 +49,30 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
             temporary,
         ):
             raise  # the block's own business, not the writing of this file
-        raise InputError(
-            f"The file '{target}' could not be written: {error.strerror or error}. What was there "
-            "before is untouched. Free some space or name a folder you may write to."
-        ) from error
+        raise _unwritable(target, error) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: str | Path) -> Iterator[None]:
+    """For writing that can't go through `atomic_write`: its errors as the same sentence.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: str | Path, error: OSError) -> InputError:
+    return InputError(
+        f"The file '{target}' could not be written: {error.strerror or error}. What was there "
+        "before is untouched. Free some space or name a folder you may write to."
+    )
 
 
 def _umask() -> int:

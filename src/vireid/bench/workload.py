@@ -223,17 +223,17 @@ def time_extraction(
     """Images a second: through the network alone, and from the host's memory to host vectors."""
     device = embedder.device
     batch = torch.from_numpy(store.images[rows[:batch_size]]).to(device)
-    run = embedder._runner(1 << 30)
+    embedder.forward.expect(1 << 30)
     with torch.inference_mode():
         for _ in range(5):
-            embedder._forward(run, batch, Modality.VISIBLE, False)
+            embedder.forward(batch, Modality.VISIBLE)
         _wait(device)
         found = []
         count = 40 if device.type == "cuda" else 1
         for _ in range(3):
             start = time.perf_counter()
             for _ in range(count):
-                embedder._forward(run, batch, Modality.VISIBLE, False)
+                embedder.forward(batch, Modality.VISIBLE)
             _wait(device)
             found.append(count * len(batch) / (time.perf_counter() - start))
     kinds = np.zeros(len(rows), np.int64)

@@ -22,18 +22,18 @@ from vireid.console import console, say
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
-from vireid.data.augment import MEAN, STD, normalise
+from vireid.data.augment import MEAN, STD
 from vireid.data.decoding import decode
 from vireid.embed.copying import Fetched, copied_ahead
+from vireid.embed.forward import Forward
 from vireid.engine.distributed import World, join
-from vireid.engine.engines import memory_format, use_compile_cache
+from vireid.engine.engines import memory_format
 from vireid.engine.precision import choose_precision
 from vireid.methods import Method
 from vireid.types import Embeddings, InputError, Modality
 
 BATCH = 256
 CPU_BATCH = 32  # larger batches leave the caches and are slower
-WORTH_COMPILING = 300_000  # images: 10 s saved on an H100, about what compiling again takes
 BEHIND = 4  # batches that a GPU has to do while earlier vectors are read
 TTA = (None, "none", "flip")
 
@@ -49,6 +49,7 @@ class Embedder:
         precision: "bfloat16", "float16" or "float32".
         test_embeddings: names of the vectors.
         default_embedding: the one to search with; the weights may say that another is better.
+        forward: the network as a function of pictures.
         world: the ranks that share the work.
     """
 
@@ -67,9 +68,9 @@ class Embedder:
             method: any method; it is moved to the device.
             metadata: as `vireid.checkpoint.load_weights` returns them.
             device: "auto", "cpu", "cuda:N" or "mps".
-            precision: as in training, but "auto" is float16 on every GPU: it is as fast as bfloat16
-                and its vectors are far nearer to float32's. A batch that exceeds its range is
-                computed again in float32.
+            precision: as in training, but "auto" is float16 on every GPU, whose vectors are far
+                nearer to float32's than bfloat16's. A batch that exceeds its range is computed
+                again in float32.
             size: overrides the size in the metadata.
             compiled: compile the network (None: on a GPU when there is much to embed).
         """
@@ -87,17 +88,16 @@ class Embedder:
             torch.set_num_threads(sensible_threads(self.world.size))
         if precision == "auto" and self.device.type == "cuda":
             precision = "float16"
-        self._precision = choose_precision(precision, self.device)
-        self.precision = self._precision.name
+        chosen = choose_precision(precision, self.device)
+        self.precision = chosen.name
+        self.forward = Forward(self.method, chosen, compiled=compiled)
+        self._exact: Forward | None = None
         given = size or self.metadata.get("size") or (288, 144)
         self.size = (int(given[0]), int(given[1]))
         self.test_embeddings = tuple(method.test_embeddings)
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
         self.default_embedding: str = self.metadata.get("default_embedding", usual)
-        self._compiled = compiled
-        self._run: Callable[[Tensor, int], dict[str, Tensor]] | None = None
         self._hash: str | None = self.metadata.get("weights_hash")
-        self._told = False
 
     @property
     def weights_hash(self) -> str:
@@ -317,13 +317,12 @@ class Embedder:
         """
         if tta not in TTA:
             raise InputError(f"tta is '{tta}'; 'flip' or 'none' was expected.")
-        run = self._runner(total)
+        self.forward.expect(total)
         flip = tta == "flip"
         behind = BEHIND if self.device.type == "cuda" else 0
         pending: deque[tuple[Fetched, Tensor, int]] = deque()
         for count, image, kind in copied_ahead(batches, batch_size, self.size, self.device):
-            vectors = self._forward(run, image, kind, flip)
-            pending.append((Fetched(vectors, count), image, kind))
+            pending.append((Fetched(self.forward(image, kind, flip), count), image, kind))
             if len(pending) > behind:
                 yield self._finite(*pending.popleft(), flip)
         while pending:
@@ -334,59 +333,22 @@ class Embedder:
     ) -> dict[str, np.ndarray]:
         """Vectors on the host; once more in float32 if a number didn't fit its format."""
         vectors = fetched.get()
-        if all(np.isfinite(values).all() for values in vectors.values()):
-            return vectors
-        if self.precision != "float32":
-            if not self._told:
-                self._told = True
+        if not _are_finite(vectors) and self.precision != "float32":
+            if self._exact is None:
+                hint = " (--precision bfloat16 avoids that)" if self.precision == "float16" else ""
                 say(
-                    f"Some activations exceed the range of {self.precision}; their batches are "
-                    "computed again in float32. --precision bfloat16 avoids that."
+                    f"Some numbers inside the network exceed the range of {self.precision}; their "
+                    f"batches are computed again in float32{hint}."
                 )
-            usual, self._precision = self._precision, choose_precision("float32", self.device)
-            try:
-                again = self._forward(self._eager, image, kind, flip)
-            finally:
-                self._precision = usual
-            vectors = Fetched(again, fetched.count).get()
-            if all(np.isfinite(values).all() for values in vectors.values()):
-                return vectors
-        raise InputError(
-            "The network's vectors aren't finite numbers, even in float32: the weights are damaged "
-            "or their training diverged. Take an earlier checkpoint."
-        )
-
-    def _forward(
-        self, run: Callable[..., dict[str, Tensor]], image: Tensor, kind: int, flip: bool
-    ) -> dict[str, Tensor]:
-        visible = len(image) if kind == Modality.VISIBLE else 0
-        with self._precision.convolutions():
-            vectors = run(image, visible)
-            if flip:
-                mirrored = run(image.flip(2), visible)
-                vectors = {
-                    name: torch.nn.functional.normalize(value + mirrored[name], dim=1)
-                    for name, value in vectors.items()
-                }
+                exact = choose_precision("float32", self.device)
+                self._exact = Forward(self.method, exact, compiled=False)
+            vectors = Fetched(self._exact(image, kind, flip), fetched.count).get()
+        if not _are_finite(vectors):
+            raise InputError(
+                "The network's vectors aren't finite numbers, even in float32: the weights are "
+                "damaged or their training diverged. Take an earlier checkpoint."
+            )
         return vectors
-
-    def _runner(self, total: int) -> Callable[[Tensor, int], dict[str, Tensor]]:
-        compiled = self._compiled
-        if compiled is None:
-            compiled = total >= WORTH_COMPILING
-        compiled = compiled and self.device.type == "cuda"
-        if self._run is None or (compiled and self._run == self._eager):
-            self._run = self._eager
-            if compiled:
-                use_compile_cache()
-                self._run = torch.compile(self._eager, dynamic=False)
-        return self._run
-
-    def _eager(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
-        """Pictures (B, H, W, 3) uint8 on the device → named vectors (B, D) float32."""
-        with self._precision.autocast(image.device):
-            found = self.method.embed(normalise(image), num_visible)
-        return {name: value.float() for name, value in found.items()}
 
     def _resized(self, pictures: np.ndarray) -> np.ndarray:
         if pictures.shape[1:3] == self.size:
@@ -398,6 +360,10 @@ class Embedder:
                 for one in pictures
             ]
         )
+
+
+def _are_finite(vectors: dict[str, np.ndarray]) -> bool:
+    return all(np.isfinite(values).all() for values in vectors.values())
 
 
 def _with_bar(

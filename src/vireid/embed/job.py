@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from vireid.console import progress, say
+from vireid.cores import usable_cores
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.pool import DecodePool
 from vireid.embed.sources import Source, read_source
-from vireid.embed.storage import Canvas, load_embeddings, save_embeddings, writing
-from vireid.files import read_json, sync_folder, write_json
+from vireid.embed.storage import Canvas, load_embeddings, save_embeddings
+from vireid.files import read_json, sync_folder, write_json, writing
 from vireid.types import Embeddings, InputError, Modality
 
 PART = 32  # batches a part
@@ -151,9 +152,10 @@ class _Job:
         """Go on with the parts of the same job; those of another one are thrown away."""
         about = self._about()
         if (self.folder / "job.json").is_file():
-            if read_json(self.folder / "job.json") == about and self._result.is_file():
+            begun = self._result.is_file()
+            if begun and read_json(self.folder / "job.json") == about:
                 return
-            if self._result.is_file():
+            if begun:
                 say(
                     f"'{self.folder}' holds parts of another job (other images, weights or "
                     "options); they are thrown away."
@@ -206,17 +208,17 @@ class _Job:
                 pictures, tta=self.tta, batch_size=self.batch_size, total=total
             )
             part: list[dict[str, np.ndarray]] = []
-            writing: Future[None] | None = None  # one part, while the next is embedded
+            last: Future[None] | None = None  # is written while the next is embedded
             for (number, batch), found in zip(batches, vectors):
                 part.append(found)
                 bar.advance(task, len(batch))
                 if len(part) == len(self.parts[number]):
-                    if writing is not None:
-                        writing.result()
-                    writing = writer.submit(self._write_part, number, part, broken)
+                    if last is not None:
+                        last.result()
+                    last = writer.submit(self._write_part, number, part, broken)
                     part = []
-            if writing is not None:
-                writing.result()
+            if last is not None:
+                last.result()
 
     def _worker_count(self, total: int) -> int | None:
         """One process a core; on one host ranks share its cores. Few images need none."""
@@ -225,8 +227,6 @@ class _Job:
         if self.workers is not None:
             return self.workers
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        from vireid.cores import usable_cores
-
         return max(1, usable_cores() // ranks)
 
     def _decoded(

@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vireid.files import atomic_write
+from vireid.files import atomic_write, writing
 from vireid.types import Embeddings, InputError
 
 KIND = "vireid-embeddings-1"
@@ -176,15 +175,3 @@ def load_embeddings(path: str | Path) -> Embeddings:
         weights_hash=about["weights_hash"],
         preprocessing=about["preprocessing"],
     )
-
-
-@contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Say in a sentence why `target` can't be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"The file '{target}' could not be written: {error}. What was there before is "
-            "untouched. Free some space or name a folder you may write to."
-        ) from error

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vireid.engine.distributed import gather_rows
+from vireid.models.layers import keep_statistics
 from vireid.types import InputError
 
 
@@ -37,20 +38,11 @@ class SyncBatchNorm(_BatchNorm):
         variances, means = gather_rows(torch.stack([variance, mean])[None]).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
-        self._note(mean, variance, len(means) * x.numel() // x.shape[1])
+        keep_statistics(self, mean, variance, len(means) * x.numel() // x.shape[1])
         scale = torch.rsqrt(variance + self.eps) * self.weight
         columns = [-1 if d == 1 else 1 for d in range(x.dim())]
         y = (x - mean.view(columns)) * scale.view(columns) + self.bias.view(columns)
         return y.to(input.dtype)
-
-    @torch.no_grad()
-    def _note(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Keep the running statistics as `BatchNorm2d` does."""
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 def synchronise(network: nn.Module) -> None:
@@ -65,8 +57,9 @@ def synchronise(network: nn.Module) -> None:
                 continue
             plain = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
             if not (plain and child.affine and child.track_running_stats and child.momentum):
+                path = f"{name}.{short}".lstrip(".")
                 raise InputError(
-                    f"'{name}.{short}' is a {type(child).__name__} that --sync-bn can't replace; "
+                    f"'{path}' is a {type(child).__name__} that --sync-bn can't replace; "
                     "it replaces batch norms with weights, running statistics and a momentum. "
                     "Train without --sync-bn."
                 )

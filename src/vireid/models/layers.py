@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vireid.models.precision import full
 
@@ -70,7 +71,7 @@ class NonLocal(nn.Module):
             middle = y.mean()
             variance = w * w * (y - middle).square().mean()
             offset = torch.zeros_like(b)  # W's mean falls out of its batch norm
-            self._note(w * middle + b, variance, y.numel())
+            keep_statistics(self.bn, w * middle + b, variance, y.numel())
         else:
             middle, variance = y.new_zeros(()), self.bn.running_var  # type: ignore[assignment]
             offset = b - self.bn.running_mean  # type: ignore[operator]
@@ -79,14 +80,18 @@ class NonLocal(nn.Module):
         scale, shift = (v.to(x.dtype).view(-1, 1, 1) for v in (scale, shift))
         return torch.addcmul(x + shift, scale, (y - middle).to(x.dtype))
 
-    @torch.no_grad()
-    def _note(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """What `BatchNorm2d` keeps of a batch of `count` values a channel."""
-        kept = self.bn
-        kept.running_mean.lerp_(mean, kept.momentum)  # type: ignore[union-attr, arg-type]
-        unbiased = variance * (count / max(count - 1, 1))
-        kept.running_var.lerp_(unbiased, kept.momentum)  # type: ignore[union-attr, arg-type]
-        kept.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+
+@torch.no_grad()
+def keep_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Update running statistics as `BatchNorm2d` does after a batch of `count` values a channel.
+
+    Args:
+        mean, variance: (C,) of the batch, the variance divided by `count`.
+    """
+    unbiased = variance * (count / max(count - 1, 1))
+    norm.running_mean.lerp_(mean, norm.momentum)  # type: ignore[union-attr, arg-type]
+    norm.running_var.lerp_(unbiased, norm.momentum)  # type: ignore[union-attr, arg-type]
+    norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
 
 
 def _three_sums(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor, Tensor]:
