@@ -14,7 +14,7 @@ from training_kit import SIZE, tiny_data, tiny_options
 from vireid.bench import StepBench
 from vireid.cores import sensible_threads, usable_cores
 from vireid.engine import Optimisers, choose_precision
-from vireid.engine.engines import build_engine, use_compile_cache
+from vireid.engine.engines import build_engine, in_pieces, use_compile_cache
 from vireid.engine.store import DeviceStore, HostStore, place_images
 from vireid.methods import ParameterGroup, Sizes, build_method, method_class
 from vireid.types import InputError
@@ -178,3 +178,27 @@ def test_pictures_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:
     labels = own.data.labels.pid[plan.positions[2]]
     assert np.array_equal(seen["batch"].pid_label.numpy(), labels)
     assert seen["batch"].modality.tolist() == [0] * 8 + [1] * 8
+
+
+def test_for_several_ranks_the_backward_pass_is_compiled_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Several, so that the first gradients are there while the others are made; equal to eager."""
+    monkeypatch.setattr("vireid.engine.engines.BUCKET", 16 * 16 * 4)
+    layers = torch.nn.Sequential(*(torch.nn.Linear(16, 16) for _ in range(3)))
+    x = torch.randn(4, 16)
+    expected = torch.autograd.grad(layers(x).square().sum(), [*layers.parameters()])
+    torch._dynamo.reset()
+    loss = torch.compile(layers, dynamic=False, backend=in_pieces(None))(x).square().sum()
+    found, nodes, pieces = {loss.grad_fn}, [loss.grad_fn], 0
+    while nodes:
+        node = nodes.pop()
+        pieces += "CompiledFunction" in node.name()
+        for after, _ in node.next_functions:
+            if after is not None and after not in found:
+                found.add(after)
+                nodes.append(after)
+    assert pieces == 3
+    loss.backward()
+    for parameter, gradient in zip(layers.parameters(), expected):
+        torch.testing.assert_close(parameter.grad, gradient)

@@ -71,10 +71,11 @@ def check_gradients(world: World) -> None:
     alone, shared = torch.nn.Parameter(weight.clone()), torch.nn.Parameter(weight.clone())
     loss(rows @ alone, labels).backward()
     own = slice(world.rank * 4, world.rank * 4 + 4)
-    loss(gather_rows(rows[own] @ shared), gather_rows(labels[own])).backward()
-    GradientMean([shared], world)()
+    both = loss(gather_rows(rows[own] @ shared), gather_rows(labels[own]))
+    GradientMean([shared], world).backward(both)
     torch.testing.assert_close(shared.grad, alone.grad)
     check_layouts(world)
+    check_overlap(world)
     for shape, plain in (((8, 5), torch.nn.BatchNorm1d), ((8, 5, 3, 2), torch.nn.BatchNorm2d)):
         check_batch_norm(world, shape, plain)
 
@@ -90,9 +91,9 @@ def check_batch_norm(world: World, shape: tuple[int, ...], plain: type[torch.nn.
     expected, found = alone(whole), holder(half)
     torch.testing.assert_close(found, expected.chunk(2)[world.rank])
     (expected * ask).sum().backward()
-    (found * ask.chunk(2)[world.rank]).sum().backward()
+    wanted = (found * ask.chunk(2)[world.rank]).sum()
+    GradientMean([*holder.parameters()], world).backward(wanted)
     torch.testing.assert_close(half.grad, whole.grad.chunk(2)[world.rank])
-    GradientMean([*holder.parameters()], world)()
     for one, other in zip(alone.parameters(), holder.parameters()):
         torch.testing.assert_close(2 * other.grad, one.grad, rtol=1e-4, atol=1e-4)
     for one, other in zip(alone.buffers(), holder.buffers()):
@@ -106,16 +107,32 @@ def check_layouts(world: World) -> None:
     shapes = [(1,), (4, 3, 3, 2), (7,), (8, 4), (2, 4, 1, 1), (5,)]
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
     parameters[1] = torch.nn.Parameter(torch.zeros(shapes[1]).to(memory_format=torch.channels_last))
-    every = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)]
-    for parameter, gradient in zip(parameters[:-1], every[world.rank]):
-        parameter.grad = torch.empty_like(parameter).copy_(gradient)
-    mean = GradientMean(parameters, world, bucket=40)
+    every = [
+        [torch.empty_like(p).copy_(torch.randn(p.shape, generator=generator)) for p in parameters]
+        for _ in range(2)
+    ]
+    mean = GradientMean(parameters, world, bucket=160)
     assert len(mean.buckets) > 2
-    mean()
-    for parameter, one, other in zip(parameters[:-1], *every):
-        assert parameter.grad is not None and parameter.grad.stride() == parameter.stride()
-        torch.testing.assert_close(parameter.grad, (one + other) / 2)
-    assert parameters[-1].grad is None
+    for _ in range(2):  # it can be used again
+        for parameter in parameters:
+            parameter.grad = None
+        asked = zip(parameters[:-1], every[world.rank])
+        mean.backward(sum((p * gradient).sum() for p, gradient in asked))  # type: ignore[arg-type]
+        for parameter, one, other in zip(parameters[:-1], *every):
+            assert parameter.grad is not None and parameter.grad.stride() == parameter.stride()
+            torch.testing.assert_close(parameter.grad, (one + other) / 2)
+        assert parameters[-1].grad is None
+
+
+def check_overlap(world: World) -> None:
+    """Gradients of the last layer travel before those of the first are there."""
+    first, last = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
+    mean = GradientMean([first, last], world, bucket=64)
+    seen: list[int] = []
+    first.register_hook(lambda _: seen.append(len(mean.travelling)))
+    mean.backward((torch.ones(1, 4) @ first @ last).sum())
+    assert seen == [1]
+    assert not mean.travelling
 
 
 def start(

@@ -13,11 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vireid.engine.distributed import BUCKET
 from vireid.engine.step import Step
 from vireid.types import InputError
 
@@ -194,9 +196,11 @@ def _prepare(
     if compiled:
         use_compile_cache()
         torch._dynamo.reset()
-        step.compute = torch.compile(
-            step.losses, dynamic=False, options=_compiler_options(step.world.device)
-        )
+        options = _compiler_options(step.world.device)
+        if step.world.size > 1:
+            step.compute = torch.compile(step.losses, dynamic=False, backend=in_pieces(options))
+        else:
+            step.compute = torch.compile(step.losses, dynamic=False, options=options)
     if step.world.device.type != "cuda":
         for _ in range(2):
             step.counter.clamp_(max=step.steps - 1)
@@ -226,6 +230,21 @@ def _compiler_options(device: torch.device) -> dict[str, Any] | None:
     the compiler may put independent ones into one launch. Proven on PyTorch 2.11 and newer."""
     new = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 11)
     return {"combo_kernels": True} if device.type == "cuda" and new else None
+
+
+def in_pieces(options: dict[str, Any] | None) -> Callable[..., Any]:
+    """The compiler, given the step in pieces with a bucket of parameters each.
+
+    A compiled backward pass hands out all of its gradients at its end; several hand out the first
+    ones while the others run, so `GradientMean` can send them off."""
+    from torch._inductor.compile_fx import compile_fx
+
+    inner: Any = partial(compile_fx, config_patches=options)
+    try:
+        from torch._dynamo.backends.distributed import DDPOptimizer
+    except ImportError:  # no public part of PyTorch; without it averaging comes after the pass
+        return inner
+    return DDPOptimizer(BUCKET, inner, first_bucket_cap=BUCKET).compile_fn
 
 
 def _with_images(step: Step, run: Callable[[], None]) -> Callable[[], None]:

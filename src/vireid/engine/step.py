@@ -92,7 +92,8 @@ class Step:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
         if precision.scaled:
             self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
-        self._mean = GradientMean(optimisers.parameters, world)
+        used = [p for p in method.parameters() if p.requires_grad]
+        self._mean = GradientMean(used, world)
         self._places = [tensor.data_ptr() for tensor in method.state_dict().values()]
         self.compute: Callable[..., dict[str, Tensor]] = self.losses
 
@@ -128,8 +129,7 @@ class Step:
         self.optimisers.zero_grad()
         losses = self.compute(self.images.images, index, draws, pid, camera, modality)
         values = torch.stack([value.float() for value in losses.values()])
-        self.scaler.scale(values.sum()).backward()
-        self._mean()
+        self._mean.backward(self.scaler.scale(values.sum()))
         for optimiser in self.optimisers.optimisers.values():
             self.scaler.step(optimiser)
         self.scaler.update()

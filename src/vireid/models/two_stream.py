@@ -44,13 +44,13 @@ class TwoStream(nn.Module):
         self.stem_infrared = copy.deepcopy(backbone.stem)
         for number, stage in enumerate(backbone.stages, 1):
             self.add_module(f"layer{number}", stage)
-        for number, last in _NONLOCAL_LAST.items() if options.nonlocal_channels else ():
-            blocks = min(last, len(self._stage(number)))
-            dim = backbone.dims[number - 1]
-            self.add_module(
-                f"nonlocal{number}",
-                nn.ModuleList(NonLocal(dim, options.nonlocal_channels) for _ in range(blocks)),  # type: ignore[arg-type]
-            )
+            last = _NONLOCAL_LAST.get(number) if options.nonlocal_channels else None
+            if last:
+                dim, blocks = backbone.dims[number - 1], min(last, len(self._stage(number)))
+                self.add_module(
+                    f"nonlocal{number}",
+                    nn.ModuleList(NonLocal(dim, options.nonlocal_channels) for _ in range(blocks)),  # type: ignore[arg-type]
+                )
         self.dim = backbone.dims[-1]
         self.pool = GeneralisedMean() if options.pooling == "gem" else AveragePool()
         self.neck = make_neck(self.dim)
