@@ -3,8 +3,9 @@
     python benchmarks/multi_gpu.py --gpus 1,2,4 [--steps 100] [--variants]
 
 Starts torchrun for each number; numbers that this machine doesn't have are skipped, and said.
-`--variants` also measures synchronised batch norm and gathered triplets. The result is written
-after every measurement.
+One GPU is measured on each of them, as they differ. `--variants` also measures synchronised batch
+norm, gathered triplets and the eager engine. All are compiled at the same time and then wait for
+their turns; the result is written after every measurement.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +51,12 @@ def worker(arguments: argparse.Namespace) -> None:
         **options,
         **small,
     )
+    result = Path(arguments.result)
+    if world.first:
+        result.with_suffix(".ready").touch()
+        while not result.with_suffix(".go").exists():
+            time.sleep(0.05)
+    world.barrier()
     found: dict[str, Any] = bench.time(arguments.steps if cuda else 2)
     found |= {
         "gpus": world.size,
@@ -54,42 +65,66 @@ def worker(arguments: argparse.Namespace) -> None:
         "gib": bench.memory_gib(),
     }
     if world.first:
-        Path(arguments.result).write_text(json.dumps(found))
+        result.write_text(json.dumps(found))
     bench.close()
     world.barrier()
     faulthandler.cancel_dump_traceback_later()
 
 
-def measure(count: int, variant: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run torchrun with `count` processes."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
+@dataclass
+class Job:
+    """A measurement: torchrun with `count` processes, on the GPUs from `first` on."""
+
+    count: int
+    variant: str
+    first: int
+    result: Path
+    process: subprocess.Popen[str] | None = None
+
+    def start(self, arguments: argparse.Namespace) -> None:
+        """Let it get ready."""
         command = [
             sys.executable,
             "-m",
             "torch.distributed.run",
             "--standalone",
-            f"--nproc-per-node={count}",
+            f"--nproc-per-node={self.count}",
             __file__,
             "--worker",
-            f"--result={result}",
-            f"--variant={variant}",
+            f"--result={self.result}",
+            f"--variant={self.variant}",
             f"--steps={arguments.steps}",
             f"--limit={arguments.limit}",
             f"--device={arguments.device}",
         ]
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        gpus = ",".join(str(self.first + number) for number in range(self.count))
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=self.result.with_suffix(".log").open("w"),
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": gpus},
         )
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is ready, or has failed."""
+        assert self.process is not None
+        return self.result.with_suffix(".ready").exists() or self.process.poll() is not None
+
+    def measure(self, deadline: float) -> dict[str, Any]:
+        """Its turn: what it found, or an error."""
+        assert self.process is not None
+        self.result.with_suffix(".go").touch()
         try:
-            words = process.communicate(timeout=arguments.limit)[1]
+            self.process.wait(max(deadline - time.monotonic(), 1))
         except subprocess.TimeoutExpired:
-            process.terminate()  # torchrun ends its processes; killed, it would leave them
-            words = process.communicate()[1]
-            words += f"\nNo result after {arguments.limit} s."
-        if not result.is_file():
-            return {"gpus": count, "variant": variant, "error": words.strip()[-1500:] or "no words"}
-        return json.loads(result.read_text())
+            self.process.terminate()  # torchrun ends its processes; killed, it would leave them
+            self.process.wait()
+        about = {"gpus": self.count, "first_gpu": self.first, "variant": self.variant}
+        if not self.result.is_file():
+            words = self.result.with_suffix(".log").read_text().strip()[-1500:]
+            return about | {"error": words or "no result in time, and no words"}
+        return about | json.loads(self.result.read_text())
 
 
 def present(device: str) -> int | None:
@@ -104,7 +139,7 @@ def present(device: str) -> int | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", default="1,2,4")
-    parser.add_argument("--limit", type=float, default=280, help="seconds for each measurement")
+    parser.add_argument("--limit", type=float, default=500, help="seconds for everything")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--variants", action="store_true")
     parser.add_argument("--device", default="auto")
@@ -129,26 +164,36 @@ def main() -> None:
         sys.exit(" ".join(notes))
     if there is None:
         notes.append("Processes that share one CPU: this only tries the script.")
-    jobs = [(count, "plain") for count in counts]
+    asked_jobs = [(count, "plain", 0) for count in counts if count > 1]
+    if 1 in counts:
+        singles = range(max(counts) if there is not None else 1)
+        asked_jobs = [(1, "plain", gpu) for gpu in singles] + asked_jobs
     if arguments.variants:
-        jobs += [(max(counts), variant) for variant in ("sync_bn", "gather", "eager")]
+        asked_jobs += [(max(counts), variant, 0) for variant in ("sync_bn", "gather", "eager")]
     rows: list[dict[str, Any]] = []
-    one = None
-    for count, variant in jobs:
-        found = measure(count, variant, arguments)
-        if (count, variant) == (1, "plain"):
-            one = found.get("images_per_second")
-        elif one and "ms" in found:
-            found["times one GPU"] = round(found["images_per_second"] / one, 3)
-        rows.append(found)
-        print(found, flush=True)
-        if "error" in found:
-            notes.append(f"{count} GPUs, {variant}, failed: {found['error'].splitlines()[-1]}")
-        else:
-            notes.append(f"{count} GPUs, {variant}: {found['engine']}.")
-        columns = ("gpus", "variant", "ms", "images_per_second", "times one GPU", "gib")
-        table = [{key: row.get(key, "") for key in columns} for row in rows]
-        path = record("multi-gpu", {"asked": asked, "runs": rows}, table=table, notes=notes)
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Job(*job, Path(folder) / f"{n}.json") for n, job in enumerate(asked_jobs)]
+        deadline = time.monotonic() + arguments.limit
+        for job in jobs:
+            job.start(arguments)
+        while not all(job.waits for job in jobs) and time.monotonic() < deadline - 60:
+            time.sleep(0.1)
+        for job in jobs:
+            found = job.measure(deadline)
+            alone = [row["images_per_second"] for row in rows if row["gpus"] == 1 and "ms" in row]
+            if alone and "ms" in found and found["gpus"] > 1:
+                rate = found["images_per_second"]
+                found["times one GPU"] = round(rate / statistics.mean(alone), 3)
+                found["times the slowest"] = round(rate / min(alone), 3)
+                found["times the first"] = round(rate / alone[0], 3)
+            rows.append(found)
+            print(found, flush=True)
+            name = f"{job.count} GPUs, {job.variant}"
+            notes.append(f"{name}: {found.get('engine') or found['error'].splitlines()[-1]}.")
+            columns = ("gpus", "first_gpu", "variant", "ms", "images_per_second", "times one GPU",
+                       "times the first", "times the slowest", "gib")  # fmt: skip
+            table = [{key: row.get(key, "") for key in columns} for row in rows]
+            path = record("multi-gpu", {"asked": asked, "runs": rows}, table=table, notes=notes)
     print(path.with_suffix(".md").read_text())
     sys.exit(1 if any("error" in row for row in rows) else 0)
 

@@ -130,11 +130,13 @@ def test_optimisers_own_each_parameter_once() -> None:
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adam"])
-def test_prepared_state_equals_a_fresh_optimiser(optim: str) -> None:
+@pytest.mark.parametrize("bucket_bytes", [None, 1 << 20])
+def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int | None) -> None:
     """State that exists before the first step changes nothing, and rates come from a tensor."""
     ours, theirs = small_method("base"), small_method("base")
     recipe = tiny_options(recipe={"optim": optim, "lr": 0.01}).recipe
-    optimisers = Optimisers(ours, recipe, CPU)
+    optimisers = Optimisers(ours, recipe, CPU, bucket_bytes)
+    assert (len(optimisers.buckets) > 2) == (bucket_bytes is not None)
     optimisers.rates.copy_(optimisers.rate_table(3, 4, 4)[2])
     rates = {id(p): float(rate) for g, rate in zip(optimisers.groups, optimisers.rates)
              for p in g.parameters}  # fmt: skip
@@ -147,7 +149,9 @@ def test_prepared_state_equals_a_fresh_optimiser(optim: str) -> None:
         for p in optimisers.parameters:
             p.grad = torch.randn(p.shape, generator=generator)
             twins[id(p)].grad = p.grad.clone()
-        optimisers.optimisers["main"].step()
+        for number in range(len(optimisers.buckets)):
+            for optimiser in optimisers.of_bucket(number):
+                optimiser.step()
         plain.step()
     for p in optimisers.parameters:
         torch.testing.assert_close(p, twins[id(p)], rtol=1e-5, atol=1e-6)

@@ -16,7 +16,8 @@ from vireid.bench import random_data
 from vireid.config import to_plain
 from vireid.data import AugmentOptions, Dataset, PixelStore
 from vireid.embed import load, save_embeddings
-from vireid.engine.distributed import GradientMean, World, gather_rows, join
+from vireid.engine.distributed import World, gather_rows, join
+from vireid.engine.gradient_mean import GradientMean, buckets
 from vireid.engine.sync_batch_norm import synchronise
 from vireid.losses import WeightedTripletLoss
 from vireid.methods import method_class
@@ -72,12 +73,18 @@ def check_gradients(world: World) -> None:
     loss(rows @ alone, labels).backward()
     own = slice(world.rank * 4, world.rank * 4 + 4)
     both = loss(gather_rows(rows[own] @ shared), gather_rows(labels[own]))
-    GradientMean([shared], world).backward(both)
+    averaged([shared], world, both)
     torch.testing.assert_close(shared.grad, alone.grad)
     check_layouts(world)
     check_overlap(world)
     for shape, plain in (((8, 5), torch.nn.BatchNorm1d), ((8, 5, 3, 2), torch.nn.BatchNorm2d)):
         check_batch_norm(world, shape, plain)
+
+
+def averaged(parameters: list[torch.nn.Parameter], world: World, loss: torch.Tensor) -> None:
+    mean = GradientMean([parameters], world)
+    mean.backward(loss)
+    assert list(mean.arrivals()) == [0]
 
 
 def check_batch_norm(world: World, shape: tuple[int, ...], plain: type[torch.nn.Module]) -> None:
@@ -92,7 +99,7 @@ def check_batch_norm(world: World, shape: tuple[int, ...], plain: type[torch.nn.
     torch.testing.assert_close(found, expected.chunk(2)[world.rank])
     (expected * ask).sum().backward()
     wanted = (found * ask.chunk(2)[world.rank]).sum()
-    GradientMean([*holder.parameters()], world).backward(wanted)
+    averaged([*holder.parameters()], world, wanted)
     torch.testing.assert_close(half.grad, whole.grad.chunk(2)[world.rank])
     for one, other in zip(alone.parameters(), holder.parameters()):
         torch.testing.assert_close(2 * other.grad, one.grad, rtol=1e-4, atol=1e-4)
@@ -111,13 +118,14 @@ def check_layouts(world: World) -> None:
         [torch.empty_like(p).copy_(torch.randn(p.shape, generator=generator)) for p in parameters]
         for _ in range(2)
     ]
-    mean = GradientMean(parameters, world, bucket=160)
-    assert len(mean.buckets) > 2
+    mean = GradientMean(buckets(parameters, 160), world)
+    assert len(mean.buckets) == 3
     for _ in range(2):  # it can be used again
         for parameter in parameters:
             parameter.grad = None
         asked = zip(parameters[:-1], every[world.rank])
         mean.backward(sum((p * gradient).sum() for p, gradient in asked))  # type: ignore[arg-type]
+        assert list(mean.arrivals()) == [0, 1, 2]
         for parameter, one, other in zip(parameters[:-1], *every):
             assert parameter.grad is not None and parameter.grad.stride() == parameter.stride()
             torch.testing.assert_close(parameter.grad, (one + other) / 2)
@@ -127,11 +135,12 @@ def check_layouts(world: World) -> None:
 def check_overlap(world: World) -> None:
     """Gradients of the last layer travel before those of the first are there."""
     first, last = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
-    mean = GradientMean([first, last], world, bucket=64)
+    mean = GradientMean(buckets([first, last], 64), world)
     seen: list[int] = []
     first.register_hook(lambda _: seen.append(len(mean.travelling)))
     mean.backward((torch.ones(1, 4) @ first @ last).sum())
     assert seen == [1]
+    assert list(mean.arrivals()) == [0, 1]
     assert not mean.travelling
 
 

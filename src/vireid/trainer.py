@@ -27,6 +27,7 @@ from vireid.engine.engines import (
     peak_memory,
     tune,
 )
+from vireid.engine.gradient_mean import bucket_bytes
 from vireid.engine.journal import Journal, draw_batch
 from vireid.engine.optimisers import Optimisers
 from vireid.engine.options import TrainOptions
@@ -131,7 +132,8 @@ class _Run:
         tune(world.device, deterministic=options.deterministic, full_float32=full)
         self.model = from_plain(ModelOptions, options.model, "the network's options")
         self.method = self._build_method(pretrained=state is None)
-        optimisers = Optimisers(self.method, options.recipe, world.device)
+        apart = bucket_bytes(world, self.precision)
+        optimisers = Optimisers(self.method, options.recipe, world.device, apart)
         self.planner = Planner(self.data, optimisers)
         self.images = place_images(
             options.store, store.images, self.data.rows, self.data.batch, world.device

@@ -17,6 +17,7 @@ from vireid.data import Dataset, PixelStore
 from vireid.embed.embedder import Embedder
 from vireid.engine.distributed import World, join
 from vireid.engine.engines import Engine, build_engine, memory_format, tune
+from vireid.engine.gradient_mean import bucket_bytes
 from vireid.engine.optimisers import Optimisers
 from vireid.engine.options import TrainOptions
 from vireid.engine.precision import choose_precision
@@ -135,7 +136,8 @@ class StepBench:
         if sync_bn:
             synchronise(self.method)
         self.method.gather = gather
-        self.optimisers = Optimisers(self.method, options.recipe, self.world.device)
+        apart = bucket_bytes(self.world, picked)
+        self.optimisers = Optimisers(self.method, options.recipe, self.world.device, apart)
         self.images = place_images(
             where, store.images, self.data.rows, self.data.batch, self.world.device
         )

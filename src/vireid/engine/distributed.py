@@ -1,4 +1,4 @@
-"""Many processes as one run: who is who, averaged gradients, and what happens if one dies.
+"""Many processes as one run: who is who, rows of all ranks, and what happens if one dies.
 
 Started by `torchrun`; without its environment variables a run is a world of one.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from vireid.engine.heartbeat import Heartbeat, RankLost
 from vireid.types import InputError
@@ -23,7 +23,6 @@ from vireid.types import InputError
 log = logging.getLogger(__name__)
 START = datetime.timedelta(minutes=5)
 COLLECTIVE = datetime.timedelta(minutes=30)  # the heartbeat ends a job long before
-BUCKET = 16 << 20  # bytes of gradients that travel together
 
 
 class World:
@@ -179,109 +178,6 @@ def join(device: str = "auto") -> World:
     _joined = world
     atexit.register(world.leave)
     return world
-
-
-class GradientMean:
-    """Averages gradients over the ranks while the backward pass makes more of them, in a way that
-    can be part of a captured graph.
-
-    Parameters that are used last have their gradients first; as soon as those of a bucket are
-    there, they are copied together and sent off. The gradients then are views of the bucket, so
-    nothing is copied back.
-
-    Attributes:
-        buckets: parameters whose gradients travel together, in the order in which they leave.
-        travelling: buckets on their way.
-    """
-
-    def __init__(
-        self, parameters: Sequence[nn.Parameter], world: World, bucket: int = BUCKET
-    ) -> None:
-        """
-        Args:
-            parameters: in the order in which the forward pass uses them.
-            world: the ranks.
-            bucket: bytes of gradients that travel together.
-        """
-        self.world = world
-        self.buckets: list[list[nn.Parameter]] = []
-        self.travelling: list[tuple[Tensor, dist.Work]] = []
-        if world.size == 1:
-            return
-        size = bucket
-        for parameter in reversed(parameters):
-            if size >= bucket:
-                self.buckets.append([])
-                size = 0
-            self.buckets[-1].append(parameter)
-            size += parameter.numel() * parameter.element_size()
-        for owners in self.buckets:
-            # Odd sizes last: behind one, no gradient could be read 16 bytes at a time.
-            owners.sort(key=lambda p: p.numel() % 4 != 0)
-        self._waiting: list[set[nn.Parameter]] | None = None  # None outside of `backward`
-        self._place = {p: number for number, owners in enumerate(self.buckets) for p in owners}
-        for parameter in self._place:
-            parameter.register_post_accumulate_grad_hook(self._arrived)
-
-    def backward(self, loss: Tensor) -> None:
-        """Run the backward pass; afterwards each `.grad` is its mean over the ranks.
-
-        Buckets leave in one order, which is the same on all ranks."""
-        if self.world.size == 1:
-            loss.backward()
-            return
-        self._waiting = [set(owners) for owners in self.buckets]
-        try:
-            loss.backward()
-            while self._waiting:  # gradients that nothing asked for never arrive
-                self._send(self._waiting)
-        finally:
-            self._waiting = None
-        for flat, work in self.travelling:
-            with lost_ranks_as_sentence():
-                work.wait()  # on a GPU: the stream waits, not the host
-            if not self._averages:
-                flat /= self.world.size
-        self.travelling.clear()
-
-    @property
-    def _averages(self) -> bool:
-        return self.world.device.type == "cuda"  # gloo only adds
-
-    def _arrived(self, parameter: nn.Parameter) -> None:
-        waiting = self._waiting
-        if waiting is None:
-            return
-        sent = len(self.buckets) - len(waiting)
-        waiting[self._place[parameter] - sent].discard(parameter)
-        while waiting and not waiting[0]:
-            self._send(waiting)
-
-    def _send(self, waiting: list[set[nn.Parameter]]) -> None:
-        """Send the first of the buckets that haven't left."""
-        owners = self.buckets[len(self.buckets) - len(waiting)]
-        waiting.pop(0)
-        gradients = [(p, p.grad) for p in owners if p.grad is not None]
-        if not gradients:
-            return
-        with torch.no_grad():
-            orders = [_memory_order(g) for _, g in gradients]
-            flat = torch.cat([g.permute(o).reshape(-1) for (_, g), o in zip(gradients, orders)])
-            parts = flat.split([g.numel() for _, g in gradients])
-            for (parameter, gradient), order, part in zip(gradients, orders, parts):
-                laid_out = part.view([gradient.shape[d] for d in order])
-                parameter.grad = laid_out.permute([order.index(d) for d in range(len(order))])
-            operation = dist.ReduceOp.AVG if self._averages else dist.ReduceOp.SUM
-            with lost_ranks_as_sentence():
-                work = dist.all_reduce(flat, op=operation, async_op=True)
-        self.travelling.append((flat, work))
-
-
-def _memory_order(tensor: Tensor) -> list[int]:
-    """Dimensions from the slowest to the fastest in memory, so that channels-last gradients are
-    copied straight."""
-    strides = tensor.stride()
-    return sorted(range(tensor.dim()), key=lambda d: (-strides[d], d))
 
 
 def _gathered(rows: Tensor) -> Tensor:

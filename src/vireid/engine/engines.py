@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vireid.engine.distributed import BUCKET
+from vireid.engine.gradient_mean import BUCKET
 from vireid.engine.step import Step
 from vireid.types import InputError
 

@@ -6,12 +6,14 @@ step fills itself, and every state exists before the first step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vireid.engine.gradient_mean import buckets
 from vireid.methods import Method, ParameterGroup
 from vireid.methods.recipe import Recipe
 from vireid.types import InputError
@@ -25,9 +27,21 @@ class Optimisers:
     Attributes:
         rates: (G,) float32 current learning rate of each group, on the device.
         parameters: every trained parameter, in the order of the groups.
+        buckets: parameters that are stepped together.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        device: torch.device,
+        bucket_bytes: int | None = None,
+    ) -> None:
+        """
+        Args:
+            bucket_bytes: several ranks step a bucket while the next one's gradients travel;
+                None for one bucket.
+        """
         groups = method.groups()
         self._names = {id(p): name for name, p in method.named_parameters()}
         _check(groups, method)
@@ -35,15 +49,34 @@ class Optimisers:
         self.groups = groups
         self.rates = torch.zeros(len(groups), dtype=torch.float32, device=device)
         self.parameters = [p for group in groups for p in group.parameters]
-        self.optimisers: dict[str, torch.optim.Optimizer] = {}
-        for kind in dict.fromkeys(group.optimiser for group in groups):
-            parts = [
-                {"params": list(group.parameters), "lr": self.rates[i]}
-                for i, group in enumerate(groups)
-                if group.optimiser == kind
-            ]
-            self.optimisers[kind] = self._build(kind, parts, device)
+        self.buckets = buckets(method.parameters(), bucket_bytes or sys.maxsize)
+        self._optimisers = {
+            kind: [self._of_kind(kind, bucket, device) for bucket in self.buckets]
+            for kind in dict.fromkeys(group.optimiser for group in groups)
+        }
         self._make_state()
+
+    def _of_kind(
+        self, kind: str, bucket: list[nn.Parameter], device: torch.device
+    ) -> torch.optim.Optimizer | None:
+        """The optimiser of a bucket's parameters in the groups of one kind; None without any."""
+        inside = {id(p) for p in bucket}
+        parts = [
+            {"params": [p for p in group.parameters if id(p) in inside], "lr": self.rates[i]}
+            for i, group in enumerate(self.groups)
+            if group.optimiser == kind
+        ]
+        parts = [part for part in parts if part["params"]]
+        return self._build(kind, parts, device) if parts else None
+
+    def of_bucket(self, number: int) -> list[torch.optim.Optimizer]:
+        """The optimisers to step once the gradients of a bucket are there."""
+        of_kinds = [optimisers[number] for optimisers in self._optimisers.values()]
+        return [optimiser for optimiser in of_kinds if optimiser is not None]
+
+    def _all(self) -> Iterator[torch.optim.Optimizer]:
+        for number in range(len(self.buckets)):
+            yield from self.of_bucket(number)
 
     def _build(
         self, kind: str, parts: list[dict[str, Any]], device: torch.device
@@ -68,7 +101,7 @@ class Optimisers:
         """Create every state by one step that changes nothing, then set it to its start."""
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
-        for optimiser in self.optimisers.values():
+        for optimiser in self._all():
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         for tensor in self.tensors():
@@ -78,7 +111,7 @@ class Optimisers:
         """Every tensor of state, for snapshots."""
         return [
             value
-            for optimiser in self.optimisers.values()
+            for optimiser in self._all()
             for state in optimiser.state.values()
             for value in state.values()
             if isinstance(value, Tensor)
@@ -98,7 +131,7 @@ class Optimisers:
         return table
 
     def zero_grad(self) -> None:
-        for optimiser in self.optimisers.values():
+        for optimiser in self._all():
             optimiser.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, dict[str, dict[str, Tensor]]]:
@@ -108,9 +141,11 @@ class Optimisers:
                 self._names[id(parameter)]: {
                     key: value for key, value in entry.items() if isinstance(value, Tensor)
                 }
+                for optimiser in optimisers
+                if optimiser is not None
                 for parameter, entry in optimiser.state.items()
             }
-            for kind, optimiser in self.optimisers.items()
+            for kind, optimisers in self._optimisers.items()
         }
 
     def restore(self, saved: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from vireid.data.augment import Augment
-from vireid.engine.distributed import GradientMean, World
+from vireid.engine.distributed import World
+from vireid.engine.gradient_mean import GradientMean
 from vireid.engine.optimisers import Optimisers
 from vireid.engine.precision import Precision
 from vireid.engine.store import ImageStore
@@ -92,8 +93,7 @@ class Step:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
         if precision.scaled:
             self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
-        used = [p for p in method.parameters() if p.requires_grad]
-        self._mean = GradientMean(used, world)
+        self._mean = GradientMean(optimisers.buckets, world)
         self._places = [tensor.data_ptr() for tensor in method.state_dict().values()]
         self.compute: Callable[..., dict[str, Tensor]] = self.losses
 
@@ -130,8 +130,9 @@ class Step:
         losses = self.compute(self.images.images, index, draws, pid, camera, modality)
         values = torch.stack([value.float() for value in losses.values()])
         self._mean.backward(self.scaler.scale(values.sum()))
-        for optimiser in self.optimisers.optimisers.values():
-            self.scaler.step(optimiser)
+        for bucket in self._mean.arrivals():
+            for optimiser in self.optimisers.of_bucket(bucket):
+                self.scaler.step(optimiser)
         self.scaler.update()
         self._accumulate(tuple(losses), values.detach())
         self.counter += 1
