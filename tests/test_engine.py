@@ -188,7 +188,7 @@ def test_for_several_ranks_the_backward_pass_is_compiled_in_pieces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Several, so that the first gradients are there while the others are made; equal to eager."""
-    monkeypatch.setattr("vireid.engine.engines.BUCKET", 16 * 16 * 4)
+    monkeypatch.setattr("vireid.engine.engines.PIECE", 16 * 16 * 4)
     layers = torch.nn.Sequential(*(torch.nn.Linear(16, 16) for _ in range(3)))
     x = torch.randn(4, 16)
     expected = torch.autograd.grad(layers(x).square().sum(), [*layers.parameters()])

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vireid.engine.gradient_mean import BUCKET
+from vireid.engine.gradient_mean import PIECE
 from vireid.engine.step import Step
 from vireid.types import InputError
 
@@ -233,7 +233,7 @@ def _compiler_options(device: torch.device) -> dict[str, Any] | None:
 
 
 def in_pieces(options: dict[str, Any] | None) -> Callable[..., Any]:
-    """The compiler, given the step in pieces with a bucket of parameters each.
+    """The compiler, given the step in pieces.
 
     A compiled backward pass hands out all of its gradients at its end; several hand out the first
     ones while the others run, so `GradientMean` can send them off."""
@@ -244,7 +244,7 @@ def in_pieces(options: dict[str, Any] | None) -> Callable[..., Any]:
         from torch._dynamo.backends.distributed import DDPOptimizer
     except ImportError:  # no public part of PyTorch; without it averaging comes after the pass
         return inner
-    return DDPOptimizer(BUCKET, inner, first_bucket_cap=BUCKET).compile_fn
+    return DDPOptimizer(PIECE, inner, first_bucket_cap=PIECE).compile_fn
 
 
 def _with_images(step: Step, run: Callable[[], None]) -> Callable[[], None]:

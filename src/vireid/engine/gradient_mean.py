@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from vireid.engine.distributed import World, lost_ranks_as_sentence
 from vireid.engine.precision import Precision
 
-BUCKET = 40_000_000  # bytes: ResNet-50 gives three, of which the last is small
+BUCKET = 10_000_000  # bytes of gradients that travel together
+PIECE = 62_000_000  # bytes of weights in a compiled piece: ResNet-50's last stage and head
 
 
 def bucket_bytes(world: World, precision: Precision) -> int | None:
@@ -107,23 +108,27 @@ class GradientMean:
         """Send the next bucket."""
         number = self._sent
         self._sent += 1
-        gradients = [(p, p.grad) for p in self.buckets[number] if p.grad is not None]
-        if not gradients:
+        owners = [p for p in self.buckets[number] if p.grad is not None]
+        if not owners:
             return
-        orders = [_memory_order(g) for _, g in gradients]
-        flat = torch.cat([g.permute(o).reshape(-1) for (_, g), o in zip(gradients, orders)])
-        parts = flat.split([g.numel() for _, g in gradients])
-        for (parameter, gradient), order, part in zip(gradients, orders, parts):
-            laid_out = part.view([gradient.shape[d] for d in order])
-            parameter.grad = laid_out.permute([order.index(d) for d in range(len(order))])
+        gradients = [_dense(p.grad) for p in owners if p.grad is not None]
+        flat = gradients[0].new_empty(sum(g.numel() for g in gradients))
+        parts, place = [], 0
+        for gradient in gradients:
+            parts.append(flat.as_strided(gradient.shape, gradient.stride(), place))
+            place += gradient.numel()
+        # Unlike torch.cat, which starts as many blocks for the smallest as for the largest one.
+        torch._foreach_copy_(parts, gradients)
+        for parameter, part in zip(owners, parts):
+            parameter.grad = part
         operation = dist.ReduceOp.AVG if self._averages else dist.ReduceOp.SUM
         with lost_ranks_as_sentence():
             work = dist.all_reduce(flat, op=operation, async_op=True)
         self.travelling.append((number, flat, work))
 
 
-def _memory_order(tensor: Tensor) -> list[int]:
-    """Dimensions from the slowest to the fastest in memory, so that channels-last gradients are
-    copied straight."""
-    strides = tensor.stride()
-    return sorted(range(tensor.dim()), key=lambda d: (-strides[d], d))
+def _dense(gradient: Tensor) -> Tensor:
+    """The gradient, in whatever order of dimensions, without gaps or repetitions in memory."""
+    steps = zip(gradient.shape, gradient.stride())
+    extent = 1 + sum((size - 1) * stride for size, stride in steps)
+    return gradient if extent == gradient.numel() else gradient.contiguous()
