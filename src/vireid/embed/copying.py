@@ -80,8 +80,8 @@ class Fetched:
         """
         self.count, self.dtype = count, dtype
         wanted = {name: value[:count] for name, value in vectors.items()}
-        # Of numbers below 1 a sum is finite exactly if all of them are: the device adds them up,
-        # and the host needn't look at each.
+        # Numbers of at most 1 have a finite sum exactly if all of them are finite: the device adds
+        # them up, so the host needn't look at each.
         self._sums = torch.stack([value.sum() for value in wanted.values()])
         self._host = {name: value.to(dtype) for name, value in wanted.items()}
         self._event: torch.cuda.Event | None = None

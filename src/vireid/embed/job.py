@@ -38,7 +38,7 @@ from vireid.types import Embeddings, InputError, Modality
 PART = 32  # batches a part
 AHEAD = 6  # batches that are decoded while one is embedded
 RING = AHEAD + 3  # batches being decoded, read and copied at one time
-BEGUN = "begun"  # file that says whose the folder is before job.json does
+BEGUN = ".vireid-embed"  # file that says whose the folder is before job.json does
 
 
 @dataclass(frozen=True, kw_only=True)

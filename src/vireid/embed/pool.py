@@ -41,7 +41,7 @@ class DecodePool:
             workers: processes; None for one a core.
 
         Raises:
-            InputError: the processes can't be started.
+            InputError: there is no room for the pixels or the processes.
         """
         self.workers = workers or usable_cores()
         self._folder = tempfile.mkdtemp(prefix="vireid-", dir=_fast_folder(rows, size))
@@ -57,8 +57,8 @@ class DecodePool:
         except OSError as error:
             self.close()
             raise InputError(
-                f"{self.workers} processes that decode images could not be started: {error}. "
-                "Try fewer workers."
+                f"Decoding by {self.workers} processes could not be started: {error}. Free some "
+                "memory or try fewer workers."
             ) from error
         except BaseException:  # an interrupt, say
             self.close()
@@ -87,7 +87,8 @@ class DecodePool:
         self._processes.append(process)
         self._idle.put(process)
         assert process.stdin is not None
-        process.stdin.write(target + "\n")  # goes out with the first task
+        process.stdin.write(target + "\n")
+        process.stdin.flush()
 
     def _decode(self, tasks: list[tuple[int, str]]) -> list[tuple[int, str]]:
         if self.workers == 1:

@@ -104,4 +104,4 @@ class Settler:
         self._writer.shutdown()
         self._settler.shutdown()
         if self._canvas is not None:
-            self._canvas.__exit__()
+            self._canvas.close()

@@ -43,7 +43,7 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
 class Canvas:
     """An embeddings file whose vectors are filled in by rows, by several processes if need be.
 
-    What is put is on the disk after the next `sync`. A context manager, which closes the file.
+    What was put is on the disk after the next `sync`. `close` it at the end.
 
     Attributes:
         path: of the file; no vectors are in it where none were put.
@@ -102,10 +102,8 @@ class Canvas:
         with writing(self.path):
             os.fsync(self._file.fileno())
 
-    def __enter__(self) -> Canvas:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Close the file; what was put since the last `sync` is in it, if no power cut comes."""
         self._file.close()
 
 
