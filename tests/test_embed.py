@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import errno
+import itertools
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,9 +18,13 @@ from PIL import Image
 from training_kit import SIZE, tiny_data
 
 import vireid.embed.job as job
+import vireid.embed.settling as settling
+import vireid.embed.storage as storage
 from vireid import checkpoint
 from vireid.data import decode, normalise
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
+from vireid.embed.pool import DecodePool
+from vireid.embed.settling import Settler
 from vireid.embed.sources import read_source
 from vireid.embed.storage import Canvas
 from vireid.methods import Sizes, build_method, method_class
@@ -170,6 +177,19 @@ def test_weights_that_diverged(embedder: Embedder) -> None:
         broken.embed(np.zeros((1, *embedder.size, 3), np.uint8), "visible")
 
 
+def test_vectors_leave_the_device_as_float16(embedder: Embedder) -> None:
+    pictures = np.random.default_rng(3).integers(0, 255, (9, *embedder.size, 3), np.uint8)
+    batches = [(pictures[:6], 0), (pictures[6:], 1)]
+    exact, half = (
+        list(embedder.stream(iter(batches), tta=None, batch_size=6, total=9, dtype=dtype))
+        for dtype in ("float32", "float16")
+    )
+    for one, other in zip(exact, half, strict=True):
+        for name, values in one.items():
+            assert values.dtype == np.float32 and other[name].dtype == np.float16
+            assert np.array_equal(values.astype(np.float16), other[name])
+
+
 def test_embeddings_file_round_trip(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     whole = Embeddings(
@@ -276,6 +296,198 @@ def test_a_job_killed_twice_writes_the_same_file(
     assert not list(tmp_path.glob("killed.parts*"))
 
 
+def test_a_job_killed_before_it_has_a_name(
+    embedder: Embedder, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, out = tmp_path / "w.safetensors", tmp_path / "killed"
+    embedder.save(weights)
+    script = (
+        "import sys, time, vireid.embed.job as job; job.PART = 1;"
+        "from vireid.types import Modality; from vireid.embed import load; job._Job._about = lambda self: time.sleep(600);"
+        "job.embed_files(load(sys.argv[1], 'cpu'), sys.argv[2], sys.argv[3], batch_size=8,"
+        "modality=Modality.VISIBLE, workers=1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, weights, folder, out])
+    parts = tmp_path / "killed.parts"
+    try:
+        while not (parts / "embeddings.safetensors").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)  # several parts are written, none is settled
+        assert not list(parts.glob("*.json"))
+    finally:
+        process.kill()
+        process.wait()
+    words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
+    assert embed_files(embedder, folder, out, **words).resumed == 0
+    assert not capsys.readouterr().err and not parts.exists()
+    embed_files(embedder, folder, tmp_path / "whole", **words)
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_folder_of_somebody_else_stays(embedder: Embedder, folder: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "all.parts"
+    parts.mkdir()
+    (parts / "embeddings.safetensors").write_bytes(b"precious")
+    with pytest.raises(InputError, match="wasn't made by `vireid embed`"):
+        embed_files(embedder, folder, tmp_path / "all", modality=Modality.VISIBLE)
+    assert [file.name for file in parts.iterdir()] == ["embeddings.safetensors"]
+    (parts / "embeddings.safetensors").unlink()
+    assert embed_files(embedder, folder, tmp_path / "all", modality=Modality.VISIBLE).count == 70
+
+
+def test_parts_of_another_job_are_thrown_away(
+    embedder: Embedder,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(job, "PART", 1)
+    words = {"modality": Modality.VISIBLE, "batch_size": 8}
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
+        patch.setattr(job._Job, "_finish", stop)
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    # All parts are there, so no process was to start; then all of them are to be made again.
+    found = embed_files(embedder, folder, tmp_path / "all", dtype="float32", workers=2, **words)
+    assert found.resumed == 0 and load_embeddings(tmp_path / "all").embedding.dtype == np.float32
+    assert "parts of another job" in " ".join(capsys.readouterr().err.split())
+
+
+def stop(*words: object) -> None:
+    raise InputError("stopped")
+
+
+def test_a_part_is_marked_after_the_name_and_its_rows(
+    embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "PART", 2)
+    events: list[str] = []
+    put, sync, write, about = Canvas.put, Canvas.sync, job.write_json, job._Job._about
+
+    def noted(ran, name, *, first=lambda: None):
+        def run(*words):
+            first()
+            found = ran(*words)
+            events.append(name or Path(words[0]).name)
+            return found
+
+        return run
+
+    monkeypatch.setattr(Canvas, "put", noted(put, "put"))
+    monkeypatch.setattr(Canvas, "sync", noted(sync, "sync"))
+    monkeypatch.setattr(job, "write_json", noted(write, ""))
+    late = noted(about, "about", first=lambda: time.sleep(1))
+    monkeypatch.setattr(job._Job, "_about", late)
+    words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
+    embed_files(embedder, folder, tmp_path / "all", **words)
+    assert "put" in events[: events.index("about")]  # embedding didn't wait for the name
+    said = [event for event in events if event != "put"]
+    marks = [f"part-{number:06d}.json" for number in range(5)]
+    assert said == ["about", "job.json", *itertools.chain(*(("sync", mark) for mark in marks))]
+    for number, mark in enumerate(marks):  # nine batches, two a part
+        rows = [n for n, event in enumerate(events) if event == "put"][: 2 * number + 2]
+        synced = [n for n, event in enumerate(events) if event == "sync"][number]
+        assert rows[-1] < synced < events.index(mark)
+
+
+@pytest.mark.parametrize("what", ["rows", "sync", "mark", "name"])
+def test_a_full_disk_ends_the_job_with_a_sentence(
+    what: str, embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "PART", 1)
+    words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 2}
+    calls = itertools.count()
+    place, name, from_call = {
+        "rows": (storage, "_write_whole", 13),  # seven for all but the vectors, then two a part
+        "sync": (storage.os, "fsync", 5),  # two for the name, one and two a part: the second's
+        "mark": (job, "write_json", 3),
+        "name": (job, "write_json", 0),
+    }[what]
+    ran = getattr(place, name)
+
+    def full(*given):
+        if next(calls) == from_call:  # once only, as the system tells of lost rows
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return ran(*given)
+
+    def full_in_words(*given):
+        with storage.writing(given[0]):
+            full(*given)
+
+    out, before = tmp_path / "all", threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, full_in_words if place is job else full)
+        with pytest.raises(InputError, match="could not be written: No space left"):
+            embed_files(embedder, folder, out, **words)
+    assert threading.active_count() <= before
+    parts = sorted(file.name for file in (tmp_path / "all.parts").glob("part-*.json"))
+    # After the error nothing was said to be on the disk.
+    assert parts == [f"part-{n:06d}.json" for n in range(len(parts))] and len(parts) < 9
+    found = embed_files(embedder, folder, out, **words)
+    assert found.count == 70 and found.resumed == sum(8 for _ in parts)
+    embed_files(embedder, folder, tmp_path / "whole", **words)
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_few_batches_wait_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "WAITING", 2)
+    written = threading.Semaphore(0)
+
+    class Slow:
+        def put(self, rows: np.ndarray, vectors: object) -> None:
+            time.sleep(0.02)
+            written.release()
+
+        def sync(self) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    marked: list[int] = []
+    with Settler(lambda widths: Slow()) as settler:  # type: ignore[arg-type,return-value]
+        for number in range(10):
+            settler.put(np.arange(1), {"embedding": np.zeros((1, 4))})
+            assert number < 2 or written.acquire(timeout=0)
+        settler.settle(lambda: marked.append(1))
+        settler.finish()
+        assert marked == [1]
+
+
+def test_decoding_processes_start_and_end_with_the_pool(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("vireid.embed.pool._fast_folder", lambda *words: None)
+    files = sorted(folder.rglob("[0-9]*.jpg"))[:20]
+    with DecodePool(20, SIZE, 2) as pool:
+        processes = pool._processes
+        assert [process.poll() for process in processes] == [None, None]
+        files[3] = folder / "absent.jpg"
+        found = [one for future in pool.submit(range(20), files) for one in future.result()]
+        assert [row for row, _ in found] == [3] and "absent.jpg" in found[0][1]
+        assert np.array_equal(pool.pixels[7], decode(files[7], SIZE))
+        for process in processes:
+            process.kill()
+        with pytest.raises(InputError, match="ended with code -9 near"):
+            pool.submit(range(1), files[:1])[0].result()
+    pool.close()
+    started: list[subprocess.Popen[str]] = []
+    start = subprocess.Popen
+
+    def second_fails(*words, **options):
+        if started:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(start(*words, **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", second_fails)
+    with pytest.raises(InputError, match="Decoding by 3 processes could not be started"):
+        DecodePool(20, SIZE, 3)
+    assert started[0].returncode is not None and not list(tmp_path.iterdir())
+
+
 def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     names = [str(file) for file in sorted(folder.rglob("[0-9]*.jpg"))[:3]]
     table = tmp_path / "t.csv"
@@ -325,4 +537,5 @@ def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
     for rows in ([8], [0, 1, 4, 5], [2, 3, 6, 7]):
         canvas = Canvas(path, whole)  # as another rank, or the next start, would
         canvas.put(np.array(rows), {name: v[rows] for name, v in whole.vectors.items()})
+        canvas.close()
     assert path.read_bytes() == (tmp_path / "saved").read_bytes()

@@ -20,6 +20,8 @@ from vireid.types import InputError
 def main() -> None:
     """Serve tasks from standard input until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    if hasattr(os, "nice"):
+        os.nice(5)  # a worker a core: the parent, which feeds the device, goes first
     target = json.loads(sys.stdin.readline())
     out = np.memmap(
         target["file"],

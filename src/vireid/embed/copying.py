@@ -67,26 +67,41 @@ class Fetched:
 
     Attributes:
         count: rows that are wanted of a padded batch.
+        dtype: number format in which they leave the device.
     """
 
-    def __init__(self, vectors: dict[str, Tensor], count: int) -> None:
-        self.count = count
+    def __init__(
+        self, vectors: dict[str, Tensor], count: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """
+        Args:
+            vectors: each (B, D) float32 of length 1, B >= count.
+            count, dtype: see the class.
+        """
+        self.count, self.dtype = count, dtype
+        wanted = {name: value[:count] for name, value in vectors.items()}
+        # Numbers of at most 1 have a finite sum exactly if all of them are finite: the device adds
+        # them up, so the host needn't look at each.
+        self._sums = torch.stack([value.sum() for value in wanted.values()])
+        self._host = {name: value.to(dtype) for name, value in wanted.items()}
         self._event: torch.cuda.Event | None = None
-        self._host = vectors
-        if next(iter(vectors.values())).is_cuda:
-            self._host = {
-                name: torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-                for name, value in vectors.items()
-            }
-            for name, value in vectors.items():
-                self._host[name].copy_(value, non_blocking=True)
+        if self._sums.is_cuda:
+            self._sums = _to_pinned(self._sums)
+            self._host = {name: _to_pinned(value) for name, value in self._host.items()}
             self._event = torch.cuda.Event()
             self._event.record()
 
-    def get(self) -> dict[str, np.ndarray]:
-        """Each (count, D), in memory of its own."""
+    def get(self) -> dict[str, np.ndarray] | None:
+        """Each (count, D); None if they aren't finite numbers."""
         if self._event is not None:
             self._event.synchronize()
-        return {
-            name: value[: self.count].cpu().numpy().copy() for name, value in self._host.items()
-        }
+        if not torch.isfinite(self._sums).all():
+            return None
+        found = {name: value.cpu().numpy() for name, value in self._host.items()}
+        # Pinned memory is scarce: whoever keeps the vectors shouldn't keep it.
+        return {n: v.copy() for n, v in found.items()} if self._event is not None else found
+
+
+def _to_pinned(value: Tensor) -> Tensor:
+    host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+    return host.copy_(value, non_blocking=True)

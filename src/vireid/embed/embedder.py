@@ -7,6 +7,7 @@ same pictures give the same vectors for 1 and N ranks on the same kind of GPU.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,12 +99,14 @@ class Embedder:
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
         self.default_embedding: str = self.metadata.get("default_embedding", usual)
         self._hash: str | None = self.metadata.get("weights_hash")
+        self._hashing = threading.Lock()
 
     @property
     def weights_hash(self) -> str:
-        if self._hash is None:
-            self._hash = checkpoint.weights_hash(checkpoint.portable(self.method))
-        return self._hash
+        with self._hashing:  # two threads of a job may ask; one is to do the work
+            if self._hash is None:
+                self._hash = checkpoint.weights_hash(checkpoint.portable(self.method))
+            return self._hash
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -306,6 +309,7 @@ class Embedder:
         tta: str | None,
         batch_size: int,
         total: int,
+        dtype: str = "float32",
     ) -> Iterator[dict[str, np.ndarray]]:
         """Vectors of each batch, in order; pictures are fetched and copied ahead.
 
@@ -314,6 +318,7 @@ class Embedder:
             tta: see `embed`.
             batch_size: on a GPU every batch is padded to it.
             total: images in all, to decide whether compiling pays.
+            dtype: "float32" or "float16" of the vectors, rounded on the device.
         """
         if tta not in TTA:
             raise InputError(f"tta is '{tta}'; 'flip' or 'none' was expected.")
@@ -321,8 +326,9 @@ class Embedder:
         flip = tta == "flip"
         behind = BEHIND if self.device.type == "cuda" else 0
         pending: deque[tuple[Fetched, Tensor, int]] = deque()
+        number = {"float32": torch.float32, "float16": torch.float16}[dtype]
         for count, image, kind in copied_ahead(batches, batch_size, self.size, self.device):
-            pending.append((Fetched(self.forward(image, kind, flip), count), image, kind))
+            pending.append((Fetched(self.forward(image, kind, flip), count, number), image, kind))
             if len(pending) > behind:
                 yield self._finite(*pending.popleft(), flip)
         while pending:
@@ -333,7 +339,7 @@ class Embedder:
     ) -> dict[str, np.ndarray]:
         """Vectors on the host; once more in float32 if a number didn't fit its format."""
         vectors = fetched.get()
-        if not _are_finite(vectors) and self.precision != "float32":
+        if vectors is None and self.precision != "float32":
             if self._exact is None:
                 hint = " (--precision bfloat16 avoids that)" if self.precision == "float16" else ""
                 say(
@@ -342,8 +348,9 @@ class Embedder:
                 )
                 exact = choose_precision("float32", self.device)
                 self._exact = Forward(self.method, exact, compiled=False)
-            vectors = Fetched(self._exact(image, kind, flip), fetched.count).get()
-        if not _are_finite(vectors):
+            again = self._exact(image, kind, flip)
+            vectors = Fetched(again, fetched.count, fetched.dtype).get()
+        if vectors is None:
             raise InputError(
                 "The network's vectors aren't finite numbers, even in float32: the weights are "
                 "damaged or their training diverged. Take an earlier checkpoint."
@@ -360,10 +367,6 @@ class Embedder:
                 for one in pictures
             ]
         )
-
-
-def _are_finite(vectors: dict[str, np.ndarray]) -> bool:
-    return all(np.isfinite(values).all() for values in vectors.values())
 
 
 def _with_bar(

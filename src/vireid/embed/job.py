@@ -3,6 +3,9 @@
 The work is cut into parts that don't depend on the number of ranks. The result lies in
 `OUT.parts/` in its final form; each part is written to its rows, then a small file says so. A job
 started again skips what is there, and at the end the first rank gives the file its name.
+
+What takes time but no network runs beside it: processes start and decode, a thread hashes what
+names the job, one writes vectors, one waits for the disk.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,8 @@ import numpy as np
 from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.embed.embedder import BATCH, Embedder
-from vireid.embed.pool import DecodePool
+from vireid.embed.pool import CHUNK, DecodePool
+from vireid.embed.settling import Settler
 from vireid.embed.sources import Source, read_source
 from vireid.embed.storage import Canvas, load_embeddings, save_embeddings
 from vireid.files import read_json, sync_folder, write_json, writing
@@ -31,6 +37,8 @@ from vireid.types import Embeddings, InputError, Modality
 
 PART = 32  # batches a part
 AHEAD = 6  # batches that are decoded while one is embedded
+RING = AHEAD + 3  # batches being decoded, read and copied at one time
+BEGUN = ".vireid-embed"  # file that says whose the folder is before job.json does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,22 +117,28 @@ class _Job:
         self.workers, self.world = workers, embedder.world
         batches = embedder.batches(source.modality, batch_size)
         self.parts = [batches[start : start + PART] for start in range(0, len(batches), PART)]
+        self.largest = max(map(len, batches))
         self.folder = out.with_name(out.name + ".parts")
-        self.canvas: Canvas | None = None
 
     def run(self) -> EmbedSummary:
         start = time.perf_counter()
-        if self.world.first:
-            self._open_folder()
-        self.world.barrier()
-        own = [n for n in range(self.world.rank, len(self.parts), self.world.size)]  # noqa: C416
-        missing = [number for number in own if not self._file(number).is_file()]
-        done = sum(self._images(number) for number in missing)
+        likely = self._missing()
         problem = None
-        try:
-            self._embed(missing)
-        except InputError as error:
-            problem = str(error)  # told to the other ranks first, so that none waits
+        with ExitStack() as ends:
+            pool = ends.enter_context(self._pool(likely))  # its processes start meanwhile
+            settler = ends.enter_context(Settler(self._open_canvas))
+            if self.world.first:
+                self._open_folder(settler)
+            self.world.barrier()
+            missing = self._missing()
+            if missing != likely:  # what was there was another job's
+                pool.close()
+                pool = ends.enter_context(self._pool(missing))
+            try:
+                self._embed(missing, pool, settler)
+            except InputError as error:
+                problem = str(error)  # told to the other ranks first, so that none waits
+        done = sum(self._images(number) for number in missing)
         found = next((text for text in self.world.gather(problem) if text), None)
         if found:
             raise InputError(found)
@@ -141,6 +155,11 @@ class _Job:
             resumed=len(self.source.paths) - total,
         )
 
+    def _missing(self) -> list[int]:
+        """This rank's parts that aren't on the disk."""
+        own = range(self.world.rank, len(self.parts), self.world.size)
+        return [number for number in own if not self._file(number).is_file()]
+
     def _images(self, number: int) -> int:
         return sum(len(batch) for batch in self.parts[number])
 
@@ -148,28 +167,50 @@ class _Job:
         """What says that a part is on the disk, and which of its images are broken."""
         return self.folder / f"part-{number:06d}.json"
 
-    def _open_folder(self) -> None:
+    def _open_folder(self, settler: Settler) -> None:
         """Go on with the parts of the same job; those of another one are thrown away."""
-        about = self._about()
-        if (self.folder / "job.json").is_file():
-            begun = self._result.is_file()
-            if begun and read_json(self.folder / "job.json") == about:
+        name, about = self.folder / "job.json", None
+        held = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
+        if {name.name, self._result.name} <= held:
+            about = self._about()
+            if read_json(name) == about:
                 return
-            if begun:
-                say(
-                    f"'{self.folder}' holds parts of another job (other images, weights or "
-                    "options); they are thrown away."
-                )
-            shutil.rmtree(self.folder)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+            say(
+                f"'{self.folder}' holds parts of another job (other images, weights or "
+                "options); they are thrown away."
+            )
+        elif held and not held & {name.name, BEGUN}:
             raise InputError(
                 f"'{self.folder}' exists and wasn't made by `vireid embed`. Move it "
                 "away or name another --out."
             )
-        write_json(self.folder / "job.json", about)
+        if held:
+            self._discard()
+        with writing(name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / BEGUN).touch()
+        if about is None and self.world.size == 1:
+            settler.before(self._name)
+        else:  # other ranks wait for the name, to settle no part before it
+            write_json(name, about or self._about())
+
+    def _name(self) -> None:
+        write_json(self.folder / "job.json", self._about())
+
+    def _discard(self) -> None:
+        for file in self.folder.iterdir():
+            if file.name != BEGUN and file.is_file():
+                file.unlink()
+        shutil.rmtree(self.folder)  # what says whose it is goes last, should this be killed
 
     def _about(self) -> dict[str, Any]:
         digest = hashlib.sha256()
+        lines: list[str] = []
+
+        def add() -> None:
+            digest.update("".join(lines).encode("utf-8", "surrogateescape"))
+            lines.clear()
+
         for path, file, kind in zip(
             self.source.paths, self.source.files, self.source.modality.tolist()
         ):
@@ -178,7 +219,10 @@ class _Job:
                 changed = f"{state.st_size} {state.st_mtime_ns}"
             except OSError:
                 changed = "missing"
-            digest.update(f"{path}\0{kind}\0{changed}\n".encode("utf-8", "surrogateescape"))
+            lines.append(f"{path}\0{kind}\0{changed}\n")
+            if len(lines) == 1024:
+                add()
+        add()
         return {
             "images": digest.hexdigest(),
             "weights_hash": self.embedder.weights_hash,
@@ -189,73 +233,61 @@ class _Job:
             "dtype": self.dtype,
         }
 
-    def _embed(self, missing: list[int]) -> None:
+    def _embed(self, missing: list[int], pool: DecodePool, settler: Settler) -> None:
         if not missing:
             return
         batches = [(number, batch) for number in missing for batch in self.parts[number]]
-        ring = AHEAD + 3  # batches being decoded, read and copied at one time
-        largest = max(len(batch) for _, batch in batches)
         total = sum(len(batch) for _, batch in batches)
         broken: dict[int, str] = {}
-        with (
-            DecodePool(ring * largest, self.embedder.size, self._worker_count(total)) as pool,
-            progress("img") as bar,
-            ThreadPoolExecutor(1, thread_name_prefix="vireid-parts") as writer,
-        ):
+        with progress("img") as bar:
             task = bar.add_task("embedding", total=total)
-            pictures = self._decoded(pool, [batch for _, batch in batches], largest, ring, broken)
+            pictures = self._decoded(pool, [batch for _, batch in batches], broken)
             vectors = self.embedder.stream(
-                pictures, tta=self.tta, batch_size=self.batch_size, total=total
+                pictures, tta=self.tta, batch_size=self.batch_size, total=total, dtype=self.dtype
             )
-            part: list[dict[str, np.ndarray]] = []
-            last: Future[None] | None = None  # is written while the next is embedded
             for (number, batch), found in zip(batches, vectors):
-                part.append(found)
+                settler.put(batch, found)
+                if batch is self.parts[number][-1]:
+                    settler.settle(partial(self._mark, number, broken))
                 bar.advance(task, len(batch))
-                if len(part) == len(self.parts[number]):
-                    if last is not None:
-                        last.result()
-                    last = writer.submit(self._write_part, number, part, broken)
-                    part = []
-            if last is not None:
-                last.result()
+            settler.finish()
 
-    def _worker_count(self, total: int) -> int | None:
+    def _pool(self, missing: list[int]) -> DecodePool:
+        workers = self._worker_count(sum(self._images(number) for number in missing))
+        return DecodePool(RING * self.largest, self.embedder.size, workers)
+
+    def _worker_count(self, total: int) -> int:
         """One process a core; on one host ranks share its cores. Few images need none."""
         if total < 64:
             return 1
-        if self.workers is not None:
-            return self.workers
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return max(1, usable_cores() // ranks)
+        workers = self.workers or max(1, usable_cores() // ranks)
+        return min(workers, -(-total // CHUNK))
 
     def _decoded(
         self,
         pool: DecodePool,
         batches: list[np.ndarray],
-        largest: int,
-        ring: int,
         broken: dict[int, str],
     ) -> Iterator[tuple[np.ndarray, int]]:
         """Pictures of each batch, decoded ahead into a ring of rows."""
-        coming: deque[list[Future[list[tuple[int, str | None]]]]] = deque()
+        coming: deque[list[Future[list[tuple[int, str]]]]] = deque()
 
         def submit(number: int) -> None:
             if number < len(batches):
-                first = (number % ring) * largest
+                first = (number % RING) * self.largest
                 batch = batches[number]
-                files = [self.source.files[row] for row in batch]
+                files = [self.source.files[row] for row in batch.tolist()]
                 coming.append(pool.submit(range(first, first + len(batch)), files))
 
         for number in range(AHEAD):
             submit(number)
         for number, batch in enumerate(batches):
-            first = (number % ring) * largest
+            first = (number % RING) * self.largest
             for future in coming.popleft():
                 for row, problem in future.result():
-                    if problem is not None:
-                        self._note_broken(int(batch[row - first]), problem, broken)
-                        pool.pixels[row] = 0
+                    self._note_broken(int(batch[row - first]), problem, broken)
+                    pool.pixels[row] = 0
             submit(number + AHEAD)
             yield pool.pixels[first : first + len(batch)], int(self.source.modality[batch[0]])
 
@@ -266,15 +298,10 @@ class _Job:
             )
         broken[row] = problem
 
-    def _write_part(
-        self, number: int, part: list[dict[str, np.ndarray]], broken: dict[int, str]
-    ) -> None:
-        rows = np.concatenate(self.parts[number])
-        vectors = {name: np.concatenate([one[name] for one in part]) for name in part[0]}
-        if self.canvas is None:
-            self.canvas = self._open_canvas({n: v.shape[1] for n, v in vectors.items()})
-        self.canvas.put(rows, vectors)
-        write_json(self._file(number), {"broken": [r for r in rows.tolist() if r in broken]})
+    def _mark(self, number: int, broken: dict[int, str]) -> None:
+        """Say that a part is on the disk."""
+        rows = np.concatenate(self.parts[number]).tolist() if broken else []
+        write_json(self._file(number), {"broken": [row for row in rows if row in broken]})
 
     def _open_canvas(self, widths: dict[str, int]) -> Canvas:
         """The result, with room for the vectors of all images."""
@@ -314,6 +341,6 @@ class _Job:
             whole = load_embeddings(self._result).vectors
             vectors = {name: values[keep] for name, values in whole.items()}
             save_embeddings(self.out, self._assembled(vectors, keep))
-        shutil.rmtree(self.folder)
+        self._discard()
         broken = [path for path, good in zip(self.source.paths, keep.tolist()) if not good]
         return int(keep.sum()), broken

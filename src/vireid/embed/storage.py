@@ -13,7 +13,8 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from io import RawIOBase
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
 class Canvas:
     """An embeddings file whose vectors are filled in by rows, by several processes if need be.
 
+    What was put is on the disk after the next `sync`. `close` it at the end.
+
     Attributes:
         path: of the file; no vectors are in it where none were put.
     """
@@ -51,6 +54,9 @@ class Canvas:
 
         Args:
             embeddings: all but the vectors, of which only shapes and types count.
+
+        Raises:
+            InputError: the disk is full, or the folder can't be written.
         """
         self.path = path
         self._columns = embeddings.vectors
@@ -58,41 +64,54 @@ class Canvas:
         size = len(head) + sum(array.nbytes for array in arrays.values())
         # Whoever opens the file writes all but the vectors, the same bytes each time: so it doesn't
         # matter who was first, or whether that one was killed.
-        with writing(path), open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+") as file:
-            file.write(head)
+        with writing(path), ExitStack() as undo:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._file: FileIO = undo.enter_context(open(handle, "rb+", buffering=0))
+            _write_whole(self._file, memoryview(head))
             for name, array in arrays.items():
                 if name in self._starts:
-                    file.seek(array.nbytes, os.SEEK_CUR)
+                    self._file.seek(array.nbytes, os.SEEK_CUR)
                 else:
-                    file.write(_bytes(array))
-            if file.seek(0, os.SEEK_END) < size:
-                file.truncate(size)
-            file.flush()
-            os.fsync(file.fileno())
+                    _write_whole(self._file, _bytes(array))
+            if self._file.seek(0, os.SEEK_END) < size:
+                self._file.truncate(size)
+            undo.pop_all()
 
     def put(self, rows: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
-        """Fill in some rows, ascending, and have them on the disk when this returns.
+        """Fill in some rows, ascending; by one thread at a time.
 
         Raises:
             InputError: the disk is full.
         """
         ends = [*np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)]
-        with self.path.open("rb+", buffering=0) as file, writing(self.path):
+        with writing(self.path):
             for name, values in vectors.items():
                 column = self._columns[name]
                 for start, end in zip([0, *ends[:-1]], ends):
                     row = int(rows[start]) * column[0].nbytes
-                    file.seek(self._starts[f"vectors.{name}"] + row)
-                    _write_whole(file, values[start:end].astype(column.dtype, copy=False))
-            os.fsync(file.fileno())
+                    self._file.seek(self._starts[f"vectors.{name}"] + row)
+                    part = values[start:end].astype(column.dtype, copy=False)
+                    _write_whole(self._file, _bytes(part))
+
+    def sync(self) -> None:
+        """Have all that was put on the disk when this returns; beside `put`, if need be.
+
+        Raises:
+            InputError: the disk is full or failed.
+        """
+        with writing(self.path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; what was put since the last `sync` is in it, if no power cut comes."""
+        self._file.close()
 
 
 def _bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _write_whole(file: RawIOBase, array: np.ndarray) -> None:
-    left = _bytes(array)
+def _write_whole(file: FileIO, left: memoryview) -> None:
     while left:  # an unbuffered write may take a part only
         left = left[file.write(left) or 0 :]
 
