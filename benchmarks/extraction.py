@@ -67,11 +67,12 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         files = list(pool.map(one, range(min(count, DIFFERENT))))
-    for number in range(len(files), count):
-        path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        os.link(files[number % DIFFERENT], path)
-        files.append(path)
+    for first in range(len(files), count, 1000):
+        part = folder / f"{first // 1000:03d}"
+        part.mkdir()
+        for number in range(first, min(first + 1000, count)):
+            files.append(part / f"{number:06d}.jpg")
+            os.link(files[number % DIFFERENT], files[number])
     return files
 
 

@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -21,12 +24,16 @@ from vireid.data.decoding import decode
 from vireid.types import InputError
 
 CHUNK = 16  # images a task
+IN_FLIGHT = 2  # tasks a process has, so that it never waits for the next one
+
+Task = list[tuple[int, str]]  # row and file
+Problems = list[tuple[int, str]]  # row and what is wrong
 
 
 class DecodePool:
     """Decodes image files into rows of `pixels`, by a process a core.
 
-    With one worker the calling thread's pool decodes itself, without processes.
+    With one worker a thread decodes, without processes.
 
     Attributes:
         pixels: (rows, H, W, 3) uint8, memory-mapped.
@@ -45,15 +52,15 @@ class DecodePool:
         """
         self.workers = workers or usable_cores()
         self._folder = tempfile.mkdtemp(prefix="vireid-", dir=_fast_folder(rows, size))
+        self._tasks: SimpleQueue[tuple[Future[Problems], Task] | None] = SimpleQueue()
         self._processes: list[subprocess.Popen[str]] = []
-        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
-        self._executor = ThreadPoolExecutor(self.workers, thread_name_prefix="vireid-decode")
+        self._threads: list[threading.Thread] = []
         try:
             file = Path(self._folder) / "pixels"
             self.pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=(rows, *size, 3))
             target = {"file": str(file), "offset": 0, "shape": list(self.pixels.shape)}
             for _ in range(self.workers if self.workers > 1 else 0):
-                self._start(json.dumps(target))
+                self._processes.append(_start(json.dumps(target)))
         except OSError as error:
             self.close()
             raise InputError(
@@ -63,74 +70,85 @@ class DecodePool:
         except BaseException:  # an interrupt, say
             self.close()
             raise
-
-    def submit(
-        self, rows: Sequence[int], files: Sequence[Path]
-    ) -> list[Future[list[tuple[int, str]]]]:
-        """Decode `files` into `rows`; each future gives (row, what is wrong) of broken ones."""
-        tasks = [(int(row), str(file)) for row, file in zip(rows, files)]
-        return [
-            self._executor.submit(self._decode, tasks[start : start + CHUNK])
-            for start in range(0, len(tasks), CHUNK)
+        serve: list[Callable[[], None]] = [partial(self._feed, one) for one in self._processes]
+        self._threads = [
+            threading.Thread(target=run, daemon=True) for run in serve or [self._decode]
         ]
+        for thread in self._threads:
+            thread.start()
 
-    def _start(self, target: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vireid.data.decode_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-        )
-        self._processes.append(process)
-        self._idle.put(process)
-        assert process.stdin is not None
-        process.stdin.write(target + "\n")
-        process.stdin.flush()
+    def submit(self, rows: Sequence[int], files: Sequence[str | Path]) -> list[Future[Problems]]:
+        """Decode `files` into `rows`; each future gives (row, what is wrong) of broken ones."""
+        futures: list[Future[Problems]] = []
+        for start in range(0, len(files), CHUNK):
+            part = slice(start, start + CHUNK)
+            task = [(int(row), str(file)) for row, file in zip(rows[part], files[part])]
+            futures.append(Future())
+            self._tasks.put((futures[-1], task))
+        return futures
 
-    def _decode(self, tasks: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        if self.workers == 1:
-            found = [(row, self._decode_here(row, file)) for row, file in tasks]
-        else:
-            process = self._idle.get()  # there are as many as threads
-            try:
-                found = self._exchange(process, tasks)
-            finally:
-                self._idle.put(process)
-        return [(row, problem) for row, problem in found if problem is not None]
-
-    def _exchange(
-        self, process: subprocess.Popen[str], tasks: list[tuple[int, str]]
-    ) -> list[tuple[int, str | None]]:
+    def _feed(self, process: subprocess.Popen[str]) -> None:
+        """Give a process its tasks and hand out its answers."""
         assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(tasks) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
+        sent: deque[tuple[Future[Problems], Task]] = deque()
+        ended = False
+        while sent or not ended:
             line = ""
-        if not line:
-            raise InputError(
-                f"A process that decodes images ended with code {process.wait()} near "
-                f"'{tasks[0][1]}'. The machine may be out of memory; try fewer workers."
-            )
-        return json.loads(line)
+            try:
+                while len(sent) < IN_FLIGHT and not ended:
+                    try:
+                        item = self._tasks.get(block=not sent)
+                    except Empty:
+                        break
+                    if item is None:
+                        ended = True
+                    else:
+                        sent.append(item)
+                        process.stdin.write(json.dumps(item[1]) + "\n")
+                        process.stdin.flush()
+                line = process.stdout.readline() if sent else ""
+            except (OSError, ValueError):  # its pipes are gone
+                line = ""
+            if line:
+                answers = json.loads(line)
+                sent.popleft()[0].set_result([(row, text) for row, text in answers if text])
+                continue
+            for future, task in sent:
+                future.set_exception(
+                    InputError(
+                        f"A process that decodes images ended with code {process.wait()} near "
+                        f"'{task[0][1]}'. The machine may be out of memory; try fewer workers."
+                    )
+                )
+            sent.clear()
 
-    def _decode_here(self, row: int, file: str) -> str | None:
-        try:
-            self.pixels[row] = decode(file, self.pixels.shape[1:3])
-        except InputError as error:
-            return str(error)
-        return None
+    def _decode(self) -> None:
+        """Decode in this thread."""
+        while (item := self._tasks.get()) is not None:
+            future, task = item
+            problems = []
+            try:
+                for row, file in task:
+                    try:
+                        self.pixels[row] = decode(file, self.pixels.shape[1:3])
+                    except InputError as error:
+                        problems.append((row, str(error)))
+            except BaseException as error:  # told to who waits
+                future.set_exception(error)
+            else:
+                future.set_result(problems)
 
     def close(self) -> None:
         """End the processes, at once, and give the memory back; more than once does no harm."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(Empty):
+            while (item := self._tasks.get(block=False)) is not None:
+                item[0].cancel()
+        for _ in self._threads:
+            self._tasks.put(None)
         for process in self._processes:
             process.kill()  # they hold nothing, and needn't end one after the other
-        self._executor.shutdown()
+        for thread in self._threads:
+            thread.join()
         for process in self._processes:
             process.wait()
             for pipe in (process.stdin, process.stdout):
@@ -144,6 +162,22 @@ class DecodePool:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _start(target: str) -> subprocess.Popen[str]:
+    """A process that decodes into `target`."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "vireid.data.decode_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        text=True,
+        encoding="utf-8",
+    )
+    assert process.stdin is not None
+    process.stdin.write(target + "\n")
+    process.stdin.flush()
+    return process
 
 
 def _fast_folder(rows: int, size: tuple[int, int]) -> str | None:

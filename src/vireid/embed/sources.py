@@ -55,6 +55,8 @@ def read_source(
     place = Path(images)
     if place.is_dir():
         files = _walk(place)
+        if files and modality is not None and camera_pattern is None:
+            return _nothing_known(files, modality)
         rows: list[dict[str, str]] = [{"path": file} for file in files]
     elif place.is_file():
         rows = _table(place) if place.suffix.lower() == ".csv" else _list(place)
@@ -87,6 +89,18 @@ def read_source(
             np.int64,
         ),
         times=np.array([_time(row) for row in rows], np.float64),
+    )
+
+
+def _nothing_known(files: list[str], modality: Modality) -> Source:
+    unknown = np.full(len(files), -1, np.int64)
+    return Source(
+        files=files,
+        paths=files,
+        pids=unknown,
+        camids=unknown,
+        modality=np.full(len(files), int(modality), np.int64),
+        times=np.full(len(files), np.nan),
     )
 
 
