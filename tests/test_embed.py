@@ -303,7 +303,8 @@ def test_a_job_killed_before_it_has_a_name(
     embedder.save(weights)
     script = (
         "import sys, time, vireid.embed.job as job; job.PART = 1;"
-        "from vireid.types import Modality; from vireid.embed import load; job._Job._about = lambda self: time.sleep(600);"
+        "from vireid.types import Modality; from vireid.embed import load;"
+        "job._Job._about = lambda self: time.sleep(600);"
         "job.embed_files(load(sys.argv[1], 'cpu'), sys.argv[2], sys.argv[3], batch_size=8,"
         "modality=Modality.VISIBLE, workers=1)"
     )
