@@ -540,3 +540,11 @@ def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
         canvas.put(np.array(rows), {name: v[rows] for name, v in whole.vectors.items()})
         canvas.close()
     assert path.read_bytes() == (tmp_path / "saved").read_bytes()
+
+
+def test_long_names_of_broken_files_don_t_fill_the_pipes() -> None:
+    """Both ways at once: tasks of 64 KiB, and answers that name each file."""
+    files = [f"/{number}" + "/long" * 900 for number in range(128)]
+    with DecodePool(128, SIZE, 2) as pool:
+        found = [future.result(60) for future in pool.submit(range(128), files)]
+    assert [row for part in found for row, _ in part] == list(range(128))

@@ -35,6 +35,7 @@ def copied_ahead(
         return
     shape = (batch_size, *size, 3)
     slots = [torch.zeros(shape, dtype=torch.uint8, pin_memory=True) for _ in range(4)]
+    side, network = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     events: list[torch.cuda.Event | None] = [None] * len(slots)
 
     def read(number: int) -> tuple[int, int, int] | None:
@@ -53,9 +54,12 @@ def copied_ahead(
         number = 2
         while (found := coming.popleft().result()) is not None:
             slot, count, kind = found
-            image = slots[slot].to(device, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
+            with torch.cuda.stream(side):  # beside the network, which sees earlier batches
+                image = slots[slot].to(device, non_blocking=True)
+                event = torch.cuda.Event()
+                event.record()
+            network.wait_event(event)
+            image.record_stream(network)
             events[slot] = event
             coming.append(pool.submit(read, number))
             number += 1

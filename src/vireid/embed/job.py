@@ -90,11 +90,12 @@ def embed_files(
     """
     if dtype not in ("float16", "float32"):
         raise InputError(f"--dtype is '{dtype}'; 'float16' or 'float32' was expected.")
+    start = time.perf_counter()
     out = Path(out)
     if out.is_dir():
         raise InputError(f"--out '{out}' is a folder; name a file.")
     source = read_source(images, modality=modality, camera_pattern=camera_pattern)
-    return _Job(embedder, source, out, batch_size, dtype, skip_broken, tta, workers).run()
+    return _Job(embedder, source, out, batch_size, dtype, skip_broken, tta, workers).run(start)
 
 
 embed_images = embed_files
@@ -120,8 +121,7 @@ class _Job:
         self.largest = max(map(len, batches))
         self.folder = out.with_name(out.name + ".parts")
 
-    def run(self) -> EmbedSummary:
-        start = time.perf_counter()
+    def run(self, start: float) -> EmbedSummary:
         likely = self._missing()
         problem = None
         with ExitStack() as ends:

@@ -25,6 +25,7 @@ from vireid.types import InputError
 
 CHUNK = 16  # images a task
 IN_FLIGHT = 2  # tasks a process has, so that it never waits for the next one
+LONG = 8000  # characters of a task; two such ones and their answers might fill the pipes both ways
 
 Task = list[tuple[int, str]]  # row and file
 Problems = list[tuple[int, str]]  # row and what is wrong
@@ -91,21 +92,24 @@ class DecodePool:
         """Give a process its tasks and hand out its answers."""
         assert process.stdin is not None and process.stdout is not None
         sent: deque[tuple[Future[Problems], Task]] = deque()
-        ended = False
+        most, ended = IN_FLIGHT, False
         while sent or not ended:
             line = ""
             try:
-                while len(sent) < IN_FLIGHT and not ended:
+                while len(sent) < most and not ended:
                     try:
                         item = self._tasks.get(block=not sent)
                     except Empty:
                         break
                     if item is None:
                         ended = True
-                    else:
-                        sent.append(item)
-                        process.stdin.write(json.dumps(item[1]) + "\n")
-                        process.stdin.flush()
+                        continue
+                    sent.append(item)
+                    text = json.dumps(item[1])
+                    if len(text) > LONG:
+                        most = 1
+                    process.stdin.write(text + "\n")
+                    process.stdin.flush()
                 line = process.stdout.readline() if sent else ""
             except (OSError, ValueError):  # its pipes are gone
                 line = ""
