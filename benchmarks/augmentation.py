@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from vireid.cores import usable_cores
 from vireid.data import Augment, AugmentOptions, IdentitySampler, decode
 from vireid.data.augment import ERASE_FILL, MEAN, STD
-from vireid.data.decoding import decode_into
+from vireid.data.decode_pool import decode_into
 
 SIZE, ROWS, STEPS = (288, 144), 64, 696
 OPTIONS = AugmentOptions(erase=0.8)

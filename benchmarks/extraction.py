@@ -33,10 +33,11 @@ from PIL import Image  # noqa: E402
 
 from vireid.bench import random_data, time_extraction  # noqa: E402
 from vireid.cores import usable_cores  # noqa: E402
+from vireid.data.decode_pool import DecodePool  # noqa: E402
 from vireid.embed import load  # noqa: E402
 from vireid.embed.embedder import Embedder  # noqa: E402
 from vireid.embed.job import embed_files  # noqa: E402
-from vireid.embed.pool import DecodePool  # noqa: E402
+from vireid.embed.ring import shared_pixels  # noqa: E402
 from vireid.methods import Sizes, build_method, method_class  # noqa: E402
 from vireid.types import Modality  # noqa: E402
 
@@ -78,7 +79,7 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
 
 def decode_rate(files: list[Path], size: tuple[int, int], workers: int) -> float:
     """Images a second that so many processes decode, nothing else running."""
-    with DecodePool(1024, size, workers) as pool:
+    with shared_pixels(1024, size) as pixels, DecodePool(pixels, workers) as pool:
         for future in pool.submit(range(256), files[:256]):
             future.result()
         start = time.perf_counter()

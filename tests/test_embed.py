@@ -22,8 +22,9 @@ import vireid.embed.settling as settling
 import vireid.embed.storage as storage
 from vireid import checkpoint
 from vireid.data import decode, normalise
+from vireid.data.decode_pool import DecodePool
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
-from vireid.embed.pool import DecodePool
+from vireid.embed.ring import shared_pixels
 from vireid.embed.settling import Settler
 from vireid.embed.sources import read_source
 from vireid.embed.storage import Canvas
@@ -460,10 +461,10 @@ def test_decoding_processes_start_and_end_with_the_pool(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("vireid.embed.pool._fast_folder", lambda *words: None)
+    monkeypatch.setattr("vireid.embed.ring._fast_folder", lambda *words: None)
     files = sorted(folder.rglob("[0-9]*.jpg"))[:20]
-    with DecodePool(20, SIZE, 2) as pool:
-        processes = pool._processes
+    with shared_pixels(20, SIZE) as pixels, DecodePool(pixels, 2) as pool:
+        processes = [worker.process for worker in pool._workers]
         assert [process.poll() for process in processes] == [None, None]
         files[3] = folder / "absent.jpg"
         found = [one for future in pool.submit(range(20), files) for one in future.result()]
@@ -484,8 +485,11 @@ def test_decoding_processes_start_and_end_with_the_pool(
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", second_fails)
-    with pytest.raises(InputError, match="Decoding by 3 processes could not be started"):
-        DecodePool(20, SIZE, 3)
+    with (
+        shared_pixels(20, SIZE) as pixels,
+        pytest.raises(InputError, match="Decoding by 3 processes could not be started"),
+    ):
+        DecodePool(pixels, 3)
     assert started[0].returncode is not None and not list(tmp_path.iterdir())
 
 
@@ -545,6 +549,6 @@ def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
 def test_long_names_of_broken_files_don_t_fill_the_pipes() -> None:
     """Both ways at once: tasks of 64 KiB, and answers that name each file."""
     files = [f"/{number}" + "/long" * 900 for number in range(128)]
-    with DecodePool(128, SIZE, 2) as pool:
+    with shared_pixels(128, SIZE) as pixels, DecodePool(pixels, 2) as pool:
         found = [future.result(60) for future in pool.submit(range(128), files)]
     assert [row for part in found for row, _ in part] == list(range(128))

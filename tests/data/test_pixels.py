@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from vireid.data import decode, load_dataset, prepare, training_rows, trials, without
-from vireid.data.decoding import decode_into
+from vireid.data.decode_pool import decode_into
 from vireid.data.protocol import ProtocolOptions
 from vireid.types import InputError
 
@@ -219,7 +219,7 @@ def test_decoding_in_processes_needs_no_guarded_main_module(tmp_path, sysu_root)
 
 def test_a_worker_that_dies_is_an_error(sysu_root, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(InputError, match="process that decodes images failed"):
+    with pytest.raises(InputError, match="process that decodes images ended with code 1"):
         prepare(load_dataset("sysu", sysu_root), size=(8, 4), cache=tmp_path, workers=2)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 

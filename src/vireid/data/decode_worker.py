@@ -1,7 +1,7 @@
-"""A process that decodes images into a shared file; started by `vireid.data.decoding`.
+"""A process that decodes images into a shared file; started by `vireid.data.decode_pool`.
 
 It reads one JSON line a task, `[[row, path], …]`, and answers with one line,
-`[[row, null or what is wrong], …]`. The first line says where the pixels go.
+`[[row, what is wrong], …]` of those that are broken. The first line says where the pixels go.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ def main() -> None:
         shape=tuple(target["shape"]),
     )
     for line in sys.stdin:
-        answers: list[tuple[int, str | None]] = []
+        problems: list[tuple[int, str]] = []
         for row, path in json.loads(line):
             try:
                 out[row] = decode(path, out.shape[1:3])
-                answers.append((row, None))
             except InputError as error:
-                answers.append((row, str(error)))
+                problems.append((row, str(error)))
         try:
-            sys.stdout.write(json.dumps(answers) + "\n")
+            sys.stdout.write(json.dumps(problems) + "\n")
             sys.stdout.flush()
         except BrokenPipeError:  # the parent was killed: nobody to tell
             os._exit(1)

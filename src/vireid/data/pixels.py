@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from vireid.console import progress
-from vireid.data.decoding import decode, decode_into
+from vireid.data.decode_pool import decode_into
+from vireid.data.decoding import decode
 from vireid.data.protocol import Dataset, PixelFile, few
 from vireid.files import sync_folder, write_text
 from vireid.types import InputError

@@ -27,8 +27,9 @@ import numpy as np
 
 from vireid.console import progress, say
 from vireid.cores import usable_cores
+from vireid.data.decode_pool import CHUNK, FEW, DecodePool
 from vireid.embed.embedder import BATCH, Embedder
-from vireid.embed.pool import CHUNK, DecodePool
+from vireid.embed.ring import shared_pixels
 from vireid.embed.settling import Settler
 from vireid.embed.sources import Source, read_source
 from vireid.embed.storage import Canvas, load_embeddings, save_embeddings
@@ -125,7 +126,9 @@ class _Job:
         likely = self._missing()
         problem = None
         with ExitStack() as ends:
-            pool = ends.enter_context(self._pool(likely))  # its processes start meanwhile
+            pixels = ends.enter_context(shared_pixels(RING * self.largest, self.embedder.size))
+            workers = self._worker_count(likely)
+            pool = ends.enter_context(DecodePool(pixels, workers))  # starts meanwhile
             settler = ends.enter_context(Settler(self._open_canvas))
             if self.world.first:
                 self._open_folder(settler)
@@ -133,7 +136,7 @@ class _Job:
             missing = self._missing()
             if missing != likely:  # what was there was another job's
                 pool.close()
-                pool = ends.enter_context(self._pool(missing))
+                pool = ends.enter_context(DecodePool(pixels, self._worker_count(missing)))
             try:
                 self._embed(missing, pool, settler)
             except InputError as error:
@@ -252,13 +255,10 @@ class _Job:
                 bar.advance(task, len(batch))
             settler.finish()
 
-    def _pool(self, missing: list[int]) -> DecodePool:
-        workers = self._worker_count(sum(self._images(number) for number in missing))
-        return DecodePool(RING * self.largest, self.embedder.size, workers)
-
-    def _worker_count(self, total: int) -> int:
+    def _worker_count(self, missing: list[int]) -> int:
         """One process a core; on one host ranks share its cores. Few images need none."""
-        if total < 64:
+        total = sum(self._images(number) for number in missing)
+        if total < FEW:
             return 1
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         workers = self.workers or max(1, usable_cores() // ranks)
