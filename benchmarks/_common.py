@@ -16,9 +16,12 @@ import shlex
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -213,3 +216,53 @@ def _slug(machine: Mapping[str, Any]) -> str:
         name = (f"{count}x-" if count > 1 else "") + machine["gpus"][0].replace("NVIDIA", "")
     name = re.sub(r"\((r|tm)\)|cpu|processor|@.*", " ", name.lower())
     return "-".join(re.findall(r"[a-z0-9]+", name))[:40]
+
+
+class StackSampler:
+    """Where each thread of this process is, looked at 100 times a second.
+
+    Attributes:
+        seen: thread → what it was doing (innermost line in this repository, and what that line
+            calls) → times seen.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Counter[str]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="sampler", daemon=True)
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.01):
+            names = {thread.ident: thread.name for thread in threading.enumerate()}
+            for ident, frame in sys._current_frames().items():
+                if names.get(ident, "sampler") != "sampler":
+                    self.seen.setdefault(names[ident], Counter())[_place(frame)] += 1
+
+    def shares(self, most: int = 6) -> dict[str, dict[str, float]]:
+        """By thread, the commonest places and their share of the looks, in percent."""
+        return {
+            name: {
+                place: round(100 * times / counts.total(), 1)
+                for place, times in counts.most_common(most)
+            }
+            for name, counts in sorted(self.seen.items())
+        }
+
+    def __enter__(self) -> StackSampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _place(frame: FrameType) -> str:
+    inner = frame.f_code.co_name
+    at: FrameType | None = frame
+    while at is not None and not at.f_code.co_filename.startswith(str(ROOT / "src")):
+        at = at.f_back
+    if at is None:
+        return inner
+    where = f"{Path(at.f_code.co_filename).name}:{at.f_lineno} {at.f_code.co_name}"
+    return where if at is frame else f"{where} > {inner}"

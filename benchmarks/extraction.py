@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from _common import markdown, record  # noqa: E402
+from _common import StackSampler, markdown, record  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from vireid.bench import random_data, time_extraction  # noqa: E402
@@ -105,13 +105,14 @@ def from_files(
         embed_files(embedder, folder / "000", Path(name) / "warm", modality=Modality.VISIBLE)
         for number in workers:
             decode = decode_rate(files, embedder.size, number)
-            found = embed_files(
-                embedder,
-                folder,
-                Path(name) / f"all{number}",
-                modality=Modality.VISIBLE,
-                workers=number,
-            )
+            with StackSampler() as sampler:
+                found = embed_files(
+                    embedder,
+                    folder,
+                    Path(name) / f"all{number}",
+                    modality=Modality.VISIBLE,
+                    workers=number,
+                )
             rate = found.images_per_second
             rows.append(
                 {
@@ -122,6 +123,7 @@ def from_files(
                     "embed_images_per_second": round(rate, 1),
                     "share_of_decoding": round(rate / decode, 3),
                     "share_of_the_slower": round(rate / min(decode, network), 3),
+                    "where_the_threads_are": sampler.shares(),
                 }
             )
     return rows
@@ -281,7 +283,13 @@ def main() -> None:
                 f"{row['processes']} processes alone decode {row['decode_images_per_second']:.0f} "
                 f"img/s ({row['kib_a_file']} KiB a file); the whole `embed` job reaches "
                 f"{100 * row['share_of_decoding']:.0f} % of that, and "
-                f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network."
+                f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network. "
+                "Meanwhile the main thread was at: "
+                + "; ".join(
+                    f"{place} ({share:.0f} %)"
+                    for place, share in row["where_the_threads_are"]["MainThread"].items()
+                )
+                + "."
             )
     print(record("extraction", results, table=table, notes=notes))
     print(markdown(table))

@@ -90,7 +90,7 @@ class DecodePool:
             self.close()
             raise
         self._alive = [*self._workers]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="vireid-decode", daemon=True)
         self._thread.start()
 
     def submit(self, rows: Sequence[int], files: Sequence[str | Path]) -> list[Future[Problems]]:

@@ -49,7 +49,7 @@ def copied_ahead(
         slots[slot][: len(pictures)].numpy()[:] = pictures
         return slot, len(pictures), kind
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="vireid-read") as pool:
         coming = deque(pool.submit(read, number) for number in range(2))
         number = 2
         while (found := coming.popleft().result()) is not None:
