@@ -73,6 +73,7 @@ class GradientMean:
             loss.backward()
             return
         self._missing, self._sent = [set(bucket) for bucket in self.buckets], 0
+        self.travelling.clear()  # of an attempt that failed
         try:
             loss.backward()
         finally:
