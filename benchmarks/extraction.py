@@ -79,7 +79,7 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
 
 def decode_rate(files: list[Path], size: tuple[int, int], workers: int) -> float:
     """Images a second that so many processes decode, nothing else running."""
-    with shared_pixels(1024, size) as pixels, DecodePool(pixels, workers) as pool:
+    with shared_pixels(1024, size) as (pixels, handle), DecodePool(pixels, workers, handle) as pool:
         for future in pool.submit(range(256), files[:256]):
             future.result()
         start = time.perf_counter()

@@ -463,7 +463,8 @@ def test_decoding_processes_start_and_end_with_the_pool(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("vireid.embed.ring._fast_folder", lambda *words: None)
     files = sorted(folder.rglob("[0-9]*.jpg"))[:20]
-    with shared_pixels(20, SIZE) as pixels, DecodePool(pixels, 2) as pool:
+    with shared_pixels(20, SIZE) as (pixels, handle), DecodePool(pixels, 2, handle) as pool:
+        assert not list(tmp_path.iterdir())  # nothing that a kill could leave behind
         processes = [worker.process for worker in pool._workers]
         assert [process.poll() for process in processes] == [None, None]
         files[3] = folder / "absent.jpg"
@@ -486,10 +487,10 @@ def test_decoding_processes_start_and_end_with_the_pool(
 
     monkeypatch.setattr(subprocess, "Popen", second_fails)
     with (
-        shared_pixels(20, SIZE) as pixels,
+        shared_pixels(20, SIZE) as (pixels, handle),
         pytest.raises(InputError, match="Decoding by 3 processes could not be started"),
     ):
-        DecodePool(pixels, 3)
+        DecodePool(pixels, 3, handle)
     assert started[0].returncode is not None and not list(tmp_path.iterdir())
 
 
@@ -549,6 +550,6 @@ def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
 def test_long_names_of_broken_files_don_t_fill_the_pipes() -> None:
     """Both ways at once: tasks of 64 KiB, and answers that name each file."""
     files = [f"/{number}" + "/long" * 900 for number in range(128)]
-    with shared_pixels(128, SIZE) as pixels, DecodePool(pixels, 2) as pool:
+    with shared_pixels(128, SIZE) as (pixels, handle), DecodePool(pixels, 2, handle) as pool:
         found = [future.result(60) for future in pool.submit(range(128), files)]
     assert [row for part in found for row, _ in part] == list(range(128))

@@ -53,12 +53,15 @@ class DecodePool:
         workers: processes.
     """
 
-    def __init__(self, pixels: np.ndarray, workers: int | None = None) -> None:
+    def __init__(
+        self, pixels: np.ndarray, workers: int | None = None, handle: int | None = None
+    ) -> None:
         """Start the processes; they get ready while the caller does other things.
 
         Args:
             pixels: (rows, H, W, 3) uint8; a `numpy.memmap` where there are several workers.
             workers: processes; None for one a core.
+            handle: descriptor of the file of `pixels`, if that has no name.
 
         Raises:
             InputError: the processes can't be started.
@@ -74,12 +77,15 @@ class DecodePool:
         if self._alone is not None:
             return
         assert isinstance(pixels, np.memmap)
-        target = json.dumps(
-            {"file": str(pixels.filename), "offset": pixels.offset, "shape": list(pixels.shape)}
-        )
+        target = {
+            "file": str(pixels.filename) if handle is None else handle,
+            "offset": pixels.offset,
+            "shape": list(pixels.shape),
+        }
+        inherited = () if handle is None else (handle,)
         try:
             for _ in range(self.workers):
-                self._workers.append(_Worker(_start(target)))
+                self._workers.append(_Worker(_start(json.dumps(target), inherited)))
         except OSError as error:
             self.close()
             raise InputError(
@@ -208,13 +214,14 @@ class DecodePool:
         self.close()
 
 
-def _start(target: str) -> subprocess.Popen[bytes]:
-    """A process that decodes into `target`."""
+def _start(target: str, inherited: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """A process that decodes into `target` and has some of this one's files."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "vireid.data.decode_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
+        pass_fds=inherited,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     assert process.stdin is not None

@@ -23,13 +23,14 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(5)  # a worker a core: the parent, which feeds the device, goes first
     target = json.loads(sys.stdin.readline())
-    out = np.memmap(
-        target["file"],
-        dtype=np.uint8,
-        mode="r+",
-        offset=target["offset"],
-        shape=tuple(target["shape"]),
-    )
+    with open(target["file"], "r+b") as file:  # a path or a descriptor
+        out = np.memmap(
+            file,
+            dtype=np.uint8,
+            mode="r+",
+            offset=target["offset"],
+            shape=tuple(target["shape"]),
+        )
     for line in sys.stdin:
         problems: list[tuple[int, str]] = []
         for row, path in json.loads(line):

@@ -126,9 +126,10 @@ class _Job:
         likely = self._missing()
         problem = None
         with ExitStack() as ends:
-            pixels = ends.enter_context(shared_pixels(RING * self.largest, self.embedder.size))
+            ring = shared_pixels(RING * self.largest, self.embedder.size)
+            pixels, handle = ends.enter_context(ring)
             workers = self._worker_count(likely)
-            pool = ends.enter_context(DecodePool(pixels, workers))  # starts meanwhile
+            pool = ends.enter_context(DecodePool(pixels, workers, handle))  # starts meanwhile
             settler = ends.enter_context(Settler(self._open_canvas))
             if self.world.first:
                 self._open_folder(settler)
@@ -136,7 +137,8 @@ class _Job:
             missing = self._missing()
             if missing != likely:  # what was there was another job's
                 pool.close()
-                pool = ends.enter_context(DecodePool(pixels, self._worker_count(missing)))
+                workers = self._worker_count(missing)
+                pool = ends.enter_context(DecodePool(pixels, workers, handle))
             try:
                 self._embed(missing, pool, settler)
             except InputError as error:

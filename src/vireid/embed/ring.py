@@ -15,26 +15,29 @@ from vireid.types import InputError
 
 
 @contextmanager
-def shared_pixels(rows: int, size: tuple[int, int]) -> Iterator[np.memmap]:
-    """(rows, H, W, 3) uint8 in a file of its own, which goes at the end.
+def shared_pixels(rows: int, size: tuple[int, int]) -> Iterator[tuple[np.memmap, int]]:
+    """(rows, H, W, 3) uint8 in a file without a name, and the file's descriptor.
+
+    Without a name it goes with the last process that has it, even if they are killed.
 
     Raises:
         InputError: there is no room for it.
     """
-    folder = tempfile.mkdtemp(prefix="vireid-", dir=_fast_folder(rows, size))
+    folder = _fast_folder(rows, size)
     try:
-        try:
-            pixels = np.memmap(
-                Path(folder) / "pixels", dtype=np.uint8, mode="w+", shape=(rows, *size, 3)
-            )
-        except OSError as error:
-            raise InputError(
-                f"There is no room for {rows} pictures of {size[0]}x{size[1]} in '{folder}': "
-                f"{error}. Free some room, or name another place in TMPDIR."
-            ) from error
-        yield pixels
+        with tempfile.TemporaryFile(prefix="vireid-", dir=folder) as file:
+            pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=(rows, *size, 3))
+            handle = os.dup(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"There is no room for {rows} pictures of {size[0]}x{size[1]} in "
+            f"'{folder or tempfile.gettempdir()}': {error}. Free some room, or name another place "
+            "in TMPDIR."
+        ) from error
+    try:
+        yield pixels, handle
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def _fast_folder(rows: int, size: tuple[int, int]) -> str | None:
