@@ -70,7 +70,7 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
         files = list(pool.map(one, range(min(count, DIFFERENT))))
     for first in range(len(files), count, 1000):
         part = folder / f"{first // 1000:03d}"
-        part.mkdir()
+        part.mkdir(exist_ok=True)
         for number in range(first, min(first + 1000, count)):
             files.append(part / f"{number:06d}.jpg")
             os.link(files[number % DIFFERENT], files[number])

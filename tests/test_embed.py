@@ -547,7 +547,7 @@ def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
     assert path.read_bytes() == (tmp_path / "saved").read_bytes()
 
 
-def test_long_names_of_broken_files_don_t_fill_the_pipes() -> None:
+def test_long_names_of_broken_files_cannot_fill_the_pipes() -> None:
     """Both ways at once: tasks of 64 KiB, and answers that name each file."""
     files = [f"/{number}" + "/long" * 900 for number in range(128)]
     with shared_pixels(128, SIZE) as (pixels, handle), DecodePool(pixels, 2, handle) as pool:

@@ -217,11 +217,15 @@ def test_decoding_in_processes_needs_no_guarded_main_module(tmp_path, sysu_root)
     assert done.stdout == "(144, 8, 4, 3)\n"
 
 
-def test_a_worker_that_dies_is_an_error(sysu_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(InputError, match="process that decodes images ended with code 1"):
-        prepare(load_dataset("sysu", sysu_root), size=(8, 4), cache=tmp_path, workers=2)
-    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+@pytest.mark.parametrize(("script", "code"), [("exit 1", "1"), ("echo hello; sleep 60", "-9")])
+def test_a_worker_that_dies_or_babbles_is_an_error(sysu_root, tmp_path, monkeypatch, script, code):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(InputError, match=f"that decodes images ended with code {code} "):
+        prepare(load_dataset("sysu", sysu_root), size=(8, 4), cache=tmp_path / "c", workers=2)
+    assert [p.name for p in (tmp_path / "c").iterdir()] == [".lock"]
 
 
 def test_decoding_into_plain_memory(sysu_root):

@@ -16,8 +16,10 @@ import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -36,68 +38,116 @@ Problems = list[tuple[int, str]]  # row and what is wrong
 
 @dataclass
 class _Worker:
-    """A process, the tasks it has, and the beginning of its next answer."""
+    """A process, its pipes, the tasks it has, and the beginning of its next answer."""
 
     process: subprocess.Popen[bytes]
+    questions: IO[bytes]
+    answers: IO[bytes]
     sent: deque[tuple[Future[Problems], Task]] = field(default_factory=deque)
     rest: bytes = b""
 
+    @classmethod
+    def start(cls, target: str, inherited: Sequence[int]) -> _Worker:
+        """A process that decodes into `target` and has some of this one's files."""
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "vireid.data.decode_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=inherited,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        worker = cls(process, cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout))
+        worker.tell(target)
+        return worker
+
+    def tell(self, line: str) -> None:
+        """Write a line; that the process has ended will be seen by the end of its answers."""
+        left = line.encode() + b"\n"
+        with contextlib.suppress(OSError):
+            while left:
+                left = left[os.write(self.questions.fileno(), left) :]
+
+    def hear(self, content: bytes) -> None:
+        """Hand out the answers that `content` completes."""
+        *lines, self.rest = (self.rest + content).split(b"\n")
+        for line in lines:
+            try:
+                problems = [(int(row), str(problem)) for row, problem in json.loads(line)]
+                future, _ = self.sent.popleft()
+            except (ValueError, TypeError, IndexError):  # no answer: something else prints there
+                self.process.kill()
+                return
+            future.set_result(problems)
+
+
+def worker_count(images: int, workers: int | None = None) -> int:
+    """Processes that so many images are worth; 1 means none but a thread.
+
+    Args:
+        images: to decode.
+        workers: at most so many; None for one a core.
+    """
+    if images < FEW:
+        return 1
+    return min(workers or usable_cores(), -(-images // CHUNK))
+
 
 class DecodePool:
-    """Decodes image files into rows of `pixels`, by a process a core that one thread serves.
+    """Decodes image files into rows of `pixels`, by processes that one thread serves.
 
-    With one worker a thread decodes, without processes.
+    With one worker, or pixels that are in no file, a thread decodes, without processes.
 
     Attributes:
         pixels: (rows, H, W, 3) uint8.
-        workers: processes.
     """
 
-    def __init__(
-        self, pixels: np.ndarray, workers: int | None = None, handle: int | None = None
-    ) -> None:
+    def __init__(self, pixels: np.ndarray, workers: int, handle: int | None = None) -> None:
         """Start the processes; they get ready while the caller does other things.
 
         Args:
-            pixels: (rows, H, W, 3) uint8; a `numpy.memmap` where there are several workers.
-            workers: processes; None for one a core.
+            pixels: (rows, H, W, 3) uint8; processes write into a `numpy.memmap` only.
+            workers: processes.
             handle: descriptor of the file of `pixels`, if that has no name.
 
         Raises:
             InputError: the processes can't be started.
         """
-        self.pixels, self.workers = pixels, workers or usable_cores()
+        self.pixels = pixels
         self._tasks: deque[tuple[Future[Problems], Task]] = deque()
         self._most = IN_FLIGHT
         self._workers: list[_Worker] = []
-        self._alive: list[_Worker] = []
-        self._thread: threading.Thread | None = None
-        self._alone = ThreadPoolExecutor(1) if self.workers == 1 else None
-        self._asleep, self._wake = os.pipe()
-        if self._alone is not None:
+        self._alone: ThreadPoolExecutor | None = None
+        self._closing = ExitStack()
+        if workers == 1 or not isinstance(pixels, np.memmap):
+            self._alone = ThreadPoolExecutor(1)
+            self._closing.callback(self._alone.shutdown, cancel_futures=True)
             return
-        assert isinstance(pixels, np.memmap)
         target = {
             "file": str(pixels.filename) if handle is None else handle,
             "offset": pixels.offset,
             "shape": list(pixels.shape),
         }
         inherited = () if handle is None else (handle,)
-        try:
-            for _ in range(self.workers):
-                self._workers.append(_Worker(_start(json.dumps(target), inherited)))
-        except OSError as error:
-            self.close()
-            raise InputError(
-                f"Decoding by {self.workers} processes could not be started: {error}. Free some "
-                "memory or try fewer workers."
-            ) from error
-        except BaseException:  # an interrupt, say
-            self.close()
-            raise
-        self._alive = [*self._workers]
-        self._thread = threading.Thread(target=self._serve, name="vireid-decode", daemon=True)
-        self._thread.start()
+        with ExitStack() as undo:
+            undo.callback(self._end)
+            try:
+                for _ in range(workers):
+                    self._workers.append(_Worker.start(json.dumps(target), inherited))
+            except OSError as error:
+                raise InputError(
+                    f"Decoding by {workers} processes could not be started: {error}. Free some "
+                    "memory or try fewer workers."
+                ) from error
+            asleep, self._wake = os.pipe()
+            undo.callback(os.close, asleep)
+            thread = threading.Thread(target=self._serve, args=(asleep,), name="vireid-decode")
+            thread.daemon = True
+            thread.start()
+            undo.callback(thread.join)
+            undo.callback(os.close, self._wake)
+            undo.callback(self._kill)
+            self._closing = undo.pop_all()
 
     def submit(self, rows: Sequence[int], files: Sequence[str | Path]) -> list[Future[Problems]]:
         """Decode `files` into `rows`; each future gives (row, what is wrong) of broken ones."""
@@ -124,40 +174,27 @@ class DecodePool:
                 problems.append((row, str(error)))
         return problems
 
-    def _serve(self) -> None:
-        try:
-            self._exchange()
-        except Exception as error:  # a worker said something else than it should
-            for queue in (self._tasks, *(worker.sent for worker in self._workers)):
-                for future, _ in queue:
-                    future.set_exception(error)
-
-    def _exchange(self) -> None:
+    def _serve(self, asleep: int) -> None:
         """Give processes their tasks and hand out their answers, until the pool is closed."""
+        alive = [*self._workers]
         with selectors.DefaultSelector() as selector:
-            selector.register(self._asleep, selectors.EVENT_READ)
-            for worker in self._workers:
-                assert worker.process.stdout is not None
-                selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+            selector.register(asleep, selectors.EVENT_READ)
+            for worker in alive:
+                selector.register(worker.answers, selectors.EVENT_READ, worker)
             while True:
                 for key, _ in selector.select():
-                    content = os.read(key.fd, 1 << 16)
-                    if key.data is not None:
-                        if not content:
-                            selector.unregister(key.fileobj)
-                        self._hear(key.data, content)
-                    elif not content:
+                    content, worker = os.read(key.fd, 1 << 16), key.data
+                    if worker is None and not content:
                         return
-                self._hand_out()
-
-    def _hear(self, worker: _Worker, content: bytes) -> None:
-        *lines, worker.rest = (worker.rest + content).split(b"\n")
-        for line in lines:
-            answers = json.loads(line)
-            worker.sent.popleft()[0].set_result([(row, problem) for row, problem in answers])
-        if not content:
-            self._alive.remove(worker)
-            self._fail(worker.sent, worker.process.wait())
+                    if worker is not None and content:
+                        worker.hear(content)
+                    elif worker is not None:
+                        selector.unregister(key.fileobj)
+                        alive.remove(worker)
+                        self._fail(worker.sent, worker.process.wait())
+                if not alive:
+                    self._fail(self._tasks, self._workers[-1].process.wait())
+                self._hand_out(alive)
 
     def _fail(self, tasks: deque[tuple[Future[Problems], Task]], code: int) -> None:
         while tasks:
@@ -169,70 +206,39 @@ class DecodePool:
                 )
             )
 
-    def _hand_out(self) -> None:
-        if not self._alive:
-            self._fail(self._tasks, self._workers[-1].process.wait())
-        while self._tasks:
-            worker = min(self._alive, key=lambda one: len(one.sent))
+    def _hand_out(self, alive: list[_Worker]) -> None:
+        while self._tasks and alive:
+            worker = min(alive, key=lambda one: len(one.sent))
             if len(worker.sent) >= self._most:
                 return
             worker.sent.append(self._tasks.popleft())
-            line = json.dumps(worker.sent[-1][1]).encode() + b"\n"
+            line = json.dumps(worker.sent[-1][1])
             if len(line) > LONG:
                 self._most = 1
-            assert worker.process.stdin is not None
-            with contextlib.suppress(OSError):  # it has ended, which its output will say
-                _write_whole(worker.process.stdin.fileno(), line)
+            worker.tell(line)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.process.kill()  # they hold nothing, and needn't end one after the other
+
+    def _end(self) -> None:
+        self._kill()
+        for worker in self._workers:
+            worker.process.wait()
+            worker.questions.close()
+            worker.answers.close()
+        for future, _ in (*self._tasks, *(one for worker in self._workers for one in worker.sent)):
+            future.cancel()
 
     def close(self) -> None:
         """End the processes, at once, and forget their tasks; more than once does no harm."""
-        if self._wake < 0:
-            return
-        os.close(self._wake)
-        self._wake = -1
-        if self._alone is not None:
-            self._alone.shutdown(cancel_futures=True)
-        for worker in self._workers:
-            worker.process.kill()  # they hold nothing, and needn't end one after the other
-        if self._thread is not None:
-            self._thread.join()
-        os.close(self._asleep)
-        for worker in self._workers:
-            worker.process.wait()
-            for pipe in (worker.process.stdin, worker.process.stdout):
-                assert pipe is not None
-                pipe.close()
-            for future, _ in worker.sent:
-                future.cancel()
-        for future, _ in self._tasks:
-            future.cancel()
+        self._closing.close()
 
     def __enter__(self) -> DecodePool:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _start(target: str, inherited: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """A process that decodes into `target` and has some of this one's files."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "vireid.data.decode_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        pass_fds=inherited,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended, which its output will say
-        _write_whole(process.stdin.fileno(), target.encode() + b"\n")
-    return process
-
-
-def _write_whole(handle: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(handle, content) :]
 
 
 def decode_into(
@@ -247,11 +253,9 @@ def decode_into(
         workers: processes; None for one a core.
 
     Yields:
-        (position in `paths`, None or a sentence on what is wrong), as images are finished.
+        (position in `paths`, None or a sentence on what is wrong), in order.
     """
-    if len(paths) < FEW or not isinstance(out, np.memmap):
-        workers = 1
-    with DecodePool(out, workers) as pool:
+    with DecodePool(out, worker_count(len(paths), workers)) as pool:
         position = 0
         for future in pool.submit(rows, paths):
             problems = dict(future.result())

@@ -27,7 +27,7 @@ import numpy as np
 
 from vireid.console import progress, say
 from vireid.cores import usable_cores
-from vireid.data.decode_pool import CHUNK, FEW, DecodePool
+from vireid.data.decode_pool import DecodePool, worker_count
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import shared_pixels
 from vireid.embed.settling import Settler
@@ -258,13 +258,10 @@ class _Job:
             settler.finish()
 
     def _worker_count(self, missing: list[int]) -> int:
-        """One process a core; on one host ranks share its cores. Few images need none."""
-        total = sum(self._images(number) for number in missing)
-        if total < FEW:
-            return 1
+        """One process a core; on one host ranks share its cores."""
         ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        workers = self.workers or max(1, usable_cores() // ranks)
-        return min(workers, -(-total // CHUNK))
+        most = self.workers or max(1, usable_cores() // ranks)
+        return worker_count(sum(self._images(number) for number in missing), most)
 
     def _decoded(
         self,

@@ -29,9 +29,9 @@ class Settler:
         self._canvas: Canvas | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="vireid-write")
         self._settler = ThreadPoolExecutor(1, thread_name_prefix="vireid-settle")
-        self._puts: deque[Future[None]] = deque()  # not known to be done
+        self._puts: deque[Future[Canvas]] = deque()  # not known to be done
         self._settled: deque[Future[None]] = deque()
-        self._part: list[Future[None]] = []  # puts since the last part's end
+        self._part: list[Future[Canvas]] = []  # puts since the last part's end
         self._last: Future[None] | None = None
 
     def before(self, task: Callable[[], None]) -> None:
@@ -56,10 +56,8 @@ class Settler:
         puts, self._part = self._part, []
 
         def sync() -> None:
-            for future in puts:
-                future.result()
-            assert self._canvas is not None  # the first put opens it
-            self._canvas.sync()
+            for canvas in {future.result() for future in puts}:  # one, once all are written
+                canvas.sync()
             mark()
 
         self._follow(sync)
@@ -70,9 +68,10 @@ class Settler:
         Raises:
             InputError: something can't be written.
         """
-        for queue in (self._puts, self._settled):
-            while queue:
-                queue.popleft().result()
+        for put in self._puts:
+            put.result()
+        for settled in self._settled:
+            settled.result()
 
     def _follow(self, task: Callable[[], None]) -> None:
         last = self._last
@@ -87,15 +86,17 @@ class Settler:
         self._last = self._settler.submit(run)
         self._settled.append(self._last)
 
-    def _put(self, rows: np.ndarray, vectors: dict[str, np.ndarray]) -> None:
+    def _put(self, rows: np.ndarray, vectors: dict[str, np.ndarray]) -> Canvas:
         if self._canvas is None:
             self._canvas = self._open({name: value.shape[1] for name, value in vectors.items()})
         self._canvas.put(rows, vectors)
+        return self._canvas
 
     def _check(self) -> None:
-        for queue in (self._puts, self._settled):
-            while queue and queue[0].done():
-                queue.popleft().result()
+        while self._puts and self._puts[0].done():
+            self._puts.popleft().result()
+        while self._settled and self._settled[0].done():
+            self._settled.popleft().result()
 
     def __enter__(self) -> Settler:
         return self

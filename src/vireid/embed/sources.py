@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -55,8 +56,6 @@ def read_source(
     place = Path(images)
     if place.is_dir():
         files = _walk(place)
-        if files and modality is not None and camera_pattern is None:
-            return _nothing_known(files, modality)
         rows: list[dict[str, str]] = [{"path": file} for file in files]
     elif place.is_file():
         rows = _table(place) if place.suffix.lower() == ".csv" else _list(place)
@@ -68,39 +67,35 @@ def read_source(
         )
     if not files:
         raise InputError(f"'{place}' names no image (endings: {', '.join(sorted(IMAGE_ENDINGS))}).")
+    known = set(rows[0])
     if camera_pattern is not None:
         _add_from_names(rows, camera_pattern)
-    missing = next((i for i, row in enumerate(rows) if not row.get("modality")), None)
-    if missing is not None and modality is None:
+        known |= set(COLUMNS)
+
+    def column(name: str, read: Callable[[dict[str, str]], float], unknown: float) -> np.ndarray:
+        """A column's values; of millions of pictures in a folder none has to be looked at."""
+        dtype = np.float64 if name == "time" else np.int64
+        if name not in known:
+            return np.full(len(rows), unknown, dtype)
+        return np.array([read(row) for row in rows], dtype)
+
+    def kind(row: dict[str, str]) -> int:
+        if text := row.get("modality"):
+            return int(Modality.parse(text))
+        if modality is not None:
+            return int(modality)
         raise InputError(
-            f"The modality of '{rows[missing]['path']}' is unknown. Give --modality "
+            f"The modality of '{row['path']}' is unknown. Give --modality "
             "visible or infrared, or a CSV table with the column modality."
         )
+
     return Source(
         files=files,
         paths=[row["path"] for row in rows],
-        pids=np.array([_number(row, "pid") for row in rows], np.int64),
-        camids=np.array([_number(row, "camid") for row in rows], np.int64),
-        modality=np.array(
-            [
-                int(Modality.parse(row["modality"]) if row.get("modality") else modality or 0)
-                for row in rows
-            ],
-            np.int64,
-        ),
-        times=np.array([_time(row) for row in rows], np.float64),
-    )
-
-
-def _nothing_known(files: list[str], modality: Modality) -> Source:
-    unknown = np.full(len(files), -1, np.int64)
-    return Source(
-        files=files,
-        paths=files,
-        pids=unknown,
-        camids=unknown,
-        modality=np.full(len(files), int(modality), np.int64),
-        times=np.full(len(files), np.nan),
+        pids=column("pid", lambda row: _number(row, "pid"), -1),
+        camids=column("camid", lambda row: _number(row, "camid"), -1),
+        modality=column("modality", kind, -1 if "modality" in known else kind(rows[0])),
+        times=column("time", _time, float("nan")),
     )
 
 
