@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from training_kit import SIZE, tiny_data
 
+import vireid.embed.forward as forward_module
 import vireid.embed.job as job
 import vireid.embed.settling as settling
 import vireid.embed.storage as storage
@@ -24,6 +26,7 @@ from vireid import checkpoint
 from vireid.data import decode, normalise
 from vireid.data.decode_pool import DecodePool
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
+from vireid.embed.forward import Forward
 from vireid.embed.ring import shared_pixels
 from vireid.embed.settling import Settler
 from vireid.embed.sources import read_source
@@ -176,6 +179,65 @@ def test_weights_that_diverged(embedder: Embedder) -> None:
         next(broken.method.parameters()).fill_(float("nan"))
     with pytest.raises(InputError, match="aren't finite numbers, even in float32"):
         broken.embed(np.zeros((1, *embedder.size, 3), np.uint8), "visible")
+
+
+class Tape:
+    """What a CUDA graph does, on a CPU: fills the tensors that `run` returned once more."""
+
+    def __init__(self, run: Callable[[], dict[str, torch.Tensor]]) -> None:
+        self.run, self.vectors, self.replayed = run, run(), 0
+
+    def replay(self) -> None:
+        self.replayed += 1
+        for name, value in self.run().items():
+            self.vectors[name].copy_(value)
+
+
+def test_a_recorded_pass_gives_each_batch_its_own_vectors(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tapes: list[Tape] = []
+
+    def capture(run, device):
+        tapes.append(Tape(run))
+        return tapes[-1], tapes[-1].vectors
+
+    monkeypatch.setattr(forward_module, "capture", capture)
+    monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
+    forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
+    forward._run = forward._replay  # what `expect` does on a GPU
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randint(0, 255, (count, *SIZE, 3), generator=generator, dtype=torch.uint8), *how)
+        for count, *how in [(4, 0, False), (4, 1, False), (4, 0, True), (3, 1, True), (3, 1, False)]
+    ]
+    with torch.inference_mode():
+        found = [forward(*batch) for batch in batches]
+        for batch, vectors in zip(batches, found, strict=True):
+            for name, value in embedder.forward(*batch).items():
+                torch.testing.assert_close(vectors[name], value)
+    assert len(tapes) == 3  # one for a modality; another size of batch begins anew
+    assert [tape.replayed for tape in tapes] == [3, 1, 3]
+
+
+def test_a_method_that_cannot_be_recorded_is_run_nevertheless(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def capture(run, device):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(forward_module, "capture", capture)
+    monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
+    forward._run = forward._replay
+    image = torch.randint(0, 255, (4, *SIZE, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        for _ in range(2):
+            torch.testing.assert_close(forward(image, 0), embedder.forward(image, 0))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("Method 'mcl' can't be recorded as one CUDA graph (RuntimeError: oper") == 1
+    assert "more" not in said
 
 
 def test_vectors_leave_the_device_as_float16(embedder: Embedder) -> None:

@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 from vireid.types import InputError
 
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name is that of an image that isn't hidden."""
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
 
 
 def image_names(folder: Path) -> list[str]:
@@ -22,11 +27,7 @@ def image_names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             names = sorted(
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".")
-                and os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS
-                and entry.is_file()
+                entry.name for entry in entries if is_image_name(entry.name) and entry.is_file()
             )
     except (FileNotFoundError, NotADirectoryError):
         return []

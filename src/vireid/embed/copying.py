@@ -5,10 +5,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
 from torch import Tensor
+
+STAYS = 3  # batches of which pinned pictures have to stay as they are
+
+
+@contextmanager
+def pinned(pixels: np.ndarray, device: torch.device) -> Iterator[None]:
+    """Let a GPU read `pixels` where they lie, while this lasts and if the system allows it."""
+    if device.type != "cuda":
+        yield
+        return
+    cuda, address = torch.cuda.cudart(), torch.from_numpy(pixels).data_ptr()
+    with torch.cuda.device(device):
+        failed = int(cuda.cudaHostRegister(address, pixels.nbytes, 0))
+    if failed:
+        with suppress(RuntimeError):  # the error would be taken for the next kernel's
+            torch.zeros(1, device=device)
+    try:
+        yield
+    finally:
+        if not failed:
+            torch.cuda.synchronize(device)
+            cuda.cudaHostUnregister(address)
 
 
 def copied_ahead(
@@ -20,7 +43,8 @@ def copied_ahead(
     """Batches on the device; the next ones are read by a thread meanwhile.
 
     Args:
-        batches: pictures (n, H, W, 3) uint8 of one modality, and the modality.
+        batches: pictures (n, H, W, 3) uint8 of one modality, and the modality. Those in `pinned`
+            memory are copied from there, until the batch STAYS further on is asked for.
         batch_size: on a GPU every batch is padded to it.
         size: (height, width).
         device: where they go.
@@ -34,36 +58,64 @@ def copied_ahead(
             yield len(pictures), image, kind
         return
     shape = (batch_size, *size, 3)
-    slots = [torch.zeros(shape, dtype=torch.uint8, pin_memory=True) for _ in range(4)]
+    slots = [_Slot(shape) for _ in range(STAYS)]
     side, network = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    events: list[torch.cuda.Event | None] = [None] * len(slots)
 
-    def read(number: int) -> tuple[int, int, int] | None:
+    def read(number: int) -> tuple[Tensor, int] | None:
+        slot = slots[number % STAYS]
+        slot.wait()
         found = next(batches, None)
-        if found is None:
-            return None
-        slot = number % len(slots)
-        if (event := events[slot]) is not None:
-            event.synchronize()
-        pictures, kind = found
-        slots[slot][: len(pictures)].numpy()[:] = pictures
-        return slot, len(pictures), kind
+        return None if found is None else (slot.pinned(found[0]), found[1])
 
     with ThreadPoolExecutor(1, thread_name_prefix="vireid-read") as pool:
         coming = deque(pool.submit(read, number) for number in range(2))
-        number = 2
+        number = 0
         while (found := coming.popleft().result()) is not None:
-            slot, count, kind = found
+            host, kind = found
             with torch.cuda.stream(side):  # beside the network, which sees earlier batches
-                image = slots[slot].to(device, non_blocking=True)
-                event = torch.cuda.Event()
-                event.record()
+                image = torch.empty(shape, dtype=torch.uint8, device=device)
+                image[: len(host)].copy_(host, non_blocking=True)
+                image[len(host) :].zero_()
+                event = slots[number % STAYS].copied()
             network.wait_event(event)
             image.record_stream(network)
-            events[slot] = event
-            coming.append(pool.submit(read, number))
+            coming.append(pool.submit(read, number + 2))
             number += 1
-            yield count, image, kind
+            yield len(host), image, kind
+
+
+class _Slot:
+    """Pinned memory for a batch on its way to the device."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._memory: Tensor | None = None
+        self._event: torch.cuda.Event | None = None
+
+    def wait(self) -> None:
+        """Until the last batch has been copied."""
+        if self._event is not None:
+            self._event.synchronize()
+
+    def pinned(self, pictures: np.ndarray) -> Tensor:
+        """`pictures` where they lie if that is pinned, else a copy that is."""
+        given = torch.from_numpy(pictures)
+        if given.is_pinned():
+            return given
+        if self._memory is None:
+            self._memory = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
+        return self._memory[: len(given)].copy_(given)
+
+    def copied(self) -> torch.cuda.Event:
+        """The copy has been launched; what tells that it is done."""
+        self._event = _event()
+        self._event.record()
+        return self._event
+
+
+def _event() -> torch.cuda.Event:
+    """An event whose waiters sleep: cores that spin would be missing where pictures are decoded."""
+    return torch.cuda.Event(blocking=True)
 
 
 class Fetched:
@@ -92,7 +144,7 @@ class Fetched:
         if self._sums.is_cuda:
             self._sums = _to_pinned(self._sums)
             self._host = {name: _to_pinned(value) for name, value in self._host.items()}
-            self._event = torch.cuda.Event()
+            self._event = _event()
             self._event.record()
 
     def get(self) -> dict[str, np.ndarray] | None:

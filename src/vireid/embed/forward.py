@@ -1,19 +1,36 @@
-"""The network's forward pass in one number format, eager or compiled."""
+"""The network's forward pass in one number format: eager, or compiled and replayed as one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from vireid.console import say
 from vireid.data.augment import normalise
+from vireid.engine.capture import capture, first_line, warm_up
 from vireid.engine.engines import use_compile_cache
 from vireid.engine.precision import Precision
 from vireid.methods import Method
 from vireid.types import Modality
 
 WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it saves on so many
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A pass over pictures at a fixed place."""
+
+    graph: torch.cuda.CUDAGraph
+    image: Tensor
+    vectors: dict[str, Tensor]
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        self.image.copy_(image)
+        self.graph.replay()
+        return {name: value.clone() for name, value in self.vectors.items()}
 
 
 class Forward:
@@ -27,19 +44,21 @@ class Forward:
         """
         Args:
             method: in evaluation mode, on its device.
-            compiled: whether to compile (None: where there is much to do).
+            compiled: whether to compile, on a GPU (None: where there is much to do).
         """
         self.method, self.precision = method, precision
-        self._compiled = compiled
+        self._wanted = compiled
         self._run: Callable[[Tensor, int], dict[str, Tensor]] = self._eager
+        self._compiled = self._run
+        self._recorded: dict[int, _Recorded] = {}  # by the number of visible pictures
 
     def expect(self, total: int) -> None:
         """Compile, on a GPU, if that pays for so many images."""
-        compiled = total >= WORTH_COMPILING if self._compiled is None else self._compiled
-        on_gpu = next(self.method.parameters()).is_cuda
-        if compiled and on_gpu and self._run == self._eager:
+        wanted = total >= WORTH_COMPILING if self._wanted is None else self._wanted
+        if wanted and next(self.method.parameters()).is_cuda and self._run == self._eager:
             use_compile_cache()
-            self._run = torch.compile(self._eager, dynamic=False)
+            self._compiled = torch.compile(self._eager, dynamic=False)
+            self._run = self._replay
 
     def __call__(self, image: Tensor, kind: int, flip: bool = False) -> dict[str, Tensor]:
         """Pictures (B, H, W, 3) uint8 of one modality → named vectors (B, D) float32; with
@@ -59,3 +78,35 @@ class Forward:
         with self.precision.autocast(image.device):
             found = self.method.embed(normalise(image), num_visible)
         return {name: value.float() for name, value in found.items()}
+
+    def _replay(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
+        """The compiled pass as one launch: while all cores decode, hundreds of them come late."""
+        if any(found.image.shape != image.shape for found in self._recorded.values()):
+            self._recorded.clear()  # a graph keeps its memory; one size of batch is usual
+        if num_visible not in self._recorded:
+            recorded = self._record(image.clone(), num_visible)
+            if recorded is None:
+                self._run = self._compiled
+                return self._compiled(image, num_visible)
+            self._recorded[num_visible] = recorded
+        return self._recorded[num_visible](image)
+
+    def _record(self, image: Tensor, num_visible: int) -> _Recorded | None:
+        """None, with a sentence, where a method looks at values while it runs."""
+
+        def run() -> dict[str, Tensor]:
+            return self._compiled(image, num_visible)
+
+        warm_up(run, image.device)
+        try:
+            graph, vectors = capture(run, image.device)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a user's method does
+            torch.cuda.synchronize(image.device)
+            say(
+                f"Method '{self.method.name}' can't be recorded as one CUDA graph ("
+                f"{first_line(error)}); it is run kernel after kernel."
+            )
+            return None
+        return _Recorded(graph, image, vectors)

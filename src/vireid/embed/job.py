@@ -28,6 +28,7 @@ import numpy as np
 from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
+from vireid.embed.copying import STAYS, pinned
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import shared_pixels
 from vireid.embed.settling import Settler
@@ -38,7 +39,7 @@ from vireid.types import Embeddings, InputError, Modality
 
 PART = 32  # batches a part
 AHEAD = 6  # batches that are decoded while one is embedded
-RING = AHEAD + 3  # batches being decoded, read and copied at one time
+RING = AHEAD + STAYS  # batches being decoded, read and copied at one time
 BEGUN = ".vireid-embed"  # file that says whose the folder is before job.json does
 
 
@@ -130,6 +131,7 @@ class _Job:
             pixels, handle = ends.enter_context(ring)
             workers = self._worker_count(likely)
             pool = ends.enter_context(DecodePool(pixels, workers, handle))  # starts meanwhile
+            ends.enter_context(pinned(pixels, self.embedder.device))
             settler = ends.enter_context(Settler(self._open_canvas))
             if self.world.first:
                 self._open_folder(settler)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.data.listing import IMAGE_ENDINGS
+from vireid.data.listing import IMAGE_ENDINGS, is_image_name
 from vireid.types import InputError, Modality
 
 COLUMNS = ("path", "pid", "camid", "modality", "time")
@@ -104,11 +104,8 @@ def _walk(folder: Path) -> list[str]:
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            os.path.join(parent, name)
-            for name in sorted(names)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
-        ]
+        start = os.path.join(parent, "")
+        found += [start + name for name in sorted(names) if is_image_name(name)]
     return found
 
 

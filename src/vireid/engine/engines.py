@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
+from vireid.engine.capture import capture, first_line, warm_up
 from vireid.engine.gradient_mean import PIECE
 from vireid.engine.step import Step
 from vireid.types import InputError
 
 log = logging.getLogger(__name__)
-WARM_UP = 3
 SHORT_RUN = 400  # steps below which compiling costs more than it saves
 
 
@@ -163,7 +163,7 @@ def build_engine(
             log.debug("engine %s failed", name, exc_info=True)
             problems.append(
                 f"{name}{' over compiled code' if compiled and captured else ''} "
-                f"failed ({_short(error)})"
+                f"failed ({first_line(error)})"
             )
             step.compute = step.losses
             _quieten(device)
@@ -206,22 +206,17 @@ def _prepare(
             step.counter.clamp_(max=step.steps - 1)
             step.once()
         return _with_images(step, step.once), None
-    side = torch.cuda.Stream(step.world.device)
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            step.counter.zero_()
-            step.once()
-    torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.synchronize()
+
+    def first() -> None:
+        step.counter.zero_()
+        step.once()
+
+    warm_up(first, step.world.device)
     if not captured:
         return _with_images(step, step.once), None
     step.optimisers.zero_grad()
     torch.cuda.empty_cache()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        step.once()
-    torch.cuda.synchronize()
+    graph, _ = capture(step.once, step.world.device)
     return _with_images(step, graph.replay), graph
 
 
@@ -253,12 +248,6 @@ def _with_images(step: Step, run: Callable[[], None]) -> Callable[[], None]:
         run()
 
     return advance
-
-
-def _short(error: Exception) -> str:
-    """The first line of an error, as part of a sentence."""
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:160]}"
 
 
 def _quieten(device: torch.device) -> None:
