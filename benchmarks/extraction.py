@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ from vireid.methods import Sizes, build_method, method_class  # noqa: E402
 from vireid.types import Modality  # noqa: E402
 
 DIFFERENT = 5000  # files with pictures of their own; more are links to them
+ROUNDS = 3  # of decoding and embedding files, in turns
 POINTS = 0.1  # by which Rank-1 may differ from float32's, in percent
 
 
@@ -95,6 +97,7 @@ def from_files(
     """`embed` from JPEG files beside what the cores can decode, for numbers of processes.
 
     The rate of `embed` is that of the whole job: reading the folder, starting processes, writing.
+    Both are medians of three, measured in turns.
     """
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -104,16 +107,17 @@ def from_files(
         kib = sum(f.stat().st_size for f in files[:500]) / min(500, count) / 1024
         embed_files(embedder, folder / "000", Path(name) / "warm", modality=Modality.VISIBLE)
         for number in workers:
-            decode = decode_rate(files, embedder.size, number)
-            with StackSampler() as sampler:
-                found = embed_files(
-                    embedder,
-                    folder,
-                    Path(name) / f"all{number}",
-                    modality=Modality.VISIBLE,
-                    workers=number,
-                )
-            rate = found.images_per_second
+            decodes, rates = [], []
+            for turn in range(ROUNDS):
+                decodes.append(decode_rate(files, embedder.size, number))
+                out = Path(name) / f"all{number}-{turn}"
+                with StackSampler() as sampler:
+                    found = embed_files(
+                        embedder, folder, out, modality=Modality.VISIBLE, workers=number
+                    )
+                out.unlink()
+                rates.append(found.images_per_second)
+            decode, rate = statistics.median(decodes), statistics.median(rates)
             rows.append(
                 {
                     "files": count,
@@ -121,6 +125,8 @@ def from_files(
                     "processes": number,
                     "decode_images_per_second": round(decode, 1),
                     "embed_images_per_second": round(rate, 1),
+                    "each_decode": [round(one, 1) for one in decodes],
+                    "each_embed": [round(one, 1) for one in rates],
                     "share_of_decoding": round(rate / decode, 3),
                     "share_of_the_slower": round(rate / min(decode, network), 3),
                     "where_the_threads_are": sampler.shares(),
@@ -283,8 +289,8 @@ def main() -> None:
                 f"{row['processes']} processes alone decode {row['decode_images_per_second']:.0f} "
                 f"img/s ({row['kib_a_file']} KiB a file); the whole `embed` job reaches "
                 f"{100 * row['share_of_decoding']:.0f} % of that, and "
-                f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network. "
-                "Meanwhile the main thread was at: "
+                f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network "
+                f"(medians of {ROUNDS}, in turns). Meanwhile the main thread was at: "
                 + "; ".join(
                     f"{place} ({share:.0f} %)"
                     for place, share in row["where_the_threads_are"]["MainThread"].items()
