@@ -1,4 +1,4 @@
-"""Two processes: one run, one file, one end. On the CPU (gloo), and on two GPUs where there are."""
+"""Several processes: one run, one file, one end. On the CPU (gloo), and on GPUs if there are."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two C
 DEVICES = ["cpu", pytest.param("cuda", marks=two_gpus)]
 
 
-def two(folder: Path, **words: object) -> list[BaseProcess]:
-    """The two processes that torchrun would start."""
+def ranks(folder: Path, count: int = 2, **words: object) -> list[BaseProcess]:
+    """The processes that torchrun would start."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
@@ -46,7 +46,7 @@ def two(folder: Path, **words: object) -> list[BaseProcess]:
             common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             **(WORDS | words),
         )
-        for rank in range(2)
+        for rank in range(count)
     ]
 
 
@@ -65,7 +65,7 @@ def ended(folder: Path, processes: list[BaseProcess]) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run of two ranks, with embeddings made by two ranks."""
     folder = tmp_path_factory.mktemp("two") / "whole"
-    ended(folder, two(folder, embed=True))
+    ended(folder, ranks(folder, embed=True))
     return folder
 
 
@@ -91,7 +91,7 @@ def test_embeddings_are_those_of_one_process(whole: Path) -> None:
 
 def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    first, second = two(folder)
+    first, second = ranks(folder)
     while not (folder / "checkpoints" / "epoch-0001-step-000000.pt").exists():
         assert first.is_alive(), said(folder, 0).read_text()
         time.sleep(0.01)
@@ -100,23 +100,25 @@ def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path
     assert first.exitcode not in (None, 0)
     words = said(folder, 0).read_text()
     assert "A process of this run is lost" in words and "--resume" in words
-    ended(folder, two(folder, resume=True))
+    ended(folder, ranks(folder, resume=True))
     expected = checkpoint.read_weights(whole)[1]["weights_hash"]
     assert checkpoint.read_weights(folder)[1]["weights_hash"] == expected
 
 
-def test_synchronised_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
-    """With batch norm and triplet over all ranks, two ranks with half a batch each are one."""
-    words = {"method": "base", "recipe": {"epochs": 1}, "sync_bn": True, "gather": True}
-    ended(tmp_path / "two", two(tmp_path / "two", **words))
+@pytest.mark.parametrize("count", [2, 4])
+def test_synchronised_ranks_learn_what_one_process_learns(tmp_path: Path, count: int) -> None:
+    """With batch norm and triplet over all ranks, ranks with a part of a batch each are one."""
+    recipe = {"epochs": 1, "pids_per_batch": 2 * count}
+    words = {"method": "base", "recipe": recipe, "sync_bn": True, "gather": True, "num_pids": 24}
+    ended(tmp_path / "ranks", ranks(tmp_path / "ranks", count, **words))
     torch.set_num_threads(1)
-    run(tmp_path / "one", tiny_options("base", recipe={"epochs": 1}))
-    one, both = (
+    run(tmp_path / "one", tiny_options("base", recipe=recipe), num_pids=24)
+    one, several = (
         [line["losses"] for line in read_log(tmp_path / name / "log.jsonl") if line["step"] < 4]
-        for name in ("one", "two")
+        for name in ("one", "ranks")
     )
     assert len(one) == 3
-    for alone, shared, near in zip(one, both, (1e-5, 1e-4, 1e-3)):  # rounding grows by the step
+    for alone, shared, near in zip(one, several, (1e-5, 1e-4, 1e-3)):  # rounding grows by the step
         assert shared == pytest.approx(alone, rel=near)
 
 

@@ -28,7 +28,7 @@ SIZE = (64, 32)
 
 
 def tiny_data(num_pids: int = 6) -> tuple[Dataset, PixelStore]:
-    """Six identities with 2 pictures in each of six cameras."""
+    """Identities with 2 pictures in each of six cameras."""
     return random_data(12 * num_pids, size=SIZE, num_pids=num_pids)
 
 
@@ -57,9 +57,9 @@ def tiny_options(method: str = "base", **changes: Any) -> TrainOptions:
     return TrainOptions(**(given | changes))
 
 
-def run(folder: Path, options: TrainOptions, **more: Any) -> TrainResult:
+def run(folder: Path, options: TrainOptions, *, num_pids: int = 6, **more: Any) -> TrainResult:
     """Train on `tiny_data`."""
-    dataset, store = tiny_data()
+    dataset, store = tiny_data(num_pids)
     return train(options, dataset, store, folder, **more)
 
 
@@ -172,7 +172,8 @@ def _child(folder: Path, log: Path, environment: dict[str, str], words: dict[str
     os.dup2(handle, 2)
     torch.set_num_threads(1)
     resume, embed = words.pop("resume", False), words.pop("embed", False)
-    run(folder, tiny_options(**words), resume=resume)
+    num_pids = words.pop("num_pids", 6)
+    run(folder, tiny_options(**words), num_pids=num_pids, resume=resume)
     if not embed:
         return
     world = join("cpu")
