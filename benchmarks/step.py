@@ -203,10 +203,7 @@ def main() -> None:
         results["breakdown"] = found
         if "kinds" in found:
             notes.append("Kernel time of the captured step:\n\n" + markdown(found["kinds"]))
-            notes.append(
-                "Floor: about 2.1 TFLOP a step at the rate above, plus batch norm's and "
-                "ReLU's traffic at the copy rate above."
-            )
+            notes.append("step_floor.py counts the least that a step can take, from this file.")
     print(record(f"step-{arguments.method}", results, table=table, notes=notes))
     print(markdown(table))
 
