@@ -220,23 +220,29 @@ def test_a_recorded_pass_gives_each_batch_its_own_vectors(
     assert [tape.replayed for tape in tapes] == [3, 1, 3]
 
 
+@pytest.mark.parametrize("fails", ["compiled", "recorded as one CUDA graph"])
 def test_a_method_that_cannot_be_recorded_is_run_nevertheless(
-    embedder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    embedder: Embedder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fails: str,
 ) -> None:
-    def capture(run, device):
+    def fail(*words):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(forward_module, "capture", capture)
+    monkeypatch.setattr(forward_module, "capture", fail)
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
     forward._run = forward._replay
+    if fails == "compiled":
+        forward._compiled = fail
     image = torch.randint(0, 255, (4, *SIZE, 3), dtype=torch.uint8)
     with torch.inference_mode():
         for _ in range(2):
             torch.testing.assert_close(forward(image, 0), embedder.forward(image, 0))
     said = " ".join(capsys.readouterr().err.split())
-    assert said.count("Method 'mcl' can't be recorded as one CUDA graph (RuntimeError: oper") == 1
+    assert said.count(f"Method 'mcl' can't be {fails} (RuntimeError: operation") == 1
     assert "more" not in said
 
 

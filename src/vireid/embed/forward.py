@@ -14,7 +14,7 @@ from vireid.engine.capture import capture, first_line, warm_up
 from vireid.engine.engines import use_compile_cache
 from vireid.engine.precision import Precision
 from vireid.methods import Method
-from vireid.types import Modality
+from vireid.types import InputError, Modality
 
 WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it saves on so many
 
@@ -86,27 +86,29 @@ class Forward:
         if num_visible not in self._recorded:
             recorded = self._record(image.clone(), num_visible)
             if recorded is None:
-                self._run = self._compiled
-                return self._compiled(image, num_visible)
+                return self._run(image, num_visible)
             self._recorded[num_visible] = recorded
         return self._recorded[num_visible](image)
 
     def _record(self, image: Tensor, num_visible: int) -> _Recorded | None:
-        """None, with a sentence, where a method looks at values while it runs."""
+        """None, with a sentence and another way to run, where a method can't be."""
 
         def run() -> dict[str, Tensor]:
             return self._compiled(image, num_visible)
 
-        warm_up(run, image.device)
+        problem, instead = "compiled", self._eager
         try:
+            warm_up(run, image.device)
+            problem, instead = "recorded as one CUDA graph", self._compiled
             graph, vectors = capture(run, image.device)
-        except torch.cuda.OutOfMemoryError:
+        except (torch.cuda.OutOfMemoryError, InputError):
             raise
-        except Exception as error:  # whatever a user's method does
+        except Exception as error:  # whatever a user's method does, looking at values above all
             torch.cuda.synchronize(image.device)
             say(
-                f"Method '{self.method.name}' can't be recorded as one CUDA graph ("
-                f"{first_line(error)}); it is run kernel after kernel."
+                f"Method '{self.method.name}' can't be {problem} ({first_line(error)}); it is run "
+                "kernel after kernel."
             )
+            self._run = instead
             return None
         return _Recorded(graph, image, vectors)
