@@ -67,9 +67,11 @@ def run_demo(
     )
     _say(
         2,
-        "Training on the people who are not for testing, "
+        f"Training on the {size.identities - size.test_identities} people who are not for "
+        "testing, "
         + (
-            "from the weights in the package ..."
+            "from the weights in the package. A minute shows how it is done; so few people can't "
+            "better weights that have seen many hundreds ..."
             if start == "synth"
             else "from random weights. So brief a training teaches little: expect numbers near "
             "chance ..."
