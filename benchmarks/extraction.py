@@ -97,7 +97,7 @@ def from_files(
     """`embed` from JPEG files beside what the cores can decode, for numbers of processes.
 
     The rate of `embed` is that of the whole job: reading the folder, starting processes, writing.
-    Both are medians of three, measured in turns.
+    Both are medians of ROUNDS, measured in turns.
     """
     rows = []
     with tempfile.TemporaryDirectory() as name:

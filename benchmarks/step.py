@@ -203,7 +203,7 @@ def main() -> None:
         results["breakdown"] = found
         if "kinds" in found:
             notes.append("Kernel time of the captured step:\n\n" + markdown(found["kinds"]))
-            notes.append("step_floor.py counts the least that a step can take, from this file.")
+            notes.append("step_floor.py counts the floor of a step from this file.")
     print(record(f"step-{arguments.method}", results, table=table, notes=notes))
     print(markdown(table))
 

@@ -1,11 +1,12 @@
-"""The least a training step can take, counted from the network's shapes, beside what it took.
+"""The floor of a training step's time, counted from the network's shapes, beside what it took.
 
     python benchmarks/step_floor.py benchmarks/results/step-mcl-DATE-MACHINE.json
 
 Counted: each convolution forwards and twice backwards, by the larger of its arithmetic and its
 bytes; batch norm, ReLU and residual sums as passes of their own over bfloat16 numbers; weights and
 gradients between bfloat16 and float32; the optimiser with momentum. The rates are those which a
-large matrix product and a large copy reached in the run of the given file.
+large matrix product and a large copy reached in the run of the given file. All bytes count as going
+through device memory; what stays in the GPU's cache is faster.
 """
 
 from __future__ import annotations

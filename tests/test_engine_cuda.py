@@ -113,7 +113,7 @@ def test_a_method_that_looks_at_values_is_embedded(
 
     def looking(image, num_visible):
         found = plain(image, num_visible)
-        assert float(found["embedding"].sum()) == float(found["embedding"].sum())
+        found["embedding"].sum().item()  # a host that looks can't be recorded
         return found
 
     monkeypatch.setattr(method, "embed", looking)
@@ -143,7 +143,7 @@ def test_files_through_the_ring_equal_pictures_in_memory(
         np.testing.assert_allclose(vectors, exact.vectors[name], atol=1e-4)
 
 
-def test_memory_that_cannot_be_pinned_is_copied(method: Method) -> None:
+def test_memory_that_cannot_be_pinned_does_no_harm() -> None:
     pixels = np.zeros((4, *SIZE, 3), np.uint8)
     device = torch.device("cuda:0")
     with pinned(pixels, device):

@@ -165,6 +165,13 @@ def test_a_file_that_is_not_python(tmp_path: Path) -> None:
         method_class(f"{path}:MyMethod")
 
 
+def test_a_method_without_losses(tmp_path: Path) -> None:
+    path = tmp_path / "my.py"
+    path.write_text("from vireid.methods import Method\nclass MyMethod(Method):\n    pass\n")
+    with pytest.raises(InputError, match=r"'MyMethod' in '.*my\.py' has no `terms"):
+        method_class(f"{path}:MyMethod")
+
+
 def test_options_and_recipes_need_no_torch() -> None:
     code = (
         "import sys, vireid.methods, vireid.models, vireid.losses, vireid.methods.options, "

@@ -64,6 +64,13 @@ def test_columns_of_which_nothing_is_known_are_left_out() -> None:
     assert next(iter(some.columns[2].cells)).plain == "0"
 
 
+def test_paths_below_this_folder_are_short(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hits = [hit(str(tmp_path / "a" / "1.jpg")), hit("/elsewhere/2.jpg"), hit("b/3.jpg")]
+    cells = hits_table(Path("q"), hits).columns[0].cells
+    assert [cell.plain for cell in cells] == [str(Path("a/1.jpg")), "/elsewhere/2.jpg", "b/3.jpg"]
+
+
 def test_a_picture_of_many_queries_stays_of_a_size_that_opens(
     world: server_kit.World, tmp_path: Path
 ) -> None:

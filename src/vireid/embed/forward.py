@@ -80,7 +80,7 @@ class Forward:
         return {name: value.float() for name, value in found.items()}
 
     def _replay(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
-        """The compiled pass as one launch: while all cores decode, hundreds of them come late."""
+        """The compiled pass as one launch: busy cores launch kernels late."""
         if any(found.image.shape != image.shape for found in self._recorded.values()):
             self._recorded.clear()  # a graph keeps its memory; one size of batch is usual
         if num_visible not in self._recorded:

@@ -170,7 +170,8 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
         panel.set(xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize="small")
+            # Below the panel, where it covers no line.
+            panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     with atomic_write(target) as file:
         figure.savefig(file, format="png", dpi=110)
 

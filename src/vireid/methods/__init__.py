@@ -104,6 +104,11 @@ def _from_file(file: str, attribute: str) -> type[Method]:
             f"'{path}' has no class '{attribute}' that extends vireid.methods.Method. "
             f"Those that do: {', '.join(legal) or 'none'}."
         )
+    if found.terms is Method.terms and found.forward is Method.forward:
+        raise InputError(
+            f"Class '{attribute}' in '{path}' has no `terms(self, output, batch)`. Write one that "
+            "returns the named loss terms of a batch; docs/methods.md shows a whole method."
+        )
     return found
 
 

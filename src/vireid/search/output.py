@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
     names = ("path", "similarity", "camera", "identity", "time")
     rows = [
         (
-            hit.path,
+            _from_here(hit.path),
             f"{hit.similarity:.3f}",
             "" if hit.camid < 0 else hit.camid,
             "" if hit.pid < 0 else hit.pid,
@@ -61,6 +62,12 @@ def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
         [names[n] for n in known],
         [[row[n] for n in known] for row in rows],
     )
+
+
+def _from_here(path: str) -> str:
+    """As it would be typed in this folder, if it lies below: whole paths break a table's lines."""
+    here = os.path.join(os.getcwd(), "")
+    return path.removeprefix(here)
 
 
 def _moment(seconds: float | None) -> str:
