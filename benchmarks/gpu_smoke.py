@@ -260,9 +260,9 @@ def profile(dataset: Any, store: Any) -> dict[str, Any]:
 def published(dataset: Any, store: Any) -> dict[str, Any]:
     """The plain step in the published manner."""
     from vireid.bench.machine import _published
-    from vireid.engine.options import TrainOptions
-    from vireid.engine.training_set import TrainingSet
     from vireid.methods import method_class
+    from vireid.training.options import TrainOptions
+    from vireid.training.training_set import TrainingSet
 
     recipe = method_class("mcl").recipes["published"]
     data = TrainingSet(dataset, store, TrainOptions(recipe=recipe, size=store.size), 0, 1)

@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 def worker(arguments: argparse.Namespace) -> None:
     """One rank of a measurement; the first writes the result."""
     from vireid.bench import StepBench, random_data
-    from vireid.engine.distributed import gather_rows, join
+    from vireid.runtime.ranks import gather_rows, join
 
     world = join(arguments.device)
     cuda = world.device.type == "cuda"

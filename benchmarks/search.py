@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from _common import record
 
-from vireid.search import create_index, open_index
+from vireid.index import create_index, open_index
 from vireid.types import Embeddings
 
 TOP = 20

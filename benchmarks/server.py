@@ -124,9 +124,9 @@ def run_server(folder: str, options: dict[str, Any], ready: Any, stop: Any) -> N
     import uvicorn
 
     import vireid
-    from vireid.search import Searcher, create_index, open_index
-    from vireid.search.server import create_app, server_config
-    from vireid.search.settings import ServerSettings
+    from vireid.index import Searcher, create_index, open_index
+    from vireid.server.app import create_app, server_config
+    from vireid.server.settings import ServerSettings
     from vireid.types import Embeddings
 
     weights = options["weights"] or random_weights(Path(folder) / "random.safetensors")
@@ -181,10 +181,10 @@ def run_server(folder: str, options: dict[str, Any], ready: Any, stop: Any) -> N
 
 def random_weights(path: Path) -> Path:
     """A ResNet-50 of the baseline with random weights."""
-    from vireid.checkpoint import method_metadata, save_weights
     from vireid.methods import build_method
     from vireid.methods.base import Sizes
     from vireid.models.options import ModelOptions
+    from vireid.weights import method_metadata, save_weights
 
     model, sizes = ModelOptions(pretrained="none"), Sizes(num_pids=4, num_cameras=6)
     known = method_metadata("base", model, sizes, {}) | {"size": [288, 144]}

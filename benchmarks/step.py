@@ -126,9 +126,9 @@ def ceilings() -> dict[str, float]:
 def published_row(data: Any, steps: int) -> dict[str, Any]:
     """The plain step in the published manner."""
     from vireid.bench.machine import _published
-    from vireid.engine.options import TrainOptions
-    from vireid.engine.training_set import TrainingSet
     from vireid.methods import method_class
+    from vireid.training.options import TrainOptions
+    from vireid.training.training_set import TrainingSet
 
     recipe = method_class("mcl").recipes["published"]
     rows = TrainingSet(*data, TrainOptions(recipe=recipe, size=data[1].size), 0, 1)

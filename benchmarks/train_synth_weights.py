@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from _common import record
 
-from vireid import checkpoint
+from vireid import weights
 from vireid.methods import Sizes, method_class
 
 NEAR_INFRARED = {
@@ -43,7 +43,7 @@ SPLIT_OF_REGDB = 10_000  # added to its pids, so that no number stands for two p
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("src/vireid/weights/resnet18.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("src/vireid/shipped/resnet18.safetensors"))
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -185,7 +185,7 @@ def score(weights: Path, root: Path, dataset: str) -> dict[str, dict[str, float]
 
 def ship(run: Path, out: Path, facts: dict[str, Any]) -> None:
     """Write the embedding network in half precision as the package's weights file."""
-    trained, known = checkpoint.load_weights(run)
+    trained, known = weights.load_weights(run)
     sizes = Sizes(num_pids=2)
     small = method_class("agw")(
         method_class("agw").model_defaults(trained.model_options.arch, "none"), sizes
@@ -198,13 +198,13 @@ def ship(run: Path, out: Path, facts: dict[str, Any]) -> None:
     small.load_state_dict(state)
     half = {
         name: value.half() if value.is_floating_point() else value
-        for name, value in checkpoint.portable(small).items()
+        for name, value in weights.portable(small).items()
     }
-    metadata = checkpoint.method_metadata("agw", small.model_options, sizes, {}) | {
+    metadata = weights.method_metadata("agw", small.model_options, sizes, {}) | {
         key: known[key] for key in ("size", "epoch", "chosen", "seed", "versions", "commit")
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_weights(
+    weights.save_weights(
         out,
         half,
         metadata

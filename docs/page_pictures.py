@@ -24,9 +24,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import vireid
-from vireid.search import create_index, open_index
-from vireid.search.server import create_app, server_config
-from vireid.search.settings import ServerSettings
+from vireid.index import create_index, open_index
+from vireid.server.app import create_app, server_config
+from vireid.server.settings import ServerSettings
 
 IMAGES = Path(__file__).parent / "images"
 INFRARED = (3, 6)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import vireid
-from vireid.search import Filters, Searcher, create_index
+from vireid.index import Filters, Searcher, create_index
 
 
 def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None:

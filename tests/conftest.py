@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import server_kit
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share few cores
 sys.path.insert(0, str(Path(__file__).parent))
@@ -64,3 +68,11 @@ def sysu_official() -> Path:
     if not folder or not (Path(folder) / "rand_perm_cam.mat").is_file():
         pytest.skip("VIREID_SYSU_OFFICIAL names no folder with SYSU-MM01's rand_perm_cam.mat")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> server_kit.World:
+    """People on disk, a network, an index of them; tests only read it."""
+    import server_kit
+
+    return server_kit.make_world(tmp_path_factory.mktemp("world"))

@@ -16,13 +16,13 @@ from vireid.bench import random_data
 from vireid.config import to_plain
 from vireid.data import AugmentOptions, Dataset, PixelStore
 from vireid.embed import load, save_embeddings
-from vireid.engine.distributed import World, gather_rows, join
-from vireid.engine.gradient_mean import GradientMean, buckets
-from vireid.engine.sync_batch_norm import synchronise
 from vireid.losses import WeightedTripletLoss
 from vireid.methods import method_class
 from vireid.methods.recipe import Recipe, Schedule
-from vireid.trainer import TrainOptions, TrainResult, train
+from vireid.runtime.ranks import World, gather_rows, join
+from vireid.training.gradient_mean import GradientMean, buckets
+from vireid.training.sync_batch_norm import synchronise
+from vireid.training.trainer import TrainOptions, TrainResult, train
 
 SIZE = (64, 32)
 
@@ -154,7 +154,7 @@ def start(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
-            "vireid.trainer",
+            "vireid.training.trainer",
             "vireid.bench.workload",
             "vireid.embed.storage",
             "matplotlib.figure",

@@ -21,6 +21,7 @@ import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.console import console, say
 from vireid.types import InputError
+from vireid.version import __version__
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -70,7 +71,7 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(_overview("vireid", COMMANDS))
         return 0 if words else USER_ERROR
     if words[0] in {"--version", "version"}:
-        sys.stdout.write(f"vireid {vireid.__version__}\n")
+        sys.stdout.write(f"vireid {__version__}\n")
         return 0
     prog, table, name, rest = "vireid", COMMANDS, words[0], words[1:]
     if name == "index":

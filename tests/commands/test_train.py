@@ -21,11 +21,11 @@ import fakes
 import pytest
 from command_kit import refused, run, said, tiny_config
 
-from vireid.checkpoint import read_weights
 from vireid.commands import COMMANDS, load
 from vireid.commands.train_options import build_options
-from vireid.engine.options import TrainOptions
 from vireid.methods import RECIPES
+from vireid.training.options import TrainOptions
+from vireid.weights import read_weights
 
 
 def facts(folder: Path) -> dict:

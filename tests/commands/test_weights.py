@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from command_kit import refused, run, said
 
-from vireid.checkpoint import method_metadata, read_weights, save_weights
 from vireid.methods import Sizes, build_method
 from vireid.methods.mcl import MCL
+from vireid.weights import method_metadata, read_weights, save_weights
 
 
 def test_there_and_back(tmp_path: Path, capsys) -> None:

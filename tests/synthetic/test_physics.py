@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vireid.synthetic.identity import sample_person
-from vireid.synthetic.material import (
+from vireid.synthetic.people.identity import sample_person
+from vireid.synthetic.people.material import (
     CLOTH_HEAT,
     FACE_HEAT,
     HAIR,
@@ -15,7 +15,7 @@ from vireid.synthetic.material import (
     TOP,
     material_table,
 )
-from vireid.synthetic.shading import AIR_AT_MEASURING
+from vireid.synthetic.pictures.shading import AIR_AT_MEASURING
 
 SKIN_TEMPERATURE = 33.5
 STILL_AIR = 0.6  # clo

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vireid.synthetic import identity
-from vireid.synthetic.cloth import _PATTERN_ODDS, NIR_BRIGHT_SHARE, PALETTE, PATTERNS
-from vireid.synthetic.identity import attributes, sample_person
+from vireid.synthetic.people import identity
+from vireid.synthetic.people.cloth import _PATTERN_ODDS, NIR_BRIGHT_SHARE, PALETTE, PATTERNS
+from vireid.synthetic.people.identity import attributes, sample_person
 
 COUNT = 2000
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vireid.synthetic.dress import dress
-from vireid.synthetic.identity import sample_person
-from vireid.synthetic.raster import raster, raster_numpy
+from vireid.synthetic.people.dress import dress
+from vireid.synthetic.people.identity import sample_person
+from vireid.synthetic.pictures.raster import raster, raster_numpy
 
 
 def both(points, faces, cut, double_sided, height=96, width=64):

@@ -6,11 +6,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vireid.synthetic.camera import LLCM_CAMERAS, LLCM_NIR_CAMERAS, REGDB_CAMERA, SYSU_CAMERAS
-from vireid.synthetic.identity import sample_person
+from vireid.synthetic.people.identity import sample_person
+from vireid.synthetic.pictures.camera import (
+    LLCM_CAMERAS,
+    LLCM_NIR_CAMERAS,
+    REGDB_CAMERA,
+    SYSU_CAMERAS,
+)
+from vireid.synthetic.pictures.view import draw_view
+from vireid.synthetic.places.scenes import INDOOR, OUTDOOR, SCENES
 from vireid.synthetic.preset import PRESETS
-from vireid.synthetic.scenes import INDOOR, OUTDOOR, SCENES
-from vireid.synthetic.view import draw_view
 
 
 def test_there_are_26_scenes_half_of_them_indoors():

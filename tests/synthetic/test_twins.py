@@ -11,7 +11,9 @@ from types import FunctionType, SimpleNamespace
 import numpy as np
 import pytest
 
-from vireid.synthetic import background, body, rays, render, render_person, shading, template
+from vireid.synthetic import render_person
+from vireid.synthetic.people import body, template
+from vireid.synthetic.pictures import background, rays, render, shading
 
 EVERY = 8  # pixels that are tried, along and across
 

@@ -3,7 +3,7 @@
 import pytest
 
 from vireid.synthetic import V1, v1, verify_v1, write_dataset
-from vireid.synthetic.identity import sample_person
+from vireid.synthetic.people.identity import sample_person
 from vireid.types import InputError
 
 

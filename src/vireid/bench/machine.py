@@ -15,8 +15,8 @@ from vireid.bench.workload import StepBench, random_data, time_extraction
 from vireid.cores import usable_cores
 from vireid.data.augment import normalise
 from vireid.embed.embedder import Embedder
-from vireid.engine.distributed import pick_device
-from vireid.engine.provenance import commit, versions
+from vireid.runtime.device import pick_device
+from vireid.runtime.provenance import commit, versions
 
 
 def measure(

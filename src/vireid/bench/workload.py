@@ -15,18 +15,19 @@ import torch
 from vireid.config import to_plain
 from vireid.data import Dataset, PixelStore
 from vireid.embed.embedder import Embedder
-from vireid.engine.distributed import World, join
-from vireid.engine.engines import Engine, build_engine, memory_format, tune
-from vireid.engine.gradient_mean import bucket_bytes
-from vireid.engine.optimisers import Optimisers
-from vireid.engine.options import TrainOptions
-from vireid.engine.precision import choose_precision
-from vireid.engine.step import Step
-from vireid.engine.store import place_images
-from vireid.engine.sync_batch_norm import synchronise
-from vireid.engine.training_set import TrainingSet
 from vireid.methods import Method, build_method, method_class
 from vireid.methods.recipe import Recipe
+from vireid.runtime.device import memory_format, tune
+from vireid.runtime.precision import choose_precision
+from vireid.runtime.ranks import World, join
+from vireid.training.engines import Engine, build_engine
+from vireid.training.gradient_mean import bucket_bytes
+from vireid.training.optimisers import Optimisers
+from vireid.training.options import TrainOptions
+from vireid.training.step import Step
+from vireid.training.store import place_images
+from vireid.training.sync_batch_norm import synchronise
+from vireid.training.training_set import TrainingSet
 from vireid.types import Modality, Sample
 
 SYSU_PIDS, SYSU_CAMIDS = 395, (1, 2, 3, 4, 5, 6)
@@ -88,7 +89,7 @@ class StepBench:
     """A method with everything a step needs, as the trainer sets it up.
 
     Attributes:
-        step, engine: see `vireid.engine`.
+        step, engine: see `vireid.training`.
         ready_seconds: time that preparing the engine took, compiling included.
     """
 

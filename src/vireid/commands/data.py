@@ -171,7 +171,7 @@ def info(
         suggest(f"vireid train --resume {target}   (trains and tests what is left, and averages)")
         return 0
     if (target / "config.json").is_file() or target.suffix == ".safetensors":
-        from vireid.checkpoint import describe_run
+        from vireid.training.checkpoint import describe_run
 
         run = describe_run(target)
         if json:

@@ -112,7 +112,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
 
 
 def _shipped() -> bool:
-    from vireid.models.weights import shipped_weights
+    from vireid.models.published import shipped_weights
 
     return shipped_weights() is not None
 
@@ -154,8 +154,8 @@ def out_before(folder: Path) -> Path:
 def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     from vireid.data import load_dataset
     from vireid.embed import embed_files, load
-    from vireid.search import Searcher, create_index, open_index
-    from vireid.search.output import hits_table, save_picture
+    from vireid.index import Searcher, create_index, open_index
+    from vireid.index.output import hits_table, save_picture
 
     data = load_dataset("sysu", people)
     test = data.parts["test"]

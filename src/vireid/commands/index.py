@@ -35,7 +35,7 @@ def create(
             search with, else embedding).
     """
     from vireid.embed import load_embeddings
-    from vireid.search import create_index
+    from vireid.index import create_index
 
     vectors = load_embeddings(embeddings)
     which = _which(which, vectors)
@@ -85,7 +85,7 @@ def add(*, index: str, embeddings: Path) -> int:
         embeddings: file that `vireid embed` wrote, with the index's weights.
     """
     from vireid.embed import load_embeddings
-    from vireid.search import open_index
+    from vireid.index import open_index
 
     with open_index(index, write=True) as opened:
         result = opened.add(load_embeddings(embeddings))
@@ -103,7 +103,7 @@ def update(*, index: str, embeddings: Path) -> int:
         embeddings: file that `vireid embed` wrote, with the index's weights.
     """
     from vireid.embed import load_embeddings
-    from vireid.search import open_index
+    from vireid.index import open_index
 
     with open_index(index, write=True) as opened:
         result = opened.update(load_embeddings(embeddings))
@@ -130,7 +130,7 @@ def remove(
         cameras: images of these cameras.
         pids: images of these identities.
     """
-    from vireid.search import Filters, open_index
+    from vireid.index import Filters, open_index
 
     if not (paths or older_than or cameras or pids):
         raise InputError("Say what to remove: --paths, --older-than, --cameras or --pids.")
@@ -161,7 +161,7 @@ def info(*, index: str, json: bool = False) -> int:
         json: print JSON on standard output.
     """
     from vireid.config import to_plain
-    from vireid.search import open_index
+    from vireid.index import open_index
 
     with open_index(index) as opened:
         facts = to_plain(opened.info())
@@ -202,7 +202,7 @@ def verify(*, index: str) -> int:
     Args:
         index: the index.
     """
-    from vireid.search import open_index
+    from vireid.index import open_index
 
     with open_index(index) as opened:
         problems = opened.verify()
@@ -223,7 +223,7 @@ def compact(*, index: str) -> int:
     Args:
         index: the index.
     """
-    from vireid.search import open_index
+    from vireid.index import open_index
 
     with open_index(index, write=True) as opened:
         won = opened.compact()

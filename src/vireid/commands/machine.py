@@ -41,12 +41,12 @@ def doctor(*, json: bool = False) -> int:
 def _facts() -> dict[str, dict[str, str]]:
     import torch
 
-    import vireid
+    from vireid.version import __version__
 
     machine = {
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
-        "vireid": vireid.__version__,
+        "vireid": __version__,
         "cores": str(usable_cores()),
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} thread(s)",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
@@ -90,8 +90,8 @@ def _facts() -> dict[str, dict[str, str]]:
             if found
             else (f"not installed ({use}; {how})")
         )
-    weights = Path(vireid.__file__).parent / "weights"
-    shipped = sorted(p.name for p in weights.glob("*.safetensors"))
+    folder = Path(__file__).parents[1] / "shipped"
+    shipped = sorted(p.name for p in folder.glob("*.safetensors"))
     parts["weights in the package"] = ", ".join(shipped) or "none"
     base = os.environ.get("VIREID_DATA")
     data = {"$VIREID_DATA": base or "not set (give --data-root to each command)"}

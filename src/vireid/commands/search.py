@@ -130,8 +130,8 @@ def search(
         device: auto, cpu or cuda:N.
     """
     from vireid.embed import load
-    from vireid.search import Filters, Searcher, open_index
-    from vireid.search.output import (
+    from vireid.index import Filters, Searcher, open_index
+    from vireid.index.output import (
         MAX_DRAWN,
         hits_as_plain,
         hits_table,
@@ -236,7 +236,7 @@ def serve(
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
-    from vireid.search.server import serve
+    from vireid.server.app import serve
 
     serve(
         index,

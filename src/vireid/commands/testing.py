@@ -174,8 +174,8 @@ def _trained_set(known: dict[str, Any]) -> dict[str, Any] | None:
 
 def _seen_seeds(known: dict[str, Any]) -> set[int]:
     """Seeds of all synthetic people behind weights: their own, and of those they started from."""
-    from vireid.checkpoint import read_weights
     from vireid.models.pretrained import shipped_weights
+    from vireid.weights import read_weights
 
     own = _trained_set(known)
     sets = [own] if own else []

@@ -13,7 +13,7 @@ from vireid.commands.train_trials import resume_all_trials, train_all_trials
 from vireid.types import InputError
 
 if TYPE_CHECKING:
-    from vireid.engine.options import TrainOptions
+    from vireid.training.options import TrainOptions
 
 
 def train(

@@ -11,8 +11,8 @@ from vireid.console import choose, console
 from vireid.types import InputError
 
 if TYPE_CHECKING:
-    from vireid.engine.options import TrainOptions
     from vireid.methods.recipe import Recipe
+    from vireid.training.options import TrainOptions
 
 METHOD_FLAGS = (
     "centers", "triplet", "confusion", "identity_centers", "camera_centers", "part", "graph",
@@ -37,9 +37,8 @@ ADAM_LR = 0.00035
 def build_options(flags: dict[str, Any], file: Path | None = None) -> TrainOptions:
     """The run's options: what `file` (a config.json, or a part of one) says, then the flags."""
     from vireid import config
-    from vireid.engine.options import ENGINES, TrainOptions
-    from vireid.methods import method_class, resolve_method
-    from vireid.methods.recipes import recipes_of
+    from vireid.methods import method_class, recipes_of, resolve_method
+    from vireid.training.options import ENGINES, TrainOptions
 
     if flags["epochs"] is not None and flags["max_steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
@@ -93,8 +92,8 @@ def _read(file: Path) -> dict[str, Any]:
         InputError: unknown names (the nearest legal one is named) or values of another type.
     """
     from vireid import config
-    from vireid.engine.options import TrainOptions
     from vireid.files import read_json
+    from vireid.training.options import TrainOptions
 
     plain = read_json(file)
     whole = plain

@@ -14,8 +14,8 @@ from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
-    from vireid.engine.options import TrainOptions
-    from vireid.trainer import TrainResult
+    from vireid.training.options import TrainOptions
+    from vireid.training.trainer import TrainResult
 
 
 def pick_device(flags: dict[str, Any]) -> str:
@@ -68,9 +68,9 @@ def run_training(
     Returns:
         Whether there was something left to train.
     """
-    from vireid import trainer
     from vireid.commands.evaluating import validation
     from vireid.data import load_dataset, prepare, without
+    from vireid.training import trainer
 
     data = load_dataset(
         options.dataset,
@@ -118,8 +118,8 @@ def _refuse_used(folder: Path) -> None:
 def _refit(folder: Path, device: str) -> int:
     """Train again on all training identities, for as many epochs as were best."""
     from vireid import config
-    from vireid.checkpoint import read_weights
-    from vireid.engine.options import TrainOptions
+    from vireid.training.options import TrainOptions
+    from vireid.weights import read_weights
 
     options = config.load(TrainOptions, folder / "config.json")
     metadata = read_weights(folder)[1]

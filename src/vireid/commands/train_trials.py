@@ -14,8 +14,8 @@ from vireid.files import read_json, write_json
 from vireid.types import InputError
 
 if TYPE_CHECKING:
-    from vireid.engine.options import TrainOptions
     from vireid.evaluation import Report
+    from vireid.training.options import TrainOptions
 
 NUM_TRIALS = 10
 
@@ -29,7 +29,7 @@ def train_all_trials(
         InputError: not RegDB, or `folder` holds something else or trials of other options.
     """
     from vireid.config import to_plain
-    from vireid.engine.run_state import compare_options
+    from vireid.training.run_state import compare_options
 
     if options.dataset != "regdb":
         raise InputError(
@@ -64,7 +64,7 @@ def train_all_trials(
 def resume_all_trials(folder: Path, *, device: str, data_root: Path | None = None) -> int:
     """Go on with the ten trials in `folder`."""
     from vireid.config import from_plain
-    from vireid.engine.options import TrainOptions
+    from vireid.training.options import TrainOptions
 
     begun = read_json(folder / TRIALS)
     options = from_plain(TrainOptions, begun["options"], f"'{folder / TRIALS}'")

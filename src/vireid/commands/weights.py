@@ -48,8 +48,8 @@ def export_weights(run: Path, /, *, format: str = "published", out: Path | None 
         format: published (a checkpoint that the published MCLNet or AGW code loads).
         out: file to write (default: published.t in the run's folder).
     """
-    from vireid.checkpoint import load_weights
-    from vireid.models.weights import write_published
+    from vireid.models.published import write_published
+    from vireid.weights import load_weights
 
     choose("format", format, ("published",))
     method, _ = load_weights(run)

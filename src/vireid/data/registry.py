@@ -8,9 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vireid.console import choose
-from vireid.data import ALIASES, DATASETS, published
+from vireid.data import published
 from vireid.data.protocol import Dataset, check_usable
 from vireid.types import InputError
+
+# name → module with `load(root, *, trial, split_seed, camera_pattern) -> Dataset`
+DATASETS = {
+    "sysu": "vireid.data.sysu_mm01:load",
+    "regdb": "vireid.data.regdb:load",
+    "llcm": "vireid.data.llcm:load",
+    "folder": "vireid.data.folder:load",
+}
+ALIASES = {"sysu-mm01": "sysu", "sysumm01": "sysu", "own": "folder", "csv": "folder"}
 
 
 def find_root(name: str, root: str | Path | None) -> Path:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vireid import checkpoint
+from vireid.config import to_plain
 from vireid.console import console, say
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
@@ -27,11 +27,12 @@ from vireid.data.augment import MEAN, STD
 from vireid.data.decoding import decode
 from vireid.embed.copying import Fetched, copied_ahead
 from vireid.embed.forward import Forward
-from vireid.engine.distributed import World, join
-from vireid.engine.engines import memory_format
-from vireid.engine.precision import choose_precision
 from vireid.methods import Method
+from vireid.runtime.device import memory_format
+from vireid.runtime.precision import choose_precision
+from vireid.runtime.ranks import World, join
 from vireid.types import Embeddings, InputError, Modality
+from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
 BATCH = 256
 CPU_BATCH = 32  # larger batches leave the caches and are slower
@@ -67,7 +68,7 @@ class Embedder:
         """
         Args:
             method: any method; it is moved to the device.
-            metadata: as `vireid.checkpoint.load_weights` returns them.
+            metadata: as `vireid.weights.load_weights` returns them.
             device: "auto", "cpu", "cuda:N" or "mps".
             precision: as in training, but "auto" is float16 on every GPU, whose vectors are far
                 nearer to float32's than bfloat16's. A batch that exceeds its range is computed
@@ -105,7 +106,7 @@ class Embedder:
     def weights_hash(self) -> str:
         with self._hashing:  # two threads of a job may ask; one is to do the work
             if self._hash is None:
-                self._hash = checkpoint.weights_hash(checkpoint.portable(self.method))
+                self._hash = weights_hash(portable(self.method))
             return self._hash
 
     @property
@@ -124,14 +125,14 @@ class Embedder:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the weights and what is known of them; see `vireid.checkpoint.save_weights`."""
+        """Write the weights and what is known of them; see `vireid.weights.save_weights`."""
         known = dict(self.metadata)
         if "method" not in known:
-            known |= checkpoint.method_metadata(
+            known |= method_metadata(
                 self.method.name, self.method.model_options, self.method.sizes, {}
-            ) | {"method_options": checkpoint.to_plain(self.method.options)}
+            ) | {"method_options": to_plain(self.method.options)}
         known["size"] = list(self.size)
-        checkpoint.save_weights(path, self.method, known)
+        save_weights(path, self.method, known)
 
     def embed(
         self,

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from vireid.console import say
 from vireid.data.augment import normalise
-from vireid.engine.capture import capture, first_line, warm_up
-from vireid.engine.engines import use_compile_cache
-from vireid.engine.precision import Precision
 from vireid.methods import Method
+from vireid.runtime.capture import capture, first_line, warm_up
+from vireid.runtime.device import use_compile_cache
+from vireid.runtime.precision import Precision
 from vireid.types import InputError, Modality
 
 WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it saves on so many

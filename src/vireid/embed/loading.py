@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from vireid import checkpoint
 from vireid.embed.embedder import Embedder
 from vireid.types import InputError
+from vireid.weights import load_weights
 
 
 def load(
@@ -25,7 +25,7 @@ def load(
     """
     source: str | Path = weights
     if str(weights).strip().lower() == "synth" and not Path(weights).exists():
-        from vireid.models.weights import shipped_weights
+        from vireid.models.published import shipped_weights
 
         found = shipped_weights()
         if found is None:
@@ -34,7 +34,7 @@ def load(
                 "or a .safetensors file; `vireid train` makes one."
             )
         source = found
-    method, metadata = checkpoint.load_weights(source)
+    method, metadata = load_weights(source)
     return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import vireid
 from vireid.config import to_plain
 from vireid.evaluation.metrics import Rule, Scores, chance, score, score_embeddings
 from vireid.evaluation.products import product
 from vireid.evaluation.report import METRICS, RANKS, Protocol, Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
 from vireid.types import Embeddings, InputError
+from vireid.version import __version__
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset, ProtocolOptions, Trial
@@ -307,7 +307,7 @@ def _protocol(
         "tta": str(embeddings.preprocessing.get("tta") or "none"),
         "weights_hash": embeddings.weights_hash or None,
         "versions": {
-            "vireid": vireid.__version__,
+            "vireid": __version__,
             "torch": version("torch"),
             "numpy": np.__version__,
             "python": platform.python_version(),

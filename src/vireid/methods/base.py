@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vireid.losses.precision import full, no_autocast
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.models.backbone import resolve_arch
 from vireid.models.options import ModelOptions
-from vireid.models.precision import full, no_autocast
 from vireid.models.two_stream import build_model
 from vireid.types import Batch, Output
 

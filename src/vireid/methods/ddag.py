@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vireid.losses.precision import no_autocast
 from vireid.losses.triplet import HardTripletLoss
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import DDAGOptions
@@ -29,7 +30,6 @@ from vireid.methods.recipes import RECIPES
 from vireid.models.attention import BatchGraph, PartAttention
 from vireid.models.layers import unit
 from vireid.models.options import ModelOptions
-from vireid.models.precision import no_autocast
 from vireid.types import Batch, Output
 
 _BEFORE_GRAPH = ("identity", "triplet", "part")

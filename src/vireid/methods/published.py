@@ -7,7 +7,7 @@ from pathlib import Path
 from vireid.methods import method_class
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import MCLOptions
-from vireid.models.weights import read_published, write_published
+from vireid.models.published import read_published, write_published
 from vireid.types import InputError
 
 

@@ -42,12 +42,3 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     }
     for method in ("base", "agw", "ddag", "mcl")
 }
-
-
-def recipes_of(method: str) -> dict[str, Recipe]:
-    """The recipes of a method by its legal name, or of a user's own ("file.py:Class")."""
-    if method in RECIPES:
-        return RECIPES[method]
-    from vireid.methods import method_class
-
-    return method_class(method).recipes

@@ -1,25 +1,5 @@
-"""Networks: timm backbones split in two streams, the layers on top of them, and their weights.
+"""Networks: timm backbones split in two streams, the layers on top of them, and their weights."""
 
-Exports are lazy, so that importing this room does not import PyTorch.
-"""
+import lazy_loader
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
-
-_EXPORTS = {
-    "ModalityDiscriminator": "vireid.models.discriminator",
-    "ModelOptions": "vireid.models.options",
-    "TwoStream": "vireid.models.two_stream",
-    "build_model": "vireid.models.two_stream",
-    "read_published": "vireid.models.weights",
-    "write_published": "vireid.models.weights",
-}
-__all__ = list(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name]), name)
-    raise AttributeError(f"module 'vireid.models' has no attribute '{name}'")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vireid.losses.precision import full
 from vireid.models.layers import make_neck, untrained
-from vireid.models.precision import full
 
 
 def horizontal_parts(feature_map: Tensor, parts: int) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vireid.losses.precision import full, no_autocast
 from vireid.models.layers import untrained
-from vireid.models.precision import full, no_autocast
 
 
 class ModalityDiscriminator(nn.Module):

@@ -63,7 +63,7 @@ def shipped_weights(arch: str | None = None) -> Path | None:
     Args:
         arch: those of this network; None takes the first by name.
     """
-    folder = Path(str(files("vireid"))) / "weights"
+    folder = Path(str(files("vireid"))) / "shipped"
     found = sorted(folder.glob("*.safetensors"))
     return next((path for path in found if arch in (None, path.stem)), None)
 

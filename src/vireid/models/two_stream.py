@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from vireid.losses.precision import no_autocast
 from vireid.models import pretrained
 from vireid.models.backbone import Backbone, create, resolve_arch, split
 from vireid.models.layers import (
@@ -18,7 +19,6 @@ from vireid.models.layers import (
     unit,
 )
 from vireid.models.options import ModelOptions
-from vireid.models.precision import no_autocast
 from vireid.types import InputError, Output
 
 _NONLOCAL_LAST = {2: 2, 3: 3}  # stage → non-local blocks after its last so many blocks

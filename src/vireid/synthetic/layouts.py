@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vireid.synthetic.camera import (
+from vireid.synthetic.pictures.camera import (
     LLCM_CAMERAS,
     LLCM_NIR_CAMERAS,
     REGDB_CAMERA,

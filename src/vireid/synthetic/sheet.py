@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from vireid.files import atomic_write
-from vireid.synthetic.camera import REGDB_CAMERA, SYSU_CAMERAS, Camera
-from vireid.synthetic.identity import sample_person
+from vireid.synthetic.people.identity import sample_person
+from vireid.synthetic.pictures.camera import REGDB_CAMERA, SYSU_CAMERAS, Camera
+from vireid.synthetic.pictures.render import make_figure, render
+from vireid.synthetic.pictures.sensor import as_compressed
+from vireid.synthetic.pictures.view import draw_view
 from vireid.synthetic.preset import preset_named
-from vireid.synthetic.render import make_figure, render
-from vireid.synthetic.sensor import as_compressed
-from vireid.synthetic.view import draw_view
 from vireid.types import InputError
 
 

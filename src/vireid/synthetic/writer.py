@@ -31,7 +31,7 @@ from vireid.synthetic.preset import preset_named
 from vireid.types import InputError
 
 if TYPE_CHECKING:
-    from vireid.synthetic.identity import Person
+    from vireid.synthetic.people.identity import Person
 
 PEOPLE, IMAGES = "attributes.csv", "images.csv"
 
@@ -209,9 +209,9 @@ def _end_with(parent: int) -> None:
 
 def _warm(parameters: Parameters) -> None:
     """Compile once, before the workers start."""
-    from vireid.synthetic.identity import sample_person
-    from vireid.synthetic.render import make_figure, render
-    from vireid.synthetic.view import draw_view
+    from vireid.synthetic.people.identity import sample_person
+    from vireid.synthetic.pictures.render import make_figure, render
+    from vireid.synthetic.pictures.view import draw_view
 
     _, preset = preset_named(parameters.preset)
     figure = make_figure(sample_person(parameters.seed, 1))
@@ -225,9 +225,9 @@ def _warm(parameters: Parameters) -> None:
 
 def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dict, list[dict]]:
     """Write the missing images of one person; its line for each table."""
-    from vireid.synthetic.identity import sample_person
-    from vireid.synthetic.render import make_figure, render
-    from vireid.synthetic.view import draw_view
+    from vireid.synthetic.people.identity import sample_person
+    from vireid.synthetic.pictures.render import make_figure, render
+    from vireid.synthetic.pictures.view import draw_view
 
     _, preset = preset_named(parameters.preset)
     person = sample_person(parameters.seed, pid)
@@ -280,7 +280,7 @@ def _write_image(path: Path, image, quality: int, size: tuple[int, int] | None) 
     import cv2
     import numpy as np
 
-    from vireid.synthetic.sensor import as_compressed, compress
+    from vireid.synthetic.pictures.sensor import as_compressed, compress
 
     if path.suffix == ".jpg":
         data = compress(image, quality)
@@ -306,13 +306,13 @@ def _write_image(path: Path, image, quality: int, size: tuple[int, int] | None) 
 
 
 def _person_row(person: Person) -> dict:
-    from vireid.synthetic.identity import attributes
+    from vireid.synthetic.people.identity import attributes
 
     return attributes(person)
 
 
 def _image_row(path: str, kind: str, person: Person, shot: Shot, view) -> dict:
-    from vireid.synthetic.scenes import SCENES
+    from vireid.synthetic.places.scenes import SCENES
 
     return {
         "path": path,

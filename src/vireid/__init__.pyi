@@ -1,0 +1,13 @@
+from .data import load_dataset as load_dataset
+from .embed import Embedder as Embedder
+from .embed import import_published as import_published
+from .embed import load as load
+from .evaluation import rerank as rerank
+from .evaluation import score as score
+from .index import Searcher as Searcher
+from .index import create_index as create_index
+from .index import open_index as open_index
+from .types import Embeddings as Embeddings
+from .types import InputError as InputError
+from .types import Modality as Modality
+from .version import __version__ as __version__

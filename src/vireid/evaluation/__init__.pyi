@@ -1,0 +1,12 @@
+from .comparison import Comparison as Comparison
+from .comparison import average_reports as average_reports
+from .comparison import compare as compare
+from .evaluator import bootstrap as bootstrap
+from .evaluator import evaluate as evaluate
+from .metrics import Scores as Scores
+from .metrics import chance as chance
+from .metrics import score as score
+from .metrics import score_embeddings as score_embeddings
+from .report import Protocol as Protocol
+from .report import Report as Report
+from .reranking import rerank as rerank

@@ -1,0 +1,293 @@
+"""The SQLite file of a local index: what is known of each entry, and which vectors exist.
+
+SQLite makes an add whole or absent: vectors are on the disk before the transaction that speaks
+of them commits (write-ahead log, synchronous FULL), so a row here always has its vector.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vireid.index.base import Entry
+from vireid.types import InputError, Modality
+
+FILE = "index.sqlite"
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    slot INTEGER NOT NULL UNIQUE,
+    path TEXT NOT NULL UNIQUE,
+    camid INTEGER NOT NULL,
+    pid INTEGER NOT NULL,
+    modality INTEGER NOT NULL,
+    time REAL,
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE tombstones (number INTEGER PRIMARY KEY AUTOINCREMENT, slot INTEGER NOT NULL);
+"""
+_AT_ONCE = 500  # values in one statement; every SQLite allows 999
+
+Row = tuple[int, str, int, int, int, float | None, int]
+"""slot, path, camid, pid, modality, time, checksum"""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The part of `about` that changes.
+
+    Attributes:
+        generation: number of the vector file in use.
+        written: its slots that exist; what lies behind them was never acknowledged.
+        projection: number of the projection in use, or 0.
+        projected: slots that it has codes of.
+        last_tombstone: number of the newest tombstone.
+    """
+
+    generation: int
+    written: int
+    projection: int
+    projected: int
+    last_tombstone: int
+
+
+class Catalog:
+    """One connection to the catalog of the index in `folder`. Not for two threads at once.
+
+    Raises:
+        InputError: there is no index in the folder, or its catalog can't be read.
+    """
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        self.folder = folder
+        path = folder / FILE
+        if not path.is_file():
+            raise InputError(
+                f"There is no index in '{folder}'. Give the folder of one, or make one with "
+                "`vireid index create`."
+            )
+        with self._readable():
+            self._connection = self._connect(path, write)
+            self._execute("PRAGMA busy_timeout = 30000")
+            if write:
+                self._execute("PRAGMA synchronous = FULL")
+                self._execute("PRAGMA secure_delete = ON")
+            version = self.about().get("format")
+        if version != FORMAT:
+            self.close()
+            raise InputError(
+                f"The index '{folder}' has format {version}, this version of vireid reads format "
+                f"{FORMAT}. Use the version that made it, or make it anew from its embeddings."
+            )
+
+    @staticmethod
+    def create(folder: Path, about: dict[str, Any]) -> None:
+        """Make an empty catalog that says `about`; it appears whole or not at all."""
+        temporary = folder / f".{FILE}.{os.getpid()}.tmp"
+        connection = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            connection.executescript(_SCHEMA)
+            counters = {"generation": 1, "written": 0, "projection": 0, "projected": 0}
+            values = {"format": FORMAT, **counters, **about}
+            connection.executemany(
+                "INSERT INTO about VALUES (?, ?)",
+                [(key, json.dumps(value)) for key, value in values.items()],
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.close()
+            os.replace(temporary, folder / FILE)
+        finally:
+            connection.close()
+            temporary.unlink(missing_ok=True)
+
+    def _connect(self, path: Path, write: bool) -> sqlite3.Connection:
+        name = path.absolute().as_uri()
+        options: dict[str, Any] = {"uri": True, "isolation_level": None, "check_same_thread": False}
+        connection = sqlite3.connect(f"{name}?mode={'rw' if write else 'ro'}", **options)
+        try:
+            connection.execute("SELECT count(*) FROM about").fetchone()
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            log = path.with_name(FILE + "-wal")
+            if write or os.access(path.parent, os.W_OK):
+                raise
+            if log.exists() and log.stat().st_size:
+                raise InputError(
+                    f"The index '{path.parent}' is in a folder that can't be written, and its "
+                    "writer didn't end properly. Run `vireid index verify` on it once where it "
+                    "can be written."
+                ) from None
+        # Nothing can be written beside the catalog, so nobody else can be writing it either.
+        return sqlite3.connect(f"{name}?immutable=1", **options)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"The catalog of the index '{self.folder}' can't be read: {error}. Restore "
+                f"'{FILE}' from a copy, or make the index anew from its embeddings."
+            ) from error
+
+    def _execute(self, statement: str, values: Sequence = ()) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        """All statements of the block see and make one state; an error undoes them.
+
+        Raises:
+            InputError: the disk is full or the catalog can't be written.
+        """
+        with self._readable():
+            try:
+                self._execute(f"BEGIN {kind}")
+                yield
+                self._execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise InputError(
+                    f"The index '{self.folder}' could not be written: {error}. It is as it was "
+                    "before. If the disk is full, free some space."
+                ) from error
+            finally:
+                if self._connection.in_transaction:
+                    self._execute("ROLLBACK")
+
+    def about(self) -> dict[str, Any]:
+        """All that is kept of the index as a whole."""
+        with self._readable():
+            rows = self._execute("SELECT key, value FROM about").fetchall()
+        return {key: json.loads(value) for key, value in rows}
+
+    def set_about(self, **values: Any) -> None:
+        """Change some of it, inside a transaction."""
+        for key, value in values.items():
+            self._execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+
+    def head(self) -> Head:
+        about = self.about()
+        (last,) = self._execute("SELECT coalesce(max(number), 0) FROM tombstones").fetchone()
+        return Head(
+            about["generation"], about["written"], about["projection"], about["projected"], last
+        )
+
+    def version(self) -> int:
+        """A number that changes when another connection has committed."""
+        with self._readable():
+            return self._execute("PRAGMA data_version").fetchone()[0]
+
+    def columns(self, first_slot: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Chunks of slot, id, camid, pid, modality (int64) and time (float64, NaN if unknown)
+        of the entries from `first_slot` on, in no order."""
+        cursor = self._execute(
+            "SELECT slot, id, camid, pid, modality, time FROM entries WHERE slot >= ?",
+            (first_slot,),
+        )
+        while rows := cursor.fetchmany(50_000):
+            *numbers, times = zip(*rows)
+            yield (
+                *(np.array(column, dtype=np.int64) for column in numbers),
+                np.array(times, dtype=np.float64),
+            )
+
+    def tombstones(self, after: int) -> np.ndarray:
+        """(m,) int64 slots buried by tombstones with a number above `after`."""
+        rows = self._execute("SELECT slot FROM tombstones WHERE number > ?", (after,)).fetchall()
+        return np.array([slot for (slot,) in rows], dtype=np.int64)
+
+    def ids_of(self, paths: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """path → (id, slot) of those of `paths` that are in the index."""
+        return {
+            path: (number, slot)
+            for number, slot, path in self._select("id, slot, path", "path", paths)
+        }
+
+    def entries(self, ids: Sequence[int]) -> dict[int, Entry]:
+        """id → entry of those of `ids` that are in the index."""
+        with self._readable():
+            rows = self._select("id, path, camid, pid, modality, time", "id", ids)
+            return {
+                number: Entry(
+                    row_id=number,
+                    path=path,
+                    camid=camid,
+                    pid=pid,
+                    modality=Modality(modality),
+                    time=time,
+                )
+                for number, path, camid, pid, modality, time in rows
+            }
+
+    def paths(self, ids: Sequence[int]) -> dict[int, str]:
+        """id → path of those of `ids` that are in the index."""
+        with self._readable():
+            return dict(self._select("id, path", "id", ids))
+
+    def _select(self, columns: str, key: str, values: Sequence) -> Iterator[tuple]:
+        for start in range(0, len(values), _AT_ONCE):
+            some = values[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT {columns} FROM entries WHERE {key} IN ({marks})"
+            yield from self._execute(query, some)
+
+    def insert(self, rows: Iterable[Row]) -> None:
+        """New entries, inside a transaction."""
+        self._connection.executemany(
+            "INSERT INTO entries (slot, path, camid, pid, modality, time, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+
+    def replace(self, rows: Iterable[tuple[int, Row]]) -> None:
+        """(id, row) of entries that get a new slot and columns, inside a transaction."""
+        self._connection.executemany(
+            "UPDATE entries SET slot = ?, camid = ?, pid = ?, modality = ?, time = ?, "
+            "checksum = ? WHERE id = ?",
+            ((slot, *rest, number) for number, (slot, _, *rest) in rows),
+        )
+
+    def delete(self, ids: Iterable[int]) -> None:
+        self._connection.executemany("DELETE FROM entries WHERE id = ?", ((n,) for n in ids))
+
+    def bury(self, slots: Iterable[int]) -> None:
+        """Tombstones for slots whose entry is gone or has moved, inside a transaction."""
+        self._connection.executemany(
+            "INSERT INTO tombstones (slot) VALUES (?)", ((slot,) for slot in slots)
+        )
+
+    def checksums(self) -> Iterator[tuple[int, int, str]]:
+        """slot, checksum and path of every entry, in order of slot."""
+        yield from self._execute("SELECT slot, checksum, path FROM entries ORDER BY slot")
+
+    def move(self, moves: Iterable[tuple[int, int]]) -> None:
+        """(new slot, old slot) in increasing order with new <= old; forgets all tombstones."""
+        self._connection.executemany("UPDATE entries SET slot = ? WHERE slot = ?", moves)
+        self._execute("DELETE FROM tombstones")
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file."""
+        with self._readable():
+            found = [text for (text,) in self._execute("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else [f"The catalog is damaged: {text}." for text in found]
+
+    def shrink(self) -> None:
+        """Give free space back to the disk."""
+        with self._readable():
+            self._execute("VACUUM")
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        self._connection.close()

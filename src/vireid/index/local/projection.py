@@ -1,0 +1,265 @@
+"""A short form of every vector, for sets too large to scan whole.
+
+Vectors are turned onto their principal axes, of which the first few are kept as 8-bit codes. A
+scan over all codes gives candidates; those are scored exactly from the full vectors. How many
+axes and candidates it takes is measured on the set itself. All of it can be built again from
+the vectors, so a damaged file costs time, never an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vireid.files import atomic_write
+from vireid.index.local import kernels, scan
+from vireid.types import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionOptions:
+    """How a projection is made.
+
+    Attributes:
+        exact_bytes: sets whose vectors take fewer bytes are scanned exactly, without one. The
+            default is 156,000 vectors of 2048 dimensions, about 25 ms a query on two cores.
+        recall: share of the exact 20 best that candidates must hold, on each of two samples: of
+            the set's own vectors and of mixed ones.
+        dims: sizes tried, smallest first.
+        candidates: numbers of candidates tried, smallest first.
+        sample: vectors that the axes are computed from.
+        queries: how many queries, made of the set's own vectors, recall is measured with.
+    """
+
+    exact_bytes: int = 640_000_000
+    recall: float = 0.993
+    dims: tuple[int, ...] = (256, 384, 448, 512, 640, 768, 1024)
+    candidates: tuple[int, ...] = (200, 400, 800)
+    sample: int = 20_000
+    queries: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Codes of the first rows of a set, and how to make more.
+
+    Attributes:
+        number: tells its files from those of others.
+        mean: (D,) float32, subtracted from vectors (it does not change the order of hits).
+        axes: (D, d) float32, orthonormal columns.
+        steps: (d,) float32, what one step of a code is worth on each axis.
+        candidates: how many of the best are scored exactly.
+        recall: recall@20 that was measured with these.
+        fitted: entries in the set when it was measured.
+        codes: (rows, d) int8, memory-mapped.
+    """
+
+    number: int
+    mean: np.ndarray
+    axes: np.ndarray
+    steps: np.ndarray
+    candidates: int
+    recall: float
+    fitted: int
+    codes: np.ndarray
+
+    @property
+    def dim(self) -> int:
+        return self.axes.shape[1]
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        """(m, d) int8 codes of (m, D) float32 vectors."""
+        turned = ((vectors - self.mean) @ self.axes) / self.steps
+        return np.clip(np.rint(turned), -127, 127).astype(np.int8)
+
+    def weights(self, queries: np.ndarray) -> np.ndarray:
+        """(Q, d) int16 whose dot product with codes orders rows as the similarity would.
+
+        They are as large as they can be without the 32-bit sum running over.
+        """
+        # For one query a matrix library would wake a second thread: milliseconds on a busy machine.
+        few = len(queries) < 4
+        turned = np.einsum("qd,de->qe", queries, self.axes) if few else queries @ self.axes
+        turned = turned * self.steps
+        largest = np.abs(turned).max(axis=1, keepdims=True)
+        total = np.abs(turned).sum(axis=1, keepdims=True)
+        room = np.minimum(32_000 / largest.clip(1e-30), 2**30 / 127 / total.clip(1e-30) * 1.9)
+        return np.rint(turned * room).astype(np.int16)
+
+    def search(
+        self, vectors: np.ndarray, slots: np.ndarray, queries: np.ndarray, top: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `scan.best_exact`, by way of candidates; rows without codes are scanned exactly."""
+        coded, tail = np.split(slots, [np.searchsorted(slots, len(self.codes))])
+        wanted = max(self.candidates, 10 * top)
+        _, near = scan.best_codes(self.codes, coded, self.weights(queries), wanted)
+        _, late = scan.best_exact(vectors, tail, queries, top)
+        near = np.concatenate([near, late], axis=1)
+        scores = np.stack([scan.dots(vectors, mine, query) for mine, query in zip(near, queries)])
+        return scan.sorted_best(scores, near, top)
+
+
+def build(
+    folder: Path, number: int, vectors: np.ndarray, live: np.ndarray, options: ProjectionOptions
+) -> Projection:
+    """Fit axes, choose their number and that of candidates by measured recall, write the codes.
+
+    Args:
+        folder: where its two files go.
+        number: a number not used before.
+        vectors: (n, D) float16, all slots.
+        live: (m,) int32 slots that hold an entry.
+        options: the sizes to try.
+
+    Raises:
+        InputError: the files can't be written.
+    """
+    random = np.random.default_rng(number)
+    sample = np.sort(random.choice(live, min(options.sample, len(live)), replace=False))
+    mean, axes, spread = _principal_axes(_wide(vectors, sample))
+    probes = np.sort(random.choice(live, min(options.queries, len(live)), replace=False))
+    queries = _queries(vectors, probes, random)
+    _, truth = scan.best_exact(vectors, live, queries, 21)
+    sizes = sorted({min(size, vectors.shape[1]) for size in options.dims})
+    for size in sizes:
+        # Codes reach to 5 deviations; the floor is for axes along which nothing varies.
+        steps = (spread[:size].clip(1e-6) * (5 / 127)).astype(np.float32)
+        draft = Projection(
+            number=number, mean=mean, axes=np.ascontiguousarray(axes[:, :size]), steps=steps,
+            candidates=0, recall=0.0, fitted=len(live), codes=np.empty((0, size), np.int8),
+        )  # fmt: skip
+        codes = _write_codes(_codes_file(folder, number), draft, vectors)
+        _, near = scan.best_codes(codes, live, draft.weights(queries), options.candidates[-1] + 1)
+        recalls = [_recall(truth, near, probes, count) for count in options.candidates]
+        log.info("recall@20 of %d axes, %s candidates: %s", size, options.candidates, recalls)
+        if recalls[-1] >= options.recall:
+            break
+    enough = next((i for i, r in enumerate(recalls) if r >= options.recall), len(recalls) - 1)
+    values = {**vars(draft), "codes": codes, "candidates": options.candidates[enough],
+              "recall": recalls[enough]}  # fmt: skip
+    made = Projection(**values)
+    with atomic_write(_axes_file(folder, number)) as file:
+        np.savez(file, mean=mean, axes=made.axes, steps=made.steps, candidates=made.candidates,
+                 recall=made.recall, fitted=made.fitted)  # fmt: skip
+    return made
+
+
+def extend(folder: Path, projection: Projection, vectors: np.ndarray) -> int:
+    """Add codes of the rows that have none; returns the rows that have codes now."""
+    path = _codes_file(folder, projection.number)
+    _append(path, projection, vectors, len(projection.codes))
+    return len(vectors)
+
+
+def load(folder: Path, number: int, rows: int, vectors: np.ndarray) -> Projection | None:
+    """Open a projection, or say why not and return None.
+
+    A few codes are computed anew and compared, so that a foreign or damaged file is noticed.
+    """
+    try:
+        with np.load(_axes_file(folder, number), allow_pickle=False) as file:
+            values = {name: file[name] for name in file.files}
+        scalars = {name: values.pop(name).item() for name in ("candidates", "recall", "fitted")}
+        shape = (rows, len(values["steps"]))
+        codes = np.memmap(_codes_file(folder, number), np.int8, "r", shape=shape)
+        found = Projection(number=number, **scalars, **values, codes=codes)
+        some = np.unique(np.linspace(0, rows - 1, 64).astype(np.int32))
+        if not codes_agree(found, vectors, some):
+            raise ValueError("codes do not belong to the vectors")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        log.warning(
+            "The projection in '%s' can't be used (%s); all vectors are scanned until "
+            "`vireid index compact` has made it anew.", folder, error,
+        )  # fmt: skip
+        return None
+
+
+def codes_agree(projection: Projection, vectors: np.ndarray, slots: np.ndarray) -> bool:
+    """Whether the codes of these slots are those of the vectors, but for rounding."""
+    fresh = projection.encode(_wide(vectors, slots)).astype(np.int16)
+    return bool((np.abs(fresh - projection.codes[slots]) <= 1).all())
+
+
+def files_of(folder: Path, number: int) -> tuple[Path, Path]:
+    """The files of the projection with this number."""
+    return _axes_file(folder, number), _codes_file(folder, number)
+
+
+def _axes_file(folder: Path, number: int) -> Path:
+    return folder / f"projection-{number:04d}.npz"
+
+
+def _codes_file(folder: Path, number: int) -> Path:
+    return folder / f"codes-{number:04d}.i8"
+
+
+def _wide(vectors: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    out = np.empty((len(slots), vectors.shape[1]), dtype=np.float32)
+    kernels.widen(vectors.view(np.uint16), slots, out)
+    return out
+
+
+def _principal_axes(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (D,), axes (D, D) by falling spread, and the spread (D,) along each."""
+    mean = sample.mean(axis=0)
+    sample -= mean
+    values, axes = np.linalg.eigh(sample.T @ sample / len(sample))
+    return mean, axes[:, ::-1], np.sqrt(values[::-1].clip(0))
+
+
+def _queries(vectors: np.ndarray, probes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The vectors of `probes`; every second one is mixed with another's.
+
+    A vector of the set asks, after its own person's images, for near-ties among all others; a
+    mixed one is like nobody's own, since a query comes from another camera and often from the
+    other sensor. Which of the two is harder depends on the set.
+    """
+    queries = _wide(vectors, probes)
+    queries[1::2] += 0.5 * _wide(vectors, random.permutation(probes))[1::2]
+    return queries / np.linalg.norm(queries, axis=1, keepdims=True).clip(1e-6)
+
+
+def _blocks(vectors: np.ndarray, start: int) -> Iterator[np.ndarray]:
+    for first in range(start, len(vectors), 4096):
+        last = min(first + 4096, len(vectors))
+        yield _wide(vectors, np.arange(first, last, dtype=np.int32))
+
+
+def _append(path: Path, projection: Projection, vectors: np.ndarray, start: int) -> None:
+    try:
+        with open(path, "ab") as file:
+            file.truncate(start * projection.dim)
+            for block in _blocks(vectors, start):
+                file.write(projection.encode(block).data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"The search structure '{path}' could not be written: {error.strerror or error}. All "
+            "entries are safe; free some space and run `vireid index compact`."
+        ) from error
+
+
+def _write_codes(path: Path, projection: Projection, vectors: np.ndarray) -> np.ndarray:
+    _append(path, projection, vectors, 0)
+    return np.memmap(path, np.int8, "r", shape=(len(vectors), projection.dim))
+
+
+def _recall(truth: np.ndarray, near: np.ndarray, probes: np.ndarray, count: int) -> float:
+    """Share of the true best, the probe itself left out, that is among `count` candidates: the
+    lower one of the two kinds of query."""
+    shares = []
+    for best, candidates, probe in zip(truth, near, probes):
+        best = best[best != probe][:20]
+        candidates = candidates[candidates != probe][:count]
+        shares.append(np.isin(best, candidates).mean() if len(best) else 1.0)
+    return float(min(np.mean(kind) for kind in (shares[::2], shares[1::2]) if kind))

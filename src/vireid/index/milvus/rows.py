@@ -1,0 +1,78 @@
+"""Entries as rows of a Milvus collection, and filters as its expressions."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from vireid.index.base import Filters
+from vireid.types import InputError, Modality
+
+COLUMNS = ["id", "path", "camid", "pid", "modality", "time"]
+"""All fields but the vector."""
+
+PATH_BYTES = 4096
+"""Longest path that a collection keeps."""
+
+NO_TIME = -1.0e18
+"""Stands for an unknown time."""
+
+
+def row_id_of(path: str) -> int:
+    """The entry number of a path: 63 bits of its hash, the same in every collection."""
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def check_path_lengths(paths: list[str]) -> None:
+    """Raises InputError if a path is longer than a collection keeps."""
+    for path in paths:
+        if len(path.encode()) > PATH_BYTES:
+            raise InputError(
+                f"The path '{path[:60]}...' has more than {PATH_BYTES} bytes. Milvus keeps "
+                "shorter ones only: embed with paths relative to an image root."
+            )
+
+
+def check_collisions(ids: list[int], paths: list[str], known: dict[int, dict]) -> None:
+    """Raises InputError if a path's number is another path's, among them or in the index."""
+    theirs = {number: row["path"] for number, row in known.items()}
+    for number, path in zip(ids, paths):
+        if theirs.setdefault(number, path) != path:
+            raise InputError(
+                f"The paths '{path}' and '{theirs[number]}' have the same hash, so both "
+                "can't be in one Milvus collection. Rename one of the files."
+            )
+
+
+def expression(filters: Filters | None, older_than: float | None = None) -> str:
+    """Filters in Milvus's words."""
+    filters = filters or Filters()
+    parts = []
+    if filters.camids is not None:
+        parts.append(f"camid in {[int(n) for n in filters.camids]}")
+    if filters.pids is not None:
+        parts.append(f"pid in {[int(n) for n in filters.pids]}")
+    if filters.modality is not None:
+        parts.append(f"modality == {int(filters.modality)}")
+    if filters.time_from is not None:
+        parts.append(f"time >= {float(filters.time_from)!r}")
+    if filters.time_to is not None:
+        parts.append(f"time <= {float(filters.time_to)!r}")
+    if older_than is not None:
+        parts.append(f"time < {float(older_than)!r}")
+    if filters.time_from is None and (filters.time_to is not None or older_than is not None):
+        parts.append(f"time > {NO_TIME / 2!r}")
+    return " and ".join(parts)
+
+
+def entry_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an `Entry` from a row of the collection."""
+    return {
+        "row_id": int(row["id"]),
+        "path": row["path"],
+        "camid": int(row["camid"]),
+        "pid": int(row["pid"]),
+        "modality": Modality(int(row["modality"])),
+        "time": None if row["time"] == NO_TIME else float(row["time"]),
+    }

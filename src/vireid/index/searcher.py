@@ -1,0 +1,123 @@
+"""Images in, ranked entries out: an embedder and an index put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vireid.index.base import Filters, Hit, Index
+from vireid.types import InputError, Modality
+
+if TYPE_CHECKING:
+    from vireid.embed import Embedder
+
+
+class Searcher:
+    """Finds a person in an index by pictures.
+
+    Args:
+        index: an open index.
+        embedder: the weights that made the index's vectors (`vireid.load`).
+
+    Raises:
+        InputError: the index was made with other weights, or for another size of images.
+    """
+
+    def __init__(self, index: Index, embedder: Embedder) -> None:
+        if embedder.weights_hash != index.weights_hash:
+            raise InputError(
+                f"The index holds vectors of the weights {index.weights_hash[:12]}, but the "
+                f"weights given are {embedder.weights_hash[:12]}. Vectors of different weights "
+                "can't be compared: use the index's weights, or embed the images anew."
+            )
+        theirs, ours = index.preprocessing.get("size"), embedder.preprocessing["size"]
+        if theirs is not None and list(theirs) != list(ours):
+            raise InputError(
+                f"The index's images were embedded at {theirs[0]} x {theirs[1]} pixels, these "
+                f"weights take {ours[0]} x {ours[1]}. Load the weights with the index's size."
+            )
+        self.index = index
+        self.embedder = embedder
+
+    def search_images(
+        self,
+        images: Sequence[str | Path] | np.ndarray,
+        modality: Modality | str,
+        *,
+        top: int = 20,
+        filters: Filters | None = None,
+        rerank: bool = False,
+        exact: bool | None = None,
+    ) -> list[list[Hit]]:
+        """The entries most similar to each picture.
+
+        Args:
+            images: Q paths, or (Q, H, W, 3) uint8.
+            modality: the sensor that took them.
+            top: at most so many hits for a picture.
+            filters: which entries may be answered.
+            rerank: re-order each picture's best candidates by k-reciprocal re-ranking among
+                themselves; `similarity` stays the cosine.
+            exact: as in `Index.search`.
+
+        Returns:
+            Q lists of hits, best first.
+
+        Raises:
+            InputError: an image that can't be read, a filter that can't be used.
+        """
+        return self.search_vectors(
+            self.embed(images, modality), top=top, filters=filters, rerank=rerank, exact=exact
+        )
+
+    def embed(
+        self, images: Sequence[str | Path] | np.ndarray, modality: Modality | str
+    ) -> np.ndarray:
+        """(Q, D) float32 query vectors of pictures, of the index's test embedding."""
+        sensor = modality if isinstance(modality, Modality) else Modality.parse(modality)
+        if not isinstance(images, np.ndarray):
+            images = [str(path) for path in images]
+        # As the gallery was embedded, mirrored copies included.
+        tta = self.index.preprocessing.get("tta")
+        embeddings = self.embedder.embed(images, sensor, tta=tta)
+        if self.index.embedding not in embeddings.vectors:
+            raise InputError(
+                f"The index holds the embedding '{self.index.embedding}'; these weights give "
+                f"{', '.join(sorted(embeddings.vectors))}."
+            )
+        return np.asarray(embeddings.vectors[self.index.embedding], dtype=np.float32)
+
+    def search_vectors(
+        self,
+        vectors: np.ndarray,
+        *,
+        top: int = 20,
+        filters: Filters | None = None,
+        rerank: bool = False,
+        exact: bool | None = None,
+    ) -> list[list[Hit]]:
+        """As `search_images`, for (Q, D) vectors that are there already."""
+        if not rerank:
+            return self.index.search(vectors, top=top, filters=filters, exact=exact)
+        queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+        wide = self.index.search(
+            queries, top=max(top, RERANK_CANDIDATES), filters=filters, exact=exact
+        )
+        return [self._rerank(query, hits)[:top] for query, hits in zip(queries, wide)]
+
+    def _rerank(self, query: np.ndarray, hits: list[Hit]) -> list[Hit]:
+        from vireid.evaluation import rerank
+
+        if len(hits) < 3:
+            return hits
+        gallery = self.index.vectors_of([hit.row_id for hit in hits])
+        unit = query / np.linalg.norm(query)
+        distance = rerank(unit[None], gallery, k1=min(20, len(hits) - 1), k2=min(6, len(hits) - 1))
+        return [hits[i] for i in np.argsort(distance[0], kind="stable")]
+
+
+RERANK_CANDIDATES = 200
+"""How many of the best candidates are re-ordered among themselves."""

@@ -1,0 +1,15 @@
+from .base import Method as Method
+from .base import ParameterGroup as ParameterGroup
+from .base import Sizes as Sizes
+from .options import OPTIONS as OPTIONS
+from .published import export_published as export_published
+from .published import import_published as import_published
+from .recipe import Recipe as Recipe
+from .recipe import Schedule as Schedule
+from .recipes import RECIPES as RECIPES
+from .registry import ALIASES as ALIASES
+from .registry import METHODS as METHODS
+from .registry import build_method as build_method
+from .registry import method_class as method_class
+from .registry import recipes_of as recipes_of
+from .registry import resolve_method as resolve_method

@@ -1,0 +1,271 @@
+"""The words of the HTTP interface: requests, answers, errors. FastAPI describes them as OpenAPI."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from pathlib import PurePath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vireid.index.base import Entry, Filters, Hit
+from vireid.types import InputError, Modality
+
+RowId = Field(
+    pattern=r"^[0-9]{1,19}$",
+    description="the entry's number, as text: it may exceed what JavaScript's numbers hold",
+    examples=["1204"],
+)
+ModalityWord = Literal["visible", "infrared"]
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="a short name for programs", examples=["too_many_pixels"])
+    sentence: str = Field(description="what is wrong and what to do, for people")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is not 2xx."""
+
+    error: Problem
+
+
+class Camera(BaseModel):
+    """One camera of the index."""
+
+    camid: int = Field(description="camera number; -1 where unknown")
+    count: int = Field(description="entries")
+
+
+class TimeRange(BaseModel):
+    """Earliest and latest time, in seconds since 1970."""
+
+    first: float
+    last: float
+
+
+class Limits(BaseModel):
+    """What one search may ask."""
+
+    upload_bytes: int
+    pixels: int
+    top: int
+
+
+class InfoAnswer(BaseModel):
+    """What the index holds and what the server allows."""
+
+    version: str
+    count: int = Field(description="entries in the index")
+    identities: int = Field(description="known identities")
+    cameras: list[Camera]
+    modalities: dict[str, int] = Field(description="'visible' or 'infrared' → entries")
+    time_range: TimeRange | None
+    weights: str = Field(description="first 12 digits of the weights' hash")
+    embedding: str
+    dim: int
+    mode: str = Field(description="how the index searches")
+    pictures: bool = Field(description="whether gallery pictures can be shown")
+    limits: Limits
+    user: str
+    require_reason: bool
+    audited: bool
+
+
+class HitAnswer(BaseModel):
+    """One entry of the index that was found."""
+
+    row_id: str = RowId
+    rank: int = Field(description="place in the answer, from 1")
+    similarity: float = Field(description="cosine similarity to the query, in [-1, 1]")
+    camid: int = Field(description="camera number; -1 where unknown")
+    pid: int = Field(description="identity; -1 where unknown")
+    modality: ModalityWord
+    time: float | None = Field(description="seconds since 1970")
+    name: str = Field(description="the picture's file name, without folders")
+
+    @classmethod
+    def of(cls, hit: Hit, rank: int) -> HitAnswer:
+        return cls(rank=rank, similarity=round(hit.similarity, 6), **_columns(hit))
+
+
+class QueryAnswer(BaseModel):
+    """What was searched for."""
+
+    modality: ModalityWord
+    width: int | None = Field(default=None, description="pixels of the upload")
+    height: int | None = None
+    row_id: str | None = Field(default=None, description="the entry that was the query")
+    pid: int = -1
+    camid: int = -1
+    time: float | None = None
+    name: str = ""
+
+
+class SearchAnswer(BaseModel):
+    """The most similar entries, best first."""
+
+    query: QueryAnswer
+    hits: list[HitAnswer]
+    searched: int = Field(description="entries in the index")
+    milliseconds: float = Field(description="time on the server, waiting included")
+
+
+class SightingsAnswer(BaseModel):
+    """Where and when the person of one entry was seen, in order of time.
+
+    `basis` says what joins them: "identity" (the same recorded identity) or "similarity" (only
+    that the pictures look alike; nobody has confirmed that it is one person).
+    """
+
+    basis: Literal["identity", "similarity"]
+    pid: int
+    sightings: list[HitAnswer]
+
+
+class RowSearch(BaseModel):
+    """Search with an entry of the index."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    row_id: str = RowId
+    top: int = Field(default=24, ge=1)
+    cameras: list[int] | None = Field(default=None, max_length=10_000)
+    result_modality: ModalityWord | None = None
+    time_from: float | None = Field(default=None, description="seconds since 1970")
+    time_to: float | None = None
+    pids: list[int] | None = Field(default=None, max_length=10_000)
+    reason: str | None = Field(default=None, max_length=500)
+
+    def filters(self) -> Filters | None:
+        """The search's filters, or None if every entry fits."""
+        return make_filters(
+            None if self.cameras is None else tuple(self.cameras),
+            self.result_modality,
+            self.time_from,
+            self.time_to,
+            None if self.pids is None else tuple(self.pids),
+        )
+
+
+class SignIn(BaseModel):
+    """A token given on the page."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(min_length=1, max_length=500)
+
+
+class SessionAnswer(BaseModel):
+    """Whether a token is needed, and whether the page has given one."""
+
+    required: bool
+    user: str | None
+
+
+class HealthAnswer(BaseModel):
+    """The server lives."""
+
+    status: Literal["ok"]
+    waiting: int = Field(description="searches in the queue")
+
+
+def make_filters(
+    camids: tuple[int, ...] | None,
+    modality: str | None,
+    time_from: float | None,
+    time_to: float | None,
+    pids: tuple[int, ...] | None,
+) -> Filters | None:
+    """Filters of one search; None if every entry fits.
+
+    Raises:
+        InputError: they can't be used.
+    """
+    for name, numbers in (("cameras", camids), ("pids", pids)):
+        if numbers is not None and any(abs(n) >= 2**63 for n in numbers):
+            raise InputError(f"The filter {name} holds a number that is too large.")
+    filters = Filters(
+        camids=camids,
+        modality=Modality.parse(modality) if modality else None,
+        time_from=time_from,
+        time_to=time_to,
+        pids=pids,
+    )
+    return None if filters.empty else filters
+
+
+def parse_numbers(name: str, text: str | None) -> tuple[int, ...] | None:
+    """Read '1,2,5'; None and the empty text mean any.
+
+    Raises:
+        InputError: not whole numbers with commas between.
+    """
+    if text is None or not text.strip():
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(
+        word.lstrip("-").isdecimal() and word.isascii() and len(word) < 20 for word in words
+    ):
+        raise InputError(
+            f"The field '{name}' must be whole numbers with commas between them, as 1,2,5."
+        )
+    return tuple(sorted({int(word) for word in words}))
+
+
+def parse_time(name: str, text: str | None) -> float | None:
+    """Read seconds since 1970 or an ISO time (2026-01-31T08:00Z); None and '' mean any.
+
+    Raises:
+        InputError: neither.
+    """
+    if text is None or not text.strip():
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = datetime.fromisoformat(text.strip()).timestamp()
+        except (ValueError, OverflowError, OSError):
+            seconds = math.nan
+    if not math.isfinite(seconds):
+        raise InputError(
+            f"The field '{name}' must be seconds since 1970 or a time as 2026-01-31T08:00."
+        )
+    return seconds
+
+
+def sensor_word(modality: Modality) -> ModalityWord:
+    """A sensor as the interface names it."""
+    return "infrared" if modality is Modality.INFRARED else "visible"
+
+
+def row_number(text: str) -> int:
+    """An entry's number from its digits.
+
+    Raises:
+        InputError: larger than any entry's.
+    """
+    number = int(text)
+    if number >= 2**63:
+        raise InputError("There is no such entry in the index.")
+    return number
+
+
+def query_of(entry: Entry) -> QueryAnswer:
+    """An entry as the query of a search."""
+    return QueryAnswer(**_columns(entry))
+
+
+def _columns(entry: Entry) -> dict:
+    return {
+        "row_id": str(entry.row_id),
+        "camid": entry.camid,
+        "pid": entry.pid,
+        "modality": sensor_word(entry.modality),
+        "time": entry.time,
+        "name": PurePath(entry.path.replace("\\", "/")).name,
+    }

@@ -1,0 +1,174 @@
+"""The search server: a FastAPI application over an index, and the page that uses it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from vireid.index.backends import open_index
+from vireid.index.base import Index
+from vireid.server.endpoints import (
+    add_errors,
+    add_pages,
+    add_reading,
+    add_searching,
+    add_session,
+)
+from vireid.server.security import Guard
+from vireid.server.service import SearchService
+from vireid.server.settings import ServerSettings, is_loopback
+from vireid.types import InputError
+from vireid.version import __version__
+
+if TYPE_CHECKING:
+    from vireid.embed import Embedder
+
+HEAD_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 15  # longer than any Retry-After of a busy server
+MAX_CONNECTIONS = 512
+
+
+def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None = None) -> FastAPI:
+    """The search application, with all of its safety: what `serve` runs.
+
+    Args:
+        index: open for reading; it stays the caller's to close.
+        embedder: of the same weights as the index.
+        settings: limits, tokens, audit log.
+
+    Raises:
+        InputError: the weights differ, or the audit log cannot be written.
+    """
+    settings = settings or ServerSettings()
+    service = SearchService(index, embedder, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="vireid search",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        description="Find a person in an index of visible and infrared pictures. A similarity is "
+        "a hint, never a proof of identity.",
+    )
+    app.state.service = service
+    app.add_middleware(Guard, settings=settings, tokens=service.tokens, audit=service.audit)
+    add_pages(app)
+    add_session(app, service)
+    add_reading(app, service)
+    add_searching(app, service)
+    add_errors(app)
+    return app
+
+
+def serve(
+    index_url: str | Path,
+    weights: str | Path = "synth",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    device: str = "auto",
+    settings: ServerSettings | None = None,
+) -> None:
+    """Open an index and serve it until interrupted.
+
+    Args:
+        index_url: as for `open_index`.
+        weights: as for `vireid.load`.
+        host, port: where to listen; any address but loopback needs a token.
+        token: the secret of the user "token"; None takes $VIREID_TOKEN. More users: see
+            `ServerSettings.tokens`.
+        device: where to embed.
+        settings: everything else.
+
+    Raises:
+        InputError: no token for an address that others can reach, a port that is taken, no such
+            index, weights that are not the index's.
+    """
+    import uvicorn
+
+    from vireid.embed import load
+
+    token = token or os.environ.get("VIREID_TOKEN")
+    settings = settings or ServerSettings()
+    tokens = {**settings.tokens, "token": token} if token else settings.tokens
+    settings = replace(settings, host=host, port=port, tokens=tokens)
+    listener = _listen(host, port)
+    with listener, open_index(index_url) as index:
+        if settings.audit_log is None and "://" not in str(index_url):
+            settings = replace(settings, audit_log=default_audit_log(index_url))
+        app = create_app(index, load(weights, device=device), settings)
+        _say_where(settings, listener.getsockname()[1])
+        uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
+
+
+def server_config(app: FastAPI, settings: ServerSettings) -> Any:
+    """The uvicorn configuration: no access log (it would hold paths), no trust in proxies'
+    headers, limits on connections and on the time of a request's head."""
+    import uvicorn
+
+    from vireid.server.connection import limited_protocol
+
+    return uvicorn.Config(
+        app,
+        http=limited_protocol(head_seconds=HEAD_SECONDS, max_connections=MAX_CONNECTIONS),
+        ws="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.private_key,
+    )
+
+
+def default_audit_log(index_url: str | Path) -> Path:
+    """Beside the index: INDEX.audit.jsonl."""
+    path = Path(index_url)
+    return path.with_name(path.name + ".audit.jsonl")
+
+
+def _say_where(settings: ServerSettings, port: int) -> None:
+    from vireid.console import say
+
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.certificate else "http"
+    say(f"Serving on {scheme}://{name}:{port}  (Ctrl+C ends it)")
+    if settings.audit_log:
+        say(f"Who searches when is written to {settings.audit_log}")
+    if not is_loopback(settings.host) and not settings.certificate:
+        say(
+            "Other machines can reach this server and its traffic is not encrypted: "
+            "put a proxy with HTTPS in front, or give a certificate."
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"The address {host}:{port} can't be listened on: {error.strerror}. Name "
+            "a free port with --port."
+        ) from error
+    return listener

@@ -1,0 +1,267 @@
+"""The server's addresses: page, session, index, pictures, search."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Form, Request, UploadFile
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from vireid.index.base import Filters, Hit
+from vireid.server import api
+from vireid.server.access import COOKIE, client_key, session_key
+from vireid.server.pictures import PictureError, Size
+from vireid.server.refusal import Refusal
+from vireid.server.service import SearchService
+from vireid.server.uploads import UploadError
+from vireid.server.worker import Job
+from vireid.types import InputError, Modality
+from vireid.version import __version__
+
+STATIC = Path(__file__).parent / "static"
+STATIC_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+SIGHTINGS = 200
+LIKELY_SIGHTINGS = 50
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": api.ErrorAnswer, "description": text}
+    for code, text in {
+        401: "a token is needed or wrong",
+        413: "too large",
+        415: "not a picture",
+        422: "unusable",
+        429: "too many requests; see Retry-After",
+        503: "overloaded; see Retry-After",
+    }.items()
+}
+
+
+def add_pages(app: FastAPI) -> None:
+    files = {
+        file.name: file.read_bytes() for file in STATIC.iterdir() if file.suffix in STATIC_TYPES
+    }
+    page = (STATIC / "index.html").read_bytes()
+
+    @app.get("/", include_in_schema=False)
+    async def index_page() -> Response:
+        return Response(
+            page, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-cache"}
+        )
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static_file(name: str) -> Response:
+        if name not in files:
+            raise HTTPException(404)
+        return Response(
+            files[name],
+            headers={"Cache-Control": "no-cache"},
+            media_type=STATIC_TYPES[Path(name).suffix],
+        )
+
+
+def add_session(app: FastAPI, service: SearchService) -> None:
+    tokens = service.tokens
+
+    def user_of(request: Request) -> str | None:
+        if not tokens.required:
+            return "local"
+        key = session_key(request.headers.get("cookie", ""))
+        return tokens.user_of_session(key) if key else None
+
+    @app.get("/api/health", tags=["server"])
+    async def health() -> api.HealthAnswer:
+        """The server lives; no token needed."""
+        return api.HealthAnswer(status="ok", waiting=service.worker.waiting)
+
+    @app.get("/api/session", tags=["server"])
+    async def session(request: Request) -> api.SessionAnswer:
+        """Whether a token is needed, and who is signed in on the page."""
+        return api.SessionAnswer(required=tokens.required, user=user_of(request))
+
+    @app.post("/api/session", tags=["server"], responses=ERRORS)
+    async def sign_in(request: Request, body: api.SignIn, response: Response) -> api.SessionAnswer:
+        """Exchange a token for a cookie that only this page can use."""
+        if not tokens.required:
+            return api.SessionAnswer(required=False, user="local")
+        user = tokens.check(body.token, client_key(request.scope["vireid.client"]))
+        request.scope["vireid.user"] = user
+        await service.note(request, "sign_in")
+        response.set_cookie(
+            COOKIE,
+            tokens.open_session(user),
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+            max_age=int(service.settings.session_hours * 3600),
+        )
+        return api.SessionAnswer(required=True, user=user)
+
+    @app.delete("/api/session", tags=["server"])
+    async def sign_out(request: Request, response: Response) -> api.SessionAnswer:
+        """End the page's session."""
+        key = session_key(request.headers.get("cookie", ""))
+        if key:
+            tokens.close_session(key)
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return api.SessionAnswer(required=tokens.required, user=None)
+
+
+def add_reading(app: FastAPI, service: SearchService) -> None:
+    settings = service.settings
+
+    @app.get("/api/info", tags=["index"], responses=ERRORS)
+    async def info(request: Request) -> api.InfoAnswer:
+        """What the index holds and what one search may ask."""
+        found = await service.info()
+        times = found.time_range
+        return api.InfoAnswer(
+            version=__version__,
+            count=found.count,
+            identities=found.num_pids,
+            cameras=[api.Camera(camid=c, count=n) for c, n in sorted(found.cameras.items())],
+            modalities=found.modalities,
+            time_range=api.TimeRange(first=times[0], last=times[1]) if times else None,
+            weights=found.weights_hash[:12],
+            embedding=found.embedding,
+            dim=found.dim,
+            mode=found.mode,
+            pictures=bool(found.image_roots),
+            limits=api.Limits(
+                upload_bytes=settings.max_upload_bytes,
+                pixels=settings.max_pixels,
+                top=settings.max_top,
+            ),
+            user=request.scope["vireid.user"],
+            require_reason=settings.require_reason,
+            audited=settings.audit_log is not None,
+        )
+
+    @app.get(
+        "/api/image/{row_id}",
+        tags=["index"],
+        response_class=Response,
+        responses={**ERRORS, 200: {"content": {"image/jpeg": {}}}, 404: {"model": api.ErrorAnswer}},
+    )
+    async def image(
+        request: Request,
+        row_id: Annotated[str, PathParameter(pattern=r"^[0-9]{1,19}$")],
+        size: Size = "thumb",
+    ) -> Response:
+        """The picture of one entry as JPEG: small, or at most 1600 pixels a side."""
+        data = await service.read(service.pictures.jpeg, api.row_number(row_id), size)
+        if size == "full":
+            await service.note(request, "view", row_id=row_id)
+        return Response(data, media_type="image/jpeg")
+
+
+def add_searching(app: FastAPI, service: SearchService) -> None:
+    async def answer(query: api.QueryAnswer, hits: list[Hit], started: float) -> api.SearchAnswer:
+        return api.SearchAnswer(
+            query=query,
+            hits=[api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(hits)],
+            searched=(await service.info()).count,
+            milliseconds=round((time.perf_counter() - started) * 1000, 1),
+        )
+
+    @app.post("/api/search", tags=["search"], responses=ERRORS)
+    async def search(
+        request: Request,
+        image: Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP of one person")],
+        modality: Annotated[str, Form(description="sensor of the upload: visible or infrared")],
+        top: Annotated[int, Form(ge=1)] = 24,
+        cameras: Annotated[str | None, Form(description="1,2,5; empty: any")] = None,
+        result_modality: Annotated[str | None, Form(description="sensor of the hits")] = None,
+        time_from: Annotated[str | None, Form(description="seconds since 1970 or ISO")] = None,
+        time_to: Annotated[str | None, Form()] = None,
+        pids: Annotated[str | None, Form(description="identities; empty: any")] = None,
+        reason: Annotated[str | None, Form(max_length=500)] = None,
+    ) -> api.SearchAnswer:
+        """The entries most similar to an uploaded picture."""
+        started = time.perf_counter()
+        sensor = Modality.parse(modality)
+        filters = api.make_filters(
+            api.parse_numbers("cameras", cameras),
+            result_modality,
+            api.parse_time("time_from", time_from),
+            api.parse_time("time_to", time_to),
+            api.parse_numbers("pids", pids),
+        )
+        service.check_queue()
+        pixels, width, height = await service.decode(await image.read())
+        job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
+        hits = await service.search(request, "search", job, reason=reason, modality=sensor.word)
+        query = api.QueryAnswer(modality=api.sensor_word(sensor), width=width, height=height)
+        return await answer(query, hits, started)
+
+    @app.post("/api/search/by-row", tags=["search"], responses=ERRORS)
+    async def search_by_row(request: Request, body: api.RowSearch) -> api.SearchAnswer:
+        """The entries most similar to an entry of the index, itself included."""
+        started = time.perf_counter()
+        row_id = api.row_number(body.row_id)
+        (entry,) = await service.read(service.index.entries, [row_id])
+        job = Job(row_id=row_id, top=body.top, filters=body.filters())
+        hits = await service.search(
+            request, "search_by_row", job, reason=body.reason, row_id=body.row_id
+        )
+        return await answer(api.query_of(entry), hits, started)
+
+    @app.get("/api/sightings", tags=["search"], responses=ERRORS)
+    async def sightings(request: Request, row_id: Annotated[str, api.RowId]) -> api.SightingsAnswer:
+        """Where and when the person of one entry was seen: the entries of the same recorded
+        identity, or the most similar ones where none is recorded."""
+        number = api.row_number(row_id)
+        (entry,) = await service.read(service.index.entries, [number])
+        known = entry.pid >= 0
+        job = Job(
+            row_id=number,
+            top=min(SIGHTINGS if known else LIKELY_SIGHTINGS, service.settings.max_top),
+            filters=Filters(pids=(entry.pid,)) if known else None,
+        )
+        hits = await service.search(request, "sightings", job, row_id=row_id)
+        ranked = [api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(hits)]
+        ranked.sort(key=lambda hit: (hit.time is None, hit.time or 0.0, hit.rank))
+        return api.SightingsAnswer(
+            basis="identity" if known else "similarity", pid=entry.pid, sightings=ranked
+        )
+
+
+def add_errors(app: FastAPI) -> None:
+    """Every error becomes a `Refusal`, which the outermost layer answers and logs; none repeats
+    what was sent or names a path."""
+
+    @app.exception_handler(UploadError)
+    async def upload_error(_: Request, error: UploadError) -> None:
+        raise Refusal(error.status, error.code, str(error)) from error
+
+    @app.exception_handler(PictureError)
+    async def picture_error(_: Request, error: PictureError) -> None:
+        raise Refusal(404, "no_picture", str(error)) from error
+
+    @app.exception_handler(InputError)
+    async def input_error(_: Request, error: InputError) -> None:
+        raise Refusal(422, "input", str(error)) from error
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> None:
+        problems = {f"'{item['loc'][-1]}': {item['msg']}" for item in error.errors()}
+        raise Refusal(
+            422,
+            "invalid",
+            "The request has fields that can't be used: " + "; ".join(sorted(problems))[:400] + ".",
+        ) from error
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> None:
+        words = {
+            404: "There is nothing at this address.",
+            405: "This address doesn't know that method.",
+        }
+        raise Refusal(
+            error.status_code,
+            "http",
+            words.get(error.status_code, "The request could not be read."),
+        ) from error

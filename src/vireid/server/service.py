@@ -1,0 +1,178 @@
+"""What the server's endpoints share: index, worker, pictures, limits, the log of searches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import numpy as np
+from fastapi import Request
+
+from vireid.index.base import Filters, Hit, Index, IndexInfo
+from vireid.index.searcher import Searcher
+from vireid.server.access import Tokens
+from vireid.server.audit import AuditLog
+from vireid.server.pictures import Pictures
+from vireid.server.refusal import Refusal
+from vireid.server.settings import ServerSettings
+from vireid.server.uploads import decode_upload, to_pixels
+from vireid.server.worker import Busy, Job, SearchWorker
+
+if TYPE_CHECKING:
+    from vireid.embed import Embedder
+
+logger = logging.getLogger("vireid.server")
+
+INFO_SECONDS = 10.0
+
+
+class SearchService:
+    """What the endpoints share: index, worker, pictures, limits."""
+
+    def __init__(self, index: Index, embedder: Embedder, settings: ServerSettings) -> None:
+        self.index = index
+        self.settings = settings
+        self.searcher = Searcher(index, embedder)
+        self.size = embedder.size
+        self.tokens = Tokens(
+            settings.tokens,
+            session_hours=settings.session_hours,
+            failures_per_minute=settings.failures_per_minute,
+        )
+        self.audit = AuditLog(settings.audit_log)
+        self.pictures = Pictures(index, max_pixels=settings.max_pixels)
+        self.worker = SearchWorker(
+            self.searcher,
+            max_waiting=settings.max_waiting,
+            max_batch=settings.max_batch,
+            max_wait_seconds=settings.max_wait_seconds,
+        )
+        self._info: IndexInfo | None = None
+        self._counted = 0.0
+        self._counting: asyncio.Task[None] | None = None
+        self._info_lock = asyncio.Lock()
+        self._decoding = anyio.CapacityLimiter(2)
+        self._reading = anyio.CapacityLimiter(4)
+
+    def close(self) -> None:
+        """Stop the worker and close the log; the index belongs to the caller."""
+        self.worker.close()
+        self.audit.close()
+
+    def check_queue(self) -> None:
+        """Turn a search away before its picture is decoded.
+
+        Raises:
+            Refusal: the queue is full.
+        """
+        try:
+            self.worker.check()
+        except Busy as error:
+            raise overloaded(error) from error
+
+    async def info(self) -> IndexInfo:
+        """What the index holds. It is counted anew when older than `INFO_SECONDS`, in the
+        background: counting a large index takes a while, and nobody should wait for it."""
+        if self._info is None:
+            async with self._info_lock:
+                if self._info is None:
+                    return await self._count()
+        elif time.monotonic() - self._counted > INFO_SECONDS and not self._info_lock.locked():
+            self._counting = asyncio.create_task(self._count_again())
+        return self._info
+
+    async def _count(self) -> IndexInfo:
+        self._info = found = await self.read(self.index.info)
+        self._counted = time.monotonic()
+        return found
+
+    async def _count_again(self) -> None:
+        async with self._info_lock:
+            try:
+                await self._count()
+            except Exception as error:
+                logger.error("the index could not be counted: %s", type(error).__name__)
+
+    async def read(self, function: Any, *arguments: Any) -> Any:
+        """Run something that reads the index or its pictures, few at a time."""
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._reading)
+
+    async def decode(self, data: bytes) -> tuple[np.ndarray, int, int]:
+        """Decode an upload in a thread, two at a time; see `decode_upload`.
+
+        Returns:
+            Its pixels at the embedder's size, its own width and height.
+        """
+
+        def work() -> tuple[np.ndarray, int, int]:
+            image = decode_upload(
+                data, max_pixels=self.settings.max_pixels, min_side=self.settings.min_side
+            )
+            return to_pixels(image, self.size), image.width, image.height
+
+        return await anyio.to_thread.run_sync(work, limiter=self._decoding)
+
+    async def search(
+        self, request: Request, event: str, job: Job, *, reason: str | None = None, **facts: Any
+    ) -> list[Hit]:
+        """Run a job and write who asked for it into the audit log before answering.
+
+        Raises:
+            Refusal: the queue is full, `top` is too large, or a reason is missing.
+        """
+        if job.top > self.settings.max_top:
+            raise Refusal(
+                422,
+                "top",
+                f"The field 'top' is {job.top}; at most {self.settings.max_top} are allowed.",
+            )
+        reason = (reason or "").strip()[:500]
+        if self.settings.require_reason and event != "sightings" and not reason:
+            raise Refusal(
+                422,
+                "reason",
+                "This server asks why you search. Fill in the field "
+                "'reason', for example with a case number.",
+            )
+        try:
+            hits = await self.worker.run(job)
+        except Busy as error:
+            raise overloaded(error) from error
+        await self.note(
+            request,
+            event,
+            top=job.top,
+            hits=len(hits),
+            filters=_filter_facts(job.filters),
+            reason=reason or None,
+            **facts,
+        )
+        return hits
+
+    async def note(self, request: Request, event: str, **facts: Any) -> None:
+        """Write to the audit log without holding up other requests."""
+        user, client = request.scope["vireid.user"], request.scope["vireid.client"]
+        await anyio.to_thread.run_sync(
+            lambda: self.audit.write(event, user=user, client=client, **facts)
+        )
+
+
+def overloaded(busy: Busy) -> Refusal:
+    """The quick answer when the queue is full."""
+    return Refusal(503, "busy", "Many searches wait. Try again in a few seconds.", busy.retry_after)
+
+
+def _filter_facts(filters: Filters | None) -> dict[str, Any] | None:
+    if filters is None:
+        return None
+    facts = {
+        "cameras": filters.camids,
+        "time_from": filters.time_from,
+        "time_to": filters.time_to,
+        "pids": filters.pids,
+        "modality": filters.modality.word if filters.modality is not None else None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}

@@ -1,0 +1,231 @@
+"""The one thread that embeds and searches, with a short queue before it.
+
+Searches that wait together are embedded together. When the queue is full the next one is turned
+away at once: a quick 503 is better than a slow one. Searches whose client has gone or whose
+deadline has passed are dropped before they cost anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vireid.index.base import Filters, Hit
+from vireid.index.searcher import Searcher
+from vireid.types import Modality
+
+logger = logging.getLogger(__name__)
+
+BATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One search: by a picture's pixels, or by an entry's vector.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 of the size the embedder takes, or None.
+        modality: the sensor of `pixels`.
+        row_id: the entry whose vector is the query, if `pixels` is None.
+        top, filters: as in `Index.search`.
+    """
+
+    pixels: np.ndarray | None = None
+    modality: Modality = Modality.VISIBLE
+    row_id: int | None = None
+    top: int = 20
+    filters: Filters | None = None
+
+
+class Busy(Exception):
+    """The queue is full, or so long that an answer would come too late.
+
+    Attributes:
+        retry_after: seconds until it is worth to ask again.
+    """
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__("the queue is full")
+        self.retry_after = retry_after
+
+
+@dataclass(eq=False)
+class _Task:
+    job: Job
+    done: asyncio.Future[list[Hit]]
+    loop: asyncio.AbstractEventLoop
+
+    def answer(self, hits: list[Hit] | None, error: Exception | None = None) -> None:
+        def settle() -> None:
+            if self.done.done():
+                return
+            if error is not None:
+                self.done.set_exception(error)
+            else:
+                self.done.set_result(hits or [])
+
+        try:
+            self.loop.call_soon_threadsafe(settle)
+        except RuntimeError:
+            logger.info("an answer came after the server had stopped")
+
+
+class SearchWorker:
+    """Runs jobs in one thread, several at a time."""
+
+    def __init__(
+        self, searcher: Searcher, *, max_waiting: int, max_batch: int, max_wait_seconds: float
+    ) -> None:
+        self._searcher = searcher
+        self._max_wait = max_wait_seconds
+        self._job_seconds = 0.0  # what a job has taken of late
+        self._running = 0
+        self._max_batch = max_batch
+        self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=max_waiting)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vireid-search", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """About how many jobs wait."""
+        return self._tasks.qsize()
+
+    def check(self) -> None:
+        """See whether a job would be taken now.
+
+        Raises:
+            Busy: it would be turned away.
+        """
+        wait = (self._tasks.qsize() + self._running) * self._job_seconds
+        if self._closed.is_set() or self._tasks.full() or wait > self._max_wait:
+            raise Busy(min(10.0, max(1.0, wait / 2)))
+
+    async def run(self, job: Job) -> list[Hit]:
+        """Wait for a job's hits, best first; cancel the wait and the job is dropped.
+
+        Raises:
+            Busy: the job is turned away.
+            InputError: the entry does not exist (any more), or the filters don't fit.
+        """
+        loop = asyncio.get_running_loop()
+        task = _Task(job, loop.create_future(), loop)
+        self.check()
+        try:
+            self._tasks.put_nowait(task)
+        except queue.Full as error:
+            raise Busy from error
+        return await task.done
+
+    def close(self) -> None:
+        """Stop after the batch at hand; waiting jobs are cancelled."""
+        self._closed.set()
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                break
+            if task is not None:
+                task.answer(None, Busy())
+        self._tasks.put(None)
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        self._warm_up()
+        while True:
+            task = self._tasks.get()
+            if task is None:
+                return
+            # A batch that takes longer than this delays its first job more than it helps the rest.
+            fitting = BATCH_SECONDS / self._job_seconds if self._job_seconds else self._max_batch
+            batch = [task]
+            stop = False
+            while len(batch) < min(self._max_batch, fitting):
+                try:
+                    more = self._tasks.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    stop = True
+                    break
+                batch.append(more)
+            wanted = [task for task in batch if not task.done.done()]
+            if wanted:
+                self._running = len(wanted)
+                started = time.perf_counter()
+                self._process(wanted)
+                took = (time.perf_counter() - started) / len(wanted)
+                self._running = 0
+                self._job_seconds += 0.2 * (took - self._job_seconds)
+            if stop:
+                return
+
+    def _warm_up(self) -> None:
+        """Search with a black picture, twice: the first user doesn't wait for what is done once,
+        and the time of a job is known."""
+        height, width = self._searcher.embedder.size
+        black = np.zeros((1, height, width, 3), dtype=np.uint8)
+        try:
+            for _ in range(2):
+                started = time.perf_counter()
+                self._searcher.search_images(black, Modality.INFRARED, top=1)
+                self._job_seconds = time.perf_counter() - started
+        except Exception as error:
+            logger.error("the first search failed: %s", type(error).__name__)
+
+    def _process(self, batch: list[_Task]) -> None:
+        vectors: dict[_Task, np.ndarray] = {}
+        for modality, tasks in _groups(batch, lambda job: (job.pixels is None, job.modality)):
+            if modality[0]:
+                for task in tasks:
+                    self._try(
+                        [task],
+                        lambda group: self._searcher.index.vectors_of(
+                            [task.job.row_id for task in group]
+                        ),
+                        vectors,
+                    )
+            else:
+                self._try(
+                    tasks,
+                    lambda group, sensor=modality[1]: self._searcher.embed(
+                        np.stack([task.job.pixels for task in group]), sensor
+                    ),
+                    vectors,
+                )
+        ready = [task for task in batch if task in vectors]
+        found: dict[_Task, list[Hit]] = {}
+        for (top, filters), tasks in _groups(ready, lambda job: (job.top, job.filters)):
+            self._try(
+                tasks,
+                lambda group, top=top, filters=filters: self._searcher.search_vectors(
+                    np.stack([vectors[task] for task in group]), top=top, filters=filters
+                ),
+                found,
+            )
+        for task, hits in found.items():
+            task.answer(hits)
+
+    @staticmethod
+    def _try(tasks: list[_Task], work, results: dict) -> None:
+        """Do one piece of work for a group; its error is the answer of all in it."""
+        try:
+            results.update(zip(tasks, work(tasks), strict=True))
+        except Exception as error:
+            for task in tasks:
+                task.answer(None, error)
+
+
+def _groups(tasks: list[_Task], key) -> Iterable[tuple]:
+    groups: dict[tuple, list[_Task]] = defaultdict(list)
+    for task in tasks:
+        groups[key(task.job)].append(task)
+    return groups.items()

@@ -1,0 +1,11 @@
+from .layouts import LAYOUTS as LAYOUTS
+from .people.identity import Person as Person
+from .people.identity import sample_person as sample_person
+from .preset import PRESETS as PRESETS
+from .sheet import contact_sheet as contact_sheet
+from .sheet import render_person as render_person
+from .v1 import V1 as V1
+from .v1 import regenerate_v1 as regenerate_v1
+from .v1 import verify_v1 as verify_v1
+from .writer import Summary as Summary
+from .writer import write_dataset as write_dataset

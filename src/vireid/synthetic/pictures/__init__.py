@@ -1,0 +1,1 @@
+"""How a camera sees them: rasteriser, rays, shading, sensors."""

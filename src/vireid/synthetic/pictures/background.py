@@ -1,0 +1,127 @@
+"""Draws what stands behind and before a person: a room or an open place, ray by ray.
+
+The scene is a floor, a wall and (indoors) two side walls; things that stand about are upright
+cut-outs at their own depth. One compiled pass writes light, near-infrared light or °C.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vireid.synthetic.noise import Textures
+from vireid.synthetic.pictures.rays import DECOR, FRAME, PROP, SURFACE, before, behind
+from vireid.synthetic.pictures.view import Prop, View
+from vireid.synthetic.places.scene import Scene, Surface, near_infrared
+from vireid.synthetic.places.scenes import SCENES
+
+
+def _surface_row(row: np.void, s: Surface) -> None:
+    row["finish"] = int(s.finish)
+    row["r"], row["g"], row["b"] = s.colour
+    row["r2"], row["g2"], row["b2"] = s.colour2
+    row["scale"], row["rough"], row["warm"] = s.scale, s.rough, s.warm
+    row["nir"], row["nir2"] = near_infrared(s.colour, s.nir), near_infrared(s.colour2, s.nir2)
+
+
+def scene_rows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """A scene as surfaces (2,): floor and wall, and decorations (D,)."""
+    surfaces, decor = np.zeros(2, SURFACE), np.zeros(len(scene.decor), DECOR)
+    _surface_row(surfaces[0], scene.floor)
+    _surface_row(surfaces[1], scene.wall)
+    for row, d in zip(decor, scene.decor):
+        row["fixture"] = int(d.fixture)
+        for name in ("period", "at", "width", "bottom", "top", "warm"):
+            row[name] = getattr(d, name)
+        row["r"], row["g"], row["b"] = d.colour
+        row["nir"] = near_infrared(d.colour, d.nir)
+    return surfaces, decor
+
+
+def prop_rows(props: tuple[Prop, ...]) -> np.ndarray:
+    """Props as rows (N,)."""
+    rows = np.zeros(len(props), PROP)
+    for row, p in zip(rows, props):
+        row["item"] = int(p.item)
+        for name in ("x", "z", "scale", "nir", "warm", "drift"):
+            row[name] = getattr(p, name)
+        row["r"], row["g"], row["b"] = p.colour
+    return rows
+
+
+_ROWS = [scene_rows(scene) for scene in SCENES]
+
+
+def frame_row(
+    view: View,
+    eye: np.ndarray,
+    feet: np.ndarray,
+    step: float,
+    left: float,
+    top: float,
+    shade: float,
+) -> np.ndarray:
+    """The frame (1,) of a view: pixel (i, j) looks along (left + j·step, −(top + i·step), −1) in
+    the camera's axes."""
+    scene = SCENES[view.scene]
+    row = np.zeros(1, FRAME)
+    values = {
+        "step": step,
+        "left": left,
+        "top": top,
+        "eye_x": eye[0],
+        "eye_y": eye[1],
+        "eye_z": eye[2],
+        "wall": view.wall,
+        "side": view.side if scene.indoor else 1e6,
+        "origin_x": view.origin[0],
+        "origin_z": view.origin[1],
+        "scale": view.scale,
+        "wall_top": scene.wall_top,
+        "leafy": scene.leafy,
+        "ambient": scene.ambient,
+        "sun_x": view.sun[0],
+        "sun_y": view.sun[1],
+        "sun_z": view.sun[2],
+        "distance": view.distance,
+        "air": view.air,
+        "clutter": view.clutter,
+        "feet_x": feet[0],
+        "feet_z": feet[2],
+        "shade": shade,
+        "cast_r": scene.cast[0],
+        "cast_g": scene.cast[1],
+        "cast_b": scene.cast[2],
+        "outdoors": not scene.indoor,
+    }
+    for name, value in values.items():
+        row[name] = value
+    return row
+
+
+def draw_background(
+    sensor: int,
+    view: View,
+    frame: np.ndarray,
+    turn: np.ndarray,
+    height: int,
+    width: int,
+    textures: Textures,
+) -> np.ndarray:
+    """The picture (height, width, C) without its person."""
+    surfaces, decor = _ROWS[view.scene]
+    return behind(
+        sensor, frame, turn, surfaces, decor, prop_rows(view.props), textures, height, width
+    )
+
+
+def draw_occluder(
+    sensor: int,
+    prop: Prop,
+    frame: np.ndarray,
+    turn: np.ndarray,
+    height: int,
+    width: int,
+    textures: Textures,
+) -> np.ndarray:
+    """A thing before the person, (height, width, C + 1); the last channel is 1 where it is."""
+    return before(sensor, frame, turn, prop_rows((prop,)), textures, height, width)

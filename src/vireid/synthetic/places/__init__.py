@@ -1,0 +1,1 @@
+"""Where they are: scenes indoors and outdoors, and their surfaces."""

@@ -1,0 +1,5 @@
+"""Training a method: one place that wires a run, engines for its step, checkpoints."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

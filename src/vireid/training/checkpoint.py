@@ -1,0 +1,163 @@
+"""Whole checkpoints to go on from.
+
+A checkpoint is `checkpoints/epoch-0007-step-000000.pt`, a file of `torch.save` with its
+SHA-256 beside it (in the form that `sha256sum -c` reads). The sum is written first: a file
+whose sum fits is whole, whatever happened while it was written. Files are opened with
+`weights_only=True`, so nothing in them is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vireid.files import atomic_write, file_hash, read_json, write_text
+from vireid.types import InputError
+from vireid.version import __version__
+from vireid.weights import WEIGHTS, read_weights
+
+NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
+FORMAT = 1
+
+
+def checkpoint_name(epoch: int, step: int) -> str:
+    """File name of the state before `step` of `epoch` (both from 0)."""
+    return f"epoch-{epoch:04d}-step-{step:06d}.pt"
+
+
+def list_checkpoints(folder: str | Path) -> list[Path]:
+    """Checkpoints in `folder`, newest first."""
+    found = [
+        (tuple(map(int, match.groups())), path)
+        for path in Path(folder).glob("*.pt")
+        if (match := NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def save_checkpoint(
+    folder: str | Path, state: Mapping[str, Any], *, epoch: int, step: int = 0, keep: int = 2
+) -> Path:
+    """Write `state` as the checkpoint before `step` of `epoch`, and drop all but the last `keep`.
+
+    The older ones go only after the new one is on the disk.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        state: plain values and tensors, as `torch.load(weights_only=True)` reads them.
+        epoch, step: where training goes on from this state, both from 0.
+        keep: checkpoints that stay.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full; what was there stays.
+    """
+    folder = Path(folder)
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getbuffer()
+    target = folder / checkpoint_name(epoch, step)
+    if target in list_checkpoints(folder) and _is_whole(target):
+        return target  # a run that was stopped again before its next step
+    sums = _sum_file(target)
+    try:
+        write_text(sums, f"{hashlib.sha256(content).hexdigest()}  {target.name}\n")
+        with atomic_write(target) as file:
+            file.write(content)
+    except InputError:
+        if sums.exists() and not target.exists():
+            sums.unlink(missing_ok=True)
+        raise
+    for old in list_checkpoints(folder)[max(1, keep) :]:
+        old.unlink(missing_ok=True)
+        _sum_file(old).unlink(missing_ok=True)
+    return target
+
+
+def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
+    """The newest whole checkpoint.
+
+    Returns:
+        Its state, its path, and a sentence for every newer one that is damaged.
+
+    Raises:
+        InputError: there is no checkpoint, or none that is whole.
+    """
+    notes: list[str] = []
+    paths = list_checkpoints(folder)
+    for path in paths:
+        try:
+            return _load_checkpoint(path), path, notes
+        except InputError as error:
+            notes.append(str(error))
+    if notes:
+        raise InputError(
+            f"No checkpoint in '{folder}' is whole. {' '.join(notes)} Start the run anew."
+        )
+    raise InputError(
+        f"There is no checkpoint in '{folder}'. A run writes its first one at the end of its first "
+        "epoch; start it anew, or name the folder of another run."
+    )
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    if not _is_whole(path):
+        raise InputError(f"The checkpoint '{path}' is damaged: its checksum lacks or doesn't fit.")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state.get("format") != FORMAT:
+        raise InputError(
+            f"The checkpoint '{path}' has format {state.get('format')}; this version "
+            f"of vireid ({__version__}) reads format {FORMAT}."
+        )
+    return state
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint has the checksum beside it."""
+    try:
+        return file_hash(path) == _sum_file(path).read_text(encoding="utf-8").split()[0]
+    except (OSError, IndexError, UnicodeDecodeError):
+        return False
+
+
+def _sum_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def describe_run(source: str | Path) -> dict[str, str]:
+    """Facts about a run's folder or a weights file, as words for a table."""
+    path = Path(source)
+    facts: dict[str, str] = {}
+    if path.is_dir():
+        options = read_json(path / "config.json")
+        try:
+            facts |= {
+                "method": options["method"],
+                "data set": f"{options['dataset']} ({options['part']}, trial {options['trial']})",
+                "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+                "seed": str(options["seed"]),
+            }
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"'{path / 'config.json'}' is not the configuration of a run: it doesn't say its "
+                f"{str(error.args[0]) if isinstance(error, KeyError) else 'options'}. Name a "
+                "folder that `vireid train` wrote, or a data set's."
+            ) from error
+        newest = list_checkpoints(path / "checkpoints")
+        facts["newest checkpoint"] = newest[0].name if newest else "none yet"
+        if not (path / WEIGHTS).is_file():
+            return facts
+    tensors, metadata = read_weights(path)
+    count = sum(tensor.numel() for tensor in tensors.values()) / 1e6
+    plain = {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
+    known = ("method", "dataset", "trial", "part", "seed") if not facts else ()
+    for name in (*known, "epoch", "chosen", "size", "commit"):
+        if name in metadata:
+            plain[name] = str(metadata[name])
+    plain["architecture"] = str(metadata["model"].get("arch"))
+    return facts | plain

@@ -1,0 +1,178 @@
+"""A run's whole state: into plain values and tensors for a checkpoint, and back, bit for bit;
+and the folder where it is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vireid.config import to_plain
+from vireid.files import read_json, write_json
+from vireid.runtime.provenance import versions
+from vireid.runtime.ranks import World
+from vireid.training import checkpoint
+from vireid.training.options import MAY_CHANGE, TrainOptions
+from vireid.training.step import Step
+from vireid.types import InputError
+from vireid.weights import WEIGHTS, load_strictly
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch, step: what comes next, from 0.
+        seconds: of training so far, evaluation included, compiling not.
+        means: mean losses of the last whole epoch.
+        best: best mAP on validation identities.
+        metrics: of the last evaluation.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    means: dict[str, float] | None = None
+    best: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def pack(
+    options: TrainOptions, step: Step, progress: Progress, world: World
+) -> dict[str, Any] | None:
+    """The state as a checkpoint holds it, copied to the host; None on other ranks than the first.
+
+    Ranks differ in dropout's random numbers and, inside an epoch, in batch statistics: each
+    one's are kept.
+    """
+    method, device = step.method, world.device
+    own = {
+        "sums": step.read_sums() if progress.step else {},
+        "buffers": _on_host(dict(method.named_buffers())) if world.size > 1 else {},
+        "random": torch.get_rng_state(),
+        "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+    ranks = world.gather(own)
+    if not world.first:
+        return None
+    return {
+        "format": checkpoint.FORMAT,
+        "config": to_plain(options),
+        "versions": versions(),
+        "method": _on_host(method.state_dict()),
+        "optimisers": _on_host(step.optimisers.state()),
+        "scaler": step.scaler_state(),
+        "progress": to_plain(progress),
+        "ranks": ranks,
+    }
+
+
+def unpack(
+    state: Mapping[str, Any], step: Step, world: World, source: str, say: Callable[[str], None]
+) -> Progress:
+    """Put a checkpoint's state into `step` and return how far it was.
+
+    Raises:
+        InputError: it is the state of another network or other optimisers.
+    """
+    load_strictly(step.method, state["method"], source)
+    step.optimisers.restore(state["optimisers"])
+    step.restore_scaler(state["scaler"])
+    progress = Progress(**state["progress"])
+    if len(state["ranks"]) != world.size:
+        if progress.step:
+            raise InputError(
+                f"{source} was written inside an epoch by {len(state['ranks'])} processes; this "
+                f"run has {world.size}. Resume with as many, or from an epoch's end."
+            )
+        say(
+            f"The run had {len(state['ranks'])} processes and now has {world.size}: "
+            "dropout and batch statistics go other ways from here."
+        )
+        return progress
+    own = state["ranks"][world.rank]
+    step.set_sums(own["sums"])
+    buffers = dict(step.method.named_buffers())
+    for name, tensor in own["buffers"].items():
+        buffers[name].copy_(tensor)
+    torch.set_rng_state(own["random"])
+    if world.device.type == "cuda" and own["device_random"] is not None:
+        torch.cuda.set_rng_state(own["device_random"], world.device)
+    return progress
+
+
+def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Refuse to go on with a run as something else than it was; other numbers of epochs are
+    allowed.
+
+    Raises:
+        InputError: which options differ.
+    """
+
+    def stripped(plain: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
+        return _flat({**kept, "recipe": {**kept["recipe"], "epochs": None}})
+
+    old, new = stripped(before), stripped(now)
+    other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if other:
+        words = "; ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in other)
+        raise InputError(
+            f"The run '{run}' can't go on with other options: {words}. Resume it without these "
+            "flags, or start another run."
+        )
+
+
+def open_folder(
+    options: TrainOptions, run: Path, world: World, *, resume: bool, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Make the run's folder, or find the checkpoint to go on from; alike on every rank.
+
+    Raises:
+        InputError: the folder holds a run and `resume` is off; a run of other options, or whose
+            checkpoints are damaged.
+    """
+    folder, plain = run / "checkpoints", to_plain(options)
+    state, problem = None, None
+    if not resume and (checkpoint.list_checkpoints(folder) or (run / WEIGHTS).exists()):
+        problem = (
+            f"'{run}' already holds a run. Go on with it by --resume {run}, or give another --run."
+        )
+    elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
+        state, path, notes = checkpoint.load_latest(folder)
+        for note in notes:
+            say(f"{note} The one before is used.")
+        say(f"Resuming from {path.name}.")
+        compare_options(state["config"], plain, run)
+    elif resume:
+        say("The run has no checkpoint yet; it starts from its beginning.")
+        compare_options(read_json(run / "config.json"), plain, run)
+    found = next((text for text in world.gather(problem) if text), None)
+    if found:
+        raise InputError(found)
+    if world.first:
+        write_json(run / "config.json", plain)
+    return state
+
+
+def _flat(plain: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= (
+            _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+        )
+    return flat
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_host(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,201 @@
+"""What one training step does, written once for every engine.
+
+The plan of an epoch (which rows, which random draws, which learning rates) lies on the device,
+and so does the number of the step; a step therefore needs nothing from the host, and the same
+lines run eagerly, compiled, or as one replayed CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vireid.data.augment import Augment
+from vireid.methods import Method
+from vireid.runtime.precision import Precision
+from vireid.runtime.ranks import World
+from vireid.training.gradient_mean import GradientMean
+from vireid.training.optimisers import Optimisers
+from vireid.training.store import ImageStore
+from vireid.types import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One epoch on one rank.
+
+    Attributes:
+        epoch: from 0.
+        positions: (S, B) int64 training positions, visible rows first.
+        draws: (S, B, 8) int32 draws of the augmentation.
+        rates: (S, G) float32 learning rates.
+    """
+
+    epoch: int
+    positions: np.ndarray
+    draws: np.ndarray
+    rates: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Columns of the training rows, (M,) int64 each: dense labels and modality."""
+
+    pid: np.ndarray
+    camera: np.ndarray
+    modality: np.ndarray
+
+
+class Step:
+    """Gather, augment, forward, losses, backward, gradient mean, optimisers, sums.
+
+    Attributes:
+        names: the losses' names, known after the first step.
+        sums: (T,) float64 sums of the losses since the epoch began.
+        counter: (1,) int64 number of the next step, on the device.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        augment: Augment,
+        images: ImageStore,
+        labels: Labels,
+        optimisers: Optimisers,
+        *,
+        precision: Precision,
+        world: World,
+        steps: int,
+        batch: int,
+    ) -> None:
+        device = world.device
+        self.method, self.augment, self.images = method, augment.to(device), images
+        self.optimisers, self.precision, self.world = optimisers, precision, world
+        self.steps, self.batch, self.num_visible = steps, batch, batch // 2
+        self.names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+        self._count = 0
+        self.counter = torch.zeros(1, dtype=torch.int64, device=device)
+        self._rows = torch.zeros(steps, batch, dtype=torch.int64, device=device)
+        self._draws = torch.zeros(steps, batch, 8, dtype=torch.int32, device=device)
+        self._rates = torch.zeros(steps, len(optimisers.groups), device=device)
+        self._labels = [
+            torch.from_numpy(np.ascontiguousarray(column, dtype=np.int64)).to(device)
+            for column in (labels.pid, labels.camera, labels.modality)
+        ]
+        self._index = images.index_table(len(labels.pid))
+        self._order = torch.arange(batch, device=device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
+        if precision.scaled:
+            self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
+        self._mean = GradientMean(optimisers.buckets, world)
+        self._places = [tensor.data_ptr() for tensor in method.state_dict().values()]
+        self.compute: Callable[..., dict[str, Tensor]] = self.losses
+
+    def losses(
+        self,
+        images: Tensor,
+        index: Tensor,
+        draws: Tensor,
+        pid: Tensor,
+        camera: Tensor,
+        modality: Tensor,
+    ) -> dict[str, Tensor]:
+        """From raw pictures to the method's losses; the part that is compiled."""
+        picture = self.augment(images.index_select(0, index), draws)
+        with self.precision.autocast(images.device):
+            return self.method(Batch(picture, pid, camera, modality, self.num_visible))
+
+    def load(self, plan: Plan, first: int = 0) -> None:
+        """Put an epoch's plan on the device and start at step `first`."""
+        self._rows.copy_(torch.from_numpy(np.ascontiguousarray(plan.positions)))
+        self._draws.copy_(torch.from_numpy(np.ascontiguousarray(plan.draws)))
+        self._rates.copy_(plan.rates)
+        self.counter.fill_(first)
+        self.images.start(plan.positions[first:])
+
+    def once(self) -> None:
+        """Run one step. Nothing here waits for the device."""
+        rows = self._rows.index_select(0, self.counter)[0]
+        draws = self._draws.index_select(0, self.counter)[0]
+        self.optimisers.rates.copy_(self._rates.index_select(0, self.counter)[0])
+        index = self._order if self._index is None else self._index.index_select(0, rows)
+        pid, camera, modality = (column.index_select(0, rows) for column in self._labels)
+        self.optimisers.zero_grad()
+        losses = self.compute(self.images.images, index, draws, pid, camera, modality)
+        values = torch.stack([value.float() for value in losses.values()])
+        self._mean.backward(self.scaler.scale(values.sum()))
+        for bucket in self._mean.arrivals():
+            for optimiser in self.optimisers.of_bucket(bucket):
+                self.scaler.step(optimiser)
+        self.scaler.update()
+        self._accumulate(tuple(losses), values.detach())
+        self.counter += 1
+
+    def _accumulate(self, names: tuple[str, ...], values: Tensor) -> None:
+        if self._sums is None:
+            self.names = names
+            dtype = torch.float32 if values.device.type == "mps" else torch.float64
+            self._sums = torch.zeros(len(names), dtype=dtype, device=values.device)
+        self._sums += values
+
+    @property
+    def sums(self) -> Tensor | None:
+        return self._sums
+
+    def clear_sums(self) -> None:
+        """Begin an epoch's means."""
+        if self._sums is not None:
+            self._sums.zero_()
+
+    def read_sums(self) -> dict[str, float]:
+        """Sums of the losses so far in this epoch (waits for the device)."""
+        if self._sums is None:
+            return {}
+        return dict(zip(self.names, self._sums.tolist()))
+
+    def set_sums(self, sums: Mapping[str, float]) -> None:
+        """Go on with the sums of a checkpoint."""
+        if not sums:
+            return
+        self.names = tuple(sums)
+        dtype = torch.float32 if self.world.device.type == "mps" else torch.float64
+        self._sums = torch.tensor(list(sums.values()), dtype=dtype, device=self.world.device)
+
+    def check_places(self) -> None:
+        """Notice if somebody moved the weights: a captured graph would go on with the old ones.
+
+        Raises:
+            RuntimeError: a parameter or buffer lies elsewhere than when the step was made.
+        """
+        if self._places != [tensor.data_ptr() for tensor in self.method.state_dict().values()]:
+            raise RuntimeError(
+                "The method's weights were moved or replaced during the evaluation. Evaluate with "
+                "an Embedder, or on a copy."
+            )
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that a step changes, for snapshots around warm-up."""
+        found = [
+            *self.method.parameters(),
+            *self.method.buffers(),
+            *self.optimisers.tensors(),
+            self.optimisers.rates,
+            self.counter,
+        ]
+        if self._sums is not None:
+            found.append(self._sums)
+        return found
+
+    def scaler_state(self) -> dict[str, Any]:
+        return self.scaler.state_dict()
+
+    def restore_scaler(self, state: Mapping[str, Any]) -> None:
+        """Go on with a saved scale; in place, as a graph reads its address."""
+        if self.precision.scaled and state:
+            self.scaler.load_state_dict(dict(state))

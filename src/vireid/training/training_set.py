@@ -1,0 +1,113 @@
+"""From a data set and a run's options to the plan of each epoch."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from vireid.data import Dataset, PixelStore, training_rows, without
+from vireid.data.augment import Augment
+from vireid.data.sampler import IdentitySampler, rank_columns
+from vireid.methods import Sizes
+from vireid.training.optimisers import Optimisers
+from vireid.training.options import TrainOptions
+from vireid.training.step import Labels, Plan
+from vireid.types import InputError
+
+
+class TrainingSet:
+    """The rows that are trained on, their labels, and what each epoch does with them.
+
+    Attributes:
+        rows: (M,) int64 rows of the store.
+        labels: dense labels and modality of these rows.
+        sizes: numbers of identities and cameras; no cameras (0) where they aren't known.
+        steps: steps of an epoch.
+        batch: rows of a step on this rank.
+        total_batch: rows of a step over all ranks.
+        size: (height, width) of the pictures.
+        notes: sentences on what was left out.
+    """
+
+    def __init__(
+        self, dataset: Dataset, store: PixelStore, options: TrainOptions, rank: int, world: int
+    ) -> None:
+        recipe = options.recipe
+        self.options, self.rank, self.world = options, rank, world
+        if options.part not in dataset.parts:
+            raise InputError(
+                f"Data set '{dataset.name}' has no part '{options.part}'; it has "
+                f"{', '.join(dataset.parts)}."
+            )
+        usable = without(dataset, np.asarray(store.valid))
+        found = training_rows(usable, options.part)
+        self.rows, self.notes = found.rows, usable.notes
+        known = bool((dataset.camids[self.rows] >= 0).all())
+        self.labels = Labels(
+            pid=found.pid_label, camera=found.camera_label, modality=found.modality
+        )
+        self.sizes = Sizes(num_pids=len(found.pids), num_cameras=len(found.camids) if known else 0)
+        if recipe.pids_per_batch % world:
+            raise InputError(
+                f"A batch of {recipe.pids_per_batch} identities can't be shared by {world} "
+                f"processes. Give --pids-per-batch a multiple of {world}."
+            )
+        if world > 1 and recipe.pids_per_batch // world < 2:
+            raise InputError(
+                f"A batch of {recipe.pids_per_batch} identities over {world} processes leaves one "
+                f"identity each; a triplet needs two. Give --pids-per-batch at least {2 * world}."
+            )
+        self.sampler = IdentitySampler(
+            self.labels.pid,
+            self.labels.modality,
+            pids_per_batch=recipe.pids_per_batch,
+            images_per_pid=recipe.images_per_pid,
+            seed=options.seed,
+        )
+        self.size = (int(store.size[0]), int(store.size[1]))
+        self.augment = Augment(recipe.augment, self.size)
+        self.columns = np.asarray(
+            rank_columns(recipe.pids_per_batch, recipe.images_per_pid, rank, world)
+        )
+        self.total_batch = 2 * recipe.pids_per_batch * recipe.images_per_pid
+        self.batch = len(self.columns)
+        self.steps = self.sampler.steps_per_epoch
+        if options.max_steps:
+            self.steps = min(self.steps, options.max_steps)
+
+    def plan(self, epoch: int, optimisers: Optimisers) -> Plan:
+        """What this rank does in `epoch`: a pure function of the seed and the epoch."""
+        positions = self.sampler.epoch(epoch)[: self.steps]
+        draws = self.augment.draw(
+            self.total_batch, self.total_batch // 2, self.steps, seed=self.options.seed, epoch=epoch
+        )
+        return Plan(
+            epoch=epoch,
+            positions=np.ascontiguousarray(positions[:, self.columns]),
+            draws=np.ascontiguousarray(draws[:, self.columns]),
+            rates=optimisers.rate_table(epoch, self.steps, self.options.recipe.epochs),
+        )
+
+
+class Planner:
+    """Makes the next epoch's plan in a thread while the present one runs."""
+
+    def __init__(self, data: TrainingSet, optimisers: Optimisers) -> None:
+        self._data, self._optimisers = data, optimisers
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="vireid-plan")
+        self._coming: tuple[int, Future[Plan]] | None = None
+
+    def get(self, epoch: int) -> Plan:
+        """The plan of `epoch`; that of the next one is begun."""
+        if self._coming is not None and self._coming[0] == epoch:
+            plan = self._coming[1].result()
+        else:
+            plan = self._data.plan(epoch, self._optimisers)
+        if epoch + 1 < self._data.options.recipe.epochs:
+            future = self._pool.submit(self._data.plan, epoch + 1, self._optimisers)
+            self._coming = (epoch + 1, future)
+        return plan
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

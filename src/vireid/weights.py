@@ -1,0 +1,196 @@
+"""Weights files: safetensors in float32, with the facts about the weights in the header."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from vireid.config import from_plain, to_plain
+from vireid.files import atomic_write
+from vireid.methods import Method, Sizes, build_method
+from vireid.models.options import ModelOptions
+from vireid.types import InputError
+
+log = logging.getLogger(__name__)
+WEIGHTS = "weights.safetensors"  # in a run's folder
+FORMAT = 1
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of `tensors`, as 64 hexadecimal digits.
+
+    The same weights have the same hash on every machine and in every file."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def portable(method: Method) -> dict[str, Tensor]:
+    """The state of `method` on the CPU, contiguous, floating values in float32."""
+    state = {}
+    for name, tensor in method.state_dict().items():
+        tensor = tensor.detach().to("cpu", copy=True)
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        state[name] = tensor.contiguous()
+    return state
+
+
+def method_metadata(
+    method_name: str, model: ModelOptions, sizes: Sizes, method_options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The part of a weights file's metadata from which the method is built again."""
+    return {
+        "method": method_name,
+        "model": to_plain(model),
+        "sizes": to_plain(sizes),
+        "method_options": to_plain(dict(method_options or {})),
+    }
+
+
+def save_weights(
+    path: str | Path,
+    method: Method | Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+) -> str:
+    """Write weights as safetensors, atomically, and return their hash.
+
+    Args:
+        path: file to write.
+        method: the method, or its `portable` state.
+        metadata: `method_metadata` and whatever else is known: size, dataset, trial, part,
+            epoch, chosen, seed, versions, commit.
+    """
+    state = portable(method) if isinstance(method, torch.nn.Module) else dict(method)
+    known = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}
+    content = safetensors_bytes(state, {"vireid": json.dumps(known, sort_keys=True)})
+    with atomic_write(path) as file:
+        file.write(content)
+    return known["weights_hash"]
+
+
+def find_weights(source: str | Path) -> Path:
+    """The weights file that a run folder or a file name stands for.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / WEIGHTS
+        if not path.is_file():
+            raise InputError(
+                f"'{source}' holds no {WEIGHTS}: it is no run's folder, or its first epoch was not "
+                "finished. Name a finished run or a .safetensors file."
+            )
+    if not path.is_file():
+        raise InputError(
+            f"There are no weights '{source}'. Name a run's folder or a "
+            ".safetensors file that vireid wrote."
+        )
+    return path
+
+
+def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a weights file, checked against its hash.
+
+    Raises:
+        InputError: missing, damaged, or not written by vireid.
+    """
+    path = find_weights(source)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"'{path}' is not a whole safetensors file: {error}. Train or copy it "
+            "again; for a checkpoint of the published code use "
+            "`vireid import-weights`."
+        ) from error
+    if "vireid" not in header:
+        raise InputError(
+            f"'{path}' was not written by vireid: its header doesn't say which method "
+            "it belongs to. Give a run's folder or its weights.safetensors."
+        )
+    metadata = json.loads(header["vireid"])
+    if weights_hash(tensors) != metadata.get("weights_hash"):
+        raise InputError(
+            f"'{path}' is damaged: its tensors don't have the hash that its header "
+            "states. Copy or train it again."
+        )
+    return tensors, metadata
+
+
+def load_weights(source: str | Path) -> tuple[Method, dict[str, Any]]:
+    """Build the method that a weights file describes, with exactly its weights, in eval mode.
+
+    Args:
+        source: a run's folder or a .safetensors file.
+
+    Returns:
+        The method on the CPU and the file's metadata.
+
+    Raises:
+        InputError: missing, damaged, foreign or mismatched weights; never an untrained network.
+    """
+    tensors, metadata = read_weights(source)
+    path = find_weights(source)
+    model = from_plain(ModelOptions, metadata["model"], f"the network in '{path}'")
+    if ":" in metadata["method"]:
+        log.warning(
+            "'%s' was trained with the method in %s; that file is run now.",
+            path,
+            metadata["method"],
+        )
+    method = build_method(
+        metadata["method"],
+        dataclasses.replace(model, pretrained="none"),
+        from_plain(Sizes, metadata["sizes"], f"the sizes in '{path}'"),
+        metadata["method_options"],
+    )
+    load_strictly(method, tensors, f"'{path}'")
+    return method.eval(), metadata
+
+
+def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy `tensors` into `method`; every name and shape has to fit.
+
+    Raises:
+        InputError: which names lack, are too many, or have another shape.
+    """
+    own = method.state_dict()
+    lacking = [name for name in own if name not in tensors]
+    foreign = [name for name in tensors if name not in own]
+    other = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and own[name].shape != tensors[name].shape
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
+        for what, names in (("missing", lacking), ("unknown", foreign), ("of another shape", other))
+        if names
+    ]
+    if problems:
+        raise InputError(
+            f"The weights in {source} are of another network than '{method.name}' as configured: "
+            f"tensors {'; '.join(problems)}. Use the method, architecture and options they were "
+            "trained with."
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])

@@ -1,0 +1,84 @@
+"""What `vireid search` prints and writes, for people and for scripts."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import server_kit
+from command_kit import refused, run, said
+from PIL import Image
+
+from vireid.index.base import Hit
+from vireid.index.output import MAX_DRAWN, hits_table, save_picture
+from vireid.types import Modality
+
+CPU = ("--device", "cpu")
+
+
+@pytest.fixture
+def words(world: server_kit.World) -> tuple:
+    return ("search", "--index", world.index, "--weights", world.weights,
+            "--modality", "infrared", "--top", 3, *CPU)  # fmt: skip
+
+
+def test_several_pictures_are_queries_of_their_own(
+    words, world: server_kit.World, tmp_path: Path, capsys
+) -> None:
+    some = [world.root / f"cam3/000{n}/0000.jpg" for n in (1, 2, 3)]
+    assert run(*words, "--image", *some, "--json") == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["query"] for answer in answers] == [str(path) for path in some]
+    # Each is in the index, and so its own nearest.
+    nearest = [answer["hits"][0] for answer in answers]
+    assert all(str(q).endswith(hit["path"]) for q, hit in zip(some, nearest))
+    assert "There is no image 'gone.jpg'" in refused(capsys, *words, "--image", some[0], "gone.jpg")
+    both = ("--image", some[0], "--images", world.root)
+    assert "Give one of --image" in refused(capsys, *words, *both)
+
+
+def test_a_table_without_hits_is_written_all_the_same(
+    words, world: server_kit.World, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "hits.csv"
+    query = ("--image", world.root / "cam3/0001/0000.jpg", "--csv", out)
+    assert run(*words, *query) == 0
+    assert len(list(csv.DictReader(out.open()))) == 3
+    assert run(*words, *query, "--cameras", 77) == 0
+    assert "Nothing was found" in said(capsys)
+    assert out.read_text().splitlines() == ["query,rank,path,similarity,camid,pid,modality,time"]
+
+
+def hit(path: str, **known: object) -> Hit:
+    unknown = {"row_id": 1, "camid": -1, "pid": -1, "modality": Modality.VISIBLE, "time": None}
+    return Hit(path=path, similarity=0.5, **{**unknown, **known})
+
+
+def test_columns_of_which_nothing_is_known_are_left_out() -> None:
+    names = [column.header for column in hits_table(Path("q"), [hit("a"), hit("b")]).columns]
+    assert names == ["path", "similarity"]
+    some = hits_table(Path("q"), [hit("a", camid=0), hit("b", time=0.0)])
+    assert [column.header for column in some.columns] == ["path", "similarity", "camera", "time"]
+    assert next(iter(some.columns[2].cells)).plain == "0"
+
+
+def test_paths_below_this_folder_are_short(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hits = [hit(str(tmp_path / "a" / "1.jpg")), hit("/elsewhere/2.jpg"), hit("b/3.jpg")]
+    cells = hits_table(Path("q"), hits).columns[0].cells
+    assert [cell.plain for cell in cells] == [str(Path("a/1.jpg")), "/elsewhere/2.jpg", "b/3.jpg"]
+
+
+def test_a_picture_of_many_queries_stays_of_a_size_that_opens(
+    world: server_kit.World, tmp_path: Path
+) -> None:
+    query = world.root / "cam3/0001/0000.jpg"
+    found = [hit("cam1/0001/0000.jpg"), hit("gone.jpg")]
+    heights = []
+    for count in (1, MAX_DRAWN, 3 * MAX_DRAWN):
+        save_picture(tmp_path / "p.jpg", [query] * count, [found] * count, [str(world.root)])
+        with Image.open(tmp_path / "p.jpg") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[1] == heights[2] < 65_535  # JPEG's limit

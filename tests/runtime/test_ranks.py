@@ -1,0 +1,223 @@
+"""Several processes: one run, one file, one end. On the CPU (gloo), and on GPUs if there are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import command_kit
+import numpy as np
+import pytest
+import torch
+from command_kit import TINY, tiny_config
+from training_kit import run, start, tiny_data, tiny_options
+
+from vireid import weights
+from vireid.embed import load, load_embeddings
+from vireid.training import checkpoint
+from vireid.training.journal import read_log
+
+WORDS = {"method": "mcl", "recipe": {"epochs": 2}}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+DEVICES = ["cpu", pytest.param("cuda", marks=two_gpus)]
+
+
+def ranks(folder: Path, count: int = 2, **words: object) -> list[BaseProcess]:
+    """The processes that torchrun would start."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    return [
+        start(
+            folder,
+            said(folder, rank),
+            common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            **(WORDS | words),
+        )
+        for rank in range(count)
+    ]
+
+
+def said(folder: Path, rank: int) -> Path:
+    """Where a rank's words go."""
+    return folder.with_name(f"{folder.name}-{rank}.log")
+
+
+def ended(folder: Path, processes: list[BaseProcess]) -> None:
+    for rank, process in enumerate(processes):
+        process.join(300)
+        assert process.exitcode == 0, said(folder, rank).read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of two ranks, with embeddings made by two ranks."""
+    folder = tmp_path_factory.mktemp("two") / "whole"
+    ended(folder, ranks(folder, embed=True))
+    return folder
+
+
+def test_two_ranks_write_one_run(whole: Path) -> None:
+    epochs = [line for line in read_log(whole / "log.jsonl") if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [0, 1]
+    state, _, _ = checkpoint.load_latest(whole / "checkpoints")
+    assert len(state["ranks"]) == 2
+    assert not torch.equal(state["ranks"][0]["random"], state["ranks"][1]["random"])
+
+
+def test_embeddings_are_those_of_one_process(whole: Path) -> None:
+    torch.set_num_threads(1)
+    dataset, store = tiny_data()
+    alone = load(whole, device="cpu").embed_store(
+        store, dataset, np.arange(len(dataset.samples)), batch_size=8
+    )
+    shared = load_embeddings(whole / "embeddings.safetensors")
+    assert shared.paths == list(alone.paths)
+    for name in alone.vectors:
+        assert np.array_equal(alone.vectors[name], shared.vectors[name])
+
+
+def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    first, second = ranks(folder)
+    while not (folder / "checkpoints" / "epoch-0001-step-000000.pt").exists():
+        assert first.is_alive(), said(folder, 0).read_text()
+        time.sleep(0.01)
+    second.kill()
+    first.join(60)
+    assert first.exitcode not in (None, 0)
+    words = said(folder, 0).read_text()
+    assert "A process of this run is lost" in words and "--resume" in words
+    ended(folder, ranks(folder, resume=True))
+    expected = weights.read_weights(whole)[1]["weights_hash"]
+    assert weights.read_weights(folder)[1]["weights_hash"] == expected
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_synchronised_ranks_learn_what_one_process_learns(tmp_path: Path, count: int) -> None:
+    """With batch norm and triplet over all ranks, ranks with a part of a batch each are one."""
+    recipe = {"epochs": 1, "pids_per_batch": 2 * count}
+    words = {"method": "base", "recipe": recipe, "sync_bn": True, "gather": True, "num_pids": 24}
+    ended(tmp_path / "ranks", ranks(tmp_path / "ranks", count, **words))
+    torch.set_num_threads(1)
+    run(tmp_path / "one", tiny_options("base", recipe=recipe), num_pids=24)
+    one, several = (
+        [line["losses"] for line in read_log(tmp_path / name / "log.jsonl") if line["step"] < 4]
+        for name in ("one", "ranks")
+    )
+    assert len(one) == 3
+    for alone, shared, near in zip(one, several, (1e-5, 1e-4, 1e-3)):  # rounding grows by the step
+        assert shared == pytest.approx(alone, rel=near)
+
+
+def elastic(
+    folder: Path, root: Path, log: Path, *words: object, epochs: int = 5
+) -> subprocess.Popen[bytes]:
+    """`torchrun --max-restarts 2 … vireid train`, as a user types it once."""
+    recipe = {**TINY["recipe"], "epochs": epochs, "pids_per_batch": 4}
+    config = tiny_config(folder.parent, recipe=recipe)
+    train = ["--max-restarts=2", "-m", "--", "vireid", "train", "--config", config,
+             "--data-root", root, "--run", folder, *words]  # fmt: skip
+    return subprocess.Popen(
+        [*TORCHRUN, *map(str, train)],
+        stdout=subprocess.DEVNULL,
+        stderr=log.open("wb"),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def workers(launcher: subprocess.Popen[bytes]) -> dict[int, int]:
+    """Process numbers of torchrun's workers, by rank."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            variables = (stat.parent / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # ended meanwhile
+        if parent == launcher.pid:
+            pid = int(stat.parent.name)
+            found |= {int(v[5:]): pid for v in variables if v.startswith(b"RANK=")}
+    return found
+
+
+def kill_second_and_wait(launcher: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
+    """Kill the second rank once there is a checkpoint; the restarted command must end well."""
+    try:
+        while not [*folder.glob("checkpoints/epoch-0001-*.pt")]:
+            assert launcher.poll() is None, log.read_text()
+            time.sleep(0.02)
+        os.kill(workers(launcher)[1], signal.SIGKILL)
+        assert launcher.wait(240) == 0, log.read_text()
+    finally:
+        if launcher.poll() is None:
+            launcher.terminate()  # ends its workers too
+            launcher.wait(60)
+    assert "Resuming from epoch-0" in log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds torchrun's workers in /proc")
+def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_path: Path) -> None:
+    log, folder = tmp_path / "elastic.log", tmp_path / "run"
+    kill_second_and_wait(elastic(folder, sysu_root, log, "--device", "cpu"), folder, log)
+    epochs = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [0, 1, 2, 3, 4]
+    assert weights.read_weights(folder)[1]["epoch"] == 5
+
+
+@two_gpus
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_a_killed_gpu_rank_leaves_weights_equal_bit_for_bit(
+    sysu_root: Path, tmp_path: Path, engine: str
+) -> None:
+    log = tmp_path / "elastic.log"
+    words = ("--device", "cuda", "--engine", engine, "--deterministic", "--keep", 99)
+    whole = elastic(tmp_path / "whole", sysu_root, log, *words, epochs=60)
+    assert whole.wait(240) == 0, log.read_text()
+    killed = elastic(tmp_path / "killed", sysu_root, log, *words, epochs=60)
+    kill_second_and_wait(killed, tmp_path / "killed", log)
+    hashes = [
+        weights.read_weights(tmp_path / name)[1]["weights_hash"] for name in ("whole", "killed")
+    ]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
+    sysu_root: Path, tmp_path: Path, device: str
+) -> None:
+    torch.set_num_threads(1)
+    weights, pictures = tmp_path / "run", sysu_root / "cam1"
+    assert command_kit.train(weights, sysu_root) == 0
+    for name in ("one", "two"):
+        for words in (
+            ("embed", "--weights", weights, "--images", pictures, "--modality", "visible",
+             "--batch-size", 2, "--device", device, "--out", tmp_path / f"{name}.safetensors"),
+            ("test", "--resume", weights, "--device", device, "--out", tmp_path / name),
+        ):  # fmt: skip
+            if name == "one":
+                assert command_kit.run(*words) == 0
+            else:
+                done = subprocess.run(
+                    [*TORCHRUN, "-m", "vireid", *map(str, words)],
+                    capture_output=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+                assert done.returncode == 0, done.stderr.decode()
+    files = ["one.safetensors", "one/report.json", "one/report.md"]
+    for file in files:
+        other = tmp_path / file.replace("one", "two")
+        assert (tmp_path / file).read_bytes() == other.read_bytes(), file

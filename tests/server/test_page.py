@@ -1,0 +1,389 @@
+"""The page in Debian's Chromium, against a real server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import server_kit as kit
+
+from vireid.index import create_index
+
+CHROMIUM = Path("/usr/bin/chromium")
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
+]
+expect = playwright_api.expect
+expect.set_options(timeout=15_000)  # test machines are busy
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+OpenPage = Callable[..., AbstractContextManager]
+
+
+@pytest.fixture(scope="module")
+def server(world: kit.World) -> Iterator[kit.Running]:
+    with kit.running(world) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: object) -> OpenPage:
+    """Opens the page of a server; fails on script errors, policy violations, other hosts."""
+
+    @contextmanager
+    def opened(server: kit.Running, expected: tuple[str, ...] = (), **options: object):
+        options = {"viewport": {"width": 1280, "height": 860}, "locale": "en-GB", **options}
+        context = browser.new_context(**options)
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("request", lambda request: None if request.url.startswith((server.url, "blob:"))
+                else problems.append(request.url))  # fmt: skip
+        page.set_default_timeout(15_000)
+        page.goto(server.url)
+        yield page
+        context.close()
+        left = [text for text in problems if not any(word in text for word in expected)]
+        assert left == []
+
+    return opened
+
+
+def query_file(world: kit.World, pid: int = 2, camid: int = 3) -> str:
+    return str(world.root / f"cam{camid}/{pid:04d}/0001.jpg")
+
+
+def search(page, path: str) -> None:
+    """Choose a picture and search with it."""
+    page.set_input_files("#file", path)
+    expect(page.locator("#preview")).to_be_visible()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".card").first).to_be_visible()
+
+
+def test_upload_results_filter_details(world, server, open_page) -> None:
+    with open_page(server) as page:
+        expect(page.get_by_text("60 pictures · 6 cameras · 4 known people")).to_be_visible()
+        expect(page.get_by_role("heading", name="Find one person")).to_be_visible()
+        expect(page.get_by_role("button", name="Search", exact=True)).to_be_disabled()
+
+        search(page, query_file(world))
+        expect(page.get_by_role("radio", name="Infrared camera")).to_be_checked()
+        expect(page.get_by_role("heading", name="24 matches")).to_be_focused()
+        expect(page.get_by_role("status")).to_contain_text(
+            "24 matches. The best has similarity 1.00"
+        )
+        assert page.locator(".card").count() == 24
+        first = page.get_by_role("button", name="Match 1: similarity 1.00, Camera 3, infrared")
+        expect(first.locator("img")).to_have_js_property("naturalWidth", 48)
+        assert page.locator("#strip circle.sighting").count() == 24
+
+        page.get_by_role("checkbox", name="Camera 4").check(force=True)
+        page.get_by_role("checkbox", name="Camera 5").check(force=True)
+        expect(page.locator("#filter-count")).to_have_text("1 filter")
+        page.locator("#top").select_option("12")
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_role("heading", name="12 matches")).to_be_visible()
+        assert set(page.locator(".card-line.strong").all_inner_texts()) == {"Camera 4", "Camera 5"}
+
+        page.get_by_role("radio", name="By person").check()
+        expect(page.locator(".group").first).to_be_visible()
+        assert page.locator(".card").count() == 12
+        page.get_by_role("radio", name="By similarity").check()
+
+        page.locator(".card").nth(1).click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("heading", name="Match 2 of 12")).to_be_focused()
+        assert dialog.get_by_role("figure").count() == 2
+        expect(dialog.locator(".picture.missing")).to_have_count(0)
+        expect(dialog.get_by_text("a hint, not a proof")).to_be_visible()
+        expect(dialog.locator(".strip circle.current")).to_have_count(1)
+
+        dialog.get_by_role("button", name="Search with this one").click()
+        expect(page.locator("#results-facts")).to_contain_text("picture of camera")
+        expect(page.get_by_role("button", name="Back to the previous search")).to_be_visible()
+        page.get_by_role("button", name="Back to the previous search").click()
+        expect(page.locator("#results-facts")).to_contain_text("picture of yours")
+
+
+def test_nothing_passes_the_filters(world, server, open_page) -> None:
+    with open_page(server) as page:
+        page.get_by_role("checkbox", name="Camera 1").check(force=True)
+        page.locator("label", has_text="Infrared").nth(1).click()
+        page.set_input_files("#file", query_file(world))
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_role("heading", name="No picture passes the filters")).to_be_visible()
+        page.get_by_role("button", name="Clear filters and search").click()
+        expect(page.get_by_role("heading", name="24 matches")).to_be_visible()
+
+
+def test_times(world, server, open_page) -> None:
+    with open_page(server, timezone_id="UTC") as page:
+        expect(page.get_by_role("heading", name="Find one person")).to_be_visible()
+        low, high = page.locator("#time-from").get_attribute("min"), "2030-01-01T00:00"
+        page.locator("#time-from").fill(high)
+        page.locator("#time-to").fill(low)
+        page.set_input_files("#file", query_file(world))
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_text("The first time is after the last one.")).to_be_visible()
+        page.locator("#time-from").fill(low)
+        page.locator("#time-to").fill("2026-01-05T08:25")
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.locator(".card").first).to_be_visible()
+        texts = page.locator(".card-text").all_inner_texts()
+        assert 0 < len(texts) < 24
+
+
+def test_by_keyboard_alone(world, server, open_page) -> None:
+    with open_page(server) as page:
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the results")).to_be_focused()
+        page.set_input_files("#file", query_file(world))
+        expect(page.locator("#go")).to_be_enabled()
+        page.locator("#go").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="24 matches")).to_be_focused()
+        page.locator(".card").first.focus()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".card").nth(1)).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        below = page.evaluate(
+            "[...document.querySelectorAll('.card')].indexOf(document.activeElement)"
+        )
+        assert below > 2
+        page.keyboard.press("ArrowUp")
+        expect(page.locator(".card").nth(1)).to_be_focused()
+        page.keyboard.press("End")
+        expect(page.locator(".card").last).to_be_focused()
+        page.keyboard.press("Home")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Match 1 of 24")).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("heading", name="Match 3 of 24")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator(".card").nth(2)).to_be_focused()
+
+
+def test_everything_has_a_name(world, server, open_page) -> None:
+    unnamed = """() => [...document.querySelectorAll('button, a, input, select')]
+        .filter((e) => e.checkVisibility() && !(e.ariaLabel || e.innerText?.trim()
+            || e.labels?.length || e.title)).map((e) => e.outerHTML)"""
+    with open_page(server) as page:
+        search(page, query_file(world))
+        assert page.evaluate(unnamed) == []
+        assert page.locator("img:not([alt])").count() == 0
+        levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].filter((e) => "
+                               "e.checkVisibility()).map((e) => +e.tagName[1])")  # fmt: skip
+        assert levels[0] == 1
+        assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+        expect(page.get_by_role("img", name="Where and when")).to_be_visible()
+        page.get_by_text("As a table").click()
+        assert page.get_by_role("row").count() == 25
+        page.locator(".card").first.click()
+        expect(page.get_by_role("dialog", name="Match 1 of 24")).to_be_visible()
+        assert page.evaluate(unnamed) == []
+
+
+CONTRAST = """() => {
+    const light = (rgb) => rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+        .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (e) => { for (; e; e = e.parentElement) {
+        const c = getComputedStyle(e).backgroundColor;
+        if (!c.endsWith(', 0)') && c !== 'transparent') return c; } return 'rgb(255,255,255)'; };
+    return [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility()
+        && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) && !e.closest('svg')
+        && !e.matches('.rank, option, .visually-hidden, .skip') && !e.closest('.visually-hidden'))
+        .map((e) => { const a = light(getComputedStyle(e).color), b = light(behind(e));
+            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML.slice(0, 90)]; })
+        .filter(([ratio]) => ratio < 4.5); }"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(world, server, open_page, scheme) -> None:
+    options = {"color_scheme": scheme, "reduced_motion": "reduce"}
+    with open_page(server, **options) as page:
+        page.wait_for_selector(".state")
+        assert page.evaluate(CONTRAST) == []
+        search(page, query_file(world))
+        page.wait_for_timeout(200)
+        assert page.evaluate(CONTRAST) == []
+
+
+def test_colours_can_be_switched_and_stay(server, open_page) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with open_page(server, color_scheme="light") as page:
+        light = page.evaluate(ground)
+        page.get_by_role("button", name="Use dark colours").click()
+        expect(page.get_by_role("button", name="Use light colours")).to_be_visible()
+        dark = page.evaluate(ground)
+        assert dark != light
+        page.reload()
+        assert page.evaluate(ground) == dark
+
+
+@pytest.mark.parametrize("width", [320, 768])
+def test_narrow_screens(world, server, open_page, width) -> None:
+    with open_page(server, viewport={"width": width, "height": 800}) as page:
+        fits = "document.documentElement.scrollWidth <= window.innerWidth"
+        assert page.evaluate(fits)
+        search(page, query_file(world))
+        assert page.evaluate(fits)
+        page.locator(".card").first.click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.locator(".strip")).to_be_visible()
+        assert page.evaluate("document.querySelector('#detail-body').scrollWidth <= "
+                             "document.querySelector('#detail-body').clientWidth")  # fmt: skip
+
+
+def test_files_that_are_refused(world, server, open_page, tmp_path) -> None:
+    wrong, empty, large = tmp_path / "notes.txt", tmp_path / "empty.png", tmp_path / "large.png"
+    wrong.write_text("not a picture")
+    empty.write_bytes(b"")
+    large.write_bytes(kit.picture_bytes() + b"\0" * 11 * 2**20)
+    with open_page(server) as page:
+        expect(page.locator(".state")).to_be_visible()
+        for path, words in ((wrong, "not a picture"), (empty, "is empty"), (large, "at most 10")):
+            page.set_input_files("#file", str(path))
+            expect(page.get_by_role("alert")).to_contain_text(words)
+            expect(page.locator("#go")).to_be_disabled()
+        page.set_input_files("#file", query_file(world))
+        expect(page.locator("#file-problem")).to_be_hidden()
+        expect(page.locator("#go")).to_be_enabled()
+        page.get_by_role("button", name="Remove").click()
+        expect(page.locator("#go")).to_be_disabled()
+
+
+def test_a_picture_can_be_dropped(world, server, open_page) -> None:
+    drop = """async (bytes) => { const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], 'dropped.png', {type: 'image/png'}));
+        document.querySelector('#results').dispatchEvent(
+            new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})); }"""
+    with open_page(server) as page:
+        expect(page.locator(".state")).to_be_visible()
+        page.evaluate(drop, list(kit.picture_bytes(infrared=False)))
+        expect(page.get_by_text("dropped.png")).to_be_visible()
+        expect(page.get_by_role("radio", name="Visible camera")).to_be_checked()
+
+
+def test_too_many_searches_and_a_server_that_is_gone(world, open_page) -> None:
+    settings = replace(kit.LOOSE, searches_per_second=0.02, search_burst=1)
+    with kit.running(world, settings) as server:
+        expected = ("429", "ERR_CONNECTION")
+        page_of = open_page(server, expected=expected)
+        page = page_of.__enter__()
+        search(page, query_file(world))
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("Too many searches")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="The server can't be reached")).to_be_visible()
+    page_of.__exit__(None, None, None)
+
+
+def test_a_busy_server_is_asked_again(world, open_page) -> None:
+    settings = replace(kit.LOOSE, searches_per_second=0.2, search_burst=1)
+    with kit.running(world, settings) as server, open_page(server, expected=("429",)) as page:
+        search(page, query_file(world))
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_role("status")).to_contain_text("trying again in")
+        expect(page.get_by_role("heading", name="24 matches")).to_be_visible(timeout=20_000)
+
+
+def test_signing_in_and_giving_a_reason(world, open_page, tmp_path) -> None:
+    settings = replace(
+        kit.LOOSE, tokens={"jane": kit.TOKEN}, require_reason=True, audit_log=tmp_path / "log"
+    )
+    with kit.running(world, settings) as server, open_page(server, expected=("401",)) as page:
+        dialog = page.get_by_role("dialog", name="Sign in")
+        expect(dialog).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_visible()
+        dialog.get_by_label("Token").fill("wrong")
+        dialog.get_by_role("button", name="Sign in").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("The token is wrong")
+        assert page.evaluate("document.querySelector('#sign-in').scrollLeft") == 0
+        dialog.get_by_label("Token").fill(kit.TOKEN)
+        page.keyboard.press("Enter")
+        expect(dialog).to_be_hidden()
+        expect(page.get_by_text("jane", exact=True)).to_be_visible()
+        expect(page.get_by_text("records who searches when")).to_be_visible()
+        page.set_input_files("#file", query_file(world))
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_label("Why do you search?")).to_be_focused()
+        page.get_by_label("Why do you search?").fill("case 17")
+        search(page, query_file(world))
+        assert kit.audit_lines(tmp_path / "log")[-1]["event"] == "search"
+        assert kit.audit_lines(tmp_path / "log")[-1]["reason"] == "case 17"
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+
+
+def test_an_empty_index(world, open_page, tmp_path) -> None:
+    create_index(
+        tmp_path / "index", weights_hash=world.embedder.weights_hash,
+        dim=world.embeddings.embedding.shape[1],
+    ).close()  # fmt: skip
+    with kit.running(replace(world, index=tmp_path / "index")) as server, \
+            open_page(server) as page:  # fmt: skip
+        expect(page.get_by_role("heading", name="The index is empty")).to_be_visible()
+        expect(page.locator("#time-field")).to_be_hidden()
+
+
+def test_pictures_that_cannot_be_shown(world, open_page, tmp_path) -> None:
+    with create_index(
+        tmp_path / "index", weights_hash=world.embedder.weights_hash,
+        dim=world.embeddings.embedding.shape[1],
+    ) as index:  # fmt: skip
+        index.add(world.embeddings)
+    with kit.running(replace(world, index=tmp_path / "index")) as server, \
+            open_page(server, expected=("404",)) as page:  # fmt: skip
+        search(page, query_file(world))
+        expect(page.get_by_text("Picture can't be shown").first).to_be_visible()
+
+
+def test_the_strip_says_which_times_are_not_known(world, open_page, tmp_path) -> None:
+    times = np.full(len(world.embeddings), np.nan)
+    times[0] = kit.START
+    for name, known in (("one", times), ("none", times * np.nan)):
+        with create_index(
+            tmp_path / name, weights_hash=world.embedder.weights_hash,
+            dim=world.embeddings.embedding.shape[1], image_roots=[world.root],
+        ) as index:  # fmt: skip
+            index.add(replace(world.embeddings, times=known))
+    with kit.running(replace(world, index=tmp_path / "one")) as server, \
+            open_page(server, timezone_id="UTC") as page:  # fmt: skip
+        page.locator("#top").select_option("96")
+        search(page, query_file(world))
+        expect(page.locator("#strip .strip-head")).to_contain_text(
+            f"{len(times) - 1} of them without a time"
+        )
+        (dot,) = page.locator("#strip circle.sighting").all()
+        middle = page.locator("#strip svg").bounding_box()
+        labels = [box.bounding_box() for box in page.locator("#strip text.tick").all()]
+        assert dot.is_visible() and labels
+        assert all(box["x"] + box["width"] <= middle["x"] + middle["width"] for box in labels)
+    with kit.running(replace(world, index=tmp_path / "none")) as server, \
+            open_page(server) as page:  # fmt: skip
+        search(page, query_file(world))
+        expect(page.locator("#strip .strip-head")).to_contain_text("times are not recorded")
+        assert page.locator("#strip rect.count").count() == 6

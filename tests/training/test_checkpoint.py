@@ -1,0 +1,168 @@
+"""Checkpoints and weights: whole or not at all, and what is damaged is named."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vireid.methods import Sizes, build_method, method_class
+from vireid.runtime.background import BackgroundWriter
+from vireid.training import checkpoint
+from vireid.types import InputError
+from vireid.weights import (
+    load_weights,
+    method_metadata,
+    portable,
+    read_bytes,
+    save_weights,
+    weights_hash,
+    write_bytes,
+)
+
+
+@pytest.fixture(scope="module")
+def method():
+    torch.manual_seed(3)
+    model = method_class("mcl").model_defaults("resnet10t", "none")
+    return build_method("mcl", model, Sizes(num_pids=4, num_cameras=3), {"centers": "frozen"})
+
+
+@pytest.fixture
+def weights(method, tmp_path: Path) -> Path:
+    path = tmp_path / "weights.safetensors"
+    known = method_metadata("mcl", method.model_options, method.sizes, {"centers": "frozen"})
+    save_weights(path, method, known | {"size": [64, 32], "epoch": 7})
+    return path
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Writing beyond `limit` bytes of a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def state(value: float) -> dict:
+    return {"format": checkpoint.FORMAT, "x": torch.full((1000,), value), "words": ["a", 1, None]}
+
+
+def test_newest_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
+    for epoch in range(4):
+        checkpoint.save_checkpoint(tmp_path, state(epoch), epoch=epoch, keep=2)
+    checkpoint.save_checkpoint(tmp_path, state(3.5), epoch=3, step=9, keep=2)
+    found, path, notes = checkpoint.load_latest(tmp_path)
+    assert found["x"][0] == 3.5 and found["words"] == ["a", 1, None] and not notes
+    assert path.name == "epoch-0003-step-000009.pt"
+    assert [p.name for p in checkpoint.list_checkpoints(tmp_path)] == [
+        "epoch-0003-step-000009.pt",
+        "epoch-0003-step-000000.pt",
+    ]
+    assert len(list(tmp_path.iterdir())) == 4  # two files and their sums
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no sum", "empty"])
+def test_damaged_newest_is_named_and_the_one_before_used(tmp_path: Path, damage: str) -> None:
+    checkpoint.save_checkpoint(tmp_path, state(1), epoch=1)
+    newest = checkpoint.save_checkpoint(tmp_path, state(2), epoch=2)
+    content = bytearray(newest.read_bytes())
+    if damage == "no sum":
+        Path(f"{newest}.sha256").unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        keep = {"cut": len(content) // 2, "flipped": len(content), "empty": 0}[damage]
+        newest.write_bytes(content[:keep])
+    found, path, notes = checkpoint.load_latest(tmp_path)
+    assert found["x"][0] == 1 and path.name.startswith("epoch-0001")
+    assert len(notes) == 1 and newest.name in notes[0]
+
+
+def test_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no checkpoint"):
+        checkpoint.load_latest(tmp_path)
+    path = checkpoint.save_checkpoint(tmp_path, state(1), epoch=1)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"No checkpoint in .* is whole"):
+        checkpoint.load_latest(tmp_path)
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
+    checkpoint.save_checkpoint(tmp_path, state(1), epoch=1)
+    with full_disk(2000), pytest.raises(InputError, match="could not be written"):
+        checkpoint.save_checkpoint(tmp_path, state(2), epoch=2, keep=1)
+    found, _, notes = checkpoint.load_latest(tmp_path)
+    assert found["x"][0] == 1 and not notes
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_background_failures_are_raised(tmp_path: Path) -> None:
+    writer = BackgroundWriter()
+    (tmp_path / "file").write_text("x")
+    writer.submit(checkpoint.save_checkpoint, tmp_path / "file" / "folder", state(1), epoch=1)
+    with pytest.raises(InputError, match="could not be written"):
+        writer.finish()
+    writer.close()
+
+
+def test_weights_round_trip(method, weights: Path) -> None:
+    loaded, metadata = load_weights(weights)
+    assert metadata["epoch"] == 7 and not loaded.training
+    own, other = method.state_dict(), loaded.state_dict()
+    assert own.keys() == other.keys() and all(torch.equal(own[k], other[k]) for k in own)
+    assert loaded.options.centers == "frozen"
+    assert metadata["weights_hash"] == weights_hash(portable(loaded))
+
+
+@pytest.mark.parametrize("keep", [0, 40, 5000, -9])
+def test_cut_weights_are_refused(weights: Path, keep: int) -> None:
+    write_bytes(read_bytes()[:keep])
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        load_weights(weights)
+
+
+def test_changed_weights_are_refused(weights: Path) -> None:
+    content = bytearray(read_bytes())
+    content[-100] ^= 4
+    write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        load_weights(weights)
+
+
+def test_foreign_and_missing_weights(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(3)}, foreign)
+    with pytest.raises(InputError, match="not written by vireid"):
+        load_weights(foreign)
+    with pytest.raises(InputError, match="There are no weights"):
+        load_weights(tmp_path / "absent.safetensors")
+    with pytest.raises(InputError, match=r"holds no weights\.safetensors"):
+        load_weights(tmp_path)
+
+
+def test_weights_of_another_network_are_refused(method, tmp_path: Path) -> None:
+    known = method_metadata(
+        "mcl", method_class("mcl").model_defaults("resnet14t", "none"), method.sizes,
+        {"centers": "frozen"})  # fmt: skip
+    path = tmp_path / "other.safetensors"
+    save_weights(path, method, known)
+    with pytest.raises(InputError, match=r"another network.*missing"):
+        load_weights(path)
+    known["sizes"] = {"num_pids": 5, "num_cameras": 3}
+    known["model"]["arch"] = "resnet10t"
+    save_weights(path, method, known)
+    with pytest.raises(InputError, match=r"of another shape"):
+        load_weights(path)
+
+
+def test_facts_of_a_weights_file(weights: Path) -> None:
+    facts = checkpoint.describe_run(weights)
+    assert facts["method"] == "mcl" and facts["epoch"] == "7"

@@ -1,0 +1,209 @@
+"""Parts of a step: precision, threads, stores, optimisers, what can be compiled."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_kit import SIZE, tiny_data, tiny_options
+
+from vireid.bench import StepBench
+from vireid.cores import sensible_threads, usable_cores
+from vireid.engine import Optimisers, choose_precision
+from vireid.methods import ParameterGroup, Sizes, build_method, method_class
+from vireid.runtime.device import use_compile_cache
+from vireid.training.engines import build_engine, in_pieces
+from vireid.training.store import DeviceStore, HostStore, place_images
+from vireid.types import InputError
+
+CPU = torch.device("cpu")
+
+
+def bench(method: str = "base", **options) -> StepBench:
+    dataset, store = tiny_data()
+    return StepBench(dataset, store, device="cpu", method=method, arch="resnet10t",
+                     recipe="scratch", pids_per_batch=4, images_per_pid=2, **options)  # fmt: skip
+
+
+def small_method(name: str = "mcl"):
+    torch.manual_seed(0)
+    model = method_class(name).model_defaults("resnet10t", "none")
+    return build_method(name, model, Sizes(num_pids=6, num_cameras=6))
+
+
+def test_precision_on_a_cpu() -> None:
+    assert choose_precision("auto", CPU).name == "float32"
+    assert choose_precision("bfloat16", CPU).dtype == torch.bfloat16
+    with pytest.raises(InputError, match="float16 needs a CUDA GPU"):
+        choose_precision("float16", CPU)
+
+
+def test_threads_respect_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert sensible_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert sensible_threads(10_000) == 1
+    assert 1 <= sensible_threads() == usable_cores()
+
+
+def test_host_store_gives_each_step_its_pictures() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (50, 4, 3, 3), dtype=np.uint8)
+    rows = np.arange(10, 40)
+    positions = np.random.default_rng(1).integers(0, 30, (9, 8))
+    store = HostStore(images, rows, 8, CPU)
+    for first in (0, 4):  # a second start drops what waits
+        store.start(positions[first:])
+        for chosen in positions[first : first + 5]:
+            store.next()
+            assert np.array_equal(store.images.numpy(), images[rows[chosen]])
+    store.close()
+    device = DeviceStore(images, rows, CPU)
+    table = device.index_table(30)
+    assert table is not None
+    assert np.array_equal(device.images[table[positions[0]]].numpy(), images[rows[positions[0]]])
+    assert isinstance(place_images("host", images, rows, 8, CPU), DeviceStore)
+
+
+def test_every_engine_starts_from_the_same_state() -> None:
+    """Warm-up steps are undone: the prepared engine continues as if nothing had run."""
+    plain, prepared = bench("mcl"), bench("mcl")
+    step = prepared.step
+    state = {k: v.clone() for k, v in step.method.state_dict().items()}
+    from vireid.training.engines import _Snapshot
+
+    snapshot = _Snapshot(step)
+    step.once()
+    snapshot.restore()
+    assert all(torch.equal(v, state[k]) for k, v in step.method.state_dict().items())
+    assert plain.losses(3) == prepared.losses(3)
+
+
+def test_kernels_are_kept_in_our_cache_unless_the_user_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = tmp_path / "vireid" / "compiled"
+    chosen_by_torch = Path(tempfile.gettempdir()) / "torchinductor_somebody"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(chosen_by_torch))
+    assert use_compile_cache() == kept and kept.is_dir()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(kept)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    assert use_compile_cache() == tmp_path / "mine"
+
+
+def test_graph_needs_a_gpu() -> None:
+    with pytest.raises(InputError, match="needs a CUDA GPU"):
+        build_engine("graph", bench().step, remaining=10)
+
+
+@pytest.mark.parametrize("method", ["mcl", "ddag"])
+def test_a_step_is_one_graph_without_breaks(method: str) -> None:
+    """The compiler sees losses from pictures on as one graph, with equal results; sums of the
+    non-local block are taken in another order there."""
+    eager, traced = bench(method), bench(method)
+    torch._dynamo.reset()
+    traced.step.compute = torch.compile(
+        traced.step.losses, fullgraph=True, backend="eager", dynamic=False
+    )
+    assert eager.losses(2) == pytest.approx(traced.losses(2), rel=1e-5)
+
+
+def test_optimisers_own_each_parameter_once() -> None:
+    method = small_method()
+    recipe = tiny_options().recipe
+    optimisers = Optimisers(method, recipe, CPU)
+    trained = [p for p in method.parameters() if p.requires_grad]
+    assert {id(p) for p in trained} == {id(p) for p in optimisers.parameters}
+    method.stray = torch.nn.Parameter(torch.zeros(2))
+    groups = method.groups()
+    for group in groups:
+        group.parameters[:] = [p for p in group.parameters if p is not method.stray]
+    method.groups = lambda: groups
+    with pytest.raises(InputError, match=r"parameter 'stray' in no group"):
+        Optimisers(method, recipe, CPU)
+    groups.append(ParameterGroup(name="twice", parameters=[groups[0].parameters[0], method.stray]))
+    with pytest.raises(InputError, match="each must be in exactly one"):
+        Optimisers(method, recipe, CPU)
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adam"])
+@pytest.mark.parametrize("bucket_bytes", [None, 1 << 20])
+def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int | None) -> None:
+    """State that exists before the first step changes nothing, and rates come from a tensor."""
+    ours, theirs = small_method("base"), small_method("base")
+    recipe = tiny_options(recipe={"optim": optim, "lr": 0.01}).recipe
+    optimisers = Optimisers(ours, recipe, CPU, bucket_bytes)
+    assert (len(optimisers.buckets) > 2) == (bucket_bytes is not None)
+    optimisers.rates.copy_(optimisers.rate_table(3, 4, 4)[2])
+    rates = {id(p): float(rate) for g, rate in zip(optimisers.groups, optimisers.rates)
+             for p in g.parameters}  # fmt: skip
+    twins = dict(zip(map(id, ours.parameters()), theirs.parameters()))
+    groups = [{"params": [twins[id(p)]], "lr": rates[id(p)]} for p in optimisers.parameters]
+    plain = (torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=5e-4)
+             if optim == "sgd" else torch.optim.Adam(groups, weight_decay=5e-4))  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        for p in optimisers.parameters:
+            p.grad = torch.randn(p.shape, generator=generator)
+            twins[id(p)].grad = p.grad.clone()
+        for number in range(len(optimisers.buckets)):
+            for optimiser in optimisers.of_bucket(number):
+                optimiser.step()
+        plain.step()
+    for p in optimisers.parameters:
+        torch.testing.assert_close(p, twins[id(p)], rtol=1e-5, atol=1e-6)
+
+
+def test_discriminator_keeps_its_rate() -> None:
+    method = small_method()
+    table = Optimisers(method, tiny_options().recipe, CPU).rate_table(0, 4, 4)
+    names = [group.name for group in method.groups()]
+    constant = table[:, names.index("discriminator")]
+    assert torch.equal(constant, torch.full((4,), 0.1))
+    assert table[0, 0] != table[1, 0]
+
+
+def test_pictures_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:
+    """A step's batch equals gathering and augmenting by hand."""
+    own = bench()
+    seen = {}
+    forward = own.method.forward
+    own.method.forward = lambda batch: (seen.update(batch=batch), forward(batch))[1]
+    own.advance(3)
+    plan = own.data.plan(0, own.optimisers)
+    _, store = tiny_data()
+    pictures = torch.from_numpy(store.images[own.data.rows[plan.positions[2]]])
+    expected = own.data.augment(pictures, torch.from_numpy(plan.draws[2]))
+    assert torch.equal(seen["batch"].image, expected)
+    assert seen["batch"].image.shape == (16, 3, *SIZE)
+    labels = own.data.labels.pid[plan.positions[2]]
+    assert np.array_equal(seen["batch"].pid_label.numpy(), labels)
+    assert seen["batch"].modality.tolist() == [0] * 8 + [1] * 8
+
+
+def test_for_several_ranks_the_backward_pass_is_compiled_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Several, so that the first gradients are there while the others are made; equal to eager."""
+    monkeypatch.setattr("vireid.training.engines.PIECE", 16 * 16 * 4)
+    layers = torch.nn.Sequential(*(torch.nn.Linear(16, 16) for _ in range(3)))
+    x = torch.randn(4, 16)
+    expected = torch.autograd.grad(layers(x).square().sum(), [*layers.parameters()])
+    torch._dynamo.reset()
+    loss = torch.compile(layers, dynamic=False, backend=in_pieces(None))(x).square().sum()
+    found, nodes, pieces = {loss.grad_fn}, [loss.grad_fn], 0
+    while nodes:
+        node = nodes.pop()
+        pieces += "CompiledFunction" in node.name()
+        for after, _ in node.next_functions:
+            if after is not None and after not in found:
+                found.add(after)
+                nodes.append(after)
+    assert pieces == 3
+    loss.backward()
+    for parameter, gradient in zip(layers.parameters(), expected):
+        torch.testing.assert_close(parameter.grad, gradient)

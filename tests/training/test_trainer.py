@@ -1,0 +1,187 @@
+"""Runs: what they leave, how they stop, go on, and refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_kit import run, tiny_data, tiny_options
+
+from vireid import weights
+from vireid.training import checkpoint
+from vireid.training.journal import read_log
+from vireid.training.trainer import train
+from vireid.types import InputError
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of mcl that was never disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    result = run(folder, tiny_options("mcl"))
+    assert result.epoch == 3 and result.images_per_second > 0 and result.peak_cpu_bytes > 1e8
+    return folder
+
+
+def hash_of(folder: Path) -> str:
+    return weights.read_weights(folder)[1]["weights_hash"]
+
+
+def test_what_a_run_leaves(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"config.json", "log.jsonl", "checkpoints", "weights.safetensors",
+                     "curves.png", "batch.png"}  # fmt: skip
+    lines = read_log(finished / "log.jsonl")
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [0, 1, 2]
+    assert {"identity", "triplet", "confusion"} <= epochs[0]["losses"].keys()
+    assert epochs[-1]["losses"]["identity"] < epochs[0]["losses"]["identity"]
+    assert len(lines) == 3 * 4  # three step lines and one of the epoch
+    method, metadata = weights.load_weights(finished)
+    assert method.name == "mcl" and metadata["epoch"] == 3 and metadata["chosen"] == "last epoch"
+    assert metadata["seed"] == 0 and metadata["size"] == [64, 32]
+    assert len(checkpoint.list_checkpoints(finished / "checkpoints")) == 2
+    assert "newest checkpoint" in checkpoint.describe_run(finished)
+
+
+def test_same_seed_same_bits_other_seed_others(finished: Path, tmp_path: Path) -> None:
+    run(tmp_path / "again", tiny_options("mcl", keep=1))
+    assert hash_of(tmp_path / "again") == hash_of(finished)
+    run(tmp_path / "other", tiny_options("mcl", seed=1, recipe={"epochs": 1}))
+    assert hash_of(tmp_path / "other") != hash_of(finished)
+
+
+def test_ctrl_c_saves_and_going_on_equals_never_stopping(
+    finished: Path, tmp_path: Path, capsys
+) -> None:
+    before = signal.getsignal(signal.SIGINT)  # ignored, where a shell started us behind itself
+    folder = tmp_path / "stopped"
+    seen = []
+
+    def stop(method, epoch: int) -> dict[str, float]:
+        seen.append(epoch)
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not method.training
+        return {"mean_ap": 0.5}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tiny_options("mcl", eval_every=1), evaluate=stop)
+    assert seen == [1, 2]
+    assert f"vireid train --resume {folder}" in capsys.readouterr().err.replace("\n", " ")
+    assert signal.getsignal(signal.SIGINT) is before
+    # The evaluation is no part of what the numbers depend on.
+    result = run(folder, tiny_options("mcl"), resume=True)
+    assert result.epoch == 3 and hash_of(folder) == hash_of(finished)
+    again = run(folder, tiny_options("mcl"), resume=True)
+    assert again.images_per_second == 0.0  # nothing was left to do
+    assert [line["epoch"] for line in read_log(folder / "log.jsonl")
+            if line["kind"] == "epoch"] == [0, 1, 2]  # fmt: skip
+
+
+def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "mid"
+    options = tiny_options("mcl", checkpoint_steps=3, keep=9)
+    run(folder, options)
+    assert hash_of(folder) == hash_of(finished)
+    paths = checkpoint.list_checkpoints(folder / "checkpoints")
+    assert [p.name for p in paths[:2]] == ["epoch-0003-step-000000.pt", "epoch-0002-step-000003.pt"]
+    for path in paths[:1]:
+        path.write_bytes(path.read_bytes()[:-7])
+    for path in paths[2:]:
+        path.unlink()
+    (folder / "weights.safetensors").unlink()
+    run(folder, options, resume=True)
+    words = capsys.readouterr().err.replace("\n", " ")
+    assert "epoch-0003-step-000000.pt' is damaged" in words and "The one before is used" in words
+    assert hash_of(folder) == hash_of(finished)
+    first = [line for line in read_log(finished / "log.jsonl") if line["kind"] == "epoch"]
+    last = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]
+    assert [line["losses"] for line in first] == [line["losses"] for line in last]
+
+
+def test_ddag_resumes_its_dropout(tmp_path: Path) -> None:
+    """Random numbers that are drawn on the device inside a step go on where they were."""
+    words = {"recipe": {"epochs": 1}, "checkpoint_steps": 2, "keep": 9}
+    folder = tmp_path / "run"
+    run(folder, tiny_options("ddag", **words))
+    expected = hash_of(folder)
+    checkpoint.list_checkpoints(folder / "checkpoints")[0].unlink()  # back to step 2
+    (folder / "weights.safetensors").unlink()
+    run(folder, tiny_options("ddag", **words), resume=True)
+    assert hash_of(folder) == expected
+
+
+def test_refusals(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="already holds a run"):
+        run(finished, tiny_options("mcl"))
+    with pytest.raises(InputError, match=r"other options: .*seed was 0 and is 5"):
+        run(finished, tiny_options("mcl", seed=5), resume=True)
+    with pytest.raises(InputError, match="There is no checkpoint"):
+        run(tmp_path / "absent", tiny_options(), resume=True)
+    with pytest.raises(InputError, match="6"):
+        run(tmp_path / "many", tiny_options(recipe={"pids_per_batch": 9}))
+    with pytest.raises(InputError, match="no part 'nonsense'"):
+        run(tmp_path / "part", tiny_options(part="nonsense"))
+    with pytest.raises(InputError, match="validation identities"):
+        tiny_options(choose="validation")
+    with pytest.raises(InputError, match="keep is 0"):
+        tiny_options(keep=0)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
+    folder = tmp_path / "early"
+    options = tiny_options(recipe={"epochs": 1})
+    with pytest.raises(RuntimeError, match="broken"):
+        run(folder, tiny_options(recipe={"epochs": 1}, eval_every=1), evaluate=_broken)
+    assert not checkpoint.list_checkpoints(folder / "checkpoints")
+    assert run(folder, options, resume=True).epoch == 1
+
+
+def _broken(method, epoch):
+    raise RuntimeError("broken")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no number any more in epoch 1"):
+        run(tmp_path / "nan", tiny_options(recipe={"lr": 1e30}))
+    assert not (tmp_path / "nan" / "weights.safetensors").exists()
+
+
+def test_the_best_epoch_on_validation_is_kept(tmp_path: Path) -> None:
+    quality = {1: 0.2, 2: 0.6, 3: 0.4}
+    folder = tmp_path / "best"
+    run(folder, tiny_options(part="fit", choose="validation", eval_every=1, recipe={"epochs": 3}),
+        evaluate=lambda method, epoch: {"mean_ap": quality[epoch], "rank1": 0.1})  # fmt: skip
+    metadata = weights.read_weights(folder)[1]
+    assert metadata["epoch"] == 2 and "60.00 %" in metadata["chosen"]
+
+
+def test_broken_pictures_and_single_modality_are_left_out(tmp_path: Path, capsys) -> None:
+    dataset, store = tiny_data()
+    lost = [i for i, s in enumerate(dataset.samples) if s.pid == 3 and s.modality == 1]
+    store.valid[lost] = False
+    options = tiny_options(recipe={"epochs": 1})
+    train(options, dataset, store, tmp_path / "run")
+    sizes = weights.read_weights(tmp_path / "run")[1]["sizes"]
+    assert sizes["num_pids"] == 5
+    assert f"{len(lost)} broken images were left out" in capsys.readouterr().err
+    store.valid[np.flatnonzero(dataset.modality == 1)] = False
+    with pytest.raises(InputError, match="needs"):
+        train(options, dataset, store, tmp_path / "none")
+
+
+def test_a_cut_log_line_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"kind": "step", "epoch": 0, "step": 1}) + '\n{"kind": "st')
+    assert len(read_log(path)) == 1
