@@ -82,19 +82,25 @@ def say(text: str) -> None:
     console.print(text, markup=False)
 
 
+def warn(text: str) -> None:
+    """Print a sentence on standard error that the user should not overlook."""
+    console.print("[bold yellow]Warning:[/] ", end="")
+    say(text)
+
+
 def choose(
     what: str, given: str, legal: Sequence[str], *, aliases: dict[str, str] | None = None
 ) -> str:
-    """The legal name that a user's word stands for: case, hyphens and underscores don't matter.
+    """The valid name that a user's word stands for: case, hyphens and underscores don't matter.
 
     Args:
         what: what is chosen, for the message ("method").
         given: the user's word.
-        legal: the legal names.
-        aliases: other words → legal names.
+        legal: the valid names.
+        aliases: other words → valid names.
 
     Raises:
-        InputError: no legal name fits; the message lists them and the nearest one.
+        InputError: no valid name fits; the message lists them and the nearest one.
     """
 
     def plain(word: str) -> str:
@@ -109,4 +115,4 @@ def choose(
         return found
     near = difflib.get_close_matches(plain(str(given)), names, n=1, cutoff=0.6)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    raise InputError(f"There is no {what} '{given}'. Legal: {', '.join(legal)}.{hint}")
+    raise InputError(f"There is no {what} '{given}'. Valid: {', '.join(legal)}.{hint}")

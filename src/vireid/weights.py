@@ -18,6 +18,7 @@ from torch import Tensor
 from vireid.config import from_plain, to_plain
 from vireid.files import atomic_write
 from vireid.methods import Method, Sizes, build_method
+from vireid.methods.options import MethodOptions
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
@@ -50,14 +51,17 @@ def portable(method: Method) -> dict[str, Tensor]:
 
 
 def method_metadata(
-    method_name: str, model: ModelOptions, sizes: Sizes, method_options: Mapping[str, Any] | None
+    method_name: str,
+    model: ModelOptions,
+    sizes: Sizes,
+    method_options: MethodOptions | Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The part of a weights file's metadata from which the method is built again."""
     return {
         "method": method_name,
         "model": to_plain(model),
         "sizes": to_plain(sizes),
-        "method_options": to_plain(dict(method_options or {})),
+        "method_options": to_plain(method_options or {}),
     }
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vireid.config import to_plain
 from vireid.data import Dataset, PixelStore
 from vireid.embed.embedder import Embedder
 from vireid.methods import Method, build_method, method_class
@@ -125,7 +124,7 @@ class StepBench:
         if lr is not None:
             chosen = replace(chosen, lr=lr)
         options = TrainOptions(
-            method=method, model=to_plain(model), recipe=chosen, size=store.size, seed=seed
+            method=method, model=model, recipe=chosen, size=store.size, seed=seed
         )
         picked = choose_precision(precision, self.world.device)
         tune(self.world.device, deterministic=False, full_float32=picked.name == "float32")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
 from vireid.commands.common import check_folder, resolve_device
 from vireid.console import console, results, say
+from vireid.files import read_json
 from vireid.types import InputError, Modality
 
 
@@ -89,26 +91,26 @@ def run_demo(
 
 
 def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:
-    from vireid.commands.train import train
+    from vireid.commands.train_run import train_one
+    from vireid.training.defaults import train_options
+    from vireid.training.options import TrainOptions
 
     if (run / "config.json").is_file():  # an earlier demo was stopped here
-        train(resume=run, device=device)
+        options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
+        train_one(options, run, device=device, resume=True)
         return
-    train(
-        dataset="sysu",
-        data_root=people,
+    gently: dict[str, Any] = {"lr": 0.005} if start == "synth" else {}  # it has learned already
+    options = train_options(
+        data_root=str(people.absolute()),
         method="mcl",
         arch="resnet18",
         pretrained=start,
         recipe="scratch",
-        lr=0.005 if start == "synth" else None,
-        max_steps=size.steps,
         pids_per_batch=size.pids_per_batch,
         images_per_pid=size.images_per_pid,
-        device=device,
-        run=str(run),
-        seed=0,
+        **gently,
     )
+    train_one(options, run, device=device, max_steps=size.steps)
 
 
 def _shipped() -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vireid.commands.common import check_folder, next_step, resolve_device, suggest, tell_broken
 from vireid.console import say
-from vireid.files import write_json
+from vireid.files import read_json, write_json
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from vireid.training.trainer import TrainResult
 
 
-def pick_device(flags: dict[str, Any]) -> str:
+def pick_device(gpu: int | None, device: str) -> str:
     """The device that the flags name; under torchrun each rank takes its own GPU."""
-    if "LOCAL_RANK" in os.environ and flags["gpu"] is None and flags["device"] == "auto":
+    if "LOCAL_RANK" in os.environ and gpu is None and device == "auto":
         return "auto"
-    return resolve_device(flags["gpu"], flags["device"])
+    return resolve_device(gpu, device)
 
 
 def train_one(
@@ -35,7 +35,7 @@ def train_one(
     resume: bool = False,
 ) -> int:
     """Train a run and say what it took; with `refit` once more on all training identities."""
-    if refit and options.choose != "validation":
+    if refit and options.select != "val":
         raise InputError("--refit trains again after the epoch was chosen; add --select val.")
     if not resume:
         _refuse_used(folder)
@@ -47,7 +47,7 @@ def train_one(
     if trained:
         next_step(folder)
     suggest(f"vireid test --resume {folder}")
-    if options.choose == "validation":
+    if options.select == "val":
         suggest(
             f"vireid train --resume {folder} --refit   (once more on all training identities, "
             "for the number of epochs that was best)"
@@ -75,7 +75,7 @@ def run_training(
     data = load_dataset(
         options.dataset,
         options.data_root,
-        trial=options.trial,
+        trial=1 if options.trial == "all" else options.trial,
         camera_pattern=options.camera_pattern,
     )
     root = options.data_root or str(data.root.absolute())
@@ -117,11 +117,10 @@ def _refuse_used(folder: Path) -> None:
 
 def _refit(folder: Path, device: str) -> int:
     """Train again on all training identities, for as many epochs as were best."""
-    from vireid import config
     from vireid.training.options import TrainOptions
     from vireid.weights import read_weights
 
-    options = config.load(TrainOptions, folder / "config.json")
+    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'")
     metadata = read_weights(folder)[1]
     best, chosen = int(metadata["epoch"]), metadata["chosen"]
     place = folder.with_name(folder.name + "-refit")
@@ -132,8 +131,7 @@ def _refit(folder: Path, device: str) -> int:
     )
     again = dataclasses.replace(
         options,
-        part="train",
-        choose="last",
+        select="last",
         eval_every=0,
         epochs_from=f"{chosen} in the run '{folder.name}'",
         recipe=dataclasses.replace(options.recipe, epochs=best),
@@ -170,14 +168,12 @@ def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOpt
     """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
     import numpy as np
 
-    if max_steps < 1:
-        raise InputError(f"--max-steps is {max_steps}; it must be at least 1.")
     recipe = options.recipe
     counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
     whole = int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1
     epochs = -(-max_steps // whole)
     return dataclasses.replace(
         options,
-        max_steps=-(-max_steps // epochs),
+        steps_per_epoch=-(-max_steps // epochs),
         recipe=dataclasses.replace(recipe, epochs=epochs),
     )

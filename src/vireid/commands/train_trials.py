@@ -61,16 +61,12 @@ def train_all_trials(
     return _average(reports, folder)
 
 
-def resume_all_trials(folder: Path, *, device: str, data_root: Path | None = None) -> int:
-    """Go on with the ten trials in `folder`."""
-    from vireid.config import from_plain
+def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
+    """Options and --max-steps of the ten trials in `folder`."""
     from vireid.training.options import TrainOptions
 
     begun = read_json(folder / TRIALS)
-    options = from_plain(TrainOptions, begun["options"], f"'{folder / TRIALS}'")
-    if data_root is not None:
-        options = dataclasses.replace(options, data_root=str(data_root))
-    return train_all_trials(options, folder, device=device, max_steps=begun["max_steps"])
+    return TrainOptions.read(begun["options"], f"'{folder / TRIALS}'"), begun["max_steps"]
 
 
 def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:

@@ -63,7 +63,6 @@ class Method(nn.Module):
         Options: frozen dataclass of the method's own options (extends `MethodOptions`).
         test_embeddings: what `embed` returns, the one to report first at the front.
         recipes: name → how to train it.
-        pooling, nonlocal_channels: defaults of its network.
 
     Attributes:
         gather: where set, puts rows of all ranks together, (B, …) → (ranks · B, …); the triplet
@@ -71,11 +70,9 @@ class Method(nn.Module):
     """
 
     name: ClassVar[str]
-    Options: ClassVar[type] = MethodOptions
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
     test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
     recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
-    pooling: ClassVar[Literal["gem", "average"]] = "average"
-    nonlocal_channels: ClassVar[int | None] = None
 
     def __init__(
         self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
@@ -83,7 +80,7 @@ class Method(nn.Module):
         super().__init__()
         self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
         self.sizes = sizes
-        self.options = self.Options() if options is None else options
+        self.options: Any = self.Options() if options is None else options
         self.model = build_model(self.model_options, sizes.num_pids)
         self.gather: Callable[[Tensor], Tensor] | None = None
 
@@ -93,16 +90,10 @@ class Method(nn.Module):
     ) -> ModelOptions:
         """Options of this method's network.
 
-        A network without pretrained weights learns at the full rate throughout; with them, its
-        body learns at a tenth of the rate, as published.
+        Its network may differ from the defaults as `Options.network` says.
         """
-        scratch = pretrained.strip().lower() == "none"
-        values: dict[str, Any] = {
-            "pooling": cls.pooling,
-            "nonlocal_channels": cls.nonlocal_channels,
-            "backbone_scale": 1.0 if scratch else 0.1,
-        }
-        return ModelOptions(arch=arch, pretrained=pretrained, **(values | changes))
+        values = {"arch": arch, "pretrained": pretrained, **cls.Options.network, **changes}
+        return ModelOptions(**values)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms of a training batch, 0-d and weighted."""
@@ -140,7 +131,7 @@ class Method(nn.Module):
             ParameterGroup(
                 name="backbone",
                 parameters=_trainable(body),
-                lr_scale=self.model_options.backbone_scale,
+                lr_scale=self.model_options.backbone_scale or 1.0,
             ),
             ParameterGroup(name="head", parameters=_trainable(head)),
             ParameterGroup(name="additions", parameters=_trainable(more)),

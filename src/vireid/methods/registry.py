@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vireid.config import from_plain
+from vireid.config import convert
 from vireid.console import choose
+from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.types import InputError
@@ -59,6 +60,11 @@ def method_class(name: str) -> type[Method]:
         return _from_file(*name.rsplit(":", 1))
     module, attribute = METHODS[name].split(":")
     return getattr(import_module(module), attribute)
+
+
+def options_class(method: str) -> type[MethodOptions]:
+    """The options of a method by its name, or of a user's own ("file.py:Class")."""
+    return OPTIONS[method] if method in OPTIONS else method_class(method).Options
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
@@ -126,7 +132,7 @@ def build_method(
     name: str,
     model_options: ModelOptions | None,
     sizes: Sizes,
-    options: dict[str, Any] | None = None,
+    options: MethodOptions | dict[str, Any] | None = None,
 ) -> Method:
     """Build a method.
 
@@ -134,11 +140,11 @@ def build_method(
         name: see `method_class`.
         model_options: of its network; None takes the method's own defaults.
         sizes: numbers of identities and cameras of the training data.
-        options: plain values for the method's `Options`; those left out keep their defaults.
+        options: the method's `Options`, or plain values for them.
 
     Raises:
         InputError: an unknown name or option, or a value that cannot be.
     """
     cls = method_class(name)
-    chosen: Any = from_plain(cls.Options, options or {}, f"options of method {name}")
+    chosen: Any = convert(cls.Options, options or {}, f"options of method {name}")
     return cls(model_options or cls.model_defaults(), sizes, chosen)

@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 
-from vireid.config import from_plain
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.methods import Method, build_method
-from vireid.models.options import ModelOptions
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import Throttle, memory_format, peak_memory, tune
 from vireid.runtime.precision import choose_precision
@@ -126,7 +124,7 @@ class _Run:
         self.precision = choose_precision(options.precision, world.device)
         full = self.precision.name == "float32"
         tune(world.device, deterministic=options.deterministic, full_float32=full)
-        self.model = from_plain(ModelOptions, options.model, "the network's options")
+        self.model = options.model
         self.method = self._build_method(pretrained=state is None)
         apart = bucket_bytes(world, self.precision)
         optimisers = Optimisers(self.method, options.recipe, world.device, apart)
@@ -321,7 +319,7 @@ class _Run:
         chosen = "last epoch"
         if options.epochs_from:
             chosen += f", their number found by another run: {options.epochs_from}"
-        if options.choose == "validation":
+        if options.select == "val":
             values = [value for name, value in metrics.items() if name.endswith("mean_ap")]
             if not values or sum(values) / len(values) <= (progress.best or -1.0):
                 return

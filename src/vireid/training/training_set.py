@@ -73,8 +73,8 @@ class TrainingSet:
         self.total_batch = 2 * recipe.pids_per_batch * recipe.images_per_pid
         self.batch = len(self.columns)
         self.steps = self.sampler.steps_per_epoch
-        if options.max_steps:
-            self.steps = min(self.steps, options.max_steps)
+        if options.steps_per_epoch:
+            self.steps = min(self.steps, options.steps_per_epoch)
 
     def plan(self, epoch: int, optimisers: Optimisers) -> Plan:
         """What this rank does in `epoch`: a pure function of the seed and the epoch."""
