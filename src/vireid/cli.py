@@ -7,6 +7,7 @@ and help of its docstring.
 from __future__ import annotations
 
 import difflib
+import io
 import logging
 import os
 import sys
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     error says what); 130 interrupted; any other code is a bug, with its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console without some sign shows "?" for it
     level = os.environ.get("VIREID_LOG", "WARNING").upper()
     logging.basicConfig(
         level=level if level in logging.getLevelNamesMapping() else "WARNING",

@@ -63,10 +63,10 @@ class Flags:
         self.defaults: dict[str, Any] = {}
         try:
             self.defaults = prepare(self.words) if prepare else {}
-            self._names = self._flag_names()
+            self.names = self._flag_names()
         except InputError as error:
             self.defaults = prepare([]) if prepare else {}
-            self._names = self._flag_names()
+            self.names = self._flag_names()
             raise InputError(self.with_dashes(str(error))) from error
 
     def call(self) -> int:
@@ -76,7 +76,7 @@ class Flags:
             InputError: a flag that there isn't, or a value that can't be.
         """
         self._check()
-        shown = io.StringIO()
+        shown = _Captured()
         try:
             with contextlib.redirect_stdout(shown) if self._help() else contextlib.nullcontext():
                 return tyro.cli(
@@ -94,19 +94,24 @@ class Flags:
     def _titled(self, text: str) -> str:
         """The help, with the options' own titles over groups; tyro names them by fields."""
         for field, title in _titles("", self.defaults):
-            for line in re.findall(rf"^╭─ {re.escape(field)} options ─+╮$", text, re.MULTILINE):
-                head = f"╭─ {title} "
-                text = text.replace(line, head + "─" * (len(line) - len(head) - 1) + "╮")
+            heading = f" {field} options "
+            for fill in "─ ":  # with a frame, and without where the terminal has no such signs
+                padded = f" {title} ".ljust(len(heading), fill)
+                text = text.replace(heading + fill, padded + fill)
         return text
 
     def with_dashes(self, sentence: str) -> str:
-        """A sentence about options, in which those that are flags here are named as flags."""
+        """A sentence about options, in which those that are flags here are named as flags:
+        `lr` becomes --lr, "turn `confusion` off" becomes --no-confusion."""
 
         def flag(match: re.Match[str]) -> str:
-            name = match.group(1).rsplit(".", 1)[-1]
-            return f"--{name.replace('_', '-')}" if name in self._names else match.group(0)
+            off, on = match.groups()
+            name = (off or on).rsplit(".", 1)[-1]
+            if name not in self.names:
+                return match.group(0)
+            return f"{'--no-' if off else '--'}{name.replace('_', '-')}"
 
-        return re.sub(r"`([a-z_.]+)`", flag, sentence)
+        return re.sub(r"turn `([a-z_.]+)` off|`([a-z_.]+)`", flag, sentence)
 
     # What the flags are ------------------------------------------------------------------------
 
@@ -125,7 +130,7 @@ class Flags:
 
     def _check(self) -> None:
         """Answer a mistyped, a foreign or a forgotten flag with a sentence."""
-        flags = {f"--{name.replace('_', '-')}": on for name, on in self._names.items()}
+        flags = {f"--{name.replace('_', '-')}": on for name, on in self.names.items()}
         valid = [*HELP, *flags, *(f"--no-{flag[2:]}" for flag, on in flags.items() if on)]
         typed = [word.split("=", 1)[0] for word in self.words if word.startswith("--")]
         see = f"`{self.prog} --help` explains them."
@@ -140,8 +145,10 @@ class Flags:
                 raise InputError(f"`{self.prog}` has no flag '{word}'. {answer}")
             near = difflib.get_close_matches(flag.lower(), valid, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            refuse: Callable[[str, str], str | None] | None = getattr(self.function, "refuse", None)
-            if refuse and (sentence := refuse(flag[2:], self.prog)):
+            refuse: Callable[[str, Sequence[str]], str | None] | None = getattr(
+                self.function, "refuse", None
+            )
+            if refuse and (sentence := refuse(flag[2:], self.words)):
                 raise InputError(sentence)
             raise InputError(f"`{self.prog}` has no flag '{word}'.{hint} {see}")
         missing = [
@@ -214,6 +221,12 @@ class Flags:
         return StructConstructorSpec(instantiate=build, fields=tuple(fields))
 
 
+class _Captured(io.StringIO):
+    """Text for standard output, in its encoding: tyro draws its frames only where it can."""
+
+    encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"  # type: ignore[assignment]
+
+
 def option_flags(options: Options) -> dict[str, bool]:
     """Flag of each option, nested ones too, with underscores → whether it is a switch that is
     on."""
@@ -243,7 +256,7 @@ def _summary(cls: type) -> str:
 def marked(hint: Any, default: Any, metadata: Mapping[str, Any]) -> Any:
     """A flag's type with what tyro should show of it."""
     name = metadata.get("flag")
-    nothing = default is None or default is inspect.Parameter.empty or default == ""
+    nothing = default is inspect.Parameter.empty or default in (None, "", ())
     if hint is bool:
         argument = tyro.conf.arg(name=name, help_behavior_hint="")
         if default:

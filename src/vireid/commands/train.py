@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +80,7 @@ def train(*, start: Start, options: TrainOptions) -> int:
     if start.print_config:
         print_json(to_plain(options))
         return 0
+    check_trial(options)
     device = pick_device(start.gpu, options.device)
     if start.resume is not None:
         return _resume(start, options, device)
@@ -96,6 +96,23 @@ def train(*, start: Start, options: TrainOptions) -> int:
         refit=start.refit,
         resume=_restarted(folder),
     )
+
+
+def check_trial(options: TrainOptions) -> None:
+    """Refuse a split that the data set doesn't have.
+
+    Raises:
+        InputError: another split than 1 to 10 of RegDB, or than 1 of another data set.
+    """
+    if options.trial == "all":
+        return
+    if options.dataset != "regdb" and options.trial != 1:
+        raise InputError(
+            f"`trial` {options.trial} belongs to RegDB; '{options.dataset}' has one split only. "
+            "Leave it out."
+        )
+    if not 1 <= options.trial <= 10:
+        raise InputError(f"`trial` is {options.trial}; it must be from 1 to 10, or all.")
 
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
@@ -123,8 +140,8 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
     return {"start": Start(), "options": defaults(folder / "config.json", choices)}
 
 
-def refuse(flag: str, prog: str) -> str | None:
-    """A sentence on a flag that another method has."""
+def refuse(flag: str, words: Sequence[str]) -> str | None:
+    """A sentence on a flag that another method has, or None."""
     name = flag.replace("-", "_").removeprefix("no_")
     owners = [
         method
@@ -133,7 +150,7 @@ def refuse(flag: str, prog: str) -> str | None:
     ]
     if not owners:
         return None
-    method = defaults(None, Choices(method=_typed(sys.argv, "method"))).method
+    method = defaults(None, Choices(method=_typed(words, "method"))).method
     own = dataclasses.fields(OPTIONS[method]) if method in OPTIONS else ()
     has = ", ".join(f"--{field.name.replace('_', '-')}" for field in own)
     return (

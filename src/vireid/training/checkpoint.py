@@ -138,8 +138,9 @@ def describe_run(source: str | Path) -> dict[str, str]:
         try:
             facts |= {
                 "method": options["method"],
-                "data set": f"{options['dataset']} ({options['part']}, trial {options['trial']})",
+                "data set": f"{options['dataset']} (trial {options['trial']})",
                 "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+                "weights kept": options["select"],
                 "seed": str(options["seed"]),
             }
         except (KeyError, TypeError) as error:

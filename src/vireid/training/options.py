@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
+from vireid.console import choose
+from vireid.data.registry import ALIASES, DATASETS
 from vireid.methods.options import MCLOptions, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
-from vireid.methods.registry import options_class
+from vireid.methods.registry import options_class, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
@@ -87,6 +89,9 @@ class TrainOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "method", resolve_method(self.method))
+        dataset = choose("data set", self.dataset, tuple(DATASETS), aliases=ALIASES)
+        object.__setattr__(self, "dataset", dataset)
         if self.select == "val" and not self.eval_every:
             object.__setattr__(self, "eval_every", 1)
         if self.recipe.pids_per_batch < 2:
