@@ -30,8 +30,6 @@ FOREIGN = {
     "--erasing-p": "Here it is --erase.",
     "--save-epoch": "Here it is --checkpoint-every; --keep says how many checkpoints stay.",
     "--tvsearch": "Training has no direction; give `vireid test` --direction.",
-    "--model-path-name": "Here it is --model-path for the parent of runs, and --run for the run.",
-    "--margin-mmd": "Only published codes have it; --help shows the method's own options.",
 }
 
 
