@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from vireid.commands.common import TRIALS, next_step
 from vireid.commands.testing import DIRECTIONS, Asked, test_weights
-from vireid.commands.train_run import run_training
 from vireid.console import results, say
 from vireid.files import read_json, write_json
 from vireid.types import InputError
@@ -72,11 +71,13 @@ def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
 def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
     """Train and test one model, unless that is done; its reports in both directions."""
     from vireid.evaluation import Report
+    from vireid.training.run import SUMMARY, train
 
-    if not (folder / "summary.json").is_file():
+    if not (folder / SUMMARY).is_file():
         say(f"Trial {options.trial} of {NUM_TRIALS}")
         resume = (folder / "config.json").is_file()
-        run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
+        one = dataclasses.replace(options, device=device)
+        train(one, folder, max_steps=max_steps, resume=resume)
     places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]
