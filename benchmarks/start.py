@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="for the people and the run")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people-only", action="store_true", help="make the people, then stop")
+    parser.add_argument("--pictures", type=Path, help="train on this folder of SYSU-MM01's layout")
     parser.add_argument("--workers", type=int, help="processes that render (one a core)")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--identities", type=int, default=2000)
@@ -55,7 +56,12 @@ def main() -> None:
         "images": args.images,
         "seed": PEOPLE_SEED + args.seed,
     }
-    table = make_people(people, args.work / f"people-{args.seed}", args.workers)
+    folder = args.pictures or args.work / f"people-{args.seed}"
+    if args.pictures is None:
+        words = [word for name, value in people.items() for word in (f"--{name}", value)]
+        vireid("synthesize", "--out", folder, *words, *workers(args.workers))
+    table = write_table(folder)
+    vireid("prepare", "--dataset", "folder", "--data-root", table, *workers(args.workers))
     if args.people_only:
         return
     run, began = args.work / args.run, time.monotonic()
@@ -85,10 +91,13 @@ def main() -> None:
     print(json.dumps(facts, indent=2))
 
 
-def make_people(people: dict[str, Any], folder: Path, workers: int | None) -> Path:
-    """Render the people, write the table of their visible pictures, decode those; once."""
-    words = [word for name, value in people.items() for word in (f"--{name}", value)]
-    vireid("synthesize", "--out", folder, *words, *(["--workers", workers] if workers else []))
+def workers(number: int | None) -> list[Any]:
+    """The flag of a command that runs several processes."""
+    return ["--workers", number] if number else []
+
+
+def write_table(folder: Path) -> Path:
+    """The table of the visible cameras' pictures, unless it is there."""
     table = folder / "visible-cameras.csv"
     if not table.is_file():
         with open(table, "w", newline="", encoding="utf-8") as file:
@@ -98,8 +107,6 @@ def make_people(people: dict[str, Any], folder: Path, workers: int | None) -> Pa
                 for path in sorted(folder.glob(f"cam{camid}/*/*.jpg")):
                     place = path.relative_to(folder).as_posix()
                     writer.writerow([place, int(path.parent.name), modality, camid, "train"])
-    vireid("prepare", "--dataset", "folder", "--data-root", table,
-           *(["--workers", workers] if workers else []))  # fmt: skip
     return table
 
 

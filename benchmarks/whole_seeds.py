@@ -2,12 +2,13 @@
 
     python benchmarks/whole_seeds.py --seeds 0,1 --work DIR --deadline SECONDS [--merge OLD.json]
 
-What the processor does (rendering, compiling) goes on beside what the GPUs do: the rows' kernels
-are compiled on pictures of noise in the shape of VIReID-Synth v1 while people are rendered, later
-seeds' people and starts are made while earlier seeds' rows train. Rows are methods.py's, starts
-start.py's; DIR/*.log say what each part did. With two GPUs the first start is made twice, to see
-whether it comes out equal. Beside the rows' result stands one named whole-seeds: what took how
-long, and in how many folders v1 differs from the checksums that the package ships.
+What the processor does (rendering, compiling) goes on beside what the GPUs do: the kernels of the
+start and of the rows are compiled on pictures of noise, as many as the people will have, while
+those are rendered; later seeds' people and starts are made while earlier seeds' rows train. Rows
+are methods.py's, starts start.py's; DIR/*.log say what each part did. With two GPUs the first start
+is made twice, to see whether it comes out equal. Beside the rows' result stands one named
+whole-seeds: what took how long, and in how many folders v1 differs from the checksums that the
+package ships.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from methods import CLAIM, HERE, devices
 from PIL import Image
 
 V1_PARTS = {"train": range(1, 331), "val": range(331, 396), "test": range(396, 492)}
-V1_IMAGES = 12
+V1_IMAGES = 12  # of each person by each camera
+START_PARTS = {"train": range(1, 2001)}
+START_IMAGES = 4
 BEGAN = time.monotonic()
 
 
@@ -41,7 +44,7 @@ def main() -> None:
     jobs = Jobs(args)
     data = args.data or args.work / "v1"
     people = jobs.start_of(seeds[0], "--people-only")
-    warm = jobs.compile_rows(gpus) if gpus != [None] else []
+    warm = jobs.compile_all(gpus) if gpus != [None] else []
     jobs.wait(people)
     first = jobs.start_of(seeds[0], gpu=gpus[0])
     if len(gpus) > 1:
@@ -57,11 +60,13 @@ def main() -> None:
     for one in warm:
         jobs.wait(one)
     if warm and all(jobs.codes[one] for one in warm):
-        raise SystemExit(f"whole_seeds.py: no row could be compiled; see {warm[0]}.log.")
+        raise SystemExit(f"whole_seeds.py: nothing could be compiled; see {warm[0]}.log.")
     jobs.wait(first)
     rows(jobs, data, args.merge)
     others.join()
-    if json.loads((made := result_path(args.name)).read_text())["results"]["missing"]:
+    made = result_path(args.name)
+    missing = json.loads(made.read_text(encoding="utf-8"))["results"]["missing"]
+    if any("there is no start" in sentence for sentence in missing):
         rows(jobs, data, [made])  # whose start wasn't there yet
     jobs.write()
 
@@ -141,12 +146,17 @@ class Jobs:
             self.wait(self.start_of(seed, "--people-only", nice=15))
             self.wait(self.start_of(seed, gpu=gpus[number % len(gpus)]))
 
-    def compile_rows(self, gpus: list[int | None]) -> list[str]:
-        """Begin three steps of each row on noise in v1's shape: compiled code is kept."""
+    def compile_all(self, gpus: list[int | None]) -> list[str]:
+        """Begin three steps of the start and of each row on noise: compiled code is kept."""
         folder, config = self.work / "noise", self.work / "three-steps.json"
-        write_noise(folder)
+        write_noise(self.work / "noise-start", START_PARTS, START_IMAGES)
+        write_noise(folder, V1_PARTS, V1_IMAGES)
         config.write_text(json.dumps({"max_steps": 3, "recipe": {"epochs": 1}}), encoding="utf-8")
-        names = []
+        words = [HERE / "start.py", "--seed", 0, "--work", self.work / "compiled", "--pictures",
+                 self.work / "noise-start", "--steps", 3, "--arch", self.args.arch,
+                 "--extra=--deterministic --engine graph",
+                 "--out", self.work / "compiled" / "start.safetensors"]  # fmt: skip
+        names = [self.begin("compile-start", words, gpu=gpus[0])]
         for number, (row, flags) in enumerate(CLAIM.items()):
             name = f"compile-{row.replace(' ', '-')}"
             words = ["-m", "vireid", "train", "--dataset", "sysu", "--data-root", folder,
@@ -182,20 +192,25 @@ class Jobs:
         )
 
 
-def write_noise(folder: Path) -> None:
-    """Pictures of noise in SYSU-MM01's layout, as many as v1 has: one file, linked."""
+def write_noise(folder: Path, parts: dict[str, range], images: int) -> None:
+    """Pictures of noise in SYSU-MM01's layout: one file, linked.
+
+    Args:
+        parts: name → identities.
+        images: of each identity by each camera.
+    """
     (folder / "exp").mkdir(parents=True, exist_ok=True)
     one = folder / "noise.jpg"
     pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(one)
-    for part, pids in V1_PARTS.items():
+    for part, pids in parts.items():
         ids = ",".join(map(str, pids))
         (folder / "exp" / f"{part}_id.txt").write_text(ids + "\n", encoding="utf-8")
         for pid in pids:
             for camid in range(1, 7):
                 place = folder / f"cam{camid}" / f"{pid:04d}"
                 place.mkdir(parents=True, exist_ok=True)
-                for number in range(1, V1_IMAGES + 1):
+                for number in range(1, images + 1):
                     os.link(one, place / f"{number:04d}.jpg")
 
 
