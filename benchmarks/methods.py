@@ -561,17 +561,13 @@ def run(
 def configuration(folder: Path) -> dict[str, Any]:
     """What decided a run's numbers beside its seed, its start and its data: its resolved options
     without places, engine and names."""
-    from vireid.config import from_plain, to_plain
-    from vireid.engine.options import MAY_CHANGE
-    from vireid.methods import method_class
+    from vireid.training.options import MAY_CHANGE
 
     options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for name in ("seed", *MAY_CHANGE):
         options.pop(name, None)
     for name in ("name", "method_options", "model_options"):  # the last two are in force already
         options["recipe"].pop(name)
-    own = from_plain(method_class(options["method"]).Options, options["method_options"])
-    options["method_options"] = to_plain(own)  # with the values that nobody named
     if Path(options["model"]["pretrained"]).is_file():
         options["model"]["pretrained"] = "a file"  # that the start's hash names
     return options

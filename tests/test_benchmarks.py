@@ -118,20 +118,22 @@ def test_configuration_names_what_decides_numbers(benchmarks: None, tmp_path: Pa
     import methods
 
     from vireid import config
-    from vireid.engine.options import TrainOptions
+    from vireid.methods.options import MCLOptions
+    from vireid.models.options import ModelOptions
+    from vireid.training.options import TrainOptions
 
     start = tmp_path / "start.safetensors"
     start.touch()
 
     def found(**changes: Any) -> str:
         recipe = RECIPES["mcl"]["published"]
-        model = {"arch": "resnet18", "pretrained": str(start), "backbone_scale": 0.1}
-        plain = {"recipe": recipe, "model": model, "method_options": {}} | changes
-        config.save(tmp_path / "config.json", TrainOptions(**plain))
+        model = ModelOptions(arch="resnet18", pretrained=str(start))
+        options = TrainOptions(recipe=recipe, model=model, **changes)
+        config.save(tmp_path / "config.json", options)
         return methods.hash_of(methods.configuration(tmp_path))
 
     same = found()
     assert found(seed=3, data_root="/elsewhere", device="cpu", engine="eager", log_every=1) == same
-    assert found(method_options={"centers": "learned"}) == same  # what holds by default
-    assert found(method_options={"centers": "frozen"}) != same
-    assert found(max_steps=200) != same
+    assert found(method_options=MCLOptions(centers="learned")) == same  # what holds by default
+    assert found(method_options=MCLOptions(centers="frozen")) != same
+    assert found(steps_per_epoch=200) != same
