@@ -68,7 +68,7 @@ def test_mcl_groups() -> None:
     groups = {group.name: group for group in make("mcl").groups()}
     assert groups["backbone"].lr_scale == 1.0  # from scratch
     assert groups["head"].lr_scale == groups["additions"].lr_scale == 1.0
-    assert groups["discriminator"].optimiser == "discriminator"
+    assert groups["discriminator"].optimiser == "sgd" and groups["head"].optimiser is None
     assert not groups["discriminator"].scheduled
     assert method_class("mcl").model_defaults().backbone_scale == 0.1  # with ImageNet weights
 

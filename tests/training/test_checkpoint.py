@@ -19,10 +19,8 @@ from vireid.weights import (
     load_weights,
     method_metadata,
     portable,
-    read_bytes,
     save_weights,
     weights_hash,
-    write_bytes,
 )
 
 
@@ -124,15 +122,15 @@ def test_weights_round_trip(method, weights: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0, 40, 5000, -9])
 def test_cut_weights_are_refused(weights: Path, keep: int) -> None:
-    write_bytes(read_bytes()[:keep])
+    weights.write_bytes(weights.read_bytes()[:keep])
     with pytest.raises(InputError, match="not a whole safetensors file"):
         load_weights(weights)
 
 
 def test_changed_weights_are_refused(weights: Path) -> None:
-    content = bytearray(read_bytes())
+    content = bytearray(weights.read_bytes())
     content[-100] ^= 4
-    write_bytes(content)
+    weights.write_bytes(content)
     with pytest.raises(InputError, match="is damaged"):
         load_weights(weights)
 

@@ -13,10 +13,11 @@ from training_kit import SIZE, tiny_data, tiny_options
 
 from vireid.bench import StepBench
 from vireid.cores import sensible_threads, usable_cores
-from vireid.engine import Optimisers, choose_precision
 from vireid.methods import ParameterGroup, Sizes, build_method, method_class
 from vireid.runtime.device import use_compile_cache
+from vireid.runtime.precision import choose_precision
 from vireid.training.engines import build_engine, in_pieces
+from vireid.training.optimisers import Optimisers
 from vireid.training.store import DeviceStore, HostStore, place_images
 from vireid.types import InputError
 
@@ -126,7 +127,7 @@ def test_optimisers_own_each_parameter_once() -> None:
     with pytest.raises(InputError, match=r"parameter 'stray' in no group"):
         Optimisers(method, recipe, CPU)
     groups.append(ParameterGroup(name="twice", parameters=[groups[0].parameters[0], method.stray]))
-    with pytest.raises(InputError, match="each must be in exactly one"):
+    with pytest.raises(InputError, match="in the groups 'backbone' and 'twice'"):
         Optimisers(method, recipe, CPU)
 
 

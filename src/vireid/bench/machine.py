@@ -15,7 +15,7 @@ from vireid.bench.workload import StepBench, random_data, time_extraction
 from vireid.cores import usable_cores
 from vireid.data.augment import normalise
 from vireid.embed.embedder import Embedder
-from vireid.runtime.device import pick_device
+from vireid.runtime.device import resolve_device
 from vireid.runtime.provenance import commit, versions
 
 
@@ -42,7 +42,7 @@ def measure(
     Returns:
         Named tables (name → value) and facts about the machine.
     """
-    place = pick_device(device)
+    place = torch.device(resolve_device(None, device))
     small = place.type == "cpu"
     steps = 1 if small else steps
     # A CPU takes half a minute for a published step of 64 images; a smaller one says as much.

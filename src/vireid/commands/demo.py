@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from vireid.commands.common import check_folder, resolve_device
+from vireid.commands.common import check_folder
 from vireid.console import console, results, say
 from vireid.types import InputError, Modality
 
@@ -46,6 +46,7 @@ def run_demo(
     Raises:
         InputError: `out` holds something that a demo did not make.
     """
+    from vireid.runtime.device import resolve_device
     from vireid.synthetic import write_dataset
 
     size = size or DemoSize()

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vireid.commands.common import print_json, resolve_device
+from vireid.commands.common import print_json
 from vireid.console import facts_table, results
 from vireid.cores import usable_cores
 from vireid.data import DATASETS
@@ -142,6 +142,7 @@ def bench(
         published: time the published way too (--no-published to save the time).
     """
     from vireid.bench import measure
+    from vireid.runtime.device import resolve_device
 
     if steps < 1:
         raise InputError(f"--steps is {steps}; it must be at least 1.")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import check_folder, next_step, resolve_device, suggest, tell_broken
+from vireid.commands.common import check_folder, next_step, suggest, tell_broken
 from vireid.console import say
 from vireid.files import write_json
 from vireid.types import InputError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def pick_device(flags: dict[str, Any]) -> str:
     """The device that the flags name; under torchrun each rank takes its own GPU."""
+    from vireid.runtime.device import resolve_device
+
     if "LOCAL_RANK" in os.environ and flags["gpu"] is None and flags["device"] == "auto":
         return "auto"
     return resolve_device(flags["gpu"], flags["device"])

@@ -34,21 +34,28 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterGroup:
-    """Parameters that are trained alike.
+    """Parameters that are trained alike. What is None is as the recipe says.
 
     Attributes:
-        name: for logs and checkpoints.
+        name: in checkpoints and messages; no two groups of a method share one.
         parameters: each trainable parameter of a method is in exactly one group.
-        lr_scale: factor of the recipe's learning rate.
-        optimiser: the main one, or that of the discriminator (SGD always).
-        scheduled: the learning rate follows the schedule; else it stays.
+        lr: base learning rate.
+        lr_scale: factor of the base learning rate.
+        scheduled: the learning rate follows the recipe's schedule; otherwise it is constant.
+        optimiser: gives the group an optimiser of its own, of this kind. Groups without one
+            share the main optimiser.
+        momentum: of SGD (Nesterov where above 0).
+        weight_decay: as PyTorch's optimisers define it.
     """
 
     name: str
     parameters: list[nn.Parameter]
+    lr: float | None = None
     lr_scale: float = 1.0
-    optimiser: Literal["main", "discriminator"] = "main"
     scheduled: bool = True
+    optimiser: Literal["sgd", "adam"] | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
 
 class Method(nn.Module):
@@ -139,11 +146,11 @@ class Method(nn.Module):
         groups = [
             ParameterGroup(
                 name="backbone",
-                parameters=_trainable(body),
+                parameters=trainable(body),
                 lr_scale=self.model_options.backbone_scale,
             ),
-            ParameterGroup(name="head", parameters=_trainable(head)),
-            ParameterGroup(name="additions", parameters=_trainable(more)),
+            ParameterGroup(name="head", parameters=trainable(head)),
+            ParameterGroup(name="additions", parameters=trainable(more)),
             *apart,
         ]
         return [group for group in groups if group.parameters]
@@ -171,5 +178,6 @@ class Method(nn.Module):
         return self.model.embed(image, num_visible)
 
 
-def _trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those of `parameters` that have a gradient."""
     return [parameter for parameter in parameters if parameter.requires_grad]

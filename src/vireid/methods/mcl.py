@@ -17,12 +17,14 @@ from __future__ import annotations
 from vireid.losses.center import CenterAggregationLoss
 from vireid.losses.confusion import confusion_loss, discriminator_loss, frozen_logits
 from vireid.methods.agw import AGW
-from vireid.methods.base import ParameterGroup, Sizes
+from vireid.methods.base import ParameterGroup, Sizes, trainable
 from vireid.methods.options import MCLOptions
 from vireid.methods.recipes import RECIPES
 from vireid.models.discriminator import ModalityDiscriminator
 from vireid.models.options import ModelOptions
 from vireid.types import Batch, InputError, Output
+
+DISCRIMINATOR_LR = 0.1  # the published --lr, which the discriminator keeps throughout
 
 
 class MCL(AGW):
@@ -69,14 +71,15 @@ class MCL(AGW):
         return terms
 
     def separate_groups(self) -> list[ParameterGroup]:
-        """The discriminator, whose learning rate stays where it starts."""
+        """The discriminator has SGD of its own at a constant rate, as published."""
         if self.discriminator is None:
             return []
         return [
             ParameterGroup(
                 name="discriminator",
-                parameters=[p for p in self.discriminator.parameters() if p.requires_grad],
-                optimiser="discriminator",
+                parameters=trainable(self.discriminator.parameters()),
+                lr=DISCRIMINATOR_LR,
                 scheduled=False,
+                optimiser="sgd",
             )
         ]

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vireid.runtime.device import pick_device, torchrun_size
+from vireid.runtime.device import resolve_device, torchrun_size
 from vireid.runtime.heartbeat import Heartbeat, RankLost
 from vireid.types import InputError
 
@@ -41,7 +41,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
@@ -112,13 +112,16 @@ def join(device: str = "auto") -> World:
 
     A process joins once; later calls return the same ranks. It leaves when it ends.
 
+    Args:
+        device: see `vireid.runtime.device.resolve_device`.
+
     Raises:
         InputError: the other processes didn't come within five minutes, or a GPU isn't there.
     """
     global _joined
     rank, size = int(os.environ.get("RANK", "0")), torchrun_size()
     local_rank = int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else 0
-    picked = pick_device(device, local_rank)
+    picked = torch.device(resolve_device(None, device))
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
     if size == 1:
@@ -126,8 +129,8 @@ def join(device: str = "auto") -> World:
     if _joined is not None:
         if picked.type != _joined.device.type:
             raise InputError(
-                f"The processes of this run met for {_joined.device.type}; they can't go on with "
-                f"{picked.type}. Start another command."
+                f"The processes of this run joined on {_joined.device.type} and can't switch to "
+                f"{picked.type}. Run another command for that."
             )
         return _joined
     world = World(rank, size, local_rank, picked)
