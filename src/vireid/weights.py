@@ -50,14 +50,18 @@ def portable(method: Method) -> dict[str, Tensor]:
 
 
 def method_metadata(
-    method_name: str, model: ModelOptions, sizes: Sizes, method_options: Mapping[str, Any] | None
+    method_name: str, model: ModelOptions | Mapping[str, Any], sizes: Sizes, method_options: Any
 ) -> dict[str, Any]:
-    """The part of a weights file's metadata from which the method is built again."""
+    """The part of a weights file's metadata from which the method is built again.
+
+    Args:
+        method_options: as an object or as plain values; None for the defaults.
+    """
     return {
         "method": method_name,
         "model": to_plain(model),
         "sizes": to_plain(sizes),
-        "method_options": to_plain(dict(method_options or {})),
+        "method_options": to_plain(method_options or {}),
     }
 
 

@@ -95,7 +95,7 @@ class _Network(nn.Module):
 
 
 class PublishedStyle:
-    """The plain step on pictures that already lie on the device."""
+    """The plain step on images that already lie on the device."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class PublishedStyle:
         self.second = sgd(self.discriminator.parameters(), lr=0.1)
 
     def step(self, visible: Tensor, infrared: Tensor, pid: Tensor, camera: Tensor) -> float:
-        """One step on normalised pictures (B/2, 3, H, W) each; labels (B,), visible first."""
+        """One step on normalised images (B/2, 3, H, W) each; labels (B,), visible first."""
         pooled, embedding, logits = self.network(visible, infrared)
         modality = torch.cat([torch.zeros(len(visible)), torch.ones(len(infrared))]).long()
         modality = modality.to(self.device)
@@ -178,7 +178,7 @@ class PublishedStyle:
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Tensor:
-        """Vectors (B, D) of normalised pictures (B, 3, H, W), as its test script does."""
+        """Vectors (B, D) of normalised images (B, 3, H, W), as its test script does."""
         self.network.eval()
         pooled, _, _ = self.network(images, images[:0])
         self.network.train()
