@@ -89,7 +89,7 @@ def test_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
         checkpoint.load_latest(tmp_path)
     path = checkpoint.save_checkpoint(tmp_path, state(1), epoch=1)
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"No checkpoint in .* is whole"):
+    with pytest.raises(InputError, match=r"No checkpoint in .* can be used"):
         checkpoint.load_latest(tmp_path)
 
 

@@ -45,7 +45,7 @@ def measure(
     target = torch.device(resolve_device(None, device))
     small = target.type == "cpu"
     steps = 1 if small else steps
-    # A CPU takes half a minute for a published step of 64 images; a smaller one says as much.
+    # A CPU takes half a minute for a published step of 64 images; a smaller one tells as much.
     batch: dict[str, Any] = {"pids_per_batch": 4, "images_per_pid": 2} if small else {}
     dataset, store = random_data(2370 if small else 7110, size=size)
     facts: dict[str, Any] = {"machine": _machine(target)}

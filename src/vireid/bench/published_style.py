@@ -1,4 +1,4 @@
-"""A plain implementation in the published code's manner, to measure against.
+"""A simple implementation in the manner of the published code, to measure against.
 
 Written from its description, not from its text: three whole ResNet-50s of which parts are used,
 float32, two backward passes through the network a step (the discriminator's loss isn't cut off
@@ -42,7 +42,7 @@ class _NonLocal(nn.Module):
 def _whole_resnet(arch: str) -> ResNet:
     network = create_model(arch, pretrained=False)
     if not isinstance(network, ResNet):
-        raise InputError(f"'{arch}' was given; the published code's way needs a ResNet.")
+        raise InputError(f"`arch` is '{arch}'; the published way needs a ResNet.")
     return network
 
 
@@ -95,7 +95,7 @@ class _Network(nn.Module):
 
 
 class PublishedStyle:
-    """The plain step on images that already lie on the device."""
+    """A step on images that already lie on the device."""
 
     def __init__(
         self,

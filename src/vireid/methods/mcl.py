@@ -39,10 +39,10 @@ class MCL(AGW):
     ) -> None:
         chosen = MCLOptions() if options is None else options
         if chosen.camera_centers and sizes.num_cameras < 2:
-            found = "has no camera ids" if sizes.num_cameras == 0 else "has one camera only"
+            problem = "has no camids" if sizes.num_cameras == 0 else "has one camera only"
             raise InputError(
-                f"The method mcl gathers features by camera, but the training data {found}. "
-                "Give camera ids (for folders, a camera pattern), or --no-camera-centers."
+                f"The method mcl gathers features by camera, but the training data {problem}. "
+                "Give camids (for folders, a `camera_pattern`), or turn `camera_centers` off."
             )
         super().__init__(model_options, sizes, chosen)
         dim = self.model.dim

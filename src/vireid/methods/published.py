@@ -39,7 +39,7 @@ class Published(NamedTuple):
         state: tensors named as in `Method.state_dict()`, all of its `model.` part.
         num_pids: training identities.
         model_options: of its network, with pretrained "none".
-        epoch: as the file says; -1 where it does not.
+        epoch: of the file; -1 where it has none.
     """
 
     method: str
@@ -97,10 +97,10 @@ def read_published(path: str | Path) -> Published:
     """
     content = load_foreign(path)
     net = content.get("net", content) if isinstance(content, dict) else None
-    plain = isinstance(net, dict) and all(
+    is_state = isinstance(net, dict) and all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in net.items()
     )
-    if not isinstance(net, dict) or not plain or "classifier.weight" not in net:
+    if not isinstance(net, dict) or not is_state or "classifier.weight" not in net:
         raise InputError(
             f"The file '{path}' is not a checkpoint of the published MCLNet or AGW code: a "
             "dictionary with an entry 'net' of named tensors, 'classifier.weight' among them, was "

@@ -50,7 +50,7 @@ def resolve_method(name: str) -> str:
 def method_class(name: str) -> type[Method]:
     """The class of a method, by name or as "path/to/my.py:MyMethod".
 
-    A file given in this way is run, as Python code of the user.
+    The user's file is run as Python code.
 
     Raises:
         InputError: there is no such method, file or class, or the class is not a `Method`.
@@ -93,7 +93,7 @@ def _from_file(file: str, attribute: str) -> type[Method]:
 
 
 def _check_class(cls: type[Method], subject: str) -> None:
-    """What can be told of a user's method before it is built."""
+    """Check what can be checked of a user's method before it is built."""
     from vireid.methods.base import Method
 
     if cls.terms is Method.terms and cls.forward is Method.forward:

@@ -98,8 +98,8 @@ def lost_ranks_as_sentence() -> Iterator[None]:
     except dist.DistError as error:
         raise RankLost(str(error).splitlines()[0]) from error
     except RuntimeError as error:
-        words = ("connection", "peer", "timed out", "timeout", "gloo", "nccl", "socket")
-        if any(word in str(error).lower() for word in words):
+        signs = ("connection", "peer", "timed out", "timeout", "gloo", "nccl", "socket")
+        if any(sign in str(error).lower() for sign in signs):
             raise RankLost(str(error).splitlines()[0]) from error
         raise
 
@@ -137,7 +137,7 @@ def join(device: str = "auto") -> World:
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", timeout=START)))
         store.set_timeout(START)
-        # After an elastic restart torchrun's store still holds what the dead processes said.
+        # After an elastic restart torchrun's store still holds the dead processes' entries.
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo",

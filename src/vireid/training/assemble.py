@@ -110,7 +110,7 @@ class Assembly:
 
         Args:
             remaining: steps that the run still has.
-            say: told what is waited for.
+            say: receives a sentence on what is being waited for.
         """
         self.engine = build_engine(
             self.options.engine,

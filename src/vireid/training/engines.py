@@ -125,7 +125,7 @@ def build_engine(
         step: with a plan loaded.
         remaining: steps that the run still has; "auto" doesn't compile for a short run.
         host_reads: where the method reads values on the host, if it does.
-        say: told what is waited for.
+        say: receives a sentence on what is being waited for.
 
     Raises:
         InputError: the engine that was asked for doesn't work here.
@@ -244,7 +244,7 @@ def _compiler_options(device: torch.device) -> dict[str, Any] | None:
 
 
 def in_pieces(options: dict[str, Any] | None) -> Callable[..., Any]:
-    """The compiler, given the step in pieces.
+    """The compiler, which compiles the step in pieces.
 
     A compiled backward pass hands out all of its gradients at its end; several hand out the first
     ones while the others run, so `GradientMean` can send them off."""

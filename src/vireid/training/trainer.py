@@ -106,7 +106,7 @@ class _Run:
         resume: bool,
     ) -> None:
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
-        self.journal = Journal(run, speaks=world.first, tensorboard=options.tensorboard)
+        self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
         state = open_folder(options, run, world, resume=resume, say=self.journal.say)
         self.store = store
         self.parts = Assembly(options, dataset, store, world, pretrained=state is None)
