@@ -86,7 +86,7 @@ def main() -> None:
     seeds = [int(s) for s in args.seeds.split(",")]
     config = json.loads(args.config.read_text(encoding="utf-8")) if args.config else None
     if config:
-        args.steps = config["max_steps"] * config["recipe"]["epochs"]
+        args.steps = config["steps_per_epoch"] * config["recipe"]["epochs"]
     facts = data_facts(Path(args.data), args.dataset)
     setting = {
         "data": facts,
@@ -169,7 +169,7 @@ def arguments() -> argparse.Namespace:
         "--config",
         type=Path,
         help="options of every run, as `vireid train --config` reads them; the number of steps "
-        "is then its max_steps times its epochs, and --steps isn't used",
+        "is then its steps_per_epoch times its epochs, and --steps isn't used",
     )
     parser.add_argument(
         "--pretrained",

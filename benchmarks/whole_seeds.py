@@ -151,7 +151,9 @@ class Jobs:
         folder, config = self.work / "noise", self.work / "three-steps.json"
         write_noise(self.work / "noise-start", START_PARTS, START_IMAGES)
         write_noise(folder, V1_PARTS, V1_IMAGES)
-        config.write_text(json.dumps({"max_steps": 3, "recipe": {"epochs": 1}}), encoding="utf-8")
+        config.write_text(
+            json.dumps({"steps_per_epoch": 3, "recipe": {"epochs": 1}}), encoding="utf-8"
+        )
         words = [HERE / "start.py", "--seed", 0, "--work", self.work / "compiled", "--pictures",
                  self.work / "noise-start", "--steps", 3, "--arch", self.args.arch,
                  "--extra=--deterministic --engine graph",

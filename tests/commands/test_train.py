@@ -99,7 +99,7 @@ def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path
     own = ("--dataset", "folder")
     config = ("--config", tiny_config(tmp_path), "--data-root", folder_root, "--device", "cpu")
     message = refused(capsys, "train", *own, *config, "--run", tmp_path / "one")
-    assert "--no-camera-centers" in message
+    assert "turn `camera_centers` off" in message
     assert command_kit.train(tmp_path / "one", folder_root, *own, "--no-camera-centers") == 0
     pattern = (*own, "--camera-pattern", r"c(\d+)_")
     assert command_kit.train(tmp_path / "two", folder_root, *pattern) == 0
@@ -300,7 +300,7 @@ def test_weights_of_another_network(trained: Path, tmp_path: Path, sysu_root: Pa
         capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root,
         "--device", "cpu", "--run", tmp_path / "two", "--arch", "resnet14t", *weights,
     )  # fmt: skip
-    assert "do not fit --arch resnet14t" in message
+    assert "do not fit the network resnet14t" in message
 
 
 def test_bad_data(tmp_path: Path, capsys, monkeypatch) -> None:

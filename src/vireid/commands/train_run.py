@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.commands.common import check_folder, next_step, resolve_device, suggest
+from vireid.commands.common import check_folder, next_step, suggest
 from vireid.console import say
 from vireid.files import read_json
 from vireid.types import InputError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def pick_device(gpu: int | None, device: str) -> str:
     """The device that the flags name; under torchrun each rank takes its own GPU."""
+    from vireid.runtime.device import resolve_device
+
     if "LOCAL_RANK" in os.environ and gpu is None and device == "auto":
         return "auto"
     return resolve_device(gpu, device)
