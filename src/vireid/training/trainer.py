@@ -16,6 +16,7 @@ import torch
 
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
+from vireid.figures import draw_batch
 from vireid.methods import Method, build_method
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import Throttle, memory_format, peak_memory, tune
@@ -26,7 +27,7 @@ from vireid.runtime.signals import stop_on_signals
 from vireid.training import checkpoint
 from vireid.training.engines import Engine, build_engine
 from vireid.training.gradient_mean import bucket_bytes
-from vireid.training.journal import Journal, draw_batch
+from vireid.training.journal import Journal
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
 from vireid.training.run_state import Progress, open_folder, pack, unpack
