@@ -9,8 +9,6 @@ from pathlib import Path
 import fakes
 from command_kit import refused, run, said
 
-from vireid.data import DATASETS
-
 
 def test_synthetic_people(tmp_path: Path, capsys) -> None:
     out = tmp_path / "people"
@@ -50,12 +48,6 @@ def test_prepare(tmp_path: Path, capsys) -> None:
     assert "is a file" in refused(
         capsys, "prepare", "--data-root", root, "--cache", tmp_path / "file"
     )
-
-
-def test_one_line_makes_a_data_set_known(folder_root: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(DATASETS, "mine", "vireid.data.folder:load")
-    words = ("--data-root", folder_root, "--cache", tmp_path)
-    assert run("prepare", "--dataset", "MINE", *words) == 0
 
 
 def test_prepare_with_broken_images(tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@ import fakes
 import numpy as np
 import pytest
 
-from vireid.data import ProtocolOptions, load_dataset, training_rows, trials
+from vireid.data import ProtocolOptions, Rule, facts_of, load_dataset, training_rows, trials
 from vireid.data.folder import list_images
 from vireid.types import InputError, Modality
 
@@ -262,13 +262,13 @@ def test_folder_splits_by_identity_with_a_seed(folder_root):
         tuple(load_dataset("folder", folder_root, split_seed=s).parts["test"]) for s in range(8)
     }
     assert len(tests) > 1
-    assert dataset.rule == "regdb" and set(dataset.camids) == {-1}
+    assert dataset.rule == Rule() and dataset.facts.whole_gallery and set(dataset.camids) == {-1}
     assert set(training_rows(dataset).camera_label) == {0, 1}  # the modality stands in
 
 
 def test_folder_camera_patterns(folder_root):
     dataset = load_dataset("folder", folder_root, camera_pattern=r"c(\d+)_")
-    assert set(dataset.camids) == {1, 2, 3, 4} and dataset.rule == "llcm"
+    assert set(dataset.camids) == {1, 2, 3, 4} and dataset.rule == facts_of("llcm").rule
     refuse("not a regular expression", "folder", folder_root, camera_pattern="c(")
     refuse("2 groups", "folder", folder_root, camera_pattern=r"(c)(\d)")
     refuse("finds no number", "folder", folder_root, camera_pattern=r"q(\d)")
@@ -313,7 +313,7 @@ def test_table_with_every_column(pictures):
         "img/d.png,9,thermal,2,test,query,,",
     )
     dataset = load_dataset("folder", pictures)
-    assert dataset.rule == "llcm" and list(dataset.pids) == [7, 7, 9, 9]
+    assert dataset.rule == facts_of("llcm").rule and list(dataset.pids) == [7, 7, 9, 9]
     assert [s.time for s in dataset.samples] == [1777673700.0, 1000.5, None, 1777666500.0]
     (trial,) = trials(dataset, ProtocolOptions())
     assert (list(trial.query), list(trial.gallery)) == ([2], [3])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vireid.data import Dataset, PixelStore
+from vireid.data import DEFAULT_DATASET, Dataset, PixelStore, facts_of
 from vireid.embed.embedder import Embedder
 from vireid.methods import method_class
 from vireid.methods.recipe import Recipe
@@ -60,11 +60,10 @@ def random_data(
         images[i] += patterns[sample.pid - 1]
     rows = np.arange(len(samples))
     dataset = Dataset(
-        name="sysu",
+        facts=facts_of(DEFAULT_DATASET),
         root=Path("random"),
         samples=samples,
         parts={"train": rows, "fit": rows, "val": rows[:0], "test": rows[:0]},
-        rule="sysu",
     )
     store = PixelStore(
         images=images,

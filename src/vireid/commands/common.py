@@ -10,21 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from vireid.console import choose, console, say
-from vireid.data import ALIASES, DATASETS
 from vireid.types import InputError
 
-TRIALS = "trials.json"  # in the folder of RegDB's ten trials: what each is trained with
+TRIALS = "trials.json"  # in the folder of all splits' runs: what each is trained with
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")
 PRECISION_ALIASES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def dataset_name(given: str) -> str:
-    """The legal name of a data set, whatever the case."""
-    return choose("data set", given, tuple(DATASETS), aliases=ALIASES)
-
-
 def precision_name(given: str) -> str:
-    """The legal name of a precision, whatever the case."""
+    """The valid name of a precision, whatever the case."""
     return choose("precision", given, PRECISIONS, aliases=PRECISION_ALIASES)
 
 

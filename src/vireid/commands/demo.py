@@ -122,11 +122,11 @@ def _shipped() -> bool:
 
 def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dict[str, float]:
     from vireid.commands.testing import run_protocol
-    from vireid.data import load_dataset, prepare
+    from vireid.data import DEFAULT_DATASET, load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
     from vireid.embed import load
 
-    data = load_dataset("sysu", people)
+    data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)
     numbers: dict[str, float] = {}
     for name, weights in (("before", "synth"), ("after", run)):
@@ -155,12 +155,12 @@ def out_before(folder: Path) -> Path:
 
 
 def _search(people: Path, run: Path, out: Path, device: str) -> Path:
-    from vireid.data import load_dataset
+    from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
     from vireid.index import Searcher, create_index, open_index
     from vireid.index.output import hits_table, save_picture
 
-    data = load_dataset("sysu", people)
+    data = load_dataset(DEFAULT_DATASET, people)
     test = data.parts["test"]
     daytime = [data.samples[i] for i in test if data.samples[i].modality is Modality.VISIBLE]
     night = [data.samples[i] for i in test if data.samples[i].modality is Modality.INFRARED]

@@ -13,7 +13,7 @@ from pathlib import Path
 from vireid.commands.common import print_json
 from vireid.console import facts_table, results
 from vireid.cores import usable_cores
-from vireid.data import DATASETS
+from vireid.data import dataset_names
 from vireid.types import InputError
 
 OPTIONAL = {
@@ -96,7 +96,7 @@ def _facts() -> dict[str, dict[str, str]]:
     base = os.environ.get("VIREID_DATA")
     data = {"$VIREID_DATA": base or "not set (give --data-root to each command)"}
     if base:
-        for name in DATASETS:
+        for name in dataset_names():
             data[name] = "present" if (Path(base) / name).is_dir() else "absent"
     data["temporary folder"] = _writable(Path(tempfile.gettempdir()))
     data["cache folder"] = _writable(

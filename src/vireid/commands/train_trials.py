@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import TRIALS, next_step
-from vireid.commands.testing import DIRECTIONS, Asked, test_weights
+from vireid.commands.testing import DIRECTIONS, SearchRequest, test_weights
 from vireid.console import results, say
 from vireid.files import read_json, write_json
 from vireid.types import InputError
@@ -81,8 +81,8 @@ def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | No
     places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]
-    asked = Asked(direction="both", data_root=options.data_root)
-    return list(test_weights(folder, asked, device=device, out=folder / "test"))
+    request = SearchRequest(direction="both", data_root=options.data_root)
+    return list(test_weights(folder, request, device=device, out=folder / "test"))
 
 
 def _average(reports: dict[str, list[Report]], folder: Path) -> int:

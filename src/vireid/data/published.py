@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vireid.data.facts import DatasetFacts
 from vireid.data.protocol import Dataset, PixelFile, make_parts, training_rows
 from vireid.files import atomic_write
 from vireid.types import InputError, Modality, Sample
@@ -31,7 +32,7 @@ def exist(root: Path) -> bool:
     return all(_file(root, m, what).is_file() for m in Modality for what in ("img", "label"))
 
 
-def load(root: Path) -> Dataset:
+def load(root: Path, facts: DatasetFacts) -> Dataset:
     """A data set for training from the arrays alone; it has no identities to test on.
 
     Identities are the arrays' labels, since the arrays do not say which folders they were.
@@ -67,18 +68,17 @@ def load(root: Path) -> Dataset:
     pids = {sample.pid for sample in samples}
     parts, left_out = make_parts(ordered, {"train": pids, "fit": pids, "val": set(), "test": set()})
     return Dataset(
-        name="sysu",
+        facts=facts,
         root=root,
         samples=ordered,
         parts=parts,
-        rule="sysu",
         notes=(*notes, *left_out),
         pixel_files=tuple(PixelFile(path=f, rows=place[r]) for f, r in zip(files, rows)),
     )
 
 
 def attach(dataset: Dataset) -> Dataset:
-    """Use the arrays beside a data set's pictures as its training pixels where they fit.
+    """Use the arrays beside a data set's images as its training pixels where they fit.
 
     They fit if they hold as many images of each modality, with the labels and cameras that the
     folders give; otherwise a note says that they are not used.
@@ -94,7 +94,7 @@ def attach(dataset: Dataset) -> Dataset:
         ):
             note = (
                 f"'{_PREFIX[modality]}_*.npy' does not fit the training "
-                "pictures in the folders; the .npy files are not used."
+                "images in the folders; the .npy files are not used."
             )
             return dataclasses.replace(dataset, notes=(*dataset.notes, note))
         files.append(PixelFile(path=_file(dataset.root, modality, "img").name, rows=rows))
@@ -135,12 +135,12 @@ def write_published_npy(
             broken = dataset.samples[rows[~store.valid[rows]][0]].path
             raise InputError(
                 f"The training image '{broken}' is broken; the .npy files would hold a black "
-                "picture. Restore it, or remove it and prepare again."
+                "image. Restore it, or remove it and prepare again."
             )
         if camids and np.any(dataset.camids[rows] < 0):
             raise InputError(
                 f"The data set '{dataset.name}' has no camera numbers. Write the .npy files "
-                "without them (--no-camids)."
+                "without them (`camids`)."
             )
     written = []
     for modality, rows in order.items():
@@ -176,7 +176,7 @@ def _read(root: Path, modality: Modality) -> tuple[np.ndarray, np.ndarray | None
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise InputError(
             f"'{_file(root, modality, 'img')}' is {images.dtype} of shape {images.shape}; "
-            "pictures (n, height, width, 3) of type uint8 were expected."
+            "images (n, height, width, 3) of type uint8 were expected."
         )
     columns: list[np.ndarray | None] = []
     for what in ("label", "camid"):
@@ -188,14 +188,14 @@ def _read(root: Path, modality: Modality) -> tuple[np.ndarray, np.ndarray | None
         if column.shape != (len(images),) or column.dtype.kind not in "iu" or np.any(column < 0):
             raise InputError(
                 f"'{path}' is {column.dtype} of shape {column.shape}; {len(images)} whole numbers "
-                "from 0, one for each picture, were expected. Write the .npy files anew with "
+                "from 0, one for each image, were expected. Write the .npy files anew with "
                 "vireid prepare --npy."
             )
         columns.append(column.astype(np.int64))
     labels = columns[0]
     if labels is None or not len(labels):
         raise InputError(
-            f"'{_file(root, modality, 'img')}' holds no picture. Write the .npy files anew with "
+            f"'{_file(root, modality, 'img')}' holds no image. Write the .npy files anew with "
             "vireid prepare --npy."
         )
     return labels, columns[1], images

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
-import zlib
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
 from vireid.console import choose
+from vireid.files import import_file
 from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
@@ -81,7 +77,7 @@ def _from_file(file: str, attribute: str) -> type[Method]:
             f"The method '{attribute}' should be in the file '{path}', which does not exist. Give "
             "`method` as path/to/my.py:MyMethod; weights need the file they were trained with."
         )
-    module = _run_once(path)
+    module = import_file(path, "method")
     cls = getattr(module, attribute, None)
     if not (isinstance(cls, type) and issubclass(cls, Method) and cls is not Method):
         methods = [
@@ -118,33 +114,6 @@ def _check_class(cls: type[Method], subject: str) -> None:
             f"{subject} has the Options {options.__name__}, which are no dataclass, so that its "
             "fields would not be options. Write @dataclass(frozen=True, kw_only=True) above it."
         )
-
-
-def _run_once(path: Path) -> ModuleType:
-    """The module that a file of the user makes; dataclasses need it among `sys.modules`."""
-    name = f"vireid_user_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"The method's file '{path}' is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if not isinstance(error, Exception):
-            raise
-        lines = [
-            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
-        ]
-        line = lines[-1] if lines else getattr(error, "lineno", None)
-        raise InputError(
-            f"The method's file '{path}' cannot be run{f' (line {line})' if line else ''}: "
-            f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
-        ) from error
-    return module
 
 
 def build_method(

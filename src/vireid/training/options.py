@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
-from vireid.console import choose
-from vireid.data.registry import ALIASES, DATASETS
+from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.methods.options import MCLOptions, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
@@ -26,8 +25,8 @@ class TrainOptions(Options):
 
     title: ClassVar[str] = "run"
 
-    dataset: str = "sysu"
-    """Data set: sysu, regdb, llcm or folder (own images)."""
+    dataset: str = DEFAULT_DATASET
+    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET."""
     data_root: str | None = None
     """The data set's folder (default: $VIREID_DATA/NAME)."""
     trial: int | Literal["all"] = 1
@@ -90,8 +89,7 @@ class TrainOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "method", resolve_method(self.method))
-        dataset = choose("data set", self.dataset, tuple(DATASETS), aliases=ALIASES)
-        object.__setattr__(self, "dataset", dataset)
+        object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
         if self.select == "val" and not self.eval_every:
             object.__setattr__(self, "eval_every", 1)
         if self.recipe.pids_per_batch < 2:

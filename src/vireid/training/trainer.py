@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vireid.data import Dataset, PixelStore
+from vireid.figures import draw_batch
 from vireid.methods import Method
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
@@ -21,7 +22,7 @@ from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
 from vireid.training import checkpoint
 from vireid.training.assemble import Assembly
-from vireid.training.journal import Journal, draw_batch
+from vireid.training.journal import Journal
 from vireid.training.options import TrainOptions
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
