@@ -81,7 +81,7 @@ def read_text(path: Path, what: str) -> str:
         InputError: it is missing, unreadable, not UTF-8, or empty.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(
             f"The {what} '{path}' does not exist. Check that the data root is right and complete; "

@@ -26,6 +26,7 @@ from vireid.console import progress
 from vireid.data.decode_pool import decode_into
 from vireid.data.decoding import decode
 from vireid.data.protocol import Dataset, PixelFile, few
+from vireid.data.table import read_rows
 from vireid.files import sync_folder, write_text
 from vireid.types import InputError
 
@@ -262,13 +263,12 @@ def _table(dataset: Dataset, valid: np.ndarray) -> str:
 def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> PixelStore:
     try:
         images = np.load(path, mmap_mode="r")
-        with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
-        fits = images.shape == (len(dataset), *size, 3) and [row["path"] for row in table] == [
+        rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"))
+        fits = images.shape == (len(dataset), *size, 3) and [row.cells["path"] for row in rows] == [
             sample.path for sample in dataset.samples
         ]
-        valid = np.array([row["valid"] == "1" for row in table], dtype=bool)
-    except (OSError, ValueError, KeyError) as error:
+        valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
+    except (OSError, ValueError, InputError) as error:
         raise InputError(
             f"The decoded images '{path}' are damaged ({error}). Delete the file and its .csv; "
             "they are made anew."
