@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from vireid.console import progress, table
 from vireid.cores import usable_cores
-from vireid.data.decoding import READ_ERRORS, has_deep_pixels
+from vireid.data.decoding import ImageError, read_image
 from vireid.data.protocol import Dataset, few
 from vireid.data.registry import find_loader, find_root, recognise
 from vireid.types import InputError, Modality
@@ -208,13 +207,10 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
 def _look_at(path: Path) -> tuple[bytes, tuple[int, int], float] | str:
     """Hash of the pixels, (height, width) and mean grey level; or why it cannot be read."""
     try:
-        with Image.open(path) as image:
-            if has_deep_pixels(image):
-                return "more than 8 bits a pixel"
-            grey = image.convert("L")
-            content = image.convert("RGB").tobytes()
-    except READ_ERRORS as error:
-        return str(error)
-    size = (grey.height, grey.width)
-    digest = hashlib.blake2b(content, digest_size=16, salt=str(size).encode()[:16]).digest()
-    return digest, size, float(np.asarray(grey).mean())
+        image = read_image(path)
+    except ImageError as error:
+        return error.reason
+    size = (image.height, image.width)
+    salt = str(size).encode()[:16]
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=salt).digest()
+    return digest, size, float(np.asarray(image.convert("L")).mean())
