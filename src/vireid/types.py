@@ -1,4 +1,4 @@
-"""The words that all rooms share. Each object checks itself when it is made.
+"""The types that all rooms share. Each object checks itself when it is made.
 
 Nothing here imports PyTorch, so that `vireid --help` stays quick.
 """
@@ -20,32 +20,6 @@ class InputError(Exception):
     """What a user gave cannot be used. The message is whole sentences for that user:
     what is wrong, what was given, what was expected, what to do. The command line prints it
     and ends with exit code 2."""
-
-
-class Modality(IntEnum):
-    """The sensor that took one image."""
-
-    VISIBLE = 0
-    INFRARED = 1
-
-    @classmethod
-    def parse(cls, text: str | int) -> Modality:
-        """Read a modality from a user's word, in any case: visible, rgb, vis, v, 0 or
-        infrared, ir, nir, thermal, i, 1.
-
-        Raises:
-            InputError: for any other word.
-        """
-        word = str(text).strip().lower()
-        if word in {"visible", "rgb", "vis", "v", "0"}:
-            return cls.VISIBLE
-        if word in {"infrared", "ir", "nir", "thermal", "i", "1"}:
-            return cls.INFRARED
-        raise InputError(f"The modality is '{text}'; it must be 'visible' or 'infrared'.")
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
 
 
 LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
@@ -81,6 +55,32 @@ def parse_time(text: str | float) -> float:
             "since 1970, or a date."
         )
     return seconds
+
+
+class Modality(IntEnum):
+    """The sensor that took one image."""
+
+    VISIBLE = 0
+    INFRARED = 1
+
+    @classmethod
+    def parse(cls, text: str | int) -> Modality:
+        """Read a modality that a user wrote, in any case: visible, rgb, vis, v, 0 or
+        infrared, ir, nir, thermal, i, 1.
+
+        Raises:
+            InputError: for anything else.
+        """
+        name = str(text).strip().lower()
+        if name in {"visible", "rgb", "vis", "v", "0"}:
+            return cls.VISIBLE
+        if name in {"infrared", "ir", "nir", "thermal", "i", "1"}:
+            return cls.INFRARED
+        raise InputError(f"The modality is '{text}'; it must be 'visible' or 'infrared'.")
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,14 +257,14 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
     config = ("--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device", "cpu")
     one = ("train", *config, "--run", tmp_path / "one")
     for words, expected in {
-        ("--method", "mclnet2"): "Legal: base, agw, ddag, mcl.",
+        ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl.",
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
-        ("--recipe", "pub"): "Legal: published, scratch, best.",
-        ("--optim", "rmsprop"): "Legal: sgd, adam.",
-        ("--augment", "wild"): "Legal: none, plain, published, channel.",
-        ("--engine", "turbo"): "Legal: auto, eager, compiled, graph.",
-        ("--select", "best"): "Legal: last, val, held-out.",
+        ("--recipe", "pub"): "Valid: published, scratch, best.",
+        ("--optim", "rmsprop"): "Valid: sgd, adam.",
+        ("--augment", "wild"): "Valid: none, plain, published, channel.",
+        ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",
+        ("--select", "best"): "Valid: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",
         ("--lr", 0): "above 0",
         ("--lr", "inf"): "above 0",

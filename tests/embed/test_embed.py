@@ -98,7 +98,7 @@ def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
     np.testing.assert_allclose(plain.embedding, mirrored.embedding, atol=1e-5)
     assert plain.preprocessing["tta"] == "flip"
     assert embedder.embed(store.images[:1], "visible").preprocessing == embedder.preprocessing
-    with pytest.raises(InputError, match="tta is 'rotate'"):
+    with pytest.raises(InputError, match="`tta` is 'rotate'"):
         embedder.embed(store.images[:1], "visible", tta="rotate")
 
 
