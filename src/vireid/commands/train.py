@@ -13,6 +13,7 @@ from vireid.commands.common import TRIALS, check_folder, print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
+from vireid.data.registry import facts_of, label_of
 from vireid.methods.options import OPTIONS
 from vireid.methods.registry import METHODS
 from vireid.training.defaults import Choices, defaults, resolve
@@ -78,7 +79,6 @@ def train(*, start: Start, options: TrainOptions) -> int:
     if start.print_config:
         print_json(to_plain(options))
         return 0
-    check_trial(options)
     device = pick_device(start.gpu, options.device)
     if start.resume is not None:
         return _resume(start, options, device)
@@ -94,23 +94,6 @@ def train(*, start: Start, options: TrainOptions) -> int:
         refit=start.refit,
         resume=_restarted(folder),
     )
-
-
-def check_trial(options: TrainOptions) -> None:
-    """Refuse a split that the data set doesn't have.
-
-    Raises:
-        InputError: another split than 1 to 10 of RegDB, or than 1 of another data set.
-    """
-    if options.trial == "all":
-        return
-    if options.dataset != "regdb" and options.trial != 1:
-        raise InputError(
-            f"`trial` {options.trial} belongs to RegDB; '{options.dataset}' has one split only. "
-            "Leave it out."
-        )
-    if not 1 <= options.trial <= 10:
-        raise InputError(f"`trial` is {options.trial}; it must be from 1 to 10, or all.")
 
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
@@ -192,9 +175,9 @@ def _run_folder(start: Start, options: TrainOptions) -> Path:
         from vireid.methods import method_class
 
         method = method_class(method).name
-    words = [options.dataset, method, options.model.arch, options.recipe.name]
+    words = [label_of(options.dataset), method, options.model.arch, options.recipe.name]
     words += [f"seed{options.seed}"]
-    if options.dataset == "regdb" and options.trial != "all":
+    if facts_of(options.dataset).splits > 1 and options.trial != "all":
         words.append(f"trial{options.trial}")
     return start.model_path / "-".join(words)
 
