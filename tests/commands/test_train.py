@@ -99,7 +99,7 @@ def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path
     own = ("--dataset", "folder")
     config = ("--config", tiny_config(tmp_path), "--data-root", folder_root, "--device", "cpu")
     message = refused(capsys, "train", *own, *config, "--run", tmp_path / "one")
-    assert "--no-camera-centers" in message
+    assert "turn `camera_centers` off" in message
     assert command_kit.train(tmp_path / "one", folder_root, *own, "--no-camera-centers") == 0
     pattern = (*own, "--camera-pattern", r"c(\d+)_")
     assert command_kit.train(tmp_path / "two", folder_root, *pattern) == 0
@@ -124,17 +124,22 @@ def test_a_table_is_found_again_on_resume(tmp_path: Path, folder_root: Path) -> 
 
 
 def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch) -> None:
-    """Its file is named as seen from here, its options are in a configuration file."""
+    """Its file is named as seen from here, its options are flags."""
     mine = tmp_path / "mine"
     mine.mkdir()
     shutil.copy(Path(__file__).parents[2] / "examples" / "my_method.py", mine / "my.py")
-    config = tiny_config(tmp_path, method_options={"hetero_weight": 0.5})
+    config = tiny_config(tmp_path)
     monkeypatch.chdir(mine)
     data = os.path.relpath(sysu_root)
     words = ("--config", config, "--data-root", data, "--device", "cpu")
     one = tmp_path / "one"
-    assert run("train", *words, "--run", one, "--method", "my.py:MyMethod") == 0
+    assert run("train", *words, "--run", one, "--method", "my.py:MyMethod",
+               "--hetero-weight", 0.5) == 0  # fmt: skip
     assert facts(one)["method_options"]["hetero_weight"] == 0.5
+    assert "hetero_weigh" in refused(capsys, "train", *words, "--method", "my.py:MyMethod",
+                                     "--hetero_weigh", 0.5)  # fmt: skip
+    assert run("train", "--method", "my.py:MyMethod", "--help") == 0
+    assert "--hetero-weight X" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
     assert run("test", "--resume", "one", "--pictures", 0, "--trials", 1) == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
@@ -295,7 +300,7 @@ def test_weights_of_another_network(trained: Path, tmp_path: Path, sysu_root: Pa
         capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root,
         "--device", "cpu", "--run", tmp_path / "two", "--arch", "resnet14t", *weights,
     )  # fmt: skip
-    assert "do not fit --arch resnet14t" in message
+    assert "do not fit the network resnet14t" in message
 
 
 def test_bad_data(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -68,7 +68,7 @@ def test_mcl_groups() -> None:
     groups = {group.name: group for group in make("mcl").groups()}
     assert groups["backbone"].lr_scale == 1.0  # from scratch
     assert groups["head"].lr_scale == groups["additions"].lr_scale == 1.0
-    assert groups["discriminator"].optimiser == "discriminator"
+    assert groups["discriminator"].optimiser == "sgd" and groups["head"].optimiser is None
     assert not groups["discriminator"].scheduled
     assert method_class("mcl").model_defaults().backbone_scale == 0.1  # with ImageNet weights
 
@@ -137,8 +137,8 @@ def test_names() -> None:
         ("mcl", {"rho": float("nan")}, {}, "`rho` is nan"),
         ("mcl", {"centers": "fixed"}, {}, "Valid: learned, frozen"),
         ("mcl", {"hidden": 0}, {}, "`hidden` is 0"),
-        ("mcl", {}, {"num_cameras": 0}, "no camera ids.*`camera_centers` off"),
-        ("mcl", {}, {"num_cameras": 1}, "one camera only.*`camera_centers` off"),
+        ("mcl", {}, {"num_cameras": 0}, "no camids.*turn `camera_centers` off"),
+        ("mcl", {}, {"num_cameras": 1}, "one camera only.*turn `camera_centers` off"),
         ("ddag", {"heads": 0}, {}, "`heads` is 0"),
         ("ddag", {"dropout": 1.0}, {}, "`dropout` is 1.0"),
         ("agw", {"label_smoothing": 1.0}, {}, "`label_smoothing` is 1.0"),

@@ -22,38 +22,6 @@ def precision_name(given: str) -> str:
     return choose("precision", given, PRECISIONS, aliases=PRECISION_ALIASES)
 
 
-def resolve_device(gpu: int | None, device: str) -> str:
-    """The device that `--gpu` or `--device` names: "cpu", "cuda:N" or "auto" → the best present.
-
-    Raises:
-        InputError: a GPU that isn't there; the message lists those present.
-    """
-    import torch
-
-    word = device.strip().lower()
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    present = ", ".join(f"{i}: {torch.cuda.get_device_name(i)}" for i in range(count)) or "none"
-    if gpu is not None:
-        if word not in {"auto", "cuda", f"cuda:{gpu}"}:
-            raise InputError(f"--gpu {gpu} and --device {device} contradict each other; give one.")
-        word = f"cuda:{gpu}"
-    if word == "auto":
-        return "cuda:0" if count else "cpu"
-    if word == "cpu" or (word == "mps" and torch.backends.mps.is_available()):
-        return word
-    if word == "cuda":
-        word = "cuda:0"
-    if not word.startswith("cuda:") or not word[5:].removeprefix("-").isdigit():
-        raise InputError(f"--device is '{device}'; 'auto', 'cpu' or 'cuda:N' was expected.")
-    if not 0 <= int(word[5:]) < count:
-        way = "Choose one of them with --gpu, or use" if count else "Leave --gpu out, or use"
-        raise InputError(
-            f"There is no GPU {word[5:]} on this machine. GPUs present: {present}. "
-            f"{way} --device cpu."
-        )
-    return word
-
-
 def check_folder(folder: Path, what: str) -> None:
     """Refuse a folder that can't be written to before long work is done for it.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from vireid.commands.common import check_folder, resolve_device
+from vireid.commands.common import check_folder
 from vireid.console import console, results, say
 from vireid.files import read_json
 from vireid.types import InputError, Modality
@@ -48,6 +48,7 @@ def run_demo(
     Raises:
         InputError: `out` holds something that a demo did not make.
     """
+    from vireid.runtime.device import resolve_device
     from vireid.synthetic import write_dataset
 
     size = size or DemoSize()
@@ -114,7 +115,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
 
 
 def _shipped() -> bool:
-    from vireid.models.published import shipped_weights
+    from vireid.models.pretrained import shipped_weights
 
     return shipped_weights() is not None
 

@@ -48,8 +48,8 @@ class Flags:
 
     Args:
         prog: the command, as in the help ("vireid train").
-        function: what it does. With `prepare(words) -> dict` as an attribute, that gives the
-            defaults of its option dataclasses, as far as the words decide them.
+        function: what it does. Parameters that are option dataclasses have their own defaults;
+            with `prepare(words) -> dict` as an attribute, that gives them, where words decide.
         words: what was typed after the command.
     """
 
@@ -59,15 +59,24 @@ class Flags:
         self.prog, self.function = prog, function
         self.everything = "--help-all" in words
         self.words = ["--help" if word == "--help-all" else word for word in words]
-        prepare = getattr(function, "prepare", None)
-        self.defaults: dict[str, Any] = {}
+        self.defaults = self._defaults([])
+        self.names = self._flag_names()
         try:
-            self.defaults = prepare(self.words) if prepare else {}
-            self.names = self._flag_names()
+            self.defaults = self._defaults(self.words)
         except InputError as error:
-            self.defaults = prepare([]) if prepare else {}
-            self.names = self._flag_names()
             raise InputError(self.with_dashes(str(error))) from error
+        self.names = self._flag_names()
+
+    def _defaults(self, words: Sequence[str]) -> dict[str, Options]:
+        """Each parameter that is an option dataclass → its default."""
+        if prepare := getattr(self.function, "prepare", None):
+            return prepare(words)
+        hints = typing.get_type_hints(self.function)
+        return {
+            name: hint()
+            for name, hint in hints.items()
+            if isinstance(hint, type) and issubclass(hint, Options)
+        }
 
     def call(self) -> int:
         """Run the command.

@@ -11,7 +11,6 @@ from vireid.commands.common import (
     next_step,
     precision_name,
     print_json,
-    resolve_device,
     suggest,
     tell_broken,
 )
@@ -58,6 +57,7 @@ def embed(
         precision: auto, bfloat16, float16 or float32.
     """
     from vireid.embed import embed_files, load
+    from vireid.runtime.device import resolve_device
 
     check_folder(out.parent, "the embeddings")
     if out.is_dir():
@@ -138,6 +138,7 @@ def search(
         save_picture,
         write_csv,
     )
+    from vireid.runtime.device import resolve_device
 
     queries = _queries(image, images)
     for file in (csv, save):
@@ -236,6 +237,7 @@ def serve(
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
+    from vireid.runtime.device import resolve_device
     from vireid.server.app import serve
 
     serve(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from vireid.commands.common import next_step, resolve_device
+from vireid.commands.common import next_step
 from vireid.commands.testing import SearchRequest, test_weights
 from vireid.console import results
 
@@ -64,6 +64,8 @@ def test(
         skip_broken: leave out images that cannot be decoded, and list them.
     """
     flags = locals()
+    from vireid.runtime.device import resolve_device
+
     request = SearchRequest(
         **{field.name: flags[field.name] for field in dataclasses.fields(SearchRequest)}
     )

@@ -13,6 +13,8 @@ from vireid.commands.common import TRIALS, check_folder, print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
+from vireid.data.registry import check_trial as check_split
+from vireid.data.registry import facts_of
 from vireid.methods.options import OPTIONS
 from vireid.methods.registry import METHODS
 from vireid.training.defaults import Choices, defaults, resolve
@@ -30,8 +32,6 @@ FOREIGN = {
     "--erasing-p": "Here it is --erase.",
     "--save-epoch": "Here it is --checkpoint-every; --keep says how many checkpoints stay.",
     "--tvsearch": "Training has no direction; give `vireid test` --direction.",
-    "--model-path-name": "Here it is --model-path for the parent of runs, and --run for the run.",
-    "--margin-mmd": "Only published codes have it; --help shows the method's own options.",
 }
 
 
@@ -102,17 +102,11 @@ def check_trial(options: TrainOptions) -> None:
     """Refuse a split that the data set doesn't have.
 
     Raises:
-        InputError: another split than 1 to 10 of RegDB, or than 1 of another data set.
+        InputError: no such split.
     """
     if options.trial == "all":
         return
-    if options.dataset != "regdb" and options.trial != 1:
-        raise InputError(
-            f"`trial` {options.trial} belongs to RegDB; '{options.dataset}' has one split only. "
-            "Leave it out."
-        )
-    if not 1 <= options.trial <= 10:
-        raise InputError(f"`trial` is {options.trial}; it must be from 1 to 10, or all.")
+    check_split(facts_of(options.dataset), options.trial)
 
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
@@ -194,9 +188,10 @@ def _run_folder(start: Start, options: TrainOptions) -> Path:
         from vireid.methods import method_class
 
         method = method_class(method).name
-    words = [options.dataset, method, options.model.arch, options.recipe.name]
+    facts = facts_of(options.dataset)
+    words = [facts.name, method, options.model.arch, options.recipe.name]
     words += [f"seed{options.seed}"]
-    if options.dataset == "regdb" and options.trial != "all":
+    if facts.splits > 1 and options.trial != "all":
         words.append(f"trial{options.trial}")
     return start.model_path / "-".join(words)
 

@@ -1,4 +1,4 @@
-"""RegDB's ten trials: ten models, each tested in both directions, and their averages."""
+"""All splits of a data set (RegDB has ten): a model each, tested in both directions, averaged."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from vireid.commands.common import TRIALS, next_step
 from vireid.commands.testing import DIRECTIONS, SearchRequest, test_weights
-from vireid.commands.train_run import run_training
 from vireid.console import results, say
+from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
 from vireid.types import InputError
 
@@ -17,24 +17,22 @@ if TYPE_CHECKING:
     from vireid.evaluation import Report
     from vireid.training.options import TrainOptions
 
-NUM_TRIALS = 10
-
 
 def train_all_trials(
     options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None
 ) -> int:
-    """Train and test ten models, passing over what is done, and average the reports.
+    """Train and test a model for each split, passing over what is done, and average the reports.
 
     Raises:
-        InputError: not RegDB, or `folder` holds something else or trials of other options.
+        InputError: the data set has one split, or `folder` holds something else or trials of other options.
     """
     from vireid.config import to_plain
     from vireid.training.run_state import compare_options
 
-    if options.dataset != "regdb":
+    facts = facts_of(options.dataset)
+    if facts.splits == 1:
         raise InputError(
-            f"--trial all belongs to RegDB; '{options.dataset}' has one split only. Leave the flag "
-            "out."
+            f"--trial is all, but {facts.title} has one split only. Leave the flag out."
         )
     asked = {"options": to_plain(options), "max_steps": max_steps}
     if (folder / TRIALS).is_file():
@@ -51,12 +49,12 @@ def train_all_trials(
         write_json(folder / TRIALS, asked)
     reports: dict[str, list[Report]] = {direction: [] for direction in DIRECTIONS}
     try:
-        for trial in range(1, NUM_TRIALS + 1):
+        for trial in range(1, facts.splits + 1):
             one = dataclasses.replace(options, trial=trial)
             for report in _trial(one, folder / f"trial{trial}", device, max_steps):
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        say(f"All ten trials go on with: vireid train --resume {folder}")
+        say(f"All trials go on with: vireid train --resume {folder}")
         raise
     return _average(reports, folder)
 
@@ -72,11 +70,13 @@ def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
 def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
     """Train and test one model, unless that is done; its reports in both directions."""
     from vireid.evaluation import Report
+    from vireid.training.run import SUMMARY, train
 
-    if not (folder / "summary.json").is_file():
-        say(f"Trial {options.trial} of {NUM_TRIALS}")
+    if not (folder / SUMMARY).is_file():
+        say(f"Trial {options.trial} of {facts_of(options.dataset).splits}")
         resume = (folder / "config.json").is_file()
-        run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
+        one = dataclasses.replace(options, device=device)
+        train(one, folder, max_steps=max_steps, resume=resume)
     places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]

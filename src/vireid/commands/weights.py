@@ -48,7 +48,7 @@ def export_weights(run: Path, /, *, format: str = "published", out: Path | None 
         format: published (a checkpoint that the published MCLNet or AGW code loads).
         out: file to write (default: published.t in the run's folder).
     """
-    from vireid.models.published import write_published
+    from vireid.methods.published import export_published
     from vireid.weights import load_weights
 
     choose("format", format, ("published",))
@@ -57,6 +57,6 @@ def export_weights(run: Path, /, *, format: str = "published", out: Path | None 
     if target.exists():
         raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
     check_folder(target.parent, f"'{target.name}'")
-    write_published(method, target)
+    export_published(method, target)
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
     return 0

@@ -139,8 +139,8 @@ def write_published_npy(
             )
         if camids and np.any(dataset.camids[rows] < 0):
             raise InputError(
-                f"The data set '{dataset.name}' has no camera numbers. Write the .npy files "
-                "without them (`camids`)."
+                f"The data set '{dataset.name}' has no camera numbers. Turn `camids` off to "
+                "write the .npy files without them."
             )
     written = []
     for modality, rows in order.items():

@@ -25,7 +25,7 @@ def load(
     """
     source: str | Path = weights
     if str(weights).strip().lower() == "synth" and not Path(weights).exists():
-        from vireid.models.published import shipped_weights
+        from vireid.models.pretrained import shipped_weights
 
         found = shipped_weights()
         if found is None:

@@ -28,11 +28,11 @@ ALIASES = {"baseline": "base", "mclnet": "mcl"}
 
 
 def resolve_method(name: str) -> str:
-    """The legal name for a user's word ("MCL", "baseline"); of "file.py:Class" the whole path,
-    so that a run can be used from every folder.
+    """The name of a method as it is registered, from what a user wrote ("MCL", "baseline"); of
+    "file.py:Class" the whole path, so that a run can be used from every folder.
 
     Raises:
-        InputError: there is no such method; the legal ones are listed.
+        InputError: there is no such method; those that exist are listed.
     """
     if ".py:" in name:
         file, attribute = name.rsplit(":", 1)
@@ -40,13 +40,13 @@ def resolve_method(name: str) -> str:
     try:
         return choose("method", name, list(METHODS), aliases=ALIASES)
     except InputError as error:
-        raise InputError(f"{error} Your own is given as path/to/my.py:MyMethod.") from None
+        raise InputError(f"{error} For your own, give path/to/my.py:MyMethod.") from None
 
 
 def method_class(name: str) -> type[Method]:
     """The class of a method, by name or as "path/to/my.py:MyMethod".
 
-    A file given in this way is run, as Python code of the user.
+    The user's file is run as Python code.
 
     Raises:
         InputError: there is no such method, file or class, or the class is not a `Method`.
@@ -75,26 +75,45 @@ def _from_file(file: str, attribute: str) -> type[Method]:
     if not path.is_file():
         raise InputError(
             f"The method '{attribute}' should be in the file '{path}', which does not exist. Give "
-            "--method path/to/my.py:MyMethod; weights need the file that they were trained with."
+            "`method` as path/to/my.py:MyMethod; weights need the file they were trained with."
         )
     module = import_file(path, "method")
-    found = getattr(module, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Method) and found is not Method):
-        legal = [
+    cls = getattr(module, attribute, None)
+    if not (isinstance(cls, type) and issubclass(cls, Method) and cls is not Method):
+        methods = [
             key
             for key, value in vars(module).items()
             if isinstance(value, type) and issubclass(value, Method) and value is not Method
         ]
         raise InputError(
             f"'{path}' has no class '{attribute}' that extends vireid.methods.Method. "
-            f"Those that do: {', '.join(legal) or 'none'}."
+            f"Those that do: {', '.join(methods) or 'none'}."
         )
-    if found.terms is Method.terms and found.forward is Method.forward:
+    _check_class(cls, f"Class '{attribute}' in '{path}'")
+    return cls
+
+
+def _check_class(cls: type[Method], subject: str) -> None:
+    """Check what can be checked of a user's method before it is built."""
+    from vireid.methods.base import Method
+
+    if cls.terms is Method.terms and cls.forward is Method.forward:
         raise InputError(
-            f"Class '{attribute}' in '{path}' has no `terms(self, output, batch)`. Write one that "
-            "returns the named loss terms of a batch; docs/methods.md shows a whole method."
+            f"{subject} has no `terms(self, output, batch)`. Write one that returns the named loss "
+            "terms of a batch; examples/my_method.py is a whole method."
         )
-    return found
+    options = cls.Options
+    if not (isinstance(options, type) and issubclass(options, MethodOptions)):
+        name = getattr(options, "__name__", repr(options))
+        raise InputError(
+            f"{subject} has the Options {name}, which don't extend "
+            "vireid.methods.options.MethodOptions. Write `class MyOptions(MethodOptions)`."
+        )
+    if "__dataclass_fields__" not in vars(options):
+        raise InputError(
+            f"{subject} has the Options {options.__name__}, which are no dataclass, so that its "
+            "fields would not be options. Write @dataclass(frozen=True, kw_only=True) above it."
+        )
 
 
 def build_method(
@@ -112,7 +131,7 @@ def build_method(
         options: the method's `Options`, or plain values for them.
 
     Raises:
-        InputError: an unknown name or option, or a value that cannot be.
+        InputError: an unknown name or option, or an invalid value.
     """
     cls = method_class(name)
     chosen: Any = convert(cls.Options, options or {}, f"options of method {name}")

@@ -1,4 +1,4 @@
-"""What a run says while it runs: `log.jsonl`, curves, one augmented batch, progress."""
+"""What a run reports while it runs: `log.jsonl`, curves, one augmented batch, progress."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ REDRAW = 20.0  # seconds between drawings of the curves
 
 
 class Journal:
-    """Writes the run's log and pictures; on other ranks than the first it does nothing.
+    """Writes the run's log and figures; does nothing unless `active`, on the first rank alone.
 
     `log.jsonl` has one object a line. `kind` is "step" (means since the epoch began) or "epoch"
     (means of the epoch, metrics if it was evaluated); both have epoch, step, losses, lr,
     images_per_second and seconds of training since the run began.
     """
 
-    def __init__(self, run: Path, *, speaks: bool, tensorboard: bool) -> None:
-        self.run, self.path, self.speaks = run, run / "log.jsonl", speaks
+    def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
+        self.run, self.path, self.active = run, run / "log.jsonl", active
         self.writer: Any = None
         self._file: Any = None
         self._bar: Any = None
         self._drawn = time.monotonic()
-        if speaks and tensorboard:
+        if active and tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
@@ -40,7 +40,7 @@ class Journal:
 
     def open(self, epoch: int, step: int) -> None:
         """Begin, or go on before `step` of `epoch`: later lines of an earlier start are dropped."""
-        if not self.speaks:
+        if not self.active:
             return
         kept = [
             line
@@ -53,11 +53,11 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Print a sentence as it is: a path may have brackets."""
-        if self.speaks:
+        if self.active:
             say(text)
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, first: int, batch: int) -> None:
-        if not self.speaks:
+        if not self.active:
             return
         self.end_bar()
         if console.is_terminal:
@@ -74,14 +74,14 @@ class Journal:
 
     def line(self, kind: str, **facts: Any) -> None:
         """Append a line to the log, show its losses, pass it to TensorBoard."""
-        if not self.speaks:
+        if not self.active:
             return
         self._file.write(json.dumps({"kind": kind, **facts}) + "\n")
         self._file.flush()
-        words = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
         if self._bar is not None:  # all terms, where they leave room for the bar
             short = f"loss {sum(facts['losses'].values()):.3f}"
-            shown = words if len(words) + 80 < console.width else short
+            shown = losses if len(losses) + 80 < console.width else short
             self._bar.update(self._task, description=f"{self._title}  {shown}")
         if kind == "epoch":
             self.end_bar()
@@ -89,7 +89,7 @@ class Journal:
                 f"  {name} {value:.3f}" for name, value in (facts.get("metrics") or {}).items()
             )
             console.print(
-                f"{self._title}  {words}  lr {facts['lr']:.4g}  "
+                f"{self._title}  {losses}  lr {facts['lr']:.4g}  "
                 f"{facts['images_per_second']:,.0f} img/s{metrics}"
             )
         if self.writer is not None:
@@ -103,7 +103,7 @@ class Journal:
     def curves(self, *, force: bool = False) -> None:
         """Draw `curves.png`, at most every 20 seconds unless forced."""
         now = time.monotonic()
-        if not self.speaks or not (force or now - self._drawn > REDRAW):
+        if not self.active or not (force or now - self._drawn > REDRAW):
             return
         training_curves(self.run / "curves.png", read_log(self.path))
         self._drawn = time.monotonic()
