@@ -13,7 +13,7 @@ from vireid.commands.common import TRIALS, check_folder, print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
-from vireid.data.registry import facts_of, label_of
+from vireid.data.registry import facts_of
 from vireid.methods.options import OPTIONS
 from vireid.methods.registry import METHODS
 from vireid.training.defaults import Choices, defaults, resolve
@@ -175,9 +175,10 @@ def _run_folder(start: Start, options: TrainOptions) -> Path:
         from vireid.methods import method_class
 
         method = method_class(method).name
-    words = [label_of(options.dataset), method, options.model.arch, options.recipe.name]
+    facts = facts_of(options.dataset)
+    words = [facts.name, method, options.model.arch, options.recipe.name]
     words += [f"seed{options.seed}"]
-    if facts_of(options.dataset).splits > 1 and options.trial != "all":
+    if facts.splits > 1 and options.trial != "all":
         words.append(f"trial{options.trial}")
     return start.model_path / "-".join(words)
 

@@ -46,9 +46,9 @@ def inspect(
     Returns:
         Plain values: `name`, `title`, `root`, `notes`, `images`, `identities`, `parts` (part →
         images, identities, visible, infrared), `cameras` (list of camid, modality, images,
-        identities), `sizes` (list of height, width, images; most frequent first) and `suspicious`
-        (kind → {count, examples}): duplicates, one_modality, in_two_parts, tiny, broken,
-        nearly_black.
+        identities), `sizes` (list of height, width, images; most frequent first) and
+        `suspicious` (kind → {count, examples}): duplicates, one_modality, in_two_parts, tiny,
+        broken, nearly_black.
 
     Raises:
         InputError: the data set cannot be read at all.

@@ -140,7 +140,7 @@ def write_published_npy(
         if camids and np.any(dataset.camids[rows] < 0):
             raise InputError(
                 f"The data set '{dataset.name}' has no camera numbers. Write the .npy files "
-                "without them (`camids` off)."
+                "without them: turn `camids` off."
             )
     written = []
     for modality, rows in order.items():
