@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,41 @@ class InputError(Exception):
     """What a user gave cannot be used. The message is whole sentences for that user:
     what is wrong, what was given, what was expected, what to do. The command line prints it
     and ends with exit code 2."""
+
+
+LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
+
+
+def parse_time(text: str | float) -> float:
+    """Seconds since 1970 of a moment that a user gave.
+
+    Args:
+        text: seconds since 1970, or ISO 8601 ("2026-03-01 18:00", "2026-03-01T18:00:00+08:00");
+            UTC where no zone is given.
+
+    Raises:
+        InputError: neither of both, or not from 1970 to the year 2200.
+    """
+    word = str(text).strip()
+    try:
+        seconds = float(word)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(word)
+        except ValueError:
+            raise InputError(
+                f"The time is '{word}'; seconds since 1970 or a date such as "
+                "'2026-03-01 18:00' (UTC) was expected."
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = moment.timestamp()
+    if not 0 <= seconds < LAST_MOMENT:
+        raise InputError(
+            f"The time '{word}' is not between 1970 and 2200. Give seconds (not milliseconds) "
+            "since 1970, or a date."
+        )
+    return seconds
 
 
 class Modality(IntEnum):

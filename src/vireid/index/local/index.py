@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vireid.index.base import Entry, Filters, Hit, Index, IndexInfo, ranked_hits
-from vireid.index.local import projection, scan, integrity, store
+from vireid.index.local import integrity, projection, scan, store
 from vireid.index.local.catalog import FILE, Catalog, Head, check_is_index
 from vireid.index.local.lock import WriterLock
 from vireid.index.local.projection import ProjectionOptions

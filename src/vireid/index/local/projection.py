@@ -30,7 +30,8 @@ class ProjectionOptions:
 
     Attributes:
         exact_bytes: sets whose vectors take fewer bytes are scanned exactly, without a
-            projection. The default is 156,000 vectors of 2048 dimensions, about 25 ms a query on two cores.
+            projection. The default is 156,000 vectors of 2048 dimensions, about 25 ms a query on
+            two cores.
         recall: fraction of the exact 20 best that the candidates must contain, on each of two
             samples: of the set's own vectors and of mixed ones.
         dims: sizes tried, smallest first.
@@ -129,7 +130,7 @@ def build(
     queries = _queries(vectors, probes, random)
     _, truth = scan.best_exact(vectors, live, queries, 21)
     sizes = sorted({min(size, vectors.shape[1]) for size in options.dims})
-    codes = None
+    codes = np.empty((0, 0), np.int8)
     for size in sizes:
         del codes  # Windows can't truncate a file that is mapped
         # Codes reach to 5 deviations; the floor is for axes along which nothing varies.
