@@ -48,7 +48,7 @@ def test_info_says_what_the_index_holds(client, world) -> None:
     assert info["time_range"]["first"] == pytest.approx(world.embeddings.times.min())
     assert info["weights"] == world.embedder.weights_hash[:12]
     assert info["user"] == "local"
-    assert info["pictures"] is True
+    assert info["images"] is True
 
 
 def test_a_search_answers_as_the_library_does(client, world) -> None:
@@ -263,11 +263,11 @@ def test_weights_of_another_index_are_refused(world, tmp_path) -> None:
 
 def test_serve_refuses_what_it_cannot_do(world, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("VIREID_TOKEN", raising=False)
-    with pytest.raises(InputError, match=r"no token.*--token"):
+    with pytest.raises(InputError, match=r"no token.*VIREID_TOKEN"):
         serve(world.index, world.weights, host="0.0.0.0")
     with pytest.raises(InputError, match="at least 8"):
         serve(world.index, world.weights, host="0.0.0.0", token="short")
-    with pytest.raises(InputError, match="can't be listened on"):
+    with pytest.raises(InputError, match="can't listen on"):
         serve(world.index, world.weights, host="203.0.113.7", token=kit.TOKEN)
     with pytest.raises(InputError, match="no index"):
         serve(tmp_path / "nothing", world.weights, port=0)

@@ -90,7 +90,7 @@ def check_embeddings(
 
 
 def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    theirs = json.loads(json.dumps(theirs))  # as an index stores it: tuples are lists
+    theirs, ours = json.loads(json.dumps([theirs, ours]))  # as an index stores it: tuples are lists
     differences = [
         f"{key}: {theirs.get(key)!r} here, {ours.get(key)!r} in the index"
         for key in sorted(theirs.keys() | ours.keys())
