@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,47 @@ def test_a_second_writer_in_the_same_process(tmp_path: Path) -> None:
     ):
         LocalIndex.open(tmp_path / "index", write=True)
     LocalIndex.open(tmp_path / "index", write=True).close()
+
+
+def test_the_lock_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fcntl, msvcrt locks one byte far beyond the text; here a stand-in for it."""
+    holders: dict[int, int] = {}
+
+    def locking(handle: int, mode: int, count: int) -> None:
+        inode, offset = os.fstat(handle).st_ino, os.lseek(handle, 0, os.SEEK_CUR)
+        assert (mode, count) == (2, 1) and offset > 1000
+        if holders.setdefault(inode, handle) != handle:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with make(tmp_path / "index") as index:
+        index.add(people(3))
+        holders = dict.fromkeys(holders, -1)
+        with pytest.raises(InputError, match=f"process {os.getpid()} "):
+            LocalIndex.open(tmp_path / "index", write=True)
+
+
+def test_a_file_that_a_reader_has_mapped_on_windows_is_deleted_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def mapped(path: Path, **options: bool) -> None:
+        if path.name == "vectors-0001.f16":
+            raise PermissionError(13, "the file is in use")
+        unlink(path, **options)
+
+    with make(tmp_path / "index") as index:
+        index.add(people(20))
+        index.remove(paths=people(5).paths)
+        with monkeypatch.context() as windows:
+            windows.setattr(Path, "unlink", mapped)
+            index.compact()
+        assert len(index) == 15 and index.verify() == []
+    assert (tmp_path / "index" / "vectors-0001.f16").exists()
+    LocalIndex.open(tmp_path / "index", write=True).close()
+    assert not (tmp_path / "index" / "vectors-0001.f16").exists()
 
 
 @pytest.fixture
