@@ -221,8 +221,9 @@ def option_homes(house: House) -> Iterator[str]:
                 yield f"{name}:{node.lineno}"
             if isinstance(node, ast.ClassDef):
                 for field, after in zip(node.body, node.body[1:], strict=False):
-                    ours = isinstance(field, ast.AnnAssign) and OPTION == getattr(
-                        field.target, "id", ""
+                    ours = (
+                        isinstance(field, ast.AnnAssign)
+                        and getattr(field.target, "id", "") == OPTION
                     )
                     if ours and isinstance(after, ast.Expr):
                         yield f"{name}:{after.lineno} (docstring)"
