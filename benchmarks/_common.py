@@ -116,6 +116,13 @@ def median_time(fn: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> flo
     return statistics.median(times)
 
 
+def result_path(name: str) -> Path:
+    """Where today's result of a benchmark on this machine stands; its folder is made."""
+    folder = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}-{datetime.date.today().isoformat()}-{_slug(hardware())}.json"
+
+
 def record(
     name: str,
     results: Mapping[str, Any],
@@ -139,9 +146,7 @@ def record(
         notes = [*notes, f"The machine was busy with other work (load {machine['load_1min']} on "
                          f"{machine['cores']} cores): times are too long and vary."]  # fmt: skip
     date = datetime.date.today().isoformat()
-    folder = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{date}-{_slug(machine)}.json"
+    path = result_path(name)
     command = command or _command()
     whole = {
         "name": name,

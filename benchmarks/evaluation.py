@@ -30,8 +30,7 @@ import torch  # noqa: E402
 from _common import median_time, record  # noqa: E402
 from _vectors import embeddings_of  # noqa: E402
 
-from vireid.data import ProtocolOptions, trials  # noqa: E402
-from vireid.data.protocol import Dataset  # noqa: E402
+from vireid.data import Dataset, ProtocolOptions, facts_of, trials  # noqa: E402
 from vireid.evaluation import evaluate, rerank, score, score_embeddings  # noqa: E402
 from vireid.evaluation.metrics import Scores  # noqa: E402
 from vireid.evaluation.products import product  # noqa: E402
@@ -102,7 +101,7 @@ def sysu() -> tuple[Dataset, Embeddings]:
     )
     rows = np.arange(len(samples))
     parts = {"test": rows, "train": rows[:0], "fit": rows[:0], "val": rows[:0]}
-    data = Dataset(name="sysu", root=Path("none"), samples=samples, parts=parts, rule="sysu")
+    data = Dataset(facts=facts_of("sysu"), root=Path("none"), samples=samples, parts=parts)
     vectors = {name: people(i, 96, data.pids) for i, name in enumerate(("pooled", "embedding"))}
     return data, embeddings_of(data, rows, vectors)
 

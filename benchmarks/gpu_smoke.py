@@ -56,9 +56,9 @@ def write() -> None:
         Path(os.environ["OUT"], "gpu_smoke.json").write_text(json.dumps(RESULTS, indent=1))
 
 
-def timed(dataset: Any, store: Any, **options: Any) -> dict[str, Any]:
+def timed(dataset: Any, images: Any, /, **options: Any) -> dict[str, Any]:
     """Step time, memory and the engine's sentence."""
-    bench = StepBench(dataset, store, **options)
+    bench = StepBench(dataset, images, **options)
     try:
         found = bench.time(STEPS)
         found |= {
@@ -66,7 +66,8 @@ def timed(dataset: Any, store: Any, **options: Any) -> dict[str, Any]:
             "ready_s": round(bench.ready_seconds, 1),
             "why": bench.engine.why,
             "losses": {
-                k: round(v / max(1, bench.position), 3) for k, v in bench.step.read_sums().items()
+                name: round(value / max(1, bench.step_number), 3)
+                for name, value in bench.run.step.read_sums().items()
             },
         }
     finally:
@@ -172,7 +173,7 @@ def float16(dataset: Any, store: Any) -> dict[str, Any]:
 def host_store(dataset: Any, store: Any) -> dict[str, Any]:
     """Pictures kept in the host's memory, beside the device store, same engine."""
     out = {
-        where: timed(dataset, store, engine="graph", where=where) for where in ("device", "host")
+        where: timed(dataset, store, engine="graph", store=where) for where in ("device", "host")
     }
     out["share"] = round(out["host"]["images_per_second"] / out["device"]["images_per_second"], 3)
     return out

@@ -11,11 +11,22 @@ result is written after every run. To fill a table over several sessions, name e
     python benchmarks/methods.py … --rows all --merge OLD.json [--merge OLDER.json]
 
 Their runs are taken over, not made again; results of other data, steps or networks are refused.
+
+On the start track each seed has its own start (start.py), and all rows of a seed come from it:
+
+    python benchmarks/methods.py --data V1 --arch resnet18 --rows claim --seeds 0 --modes all \
+        --config benchmarks/start_track.json --pretrained 'STARTS/start-{seed}.safetensors'
+
+A run's facts name its start (`start_hash`, SHA-256 of the file) and what it was trained with
+(`config_hash`; the options themselves stand under `configurations`). The average precision of each
+query of the first mode, averaged over the trials, stands in the .npz file beside the result, by
+"ROW|SEED|EMBEDDING"; its `pids` and `camids` say whose queries they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import queue
@@ -26,9 +37,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from _common import hardware, hardware_line, record, versions
+import numpy as np
+from _common import hardware, hardware_line, record, result_path, versions
+
+HERE = Path(__file__).resolve().parent
+SEEDS = 6  # below so many paired seeds a table says that it shows nothing yet
 
 ROWS: dict[str, list[str]] = {
     "base": ["--method", "base"],
@@ -44,18 +59,34 @@ ROWS: dict[str, list[str]] = {
     "best": ["--method", "agw", "--pids-per-batch", "16"],  # --recipe best, and tested to be it
 }
 
+# MCLNet's claim: each of its parts left out, and all of them, under the erasing that it was
+# published with and without. Learned centers, the exact triplet, the published schedule.
+CLAIM: dict[str, list[str]] = {
+    f"{name} ({word})": [*flags, "--recipe", "published", "--augment", augment]
+    for word, augment in (("erasing", "published"), ("plain", "plain"))
+    for name, flags in (
+        ("mcl", ["--method", "mcl"]),
+        ("mcl without confusion", ["--method", "mcl", "--no-confusion"]),
+        ("mcl without identity centers", ["--method", "mcl", "--no-identity-centers"]),
+        ("mcl without camera centers", ["--method", "mcl", "--no-camera-centers"]),
+        ("agw", ["--method", "agw"]),
+    )
+}
+GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
+
 
 def main() -> None:
     args = arguments()
     extra = dict(item.split("=", 1) for item in args.extra_row)
-    rows = {**ROWS, **{name: shlex.split(flags) for name, flags in extra.items()}}
-    chosen = (
-        [*ROWS] if args.rows == "all" else [r.strip() for r in args.rows.split(",") if r.strip()]
-    )
-    chosen += extra
+    rows = {**ROWS, **CLAIM, **{name: shlex.split(flags) for name, flags in extra.items()}}
+    chosen = GROUPS.get(args.rows) or [r.strip() for r in args.rows.split(",") if r.strip()]
+    chosen = [*chosen, *extra]
     if unknown := [row for row in chosen if row not in rows]:
-        raise refused(f"There is no row {', '.join(unknown)}. Rows: {', '.join(ROWS)}.")
+        raise refused(f"There is no row {', '.join(unknown)}. Rows: {', '.join(rows)}.")
     seeds = [int(s) for s in args.seeds.split(",")]
+    config = json.loads(args.config.read_text(encoding="utf-8")) if args.config else None
+    if config:
+        args.steps = config["steps_per_epoch"] * config["recipe"]["epochs"]
     facts = data_facts(Path(args.data), args.dataset)
     setting = {
         "data": facts,
@@ -64,6 +95,8 @@ def main() -> None:
         "part": args.part,
         "modes": args.modes,
         "extra": args.extra,
+        "config": config,
+        "start": "one of each seed" if "{seed}" in args.pretrained else args.pretrained,
         "versions": {name: versions().get(name) for name in ("vireid", "torch", "timm")},
     }
     table = Table(args.name, setting, chosen, rows)
@@ -94,14 +127,15 @@ def main() -> None:
                 continue
             start = time.monotonic()
             try:
-                found = run(rows[row], seed, gpu, args)
+                table.start(seed, start_of(seed, args))  # it may be made while others train
+                found, details = run(rows[row], seed, gpu, args)
             except Exception as error:  # the other runs go on
                 table.missing.append(f"{row}, seed {seed}: {error}")
                 found = {"failed": str(error)}
             with lock:
                 if "failed" not in found:
                     longest[0] = max(longest[0] if table.made else 0, time.monotonic() - start)
-                    table.add(row, seed, found)
+                    table.add(row, seed, found, details)
                 print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: {found}", flush=True)
 
     threads = [
@@ -124,9 +158,24 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", required=True)
     parser.add_argument("--dataset", default="sysu")
-    parser.add_argument("--rows", default="base,agw,ddag,mcl", help="comma-separated, or 'all'")
+    parser.add_argument(
+        "--rows",
+        default="base,agw,ddag,mcl",
+        help="'all', 'claim' (MCLNet's parts left out), or names separated by commas",
+    )
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="options of every run, as `vireid train --config` reads them; the number of steps "
+        "is then its steps_per_epoch times its epochs, and --steps isn't used",
+    )
+    parser.add_argument(
+        "--pretrained",
+        default="none",
+        help="what every run starts from; '{seed}' in it stands for the run's seed",
+    )
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--runs", default="runs/methods")
     parser.add_argument("--name", default="methods")
@@ -180,6 +229,9 @@ class Table:
     Attributes:
         setting: what has to be equal for runs to stand in one table.
         results: facts of each run by row and seed.
+        starts: of each seed the hash of its start and what is known of its making.
+        configurations: by their hash, the options that runs were trained with.
+        queries: arrays by name, see the head of this file.
         missing: sentences on runs that were not made.
         made: runs made by this call.
     """
@@ -190,13 +242,34 @@ class Table:
         self.name, self.setting = name, setting
         self.chosen, self.rows = [*chosen], {**rows}
         self.results: dict[tuple[str, int], dict[str, Any]] = {}
+        self.starts: dict[int, dict[str, Any]] = {}
+        self.configurations: dict[str, Any] = {}
+        self.queries: dict[str, np.ndarray] = {}
         self.missing: list[str] = []
         self.merged: list[str] = []
         self.made = 0
 
-    def add(self, row: str, seed: int, facts: dict[str, Any]) -> None:
+    def start(self, seed: int, facts: dict[str, Any]) -> None:
+        """Note the start of a seed.
+
+        Raises:
+            ValueError: its rows would come from two starts.
+        """
+        known = self.starts.setdefault(seed, facts)
+        if known.get("start_hash") != facts.get("start_hash"):
+            raise ValueError(
+                f"The rows of seed {seed} would come from two starts, {known.get('start_hash')} "
+                f"and {facts.get('start_hash')}. Rows of one seed are compared with each other: "
+                "make all of them from one start."
+            )
+
+    def add(self, row: str, seed: int, facts: dict[str, Any], details: Details) -> None:
         """Take a run that was just made, and write what there is so far."""
         self.results[row, seed] = facts
+        self.configurations[facts["config_hash"]] = details.configuration
+        for name, values in details.queries.items():
+            whose = name in ("pids", "camids")
+            self.queries[name if whose else f"{row}|{seed}|{name}"] = values
         self.made += 1
         self.write()
 
@@ -223,6 +296,17 @@ class Table:
                 f"{key} was {before.get(key)} and is {self.setting.get(key)}" for key in unlike
             )
             raise refused(f"'{path}' can't stand in one table with these runs: {words}.")
+        for seed, start in results.get("starts", {}).items():
+            try:
+                self.start(int(seed), start)
+            except ValueError as error:
+                raise refused(
+                    f"'{path}' can't stand in one table with these runs: {error}"
+                ) from None
+        self.configurations = {**results.get("configurations", {}), **self.configurations}
+        if name := results.get("per_query_ap"):
+            with np.load(path.with_name(name)) as file:
+                self.queries = {**file, **self.queries}
         for one in runs:
             row, seed = one["row"], one["seed"]
             if self.rows.setdefault(row, one["flags"]) != one["flags"]:
@@ -238,7 +322,7 @@ class Table:
             self.results.setdefault((row, seed), facts)
             if row not in self.chosen:
                 self.chosen.append(row)
-        self.chosen.sort(key=lambda row: [*ROWS, row].index(row))  # others after those of ROWS
+        self.chosen.sort(key=lambda row: [*ROWS, *CLAIM, row].index(row))  # others after those
         self.merged.append(path.name)
 
     def write(self) -> Path:
@@ -250,18 +334,31 @@ class Table:
             )
         ]
         lines = []
+        modes = self.setting["modes"].split(",")
         for row in self.chosen:
             own = [run for run in flat if run["row"] == row]
             if own:
-                lines.append(summary(row, own, self.setting["modes"].split(",")))
+                line = summary(row, own, modes)
+                if CLAIM.keys() & {*self.chosen}:
+                    against = [run for run in flat if run["row"] == whole(row) != row]
+                    line |= less(own, against, modes)
+                lines.append(line)
+        beside: dict[str, Any] = {}
+        if self.queries:
+            file = result_path(self.name).with_suffix(".npz")
+            np.savez_compressed(file, **self.queries)
+            beside["per_query_ap"] = file.name
         return record(
             self.name,
             {
                 "setting": self.setting,
+                "starts": self.starts,
+                "configurations": self.configurations,
                 "runs": flat,
                 "missing": self.missing,
                 "merged": self.merged,
                 "steps": self.setting["steps"],
+                **beside,
             },
             table=lines or [{"row": "none"}],
             notes=self.notes(),
@@ -281,13 +378,33 @@ class Table:
         else:
             people = f"Data set {data['dataset']} in '{data['folder']}'"
         notes = [f"missing: {m}" for m in self.missing]
+        start = {
+            "none": "from scratch unless a row says otherwise",
+            "one of each seed": "all rows of a seed from one start, another one for each seed "
+            "(start.py)",
+        }.get(setting["start"], f"from {setting['start']} unless a row says otherwise")
         notes += [
             f"{people}.",
-            f"Network {setting['arch']}, from scratch unless a row says otherwise, "
+            f"Network {setting['arch']}, {start}, "
             f"{setting['steps']} steps; Rank-1 / mAP in %, infrared to visible, "
             "single-shot, seeded draw, 10 trials, no re-ranking, no test-time "
             f"augmentation; {setting['part']} identities; epoch: {chosen_by(self.results)}.",
         ]
+        if setting["config"]:
+            notes.append(f"Options of every run: {json.dumps(setting['config'])}.")
+        if CLAIM.keys() & {*self.chosen}:
+            notes.append(
+                "'less mcl': the row less mcl under the same augmentation, paired by seed: mean ± "
+                "deviation of the differences, in points. The claim is judged on the embedding."
+            )
+            rows = {row for row, _ in self.results} & CLAIM.keys()
+            seeds = {seed for _, seed in self.results}
+            paired = [s for s in seeds if all((row, s) in self.results for row in rows)]
+            if len(paired) < SEEDS:
+                notes.append(
+                    f"{len(paired)} of {SEEDS} seeds are made: a direction at most, no result. So "
+                    "few seeds prove nothing about any row."
+                )
         if self.merged:
             commits = sorted({str(f["commit"]) for f in self.results.values() if "commit" in f})
             machines = sorted({str(f["machine"]) for f in self.results.values() if "machine" in f})
@@ -315,8 +432,34 @@ def devices() -> list[int | None]:
     return list(range(torch.cuda.device_count())) or [None]
 
 
-def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) -> dict[str, Any]:
-    """Train and test one row; its numbers in percent, and what the training cost."""
+class Details(NamedTuple):
+    """What is kept of a run once for all, or beside the table: the options that it was trained
+    with, and arrays on its queries by the embedding's name."""
+
+    configuration: dict[str, Any]
+    queries: dict[str, np.ndarray]
+
+
+def start_of(seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """The start of a seed: its file's hash, and what start.py wrote beside it.
+
+    Raises:
+        ValueError: each seed has its own, and this one's isn't there.
+    """
+    file = Path(args.pretrained.format(seed=seed))
+    if not file.is_file():
+        if "{seed}" in args.pretrained:
+            raise ValueError(f"there is no start '{file}'; start.py makes it")
+        return {"start": args.pretrained}
+    facts = {"start_hash": hashlib.sha256(file.read_bytes()).hexdigest()}
+    beside = file.with_suffix(".json")
+    return facts | (json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {})
+
+
+def run(
+    flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace
+) -> tuple[dict[str, Any], Details]:
+    """Train and test one row; its numbers in percent, what the training cost, and details."""
     name = "-".join([*[f.lstrip("-") for f in flags], f"seed{seed}"]).replace("/", "_")
     folder = Path(args.runs) / name
     where = ["--gpu", "0"] if gpu is not None else ["--device", "cpu"]
@@ -334,9 +477,8 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
         "--arch",
         args.arch,
         "--pretrained",
-        "none",
-        "--max-steps",
-        str(args.steps),
+        args.pretrained.format(seed=seed),
+        *(["--config", str(args.config)] if args.config else ["--max-steps", str(args.steps)]),
         "--seed",
         str(seed),
         "--run",
@@ -364,7 +506,7 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
             if done.returncode:
                 last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
                 print("\n".join(last), flush=True)
-                raise RuntimeError(f"`vireid {words[3]}` ended with code {done.returncode}")
+                raise RuntimeError(f"`{' '.join(words[1:4])}` ended with code {done.returncode}")
 
         began = time.monotonic()
         if not finished(folder):
@@ -375,6 +517,10 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
             "gpu": gpu_name(gpu),
             **training_facts(folder),
         }
+        if "start_hash" in (start := start_of(seed, args)):
+            facts["start_hash"] = start["start_hash"]
+        chosen = configuration(folder)
+        facts["config_hash"] = hash_of(chosen)
         for mode in args.modes.split(","):
             out = folder / "test" / f"{args.part}-{mode}"
             call(
@@ -391,6 +537,8 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
                     args.part,
                     "--out",
                     str(out),
+                    "--pictures",
+                    "0",
                     *where,
                 ]
             )
@@ -402,7 +550,32 @@ def run(flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace) 
                     for metric in ("rank1", "mean_ap"):
                         value = report[which][metric]["mean"]
                         facts[f"{mode}_{which}_{metric}"] = round(100 * value, 2)
-    return facts
+        mode, file = args.modes.split(",")[0], folder / "test" / "per_query.npz"
+        words = ["--run", folder, "--data", args.data, "--dataset", args.dataset, "--mode", mode,
+                 "--part", args.part, "--out", file]  # fmt: skip
+        call([sys.executable, str(HERE / "per_query.py"), *map(str, words)])
+    with np.load(file) as arrays:
+        return facts, Details(chosen, dict(arrays))
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """What decided a run's numbers beside its seed, its start and its data: its resolved options
+    without places, engine and names."""
+    from vireid.training.options import MAY_CHANGE
+
+    options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for name in ("seed", *MAY_CHANGE):
+        options.pop(name, None)
+    for name in ("name", "method_options", "model_options"):  # the last two are in force already
+        options["recipe"].pop(name)
+    if Path(options["model"]["pretrained"]).is_file():
+        options["model"]["pretrained"] = "a file"  # that the start's hash names
+    return options
+
+
+def hash_of(plain: Any) -> str:
+    """SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def finished(folder: Path) -> bool:
@@ -444,6 +617,27 @@ def summary(row: str, runs: list[dict[str, Any]], modes: list[str]) -> dict[str,
             )
     line["s"] = round(statistics.mean(r.get("seconds_training", r["seconds"]) for r in runs))
     return line
+
+
+def whole(row: str) -> str:
+    """The row that a row of the claim is compared with: mcl under the same augmentation."""
+    return f"mcl ({row.rsplit(' (', 1)[-1]}"
+
+
+def less(
+    runs: list[dict[str, Any]], others: list[dict[str, Any]], modes: list[str]
+) -> dict[str, Any]:
+    """Columns of the differences to the runs of another row with the same seeds."""
+    by_seed = {other["seed"]: other for other in others}
+    pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
+    columns = {}
+    for mode in modes:
+        for which in ("pooled", "embedding"):
+            keys = [f"{mode}_{which}_{metric}" for metric in ("rank1", "mean_ap")]
+            columns[f"{mode} {which} less mcl"] = " / ".join(
+                spread([one[key] - other[key] for one, other in pairs]) for key in keys if pairs
+            )
+    return columns
 
 
 def spread(values: list[float]) -> str:

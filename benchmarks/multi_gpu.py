@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 def worker(arguments: argparse.Namespace) -> None:
     """One rank of a measurement; the first writes the result."""
     from vireid.bench import StepBench, random_data
-    from vireid.runtime.ranks import gather_rows, join
+    from vireid.runtime.ranks import join
 
     world = join(arguments.device)
     cuda = world.device.type == "cuda"
@@ -39,15 +39,15 @@ def worker(arguments: argparse.Namespace) -> None:
     small = {} if cuda else {"arch": "resnet18", "pids_per_batch": 4, "images_per_pid": 2}
     options: dict[str, Any] = {
         "engine": "eager" if arguments.variant == "eager" else "auto",
+        "device": arguments.device,
         "sync_bn": arguments.variant == "sync_bn",
+        "gather": arguments.variant == "gather",
     }
     # If a rank waits for good, say where before the parent's limit ends it.
     faulthandler.dump_traceback_later(max(arguments.limit - 20, 10), exit=True)
     bench = StepBench(
         *data,
-        world=world,
         method="mcl",
-        gather=gather_rows if arguments.variant == "gather" and world.size > 1 else None,
         **options,
         **small,
     )

@@ -39,7 +39,7 @@ def curve(data: Any, steps: int, *, nudge: int = 0, **options: Any) -> np.ndarra
     if nudge:
         with torch.no_grad():
             generator = torch.Generator().manual_seed(nudge)
-            for parameter in bench.optimisers.parameters:
+            for parameter in bench.run.optimisers.parameters:
                 sign = torch.rand(parameter.shape, generator=generator).to(parameter.device)
                 parameter.mul_(1 + 1e-7 * (2 * sign - 1))
     print(bench.engine.why, flush=True)

@@ -159,7 +159,7 @@ def main() -> None:
     runs: dict[str, dict[str, Any]] = {
         name: {"engine": name} for name in arguments.engines.split(",")
     }
-    runs["graph, images in host memory"] = {"engine": "graph", "where": "host"}
+    runs["graph, images in host memory"] = {"engine": "graph", "store": "host"}
     for name, options in runs.items():
         found = guarded(
             name,

@@ -7,7 +7,7 @@ mean of its infrared features should be close (after the "hetero-center" loss of
 
     L = L_id + L_tri + weight · mean_k ‖ mean visible x of k − mean infrared x of k ‖²
 
-Its options that are no flags come from a file: --config FILE with
+Its options are flags: --hetero-weight 0.5, or keys of a configuration file:
 {"method_options": {"hetero_weight": 0.5}}.
 
 Three things make a method: options (a frozen dataclass), `terms` (named losses, 0-d tensors),
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vireid.config import option
 from vireid.losses import HardTripletLoss
 from vireid.methods import Method, Sizes
 from vireid.methods.options import MethodOptions
@@ -35,7 +36,8 @@ from vireid.types import Batch, Output
 class MyOptions(MethodOptions):
     """Options: those of every method, and the weight of the new term."""
 
-    hetero_weight: float = 0.1
+    hetero_weight: float = option(0.1, at_least=0)
+    """Weight of the pull between the modalities."""
 
 
 class MyMethod(Method):

@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
         "images_per_pid": 1,
         "schedule": {"kind": "cosine", "warmup_steps": 2},
     },
-    "max_steps": 2,
+    "steps_per_epoch": 2,
     "log_every": 1,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,3 +56,84 @@ def test_row_best_is_the_recipe_best(benchmarks: None) -> None:
     best, scratch = RECIPES[method]["best"], RECIPES[method]["scratch"]
     assert named == {"--pids-per-batch": str(best.pids_per_batch)}
     assert vars(best) == {**vars(scratch), "name": "best", "pids_per_batch": best.pids_per_batch}
+
+
+def run_facts(start: str = "s", **numbers: float) -> dict[str, Any]:
+    """Facts of a run as methods.py writes them."""
+    metrics = {f"all_{which}_{m}": 50.0 for which in ("pooled", "embedding")
+               for m in ("rank1", "mean_ap")}  # fmt: skip
+    facts = {"seconds": 1.0, "epoch_choice": "last epoch", "start_hash": start, "config_hash": "c"}
+    return facts | metrics | numbers
+
+
+@pytest.fixture
+def table(benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A table of the claim's rows that writes to a folder of this test."""
+    import methods
+
+    monkeypatch.setenv("OUT", str(tmp_path))
+    setting = {"data": {"synthetic": False, "dataset": "sysu", "folder": "x"}, "arch": "resnet18",
+               "steps": 4, "part": "test", "modes": "all", "config": None,
+               "start": "one of each seed"}  # fmt: skip
+    return lambda: methods.Table("claim", setting, [*methods.CLAIM], methods.CLAIM)
+
+
+def test_claim_leaves_one_part_out_at_a_time(benchmarks: None) -> None:
+    import methods
+
+    assert len(methods.CLAIM) == 10
+    for row, flags in methods.CLAIM.items():
+        full = methods.CLAIM[methods.whole(row)]
+        taken_out = [flag for flag in flags if flag not in full]
+        assert taken_out in ([], ["agw"]) or (
+            len(taken_out) == 1 and taken_out[0].startswith("--no-")
+        )
+
+
+def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
+    import methods
+
+    ours = table()
+    for seed, gain in ((0, 3.0), (1, 5.0)):
+        ours.start(seed, {"start_hash": f"s{seed}"})
+        for row, more in (("mcl (plain)", 0.0), ("agw (plain)", gain)):
+            facts = run_facts(f"s{seed}", all_embedding_mean_ap=50 + more)
+            queries = {"pids": np.arange(3), "embedding": np.full(3, 0.5 + more / 100)}
+            ours.add(row, seed, facts, methods.Details({"lr": 0.1}, queries))
+    text = (path := ours.write()).with_suffix(".md").read_text()
+    assert "| 0.0 ± 0.0 / 4.0 ± 1.4 |" in text
+    assert "2 of 6 seeds" in text
+
+    again = table()
+    again.merge(path)
+    assert again.results.keys() == ours.results.keys()
+    assert again.configurations == {"c": {"lr": 0.1}}
+    assert again.starts[1] == {"start_hash": "s1"}
+    np.testing.assert_array_equal(again.queries["agw (plain)|1|embedding"], np.full(3, 0.55))
+    with pytest.raises(ValueError, match="from two starts"):
+        again.start(1, {"start_hash": "another"})
+
+
+def test_configuration_names_what_decides_numbers(benchmarks: None, tmp_path: Path) -> None:
+    import methods
+
+    from vireid import config
+    from vireid.methods.options import MCLOptions
+    from vireid.models.options import ModelOptions
+    from vireid.training.options import TrainOptions
+
+    start = tmp_path / "start.safetensors"
+    start.touch()
+
+    def found(**changes: Any) -> str:
+        recipe = RECIPES["mcl"]["published"]
+        model = ModelOptions(arch="resnet18", pretrained=str(start))
+        options = TrainOptions(recipe=recipe, model=model, **changes)
+        config.save(tmp_path / "config.json", options)
+        return methods.hash_of(methods.configuration(tmp_path))
+
+    same = found()
+    assert found(seed=3, data_root="/elsewhere", device="cpu", engine="eager", log_every=1) == same
+    assert found(method_options=MCLOptions(centers="learned")) == same  # what holds by default
+    assert found(method_options=MCLOptions(centers="frozen")) != same
+    assert found(steps_per_epoch=200) != same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import subprocess
@@ -12,8 +13,20 @@ import pytest
 from command_kit import refused, run
 
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
+from vireid.commands.flags import Flags
+from vireid.config import Options, meanings
 
 ALL = [(name,) for name in COMMANDS if name != "index"] + [("index", n) for n in INDEX_COMMANDS]
+
+
+def undocumented(options: Options) -> list[str]:
+    """Fields without a docstring, in nested options too."""
+    texts, missing = meanings(type(options)), []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        missing += undocumented(value) if isinstance(value, Options) else []
+        missing += [] if texts.get(field.name) else [field.name]
+    return missing
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -22,10 +35,15 @@ def test_help_explains_every_flag(words: tuple[str, ...], capsys) -> None:
     assert run(*words, "--help") == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: vireid {' '.join(words)}")
+    command = Flags("vireid", load(target), [])
     for name, parameter in inspect.signature(load(target)).parameters.items():
-        assert f"{name}:" in (load(target).__doc__ or ""), f"{target} does not explain {name}"
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            assert f"--{name.replace('_', '-')}" in shown
+        if name in command.defaults:  # options, each explained under its field
+            unexplained = undocumented(command.defaults[name])
+            assert not unexplained, f"{target} does not explain {unexplained}"
+        else:
+            assert f"{name}:" in (load(target).__doc__ or ""), f"{target} doesn't explain {name}"
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                assert f"--{name.replace('_', '-')}" in shown
     assert "{None}" not in shown and "(default: )" not in shown and "\x1b" not in shown
 
 
@@ -56,9 +74,9 @@ def test_the_contract_of_other_scripts() -> None:
     for words, flags in wanted.items():
         name = words.split()
         target = INDEX_COMMANDS[name[1]] if len(name) > 1 else COMMANDS[name[0]]
-        assert {f.replace("-", "_") for f in flags.split()} <= set(
-            inspect.signature(load(target)).parameters
-        ), words
+        command = Flags("vireid", load(target), [])
+        valid = {*command.names, *inspect.signature(load(target)).parameters}
+        assert {f.replace("-", "_") for f in flags.split()} <= valid, words
 
 
 def test_help_needs_no_torch() -> None:
@@ -73,6 +91,19 @@ def test_help_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_rare_flags_are_shown_when_asked_for(capsys) -> None:
+    assert run("train", "--help") == 0
+    short = capsys.readouterr().out
+    assert "--lr" in short and " method ─" in short and "options options" not in short
+    assert run("train", "--help-all") == 0
+    whole = capsys.readouterr().out
+    for flag in ("--milestones", "--erase-area", "--log-every", "--weight-decay"):
+        assert flag in whole and flag not in short
+    assert "--discriminator-lr" in short
+    assert run("train", "--method", "ddag", "--help") == 0
+    assert "--graph-weight" in capsys.readouterr().out
 
 
 def test_overview_and_version(capsys) -> None:

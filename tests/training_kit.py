@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from vireid.bench import random_data
-from vireid.config import to_plain
 from vireid.data import AugmentOptions, Dataset, PixelStore
 from vireid.embed import load, save_embeddings
 from vireid.losses import WeightedTripletLoss
@@ -44,14 +43,15 @@ def tiny_options(method: str = "base", **changes: Any) -> TrainOptions:
         augment=AugmentOptions(pad=4, erase=0.5, channel=0.3, grey=0.2),
     )
     recipe = replace(recipe, **changes.pop("recipe", {}))
-    model = to_plain(method_class(method).model_defaults("resnet10t", "none"))
+    cls = method_class(method)
     given: dict[str, Any] = {
         "method": method,
-        "model": model,
+        "method_options": cls.Options(**changes.pop("method_options", {})),
+        "model": cls.model_defaults("resnet10t", "none"),
         "recipe": recipe,
         "size": SIZE,
         "device": "cpu",
-        "max_steps": 4,
+        "steps_per_epoch": 4,
         "log_every": 1,
     }
     return TrainOptions(**(given | changes))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
+import sys
 import tempfile
+import traceback
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 from vireid.types import InputError
@@ -48,7 +53,7 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
             str(target.parent),
             temporary,
         ):
-            raise  # the block's own business, not the writing of this file
+            raise  # of another file that the block opens
         raise _unwritable(target, error) from error
     finally:
         if temporary is not None:
@@ -57,7 +62,7 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
 
 @contextmanager
 def writing(target: str | Path) -> Iterator[None]:
-    """For writing that can't go through `atomic_write`: its errors as the same sentence.
+    """Give errors of writing without `atomic_write` the same sentence as with it.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.
@@ -124,3 +129,40 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def import_file(path: Path, what: str) -> ModuleType:
+    """The module that a user's Python file makes; a file is run once.
+
+    Args:
+        path: absolute, with all links resolved.
+        what: what the file defines, for messages ("method").
+
+    Raises:
+        InputError: the file is missing, is no Python file, or raises an error.
+    """
+    if not path.is_file():
+        raise InputError(f"The {what}'s file '{path}' does not exist. Correct the path.")
+    name = f"vireid_user_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"The {what}'s file '{path}' is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look for their module there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
+        line = lines[-1] if lines else getattr(error, "lineno", None)
+        raise InputError(
+            f"The {what}'s file '{path}' cannot be run{f' (line {line})' if line else ''}: "
+            f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
+        ) from error
+    return module

@@ -18,6 +18,7 @@ from torch import Tensor
 from vireid.config import from_plain, to_plain
 from vireid.files import atomic_write
 from vireid.methods import Method, Sizes, build_method
+from vireid.methods.options import MethodOptions
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
@@ -50,14 +51,21 @@ def portable(method: Method) -> dict[str, Tensor]:
 
 
 def method_metadata(
-    method_name: str, model: ModelOptions, sizes: Sizes, method_options: Mapping[str, Any] | None
+    method_name: str,
+    model: ModelOptions | Mapping[str, Any],
+    sizes: Sizes,
+    method_options: MethodOptions | Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The part of a weights file's metadata from which the method is built again."""
+    """The part of a weights file's metadata from which the method is built again.
+
+    Args:
+        method_options: as an object or as plain values; None for the defaults.
+    """
     return {
         "method": method_name,
         "model": to_plain(model),
         "sizes": to_plain(sizes),
-        "method_options": to_plain(dict(method_options or {})),
+        "method_options": to_plain(method_options or {}),
     }
 
 
@@ -71,15 +79,15 @@ def save_weights(
     Args:
         path: file to write.
         method: the method, or its `portable` state.
-        metadata: `method_metadata` and whatever else is known: size, dataset, trial, part,
+        metadata: `method_metadata` and more facts: size, dataset, trial, part,
             epoch, chosen, seed, versions, commit.
     """
     state = portable(method) if isinstance(method, torch.nn.Module) else dict(method)
-    known = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}
-    content = safetensors_bytes(state, {"vireid": json.dumps(known, sort_keys=True)})
+    facts = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}
+    content = safetensors_bytes(state, {"vireid": json.dumps(facts, sort_keys=True)})
     with atomic_write(path) as file:
         file.write(content)
-    return known["weights_hash"]
+    return facts["weights_hash"]
 
 
 def find_weights(source: str | Path) -> Path:
@@ -93,8 +101,8 @@ def find_weights(source: str | Path) -> Path:
         path = path / WEIGHTS
         if not path.is_file():
             raise InputError(
-                f"'{source}' holds no {WEIGHTS}: it is no run's folder, or its first epoch was not "
-                "finished. Name a finished run or a .safetensors file."
+                f"'{source}' holds no {WEIGHTS}: it is not a run's folder, or its first epoch is "
+                "not finished. Name a finished run or a .safetensors file."
             )
     if not path.is_file():
         raise InputError(
@@ -123,14 +131,14 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
         ) from error
     if "vireid" not in header:
         raise InputError(
-            f"'{path}' was not written by vireid: its header doesn't say which method "
-            "it belongs to. Give a run's folder or its weights.safetensors."
+            f"'{path}' was not written by vireid: its header names no method. Give a run's "
+            "folder or its weights.safetensors."
         )
     metadata = json.loads(header["vireid"])
     if weights_hash(tensors) != metadata.get("weights_hash"):
         raise InputError(
-            f"'{path}' is damaged: its tensors don't have the hash that its header "
-            "states. Copy or train it again."
+            f"'{path}' is damaged: the hash of its tensors is not the one in its header. Copy or "
+            "train it again."
         )
     return tensors, metadata
 
@@ -170,11 +178,11 @@ def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) ->
     """Copy `tensors` into `method`; every name and shape has to fit.
 
     Raises:
-        InputError: which names lack, are too many, or have another shape.
+        InputError: names the tensors that are missing, unknown or of another shape.
     """
     own = method.state_dict()
-    lacking = [name for name in own if name not in tensors]
-    foreign = [name for name in tensors if name not in own]
+    missing = [name for name in own if name not in tensors]
+    unknown = [name for name in tensors if name not in own]
     other = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
         for name in own
@@ -182,7 +190,7 @@ def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) ->
     ]
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
-        for what, names in (("missing", lacking), ("unknown", foreign), ("of another shape", other))
+        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
         if names
     ]
     if problems:

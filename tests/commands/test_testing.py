@@ -68,7 +68,9 @@ def test_llcm(tmp_path: Path, llcm_root: Path, capsys) -> None:
         "legacy-deen"
     )
     assert "visible to infrared only" in refused(capsys, *legacy, "--direction", "i2v")
-    assert "belongs to SYSU-MM01" in refused(capsys, "test", "--resume", one, "--mode", "indoor")
+    assert "Valid: all. (The data set is LLCM.)" in refused(
+        capsys, "test", "--resume", one, "--mode", "indoor"
+    )
     validation = ("train", "--resume", one, "--eval-every", 1, "--device", "cpu", "--epochs", 2)
     assert "no validation identities" in refused(capsys, *validation)
 
@@ -103,14 +105,14 @@ def test_synthetic_people_of_the_same_seed_are_refused(
     ("words", "expected"),
     [
         (("--shots", 3), "expected one of 1, 10"),
-        (("--mode", "outdoor"), "Legal: all, indoor."),
+        (("--mode", "outdoor"), "Valid: all, indoor."),
         (("--direction", "sideways"), "There is no direction"),
-        (("--tta", "rotate"), "Legal: none, flip."),
-        (("--part", "train"), "Legal: test, val."),
+        (("--tta", "rotate"), "Valid: none, flip."),
+        (("--part", "train"), "Valid: test, val."),
         (("--trials", 0), "at least 1"),
         (("--pictures", -1), "from 0 up"),
-        (("--trial", 2), "belongs to RegDB"),
-        (("--protocol", "legacy-deen"), "is LLCM's"),
+        (("--trial", 2), "has one split only"),
+        (("--protocol", "legacy-deen"), "The data set is SYSU-MM01"),
         (("--gpu", 97), "GPUs present:"),
         (("--data-root", "nowhere"), "does not exist"),
     ],

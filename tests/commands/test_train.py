@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import os
 import resource
@@ -21,9 +20,9 @@ import fakes
 import pytest
 from command_kit import refused, run, said, tiny_config
 
-from vireid.commands import COMMANDS, load
-from vireid.commands.train_options import build_options
 from vireid.methods import RECIPES
+from vireid.methods.options import OPTIONS, BaselineOptions, MCLOptions
+from vireid.training.defaults import train_options
 from vireid.training.options import TrainOptions
 from vireid.weights import read_weights
 
@@ -100,7 +99,7 @@ def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path
     own = ("--dataset", "folder")
     config = ("--config", tiny_config(tmp_path), "--data-root", folder_root, "--device", "cpu")
     message = refused(capsys, "train", *own, *config, "--run", tmp_path / "one")
-    assert "--no-camera-centers" in message
+    assert "turn `camera_centers` off" in message
     assert command_kit.train(tmp_path / "one", folder_root, *own, "--no-camera-centers") == 0
     pattern = (*own, "--camera-pattern", r"c(\d+)_")
     assert command_kit.train(tmp_path / "two", folder_root, *pattern) == 0
@@ -125,17 +124,22 @@ def test_a_table_is_found_again_on_resume(tmp_path: Path, folder_root: Path) -> 
 
 
 def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch) -> None:
-    """Its file is named as seen from here, its options are in a configuration file."""
+    """Its file is named as seen from here, its options are flags."""
     mine = tmp_path / "mine"
     mine.mkdir()
     shutil.copy(Path(__file__).parents[2] / "examples" / "my_method.py", mine / "my.py")
-    config = tiny_config(tmp_path, method_options={"hetero_weight": 0.5})
+    config = tiny_config(tmp_path)
     monkeypatch.chdir(mine)
     data = os.path.relpath(sysu_root)
     words = ("--config", config, "--data-root", data, "--device", "cpu")
     one = tmp_path / "one"
-    assert run("train", *words, "--run", one, "--method", "my.py:MyMethod") == 0
-    assert facts(one)["method_options"] == {"hetero_weight": 0.5}
+    assert run("train", *words, "--run", one, "--method", "my.py:MyMethod",
+               "--hetero-weight", 0.5) == 0  # fmt: skip
+    assert facts(one)["method_options"]["hetero_weight"] == 0.5
+    assert "hetero_weigh" in refused(capsys, "train", *words, "--method", "my.py:MyMethod",
+                                     "--hetero_weigh", 0.5)  # fmt: skip
+    assert run("train", "--method", "my.py:MyMethod", "--help") == 0
+    assert "--hetero-weight X" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
     assert run("test", "--resume", "one", "--pictures", 0, "--trials", 1) == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
@@ -157,24 +161,25 @@ def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> N
     """What a file leaves out comes from the recipe and the method; flags go before it."""
     file = tmp_path / "part.json"
 
-    def options(plain: dict, **given: Any) -> TrainOptions:
+    def options(plain: dict, **changes: Any) -> TrainOptions:
         file.write_text(json.dumps(plain))
-        flags = dict.fromkeys(inspect.signature(load(COMMANDS["train"])).parameters)
-        return build_options(flags | {"pretrained": "none"} | given, file)
+        return train_options(file, pretrained="none", **changes)
 
-    found = options({"method_options": {"hidden": 64}, "recipe": {"schedule": {"warmup_steps": 9}}})
+    resolved = options(
+        {"method_options": {"hidden": 64}, "recipe": {"schedule": {"warmup_steps": 9}}}
+    )
     scratch = RECIPES["mcl"]["scratch"]
-    assert found.method == "mcl" and found.method_options == {"hidden": 64}
-    assert found.recipe == dataclasses.replace(
+    assert resolved.method == "mcl" and resolved.method_options == MCLOptions(hidden=64)
+    assert resolved.recipe == dataclasses.replace(
         scratch, schedule=dataclasses.replace(scratch.schedule, warmup_steps=9)
     )
     named = {"method": "AGW", "recipe": {"name": "published", "lr": 0.02}, "log_every": 5}
-    found = options(named, epochs=3)
-    assert found.method == "agw" and found.log_every == 5
-    assert found.recipe == dataclasses.replace(RECIPES["agw"]["published"], lr=0.02, epochs=3)
+    resolved = options(named, epochs=3)
+    assert resolved.method == "agw" and resolved.log_every == 5
+    assert resolved.recipe == dataclasses.replace(RECIPES["agw"]["published"], lr=0.02, epochs=3)
     assert options(named, recipe="scratch").recipe == RECIPES["agw"]["scratch"]
     other = options({"method": "mcl", "method_options": {"hidden": 64}}, method="base")
-    assert other.method_options == {}
+    assert other.method_options == BaselineOptions()
     words = ("train", "--config", file, "--data-root", sysu_root, "--device", "cpu")
     for plain, expected in (
         ({"recipe": {"lrr": 1}}, "recipe has an unknown key 'lrr'. Did you mean 'lr'?"),
@@ -186,15 +191,13 @@ def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> N
         assert expected in refused(capsys, *words), plain
 
 
-def test_options_that_a_method_lacks_are_answered_by_those_it_has(
-    tmp_path: Path, sysu_root: Path, capsys
-) -> None:
-    legal = inspect.signature(load(COMMANDS["train"])).parameters
+def test_options_that_a_method_lacks_are_answered_by_those_it_has(sysu_root: Path, capsys) -> None:
     for method, flag in (("mcl", "--margin"), ("ddag", "--rho"), ("base", "--no-confusion")):
         words = ("--method", method, flag, *(() if flag.startswith("--no") else (1,)))
         message = refused(capsys, "train", "--data-root", sysu_root, *words)
-        shown = message.partition("It has: ")[2].split("; and")[0].strip(".").split(", ")
-        assert shown and {name[2:].replace("-", "_") for name in shown} <= set(legal), message
+        shown = message.partition("It has: ")[2].rstrip(".").split(", ")
+        own = {field.name for field in dataclasses.fields(OPTIONS[method])}
+        assert {name[2:].replace("-", "_") for name in shown} == own, message
 
 
 def test_published_without_pretrained_weights_warns_of_what_is_so(
@@ -257,21 +260,21 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
     config = ("--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device", "cpu")
     one = ("train", *config, "--run", tmp_path / "one")
     for words, expected in {
-        ("--method", "mclnet2"): "Legal: base, agw, ddag, mcl.",
+        ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl.",
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
-        ("--recipe", "pub"): "Legal: published, scratch, best.",
-        ("--optim", "rmsprop"): "Legal: sgd, adam.",
-        ("--augment", "wild"): "Legal: none, plain, published, channel.",
-        ("--engine", "turbo"): "Legal: auto, eager, compiled, graph.",
-        ("--select", "best"): "Legal: last, val, held-out.",
+        ("--recipe", "pub"): "Valid: published, scratch, best.",
+        ("--optim", "rmsprop"): "Valid: sgd, adam.",
+        ("--augment", "wild"): "Valid: none, plain, published, channel.",
+        ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",
+        ("--select", "best"): "Valid: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",
         ("--lr", 0): "above 0",
         ("--lr", "inf"): "above 0",
         ("--seed", -1): "at least 0",
         ("--epochs", 0): "above 0",
         ("--max-steps", 0): "at least 1",
-        ("--identity-weight", -1): "from 0 up",
+        ("--identity-weight", -1): "at least 0",
         ("--label-smoothing", 1): "below 1",
         ("--pids-per-batch", 70): "Give --pids-per-batch 8 or less",
         ("--pids-per-batch", 1): "at least 2 identities",
@@ -297,7 +300,7 @@ def test_weights_of_another_network(trained: Path, tmp_path: Path, sysu_root: Pa
         capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root,
         "--device", "cpu", "--run", tmp_path / "two", "--arch", "resnet14t", *weights,
     )  # fmt: skip
-    assert "do not fit --arch resnet14t" in message
+    assert "do not fit the network resnet14t" in message
 
 
 def test_bad_data(tmp_path: Path, capsys, monkeypatch) -> None:

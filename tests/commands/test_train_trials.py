@@ -43,7 +43,7 @@ def test_all_trials_go_on_where_they_stopped(
 ) -> None:
     monkeypatch.setattr(train_trials, "NUM_TRIALS", 3)  # ten take long; the loop is the same
     ten = tmp_path / "ten"
-    config = tiny_config(tmp_path, max_steps=1, recipe=TINY["recipe"] | {"epochs": 2})
+    config = tiny_config(tmp_path, steps_per_epoch=1, recipe=TINY["recipe"] | {"epochs": 2})
     words = ("--config", config, "--data-root", root, *SMALL, "--run", ten, "--trial", "ALL")
     assert run("train", *words) == 0
     shown = capsys.readouterr()

@@ -201,7 +201,9 @@ def test_folder_draws_one_per_camera_only_where_cameras_are_known(folder_root):
         ("regdb", {"shots": 10}, "shots"),
         ("llcm", {"scope": "indoor"}, "scope"),
         ("folder", {"draw": "official"}, "draw"),
-        ("sysu", {"variant": "legacy-deen"}, "LLCM"),
+        ("sysu", {"variant": "legacy-deen"}, "variant"),
+        ("sysu", {"shots": 2}, "expected one of 1, 10"),
+        ("sysu", {"scope": "outdoor"}, "expected one of all, indoor"),
         ("sysu", {"draw": "official", "num_trials": 11}, "10 draws"),
         ("sysu", {"draw": "official"}, "rand_perm_cam.mat"),
         ("regdb", {"part": "val"}, "no infrared image"),
@@ -216,13 +218,10 @@ def test_protocols_that_do_not_exist(request, name, options, message):
 @pytest.mark.parametrize(
     "options",
     [
-        {"shots": 2},
         {"part": "train"},
-        {"scope": "outdoor"},
         {"draw": "x"},
         {"num_trials": 0},
         {"direction": "up"},
-        {"variant": "x"},
     ],
 )
 def test_protocol_options_check_themselves(options):

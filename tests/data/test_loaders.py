@@ -8,7 +8,7 @@ import fakes
 import numpy as np
 import pytest
 
-from vireid.data import ProtocolOptions, load_dataset, training_rows, trials
+from vireid.data import ProtocolOptions, Rule, facts_of, load_dataset, training_rows, trials
 from vireid.data.folder import list_images
 from vireid.types import InputError, Modality
 
@@ -156,7 +156,7 @@ def test_regdb_trials_split_the_same_images_differently(regdb_root):
         train, test = (set(dataset.pids[dataset.parts[p]]) for p in ("train", "test"))
         assert train | test == set(range(1, 9)) and not train & test
     assert set(first.camids[first.modality == Modality.INFRARED]) == {2}
-    refuse("no trial 11", "regdb", regdb_root, trial=11)
+    refuse("splits 1 to 10", "regdb", regdb_root, trial=11)
 
 
 @pytest.mark.parametrize(
@@ -262,13 +262,13 @@ def test_folder_splits_by_identity_with_a_seed(folder_root):
         tuple(load_dataset("folder", folder_root, split_seed=s).parts["test"]) for s in range(8)
     }
     assert len(tests) > 1
-    assert dataset.rule == "regdb" and set(dataset.camids) == {-1}
+    assert dataset.rule == Rule() and dataset.facts.whole_gallery and set(dataset.camids) == {-1}
     assert set(training_rows(dataset).camera_label) == {0, 1}  # the modality stands in
 
 
 def test_folder_camera_patterns(folder_root):
     dataset = load_dataset("folder", folder_root, camera_pattern=r"c(\d+)_")
-    assert set(dataset.camids) == {1, 2, 3, 4} and dataset.rule == "llcm"
+    assert set(dataset.camids) == {1, 2, 3, 4} and dataset.rule == facts_of("llcm").rule
     refuse("not a regular expression", "folder", folder_root, camera_pattern="c(")
     refuse("2 groups", "folder", folder_root, camera_pattern=r"(c)(\d)")
     refuse("finds no number", "folder", folder_root, camera_pattern=r"q(\d)")
@@ -313,7 +313,7 @@ def test_table_with_every_column(pictures):
         "img/d.png,9,thermal,2,test,query,,",
     )
     dataset = load_dataset("folder", pictures)
-    assert dataset.rule == "llcm" and list(dataset.pids) == [7, 7, 9, 9]
+    assert dataset.rule == facts_of("llcm").rule and list(dataset.pids) == [7, 7, 9, 9]
     assert [s.time for s in dataset.samples] == [1777673700.0, 1000.5, None, 1777666500.0]
     (trial,) = trials(dataset, ProtocolOptions())
     assert (list(trial.query), list(trial.gallery)) == ([2], [3])
@@ -340,13 +340,17 @@ GOOD = "img/b.png,8,infrared"
         ("path,pid,modality", "img/zz.png,1,visible", "do not exist.*img/zz.png"),
         ("path,pid,modality", "../a.png,1,visible", "leads out"),
         ("path,pid,modality", "img\\a.png,1,visible", "backslash"),
-        ("path,pid,modality", ",1,visible", "not a path"),
+        ("path,pid,modality", ",1,visible", "Line 3 of .* has no path"),
         ("path,pid,modality", "x" * 5000 + ",1,visible", "do not exist"),
         ("path,pid,modality", 'img/a.png,1,"visible', "not CSV|values"),
         ("path,pid,modality,camid", "img/a.png,1,visible,one", "camid is 'one'"),
         ("path,pid,modality,camid", "img/a.png,1,visible,3", "1 rows and none in 1"),
         ("path,pid,modality,time", "img/a.png,1,visible,soon", "time is 'soon'"),
-        ("path,pid,modality,time", "img/a.png,1,visible,inf", "time is 'inf'"),
+        (
+            "path,pid,modality,time",
+            "img/a.png,1,visible,inf",
+            "time 'inf' is not between",
+        ),
         ("path,pid,modality,split", "img/a.png,1,visible,dev", "split is 'dev'"),
         ("path,pid,modality,role", "img/a.png,1,visible,probe", "role is 'probe'"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.data.protocol import Dataset
+from vireid.data import Dataset, facts_of
 from vireid.types import Embeddings, Modality, Sample
 
 
@@ -25,7 +25,7 @@ def sysu_like(seed: int = 0, *, people: int = 12, images: int = 3) -> Dataset:
     )
     rows = np.arange(len(samples))
     parts = {"test": rows, "train": rows[:0], "fit": rows[:0], "val": rows[:0]}
-    return Dataset(name="sysu", root=Path("nowhere"), samples=samples, parts=parts, rule="sysu")
+    return Dataset(facts=facts_of("sysu"), root=Path("nowhere"), samples=samples, parts=parts)
 
 
 def embeddings_of(

@@ -9,16 +9,11 @@ import pytest
 
 from evaluation.examples import embeddings_of, sysu_like
 from evaluation.reference import llcm_trial, regdb_trial, rerank_by_loop, score_by_loop
-from vireid.data import ProtocolOptions, load_dataset, trials
-from vireid.evaluation import bootstrap, evaluate, evaluator, score
+from vireid.data import ProtocolOptions, load_dataset, rows_of, trials
+from vireid.evaluation import bootstrap, evaluate, score, search
 from vireid.types import InputError
 
 DIRECTIONS = ("infrared_to_visible", "visible_to_infrared")
-
-
-def rows_of(dataset, options) -> np.ndarray:
-    drawn = trials(dataset, options)
-    return np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
 
 
 def expect(numbers, slow, trial: int) -> None:
@@ -34,7 +29,7 @@ def expect(numbers, slow, trial: int) -> None:
 def test_regdb_equals_the_slow_reference(regdb_root: Path, trial: int, direction: str) -> None:
     dataset = load_dataset("regdb", regdb_root, trial=trial)
     options = ProtocolOptions(direction=direction)
-    rows = rows_of(dataset, options)
+    rows = rows_of(trials(dataset, options))
     embeddings = embeddings_of(dataset, rows, trial)
     report = evaluate(dataset, options, embeddings, rows)
     listed = regdb_trial(regdb_root, trial)
@@ -54,7 +49,7 @@ def test_regdb_equals_the_slow_reference(regdb_root: Path, trial: int, direction
 def test_llcm_equals_the_slow_reference(llcm_root: Path, direction: str, variant: str) -> None:
     dataset = load_dataset("llcm", llcm_root)
     options = ProtocolOptions(direction=direction, variant=variant)
-    rows = rows_of(dataset, options)
+    rows = rows_of(trials(dataset, options))
     embeddings = embeddings_of(dataset, rows, 4)
     report = evaluate(dataset, options, embeddings, rows)
     assert report.protocol.trials == tuple(range(10))
@@ -85,7 +80,7 @@ def by_path(embeddings, name, query, gallery, rule) -> dict:
 
 def test_sysu_raw_and_reranked_and_camera_pairs() -> None:
     dataset, options = sysu_like(), ProtocolOptions(num_trials=2)
-    rows = rows_of(dataset, options)
+    rows = rows_of(trials(dataset, options))
     shuffled = np.random.default_rng(0).permutation(rows)
     embeddings = embeddings_of(dataset, shuffled)
     report = evaluate(dataset, options, embeddings, shuffled, rerank=True)
@@ -118,10 +113,10 @@ def test_sysu_raw_and_reranked_and_camera_pairs() -> None:
 
 def test_large_galleries_are_scored_in_chunks_with_the_same_result(monkeypatch) -> None:
     dataset, options = sysu_like(), ProtocolOptions(num_trials=1)
-    rows = rows_of(dataset, options)
+    rows = rows_of(trials(dataset, options))
     embeddings = embeddings_of(dataset, rows)
     whole = evaluate(dataset, options, embeddings, rows)
-    monkeypatch.setattr(evaluator, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(search, "_WHOLE_BYTES", 0)
     assert evaluate(dataset, options, embeddings, rows) == whole
 
 
@@ -136,7 +131,7 @@ def test_an_image_without_an_embedding_is_a_sentence() -> None:
 
 def test_context_fills_the_protocol() -> None:
     dataset, options = sysu_like(), ProtocolOptions(scope="indoor", num_trials=1)
-    rows = rows_of(dataset, options)
+    rows = rows_of(trials(dataset, options))
     context = {"method": "mcl", "seed": 3, "epoch": 9, "epoch_choice": "last epoch",
                "commit": "abc", "synthetic": True, "tta": "flip", "precision": "float32",
                "skipped_images": ["a.jpg"], "nothing": None}  # fmt: skip

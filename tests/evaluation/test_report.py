@@ -266,7 +266,7 @@ def test_average_refuses_the_same_model_and_mixtures() -> None:
         average_reports([make(1), make(2), make(2)])
     leak = [split(n, seed=0) for n in (1, 2, 3)]
     again = replace(leak[1].protocol, split=4)  # one model tested on another split too
-    with pytest.raises(InputError, match="RegDB split 2 and 4"):
+    with pytest.raises(InputError, match="Split 2 and 4"):
         average_reports([*leak, replace(leak[1], protocol=again)])
     with pytest.raises(InputError, match="differ in both"):
         average_reports([split(1, seed=0), split(2, seed=1)])

@@ -21,7 +21,7 @@ from index_helpers import DIM, SMALL, apply, changed, contents, make, people, sc
 from vireid.index.local.index import LocalIndex
 from vireid.types import InputError
 
-CHILD = Path(__file__).parent / "index_child.py"
+CHILD = Path(__file__).parents[1] / "index_child.py"
 
 
 def start(*words: object, **options: object) -> subprocess.Popen:

@@ -68,7 +68,7 @@ def test_mcl_groups() -> None:
     groups = {group.name: group for group in make("mcl").groups()}
     assert groups["backbone"].lr_scale == 1.0  # from scratch
     assert groups["head"].lr_scale == groups["additions"].lr_scale == 1.0
-    assert groups["discriminator"].optimiser == "discriminator"
+    assert groups["discriminator"].optimiser == "sgd" and groups["head"].optimiser is None
     assert not groups["discriminator"].scheduled
     assert method_class("mcl").model_defaults().backbone_scale == 0.1  # with ImageNet weights
 
@@ -127,21 +127,21 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sizes", "words"),
     [
-        ("mlc", {}, {}, r"Legal: base, agw, ddag, mcl\. Did you mean 'mcl'.*my\.py:MyMethod"),
+        ("mlc", {}, {}, r"Valid: base, agw, ddag, mcl\. Did you mean 'mcl'.*my\.py:MyMethod"),
         ("absent.py:X", {}, {}, "absent.py', which does not exist"),
         (f"{EXAMPLE}:Nothing", {}, {}, "no class 'Nothing'.*MyMethod"),
         ("base", {"margn": 0.2}, {}, "Did you mean 'margin'"),
-        ("base", {"margin": -0.2}, {}, "option margin is -0.2; a number from 0 up"),
-        ("mcl", {"triplet_weight": -1.0}, {}, "option triplet-weight is -1.0"),
-        ("mcl", {"identity_center_weight": -1.0}, {}, "option identity-center-weight is -1.0"),
-        ("mcl", {"rho": float("nan")}, {}, "option rho is nan"),
-        ("mcl", {"centers": "fixed"}, {}, "expected one of learned, frozen"),
-        ("mcl", {"hidden": 0}, {}, "option hidden is 0"),
-        ("mcl", {}, {"num_cameras": 0}, "no camera ids.*--no-camera-centers"),
-        ("mcl", {}, {"num_cameras": 1}, "one camera only.*--no-camera-centers"),
-        ("ddag", {"heads": 0}, {}, "option heads is 0"),
-        ("ddag", {"dropout": 1.0}, {}, "option dropout is 1.0"),
-        ("agw", {"label_smoothing": 1.0}, {}, "option label-smoothing is 1.0"),
+        ("base", {"margin": -0.2}, {}, "`margin` is -0.2; it must be at least 0"),
+        ("mcl", {"triplet_weight": -1.0}, {}, "`triplet_weight` is -1.0"),
+        ("mcl", {"identity_center_weight": -1.0}, {}, "`identity_center_weight` is -1.0"),
+        ("mcl", {"rho": float("nan")}, {}, "`rho` is nan"),
+        ("mcl", {"centers": "fixed"}, {}, "Valid: learned, frozen"),
+        ("mcl", {"hidden": 0}, {}, "`hidden` is 0"),
+        ("mcl", {}, {"num_cameras": 0}, "no camids.*turn `camera_centers` off"),
+        ("mcl", {}, {"num_cameras": 1}, "one camera only.*turn `camera_centers` off"),
+        ("ddag", {"heads": 0}, {}, "`heads` is 0"),
+        ("ddag", {"dropout": 1.0}, {}, "`dropout` is 1.0"),
+        ("agw", {"label_smoothing": 1.0}, {}, "`label_smoothing` is 1.0"),
     ],
 )
 def test_wrong_input_gets_a_sentence(

@@ -64,13 +64,13 @@ def test_weights_of_ours_keep_the_stems_apart(tmp_path: Path) -> None:
 def test_file_of_another_arch(resnet18: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "resnet18.safetensors"
     save_file(resnet18, path)
-    with pytest.raises(InputError, match=r"do not fit --arch resnet34: it lacks \d+ tensors"):
+    with pytest.raises(InputError, match=r"do not fit the network resnet34: it lacks \d+ tensors"):
         build(path, "resnet34")
     with pytest.raises(InputError, match="another shape"):
         build(path, "resnet50")
     ours = tmp_path / "ours.safetensors"
     save_file({f"model.{k}": v for k, v in build("none").state_dict().items()}, ours)
-    with pytest.raises(InputError, match="do not fit --arch resnet50"):
+    with pytest.raises(InputError, match="do not fit the network resnet50"):
         build(ours, "resnet50")
 
 
@@ -85,7 +85,7 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
 def test_unknown_tag_lists_those_of_the_arch() -> None:
     with pytest.raises(InputError, match=r"tags for it: .*a1_in1k"):
         build("a99_in1k")
-    with pytest.raises(InputError, match=r"tv_in1k\) for --arch resnet26d"):
+    with pytest.raises(InputError, match=r"tv_in1k\) for the network resnet26d"):
         build("imagenet", "resnet26d")
 
 
@@ -97,7 +97,7 @@ def test_no_network_names_the_file_and_the_flag(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with pytest.raises(InputError, match=r"Fetch https://\S+resnet18.tv_in1k\S+model.safetensors"):
         build("imagenet")
-    with pytest.raises(InputError, match="pass it as --pretrained FILE"):
+    with pytest.raises(InputError, match="name the file as `pretrained`"):
         build("imagenet")
 
 

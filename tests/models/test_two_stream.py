@@ -119,7 +119,7 @@ def test_initialisation_and_what_is_not_trained() -> None:
     [
         ({"arch": "resnet5"}, "Did you mean 'resnet50'|Among those that work"),
         ({"arch": "vit_small_patch16_224"}, "does not split into a stem and four stages"),
-        ({"arch": "resnet50.a1_in1k"}, "--arch resnet50 --pretrained a1_in1k"),
+        ({"arch": "resnet50.a1_in1k"}, "`arch` to resnet50 and `pretrained` to a1_in1k"),
         ({"nonlocal_channels": 0}, "--nonlocal-channels is 0; at least 1"),
         ({"nonlocal_channels": -3}, "--nonlocal-channels is -3"),
         ({"pooling": "max"}, "'gem' or 'average'"),

@@ -13,10 +13,11 @@ from training_kit import SIZE, tiny_data, tiny_options
 
 from vireid.bench import StepBench
 from vireid.cores import sensible_threads, usable_cores
-from vireid.engine import Optimisers, choose_precision
 from vireid.methods import ParameterGroup, Sizes, build_method, method_class
 from vireid.runtime.device import use_compile_cache
+from vireid.runtime.precision import choose_precision
 from vireid.training.engines import build_engine, in_pieces
+from vireid.training.optimisers import Optimisers
 from vireid.training.store import DeviceStore, HostStore, place_images
 from vireid.types import InputError
 
@@ -71,7 +72,7 @@ def test_host_store_gives_each_step_its_pictures() -> None:
 def test_every_engine_starts_from_the_same_state() -> None:
     """Warm-up steps are undone: the prepared engine continues as if nothing had run."""
     plain, prepared = bench("mcl"), bench("mcl")
-    step = prepared.step
+    step = prepared.run.step
     state = {k: v.clone() for k, v in step.method.state_dict().items()}
     from vireid.training.engines import _Snapshot
 
@@ -97,7 +98,7 @@ def test_kernels_are_kept_in_our_cache_unless_the_user_chose(
 
 def test_graph_needs_a_gpu() -> None:
     with pytest.raises(InputError, match="needs a CUDA GPU"):
-        build_engine("graph", bench().step, remaining=10)
+        build_engine("graph", bench().run.step, remaining=10)
 
 
 @pytest.mark.parametrize("method", ["mcl", "ddag"])
@@ -106,8 +107,8 @@ def test_a_step_is_one_graph_without_breaks(method: str) -> None:
     non-local block are taken in another order there."""
     eager, traced = bench(method), bench(method)
     torch._dynamo.reset()
-    traced.step.compute = torch.compile(
-        traced.step.losses, fullgraph=True, backend="eager", dynamic=False
+    traced.run.step.compute = torch.compile(
+        traced.run.step.losses, fullgraph=True, backend="eager", dynamic=False
     )
     assert eager.losses(2) == pytest.approx(traced.losses(2), rel=1e-5)
 
@@ -126,7 +127,7 @@ def test_optimisers_own_each_parameter_once() -> None:
     with pytest.raises(InputError, match=r"parameter 'stray' in no group"):
         Optimisers(method, recipe, CPU)
     groups.append(ParameterGroup(name="twice", parameters=[groups[0].parameters[0], method.stray]))
-    with pytest.raises(InputError, match="each must be in exactly one"):
+    with pytest.raises(InputError, match="in the groups 'backbone' and 'twice'"):
         Optimisers(method, recipe, CPU)
 
 
@@ -171,16 +172,16 @@ def test_pictures_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:
     """A step's batch equals gathering and augmenting by hand."""
     own = bench()
     seen = {}
-    forward = own.method.forward
-    own.method.forward = lambda batch: (seen.update(batch=batch), forward(batch))[1]
+    forward = own.run.method.forward
+    own.run.method.forward = lambda batch: (seen.update(batch=batch), forward(batch))[1]
     own.advance(3)
-    plan = own.data.plan(0, own.optimisers)
+    plan = own.run.data.plan(0, own.run.optimisers)
     _, store = tiny_data()
-    pictures = torch.from_numpy(store.images[own.data.rows[plan.positions[2]]])
-    expected = own.data.augment(pictures, torch.from_numpy(plan.draws[2]))
+    pictures = torch.from_numpy(store.images[own.run.data.rows[plan.positions[2]]])
+    expected = own.run.data.augment(pictures, torch.from_numpy(plan.draws[2]))
     assert torch.equal(seen["batch"].image, expected)
     assert seen["batch"].image.shape == (16, 3, *SIZE)
-    labels = own.data.labels.pid[plan.positions[2]]
+    labels = own.run.data.labels.pid[plan.positions[2]]
     assert np.array_equal(seen["batch"].pid_label.numpy(), labels)
     assert seen["batch"].modality.tolist() == [0] * 8 + [1] * 8
 

@@ -53,8 +53,8 @@ def test_low_precision_is_near(precision: str) -> None:
 
 
 def test_host_store_feeds_the_graph_the_same_pictures() -> None:
-    device = losses(engine="graph", where="device", precision="float32")
-    host = losses(engine="graph", where="host", precision="float32")
+    device = losses(engine="graph", store="device", precision="float32")
+    host = losses(engine="graph", store="host", precision="float32")
     np.testing.assert_allclose(host, device, rtol=2e-3)
 
 
@@ -81,7 +81,7 @@ def method() -> Iterator[Method]:
     dataset, store = tiny_data()
     bench = StepBench(dataset, store, arch="resnet18", engine="eager", pids_per_batch=4,
                       images_per_pid=2)  # fmt: skip
-    yield bench.method
+    yield bench.run.method
     bench.close()
 
 

@@ -15,7 +15,7 @@ from vireid.bench.workload import StepBench, random_data, time_extraction
 from vireid.cores import usable_cores
 from vireid.data.augment import normalise
 from vireid.embed.embedder import Embedder
-from vireid.runtime.device import pick_device
+from vireid.runtime.device import resolve_device
 from vireid.runtime.provenance import commit, versions
 
 
@@ -37,18 +37,18 @@ def measure(
         steps: in each of three timed stretches (one of 16 images on a CPU, where 64 take minutes).
         published: measure the published way too.
         engine: as in training.
-        size: (height, width) of the pictures.
+        size: (height, width) of the images.
 
     Returns:
         Named tables (name → value) and facts about the machine.
     """
-    place = pick_device(device)
-    small = place.type == "cpu"
+    target = torch.device(resolve_device(None, device))
+    small = target.type == "cpu"
     steps = 1 if small else steps
-    # A CPU takes half a minute for a published step of 64 images; a smaller one says as much.
+    # A CPU takes half a minute for a published step of 64 images; a smaller one tells as much.
     batch: dict[str, Any] = {"pids_per_batch": 4, "images_per_pid": 2} if small else {}
     dataset, store = random_data(2370 if small else 7110, size=size)
-    facts: dict[str, Any] = {"machine": _machine(place)}
+    facts: dict[str, Any] = {"machine": _machine(target)}
     bench = StepBench(
         dataset, store, device=device, engine=engine, method=method, arch=arch, **batch
     )
@@ -57,10 +57,9 @@ def measure(
     step = {f"{method} ms a step": ours["ms"], "images a second": ours["images_per_second"]}
     if not small:
         step["peak GPU memory besides the images, GiB"] = bench.memory_gib()
-    embedder_method = bench.method
-    bench_data = bench.data
+    network, data = bench.run.method, bench.run.data
     bench.close()
-    embedder = Embedder(embedder_method, {"size": list(size)}, device=device)
+    embedder = Embedder(network, {"size": list(size)}, device=device)
     rows = np.arange(min(len(store.images), 32 if small else 5120))
     found = time_extraction(embedder, store, rows, batch_size=8 if small else 256)
     extraction = {
@@ -69,62 +68,62 @@ def measure(
     }
     evaluation = _evaluation(published)
     if published:
-        plain, rate = _published(place, arch, store, bench_data, steps)
+        plain, rate = _published(target, arch, store, data, steps)
         step["the published way, ms a step"] = plain
         step["times as fast"] = round(plain / ours["ms"], 2)
         extraction["the published way, images a second"] = rate
         extraction["times as fast"] = round(found["network_images_per_second"] / rate, 2)
     facts |= {
-        f"training step, {bench_data.total_batch} images": step,
+        f"training step, {data.total_batch} images": step,
         "extraction": extraction,
         "evaluation, 3,803 x 301": evaluation,
     }
     return facts
 
 
-def _machine(place: torch.device) -> dict[str, str]:
-    facts = {"device": str(place), "cores": str(usable_cores()), **versions()}
-    if place.type == "cuda":
-        facts["GPU"] = torch.cuda.get_device_name(place)
+def _machine(device: torch.device) -> dict[str, str]:
+    facts = {"device": str(device), "cores": str(usable_cores()), **versions()}
+    if device.type == "cuda":
+        facts["GPU"] = torch.cuda.get_device_name(device)
     facts["commit"] = commit() or "unknown"
     return facts
 
 
 def _published(
-    place: torch.device, arch: str, store: Any, data: Any, steps: int
+    device: torch.device, arch: str, store: Any, data: Any, steps: int
 ) -> tuple[float, float]:
     """Milliseconds a step and images a second of the published way."""
     torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, as it would run today
     torch.backends.cudnn.benchmark = False
     plain = PublishedStyle(
-        arch=arch, num_pids=data.sizes.num_pids, num_cameras=data.sizes.num_cameras, device=place
+        arch=arch, num_pids=data.sizes.num_pids, num_cameras=data.sizes.num_cameras, device=device
     )
     positions = data.sampler.epoch(0)[0]
     half = len(positions) // 2
     with torch.no_grad():
-        pictures = normalise(torch.from_numpy(store.images[data.rows[positions]]).to(place))
-        pictures = pictures.contiguous()
-    pid = torch.from_numpy(data.labels.pid[positions]).to(place)
-    camera = torch.from_numpy(data.labels.camera[positions]).to(place)
+        batch = normalise(torch.from_numpy(store.images[data.rows[positions]]).to(device))
+        batch = batch.contiguous()
+    pid = torch.from_numpy(data.labels.pid[positions]).to(device)
+    camera = torch.from_numpy(data.labels.camera[positions]).to(device)
 
     def one() -> None:
-        plain.step(pictures[:half], pictures[half:], pid, camera)
+        plain.step(batch[:half], batch[half:], pid, camera)
 
-    milliseconds = _median_ms(one, place, steps)
-    images = pictures[: 64 if place.type == "cuda" else 8]
-    rate = 1e3 * len(images) / _median_ms(lambda: plain.extract(images), place, steps)
+    milliseconds = _median_ms(one, device, steps)
+    images = batch[: 64 if device.type == "cuda" else 8]
+    rate = 1e3 * len(images) / _median_ms(lambda: plain.extract(images), device, steps)
     return round(milliseconds, 2), round(rate, 1)
 
 
-def _median_ms(run: Callable[[], Any], place: torch.device, count: int) -> float:
+def _median_ms(run: Callable[[], Any], device: torch.device, count: int) -> float:
     run()
     found = []
-    for _ in range(3 if place.type == "cuda" else 1):
-        _wait(place)
+    for _ in range(3 if device.type == "cuda" else 1):
+        _wait(device)
         start = time.perf_counter()
         for _ in range(count):
             run()
-        _wait(place)
+        _wait(device)
         found.append(1e3 * (time.perf_counter() - start) / count)
     return statistics.median(found)
 
@@ -140,9 +139,9 @@ def _evaluation(published: bool) -> dict[str, float]:
     similarity = generator.standard_normal((3803, 301)).astype(np.float32)
     similarity += 0.5 * (query_pids[:, None] == gallery_pids[None, :])
     columns = (query_pids, gallery_pids, query_camids, gallery_camids)
-    score(similarity, *columns, rule="sysu")
+    score(similarity, *columns)
     start = time.perf_counter()
-    ours = score(similarity, *columns, rule="sysu")
+    ours = score(similarity, *columns)
     seconds = time.perf_counter() - start
     found = {"seconds a trial": round(seconds, 4)}
     if published:
@@ -157,6 +156,6 @@ def _evaluation(published: bool) -> dict[str, float]:
     return found
 
 
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

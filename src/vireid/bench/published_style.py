@@ -1,4 +1,4 @@
-"""A plain implementation in the published code's manner, to measure against.
+"""A simple implementation in the manner of the published code, to measure against.
 
 Written from its description, not from its text: three whole ResNet-50s of which parts are used,
 float32, two backward passes through the network a step (the discriminator's loss isn't cut off
@@ -42,7 +42,7 @@ class _NonLocal(nn.Module):
 def _whole_resnet(arch: str) -> ResNet:
     network = create_model(arch, pretrained=False)
     if not isinstance(network, ResNet):
-        raise InputError(f"'{arch}' was given; the published code's way needs a ResNet.")
+        raise InputError(f"`arch` is '{arch}'; the published way needs a ResNet.")
     return network
 
 
@@ -95,7 +95,7 @@ class _Network(nn.Module):
 
 
 class PublishedStyle:
-    """The plain step on pictures that already lie on the device."""
+    """A step on images that already lie on the device."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class PublishedStyle:
         self.second = sgd(self.discriminator.parameters(), lr=0.1)
 
     def step(self, visible: Tensor, infrared: Tensor, pid: Tensor, camera: Tensor) -> float:
-        """One step on normalised pictures (B/2, 3, H, W) each; labels (B,), visible first."""
+        """One step on normalised images (B/2, 3, H, W) each; labels (B,), visible first."""
         pooled, embedding, logits = self.network(visible, infrared)
         modality = torch.cat([torch.zeros(len(visible)), torch.ones(len(infrared))]).long()
         modality = modality.to(self.device)
@@ -178,7 +178,7 @@ class PublishedStyle:
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Tensor:
-        """Vectors (B, D) of normalised pictures (B, 3, H, W), as its test script does."""
+        """Vectors (B, D) of normalised images (B, 3, H, W), as its test script does."""
         self.network.eval()
         pooled, _, _ = self.network(images, images[:0])
         self.network.train()

@@ -1,10 +1,10 @@
-"""The work that is timed: random pictures in SYSU-MM01's proportions, real steps over them."""
+"""The work that is timed: random images in SYSU-MM01's proportions, real steps over them."""
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vireid.config import to_plain
-from vireid.data import Dataset, PixelStore
+from vireid.data import DEFAULT_DATASET, Dataset, PixelStore, facts_of
 from vireid.embed.embedder import Embedder
-from vireid.methods import Method, build_method, method_class
+from vireid.methods import method_class
 from vireid.methods.recipe import Recipe
-from vireid.runtime.device import memory_format, tune
-from vireid.runtime.precision import choose_precision
-from vireid.runtime.ranks import World, join
-from vireid.training.engines import Engine, build_engine
-from vireid.training.gradient_mean import bucket_bytes
-from vireid.training.optimisers import Optimisers
+from vireid.runtime.device import peak_gpu_memory
+from vireid.runtime.ranks import join
+from vireid.training.assemble import Assembly
 from vireid.training.options import TrainOptions
-from vireid.training.step import Step
-from vireid.training.store import place_images
-from vireid.training.sync_batch_norm import synchronise
-from vireid.training.training_set import TrainingSet
 from vireid.types import Modality, Sample
 
 SYSU_PIDS, SYSU_CAMIDS = 395, (1, 2, 3, 4, 5, 6)
@@ -42,7 +34,7 @@ def random_data(
 ) -> tuple[Dataset, PixelStore]:
     """Noise in the form of a data set: every identity in all six cameras.
 
-    Pictures of an identity share a colour pattern, so that a network can learn something.
+    Images of an identity share a colour pattern, so that a network can learn something.
 
     Args:
         num_images: about so many; at least one for each identity and camera.
@@ -68,11 +60,10 @@ def random_data(
         images[i] += patterns[sample.pid - 1]
     rows = np.arange(len(samples))
     dataset = Dataset(
-        name="sysu",
+        facts=facts_of(DEFAULT_DATASET),
         root=Path("random"),
         samples=samples,
         parts={"train": rows, "fit": rows, "val": rows[:0], "test": rows[:0]},
-        rule="sysu",
     )
     store = PixelStore(
         images=images,
@@ -86,10 +77,11 @@ def random_data(
 
 
 class StepBench:
-    """A method with everything a step needs, as the trainer sets it up.
+    """A run's steps, as the trainer has them, on data that is at hand.
 
     Attributes:
-        step, engine: see `vireid.training`.
+        run: what is timed: the very object that the trainer trains with.
+        step_number: of the next step in its epoch, from 0.
         ready_seconds: time that preparing the engine took, compiling included.
     """
 
@@ -97,125 +89,96 @@ class StepBench:
         self,
         dataset: Dataset,
         store: PixelStore,
+        /,
         *,
-        device: str = "auto",
-        engine: str = "auto",
-        method: str = "mcl",
         arch: str = "resnet50",
-        precision: str = "auto",
-        where: str = "auto",
+        method: str = "mcl",
         recipe: str = "published",
         pids_per_batch: int = 8,
         images_per_pid: int = 4,
         lr: float | None = None,
-        method_options: dict[str, Any] | None = None,
-        seed: int = 0,
-        world: World | None = None,
-        sync_bn: bool = False,
-        gather: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        **options: Any,
     ) -> None:
-        self.world = world or join(device)
+        """
+        Args:
+            arch: of a network without pretrained weights.
+            method, recipe: by name.
+            pids_per_batch, images_per_pid: of each rank.
+            lr: another rate than the recipe's.
+            options: more fields of `TrainOptions`: device, engine, precision, store, …
+        """
+        world = join(options.get("device", "auto"))
         cls = method_class(method)
-        model = cls.model_defaults(arch, "none")
         chosen: Recipe = replace(
             cls.recipes[recipe],
-            pids_per_batch=pids_per_batch * self.world.size,
+            pids_per_batch=pids_per_batch * world.size,
             images_per_pid=images_per_pid,
         )
         if lr is not None:
             chosen = replace(chosen, lr=lr)
-        options = TrainOptions(
-            method=method, model=to_plain(model), recipe=chosen, size=store.size, seed=seed
+        model = cls.model_defaults(arch, "none")
+        run_options = TrainOptions(
+            method=method, model=model, recipe=chosen, size=store.size, **options
         )
-        picked = choose_precision(precision, self.world.device)
-        tune(self.world.device, deterministic=False, full_float32=picked.name == "float32")
-        self.data = TrainingSet(dataset, store, options, self.world.rank, self.world.size)
-        torch.manual_seed(seed)
-        self.method: Method = build_method(method, model, self.data.sizes, method_options)
-        self.method.to(self.world.device).train()
-        memory_format(self.method, self.world.device)
-        if sync_bn:
-            synchronise(self.method)
-        self.method.gather = gather
-        apart = bucket_bytes(self.world, picked)
-        self.optimisers = Optimisers(self.method, options.recipe, self.world.device, apart)
-        self.images = place_images(
-            where, store.images, self.data.rows, self.data.batch, self.world.device
-        )
-        self.step = Step(
-            self.method,
-            self.data.augment,
-            self.images,
-            self.data.labels,
-            self.optimisers,
-            precision=picked,
-            world=self.world,
-            steps=self.data.steps,
-            batch=self.data.batch,
-        )
-        self.epoch, self.position = 0, 0
-        self.step.load(self.data.plan(0, self.optimisers))
-        self.method.epoch_started(0, None)
-        if self.world.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.world.device)
+        self.run = Assembly(run_options, dataset, store, world)
+        self._epoch, self.step_number = 0, 0
+        self.run.begin_epoch(0, 0, None)
+        if world.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(world.device)
         start = time.perf_counter()
-        self.engine: Engine = build_engine(engine, self.step, remaining=1 << 30)
+        self.engine = self.run.prepare(remaining=1 << 30)  # worth compiling for, as a whole run is
         self.ready_seconds = time.perf_counter() - start
 
     def advance(self, count: int = 1) -> None:
         """Run steps, epoch after epoch."""
         for _ in range(count):
-            if self.position == self.data.steps:
-                self.epoch, self.position = self.epoch + 1, 0
-                self.step.load(self.data.plan(self.epoch, self.optimisers))
-            self.engine.advance()
-            self.position += 1
+            if self.step_number == self.run.data.steps:
+                self._epoch, self.step_number = self._epoch + 1, 0
+                means = self.run.means(self.run.data.steps)
+                self.run.step.clear_sums()
+                self.run.begin_epoch(self._epoch, 0, means)
+            self.run.advance()
+            self.step_number += 1
 
     def losses(self, count: int) -> list[float]:
         """The sum of all losses in each of `count` steps (waits for the device each step)."""
-        curve, before = [], sum(self.step.read_sums().values())
+        curve, before = [], sum(self.run.step.read_sums().values())
         for _ in range(count):
             self.advance()
-            now = sum(self.step.read_sums().values())
-            curve.append(now - before)
+            now = sum(self.run.step.read_sums().values())
+            curve.append(now if self.step_number == 1 else now - before)
             before = now
         return curve
 
     def time(self, steps: int, repeats: int = 3, warm_up: int = 10) -> dict[str, float]:
         """Median milliseconds a step over `repeats` stretches of `steps`, and images a second."""
         self.advance(warm_up)
-        found = []
+        device, times = self.run.world.device, []
         for _ in range(repeats):
-            _wait(self.world.device)
+            _wait(device)
             start = time.perf_counter()
             self.advance(steps)
-            _wait(self.world.device)
-            found.append((time.perf_counter() - start) / steps)
-        seconds = statistics.median(found)
+            _wait(device)
+            times.append((time.perf_counter() - start) / steps)
+        seconds = statistics.median(times)
         return {
             "ms": round(1e3 * seconds, 3),
-            "ms_lowest": round(1e3 * min(found), 3),
-            "ms_highest": round(1e3 * max(found), 3),
-            "images_per_second": round(self.data.total_batch / seconds, 1),
+            "ms_lowest": round(1e3 * min(times), 3),
+            "ms_highest": round(1e3 * max(times), 3),
+            "images_per_second": round(self.run.data.total_batch / seconds, 1),
         }
 
     def memory_gib(self) -> float:
-        """Peak GPU memory besides the image store."""
-        if self.world.device.type != "cuda":
-            return 0.0
-        peak = torch.cuda.max_memory_allocated(self.world.device)
-        return round((peak - self.images.num_bytes) / 2**30, 3)
+        """Peak GPU memory besides the image store; 0 on a CPU."""
+        peak = peak_gpu_memory(self.run.world.device)
+        return round((peak - self.run.images.num_bytes) / 2**30, 3) if peak else 0.0
 
     def close(self) -> None:
         """Give the device's memory back."""
-        self.engine.close()
-        self.images.close()
-        device = self.world.device
-        for name in ("engine", "step", "method", "optimisers", "images"):
-            setattr(self, name, None)
+        self.run.close()
+        device = self.run.world.device
+        del self.run, self.engine
         if device.type == "cuda":
-            import gc
-
             gc.collect()
             torch.cuda.empty_cache()
 
@@ -231,14 +194,14 @@ def time_extraction(
         for _ in range(5):
             embedder.forward(batch, Modality.VISIBLE)
         _wait(device)
-        found = []
+        rates = []
         count = 40 if device.type == "cuda" else 1
         for _ in range(3):
             start = time.perf_counter()
             for _ in range(count):
                 embedder.forward(batch, Modality.VISIBLE)
             _wait(device)
-            found.append(count * len(batch) / (time.perf_counter() - start))
+            rates.append(count * len(batch) / (time.perf_counter() - start))
     kinds = np.zeros(len(rows), np.int64)
 
     def whole() -> float:
@@ -250,7 +213,7 @@ def time_extraction(
 
     whole()
     return {
-        "network_images_per_second": round(statistics.median(found), 1),
+        "network_images_per_second": round(statistics.median(rates), 1),
         "images_per_second": round(statistics.median([whole() for _ in range(3)]), 1),
     }
 

@@ -10,54 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from vireid.console import choose, console, say
-from vireid.data import ALIASES, DATASETS
 from vireid.types import InputError
 
-TRIALS = "trials.json"  # in the folder of RegDB's ten trials: what each is trained with
+TRIALS = "trials.json"  # in the folder of all splits' runs: what each is trained with
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")
 PRECISION_ALIASES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def dataset_name(given: str) -> str:
-    """The legal name of a data set, whatever the case."""
-    return choose("data set", given, tuple(DATASETS), aliases=ALIASES)
-
-
 def precision_name(given: str) -> str:
-    """The legal name of a precision, whatever the case."""
+    """The valid name of a precision, whatever the case."""
     return choose("precision", given, PRECISIONS, aliases=PRECISION_ALIASES)
-
-
-def resolve_device(gpu: int | None, device: str) -> str:
-    """The device that `--gpu` or `--device` names: "cpu", "cuda:N" or "auto" → the best present.
-
-    Raises:
-        InputError: a GPU that isn't there; the message lists those present.
-    """
-    import torch
-
-    word = device.strip().lower()
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    present = ", ".join(f"{i}: {torch.cuda.get_device_name(i)}" for i in range(count)) or "none"
-    if gpu is not None:
-        if word not in {"auto", "cuda", f"cuda:{gpu}"}:
-            raise InputError(f"--gpu {gpu} and --device {device} contradict each other; give one.")
-        word = f"cuda:{gpu}"
-    if word == "auto":
-        return "cuda:0" if count else "cpu"
-    if word == "cpu" or (word == "mps" and torch.backends.mps.is_available()):
-        return word
-    if word == "cuda":
-        word = "cuda:0"
-    if not word.startswith("cuda:") or not word[5:].removeprefix("-").isdigit():
-        raise InputError(f"--device is '{device}'; 'auto', 'cpu' or 'cuda:N' was expected.")
-    if not 0 <= int(word[5:]) < count:
-        way = "Choose one of them with --gpu, or use" if count else "Leave --gpu out, or use"
-        raise InputError(
-            f"There is no GPU {word[5:]} on this machine. GPUs present: {present}. "
-            f"{way} --device cpu."
-        )
-    return word
 
 
 def check_folder(folder: Path, what: str) -> None:

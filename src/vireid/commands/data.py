@@ -1,4 +1,4 @@
-"""synthesize, prepare, info: commands about pictures."""
+"""synthesize, prepare, info: commands about images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from vireid.commands.common import (
     TRIALS,
     check_folder,
-    dataset_name,
     next_step,
     print_json,
     suggest,
     tell_broken,
 )
 from vireid.console import choose, facts_table, results, say
+from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.types import InputError
 
 
@@ -23,7 +23,7 @@ def synthesize(
     identities: int = 100,
     test_identities: int | None = None,
     images: int = 4,
-    layout: str = "sysu",
+    layout: str = DEFAULT_DATASET,
     preset: str = "standard",
     seed: int = 0,
     workers: int | None = None,
@@ -31,7 +31,7 @@ def synthesize(
     v1: bool = False,
     verify: bool = False,
 ) -> int:
-    """Make pictures of synthetic people, in the layout of a real data set.
+    """Make images of synthetic people, in the layout of a real data set.
 
     The same seed gives the same bytes, whatever the number of workers. An interrupted run goes
     on where it stopped when it is started again with the same flags.
@@ -64,16 +64,17 @@ def synthesize(
             raise InputError(f"'{out}' is not VIReID-Synth v1: {len(problems)} parts differ.")
         say(f"'{out}' is VIReID-Synth v1, every checksum equal.")
         return 0
-    check_folder(out, "the pictures")
+    check_folder(out, "the images")
     if v1:
         from vireid.synthetic import regenerate_v1
 
         summary = regenerate_v1(out, workers=workers)
-        layout = "sysu"
+        layout = DEFAULT_DATASET
     else:
         from vireid.synthetic import write_dataset
+        from vireid.synthetic.layouts import LAYOUTS
 
-        layout = choose("layout", layout, ("sysu", "regdb", "llcm"))
+        layout = choose("layout", layout, tuple(LAYOUTS))
         summary = write_dataset(
             out,
             layout=layout,
@@ -96,7 +97,7 @@ def synthesize(
 
 def prepare(
     *,
-    dataset: str = "sysu",
+    dataset: str = DEFAULT_DATASET,
     data_root: Path | None = None,
     npy: bool = False,
     camids: bool = True,
@@ -110,7 +111,7 @@ def prepare(
     `train` and `test` do this by themselves when needed.
 
     Args:
-        dataset: sysu, regdb, llcm or folder.
+        dataset: sysu, regdb, llcm, folder or path/to/my.py:MY_SET.
         data_root: the data set's folder (default: $VIREID_DATA/NAME).
         npy: also write the published preprocessing's .npy files at the data root.
         camids: with --npy, write the camera numbers too (--no-camids: as the first of the two
@@ -124,7 +125,7 @@ def prepare(
     """
     from vireid.data import load_dataset, prepare, write_published_npy
 
-    name = dataset_name(dataset)
+    name = resolve_dataset(dataset)
     data = load_dataset(name, data_root, camera_pattern=camera_pattern)
     for note in data.notes:
         say(f"note: {note}")
@@ -155,7 +156,8 @@ def info(
 
     Args:
         target: a data set's folder, a CSV table, or a run's folder.
-        dataset: sysu, regdb, llcm or folder (default: recognised by its files).
+        dataset: sysu, regdb, llcm, folder or path/to/my.py:MY_SET (default: recognised by its
+            files).
         trial: RegDB's split, 1 to 10.
         camera_pattern: folder: regular expression that finds the camera's number in a file's
             name, as 'c(\\d+)_'.
@@ -163,7 +165,7 @@ def info(
     """
     if (target / TRIALS).is_file():
         done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))
-        facts = {"RegDB": "ten trials", "trained": f"{len(done)}: {', '.join(done)}"}
+        facts = {"trials": "one run a split", "trained": f"{len(done)}: {', '.join(done)}"}
         if json:
             print_json(facts)
             return 0
@@ -182,8 +184,7 @@ def info(
         return 0
     from vireid.data.inspect import inspect, tables
 
-    name = dataset_name(dataset) if dataset else None
-    facts = inspect(name, target, trial=trial, camera_pattern=camera_pattern)
+    facts = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
     if json:
         print_json(facts)
         return 0
@@ -191,5 +192,5 @@ def info(
         results.print(part)
     for note in facts["notes"]:
         results.print(f"note: {note}", markup=False)
-    suggest(f"vireid train --dataset {facts['name']} --data-root {target} --method mcl")
+    suggest(f"vireid train --dataset {dataset or facts['name']} --data-root {target} --method mcl")
     return 0

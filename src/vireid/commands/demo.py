@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
-from vireid.commands.common import check_folder, resolve_device
+from vireid.commands.common import check_folder
 from vireid.console import console, results, say
+from vireid.files import read_json
 from vireid.types import InputError, Modality
 
 
@@ -46,6 +48,7 @@ def run_demo(
     Raises:
         InputError: `out` holds something that a demo did not make.
     """
+    from vireid.runtime.device import resolve_device
     from vireid.synthetic import write_dataset
 
     size = size or DemoSize()
@@ -89,41 +92,41 @@ def run_demo(
 
 
 def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:
-    from vireid.commands.train import train
+    from vireid.commands.train_run import train_one
+    from vireid.training.defaults import train_options
+    from vireid.training.options import TrainOptions
 
     if (run / "config.json").is_file():  # an earlier demo was stopped here
-        train(resume=run, device=device)
+        options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
+        train_one(options, run, device=device, resume=True)
         return
-    train(
-        dataset="sysu",
-        data_root=people,
+    gently: dict[str, Any] = {"lr": 0.005} if start == "synth" else {}  # it has learned already
+    options = train_options(
+        data_root=str(people.absolute()),
         method="mcl",
         arch="resnet18",
         pretrained=start,
         recipe="scratch",
-        lr=0.005 if start == "synth" else None,
-        max_steps=size.steps,
         pids_per_batch=size.pids_per_batch,
         images_per_pid=size.images_per_pid,
-        device=device,
-        run=str(run),
-        seed=0,
+        **gently,
     )
+    train_one(options, run, device=device, max_steps=size.steps)
 
 
 def _shipped() -> bool:
-    from vireid.models.published import shipped_weights
+    from vireid.models.pretrained import shipped_weights
 
     return shipped_weights() is not None
 
 
 def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dict[str, float]:
     from vireid.commands.testing import run_protocol
-    from vireid.data import load_dataset, prepare
+    from vireid.data import DEFAULT_DATASET, load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
     from vireid.embed import load
 
-    data = load_dataset("sysu", people)
+    data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)
     numbers: dict[str, float] = {}
     for name, weights in (("before", "synth"), ("after", run)):
@@ -152,12 +155,12 @@ def out_before(folder: Path) -> Path:
 
 
 def _search(people: Path, run: Path, out: Path, device: str) -> Path:
-    from vireid.data import load_dataset
+    from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
     from vireid.index import Searcher, create_index, open_index
     from vireid.index.output import hits_table, save_picture
 
-    data = load_dataset("sysu", people)
+    data = load_dataset(DEFAULT_DATASET, people)
     test = data.parts["test"]
     daytime = [data.samples[i] for i in test if data.samples[i].modality is Modality.VISIBLE]
     night = [data.samples[i] for i in test if data.samples[i].modality is Modality.INFRARED]

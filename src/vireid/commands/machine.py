@@ -10,10 +10,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vireid.commands.common import print_json, resolve_device
+from vireid.commands.common import print_json
 from vireid.console import facts_table, results
 from vireid.cores import usable_cores
-from vireid.data import DATASETS
+from vireid.data import dataset_names
 from vireid.types import InputError
 
 OPTIONAL = {
@@ -84,10 +84,10 @@ def _facts() -> dict[str, dict[str, str]]:
     ):
         parts[name] = _version(name) or f"MISSING: pip install {name}"
     for module, (use, how) in OPTIONAL.items():
-        found = importlib.util.find_spec(module) is not None
+        installed = importlib.util.find_spec(module) is not None
         parts[module] = (
             f"{_version(module.replace('_', '-'))} ({use})"
-            if found
+            if installed
             else (f"not installed ({use}; {how})")
         )
     folder = Path(__file__).parents[1] / "shipped"
@@ -96,7 +96,7 @@ def _facts() -> dict[str, dict[str, str]]:
     base = os.environ.get("VIREID_DATA")
     data = {"$VIREID_DATA": base or "not set (give --data-root to each command)"}
     if base:
-        for name in DATASETS:
+        for name in dataset_names():
             data[name] = "present" if (Path(base) / name).is_dir() else "absent"
     data["temporary folder"] = _writable(Path(tempfile.gettempdir()))
     data["cache folder"] = _writable(
@@ -129,22 +129,23 @@ def bench(
 ) -> int:
     """Measure this machine: training step, extraction, evaluation, beside the published way.
 
-    The published way is a plain implementation written from its description: two backward
+    The published way is a simple implementation written from its description: two backward
     passes a step, a Python loop over classes, evaluation as a NumPy loop over queries.
 
     Args:
         json: print JSON on standard output.
         arch: backbone.
         method: method whose step is timed.
-        steps: steps timed after warming up.
+        steps: steps to time, after warming up.
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
         published: time the published way too (--no-published to save the time).
     """
     from vireid.bench import measure
+    from vireid.runtime.device import resolve_device
 
     if steps < 1:
-        raise InputError(f"--steps is {steps}; it must be at least 1.")
+        raise InputError(f"--steps is {steps}; at least 1 was expected.")
 
     facts = measure(
         device=resolve_device(gpu, device),

@@ -16,8 +16,8 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
         reports: report.json files, folders that hold one, or runs with all their tests.
         out: folder for comparison.md, .csv and .tex, and the average's report.json (default:
             print only).
-        average: average reports that differ in the seed (or in RegDB's trial) alone; any other
-            difference is an error that names it.
+        average: average reports that differ in the seed (or in the split, as RegDB's trials)
+            alone; any other difference is an error that names it.
     """
     from vireid.evaluation import Report, average_reports, compare
 
@@ -44,9 +44,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if (path / "report.json").is_file():
         return [path / "report.json"]
-    found = sorted(path.glob("test/*/report.json"))
-    if not found:
+    files = sorted(path.glob("test/*/report.json"))
+    if not files:
         raise InputError(
             f"'{path}' holds no report.json, nor tests of a run. `vireid test` writes them."
         )
-    return found
+    return files

@@ -2,154 +2,157 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from vireid.commands.common import TRIALS, check_folder
-from vireid.commands.train_options import build_options
+from vireid.commands.common import TRIALS, check_folder, print_json
 from vireid.commands.train_run import pick_device, train_one
-from vireid.commands.train_trials import resume_all_trials, train_all_trials
+from vireid.commands.train_trials import read_trials, train_all_trials
+from vireid.config import Options, option, to_plain
+from vireid.data.registry import facts_of
+from vireid.methods.options import OPTIONS
+from vireid.methods.registry import METHODS
+from vireid.training.defaults import Choices, defaults, resolve
+from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
-if TYPE_CHECKING:
-    from vireid.training.options import TrainOptions
+# Flags of the published codes and of DEEN → what to give here.
+FOREIGN = {
+    "--batch-size": "P is --pids-per-batch, K is --images-per-pid; a batch has 2 x P x K images.",
+    "--num-pos": "Here it is --images-per-pid: images of each modality for each identity.",
+    "--img-h": "Here it is --size HEIGHT WIDTH.",
+    "--img-w": "Here it is --size HEIGHT WIDTH.",
+    "--test-batch": "Testing picks its batch by itself; leave the flag out.",
+    "--workers": "Images are decoded once, by `vireid prepare` or the first run; leave it out.",
+    "--erasing-p": "Here it is --erase.",
+    "--save-epoch": "Here it is --checkpoint-every; --keep says how many checkpoints stay.",
+    "--tvsearch": "Training has no direction; give `vireid test` --direction.",
+}
 
 
-def train(
-    *,
-    dataset: str | None = None,
-    data_root: Path | None = None,
-    method: str | None = None,
-    arch: str | None = None,
-    recipe: str | None = None,
-    pretrained: str | None = None,
-    lr: float | None = None,
-    optim: str | None = None,
-    epochs: int | None = None,
-    max_steps: int | None = None,
-    pids_per_batch: int | None = None,
-    images_per_pid: int | None = None,
-    augment: str | None = None,
-    seed: int | None = None,
-    trial: str | None = None,
-    camera_pattern: str | None = None,
-    select: str | None = None,
-    refit: bool = False,
-    eval_every: int | None = None,
-    centers: str | None = None,
-    triplet: str | None = None,
-    nonlocal_channels: int | None = None,
-    confusion: bool = True,
-    identity_centers: bool = True,
-    camera_centers: bool = True,
-    part: bool = True,
-    graph: bool = True,
-    identity_weight: float | None = None,
-    triplet_weight: float | None = None,
-    confusion_weight: float | None = None,
-    identity_center_weight: float | None = None,
-    camera_center_weight: float | None = None,
-    rho: float | None = None,
-    sigma: float | None = None,
-    margin: float | None = None,
-    label_smoothing: float | None = None,
-    gpu: int | None = None,
-    device: str = "auto",
-    engine: str | None = None,
-    precision: str | None = None,
-    deterministic: bool = False,
-    sync_bn: bool = False,
-    gather: bool = False,
-    run: str | None = None,
-    model_path: Path = Path("runs"),
-    resume: Path | None = None,
-    keep: int | None = None,
-    checkpoint_steps: int | None = None,
-    config: Path | None = None,
-    skip_broken: bool = False,
-    tensorboard: bool = False,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Start(Options):
+    """Where the options come from, and where the run goes."""
+
+    title: ClassVar[str] = "start"
+
+    recipe: str | None = None
+    """How to train: published (default with pretrained weights), scratch (default without), or
+    best."""
+    augment: str | None = None
+    """Preset of augmentation: none, plain (crop, flip), published (and erasing up to 0.8) or
+    channel (milder erasing; visible images as one channel or grey). Default: the recipe's."""
+    max_steps: int | None = option(None, at_least=1)
+    """Train for about this many steps instead of epochs, in whole epochs of equal length."""
+    config: Path | None = None
+    """File with any option, JSON or TOML: all of a run's config.json, or a part of it; flags
+    override it."""
+    print_config: bool = False
+    """Print all options of the run as JSON, and stop."""
+    run: str | None = None
+    """Name of the run in the folder of --model-path, or a path (default: named by data set,
+    method, arch, recipe and seed)."""
+    model_path: Path = Path("runs")
+    """Parent folder of runs."""
+    resume: Path | None = None
+    """Go on with this run, in its own folder; --epochs may raise its number of epochs."""
+    refit: bool = False
+    """With --select val: then train on all training identities for the epochs that were best."""
+    gpu: int | None = None
+    """Number of the GPU, from 0."""
+
+
+def train(*, start: Start, options: TrainOptions) -> int:
     """Train a method on a data set.
 
     Ctrl-C saves and says how to go on. Everything about the run is in its folder: config.json,
     log.jsonl, checkpoints, weights.safetensors, curves.png.
-
-    Args:
-        dataset: sysu (default), regdb, llcm or folder.
-        data_root: the data set's folder (default: $VIREID_DATA/NAME).
-        method: mcl (default), base, agw, ddag, or path/to/my.py:MyMethod.
-        arch: resnet50 (default), resnet18, or another ResNet of timm.
-        recipe: published (default with pretrained weights), scratch (default without), or best.
-        pretrained: imagenet (default), synth, none, a timm tag, or a file.
-        lr: base learning rate (default: the recipe's; 0.00035 with Adam).
-        optim: sgd or adam.
-        epochs: passes over the data.
-        max_steps: train for about this many steps instead, in whole epochs of equal length.
-        pids_per_batch: P, identities a batch.
-        images_per_pid: K, images of each modality for each identity.
-        augment: none, plain (crop, flip), published (and erasing up to 0.8) or channel (milder
-            erasing; visible images as one channel or grey). Default: the recipe's.
-        seed: one seed fixes everything.
-        trial: RegDB's split, 1 to 10, or all: train and test ten models and average them.
-        camera_pattern: folder: regular expression that finds the camera's number in a file's
-            name, as 'c(\\d+)_'.
-        select: last (default: train on all training identities, keep the last epoch), val
-            (train on train_id.txt alone, keep the epoch that is best on val_id.txt) or held-out
-            (train on train_id.txt alone, keep the last epoch).
-        refit: with --select val: then train on all training identities for that many epochs.
-        eval_every: test on the validation identities every so many epochs.
-        centers: mcl: learned (default) or frozen (as published).
-        triplet: mcl, agw: exact (default) or published arithmetic.
-        nonlocal_channels: mcl, agw: inner width of the non-local blocks (default and published: 1).
-        confusion: mcl: the modality confusion terms.
-        identity_centers: mcl: center aggregation by identity.
-        camera_centers: mcl: center aggregation by camera.
-        part: ddag: the weighted-part attention.
-        graph: ddag: the cross-modality graph attention.
-        identity_weight: weight of the classifier's cross-entropy.
-        triplet_weight: weight of the triplet loss.
-        confusion_weight: mcl: weight of the encoder's confusion term.
-        identity_center_weight: mcl: weight of center aggregation by identity.
-        camera_center_weight: mcl: weight of center aggregation by camera.
-        rho: mcl: squared distance that centers should keep.
-        sigma: mcl: squared spread within a class that is left alone.
-        margin: base, ddag: margin of the batch-hard triplet.
-        label_smoothing: of the cross-entropy, from 0 to below 1.
-        gpu: number of the GPU, from 0.
-        device: auto, cpu or cuda:N.
-        engine: auto, eager, compiled or graph: how a step is run.
-        precision: auto, bfloat16, float16 or float32.
-        deterministic: bit-equal repeats on CUDA too, slower.
-        sync_bn: several GPUs: batch norm over all of them.
-        gather: several GPUs: the triplet sees the embeddings of all of them.
-        run: name of the run in the folder of --model-path, or a path (default: named by data
-            set, method, arch, recipe and seed).
-        model_path: parent folder of runs.
-        resume: go on with this run, in its own folder; --epochs may raise its number of epochs.
-        keep: how many checkpoints to keep (default: 2).
-        checkpoint_steps: also save every so many steps.
-        config: JSON file with any option (all of a run's config.json, or a part, as
-            {"method_options": {"hidden": 64}}); flags override it.
-        skip_broken: leave out images that cannot be decoded, and list them.
-        tensorboard: also write TensorBoard files (needs vireid[logging]).
     """
-    flags = dict(locals())
-    if resume is not None:
-        return _resume(flags)
-    options = build_options(flags, config)
-    folder = _run_folder(flags, options)
+    if options.data_root is not None:
+        # absolute, so that the run finds its data from every folder
+        root = str(Path(options.data_root).expanduser().absolute())
+        options = dataclasses.replace(options, data_root=root)
+    if start.print_config:
+        print_json(to_plain(options))
+        return 0
+    device = pick_device(start.gpu, options.device)
+    if start.resume is not None:
+        return _resume(start, options, device)
+    folder = _run_folder(start, options)
     check_folder(folder, "the run")
-    if str(trial).lower() == "all":
-        return train_all_trials(options, folder, device=pick_device(flags), max_steps=max_steps)
+    if options.trial == "all":
+        return train_all_trials(options, folder, device=device, max_steps=start.max_steps)
     return train_one(
         options,
         folder,
-        device=pick_device(flags),
-        max_steps=max_steps,
-        refit=refit,
+        device=device,
+        max_steps=start.max_steps,
+        refit=start.refit,
         resume=_restarted(folder),
     )
+
+
+def prepare(words: Sequence[str]) -> dict[str, Options]:
+    """The defaults of all flags, as far as method, network, recipe and file decide them."""
+    typed = {
+        name: _typed(words, name) for name in ("config", "resume", "epochs", "max-steps", "lr")
+    }
+    if typed["epochs"] is not None and typed["max-steps"] is not None:
+        raise InputError("--epochs and --max-steps contradict each other; give one.")
+    names = ("method", "arch", "pretrained", "optim", "recipe", "augment")
+    choices = Choices(**{name: _typed(words, name) for name in names}, lr=typed["lr"] is not None)
+    if typed["resume"] is None:
+        return {"start": Start(), "options": defaults(typed["config"], choices)}
+    if typed["config"] is not None:
+        raise InputError("--resume takes the run's own config.json; leave --config out.")
+    folder = Path(typed["resume"])
+    if (folder / TRIALS).is_file():
+        plain = to_plain(read_trials(folder)[0])
+        return {"start": Start(), "options": resolve(plain, choices, f"'{folder / TRIALS}'")}
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"'{folder}' is not a run: it has no config.json. Give the folder that "
+            "`vireid train` wrote."
+        )
+    return {"start": Start(), "options": defaults(folder / "config.json", choices)}
+
+
+def refuse(flag: str, words: Sequence[str]) -> str | None:
+    """A sentence on a flag that another method has, or None."""
+    name = flag.replace("-", "_").removeprefix("no_")
+    owners = [
+        method
+        for method, cls in OPTIONS.items()
+        if name in {f.name for f in dataclasses.fields(cls)}
+    ]
+    if not owners:
+        return None
+    method = defaults(None, Choices(method=_typed(words, "method"))).method
+    own = dataclasses.fields(OPTIONS[method]) if method in OPTIONS else ()
+    has = ", ".join(f"--{field.name.replace('_', '-')}" for field in own)
+    return (
+        f"The method '{method}' has no option --{flag}; {' and '.join(owners)} "
+        f"{'has' if len(owners) == 1 else 'have'} it. It has: {has or 'none'}."
+    )
+
+
+setattr(train, "prepare", prepare)  # noqa: B010 - read by `commands.flags`
+setattr(train, "refuse", refuse)  # noqa: B010
+setattr(train, "foreign", FOREIGN)  # noqa: B010
+
+
+def _typed(words: Sequence[str], name: str) -> str | None:
+    """What was typed after a flag, before the flags are parsed; the last one counts."""
+    value = None
+    for i, word in enumerate(words):
+        flag, equals, after = word.partition("=")
+        if flag.replace("_", "-") == f"--{name}":
+            value = after if equals else words[i + 1] if i + 1 < len(words) else None
+    return value
 
 
 def _restarted(folder: Path) -> bool:
@@ -164,48 +167,42 @@ def _named_folder(run: str, parent: Path) -> Path:
     return path if path.parent != Path() or path.is_absolute() else parent / path
 
 
-def _run_folder(flags: dict[str, Any], options: TrainOptions) -> Path:
-    if flags["run"] is not None:
-        return _named_folder(flags["run"], flags["model_path"])
-    from vireid.methods import method_class
+def _run_folder(start: Start, options: TrainOptions) -> Path:
+    if start.run is not None:
+        return _named_folder(start.run, start.model_path)
+    method = options.method
+    if method not in METHODS:
+        from vireid.methods import method_class
 
-    words = [
-        options.dataset,
-        method_class(options.method).name,
-        options.model["arch"],
-        options.recipe.name,
-        f"seed{options.seed}",
-    ]
-    if options.dataset == "regdb" and str(flags["trial"]).lower() != "all":
+        method = method_class(method).name
+    facts = facts_of(options.dataset)
+    words = [facts.name, method, options.model.arch, options.recipe.name]
+    words += [f"seed{options.seed}"]
+    if facts.splits > 1 and options.trial != "all":
         words.append(f"trial{options.trial}")
-    return flags["model_path"] / "-".join(words)
+    return start.model_path / "-".join(words)
 
 
-def _resume(flags: dict[str, Any]) -> int:
+def _resume(start: Start, options: TrainOptions, device: str) -> int:
     """Go on with a run. Flags that say what it is already are welcome, others are refused by
     the trainer, which compares."""
-    folder = flags["resume"]
-    named = flags["run"] and _named_folder(flags["run"], flags["model_path"])
+    assert start.resume is not None
+    folder = start.resume
+    named = start.run and _named_folder(start.run, start.model_path)
     if named and named.resolve() != folder.resolve():
         raise InputError(
             f"--resume {folder} goes on in its own folder; leave --run "
-            f"'{flags['run']}' out. To start another run from these weights, use "
+            f"'{start.run}' out. To start another run from these weights, use "
             f"--pretrained {folder / 'weights.safetensors'}."
         )
-    if flags["config"] is not None:
-        raise InputError("--resume takes the run's own config.json; leave --config out.")
     if (folder / TRIALS).is_file():
-        return resume_all_trials(folder, device=pick_device(flags), data_root=flags["data_root"])
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"'{folder}' is not a run: it has no config.json. Give the folder that "
-            "`vireid train` wrote."
-        )
+        max_steps = read_trials(folder)[1]
+        return train_all_trials(options, folder, device=device, max_steps=max_steps)
     return train_one(
-        build_options(flags, folder / "config.json"),
+        options,
         folder,
-        device=pick_device(flags),
-        max_steps=flags["max_steps"],
-        refit=flags["refit"],
+        device=device,
+        max_steps=start.max_steps,
+        refit=start.refit,
         resume=True,
     )

@@ -1,4 +1,4 @@
-"""RegDB's ten trials: ten models, each tested in both directions, and their averages."""
+"""A data set's splits (RegDB's ten trials): a model each, tested, and their averages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import TRIALS, next_step
-from vireid.commands.testing import DIRECTIONS, Asked, test_weights
-from vireid.commands.train_run import run_training
+from vireid.commands.testing import DIRECTIONS, SearchRequest, test_weights
 from vireid.console import results, say
+from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
 from vireid.types import InputError
 
@@ -17,25 +17,19 @@ if TYPE_CHECKING:
     from vireid.evaluation import Report
     from vireid.training.options import TrainOptions
 
-NUM_TRIALS = 10
-
 
 def train_all_trials(
     options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None
 ) -> int:
-    """Train and test ten models, passing over what is done, and average the reports.
+    """Train and test a model for each split, skipping what is done, and average the reports.
 
     Raises:
-        InputError: not RegDB, or `folder` holds something else or trials of other options.
+        InputError: `folder` holds something else, or trials of other options.
     """
     from vireid.config import to_plain
     from vireid.training.run_state import compare_options
 
-    if options.dataset != "regdb":
-        raise InputError(
-            f"--trial all belongs to RegDB; '{options.dataset}' has one split only. Leave the flag "
-            "out."
-        )
+    splits = facts_of(options.dataset).splits
     asked = {"options": to_plain(options), "max_steps": max_steps}
     if (folder / TRIALS).is_file():
         begun = read_json(folder / TRIALS)
@@ -51,41 +45,39 @@ def train_all_trials(
         write_json(folder / TRIALS, asked)
     reports: dict[str, list[Report]] = {direction: [] for direction in DIRECTIONS}
     try:
-        for trial in range(1, NUM_TRIALS + 1):
+        for trial in range(1, splits + 1):
             one = dataclasses.replace(options, trial=trial)
             for report in _trial(one, folder / f"trial{trial}", device, max_steps):
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        say(f"All ten trials go on with: vireid train --resume {folder}")
+        say(f"The trials go on with: vireid train --resume {folder}")
         raise
     return _average(reports, folder)
 
 
-def resume_all_trials(folder: Path, *, device: str, data_root: Path | None = None) -> int:
-    """Go on with the ten trials in `folder`."""
-    from vireid.config import from_plain
+def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
+    """Options and --max-steps of the trials in `folder`."""
     from vireid.training.options import TrainOptions
 
     begun = read_json(folder / TRIALS)
-    options = from_plain(TrainOptions, begun["options"], f"'{folder / TRIALS}'")
-    if data_root is not None:
-        options = dataclasses.replace(options, data_root=str(data_root))
-    return train_all_trials(options, folder, device=device, max_steps=begun["max_steps"])
+    return TrainOptions.read(begun["options"], f"'{folder / TRIALS}'"), begun["max_steps"]
 
 
 def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
     """Train and test one model, unless that is done; its reports in both directions."""
     from vireid.evaluation import Report
+    from vireid.training.run import SUMMARY, train
 
-    if not (folder / "summary.json").is_file():
-        say(f"Trial {options.trial} of {NUM_TRIALS}")
+    if not (folder / SUMMARY).is_file():
+        say(f"Trial {options.trial} of {facts_of(options.dataset).splits}")
         resume = (folder / "config.json").is_file()
-        run_training(options, folder, device=device, max_steps=max_steps, resume=resume)
+        one = dataclasses.replace(options, device=device)
+        train(one, folder, max_steps=max_steps, resume=resume)
     places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]
-    asked = Asked(direction="both", data_root=options.data_root)
-    return list(test_weights(folder, asked, device=device, out=folder / "test"))
+    request = SearchRequest(direction="both", data_root=options.data_root)
+    return list(test_weights(folder, request, device=device, out=folder / "test"))
 
 
 def _average(reports: dict[str, list[Report]], folder: Path) -> int:

@@ -1,5 +1,9 @@
 from .augment import Augment as Augment
 from .augment import normalise as normalise
+from .facts import DatasetFacts as DatasetFacts
+from .facts import Rule as Rule
+from .facts import Variant as Variant
+from .gallery import rows_of as rows_of
 from .gallery import trials as trials
 from .options import AugmentOptions as AugmentOptions
 from .pixels import PixelStore as PixelStore
@@ -12,8 +16,11 @@ from .protocol import Trial as Trial
 from .protocol import training_rows as training_rows
 from .protocol import without as without
 from .published import write_published_npy as write_published_npy
-from .registry import ALIASES as ALIASES
-from .registry import DATASETS as DATASETS
+from .registry import DEFAULT_DATASET as DEFAULT_DATASET
+from .registry import dataset_names as dataset_names
+from .registry import facts_of as facts_of
 from .registry import load_dataset as load_dataset
+from .registry import register as register
+from .registry import resolve_dataset as resolve_dataset
 from .sampler import IdentitySampler as IdentitySampler
 from .sampler import rank_columns as rank_columns

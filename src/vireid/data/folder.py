@@ -1,4 +1,4 @@
-"""A user's own pictures: `visible/PID/*` and `infrared/PID/*`, or a CSV table of paths.
+"""A user's own images: `visible/PID/*` and `infrared/PID/*`, or a CSV table of paths.
 
 Identities fall into train, val and test by a seed where the table gives no split: a fifth (at
 least 2) for testing, a sixth of the rest for validation.
@@ -6,12 +6,14 @@ least 2) for testing, a sixth of the rest for validation.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 
+from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.labels import number_names
 from vireid.data.listing import folder_names, image_names
 from vireid.data.protocol import Dataset, make_parts, sorted_samples
@@ -28,7 +30,7 @@ TABLE_NAME = "samples.csv"
 def load(
     root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
 ) -> Dataset:
-    """Read own pictures.
+    """Read own images.
 
     Args:
         root: a folder with `visible/PID/*` and `infrared/PID/*`, a folder with `samples.csv`, or
@@ -62,10 +64,10 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder '{folder}'.")
-    found = [folder / name for name in image_names(folder)]
+    images = [folder / name for name in image_names(folder)]
     for name in folder_names(folder):
-        found += list_images(folder / name)
-    return sorted(found)
+        images += list_images(folder / name)
+    return sorted(images)
 
 
 def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
@@ -83,16 +85,17 @@ def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
             identities[table.split[sample.path]].add(sample.pid)
         identities["train"] = identities["fit"] | identities["val"]
     parts, left_out = make_parts(samples, identities)
-    known = [sample.camid >= 0 for sample in samples]
+    facts = FOLDER
+    if not all(sample.camid >= 0 for sample in samples):
+        facts = dataclasses.replace(FOLDER, rule=Rule(), whole_gallery=True)
     roles = None
     if table.roles is not None:
         roles = np.array([table.roles[sample.path] for sample in samples], dtype=np.int64)
     return Dataset(
-        name="folder",
+        facts=facts,
         root=root,
         samples=samples,
         parts=parts,
-        rule="llcm" if all(known) else "regdb",
         notes=(*notes, *left_out),
         roles=roles,
     )
@@ -119,25 +122,25 @@ def split_identities(samples: tuple[Sample, ...], seed: int) -> dict[str, set[in
 def _scan(root: Path, camera_pattern: str | None) -> Table:
     """A folder's images as a table."""
     pattern = _compile(camera_pattern)
-    found: list[tuple[str, str, Modality]] = []
+    images: list[tuple[str, str, Modality]] = []
     for top in folder_names(root):
         modality = MODALITY_FOLDERS.get(top.lower())
         if modality is None:
             continue  # another folder of the user's
         for name in folder_names(root / top):
-            found += [
+            images += [
                 (f"{top}/{name}/{image}", name, modality)
                 for image in image_names(root / top / name)
             ]
-    if not found:
+    if not images:
         raise InputError(
-            f"'{root}' has no pictures of people. Expected visible/PID/* and infrared/PID/*, or a "
+            f"'{root}' has no images of people. Expected visible/PID/* and infrared/PID/*, or a "
             f"table {TABLE_NAME} with the columns path, pid and modality."
         )
-    pids = number_names({name for _, name, _ in found})
+    pids = number_names({name for _, name, _ in images})
     samples = [
         Sample(path=path, pid=pids[name], camid=_camera(pattern, path), modality=modality)
-        for path, name, modality in found
+        for path, name, modality in images
     ]
     return Table(samples=samples)
 
@@ -165,11 +168,21 @@ def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
 def _camera(pattern: re.Pattern[str] | None, path: str) -> int:
     if pattern is None:
         return -1
-    found = pattern.search(path.rsplit("/", 1)[-1])
-    digits = found.group(1) if found else None
+    match = pattern.search(path.rsplit("/", 1)[-1])
+    digits = match.group(1) if match else None
     if not digits or not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
         raise InputError(
             f"The camera pattern '{pattern.pattern}' finds no number in the file name of "
             f"'{path}'. Correct the pattern, or leave it out."
         )
     return int(digits)
+
+
+FOLDER = DatasetFacts(
+    name="folder",
+    title="own data",
+    aliases=("own", "csv"),
+    load=load,
+    is_layout=lambda root: True,
+    rule=Rule(skip_same_camera=True, collapse_identities=True),  # with camera numbers
+)

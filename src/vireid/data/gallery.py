@@ -8,15 +8,13 @@ The multi-shot seeded draw is ours: the published code defines none.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vireid.data.permutation import read_permutations
 from vireid.data.protocol import Dataset, ProtocolOptions, Trial
-from vireid.types import InputError, Modality
-
-INDOOR_VISIBLE_CAMERAS = (1, 2)  # SYSU-MM01; its infrared cameras are searched in both scopes
+from vireid.types import InputError
 
 # (identity, camera) → rows in the order of their paths; keys in sorted order.
 Groups = dict[tuple[int, int], list[int]]
@@ -32,46 +30,63 @@ def trials(dataset: Dataset, options: ProtocolOptions) -> list[Trial]:
             file of the official draw is missing or does not fit the images.
     """
     _check(dataset, options)
-    query, gallery, roles_given = _sides(dataset, options)
-    if roles_given or dataset.rule == "regdb":
-        return [Trial(dataset.trial if dataset.name == "regdb" else 0, query, gallery)]
+    facts = dataset.facts
+    query, gallery = _sides(dataset, options)
+    if searches_whole_gallery(dataset, options):
+        return [Trial(dataset.trial if facts.splits > 1 else 0, query, gallery)]
     groups = _groups(dataset, gallery)
     draw = _drawer(dataset, options, groups)
+    variant = facts.variants.get(options.variant)
+    swap = variant is not None and variant.swap and variant.direction == options.direction
     out = []
     for number in range(options.num_trials):
         drawn = np.array(draw(number), dtype=np.int64)
-        if options.variant == "legacy-deen" and options.query_modality == Modality.VISIBLE:
-            out.append(Trial(number, drawn, query))
-        else:
-            out.append(Trial(number, query, drawn))
+        out.append(Trial(number, drawn, query) if swap else Trial(number, query, drawn))
     return out
 
 
-def _sides(dataset: Dataset, options: ProtocolOptions) -> tuple[np.ndarray, np.ndarray, bool]:
-    """All query rows, all rows the gallery is drawn from, and whether the data name both."""
-    rows = dataset.parts[options.part]
-    roles = None if dataset.roles is None else dataset.roles[rows]
-    roles_given = roles is not None and bool(np.any(roles >= 0))
+def rows_of(drawn: Sequence[Trial]) -> np.ndarray:
+    """The rows that trials name, each once, sorted."""
+    return np.unique(np.concatenate([side for t in drawn for side in (t.query, t.gallery)]))
+
+
+def searches_whole_gallery(dataset: Dataset, options: ProtocolOptions) -> bool:
+    """Whether all images are searched, not a draw: as the data set says, or where the data say
+    which images are queries."""
+    return dataset.facts.whole_gallery or _roles(dataset, options) is not None
+
+
+def _roles(dataset: Dataset, options: ProtocolOptions) -> np.ndarray | None:
+    """Roles of the part's rows, or None where the data give none."""
+    roles = None if dataset.roles is None else dataset.roles[dataset.parts[options.part]]
+    return roles if roles is not None and np.any(roles >= 0) else None
+
+
+def _sides(dataset: Dataset, options: ProtocolOptions) -> tuple[np.ndarray, np.ndarray]:
+    """All query rows, and all rows that the gallery is drawn from."""
+    rows, roles = dataset.parts[options.part], _roles(dataset, options)
+    cameras = dataset.facts.scopes[options.scope]
     sides = []
     for side, role, modality in (
         ("query", 0, options.query_modality),
         ("gallery", 1, options.gallery_modality),
     ):
         keep = dataset.modality[rows] == modality
-        if roles is not None and roles_given:
+        if roles is not None:
             keep &= roles == role
-        if options.scope == "indoor" and modality == Modality.VISIBLE:
-            keep &= np.isin(dataset.camids[rows], INDOOR_VISIBLE_CAMERAS)
-        found = rows[keep]
-        if not len(found):
+        if cameras is not None:
+            keep &= np.isin(dataset.camids[rows], cameras)
+        side_rows = rows[keep]
+        if not len(side_rows):
             raise InputError(
                 f"The part '{options.part}' of '{dataset.root}' has no {modality.word} image for "
                 f"the {side} of {options.direction.replace('_', ' ')} search. Choose another part "
                 "or direction; docs/data.md says how identities come into each part."
             )
         # samples are sorted by path already, so rows break ties in the order of paths
-        sides.append(found[np.lexsort((found, dataset.camids[found], dataset.pids[found]))])
-    return sides[0], sides[1], roles_given
+        order = np.lexsort((side_rows, dataset.camids[side_rows], dataset.pids[side_rows]))
+        sides.append(side_rows[order])
+    return sides[0], sides[1]
 
 
 def _groups(dataset: Dataset, rows: np.ndarray) -> Groups:
@@ -84,9 +99,10 @@ def _groups(dataset: Dataset, rows: np.ndarray) -> Groups:
 def _drawer(
     dataset: Dataset, options: ProtocolOptions, groups: Groups
 ) -> Callable[[int], list[int]]:
-    if options.draw == "seeded":
+    file = dataset.facts.permutations
+    if options.draw == "seeded" or file is None:
         return lambda number: seeded_draw(groups, number, options.shots)
-    permutations = read_permutations(dataset.root / "exp" / "rand_perm_cam.mat")
+    permutations = read_permutations(dataset.root / file)
 
     def official(number: int) -> list[int]:
         drawn = []
@@ -111,24 +127,21 @@ def seeded_draw(groups: Groups, number: int, shots: int) -> list[int]:
 
 def _check(dataset: Dataset, options: ProtocolOptions) -> None:
     """Refuse what a data set's evaluation does not define."""
-    if dataset.name != "sysu":
-        for name, value, default in (
-            ("scope", options.scope, "all"),
-            ("shots", options.shots, 1),
-            ("draw", options.draw, "seeded"),
-        ):
-            if value != default:
-                raise InputError(
-                    f"The protocol asks for {name} '{value}' on the data set '{dataset.name}'. "
-                    f"Only SYSU-MM01 has it; leave {name} at '{default}'."
-                )
-    if options.variant == "legacy-deen" and dataset.name != "llcm":
-        raise InputError(
-            f"The protocol 'legacy-deen' is LLCM's; the data set here is '{dataset.name}'. "
-            "Use the standard protocol."
-        )
+    facts = dataset.facts
+    for name, choices in (
+        ("scope", tuple(facts.scopes)),
+        ("shots", facts.shots),
+        ("draw", facts.draws),
+        ("variant", facts.variant_names),
+    ):
+        value = getattr(options, name)
+        if value not in choices:
+            raise InputError(
+                f"The protocol's `{name}` is {value!r}; for the data set {facts.title}, expected "
+                f"one of {', '.join(map(str, choices))}."
+            )
     if options.draw == "official" and options.num_trials > 10:
         raise InputError(
-            f"num_trials is {options.num_trials}; the official permutation file has 10 draws. "
+            f"`num_trials` is {options.num_trials}; the official permutation file has 10 draws. "
             "Give 1 to 10."
         )

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from vireid.console import progress, table
 from vireid.cores import usable_cores
-from vireid.data.decoding import READ_ERRORS, has_deep_pixels
+from vireid.data.decoding import ImageError, read_image
 from vireid.data.protocol import Dataset, few
-from vireid.data.registry import find_loader, find_root, recognise
+from vireid.data.registry import facts_of, load_unchecked, recognise
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 TINY_SIDE = 16  # pixels; below this no person can be recognised
 NEARLY_BLACK = 8  # mean grey level
-_SHOWN = 20  # examples kept of each kind of trouble
+_EXAMPLES = 20  # kept of each kind of problem
 _LEAKS = (("train", "test"), ("fit", "val"), ("val", "test"))
 
 
@@ -37,38 +36,41 @@ def inspect(
     camera_pattern: str | None = None,
     pixels: bool = True,
 ) -> dict[str, Any]:
-    """Count a data set and look for trouble.
+    """Count a data set and look for problems.
 
     Args:
-        name: as for `load_dataset`; None to recognise it by its folders.
+        name: as for `load_dataset`; None to recognise it by its layout.
         root, trial, split_seed, camera_pattern: as for `load_dataset`.
         pixels: also open every image, to find broken, tiny, nearly black and duplicate ones.
 
     Returns:
-        Plain values: `name`, `root`, `notes`, `images`, `identities`, `parts` (part → images,
-        identities, visible, infrared), `cameras` (list of camid, modality, images, identities),
-        `sizes` (list of height, width, images; most frequent first) and `suspicious` (kind →
-        {count, examples}): duplicates, one_modality, in_two_parts, tiny, broken, nearly_black.
+        Plain values: `name`, `title`, `root`, `notes`, `images`, `identities`, `parts` (part →
+        images, identities, visible, infrared), `cameras` (list of camid, modality, images,
+        identities), `sizes` (list of height, width, images; most frequent first) and
+        `suspicious` (kind → {count, examples}): duplicates, one_modality, in_two_parts, tiny,
+        broken, nearly_black.
 
     Raises:
         InputError: the data set cannot be read at all.
     """
-    if name is None:
-        if root is None:
-            raise InputError("Neither a data set nor its folder was given. Give the folder.")
-        name = recognise(root)
-    name, load = find_loader(name)
+    if name is not None:
+        facts = facts_of(name)
+    elif root is not None:
+        facts = recognise(root)
+    else:
+        raise InputError("Neither a data set nor its folder was given. Give the folder.")
     # not load_dataset: identities in two parts are to be reported here, not refused
-    dataset = load(
-        find_root(name, root), trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
+    dataset = load_unchecked(
+        facts, root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
     suspicious = {"one_modality": _one_modality(dataset), "in_two_parts": _in_two_parts(dataset)}
     sizes: list[dict[str, int]] = []
     if pixels:
-        sizes, found = _look(dataset)
-        suspicious.update(found)
+        sizes, problems = _look(dataset)
+        suspicious |= problems
     return {
         "name": dataset.name,
+        "title": dataset.facts.title,
         "root": str(dataset.root),
         "notes": [*_made(dataset), *dataset.notes],
         "images": len(dataset),
@@ -77,7 +79,7 @@ def inspect(
         "cameras": _cameras(dataset),
         "sizes": sizes,
         "suspicious": {
-            kind: {"count": len(items), "examples": items[:_SHOWN]}
+            kind: {"count": len(items), "examples": items[:_EXAMPLES]}
             for kind, items in suspicious.items()
         },
     }
@@ -111,8 +113,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
         ("height x width", "images"),
         [(f"{s['height']} x {s['width']}", s["images"]) for s in report["sizes"][:10]],
     )
-    words = {
-        "duplicates": "the same picture more than once",
+    titles = {
+        "duplicates": "the same image more than once",
         "one_modality": "identities in one modality only",
         "in_two_parts": "identities in two parts",
         "tiny": f"smaller than {TINY_SIDE} pixels",
@@ -123,8 +125,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "Suspicious",
         ("what", "count", "examples"),
         [
-            (words[kind], found["count"], few(found["examples"], 3) or "-")
-            for kind, found in report["suspicious"].items()
+            (titles[kind], items["count"], few(items["examples"], 3) or "-")
+            for kind, items in report["suspicious"].items()
         ],
     )
     return [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
@@ -182,39 +184,38 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
     """Open every image file: sizes, and those that look wrong."""
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     paths = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
-    found: dict[str, list[str]] = {k: [] for k in ("duplicates", "tiny", "broken", "nearly_black")}
+    problems: dict[str, list[str]] = {
+        kind: [] for kind in ("duplicates", "tiny", "broken", "nearly_black")
+    }
     sizes: dict[tuple[int, int], int] = defaultdict(int)
     same: dict[bytes, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(usable_cores()) as pool, progress() as bar:
         task = bar.add_task("Looking at images", total=len(paths))
-        looks: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
-        for path, look in zip(paths, looks):
+        results: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
+        for path, result in zip(paths, results):
             bar.advance(task)
-            if isinstance(look, str):
-                found["broken"].append(f"{path} ({look})")
+            if isinstance(result, str):
+                problems["broken"].append(f"{path} ({result})")
                 continue
-            digest, size, mean = look
+            digest, size, mean = result
             same[digest].append(path)
             sizes[size] += 1
             if min(size) < TINY_SIDE:
-                found["tiny"].append(f"{path} ({size[0]}x{size[1]})")
+                problems["tiny"].append(f"{path} ({size[0]}x{size[1]})")
             if mean < NEARLY_BLACK:
-                found["nearly_black"].append(path)
-    found["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
+                problems["nearly_black"].append(path)
+    problems["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
     ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
-    return [{"height": h, "width": w, "images": n} for (h, w), n in ordered], found
+    return [{"height": h, "width": w, "images": n} for (h, w), n in ordered], problems
 
 
 def _look_at(path: Path) -> tuple[bytes, tuple[int, int], float] | str:
     """Hash of the pixels, (height, width) and mean grey level; or why it cannot be read."""
     try:
-        with Image.open(path) as image:
-            if has_deep_pixels(image):
-                return "more than 8 bits a pixel"
-            grey = image.convert("L")
-            content = image.convert("RGB").tobytes()
-    except READ_ERRORS as error:
-        return str(error)
-    size = (grey.height, grey.width)
-    digest = hashlib.blake2b(content, digest_size=16, salt=str(size).encode()[:16]).digest()
-    return digest, size, float(np.asarray(grey).mean())
+        image = read_image(path)
+    except ImageError as error:
+        return error.reason
+    size = (image.height, image.width)
+    salt = str(size).encode()[:16]
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=salt).digest()
+    return digest, size, float(np.asarray(image.convert("L")).mean())

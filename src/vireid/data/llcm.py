@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vireid.data.facts import DIRECTIONS, DatasetFacts, Rule, Variant
 from vireid.data.labels import identities_of
 from vireid.data.listing import (
     ListedImage,
@@ -33,13 +34,13 @@ def camera_of(path: str) -> int:
     Raises:
         InputError: neither a directory nor the file name has one.
     """
-    found = _CAMERA_FOLDER.search(path) or _CAMERA_NAME.search(path.rsplit("/", 1)[-1])
-    if found is None:
+    match = _CAMERA_FOLDER.search(path) or _CAMERA_NAME.search(path.rsplit("/", 1)[-1])
+    if match is None:
         raise InputError(
             f"The camera number is not in the path '{path}'. Expected a directory such as cam4 or "
             "a file name such as 0001_c04_000001.jpg."
         )
-    return int(found.group(1))
+    return int(match.group(1))
 
 
 def load(
@@ -55,7 +56,7 @@ def load(
     if not (root / "idx").is_dir():
         raise InputError(
             f"'{root}' is not LLCM: it has no folder 'idx'. Expected idx/, test_vis/ and "
-            "test_nir/; check --data-root."
+            "test_nir/; check `data_root`."
         )
     samples, train = _training(root)
     test = set(read_ids(root / "idx" / "test_id.txt", "list of test identities"))
@@ -85,11 +86,10 @@ def load(
         ordered, {"train": train, "fit": train, "val": set(), "test": test}
     )
     return Dataset(
-        name="llcm",
+        facts=LLCM,
         root=root,
         samples=ordered,
         parts=parts,
-        rule="llcm",
         notes=(*notes, *left_out),
     )
 
@@ -112,3 +112,26 @@ def _training(root: Path) -> tuple[list[Sample], set[int]]:
         for image in images
     ]
     return samples, set(pids.values())
+
+
+def _is_layout(root: Path) -> bool:
+    return (root / "idx" / "train_vis.txt").exists() or (root / "test_vis").is_dir()
+
+
+LLCM = DatasetFacts(
+    name="llcm",
+    title="LLCM",
+    load=load,
+    is_layout=_is_layout,
+    rule=Rule(skip_same_camera=True, collapse_identities=True),
+    directions=DIRECTIONS,
+    variants={
+        "legacy-deen": Variant(
+            direction="visible_to_infrared",
+            swap=True,
+            note="legacy-deen: query and gallery are swapped as in DEEN's public test script (a "
+            "drawn set of infrared queries, all visible images as the gallery). This is another "
+            "task than LLCM's visible to infrared; compare it with numbers of that script only.",
+        )
+    },
+)

@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from vireid.config import Options, option
 from vireid.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
+class AugmentOptions(Options):
     """How training images are changed, in this order: pad and crop, flip, colour (visible rows
     only), normalise, erase. The defaults are the published ones (without erasing, which only
-    MCLNet uses).
+    MCLNet uses)."""
 
-    Attributes:
-        pad: zero pixels added on each side before the random crop back to the input size.
-        flip: probability of a mirror image.
-        erase: probability that a rectangle is erased.
-        erase_area: smallest and largest share of the picture that is erased.
-        erase_aspect: smallest height/width of the rectangle; the largest is its inverse.
-        channel: probability that a visible image becomes one of its channels, thrice.
-        grey: probability that a visible image becomes grey (drawn after `channel` failed).
-    """
+    title: ClassVar[str] = "augmentation"
 
-    pad: int = 10
-    flip: float = 0.5
-    erase: float = 0.0
-    erase_area: tuple[float, float] = (0.1, 0.8)
-    erase_aspect: float = 0.3
-    channel: float = 0.0
-    grey: float = 0.0
+    pad: int = option(10, at_least=0, rare=True)
+    """Zero pixels added on each side before the random crop back to the input size."""
+    flip: float = option(0.5, at_least=0, at_most=1, rare=True)
+    """Probability of a mirror image."""
+    erase: float = option(0.0, at_least=0, at_most=1, rare=True)
+    """Probability that a rectangle is erased."""
+    erase_area: tuple[float, float] = option((0.1, 0.8), above=0, at_most=1, rare=True)
+    """Smallest and largest share of the image that is erased."""
+    erase_aspect: float = option(0.3, above=0, at_most=1, rare=True)
+    """Smallest height/width of the rectangle; the largest is its inverse."""
+    channel: float = option(0.0, at_least=0, at_most=1, rare=True)
+    """Probability that a visible image becomes one of its channels, thrice."""
+    grey: float = option(0.0, at_least=0, at_most=1, rare=True)
+    """Probability that a visible image becomes grey (drawn after `channel` failed)."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "erase", "channel", "grey"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"augment.{name} is {getattr(self, name)}; "
-                    "a probability from 0 to 1 was expected."
-                )
-        if self.pad < 0:
-            raise InputError(f"augment.pad is {self.pad}; it must not be negative.")
-        low, high = self.erase_area
-        if not 0 < low <= high <= 1:
+        super().__post_init__()
+        if self.erase_area[0] > self.erase_area[1]:
             raise InputError(
-                f"augment.erase_area is {self.erase_area}; two shares of the picture, "
-                "the smaller first, above 0 and up to 1, were expected."
-            )
-        if not 0 < self.erase_aspect <= 1:
-            raise InputError(
-                f"augment.erase_aspect is {self.erase_aspect}; above 0 and at most 1 was expected."
+                f"`erase_area` is {self.erase_area}; two shares of the image, the smaller first, "
+                "were expected."
             )

@@ -12,12 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction, Rule
 from vireid.files import read_json
 from vireid.types import InputError, Modality, Sample
 
 SYNTHETIC_MARKER = ".vireid-synthetic.json"  # written by `vireid synthesize` into its folders
-
-Rule = Literal["sysu", "regdb", "llcm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,8 @@ class Dataset:
     """All images of a data set and the parts they fall into.
 
     Attributes:
-        name: sysu, regdb, llcm or folder.
+        facts: what the data set states about itself; a loader may change some, as the rule where
+            camera numbers are missing, with `dataclasses.replace`.
         root: the folder that the samples' paths are relative to.
         samples: all images, sorted by path.
         parts: name → int64 rows into `samples`. "train" is what is trained on as published
@@ -46,24 +46,31 @@ class Dataset:
             the epoch is chosen on "val"; "val" and "test" hold whole identities. Where no
             validation identities exist, "val" is empty and "fit" equals "train". Identities
             with images of one modality only are in neither "train" nor "fit".
-        rule: which gallery images a query ignores and how ranks are counted, by the data set
-            whose evaluation it is: "sysu", "regdb" or "llcm".
-        trial: the split of RegDB, from 1; 1 elsewhere.
+        trial: which of the data set's splits of the identities, from 1.
         notes: sentences on what was left out, for the user to read.
         roles: (N,) int64, 0 for a query and 1 for a gallery image, -1 for neither, or None
             where the data give no roles.
         pixel_files: decoded images that need no decoding.
     """
 
-    name: str
+    facts: DatasetFacts
     root: Path
     samples: tuple[Sample, ...]
     parts: dict[str, np.ndarray]
-    rule: Rule
     trial: int = 1
     notes: tuple[str, ...] = ()
     roles: np.ndarray | None = None
     pixel_files: tuple[PixelFile, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        return self.facts.name
+
+    @property
+    def rule(self) -> Rule:
+        """How a search is scored."""
+        return self.facts.rule
 
     @cached_property
     def pids(self) -> np.ndarray:
@@ -95,45 +102,43 @@ class Dataset:
 class ProtocolOptions:
     """Which search is asked. Every field is part of a number's name.
 
+    Scope, shots, draw and variant are checked against the data set's facts by
+    `vireid.data.trials`.
+
     Attributes:
         part: the identities searched for; "val" exists where the data set has some.
-        scope: "indoor" keeps only SYSU-MM01's indoor visible cameras 1 and 2.
-        shots: gallery images per identity and camera, 1 (single-shot) or 10 (multi-shot,
-            SYSU-MM01 only).
-        draw: how gallery images are drawn: "seeded" as most public code does, "official" by
-            SYSU-MM01's permutation file.
+        scope: which cameras are searched ("indoor" of SYSU-MM01).
+        shots: gallery images drawn for each identity and camera.
+        draw: how gallery images are drawn: "seeded" as most public code does, "official" by the
+            data set's own permutation file.
         direction: modality of the query, then of the gallery.
-        num_trials: number of gallery draws; 1 to 10 for "official". Data sets that search the
-            whole gallery (RegDB, or own data with roles or without camera numbers) have one.
-        variant: "legacy-deen" swaps query and gallery of LLCM's visible-to-infrared search, as
-            DEEN's public test script does.
+        num_trials: number of gallery draws; 1 to 10 for "official". Where the whole gallery is
+            searched, there is one trial.
+        variant: "standard", or one of the data set's variants.
     """
 
     part: Literal["test", "val"] = "test"
-    scope: Literal["all", "indoor"] = "all"
-    shots: Literal[1, 10] = 1
+    scope: str = "all"
+    shots: int = 1
     draw: Literal["seeded", "official"] = "seeded"
-    direction: Literal["infrared_to_visible", "visible_to_infrared"] = "infrared_to_visible"
+    direction: Direction = "infrared_to_visible"
     num_trials: int = 10
-    variant: Literal["standard", "legacy-deen"] = "standard"
+    variant: str = "standard"
 
     def __post_init__(self) -> None:
-        legal: dict[str, tuple] = {
+        valid: dict[str, tuple] = {
             "part": ("test", "val"),
-            "scope": ("all", "indoor"),
-            "shots": (1, 10),
             "draw": ("seeded", "official"),
-            "direction": ("infrared_to_visible", "visible_to_infrared"),
-            "variant": ("standard", "legacy-deen"),
+            "direction": DIRECTIONS,
         }
-        for name, choices in legal.items():
+        for name, choices in valid.items():
             if getattr(self, name) not in choices:
                 raise InputError(
-                    f"The protocol's {name} is {getattr(self, name)!r}; "
+                    f"The protocol's `{name}` is {getattr(self, name)!r}; "
                     f"expected one of {', '.join(map(str, choices))}."
                 )
         if self.num_trials < 1:
-            raise InputError(f"num_trials is {self.num_trials}; at least 1 is needed.")
+            raise InputError(f"`num_trials` is {self.num_trials}; at least 1 is needed.")
 
     @property
     def query_modality(self) -> Modality:
@@ -152,8 +157,8 @@ class Trial(NamedTuple):
     """One search: every query against one draw of the gallery.
 
     Attributes:
-        number: the seed of a seeded draw or the row of an official one, from 0; for RegDB the
-            number of the split, from 1.
+        number: the seed of a seeded draw or the row of an official one, from 0; where
+            the data set has several splits and searches the whole gallery, the split, from 1.
         query, gallery: int64 rows into `Dataset.samples`.
     """
 
@@ -167,7 +172,7 @@ class TrainingRows(NamedTuple):
 
     Attributes:
         rows: (N,) int64 rows into `Dataset.samples`.
-        pid_label, camera_label: (N,) int64 from 0; where no camera number is known,
+        pid_label, camera_label: (N,) int64 from 0; without camera numbers,
             `camera_label` is the modality.
         modality: (N,) int64.
         pids, camids: the numbers that labels 0, 1, … stand for.
@@ -194,8 +199,9 @@ def training_rows(dataset: Dataset, part: Literal["train", "fit"] = "train") -> 
             "training needs identities with visible and infrared images."
         )
     pids, pid_label = np.unique(dataset.pids[rows], return_inverse=True)
-    known = dataset.camids[rows]
-    cameras = known if np.all(known >= 0) else dataset.modality[rows]
+    cameras = dataset.camids[rows]
+    if np.any(cameras < 0):
+        cameras = dataset.modality[rows]
     camids, camera_label = np.unique(cameras, return_inverse=True)
     return TrainingRows(
         rows,

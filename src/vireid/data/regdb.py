@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vireid.data.facts import DIRECTIONS, DatasetFacts, Rule
 from vireid.data.labels import identities_of
 from vireid.data.listing import check_exist, check_labels, read_list
 from vireid.data.protocol import Dataset, make_parts, sorted_samples
 from vireid.types import InputError, Modality, Sample
 
 FILES = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
-TRIALS = range(1, 11)
 
 
 def load(
@@ -23,16 +23,14 @@ def load(
     """Read one trial of RegDB. Cameras are numbered 1 (visible) and 2 (thermal).
 
     Raises:
-        InputError: no such trial, or lists that are missing, damaged, contradict each other or
-            name images that do not exist.
+        InputError: lists are missing, damaged, contradict each other or name images that do not
+            exist.
     """
     root = Path(root)
-    if trial not in TRIALS:
-        raise InputError(f"RegDB has no trial {trial}. Give --trial 1 to 10.")
     if not (root / "idx").is_dir():
         raise InputError(
             f"'{root}' is not RegDB: it has no folder 'idx'. Expected Visible/, Thermal/ and idx/; "
-            "check --data-root."
+            "check `data_root`."
         )
     samples: list[Sample] = []
     parts: dict[str, set[int]] = {}
@@ -58,11 +56,26 @@ def load(
         ordered, {"train": train, "fit": train, "val": set(), "test": parts["test"]}
     )
     return Dataset(
-        name="regdb",
+        facts=REGDB,
         root=root,
         samples=ordered,
         parts=rows,
-        rule="regdb",
         trial=trial,
         notes=tuple(notes),
     )
+
+
+def _is_layout(root: Path) -> bool:
+    return (root / "Thermal").is_dir() or any((root / "idx").glob("*_thermal_*.txt"))
+
+
+REGDB = DatasetFacts(
+    name="regdb",
+    title="RegDB",
+    load=load,
+    is_layout=_is_layout,
+    rule=Rule(),
+    whole_gallery=True,
+    directions=DIRECTIONS,
+    splits=10,
+)

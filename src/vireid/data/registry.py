@@ -1,25 +1,107 @@
-"""From a data set's name and folder to a checked `Dataset`."""
+"""From a data set's name and folder to its facts and a checked `Dataset`."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 from vireid.console import choose
-from vireid.data import published
+from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.protocol import Dataset, check_usable
+from vireid.files import import_file
 from vireid.types import InputError
 
-# name → module with `load(root, *, trial, split_seed, camera_pattern) -> Dataset`
-DATASETS = {
-    "sysu": "vireid.data.sysu_mm01:load",
-    "regdb": "vireid.data.regdb:load",
-    "llcm": "vireid.data.llcm:load",
-    "folder": "vireid.data.folder:load",
+DATASETS = {  # name → where its `DatasetFacts` stand; the last one fits every folder
+    "sysu": "vireid.data.sysu_mm01:SYSU",
+    "regdb": "vireid.data.regdb:REGDB",
+    "llcm": "vireid.data.llcm:LLCM",
+    "folder": "vireid.data.folder:FOLDER",
 }
-ALIASES = {"sysu-mm01": "sysu", "sysumm01": "sysu", "own": "folder", "csv": "folder"}
+DEFAULT_DATASET = "sysu"
+_registered: dict[str, DatasetFacts] = {}
+
+
+def register(facts: DatasetFacts) -> DatasetFacts:
+    """Make a data set of your own available by its name, in this process.
+
+    The command line takes `path/to/my.py:MY_SET` instead, a `DatasetFacts` in a file.
+
+    Raises:
+        InputError: the name belongs to another data set, or the facts contradict each other.
+    """
+    if facts.name in DATASETS or _registered.get(facts.name, facts) != facts:
+        raise InputError(
+            f"There is a data set named '{facts.name}' already. Give yours another `name`."
+        )
+    if "all" not in facts.scopes or not facts.shots or not facts.directions:
+        raise InputError(
+            f"The data set '{facts.name}' needs a scope 'all' in `scopes`, and at least one entry "
+            f"in `shots` and `directions`; it has the scopes {', '.join(facts.scopes) or 'none'}."
+        )
+    _registered[facts.name] = facts
+    return facts
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The data sets of this package, then those registered."""
+    return (*DATASETS, *_registered)
+
+
+def resolve_dataset(name: str) -> str:
+    """The name of a data set, from what a user wrote ("SYSU-MM01"); of "file.py:NAME" the whole
+    path, so that a run can be used from every folder.
+
+    Raises:
+        InputError: there is no such data set; those that exist are listed.
+    """
+    if ".py:" in name:
+        file, attribute = name.rsplit(":", 1)
+        return f"{Path(file).expanduser().resolve()}:{attribute}"
+    aliases = {alias: facts.name for facts in _all_facts() for alias in facts.aliases}
+    try:
+        return choose("data set", name, dataset_names(), aliases=aliases)
+    except InputError as error:
+        raise InputError(f"{error} For your own, give path/to/my.py:MY_SET.") from None
+
+
+def facts_of(name: str) -> DatasetFacts:
+    """The facts of a data set, by its name or as "path/to/my.py:MY_SET".
+
+    A file given in this way is run, as Python code of the user.
+
+    Raises:
+        InputError: there is no such data set, file or constant.
+    """
+    name = resolve_dataset(name)
+    if ".py:" in name:
+        return register(_from_file(*name.rsplit(":", 1)))
+    return _registered.get(name) or _built_in(name)
+
+
+def rule_named(rule: str | Rule) -> Rule:
+    """The rule of the data set of that name; a `Rule` is returned as it is.
+
+    Raises:
+        InputError: there is no such data set.
+    """
+    return rule if isinstance(rule, Rule) else facts_of(choose("rule", rule, dataset_names())).rule
+
+
+def name_of_rule(rule: Rule) -> str:
+    """The first data set that has the rule, or the rule in words."""
+    return next((facts.name for facts in _all_facts() if facts.rule == rule), str(rule))
+
+
+def title_of(name: str) -> str:
+    """A data set's title; of one that isn't registered here, its name."""
+    return facts_of(name).title if name in dataset_names() else name
+
+
+def label_of(name: str) -> str:
+    """A name for reports: of "path/to/my.py:MY_SET" without its place on a disk."""
+    return name.rsplit(":", 1)[-1] if ".py:" in name else name
 
 
 def find_root(name: str, root: str | Path | None) -> Path:
@@ -32,21 +114,21 @@ def find_root(name: str, root: str | Path | None) -> Path:
         base = os.environ.get("VIREID_DATA")
         if not base:
             raise InputError(
-                f"No folder was given for the data set '{name}'. Pass --data-root FOLDER, or set "
-                f"the environment variable VIREID_DATA to a folder that contains '{name}'."
+                f"No folder was given for the data set '{name}'. Give its folder as `data_root`, "
+                f"or set the environment variable VIREID_DATA to a folder that holds '{name}'."
             )
         root = Path(base) / name
     root = Path(root).expanduser()
     if not root.exists():
         raise InputError(
-            f"The data root '{root}' does not exist. Expected the folder of the data set "
-            f"'{name}'; pass it with --data-root."
+            f"The folder '{root}' does not exist. Give the folder of the data set '{name}' as "
+            "`data_root`."
         )
     return root
 
 
-def recognise(root: str | Path) -> str:
-    """The name of the data set that a folder is laid out as.
+def recognise(root: str | Path) -> DatasetFacts:
+    """The data set that a folder is laid out as; registered ones are tried first.
 
     Raises:
         InputError: the folder does not exist.
@@ -54,24 +136,8 @@ def recognise(root: str | Path) -> str:
     root = Path(root).expanduser()
     if not root.exists():
         raise InputError(f"There is no folder '{root}'. Give the folder of a data set.")
-    if any((root / f"cam{n}").is_dir() for n in range(1, 7)) or published.exist(root):
-        return "sysu"
-    if (root / "idx" / "train_vis.txt").exists() or (root / "test_vis").is_dir():
-        return "llcm"
-    if (root / "idx").is_dir():
-        return "regdb"
-    return "folder"
-
-
-def find_loader(name: str) -> tuple[str, Callable[..., Dataset]]:
-    """A data set's legal name and its loader.
-
-    Raises:
-        InputError: there is no such data set.
-    """
-    name = choose("data set", name, list(DATASETS), aliases=ALIASES)
-    module, function = DATASETS[name].split(":")
-    return name, getattr(importlib.import_module(module), function)
+    candidates = [*_registered.values(), *map(_built_in, DATASETS)]
+    return next(facts for facts in candidates if facts.is_layout and facts.is_layout(root))
 
 
 def load_dataset(
@@ -85,20 +151,71 @@ def load_dataset(
     """Read the list of images, identities, cameras and parts of a data set.
 
     Args:
-        name: sysu, regdb, llcm or folder.
-        root: its folder (for `folder` also a CSV table); None means `$VIREID_DATA/<name>`.
-        trial: RegDB's split, 1 to 10; other data sets have one split.
-        split_seed: `folder` only, fixes the split by identity where the data give none.
-        camera_pattern: `folder` only, a regular expression with one group that finds the camera
-            number in an image's file name.
+        name: of a data set, or path/to/my.py:MY_SET.
+        root: its folder (for own images also a table); None means `$VIREID_DATA/<name>`.
+        trial: which split of the identities, from 1.
+        split_seed: own images only: fixes the split by identity where the data give none.
+        camera_pattern: own images only: a regular expression with one group that finds the
+            camera number in an image's file name.
 
     Raises:
         InputError: the folder is missing or is not laid out as expected, lists contradict each
             other, a modality has no image, or an identity is both trained on and tested.
     """
-    name, load = find_loader(name)
-    dataset = load(
-        find_root(name, root), trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
+    dataset = load_unchecked(
+        facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
     check_usable(dataset)
     return dataset
+
+
+def load_unchecked(
+    facts: DatasetFacts, root: str | Path | None, *, trial: int, split_seed: int,
+    camera_pattern: str | None,
+) -> Dataset:  # fmt: skip
+    """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
+    check_trial(facts, trial)
+    dataset: Dataset = facts.load(
+        find_root(facts.name, root),
+        trial=trial,
+        split_seed=split_seed,
+        camera_pattern=camera_pattern,
+    )
+    return dataset
+
+
+def check_trial(facts: DatasetFacts, trial: int) -> None:
+    """Refuse a split that a data set doesn't have.
+
+    Raises:
+        InputError: no such split.
+    """
+    if 1 <= trial <= facts.splits:
+        return
+    if facts.splits == 1:
+        raise InputError(f"`trial` is {trial}, but {facts.title} has one split only; leave it out.")
+    raise InputError(
+        f"`trial` is {trial}; {facts.title} has the splits 1 to {facts.splits}. Give one of them."
+    )
+
+
+def _all_facts() -> Iterator[DatasetFacts]:
+    yield from map(_built_in, DATASETS)
+    yield from _registered.values()
+
+
+def _built_in(name: str) -> DatasetFacts:
+    module, constant = DATASETS[name].split(":")
+    return getattr(importlib.import_module(module), constant)
+
+
+def _from_file(file: str, attribute: str) -> DatasetFacts:
+    module = import_file(Path(file), "data set")
+    facts = getattr(module, attribute, None)
+    if not isinstance(facts, DatasetFacts):
+        names = [key for key, value in vars(module).items() if isinstance(value, DatasetFacts)]
+        raise InputError(
+            f"'{file}' has no `DatasetFacts` named '{attribute}'. "
+            f"It has: {', '.join(names) or 'none'}."
+        )
+    return facts

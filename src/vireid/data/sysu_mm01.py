@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vireid.data import published
+from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.listing import identity_folders, image_names, read_ids
 from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
 from vireid.types import InputError, Modality, Sample
@@ -26,7 +27,7 @@ CAMERAS = {
 def load(
     root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
 ) -> Dataset:
-    """Read SYSU-MM01, or the published `.npy` files alone where the pictures are absent.
+    """Read SYSU-MM01, or the published `.npy` files alone where there are no images.
 
     Where both are there, the `.npy` files give the pixels of the training images.
 
@@ -34,12 +35,12 @@ def load(
         InputError: no camera folder, a missing or damaged identity file, no image of a modality.
     """
     root = Path(root)
-    if not any((root / f"cam{camid}").is_dir() for camid in CAMERAS):
+    if not _has_cameras(root):
         if published.exist(root):
-            return published.load(root)
+            return published.load(root, SYSU)
         raise InputError(
             f"'{root}' is not SYSU-MM01: it has none of the folders cam1 to cam6, nor the "
-            "published training arrays train_rgb_resized_img.npy and so on. Check --data-root."
+            "published training arrays train_rgb_resized_img.npy and so on. Check `data_root`."
         )
     train = read_ids(root / "exp" / "train_id.txt", "list of training identities")
     test = read_ids(root / "exp" / "test_id.txt", "list of test identities")
@@ -72,11 +73,28 @@ def load(
         {"train": {*train, *val}, "fit": set(train), "val": set(val), "test": set(test)},
     )
     dataset = Dataset(
-        name="sysu",
+        facts=SYSU,
         root=root,
         samples=ordered,
         parts=parts,
-        rule="sysu",
         notes=(*notes, *left_out),
     )
     return published.attach(dataset) if published.exist(root) else dataset
+
+
+def _has_cameras(root: Path) -> bool:
+    return any((root / f"cam{camid}").is_dir() for camid in CAMERAS)
+
+
+SYSU = DatasetFacts(
+    name="sysu",
+    title="SYSU-MM01",
+    aliases=("sysu-mm01",),
+    load=load,
+    is_layout=lambda root: _has_cameras(root) or published.exist(root),
+    # Camera 3 hangs beside camera 2.
+    rule=Rule(skip_pairs=((3, 2),), collapse_identities=True),
+    scopes={"all": None, "indoor": (1, 2, 3, 6)},
+    shots=(1, 10),
+    permutations="exp/rand_perm_cam.mat",
+)

@@ -3,10 +3,15 @@ from .comparison import average_reports as average_reports
 from .comparison import compare as compare
 from .evaluator import bootstrap as bootstrap
 from .evaluator import evaluate as evaluate
+from .evaluator import evaluate_and_keep as evaluate_and_keep
+from .measures import METRICS as METRICS
+from .measures import Metric as Metric
 from .metrics import Scores as Scores
 from .metrics import chance as chance
 from .metrics import score as score
 from .metrics import score_embeddings as score_embeddings
-from .report import Protocol as Protocol
+from .protocol import Protocol as Protocol
 from .report import Report as Report
 from .reranking import rerank as rerank
+from .search import Search as Search
+from .search import search_trials as search_trials

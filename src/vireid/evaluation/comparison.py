@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vireid.evaluation import tables
-from vireid.evaluation.report import HEADS, METRICS, Numbers, Protocol, Report, summary
+from vireid.evaluation.measures import METRICS
+from vireid.evaluation.protocol import PROTOCOL_WORDS, Protocol, protocol_value
+from vireid.evaluation.report import Report, averaged_words, summary
+from vireid.evaluation.tables import Numbers
 from vireid.files import write_text
 from vireid.types import InputError
 
@@ -54,10 +57,10 @@ class Comparison:
 
     def lines(self) -> list[Line]:
         """One line for each report, test embedding, raw and re-ranked."""
-        found = []
+        lines = []
         for number, report in enumerate(self.reports, 1):
             protocol = report.protocol
-            data = tables.protocol_value(protocol, "dataset")
+            data = protocol_value(protocol, "dataset")
             head = (
                 _name(report) or f"report {number}",
                 _method(report),
@@ -67,17 +70,17 @@ class Comparison:
                 protocol.epoch_choice or "not stated",
             )
             for name, numbers in report.raw.items():
-                found.append(Line((*head, name), "none", numbers))
+                lines.append(Line((*head, name), "none", numbers))
                 if name in report.reranked:
                     words = (*head, f"{name}, re-ranked")
-                    found.append(Line(words, protocol.reranking, report.reranked[name]))
-        return found
+                    lines.append(Line(words, protocol.reranking, report.reranked[name]))
+        return lines
 
     def warning(self) -> str:
         """A sentence on what makes the numbers incomparable; "" if nothing does."""
         if not self.differences:
             return ""
-        words = [tables.PROTOCOL_WORDS[name].lower() for name in self.differences]
+        words = [PROTOCOL_WORDS[name].lower() for name in self.differences]
         return (
             f"These reports differ in {_and(words)}: their numbers measure different things and "
             "must not be compared with each other."
@@ -87,7 +90,7 @@ class Comparison:
         lines = ["# Comparison", "", "Percent, mean ± deviation.", ""]
         if self.differences:
             lines += [f"**{self.warning()}**", ""]
-        lines += [f"{tables.averaged_words(r)}\n" for r in self.reports if r.averaged]
+        lines += [f"{averaged_words(r)}\n" for r in self.reports if r.averaged]
         columns, rows, same = self._compact()
         if same:
             lines += [f"In all rows: {same}.", ""]
@@ -105,7 +108,11 @@ class Comparison:
             [
                 *line.words,
                 line.reranking,
-                *(f"{line.numbers[m][k]:.6f}" for m in METRICS for k in ("mean", "std")),
+                *(
+                    f"{line.numbers[m][k]:.6f}" if m in line.numbers else ""
+                    for m in METRICS
+                    for k in ("mean", "std")
+                ),
             ]
             for line in self.lines()
         ]
@@ -136,11 +143,14 @@ class Comparison:
         cells, last = [], ""
         for line, words in zip(lines, rows):
             told = "; ".join(w for c, w in zip(columns, words) if c != "Embedding")
-            numbers = [tables.spread(line.numbers[m]).replace(" ", "") for m in shown]
+            numbers = [
+                tables.spread(m, line.numbers[m]).replace(" ", "") if m in line.numbers else ""
+                for m in shown
+            ]
             cells.append([told if told != last else "", line.words[-1], *numbers])
             last = told
         heads = "; ".join(word for word in columns if word != "Embedding")
-        out = table(same, [heads, "Embedding", *(HEADS[m] for m in shown)], cells)
+        out = table(same, [heads, "Embedding", *(METRICS[m].head for m in shown)], cells)
         for position, column in enumerate(out.columns):
             if position < 2:  # words may break, numbers must not
                 column.justify, column.overflow = "left", "fold"
@@ -188,8 +198,8 @@ def compare(reports: Sequence[Report]) -> Comparison:
 
 
 def average_reports(reports: Sequence[Report]) -> Report:
-    """The average of reports that differ only in the training seed, or only in RegDB's split
-    (ten splits, ten models, one number).
+    """The average of reports that differ only in the training seed, or only in the split of
+    the identities (RegDB: ten splits, ten models, one number).
 
     Mean and deviation are those of the reports' means; "trials" then holds one value a report.
     Averages may be averaged again: ten splits each, then seeds.
@@ -207,14 +217,14 @@ def average_reports(reports: Sequence[Report]) -> Report:
     if len(over) != 1:
         what = "have the same seed and split" if not over else "differ in both seed and split"
         raise InputError(
-            f"The reports {what}. An average is taken over training seeds, or over RegDB's "
-            "splits: give reports that differ in one of them."
+            f"The reports {what}. An average is taken over training seeds, or over the "
+            "splits of a data set: give reports that differ in one of them."
         )
     values = [_key(report, over[0]) for report in reports]
     _refuse_same_model(reports, over[0])
     earlier = reports[0].averaged or {"over": [], "reports": 1, "values": {}}
     commits = sorted({r.protocol.commit for r in reports if r.protocol.commit})
-    # What differs is no single value any more: the average's own entry lists it.
+    # What differs has no single value; `averaged` lists the values.
     protocol = replace(
         first,
         weights_hash=None,
@@ -251,7 +261,7 @@ def average_reports(reports: Sequence[Report]) -> Report:
 
 
 def _refuse_same_model(reports: Sequence[Report], over: str) -> None:
-    """One model counted twice; on two of RegDB's splits it has also seen people it is tested on."""
+    """One model counted twice; on two splits it has also seen people it is tested on."""
     for number, report in enumerate(reports):
         for earlier in reports[:number]:
             one, other = _key(earlier, over), _key(report, over)
@@ -259,7 +269,7 @@ def _refuse_same_model(reports: Sequence[Report], over: str) -> None:
             if one == other or (weights and weights == report.protocol.weights_hash):
                 raise InputError(
                     f"Two of the reports are of the same model "
-                    f"({tables.PROTOCOL_WORDS[over]} {one} and {other}"
+                    f"({PROTOCOL_WORDS[over]} {one} and {other}"
                     f"{f', weights {weights[:16]}' if weights else ''}). Give each model once."
                 )
 
@@ -272,12 +282,11 @@ def _refuse_unlike(one: Report, other: Report) -> None:
     a, b = one.protocol, other.protocol
     ignored = set(_INCIDENTAL)
     if a.split is not None and b.split is not None:
-        ignored.add("trials")  # RegDB's trial is its split
+        ignored.add("trials")  # the trial is the split
     fields = [name for name in Protocol.__dataclass_fields__ if name not in ignored]
     unlike = [name for name in fields if getattr(a, name) != getattr(b, name)]
     said = [
-        f"{tables.PROTOCOL_WORDS[name].lower()} ({tables.protocol_value(a, name)} and "
-        f"{tables.protocol_value(b, name)})"
+        f"{PROTOCOL_WORDS[name].lower()} ({protocol_value(a, name)} and {protocol_value(b, name)})"
         for name in unlike
     ]
     if (one.averaged or {}).get("over") != (other.averaged or {}).get("over"):
@@ -286,7 +295,7 @@ def _refuse_unlike(one: Report, other: Report) -> None:
         names = " and ".join(f"'{r.folder}'" if r.folder else "a report" for r in (one, other))
         raise InputError(
             f"{names} can't be averaged: they differ in {_and(said)}. Average reports of one "
-            "protocol and one method, or compare them without --average."
+            "protocol and one method, or compare them without averaging."
         )
 
 
@@ -295,6 +304,7 @@ def _mean(tables_: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
         name: {
             metric: summary([table[name][metric]["mean"] for table in tables_])
             for metric in METRICS
+            if all(metric in table[name] for table in tables_)
         }
         for name in tables_[0]
     }
@@ -329,8 +339,9 @@ def _over(report: Report) -> str:
 def _with_numbers(
     columns: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[Line]
 ) -> tuple[list[str], list[list[str]]]:
-    numbers = [[tables.spread(line.numbers[metric]) for metric in METRICS] for line in lines]
-    return [*columns, *HEADS.values()], [[*words, *row] for words, row in zip(rows, numbers)]
+    heads = [metric.head for metric in METRICS.values()]
+    cells = [[*words, *tables.number_cells(line.numbers)] for words, line in zip(rows, lines)]
+    return [*columns, *heads], cells
 
 
 def _and(words: Sequence[str]) -> str:

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from vireid.console import choose
+from vireid.data.facts import Rule
+from vireid.data.registry import DEFAULT_DATASET, rule_named
 from vireid.evaluation.products import product
-from vireid.evaluation.ranking import RULES, Ranks, Task, join, rank, rank_on_device
+from vireid.evaluation.ranking import Ranks, Task, join, rank, rank_on_device
 from vireid.types import InputError
 
 Array = np.ndarray | torch.Tensor
 Labels = np.ndarray | torch.Tensor | Sequence[int]
-Rule = Literal["sysu", "regdb", "llcm"]
 
 _CHUNK_BYTES = 256 * 2**20
 
@@ -85,7 +85,7 @@ def score(
     query_camids: Labels | None = None,
     gallery_camids: Labels | None = None,
     *,
-    rule: Rule = "sysu",
+    rule: str | Rule = DEFAULT_DATASET,
     max_rank: int = 20,
 ) -> Scores:
     """Score a search by the rule of a data set.
@@ -97,16 +97,13 @@ def score(
         similarity: (Q, G), larger is closer; NumPy or torch, any float type, any device. It is
             read where it is, row by row; nothing of its size is allocated on the processor.
         query_pids, gallery_pids: (Q,), (G,) identities.
-        query_camids, gallery_camids: camera numbers as the data set counts, from 1; "regdb"
-            ignores them, the other rules need them.
-        rule: "sysu": a query of camera 3 skips gallery images of camera 2, CMC over distinct
-            identities; "llcm": gallery images of the query's identity and camera are skipped,
-            CMC over distinct identities; "regdb": nothing is skipped, CMC by the first matching
-            image.
+        query_camids, gallery_camids: camera numbers as the data set counts, from 1; a rule
+            that skips nothing ignores them, the others need them.
+        rule: the name of the data set whose rule it is, or a `vireid.data.Rule`.
         max_rank: length of the CMC curve; a gallery with fewer identities is no error.
 
     Raises:
-        InputError: shapes that don't fit, values that are not finite, an unknown rule, missing
+        InputError: shapes that don't fit, values that are not finite, no such rule, missing
             camera numbers, or no query with a match.
 
     Source: the evaluation code of the SYSU-MM01 and RegDB baselines (AGW, MCLNet) and of LLCM;
@@ -137,7 +134,7 @@ def score_embeddings(
     query_camids: Labels | None = None,
     gallery_camids: Labels | None = None,
     *,
-    rule: Rule = "sysu",
+    rule: str | Rule = DEFAULT_DATASET,
     max_rank: int = 20,
     chunk_bytes: int = _CHUNK_BYTES,
 ) -> Scores:
@@ -187,11 +184,11 @@ def score_embeddings(
     block = np.empty((rows, len(gallery)), np.float32)
     parts = []
     for at in range(0, len(query), rows):
-        some = query[at : at + rows].astype(np.float32, copy=False)
-        part = block[: len(some)]
+        chunk = query[at : at + rows].astype(np.float32, copy=False)
+        part = block[: len(chunk)]
         for low in range(0, len(gallery), columns):
             # float16 becomes float32 a block at a time, so that no second gallery exists
-            product(some, gallery[low : low + columns], out=part[:, low : low + columns])
+            product(chunk, gallery[low : low + columns], out=part[:, low : low + columns])
         parts.append(rank(part, task, at))
     return Scores.of(join(parts), max_rank)
 
@@ -218,10 +215,10 @@ def _task(
     gallery_pids: Labels,
     query_camids: Labels | None,
     gallery_camids: Labels | None,
-    rule: str,
+    rule: str | Rule,
     max_rank: int,
 ) -> Task:
-    rule = choose("rule", rule, RULES)
+    rule = rule_named(rule)
     if max_rank < 1:
         raise InputError(f"max_rank is {max_rank}; at least 1 was expected.")
     queries, images = shape
@@ -230,12 +227,12 @@ def _task(
             f"There are {queries} queries and {images} gallery images; at least one of each is "
             "needed."
         )
-    if rule == "regdb":
+    if not rule.needs_cameras:
         query_camids = gallery_camids = None
     elif query_camids is None or gallery_camids is None:
         raise InputError(
-            f"The rule '{rule}' skips gallery images by their camera, and camera numbers were not "
-            "given. Give query_camids and gallery_camids, or use rule='regdb', which skips nothing."
+            f"The rule ({rule}) skips gallery images by their camera, and camera numbers were not "
+            "given. Give `query_camids` and `gallery_camids`, or a rule that skips nothing."
         )
     return Task.of(
         _labels("query_pids", query_pids, queries, "query"),
@@ -244,7 +241,7 @@ def _task(
         None
         if gallery_camids is None
         else _labels("gallery_camids", gallery_camids, images, "gallery image"),
-        RULES.index(rule),
+        rule,
     )
 
 

@@ -17,13 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from vireid.data.facts import Rule
 from vireid.evaluation.compiled import compiled
 from vireid.types import InputError
 
-RULES = ("sysu", "regdb", "llcm")
-"""Rules by which gallery images are skipped; see `Task`."""
-
-_SYSU, _REGDB, _LLCM = range(3)
 _NOT_FINITE = (
     "The similarity holds NaN or infinite values, so no ranking exists. Look at the embeddings: "
     "a network whose training diverged gives such vectors."
@@ -35,7 +32,7 @@ class Ranks(NamedTuple):
 
     Attributes:
         first: (N,) int64 rank of the first match, from 1; 0 without a match. Ranks count
-            distinct identities under the rules "sysu" and "llcm", images under "regdb".
+            distinct identities or images, as the rule says.
         ap: (N,) float64 average precision; NaN without a match.
         inp: (N,) float64 matches divided by the rank of the last match; NaN without a match.
         matches: (N,) int64 matching gallery images that are not skipped.
@@ -54,10 +51,7 @@ class Task:
     """The labels of one search, sorted once for all chunks of queries.
 
     Attributes:
-        rule: index in `RULES`. "sysu": a query of camera 3 skips every gallery image of camera 2,
-            CMC over distinct identities; "llcm": gallery images of the query's identity and
-            camera are skipped, CMC over distinct identities; "regdb": nothing is skipped, CMC
-            over images.
+        rule: which gallery images are skipped, and what ranks count.
         query_label: (Q,) dense gallery label of each query's identity; -1 if it has none.
         query_camid: (Q,); gallery_camid: (G,).
         gallery_label: (G,) dense label of each gallery image's identity.
@@ -65,7 +59,7 @@ class Task:
         starts: (labels + 1,) where each group starts in `by_label`.
     """
 
-    rule: int
+    rule: Rule
     query_label: np.ndarray
     query_camid: np.ndarray
     gallery_label: np.ndarray
@@ -80,11 +74,11 @@ class Task:
         gallery_pids: np.ndarray,
         query_camids: np.ndarray | None,
         gallery_camids: np.ndarray | None,
-        rule: int,
+        rule: Rule,
     ) -> Task:
-        known, label = np.unique(gallery_pids, return_inverse=True)
-        place = np.minimum(np.searchsorted(known, query_pids), len(known) - 1)
-        query_label = np.where(known[place] == query_pids, place, -1)
+        pids, label = np.unique(gallery_pids, return_inverse=True)
+        nearest = np.minimum(np.searchsorted(pids, query_pids), len(pids) - 1)
+        query_label = np.where(pids[nearest] == query_pids, nearest, -1)
         if query_camids is None or gallery_camids is None:
             query_camids = np.zeros(len(query_pids), np.int64)
             gallery_camids = np.zeros(len(gallery_pids), np.int64)
@@ -95,7 +89,7 @@ class Task:
             gallery_label=label.astype(np.int64),
             gallery_camid=gallery_camids.astype(np.int64),
             by_label=np.argsort(label, kind="stable").astype(np.int64),
-            starts=np.concatenate([[0], np.cumsum(np.bincount(label, minlength=len(known)))]),
+            starts=np.concatenate([[0], np.cumsum(np.bincount(label, minlength=len(pids)))]),
         )
 
 
@@ -115,6 +109,7 @@ def rank(similarity: np.ndarray, task: Task, start: int = 0) -> Ranks:
         np.zeros(n, np.int64),
     )
     threads = torch.get_num_threads()
+    pairs = np.array(task.rule.skip_pairs, np.int64).reshape(-1, 2)
 
     def work(rows: slice) -> int:
         block = similarity[rows]
@@ -130,7 +125,9 @@ def rank(similarity: np.ndarray, task: Task, start: int = 0) -> Ranks:
             task.gallery_camid,
             task.by_label,
             task.starts,
-            task.rule,
+            pairs,
+            task.rule.skip_same_camera,
+            task.rule.collapse_identities,
             *(column[rows] for column in out),
         )
 
@@ -155,7 +152,9 @@ def _rank_rows(
     gallery_camid,
     by_label,
     starts,
-    rule,
+    skip_pairs,
+    skip_same_camera,
+    collapse_identities,
     first,
     ap,
     inp,
@@ -176,15 +175,17 @@ def _rank_rows(
         low, high = (0, 0) if label < 0 else (starts[label], starts[label + 1])
         # Skipped images go to minus infinity: before no match, and no match themselves.
         skipped = 0
-        if rule == _SYSU and query_camid[q] == 3:
-            for g in range(size):
-                if gallery_camid[g] == 2:
-                    row[g] = -np.inf
-                    skipped += 1
-        elif rule == _LLCM:
+        for p in range(len(skip_pairs)):
+            if skip_pairs[p, 0] == query_camid[q]:
+                for g in range(size):
+                    if gallery_camid[g] == skip_pairs[p, 1] and row[g] != -np.inf:
+                        row[g] = -np.inf
+                        skipped += 1
+        if skip_same_camera:
             for i in range(low, high):
-                if gallery_camid[by_label[i]] == query_camid[q]:
-                    row[by_label[i]] = -np.inf
+                at = by_label[i]
+                if gallery_camid[at] == query_camid[q] and row[at] != -np.inf:
+                    row[at] = -np.inf
                     skipped += 1
         kept[q] = size - skipped
         count = 0
@@ -201,11 +202,11 @@ def _rank_rows(
                 before += row[g] > value
             if best < 0 or value > row[best]:
                 best = at
-            place = count  # insertion keeps the few ranks sorted
-            while place > 0 and ranks[place - 1] > before + 1:
-                ranks[place] = ranks[place - 1]
-                place -= 1
-            ranks[place] = before + 1
+            slot = count  # insertion keeps the few ranks sorted
+            while slot > 0 and ranks[slot - 1] > before + 1:
+                ranks[slot] = ranks[slot - 1]
+                slot -= 1
+            ranks[slot] = before + 1
             count += 1
         matches[q] = count
         if count == 0:
@@ -216,7 +217,7 @@ def _rank_rows(
         ap[q] = total / count
         inp[q] = count / ranks[count - 1]
         first[q] = ranks[0]
-        if rule != _REGDB and ranks[0] > 1:
+        if collapse_identities and ranks[0] > 1:
             identities = 0
             value = row[best]
             for g in range(size):
@@ -249,10 +250,10 @@ def rank_on_device(similarity: torch.Tensor, task: Task, start: int = 0) -> Rank
     other = on_device(task.gallery_label)[order]
     other_camid = on_device(task.gallery_camid)[order]
     keep = torch.ones_like(other, dtype=torch.bool)
-    if task.rule == _SYSU:
-        keep = ~((camid == 3) & (other_camid == 2))
-    elif task.rule == _LLCM:
-        keep = ~((other == label) & (other_camid == camid))
+    for query_camid, gallery_camid in task.rule.skip_pairs:
+        keep &= ~((camid == query_camid) & (other_camid == gallery_camid))
+    if task.rule.skip_same_camera:
+        keep &= ~((other == label) & (other_camid == camid))
     match = keep & (other == label)
     place = keep.cumsum(1)
     hits = match.cumsum(1)
@@ -262,7 +263,7 @@ def rank_on_device(similarity: torch.Tensor, task: Task, start: int = 0) -> Rank
     ap = torch.where(match, hits.double() / place.clamp(min=1), 0).sum(1) / count.clamp(min=1)
     last = torch.where(match, place, 0).amax(1)
     first = torch.where(match, place, size + 1).amin(1)
-    if task.rule != _REGDB:
+    if task.rule.collapse_identities:
         before = keep & (place < first[:, None]) & ~none[:, None]
         identities = torch.zeros(n, len(task.starts) - 1, dtype=torch.int32, device=device)
         identities.scatter_reduce_(1, other, before.int(), "amax")

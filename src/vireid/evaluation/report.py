@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vireid.config import from_plain, to_plain
+from vireid.data.registry import title_of
+from vireid.evaluation.measures import METRICS
+from vireid.evaluation.protocol import Protocol, protocol_rows
+from vireid.evaluation.tables import Numbers, Row, markdown, number_cells, percent_cells, spread
 from vireid.files import read_json, write_json, write_text
 from vireid.types import InputError
 
@@ -17,94 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "vireid-report-1"
-RANKS = (1, 5, 10, 20)
-METRICS = (*(f"rank{k}" for k in RANKS), "mean_ap", "mean_inp")
-HEADS = {
-    "rank1": "Rank-1",
-    "rank5": "Rank-5",
-    "rank10": "Rank-10",
-    "rank20": "Rank-20",
-    "mean_ap": "mAP",
-    "mean_inp": "mINP",
-}
-
-# metric → {"mean", "std", "trials"}; fractions
-Numbers = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """What a number is a number of. None stands for "not stated".
-
-    Attributes:
-        dataset: sysu, regdb, llcm or folder.
-        synthetic: whether its people are synthetic; `synthetic_set`: seed, preset and sizes
-            that such a set was made with.
-        part: test, or val for validation identities.
-        rule: which gallery images are skipped and what ranks count; see docs/protocols.md.
-        scope, shots, draw, direction, variant: see `vireid.data.ProtocolOptions`; shots and
-            draw are None where the whole gallery is searched.
-        trials: numbers of the gallery draws.
-        split: RegDB's trial, which divides identities into training and testing.
-        embeddings: names of the test embeddings.
-        metric: how two embeddings are compared.
-        tta: test-time augmentation, "none" or its name.
-        preprocessing: size and normalisation of the images.
-        reranking: the re-ranking whose numbers stand beside the raw ones, or "none".
-        method, arch, trained_on, epoch, epoch_choice, seed, weights_hash, precision, commit: of
-            the network; `epoch_choice` says how the epoch was chosen.
-        versions: of what computed the numbers.
-        other: whatever else the caller stated.
-    """
-
-    dataset: str
-    synthetic: bool | None = None
-    synthetic_set: dict[str, Any] | None = None
-    part: str = "test"
-    rule: str
-    scope: str = "all"
-    shots: int | None = 1
-    draw: str | None = "seeded"
-    direction: str = "infrared_to_visible"
-    variant: str = "standard"
-    trials: tuple[int, ...]
-    split: int | None = None
-    embeddings: tuple[str, ...]
-    metric: str = "cosine similarity"
-    tta: str = "none"
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    reranking: str = "none"
-    method: str | None = None
-    arch: str | None = None
-    trained_on: str | None = None
-    epoch: int | None = None
-    epoch_choice: str | None = None
-    seed: int | None = None
-    weights_hash: str | None = None
-    precision: str | None = None
-    commit: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    other: dict[str, Any] = field(default_factory=dict)
-
-    def search(self) -> str:
-        """The search in words: "all-search, single-shot, seeded draw, infrared to visible"."""
-        words = []
-        if self.dataset == "sysu":
-            words.append(f"{self.scope}-search")
-        if self.split is not None:
-            words.append(f"split {self.split}")
-        if self.shots is None:
-            words.append("whole gallery")
-        else:
-            words.append("single-shot" if self.shots == 1 else f"{self.shots} shots")
-            own = " (vireid's own)" if self.shots > 1 and self.draw == "seeded" else ""
-            words.append(f"{self.draw} draw{own}")
-        words.append(self.direction.replace("_", " "))
-        if self.variant != "standard":
-            words.append(f"variant {self.variant}")
-        if self.part != "test":
-            words.append(f"{self.part} identities")
-        return ", ".join(words)
+TERMINAL = tuple(name for name, metric in METRICS.items() if metric.in_terminal)
 
 
 @dataclass(kw_only=True)
@@ -114,7 +31,8 @@ class Report:
     Attributes:
         protocol: what was measured, on what, how.
         raw: test embedding → metric → {"mean", "std", "trials"}; "std" is the population's
-            deviation over the trials. Metrics: rank1, rank5, rank10, rank20, mean_ap, mean_inp.
+            deviation over the trials. `METRICS` lists the metrics; a report that was written
+            before one existed lacks it.
         reranked: the same after k-reciprocal re-ranking; empty if it wasn't asked for.
         confidence: test embedding → metric → [low, high], 95 % by bootstrap over identities.
         camera_pairs: test embedding → rows {"query_camid", "gallery_camid", "queries", "rank1",
@@ -196,8 +114,6 @@ class Report:
 
     def write(self, folder: str | Path) -> Report:
         """Write report.json and report.md into `folder`, which `self.folder` names from then on."""
-        from vireid.evaluation.tables import report_markdown
-
         folder = Path(folder)
         write_text(folder / "report.md", report_markdown(self))
         write_json(folder / "report.json", self.to_plain())
@@ -217,11 +133,10 @@ class Report:
     def to_table(self) -> Table:
         """The numbers in percent, for `vireid.console.console.print`."""
         from vireid.console import table
-        from vireid.evaluation.tables import TERMINAL, terminal_rows, title
 
         return table(
             f"{title(self)}: {self.protocol.search()} (percent)",
-            ["", *(HEADS[metric] for metric in TERMINAL)],
+            ["", *(METRICS[metric].head for metric in TERMINAL)],
             terminal_rows(self),
         )
 
@@ -233,10 +148,172 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _numbers(plain: Any, where: str) -> Numbers:
-    if not isinstance(plain, dict):
+    if not isinstance(plain, dict) or "rank1" not in plain:
         raise InputError(f"{where} is missing; an object with {', '.join(METRICS)} was expected.")
-    for metric in METRICS:
-        entry = plain.get(metric)
+    for metric, entry in plain.items():
         if not isinstance(entry, dict) or not {"mean", "std", "trials"} <= set(entry):
             raise InputError(f"{where}.{metric} lacks mean, std or trials.")
     return plain
+
+
+def title(report: Report) -> str:
+    """Method and data set, with the word that must not be missing."""
+    protocol = report.protocol
+    name = title_of(protocol.dataset)
+    if protocol.synthetic:
+        name = f"synthetic people in the layout of {name}"
+    return f"{protocol.method or 'embeddings'} on {name}"
+
+
+def report_rows(report: Report) -> tuple[Row, list[Row]]:
+    """The numbers of one report, raw and re-ranked side by side, with chance below."""
+    rows: list[Row] = []
+    for name, numbers in report.raw.items():
+        rows.append([name, *number_cells(numbers)])
+        if name in report.reranked:
+            rows.append(["  re-ranked", *number_cells(report.reranked[name])])
+    if report.chance:
+        by_chance = percent_cells(report.chance, tuple(METRICS))
+        rows.append(["random order (expected)", *by_chance])
+    return ["Test embedding", *(metric.head for metric in METRICS.values())], rows
+
+
+def terminal_rows(report: Report) -> list[Row]:
+    """As `report_rows`, narrow: the metrics of `TERMINAL`, few deviations."""
+    rows: list[Row] = []
+    for name, numbers in report.raw.items():
+        rows.append([name, *_terminal_cells(numbers)])
+        if name in report.reranked:
+            rows.append(["  re-ranked", *_terminal_cells(report.reranked[name])])
+    if report.chance:
+        rows.append(["chance", *percent_cells(report.chance, TERMINAL)])
+    return rows
+
+
+def _terminal_cells(numbers: Numbers) -> list[str]:
+    cells = percent_cells({name: entry["mean"] for name, entry in numbers.items()}, TERMINAL)
+    for position, name in enumerate(TERMINAL):
+        if METRICS[name].deviation_in_terminal and name in numbers:
+            cells[position] = spread(name, numbers[name]).replace(" ", "")
+    return cells
+
+
+def report_markdown(report: Report) -> str:
+    """The whole report for a reader."""
+    protocol = report.protocol
+    lines = [f"# {title(report)}", "", f"{protocol.search()}.", ""]
+    if protocol.synthetic:
+        lines += ["**All people are synthetic**; compare with numbers on the same set only.", ""]
+    if report.averaged:
+        lines += [averaged_words(report), ""]
+    lines += [
+        _percent_of(report),
+        "",
+        markdown(*report_rows(report)),
+    ]
+    if report.confidence:
+        metrics = [m for m in METRICS if any(m in table for table in report.confidence.values())]
+        columns = ["Test embedding", *(METRICS[m].head for m in metrics)]
+        rows = [
+            [name, *(_interval(m, intervals[m]) if m in intervals else "" for m in metrics)]
+            for name, intervals in report.confidence.items()
+        ]
+        lines += [
+            "## 95 % confidence for other people",
+            "",
+            "Bootstrap over the queries' identities, 1,000 resamples, percentile interval; the "
+            "gallery draws and the network stay as they are.",
+            "",
+            markdown(columns, rows),
+        ]
+    lines += [
+        "## What was measured",
+        "",
+        markdown(["What", "Value"], protocol_rows(protocol), words=2),
+    ]
+    lines += _trial_section(report) + _pair_section(report)
+    if report.notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _percent_of(report: Report) -> str:
+    count = len(next(iter(report.raw.values()))["rank1"]["trials"])
+    if count == 1:
+        return "Percent, of one trial."
+    return f"Percent, mean ± deviation over {count} {'models' if report.averaged else 'trials'}."
+
+
+def averaged_words(report: Report) -> str:
+    """What an average was taken over, as a sentence."""
+    averaged = report.averaged or {}
+    over = {"seed": "training seeds", "split": "splits, one model each"}
+    parts = [
+        f"{over[name]} ({', '.join(map(str, averaged['values'][name]))})"
+        for name in averaged["over"]
+    ]
+    return f"**Average of {averaged['reports']} reports** over {' and '.join(parts)}."
+
+
+def _trial_section(report: Report) -> list[str]:
+    if report.averaged:
+        numbers, heads = report.averaged["labels"], "Model"
+    else:
+        numbers, heads = [str(number) for number in report.protocol.trials], "Trial"
+    rows = []
+    for name, table in report.raw.items():
+        for i, number in enumerate(numbers):
+            rows.append([number, name, *_trial_cells(table, i)])
+            if name in report.reranked:
+                again = _trial_cells(report.reranked[name], i)
+                rows.append([number, f"{name}, re-ranked", *again])
+    lines = [f"## Every {heads.lower()}", ""]
+    lines.append(
+        markdown([heads, "Test embedding", *(m.head for m in METRICS.values())], rows, words=2)
+    )
+    if report.counts and not report.averaged:
+        counts = report.counts
+        rows = [
+            [number, *(f"{counts[key][i]:,}" for key in
+                       ("queries", "without_match", "identities", "gallery"))]
+            for i, number in enumerate(numbers)
+        ]  # fmt: skip
+        columns = ["Trial", "Queries that count", "Without a match", "Identities", "Gallery images"]
+        lines.append(markdown(columns, rows))
+    return lines
+
+
+def _trial_cells(numbers: Numbers, trial: int) -> list[str]:
+    return percent_cells({m: entry["trials"][trial] for m, entry in numbers.items()}, [*METRICS])
+
+
+def _pair_section(report: Report) -> list[str]:
+    pairs = next(iter(report.camera_pairs.values()), [])
+    if len(pairs) < 2:
+        return []
+    lines = [
+        "## Camera by camera",
+        "",
+        "Queries of one camera against the gallery images of one other, mean over the trials, "
+        "Rank-1 / mAP. Pairs that the rule skips, or without a match, are empty.",
+        "",
+    ]
+    for name, rows in report.camera_pairs.items():
+        queries = sorted({row["query_camid"] for row in rows})
+        galleries = sorted({row["gallery_camid"] for row in rows})
+        cells = {
+            (row["query_camid"], row["gallery_camid"]): (
+                " / ".join(percent_cells(row, ("rank1", "mean_ap")))
+            )
+            for row in rows
+        }
+        columns = [f"{name}: query camera", *(f"gallery camera {g}" for g in galleries)]
+        lines.append(
+            markdown(columns, [[str(q), *(cells.get((q, g), "") for g in galleries)]
+                               for q in queries])
+        )  # fmt: skip
+    return lines
+
+
+def _interval(metric: str, pair: Sequence[float]) -> str:
+    return " to ".join(METRICS[metric].percent(end) for end in pair)

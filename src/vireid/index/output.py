@@ -94,7 +94,7 @@ def save_picture(
 
     Images that are gone are left grey.
     """
-    from vireid.evaluation.plots import Entry, RankedList, draw_ranked, save
+    from vireid.figures import Entry, RankedList, draw_ranked, save_image
 
     lists = []
     for query, found in list(zip(queries, hits))[:MAX_DRAWN]:
@@ -103,7 +103,7 @@ def save_picture(
             for hit in found[:10]
         ]
         lists.append(RankedList(_pixels(str(query), ()), query.name, query.parent.name, entries))
-    save(draw_ranked(lists, "Most similar first"), path)
+    save_image(draw_ranked(lists, "Most similar first"), path)
 
 
 def _label(hit: Hit) -> str:

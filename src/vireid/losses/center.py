@@ -28,7 +28,7 @@ class CenterAggregationLoss(nn.Module):
         centers: "learned" makes the centers a parameter; "frozen" a buffer, random anchors
             N(0, 1) for ever, as in the published code, where no optimiser owns them (the push
             then has no gradient).
-        fixed_count: number to use for every n_k in place of the true one. The published
+        fixed_count: used for every n_k in place of the true count. The published
             identity loss fixes 8, which its batches of 4 + 4 images an identity make true;
             None counts.
 

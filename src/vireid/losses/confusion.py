@@ -27,7 +27,7 @@ def confusion_loss(logits: Tensor) -> Tensor:
 
 
 def frozen_logits(discriminator: nn.Module, features: Tensor) -> Tensor:
-    """What `discriminator` says of `features` (B, D), with no gradient to its weights.
+    """Logits (B, 2) of `discriminator` for `features` (B, D), without gradient to its weights.
 
     Running statistics are worked on as copies: one step counts once.
     """

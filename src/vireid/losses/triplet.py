@@ -89,7 +89,7 @@ class WeightedTripletLoss(nn.Module):
 
 
 def _exact_weights(score: Tensor, mask: Tensor) -> Tensor:
-    # A finite fill keeps rows without any legal entry at weight 0 instead of NaN.
+    # A finite fill keeps rows without any valid entry at weight 0 instead of NaN.
     return score.masked_fill(~mask, -_FAR).softmax(1) * mask
 
 

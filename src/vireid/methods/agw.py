@@ -25,8 +25,6 @@ class AGW(Method):
     name = "agw"
     Options = AGWOptions
     recipes = RECIPES["agw"]
-    pooling = "gem"
-    nonlocal_channels = 1
 
     def __init__(
         self, model_options: ModelOptions, sizes: Sizes, options: AGWOptions | None = None

@@ -21,11 +21,11 @@ from vireid.types import Batch, Output
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What a method must know of the training data.
+    """What a method must know about the training data.
 
     Attributes:
         num_pids: training identities.
-        num_cameras: cameras, counted over both modalities; 0 where camera ids are unknown.
+        num_cameras: cameras of both modalities together; 0 where camids are unknown.
     """
 
     num_pids: int
@@ -34,48 +34,57 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterGroup:
-    """Parameters that are trained alike.
+    """Parameters that are trained alike. What is None is as the recipe says.
 
     Attributes:
-        name: for logs and checkpoints.
+        name: in checkpoints and messages; no two groups of a method share one.
         parameters: each trainable parameter of a method is in exactly one group.
-        lr_scale: factor of the recipe's learning rate.
-        optimiser: the main one, or that of the discriminator (SGD always).
-        scheduled: the learning rate follows the schedule; else it stays.
+        lr: base learning rate.
+        lr_scale: factor of the base learning rate.
+        scheduled: the learning rate follows the recipe's schedule; otherwise it is constant.
+        optimiser: gives the group an optimiser of its own, of this kind. Groups without one
+            share the main optimiser.
+        momentum: of SGD (Nesterov where above 0).
+        weight_decay: as PyTorch's optimisers define it.
     """
 
     name: str
     parameters: list[nn.Parameter]
+    lr: float | None = None
     lr_scale: float = 1.0
-    optimiser: Literal["main", "discriminator"] = "main"
     scheduled: bool = True
+    optimiser: Literal["sgd", "adam"] | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
 
 class Method(nn.Module):
-    """The contract of a method. A new one overrides `terms`, and what else it needs.
+    """The contract of a method. A new one overrides `terms`, and whatever else it needs.
 
     `forward(batch)` maps a training batch to its named loss terms: 0-d tensors, already
     weighted. One backward of their sum trains everything. Nothing in it may wait for the device
     or make shapes depend on values, so that a step can be compiled and captured as one graph.
 
     Class attributes:
-        name: as on the command line.
+        name: in reports and names of runs; the class's own in lower case if it has none.
         Options: frozen dataclass of the method's own options (extends `MethodOptions`).
-        test_embeddings: what `embed` returns, the one to report first at the front.
+        test_embeddings: names of what `embed` returns; reports show the first one first.
         recipes: name → how to train it.
-        pooling, nonlocal_channels: defaults of its network.
 
     Attributes:
-        gather: where set, puts rows of all ranks together, (B, …) → (ranks · B, …); the triplet
-            then sees them all. It must pass gradients.
+        gather: where set, joins the rows of all ranks, (B, …) → (ranks · B, …), so that the
+            triplet loss sees them all. It must pass gradients.
     """
 
     name: ClassVar[str]
-    Options: ClassVar[type] = MethodOptions
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
     test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
     recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
-    pooling: ClassVar[Literal["gem", "average"]] = "average"
-    nonlocal_channels: ClassVar[int | None] = None
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """A class without a name of its own is named after itself, not after its parent."""
+        super().__init_subclass__(**more)
+        cls.name = vars(cls).get("name", cls.__name__.lower())
 
     def __init__(
         self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
@@ -83,7 +92,7 @@ class Method(nn.Module):
         super().__init__()
         self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
         self.sizes = sizes
-        self.options = self.Options() if options is None else options
+        self.options: Any = self.Options() if options is None else options
         self.model = build_model(self.model_options, sizes.num_pids)
         self.gather: Callable[[Tensor], Tensor] | None = None
 
@@ -93,16 +102,10 @@ class Method(nn.Module):
     ) -> ModelOptions:
         """Options of this method's network.
 
-        A network without pretrained weights learns at the full rate throughout; with them, its
-        body learns at a tenth of the rate, as published.
+        Its network may differ from the defaults as `Options.network` says.
         """
-        scratch = pretrained.strip().lower() == "none"
-        values: dict[str, Any] = {
-            "pooling": cls.pooling,
-            "nonlocal_channels": cls.nonlocal_channels,
-            "backbone_scale": 1.0 if scratch else 0.1,
-        }
-        return ModelOptions(arch=arch, pretrained=pretrained, **(values | changes))
+        values = {"arch": arch, "pretrained": pretrained, **cls.Options.network, **changes}
+        return ModelOptions(**values)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms of a training batch, 0-d and weighted."""
@@ -111,8 +114,8 @@ class Method(nn.Module):
             return self.terms(output, batch)
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """The loss terms, given what the network said of the batch. Runs without autocast."""
-        raise NotImplementedError(f"{type(self).__name__} must say its loss terms.")
+        """The loss terms, from the network's output for the batch. Runs without autocast."""
+        raise NotImplementedError(f"{type(self).__name__} has no `terms`.")
 
     def identity_loss(self, logits: Tensor, pid_label: Tensor) -> Tensor:
         """Cross-entropy of `logits` (B, num_pids), with the options' label smoothing."""
@@ -139,11 +142,11 @@ class Method(nn.Module):
         groups = [
             ParameterGroup(
                 name="backbone",
-                parameters=_trainable(body),
-                lr_scale=self.model_options.backbone_scale,
+                parameters=trainable(body),
+                lr_scale=self.model_options.backbone_scale or 1.0,
             ),
-            ParameterGroup(name="head", parameters=_trainable(head)),
-            ParameterGroup(name="additions", parameters=_trainable(more)),
+            ParameterGroup(name="head", parameters=trainable(head)),
+            ParameterGroup(name="additions", parameters=trainable(more)),
             *apart,
         ]
         return [group for group in groups if group.parameters]
@@ -157,7 +160,7 @@ class Method(nn.Module):
 
         Args:
             epoch: from 0.
-            means: mean of each term over the previous epoch; None in the first one and where
+            means: mean of each term over the epoch before; None in the first one and where
                 they are unknown.
         """
 
@@ -171,5 +174,6 @@ class Method(nn.Module):
         return self.model.embed(image, num_visible)
 
 
-def _trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those of `parameters` that have a gradient."""
     return [parameter for parameter in parameters if parameter.requires_grad]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from vireid.losses.center import CenterAggregationLoss
 from vireid.losses.confusion import confusion_loss, discriminator_loss, frozen_logits
 from vireid.methods.agw import AGW
-from vireid.methods.base import ParameterGroup, Sizes
+from vireid.methods.base import ParameterGroup, Sizes, trainable
 from vireid.methods.options import MCLOptions
 from vireid.methods.recipes import RECIPES
 from vireid.models.discriminator import ModalityDiscriminator
@@ -37,10 +37,10 @@ class MCL(AGW):
     ) -> None:
         chosen = MCLOptions() if options is None else options
         if chosen.camera_centers and sizes.num_cameras < 2:
-            found = "has no camera ids" if sizes.num_cameras == 0 else "has one camera only"
+            problem = "has no camids" if sizes.num_cameras == 0 else "has one camera only"
             raise InputError(
-                f"The method mcl gathers features by camera, but the training data {found}. "
-                "Give camera ids (for folders, a camera pattern), or --no-camera-centers."
+                f"The method mcl gathers features by camera, but the training data {problem}. "
+                "Give camids (for folders, a `camera_pattern`), or turn `camera_centers` off."
             )
         super().__init__(model_options, sizes, chosen)
         dim = self.model.dim
@@ -69,14 +69,15 @@ class MCL(AGW):
         return terms
 
     def separate_groups(self) -> list[ParameterGroup]:
-        """The discriminator, whose learning rate stays where it starts."""
+        """The discriminator has SGD of its own at a constant rate, as published."""
         if self.discriminator is None:
             return []
         return [
             ParameterGroup(
                 name="discriminator",
-                parameters=[p for p in self.discriminator.parameters() if p.requires_grad],
-                optimiser="discriminator",
+                parameters=trainable(self.discriminator.parameters()),
+                lr=self.options.discriminator_lr,
                 scheduled=False,
+                optimiser="sgd",
             )
         ]

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
+from vireid.config import Options, option
 from vireid.data.options import AugmentOptions
 from vireid.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """The learning rate over a run, as a factor of the base rate.
+class Schedule(Options):
+    """The learning rate over a run, as a factor of the base rate."""
 
-    Attributes:
-        kind: "steps" multiplies by each entry of `factors` from the epoch beside it in
-            `milestones` on (as published); "cosine" falls to 0 at the last step;
-            "constant" stays.
-        warmup_epochs: "steps" and "constant": linear from 1/warmup to 1 by epoch, as published
-            ((epoch + 1) / warmup).
-        warmup_steps: "cosine": linear from 0 to 1 over this many steps.
-    """
+    title: ClassVar[str] = "schedule"
 
-    kind: Literal["steps", "cosine", "constant"] = "steps"
-    milestones: tuple[int, ...] = (20, 50)
-    factors: tuple[float, ...] = (0.1, 0.01)
-    warmup_epochs: int = 10
-    warmup_steps: int = 0
+    kind: Literal["steps", "cosine", "constant"] = option("steps", flag="schedule", rare=True)
+    """steps: multiplied by each of `factors` from the epoch beside it in `milestones` on, as
+    published; cosine: falls to 0 at the last step; constant."""
+    milestones: tuple[int, ...] = option((20, 50), at_least=0, rare=True)
+    """steps: epochs at which the rate changes."""
+    factors: tuple[float, ...] = option((0.1, 0.01), at_least=0, rare=True)
+    """steps: one factor of the base rate for each milestone."""
+    warmup_epochs: int = option(10, at_least=0, rare=True)
+    """steps, constant: linear from 1/warmup to 1 by epoch, as published: (epoch + 1) / warmup."""
+    warmup_steps: int = option(0, at_least=0, rare=True)
+    """cosine: linear from 0 to 1 over this many steps."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.milestones) != len(self.factors):
             raise InputError(
-                f"The schedule has {len(self.milestones)} milestones and "
-                f"{len(self.factors)} factors; give one factor for each milestone."
+                f"The schedule has {len(self.milestones)} `milestones` and "
+                f"{len(self.factors)} `factors`; give one factor for each milestone."
             )
 
     def factor(self, epoch: int, step: int, total_steps: int) -> float:
@@ -55,36 +56,32 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How one method is trained.
+class Recipe(Options):
+    """How one method is trained."""
 
-    Attributes:
-        lr: base learning rate of neck and classifier; groups of parameters have factors of it.
-        weight_decay, momentum: of SGD (Nesterov). Adam uses weight_decay and its default betas.
-        epochs: passes over the data; one epoch is max(visible, infrared) // (P·K) + 1 steps.
-        method_options, model_options: values that differ from the defaults of the method's
-            options and of its network; what the user asks for goes before them.
-        pids_per_batch, images_per_pid: P and K; K per modality, so a batch has 2·P·K rows.
-    """
+    title: ClassVar[str] = "recipe"
 
-    name: str
+    name: str = option("", flag="")
+    """What the recipe is called."""
     optim: Literal["sgd", "adam"] = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Schedule = field(default_factory=Schedule)
-    epochs: int = 81
-    pids_per_batch: int = 8
-    images_per_pid: int = 4
-    augment: AugmentOptions = field(default_factory=AugmentOptions)
-    method_options: dict[str, Any] = field(default_factory=dict)
-    model_options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "epochs", "pids_per_batch", "images_per_pid"):
-            if not 0 < getattr(self, name) < math.inf:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} is {getattr(self, name)}; a number above 0 was expected.")
-        for name in ("momentum", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must not be negative.")
+    """Optimiser: SGD with Nesterov momentum, or Adam with its default betas."""
+    lr: float = option(0.1, above=0)
+    """Base learning rate, of neck and classifier; the backbone has a factor of it."""
+    momentum: float = option(0.9, at_least=0, rare=True)
+    """Of SGD."""
+    weight_decay: float = option(5e-4, at_least=0, rare=True)
+    """Of either optimiser."""
+    schedule: Schedule = option(Schedule())
+    """The learning rate over the run."""
+    epochs: int = option(81, above=0)
+    """Passes over the data; one is max(visible, infrared) // (P x K) + 1 steps."""
+    pids_per_batch: int = option(8, above=0)
+    """P, identities in a batch."""
+    images_per_pid: int = option(4, above=0)
+    """K, images of each modality for each identity, so a batch has 2 x P x K rows."""
+    augment: AugmentOptions = option(AugmentOptions())
+    """How training images are changed."""
+    method_options: dict[str, Any] = option({}, flag="")
+    """Where the recipe differs from the defaults of the method's options."""
+    model_options: dict[str, Any] = option({}, flag="")
+    """Where the recipe differs from the defaults of the method's network."""

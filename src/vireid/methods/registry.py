@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
-import zlib
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vireid.config import from_plain
+from vireid.config import convert
 from vireid.console import choose
+from vireid.files import import_file
+from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.types import InputError
@@ -31,11 +28,11 @@ ALIASES = {"baseline": "base", "mclnet": "mcl"}
 
 
 def resolve_method(name: str) -> str:
-    """The legal name for a user's word ("MCL", "baseline"); of "file.py:Class" the whole path,
-    so that a run can be used from every folder.
+    """The name of a method as it is registered, from what a user wrote ("MCL", "baseline"); of
+    "file.py:Class" the whole path, so that a run can be used from every folder.
 
     Raises:
-        InputError: there is no such method; the legal ones are listed.
+        InputError: there is no such method; those that exist are listed.
     """
     if ".py:" in name:
         file, attribute = name.rsplit(":", 1)
@@ -43,13 +40,13 @@ def resolve_method(name: str) -> str:
     try:
         return choose("method", name, list(METHODS), aliases=ALIASES)
     except InputError as error:
-        raise InputError(f"{error} Your own is given as path/to/my.py:MyMethod.") from None
+        raise InputError(f"{error} For your own, give path/to/my.py:MyMethod.") from None
 
 
 def method_class(name: str) -> type[Method]:
     """The class of a method, by name or as "path/to/my.py:MyMethod".
 
-    A file given in this way is run, as Python code of the user.
+    The user's file is run as Python code.
 
     Raises:
         InputError: there is no such method, file or class, or the class is not a `Method`.
@@ -59,6 +56,11 @@ def method_class(name: str) -> type[Method]:
         return _from_file(*name.rsplit(":", 1))
     module, attribute = METHODS[name].split(":")
     return getattr(import_module(module), attribute)
+
+
+def options_class(method: str) -> type[MethodOptions]:
+    """The options of a method by its name, or of a user's own ("file.py:Class")."""
+    return OPTIONS[method] if method in OPTIONS else method_class(method).Options
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
@@ -73,60 +75,52 @@ def _from_file(file: str, attribute: str) -> type[Method]:
     if not path.is_file():
         raise InputError(
             f"The method '{attribute}' should be in the file '{path}', which does not exist. Give "
-            "--method path/to/my.py:MyMethod; weights need the file that they were trained with."
+            "`method` as path/to/my.py:MyMethod; weights need the file they were trained with."
         )
-    module = _run_once(path)
-    found = getattr(module, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Method) and found is not Method):
-        legal = [
+    module = import_file(path, "method")
+    cls = getattr(module, attribute, None)
+    if not (isinstance(cls, type) and issubclass(cls, Method) and cls is not Method):
+        methods = [
             key
             for key, value in vars(module).items()
             if isinstance(value, type) and issubclass(value, Method) and value is not Method
         ]
         raise InputError(
             f"'{path}' has no class '{attribute}' that extends vireid.methods.Method. "
-            f"Those that do: {', '.join(legal) or 'none'}."
+            f"Those that do: {', '.join(methods) or 'none'}."
         )
-    if found.terms is Method.terms and found.forward is Method.forward:
-        raise InputError(
-            f"Class '{attribute}' in '{path}' has no `terms(self, output, batch)`. Write one that "
-            "returns the named loss terms of a batch; docs/methods.md shows a whole method."
-        )
-    return found
+    _check_class(cls, f"Class '{attribute}' in '{path}'")
+    return cls
 
 
-def _run_once(path: Path) -> ModuleType:
-    """The module that a file of the user makes; dataclasses need it among `sys.modules`."""
-    name = f"vireid_user_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"The method's file '{path}' is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if not isinstance(error, Exception):
-            raise
-        places = [
-            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
-        ]
-        line = places[-1] if places else getattr(error, "lineno", None)
+def _check_class(cls: type[Method], subject: str) -> None:
+    """Check what can be checked of a user's method before it is built."""
+    from vireid.methods.base import Method
+
+    if cls.terms is Method.terms and cls.forward is Method.forward:
         raise InputError(
-            f"The method's file '{path}' cannot be run{f' (line {line})' if line else ''}: "
-            f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
-        ) from error
-    return module
+            f"{subject} has no `terms(self, output, batch)`. Write one that returns the named loss "
+            "terms of a batch; examples/my_method.py is a whole method."
+        )
+    options = cls.Options
+    if not (isinstance(options, type) and issubclass(options, MethodOptions)):
+        name = getattr(options, "__name__", repr(options))
+        raise InputError(
+            f"{subject} has the Options {name}, which don't extend "
+            "vireid.methods.options.MethodOptions. Write `class MyOptions(MethodOptions)`."
+        )
+    if "__dataclass_fields__" not in vars(options):
+        raise InputError(
+            f"{subject} has the Options {options.__name__}, which are no dataclass, so that its "
+            "fields would not be options. Write @dataclass(frozen=True, kw_only=True) above it."
+        )
 
 
 def build_method(
     name: str,
     model_options: ModelOptions | None,
     sizes: Sizes,
-    options: dict[str, Any] | None = None,
+    options: MethodOptions | dict[str, Any] | None = None,
 ) -> Method:
     """Build a method.
 
@@ -134,11 +128,11 @@ def build_method(
         name: see `method_class`.
         model_options: of its network; None takes the method's own defaults.
         sizes: numbers of identities and cameras of the training data.
-        options: plain values for the method's `Options`; those left out keep their defaults.
+        options: the method's `Options`, or plain values for them.
 
     Raises:
-        InputError: an unknown name or option, or a value that cannot be.
+        InputError: an unknown name or option, or an invalid value.
     """
     cls = method_class(name)
-    chosen: Any = from_plain(cls.Options, options or {}, f"options of method {name}")
+    chosen: Any = convert(cls.Options, options or {}, f"options of method {name}")
     return cls(model_options or cls.model_defaults(), sizes, chosen)

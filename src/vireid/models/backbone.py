@@ -40,19 +40,19 @@ def resolve_arch(arch: str) -> str:
         InputError: timm has no such network.
     """
 
-    def plain(word: str) -> str:
-        return word.lower().replace("-", "").replace("_", "")
+    def key(name: str) -> str:
+        return name.lower().replace("-", "").replace("_", "")
 
     if "." in arch:
         name, tag = arch.split(".", 1)
         raise InputError(
-            f"--arch is '{arch}'; the name of a network alone was expected. "
-            f"Give --arch {name} --pretrained {tag}."
+            f"`arch` is '{arch}'; the name of a network alone was expected. "
+            f"Set `arch` to {name} and `pretrained` to {tag}."
         )
-    names = {plain(name): name for name in timm.list_models()}
-    if plain(arch) in names:
-        return names[plain(arch)]
-    near = difflib.get_close_matches(plain(arch), names, n=1)
+    names = {key(name): name for name in timm.list_models()}
+    if key(arch) in names:
+        return names[key(arch)]
+    near = difflib.get_close_matches(key(arch), names, n=1)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
     raise InputError(f"timm has no network '{arch}'.{hint} Among those that work: {_EXAMPLES}.")
 
@@ -68,7 +68,7 @@ def create(arch: str) -> nn.Module:
     lacking = [part for part in _STEM + _STAGES if not hasattr(network, part)]
     if lacking:
         raise InputError(
-            f"--arch {name} does not split into a stem and four stages (it has no "
+            f"The network {name} does not split into a stem and four stages (it has no "
             f"{', '.join(lacking)}), which two streams with a shared body need. "
             f"Choose a ResNet, for instance {_EXAMPLES}."
         )
@@ -108,7 +108,7 @@ def _undo_stride(block: nn.Module) -> None:
 
 
 def _stage_dims(stem: nn.Module, stages: list[nn.Module], arch: str) -> list[int]:
-    """Channels after each stage, found by a small trial run that leaves no trace."""
+    """Channels after each stage, from a small trial run that leaves no trace."""
     dims, sides = [], []
     modes = [(module, module.training) for part in [stem, *stages] for module in part.modules()]
     try:
@@ -120,7 +120,7 @@ def _stage_dims(stem: nn.Module, stages: list[nn.Module], arch: str) -> list[int
                 sides.append(tuple(x.shape[2:]))
     except RuntimeError as error:
         raise InputError(
-            f"--arch {arch} cannot run with last stride 1 ({error}). "
+            f"The network {arch} cannot run with last stride 1 ({error}). "
             f"Choose a ResNet, for instance {_EXAMPLES}."
         ) from error
     finally:
@@ -128,7 +128,7 @@ def _stage_dims(stem: nn.Module, stages: list[nn.Module], arch: str) -> list[int
             module.training = training
     if sides[3] != sides[2]:
         raise InputError(
-            f"The last stage of --arch {arch} still shrinks the map from {sides[2]} to "
+            f"The last stage of the network {arch} still shrinks the map from {sides[2]} to "
             f"{sides[3]}; a last stride of 1 was expected. Choose a ResNet, for instance "
             f"{_EXAMPLES}."
         )

@@ -79,7 +79,7 @@ def load_foreign(path: str | Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Why a file was refused, out of what PyTorch says to programmers."""
+    """Why a file was refused, from PyTorch's message for programmers."""
     if name := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return f"it needs the Python object {name[1]}"
     if code := re.search(r"Unsupported operand (\d+)", str(error)):
@@ -88,5 +88,5 @@ def _reason(error: Exception) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    words = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    sentence = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__

@@ -21,10 +21,10 @@ def untrained(layer: Layer, parameter: str) -> Layer:
 
 
 class NonLocal(nn.Module):
-    """Non-local block without softmax: y = W(f·g(x)) + x with f = θ(x)φ(x)ᵀ / N over N places.
+    """Non-local block without softmax: y = W(f·g(x)) + x with f = θ(x)φ(x)ᵀ / N over N positions.
 
     (θφᵀ)g is computed as θ(φᵀg), the same product, which needs no (N, N) matrix. With one channel
-    W's output is a product of a number a channel and a number a place, and so is its batch norm:
+    W's output is a product of a number a channel and a number a position, and so is its batch norm:
     neither map is made (see `_one_channel`).
 
     Args:
@@ -55,9 +55,9 @@ class NonLocal(nn.Module):
         return self._any_width(x)
 
     def _any_width(self, x: Tensor) -> Tensor:
-        places = x.shape[2] * x.shape[3]
+        positions = x.shape[2] * x.shape[3]
         theta, phi, g = self.theta_phi_g(x).flatten(2).chunk(3, dim=1)  # (B, channels, N)
-        pair = phi @ g.transpose(1, 2) / places
+        pair = phi @ g.transpose(1, 2) / positions
         y = (pair.transpose(1, 2) @ theta).unflatten(2, x.shape[2:])
         return self.bn(self.w(y)) + x
 
@@ -111,7 +111,7 @@ def _three_sums(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor, Tens
 
 
 class GeneralisedMean(nn.Module):
-    """Generalised mean over places, (mean(x³) + 1e-12)^(1/3): (B, D, h, w) → (B, D) float32.
+    """Generalised mean over positions, (mean(x³) + 1e-12)^(1/3): (B, D, h, w) → (B, D) float32.
 
     Source: the published AGW and MCLNet code; the exponent 3 is fixed.
     """
@@ -122,7 +122,7 @@ class GeneralisedMean(nn.Module):
 
 
 class AveragePool(nn.Module):
-    """Mean over places: (B, D, h, w) → (B, D) float32."""
+    """Mean over positions: (B, D, h, w) → (B, D) float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         return full(x).mean((2, 3))

@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from vireid.config import Options, option
 from vireid.types import InputError
+
+STARTS = ("imagenet", "synth", "none")  # words of `pretrained`; others are timm tags or files
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """How a network is built.
+class ModelOptions(Options):
+    """How a network is built."""
 
-    Attributes:
-        arch: a ResNet of timm that splits into stem, layer1, …, layer4; any case.
-        pretrained: "imagenet" (torchvision's first weights, timm tag tv_in1k), another timm
-            tag, a FILE (safetensors or PyTorch; of the backbone, or weights of a run of
-            ours), "synth" (trained on synthetic people; ships with the package), or "none".
-        nonlocal_channels: width of θ, φ, g in the non-local blocks, 1 as published; None
-            leaves the blocks out.
-        pooling: "gem" (generalised mean, p = 3) or "average".
-        backbone_scale: learning rate of stems, stages and non-local blocks, as a factor of
-            that of neck and classifier. Published: 0.1, which suits pretrained weights.
-    """
+    title: ClassVar[str] = "network"
 
     arch: str = "resnet50"
+    """Backbone: resnet50, resnet18, or another ResNet of timm that splits into stem, layer1, …,
+    layer4."""
     pretrained: str = "imagenet"
-    nonlocal_channels: int | None = None
-    pooling: Literal["gem", "average"] = "average"
-    backbone_scale: float = 0.1
+    """First weights: imagenet (torchvision's first, timm tag tv_in1k), synth (trained on
+    synthetic people; ships with the package), none, another timm tag, or a file (safetensors or
+    PyTorch; of the backbone, or weights of a run)."""
+    nonlocal_channels: int | None = option(None, at_least=1, rare=True)
+    """Inner width of the non-local blocks, 1 as published; without a value there are none."""
+    pooling: Literal["gem", "average"] = option("average", rare=True)
+    """Generalised mean with p = 3, or average."""
+    backbone_scale: float | None = option(None, above=0, rare=True)
+    """Learning rate of stems, stages and non-local blocks, as a factor of that of neck and
+    classifier. Default: 0.1 with pretrained weights, as published; 1 without."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "arch", self.arch.strip().lower())
-        if self.pretrained.strip().lower() in ("imagenet", "synth", "none"):
-            object.__setattr__(self, "pretrained", self.pretrained.strip().lower())
-        if not self.pretrained.strip():
+        start = self.pretrained.strip()
+        if not start:
             raise InputError(
-                "pretrained is empty; expected imagenet, a timm tag, a file, synth or none."
+                "`pretrained` is empty; imagenet, synth, none, a timm tag or a file was expected."
             )
-        if self.nonlocal_channels is not None and self.nonlocal_channels < 1:
-            raise InputError(
-                f"--nonlocal-channels is {self.nonlocal_channels}; at least 1 was expected "
-                "(1 is the published width). For a network without non-local blocks choose the "
-                "method base or ddag."
-            )
-        if self.pooling not in ("gem", "average"):
-            raise InputError(f"pooling is '{self.pooling}'; it must be 'gem' or 'average'.")
-        if not self.backbone_scale > 0:
-            raise InputError(f"backbone_scale is {self.backbone_scale}; it must be above 0.")
+        if start.lower() in STARTS:
+            start = start.lower()
+        object.__setattr__(self, "pretrained", start)
+        if self.backbone_scale is None:
+            object.__setattr__(self, "backbone_scale", 1.0 if start == "none" else 0.1)

@@ -39,7 +39,7 @@ def find(pretrained: str, arch: str) -> Source | None:
     """The weights that the option `pretrained` stands for; None for "none".
 
     Raises:
-        InputError: they cannot be had; the message says what to fetch or what to write.
+        InputError: they can't be had; the message tells what to fetch or to write.
     """
     if pretrained == "none":
         return None
@@ -51,7 +51,7 @@ def find(pretrained: str, arch: str) -> Source | None:
         return _from_file(Path(pretrained))
     if os.sep in pretrained or pretrained.lower().endswith(_ENDINGS):
         raise InputError(
-            f"--pretrained names the file '{pretrained}', which does not exist. Give a file that "
+            f"`pretrained` names the file '{pretrained}', which does not exist. Give a file that "
             "does, imagenet, another timm tag, synth or none."
         )
     return _from_hub(pretrained, arch)
@@ -64,16 +64,16 @@ def shipped_weights(arch: str | None = None) -> Path | None:
         arch: those of this network; None takes the first by name.
     """
     folder = Path(str(files("vireid"))) / "shipped"
-    found = sorted(folder.glob("*.safetensors"))
-    return next((path for path in found if arch in (None, path.stem)), None)
+    shipped = sorted(folder.glob("*.safetensors"))
+    return next((path for path in shipped if arch in (None, path.stem)), None)
 
 
 def _synth(arch: str) -> Path:
     path = shipped_weights(arch)
     if path is None:
         raise InputError(
-            f"The package holds no weights trained on synthetic people for --arch {arch}. "
-            "Choose another --arch, or --pretrained imagenet, none or a file."
+            f"The package holds no weights trained on synthetic people for the network {arch}. "
+            "Choose another `arch`, or set `pretrained` to imagenet, none or a file."
         )
     return path
 
@@ -98,13 +98,13 @@ def _from_file(path: Path) -> Source:
 
 def _from_hub(tag: str, arch: str) -> Source:
     full_name = f"{arch}.{tag}"
-    known = timm.list_pretrained(f"{arch}.*")
-    if full_name not in known:
-        tags = ", ".join(name.split(".", 1)[1] for name in known) or "none"
+    available = timm.list_pretrained(f"{arch}.*")
+    if full_name not in available:
+        tags = ", ".join(name.split(".", 1)[1] for name in available) or "none"
         wish = "imagenet (timm tag tv_in1k)" if tag == IMAGENET_TAG else f"'{tag}'"
         raise InputError(
-            f"There are no pretrained weights {wish} for --arch {arch}. timm's tags for it: "
-            f"{tags}. Give --pretrained with one of them, a file, synth or none."
+            f"There are no pretrained weights {wish} for the network {arch}. timm's tags for it: "
+            f"{tags}. Set `pretrained` to one of them, a file, synth or none."
         )
     return Source(full_name, load_foreign(_download(f"timm/{full_name}")), False)
 
@@ -125,7 +125,7 @@ def _download(repository: str, file: str = "model.safetensors") -> Path:
         reason = getattr(error, "reason", None) or error
         raise InputError(
             f"The pretrained weights could not be fetched ({reason}). Fetch {url} on a machine "
-            "with a network and pass it as --pretrained FILE, or train without: --pretrained none."
+            "with internet access and name the file as `pretrained`, or train without: none."
         ) from error
 
 
@@ -152,16 +152,16 @@ def load_ours(model: nn.Module, source: Source, arch: str) -> None:
     Raises:
         InputError: the tensors are those of another network.
     """
-    given = {
+    state = {
         key.removeprefix("model."): value
         for key, value in source.state.items()
         if key.startswith("model.") and not key.startswith("model.classifier.")
     }
     own = model.state_dict()
     for key, value in own.items():
-        if key.startswith("classifier.") or (key.startswith("nonlocal") and key not in given):
-            given[key] = value
-    state = {k: v for k, v in given.items() if k in own or not k.startswith("nonlocal")}
+        if key.startswith("classifier.") or (key.startswith("nonlocal") and key not in state):
+            state[key] = value
+    state = {k: v for k, v in state.items() if k in own or not k.startswith("nonlocal")}
     _check(own, state, source, arch)
     model.load_state_dict(state, strict=True)
 
@@ -184,6 +184,6 @@ def _check(own: dict, state: dict, source: Source, arch: str) -> None:
             f"expected {tuple(own[key].shape)}"
         )
     raise InputError(
-        f"The pretrained weights {source.name} do not fit --arch {arch}: {'; '.join(problems)}. "
-        "Give the arch that they were trained with, or weights of this one."
+        f"The pretrained weights {source.name} do not fit the network {arch}: "
+        f"{'; '.join(problems)}. Set `arch` to the one they are of, or give other weights."
     )

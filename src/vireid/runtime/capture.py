@@ -33,7 +33,7 @@ def capture(run: Callable[[], Result], device: torch.device) -> tuple[torch.cuda
         The graph, and what `run` returned: tensors that each replay fills anew.
     """
     graph = torch.cuda.CUDAGraph()
-    # Other threads may go on using the device meanwhile, as those that copy pictures do.
+    # Other threads may go on using the device meanwhile, as those that copy images do.
     with torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = run()
     torch.cuda.synchronize(device)

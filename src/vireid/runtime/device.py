@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,30 +17,49 @@ def torchrun_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def pick_device(word: str, local_rank: int = 0) -> torch.device:
-    """The device that `word` means for the process `local_rank` of this host.
+def resolve_device(gpu: int | None, device: str) -> str:
+    """The device that the options `gpu` and `device` name.
+
+    Under torchrun each process takes the GPU of its own number on this host.
+
+    Args:
+        gpu: number of a GPU, from 0; None leaves the choice to `device`.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps", in any case.
+
+    Returns:
+        "cpu", "cuda:N" or "mps".
 
     Raises:
-        InputError: a GPU that isn't there.
+        InputError: a GPU that isn't there, with those present, or two that contradict.
     """
-    if word == "auto":
-        word = "cuda" if torch.cuda.is_available() else "cpu"
-    if word.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = local_rank if torchrun_size() > 1 or ":" not in word else int(word[5:])
-        if index >= count:
-            names = ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "none"
-            raise InputError(
-                f"There is no GPU {index} here. GPUs present: {names}. Choose one of "
-                "them, start fewer processes, or use --device cpu."
-            )
-        return torch.device("cuda", index)
-    return torch.device(word)
+    name = device.strip().lower()
+    if gpu is not None:
+        if name not in {"auto", "cuda", f"cuda:{gpu}"}:
+            raise InputError(f"`gpu` {gpu} and `device` {device} contradict each other; give one.")
+        name = f"cuda:{gpu}"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if count else "cpu"
+    if name == "cpu" or (name == "mps" and torch.backends.mps.is_available()):
+        return name
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or (name != "cuda" and not index.removeprefix("-").isdigit()):
+        raise InputError(f"`device` is '{device}'; auto, cpu, cuda:N or mps was expected.")
+    number = int(index or 0)
+    if torchrun_size() > 1:
+        number = int(os.environ.get("LOCAL_RANK", "0"))
+    if not 0 <= number < count:
+        names = (f"{i}: {torch.cuda.get_device_name(i)}" for i in range(count))
+        raise InputError(
+            f"There is no GPU {number} on this machine. GPUs present: {', '.join(names) or 'none'}."
+            f" {'Choose one of them, or use' if count else 'Use'} `device` cpu."
+        )
+    return f"cuda:{number}"
 
 
 class Throttle:
-    """Keeps the host at most `ahead` steps before the device, so that a stop is soon a stop and
-    rates are true; never leaves the device without work."""
+    """Keeps the host at most `ahead` steps before the device, so that a stop takes effect soon
+    and rates are true, without ever leaving the device idle."""
 
     def __init__(self, device: torch.device, ahead: int = 8) -> None:
         self._events: list[torch.cuda.Event] = []
@@ -72,16 +92,49 @@ def tune(device: torch.device, *, deterministic: bool, full_float32: bool) -> No
     torch.set_float32_matmul_precision("highest")
 
 
-def peak_memory(device: torch.device) -> int:
-    """Most bytes that tensors took on the device in this process."""
+def peak_gpu_memory(device: torch.device) -> int:
+    """Most bytes that tensors took on the device in this process; 0 on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
+def peak_cpu_memory() -> int:
+    """Most bytes of memory that this process took; 0 where the system doesn't say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _peak_on_windows()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _peak_on_windows() -> int:
+    """PeakWorkingSetSize of PROCESS_MEMORY_COUNTERS, which `resource` would give elsewhere."""
+    import ctypes
+    from ctypes import wintypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = [
+            ("cb", wintypes.DWORD),
+            ("PageFaultCount", wintypes.DWORD),
+            ("PeakWorkingSetSize", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 7),
+        ]
+
+    counters = Counters(cb=ctypes.sizeof(Counters))
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    read = kernel.K32GetProcessMemoryInfo
+    read.argtypes = [wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD]
+    done = read(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb)
+    return counters.PeakWorkingSetSize if done else 0
+
+
 def use_compile_cache() -> Path | None:
-    """Keep compiled kernels between runs, unless the user set a place for them."""
-    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    if given and not _is_compilers_own(Path(given)):
-        return Path(given)
+    """Keep compiled kernels between runs, in the folder that the user set or in ours; None where
+    ours can't be made."""
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if chosen and not _is_compilers_own(Path(chosen)):
+        return Path(chosen)
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "vireid" / "compiled"
     try:

@@ -19,19 +19,19 @@ DONE, FAILED = b"done", b"failed"
 
 
 class RankLost(InputError):
-    """Another process of this run died or can't be reached; the run goes on with `--resume`."""
+    """Another process of this run died or can't be reached; the run can be resumed."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"A process of this run is lost: {what}. This process ends too. The last checkpoint "
-            "is whole: start the same command with --resume RUN (torchrun --max-restarts does it "
-            "by itself)."
+            f"A process of this run is lost: {what}. This process ends too. Run the same command "
+            "with --resume RUN to go on from the newest checkpoint, if there is one (torchrun with "
+            "--max-restarts does that by itself)."
         )
 
 
 class Heartbeat:
-    """Every rank says "alive" every few seconds over a connection of its own; a rank that is
-    silent too long, or says that it failed, ends this process with a sentence.
+    """Every rank gives a sign of life every few seconds over a connection of its own; a rank
+    that is silent too long, or reports that it failed, ends this process with a sentence.
 
     A lost rank leaves the others waiting inside a collective (inside a captured graph, where no
     time limit of the library sees it), so the end has to come from another thread.

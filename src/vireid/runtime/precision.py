@@ -49,27 +49,27 @@ class Precision:
             torch.backends.cudnn.allow_tf32 = before
 
 
-def choose_precision(word: str, device: torch.device) -> Precision:
-    """The precision that `word` ("auto", "bfloat16", "float16", "float32") means on `device`.
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """The precision of that name on `device`: "bfloat16", "float16", "float32", or "auto".
 
     Raises:
         InputError: float16 without a GPU.
     """
     native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     why = "as asked"
-    if word == "auto":
+    if name == "auto":
         if native:
-            word, why = "bfloat16", "the GPU computes it natively"
+            name, why = "bfloat16", "the GPU computes it natively"
         elif device.type == "cuda":
-            word, why = "float16", "the GPU has no native bfloat16; losses are scaled"
+            name, why = "float16", "the GPU has no native bfloat16; losses are scaled"
         else:
-            word, why = "float32", f"the device is {device.type}"
-    if word == "float16" and device.type != "cuda":
+            name, why = "float32", f"the device is {device.type}"
+    if name == "float16" and device.type != "cuda":
         raise InputError(
-            f"Precision float16 needs a CUDA GPU; the device is '{device}'. Use "
-            "--precision float32."
+            f"Precision float16 needs a CUDA GPU; the device is '{device}'. Use `precision` "
+            "float32."
         )
     types = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
     return Precision(
-        name=word, dtype=types[word], scaled=word == "float16", why=f"precision {word}: {why}"
+        name=name, dtype=types[name], scaled=name == "float16", why=f"precision {name}: {why}"
     )

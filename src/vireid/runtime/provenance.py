@@ -12,13 +12,13 @@ from vireid.version import __version__
 
 def versions() -> dict[str, str]:
     """Versions of what numbers depend on."""
-    found = {"vireid": __version__, "python": platform.python_version()}
+    result = {"vireid": __version__, "python": platform.python_version()}
     for name in ("torch", "timm", "numpy"):
         try:
-            found[name] = version(name)
+            result[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def commit() -> str | None:

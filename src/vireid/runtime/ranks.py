@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vireid.runtime.device import pick_device, torchrun_size
+from vireid.runtime.device import resolve_device, torchrun_size
 from vireid.runtime.heartbeat import Heartbeat, RankLost
 from vireid.types import InputError
 
@@ -41,7 +41,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
@@ -98,8 +98,8 @@ def lost_ranks_as_sentence() -> Iterator[None]:
     except dist.DistError as error:
         raise RankLost(str(error).splitlines()[0]) from error
     except RuntimeError as error:
-        words = ("connection", "peer", "timed out", "timeout", "gloo", "nccl", "socket")
-        if any(word in str(error).lower() for word in words):
+        signs = ("connection", "peer", "timed out", "timeout", "gloo", "nccl", "socket")
+        if any(sign in str(error).lower() for sign in signs):
             raise RankLost(str(error).splitlines()[0]) from error
         raise
 
@@ -112,13 +112,16 @@ def join(device: str = "auto") -> World:
 
     A process joins once; later calls return the same ranks. It leaves when it ends.
 
+    Args:
+        device: see `vireid.runtime.device.resolve_device`.
+
     Raises:
         InputError: the other processes didn't come within five minutes, or a GPU isn't there.
     """
     global _joined
     rank, size = int(os.environ.get("RANK", "0")), torchrun_size()
     local_rank = int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else 0
-    picked = pick_device(device, local_rank)
+    picked = torch.device(resolve_device(None, device))
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
     if size == 1:
@@ -126,15 +129,15 @@ def join(device: str = "auto") -> World:
     if _joined is not None:
         if picked.type != _joined.device.type:
             raise InputError(
-                f"The processes of this run met for {_joined.device.type}; they can't go on with "
-                f"{picked.type}. Start another command."
+                f"The processes of this run joined on {_joined.device.type} and can't switch to "
+                f"{picked.type}. Run another command for that."
             )
         return _joined
     world = World(rank, size, local_rank, picked)
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", timeout=START)))
         store.set_timeout(START)
-        # After an elastic restart torchrun's store still holds what the dead processes said.
+        # After an elastic restart torchrun's store still holds the dead processes' entries.
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo",

@@ -1,13 +1,12 @@
+from .defaults import train_options as train_options
 from .engines import Engine as Engine
 from .engines import build_engine as build_engine
 from .optimisers import Optimisers as Optimisers
-from .options import ENGINES as ENGINES
 from .options import MAY_CHANGE as MAY_CHANGE
-from .options import PRECISIONS as PRECISIONS
 from .options import TrainOptions as TrainOptions
+from .run import train as train
 from .step import Plan as Plan
 from .step import Step as Step
 from .store import ImageStore as ImageStore
 from .store import place_images as place_images
 from .trainer import TrainResult as TrainResult
-from .trainer import train as train

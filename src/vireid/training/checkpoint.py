@@ -1,4 +1,4 @@
-"""Whole checkpoints to go on from.
+"""Checkpoints to resume from.
 
 A checkpoint is `checkpoints/epoch-0007-step-000000.pt`, a file of `torch.save` with its
 SHA-256 beside it (in the form that `sha256sum -c` reads). The sum is written first: a file
@@ -23,7 +23,7 @@ from vireid.version import __version__
 from vireid.weights import WEIGHTS, read_weights
 
 NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
-FORMAT = 1
+FORMAT = 2
 
 
 def checkpoint_name(epoch: int, step: int) -> str:
@@ -33,12 +33,12 @@ def checkpoint_name(epoch: int, step: int) -> str:
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """Checkpoints in `folder`, newest first."""
-    found = [
+    checkpoints = [
         (tuple(map(int, match.groups())), path)
         for path in Path(folder).glob("*.pt")
         if (match := NAME.fullmatch(path.name))
     ]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, path in sorted(checkpoints, reverse=True)]
 
 
 def save_checkpoint(
@@ -46,7 +46,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `state` as the checkpoint before `step` of `epoch`, and drop all but the last `keep`.
 
-    The older ones go only after the new one is on the disk.
+    Older ones are removed only once the new one is on the disk.
 
     Args:
         folder: the run's `checkpoints` folder.
@@ -97,7 +97,7 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
             notes.append(str(error))
     if notes:
         raise InputError(
-            f"No checkpoint in '{folder}' is whole. {' '.join(notes)} Start the run anew."
+            f"No checkpoint in '{folder}' can be used. {' '.join(notes)} Start the run anew."
         )
     raise InputError(
         f"There is no checkpoint in '{folder}'. A run writes its first one at the end of its first "
@@ -107,12 +107,12 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:
     if not _is_whole(path):
-        raise InputError(f"The checkpoint '{path}' is damaged: its checksum lacks or doesn't fit.")
+        raise InputError(f"The checkpoint '{path}' is damaged: its checksum is missing or wrong.")
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state.get("format") != FORMAT:
         raise InputError(
-            f"The checkpoint '{path}' has format {state.get('format')}; this version "
-            f"of vireid ({__version__}) reads format {FORMAT}."
+            f"The checkpoint '{path}' has format {state.get('format')}; vireid {__version__} reads "
+            f"format {FORMAT}. Start the run anew, or resume it with the version that wrote it."
         )
     return state
 
@@ -130,7 +130,7 @@ def _sum_file(path: Path) -> Path:
 
 
 def describe_run(source: str | Path) -> dict[str, str]:
-    """Facts about a run's folder or a weights file, as words for a table."""
+    """Facts about a run's folder or a weights file, as text for a table."""
     path = Path(source)
     facts: dict[str, str] = {}
     if path.is_dir():
@@ -138,15 +138,16 @@ def describe_run(source: str | Path) -> dict[str, str]:
         try:
             facts |= {
                 "method": options["method"],
-                "data set": f"{options['dataset']} ({options['part']}, trial {options['trial']})",
+                "data set": f"{options['dataset']} (trial {options['trial']})",
                 "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+                "weights kept": options["select"],
                 "seed": str(options["seed"]),
             }
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"'{path / 'config.json'}' is not the configuration of a run: it doesn't say its "
-                f"{str(error.args[0]) if isinstance(error, KeyError) else 'options'}. Name a "
-                "folder that `vireid train` wrote, or a data set's."
+                f"'{path / 'config.json'}' is not the configuration of a run: it has no "
+                f"{error.args[0] if isinstance(error, KeyError) else 'options'}. Name a folder "
+                "that `vireid train` wrote, or a data set's."
             ) from error
         newest = list_checkpoints(path / "checkpoints")
         facts["newest checkpoint"] = newest[0].name if newest else "none yet"
@@ -154,10 +155,9 @@ def describe_run(source: str | Path) -> dict[str, str]:
             return facts
     tensors, metadata = read_weights(path)
     count = sum(tensor.numel() for tensor in tensors.values()) / 1e6
-    plain = {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
-    known = ("method", "dataset", "trial", "part", "seed") if not facts else ()
-    for name in (*known, "epoch", "chosen", "size", "commit"):
+    of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
+    facts |= {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
+    for name in (*of_run, "epoch", "chosen", "size", "commit"):
         if name in metadata:
-            plain[name] = str(metadata[name])
-    plain["architecture"] = str(metadata["model"].get("arch"))
-    return facts | plain
+            facts[name] = str(metadata[name])
+    return facts | {"architecture": str(metadata["model"].get("arch"))}

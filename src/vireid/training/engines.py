@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,7 +32,7 @@ class Engine:
 
     Attributes:
         name: "eager", "compiled" or "graph".
-        why: a sentence: what was picked, why, and how long preparing took.
+        why: for the user: what was picked, why, and how long preparing took.
         advance: runs the next step.
         graph: what is replayed, or None.
     """
@@ -43,8 +43,8 @@ class Engine:
     graph: torch.cuda.CUDAGraph | None = None
 
     def close(self) -> None:
-        """Destroy the graph. The ranks' connection waits for good for graphs that use it, so this
-        comes before `World.leave`."""
+        """Destroy the graph, before `World.leave`: the ranks' connection would wait for ever for a
+        graph that uses it."""
         if self.graph is not None:
             torch.cuda.synchronize()
             self.graph.reset()
@@ -77,107 +77,147 @@ class _Snapshot:
         self.step.optimisers.zero_grad()
 
 
+class _Attempt(NamedTuple):
+    """A way to run steps that may turn out not to work."""
+
+    engine: str
+    compiled: bool
+    captured: bool
+
+    @property
+    def failed(self) -> str:
+        over = " over compiled code" if self.compiled and self.captured else ""
+        return f"{self.engine}{over} failed"
+
+    @property
+    def how(self) -> str:
+        kernels = "compiled" if self.compiled else "eager"
+        if self.captured:
+            return f"the whole step captured in one CUDA graph over {kernels} kernels"
+        return "forward and losses compiled" if self.compiled else "one kernel after the other"
+
+
+_ATTEMPTS = {
+    "auto": [
+        _Attempt("graph", True, True),
+        _Attempt("graph", False, True),
+        _Attempt("eager", False, False),
+    ],
+    "graph": [_Attempt("graph", True, True), _Attempt("graph", False, True)],
+    "compiled": [_Attempt("compiled", True, False)],
+}
+
+
 def build_engine(
-    word: str, step: Step, *, remaining: int, say: Callable[[str], None] = log.info
+    name: str,
+    step: Step,
+    *,
+    remaining: int,
+    host_reads: str = "",
+    say: Callable[[str], None] = log.info,
 ) -> Engine:
-    """Prepare the engine that `word` names for a step whose plan is loaded.
+    """Prepare the engine `name` for a step whose plan is loaded.
 
     Preparing runs a few steps and undoes them, so every engine starts from the same state.
 
     Args:
-        word: "auto", "eager", "compiled" or "graph".
+        name: "auto", "eager", "compiled" or "graph".
         step: with a plan loaded.
         remaining: steps that the run still has; "auto" doesn't compile for a short run.
-        say: told what is waited for.
+        host_reads: where the method reads values on the host, if it does.
+        say: receives a sentence on what is being waited for.
 
     Raises:
         InputError: the engine that was asked for doesn't work here.
     """
-    device = step.world.device
-    if word == "eager":
-        return Engine("eager", "engine eager: as asked", _with_images(step, step.once))
-    if device.type != "cuda":
-        if word == "graph":
-            raise InputError(
-                f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use --engine auto."
-            )
-        if word == "auto":
-            return Engine(
-                "eager", f"engine eager: the device is {device}", _with_images(step, step.once)
-            )
-    if word == "auto" and remaining < SHORT_RUN:
-        return Engine(
-            "eager",
-            f"engine eager: {remaining} steps are too few to pay for compiling",
-            _with_images(step, step.once),
-        )
-    attempts: list[tuple[str, bool, bool]] = {
-        "auto": [("graph", True, True), ("graph", False, True), ("eager", False, False)],
-        "graph": [("graph", True, True), ("graph", False, True)],
-        "compiled": [("compiled", True, False)],
-    }[word]
-    if importlib.util.find_spec("triton") is None and device.type == "cuda":
-        attempts = [a for a in attempts if not a[1]]
+    reason = _why_eager(name, step, remaining, host_reads)
+    if reason:
+        return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
-    if not attempts:
-        raise InputError(
-            f"Engine '{word}' needs Triton, which isn't installed. Install it, or use "
-            "--engine graph."
-        )
-    for name, compiled, captured in attempts:
-        snapshot = _Snapshot(step)
-        start = time.perf_counter()
-        if compiled:
-            kept = use_compile_cache()
-            where = f"kernels are kept in '{kept}'" if kept else "no folder for kernels to keep"
+    for attempt in _attempts(name, step.world.device):
+        snapshot, start = _Snapshot(step), time.perf_counter()
+        if attempt.compiled:
+            folder = use_compile_cache()
+            where = f"kernels are kept in '{folder}'" if folder else "kernels can't be kept"
             say(f"Compiling the step: a minute or two the first time, less later ({where}).")
         try:
-            advance, graph = _prepare(step, compiled=compiled, captured=captured)
+            advance, graph = _prepare(step, attempt)
+        except (torch.cuda.OutOfMemoryError, InputError):
+            raise
         except Exception as error:  # whatever a user's method meets in the compiler
-            if isinstance(error, (torch.cuda.OutOfMemoryError, InputError)):
-                raise
-            log.debug("engine %s failed", name, exc_info=True)
-            problems.append(
-                f"{name}{' over compiled code' if compiled and captured else ''} "
-                f"failed ({first_line(error)})"
-            )
+            log.debug("engine %s failed", attempt.engine, exc_info=True)
+            problems.append(f"{attempt.failed} ({first_line(error)})")
             step.compute = step.losses
-            _quieten(device)
+            _free_memory(step.world.device)
             snapshot.restore()
             continue
         snapshot.restore()
         seconds = time.perf_counter() - start
-        how = (
-            "the whole step captured in one CUDA graph over "
-            + ("compiled" if compiled else "eager")
-            + " kernels"
-            if captured
-            else "forward and losses compiled"
-            if compiled
-            else "one kernel after the other"
-        )
-        why = f"engine {name}: {how}, ready after {seconds:.0f} s"
+        why = f"engine {attempt.engine}: {attempt.how}, ready after {seconds:.0f} s"
         if problems:
             why += f"; before it, {'; '.join(problems)}"
-        return Engine(name, why, advance, graph)
+        return Engine(attempt.engine, why, advance, graph)
     raise InputError(
-        f"Engine '{word}' doesn't work with method '{step.method.name}' here: "
-        f"{'; '.join(problems)}. Use --engine auto or --engine eager."
+        f"Engine '{name}' doesn't work with method '{step.method.name}' here: "
+        f"{'; '.join(problems)}. Use `engine` auto or eager."
     )
 
 
+def _why_eager(name: str, step: Step, remaining: int, host_reads: str) -> str:
+    """Why the step runs eagerly, if that can be told without trying; else "".
+
+    Raises:
+        InputError: "graph" was asked for and can't work.
+    """
+    device = step.world.device
+    if name == "eager":
+        return "as asked"
+    if name == "graph" and device.type != "cuda":
+        raise InputError(
+            f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use `engine` auto."
+        )
+    reads = (
+        f"method '{step.method.name}' reads values of tensors on the host ({host_reads}), which "
+        "a captured step can't do"
+    )
+    if name == "graph" and host_reads:
+        raise InputError(
+            f"Engine 'graph' doesn't work: {reads}. Replace that by operations on tensors, such "
+            "as torch.where, or use `engine` auto."
+        )
+    if name != "auto":
+        return ""
+    if host_reads:
+        return reads
+    if device.type != "cuda":
+        return f"the device is {device}"
+    return f"{remaining} steps are too few to pay for compiling" if remaining < SHORT_RUN else ""
+
+
+def _attempts(name: str, device: torch.device) -> list[_Attempt]:
+    attempts = _ATTEMPTS[name]
+    if importlib.util.find_spec("triton") is None and device.type == "cuda":
+        attempts = [attempt for attempt in attempts if not attempt.compiled]
+    if not attempts:
+        raise InputError(
+            f"Engine '{name}' needs Triton, which isn't installed. Install it, or use "
+            "`engine` graph."
+        )
+    return attempts
+
+
 def _prepare(
-    step: Step, *, compiled: bool, captured: bool
+    step: Step, attempt: _Attempt
 ) -> tuple[Callable[[], None], torch.cuda.CUDAGraph | None]:
-    if compiled:
-        use_compile_cache()
+    device = step.world.device
+    if attempt.compiled:
         torch._dynamo.reset()
-        options = _compiler_options(step.world.device)
+        options = _compiler_options(device)
         if step.world.size > 1:
             step.compute = torch.compile(step.losses, dynamic=False, backend=in_pieces(options))
         else:
             step.compute = torch.compile(step.losses, dynamic=False, options=options)
-    if step.world.device.type != "cuda":
+    if device.type != "cuda":
         for _ in range(2):
             step.counter.clamp_(max=step.steps - 1)
             step.once()
@@ -187,12 +227,12 @@ def _prepare(
         step.counter.zero_()
         step.once()
 
-    warm_up(first, step.world.device)
-    if not captured:
+    warm_up(first, device)
+    if not attempt.captured:
         return _with_images(step, step.once), None
     step.optimisers.zero_grad()
     torch.cuda.empty_cache()
-    graph, _ = capture(step.once, step.world.device)
+    graph, _ = capture(step.once, device)
     return _with_images(step, graph.replay), graph
 
 
@@ -204,7 +244,7 @@ def _compiler_options(device: torch.device) -> dict[str, Any] | None:
 
 
 def in_pieces(options: dict[str, Any] | None) -> Callable[..., Any]:
-    """The compiler, given the step in pieces.
+    """The compiler, which compiles the step in pieces.
 
     A compiled backward pass hands out all of its gradients at its end; several hand out the first
     ones while the others run, so `GradientMean` can send them off."""
@@ -226,7 +266,7 @@ def _with_images(step: Step, run: Callable[[], None]) -> Callable[[], None]:
     return advance
 
 
-def _quieten(device: torch.device) -> None:
+def _free_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

@@ -29,18 +29,18 @@ def buckets(parameters: Iterable[nn.Parameter], size: int) -> list[list[nn.Param
         parameters: in the order in which the forward pass uses them.
         size: bytes after which a bucket is full.
     """
-    found: list[list[nn.Parameter]] = []
+    groups: list[list[nn.Parameter]] = []
     filled = size
     for parameter in reversed([p for p in parameters if p.requires_grad]):
         if filled >= size:
-            found.append([])
+            groups.append([])
             filled = 0
-        found[-1].append(parameter)
+        groups[-1].append(parameter)
         filled += parameter.numel() * parameter.element_size()
-    for bucket in found:
-        # Odd sizes last: behind one, no gradient could be read 16 bytes at a time.
+    for bucket in groups:
+        # Odd sizes last: after one, no gradient could be read 16 bytes at a time.
         bucket.sort(key=lambda p: p.numel() % 4 != 0)
-    return found
+    return groups
 
 
 class GradientMean:
@@ -60,9 +60,9 @@ class GradientMean:
         self.travelling: list[tuple[int, Tensor, dist.Work]] = []
         self._missing: list[set[nn.Parameter]] | None = None  # None outside of `backward`
         self._sent = 0
-        self._place = {p: number for number, bucket in enumerate(buckets) for p in bucket}
+        self._bucket_of = {p: number for number, bucket in enumerate(buckets) for p in bucket}
         if world.size > 1:
-            for parameter in self._place:
+            for parameter in self._bucket_of:
                 parameter.register_post_accumulate_grad_hook(self._arrived)
 
     def backward(self, loss: Tensor) -> None:
@@ -100,7 +100,7 @@ class GradientMean:
     def _arrived(self, parameter: nn.Parameter) -> None:
         if self._missing is None:
             return
-        self._missing[self._place[parameter]].discard(parameter)
+        self._missing[self._bucket_of[parameter]].discard(parameter)
         while self._sent < len(self.buckets) and not self._missing[self._sent]:
             self._send()
 
@@ -114,10 +114,10 @@ class GradientMean:
             return
         gradients = [_dense(p.grad) for p in owners if p.grad is not None]
         flat = gradients[0].new_empty(sum(g.numel() for g in gradients))
-        parts, place = [], 0
+        parts, offset = [], 0
         for gradient in gradients:
-            parts.append(flat.as_strided(gradient.shape, gradient.stride(), place))
-            place += gradient.numel()
+            parts.append(flat.as_strided(gradient.shape, gradient.stride(), offset))
+            offset += gradient.numel()
         # Unlike torch.cat, which starts as many blocks for the smallest as for the largest one.
         torch._foreach_copy_(parts, gradients)
         for parameter, part in zip(owners, parts):

@@ -1,40 +1,35 @@
-"""What a run says while it runs: `log.jsonl`, curves, one augmented batch, progress."""
+"""What a run reports while it runs: `log.jsonl`, curves, one augmented batch, progress."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from vireid.console import console, progress, say
-from vireid.data.augment import MEAN, STD
-from vireid.files import atomic_write, write_text
+from vireid.figures import training_curves
+from vireid.files import write_text
 from vireid.types import InputError
 
 REDRAW = 20.0  # seconds between drawings of the curves
 
 
 class Journal:
-    """Writes the run's log and pictures; on other ranks than the first it does nothing.
+    """Writes the run's log and figures; does nothing unless `active`, on the first rank alone.
 
     `log.jsonl` has one object a line. `kind` is "step" (means since the epoch began) or "epoch"
     (means of the epoch, metrics if it was evaluated); both have epoch, step, losses, lr,
     images_per_second and seconds of training since the run began.
     """
 
-    def __init__(self, run: Path, *, speaks: bool, tensorboard: bool) -> None:
-        self.run, self.path, self.speaks = run, run / "log.jsonl", speaks
+    def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
+        self.run, self.path, self.active = run, run / "log.jsonl", active
         self.writer: Any = None
         self._file: Any = None
         self._bar: Any = None
         self._drawn = time.monotonic()
-        if speaks and tensorboard:
+        if active and tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
@@ -45,7 +40,7 @@ class Journal:
 
     def open(self, epoch: int, step: int) -> None:
         """Begin, or go on before `step` of `epoch`: later lines of an earlier start are dropped."""
-        if not self.speaks:
+        if not self.active:
             return
         kept = [
             line
@@ -58,11 +53,11 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Print a sentence as it is: a path may have brackets."""
-        if self.speaks:
+        if self.active:
             say(text)
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, first: int, batch: int) -> None:
-        if not self.speaks:
+        if not self.active:
             return
         self.end_bar()
         if console.is_terminal:
@@ -79,14 +74,14 @@ class Journal:
 
     def line(self, kind: str, **facts: Any) -> None:
         """Append a line to the log, show its losses, pass it to TensorBoard."""
-        if not self.speaks:
+        if not self.active:
             return
         self._file.write(json.dumps({"kind": kind, **facts}) + "\n")
         self._file.flush()
-        words = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
         if self._bar is not None:  # all terms, where they leave room for the bar
             short = f"loss {sum(facts['losses'].values()):.3f}"
-            shown = words if len(words) + 80 < console.width else short
+            shown = losses if len(losses) + 80 < console.width else short
             self._bar.update(self._task, description=f"{self._title}  {shown}")
         if kind == "epoch":
             self.end_bar()
@@ -94,7 +89,7 @@ class Journal:
                 f"  {name} {value:.3f}" for name, value in (facts.get("metrics") or {}).items()
             )
             console.print(
-                f"{self._title}  {words}  lr {facts['lr']:.4g}  "
+                f"{self._title}  {losses}  lr {facts['lr']:.4g}  "
                 f"{facts['images_per_second']:,.0f} img/s{metrics}"
             )
         if self.writer is not None:
@@ -108,9 +103,9 @@ class Journal:
     def curves(self, *, force: bool = False) -> None:
         """Draw `curves.png`, at most every 20 seconds unless forced."""
         now = time.monotonic()
-        if not self.speaks or not (force or now - self._drawn > REDRAW):
+        if not self.active or not (force or now - self._drawn > REDRAW):
             return
-        draw_curves(read_log(self.path), self.run / "curves.png")
+        training_curves(self.run / "curves.png", read_log(self.path))
         self._drawn = time.monotonic()
 
     def end_bar(self) -> None:
@@ -136,64 +131,3 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 break
     return lines
-
-
-def draw_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
-    """Losses, learning rate and, where there are some, validation metrics over epochs, as one
-    picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    epochs = [line for line in lines if line["kind"] == "epoch"]
-    if not epochs:
-        return
-    seen = [line for line in epochs if line.get("metrics")]
-    panels = 3 if seen else 2
-    figure = Figure(figsize=(4.4 * panels, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, panels)
-    x = [line["epoch"] + 1 for line in epochs]
-    marker = "o" if len(epochs) < 10 else None
-    for name in epochs[0]["losses"]:
-        values = [line["losses"].get(name, math.nan) for line in epochs]
-        axes[0].plot(x, values, marker=marker, label=name)
-    axes[0].set(title="losses (mean of an epoch, weighted)")
-    axes[1].plot(x, [line["lr"] for line in epochs], marker=marker)
-    axes[1].set(title="learning rate at the epoch's end")
-    for name in seen[0]["metrics"] if seen else ():
-        values = [100 * line["metrics"].get(name, math.nan) for line in seen]
-        axes[2].plot([line["epoch"] + 1 for line in seen], values, marker="o", label=name)
-    if seen:
-        axes[2].set(title="validation identities (%)")
-    for panel in axes:
-        panel.set(xlabel="epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if panel.get_legend_handles_labels()[0]:
-            # Below the panel, where it covers no line.
-            panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-    with atomic_write(target) as file:
-        figure.savefig(file, format="png", dpi=110)
-
-
-def draw_batch(image: Tensor, target: Path, *, columns: int = 16) -> None:
-    """One augmented batch as a sheet: visible rows on top, infrared below.
-
-    Args:
-        image: (B, 3, H, W) normalised.
-        target: PNG file.
-        columns: pictures in a row.
-    """
-    from PIL import Image
-
-    array = image.float().permute(0, 2, 3, 1).cpu().numpy() * np.array(STD) + np.array(MEAN)
-    array = (array.clip(0, 1) * 255).round().astype(np.uint8)
-    count, height, width = array.shape[:3]
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    sheet = np.full((rows * (height + 4), columns * (width + 4), 3), 255, np.uint8)
-    for i, picture in enumerate(array):
-        top, left = (i // columns) * (height + 4) + 2, (i % columns) * (width + 4) + 2
-        sheet[top : top + height, left : left + width] = picture
-    with atomic_write(target) as file:
-        Image.fromarray(sheet).save(file, format="PNG")

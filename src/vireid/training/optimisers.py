@@ -1,4 +1,4 @@
-"""The two optimisers of a method, with learning rates and state at fixed addresses.
+"""The optimisers of a method, with learning rates and state at fixed addresses.
 
 A captured graph replays reads of fixed memory: learning rates are views of one tensor that a
 step fills itself, and every state exists before the first step.
@@ -18,11 +18,11 @@ from vireid.methods.recipe import Recipe
 from vireid.training.gradient_mean import buckets
 from vireid.types import InputError
 
-DISCRIMINATOR_LR = 0.1
+MAIN = "main"  # the optimiser of all groups that state none of their own
 
 
 class Optimisers:
-    """SGD (Nesterov) or Adam for the network, SGD at a constant rate for a discriminator.
+    """The main optimiser, of the recipe's kind, and one for each group that states its own.
 
     Attributes:
         rates: (G,) float32 current learning rate of each group, on the device.
@@ -41,61 +41,59 @@ class Optimisers:
         Args:
             bucket_bytes: several ranks step a bucket while the next one's gradients travel;
                 None for one bucket.
+
+        Raises:
+            InputError: a parameter is in no group or in two, or two groups have one name.
         """
-        groups = method.groups()
-        self._names = {id(p): name for name, p in method.named_parameters()}
-        _check(groups, method)
+        self.groups = method.groups()
+        _check(self.groups, method)
         self.recipe = recipe
-        self.groups = groups
-        self.rates = torch.zeros(len(groups), dtype=torch.float32, device=device)
-        self.parameters = [p for group in groups for p in group.parameters]
+        self.rates = torch.zeros(len(self.groups), dtype=torch.float32, device=device)
+        self.parameters = [p for group in self.groups for p in group.parameters]
         self.buckets = buckets(method.parameters(), bucket_bytes or sys.maxsize)
+        self._parameter_names = {id(p): name for name, p in method.named_parameters()}
+        kinds = {_owner(group): group.optimiser or recipe.optim for group in self.groups}
         self._optimisers = {
-            kind: [self._of_kind(kind, bucket, device) for bucket in self.buckets]
-            for kind in dict.fromkeys(group.optimiser for group in groups)
+            name: [self._of_bucket(name, kind, bucket, device) for bucket in self.buckets]
+            for name, kind in kinds.items()
         }
         self._make_state()
 
-    def _of_kind(
-        self, kind: str, bucket: list[nn.Parameter], device: torch.device
+    def _of_bucket(
+        self, name: str, kind: str, bucket: list[nn.Parameter], device: torch.device
     ) -> torch.optim.Optimizer | None:
-        """The optimiser of a bucket's parameters in the groups of one kind; None without any."""
+        """The optimiser `name` of a bucket's parameters; None if none of them are its own."""
         inside = {id(p) for p in bucket}
-        parts = [
-            {"params": [p for p in group.parameters if id(p) in inside], "lr": self.rates[i]}
-            for i, group in enumerate(self.groups)
-            if group.optimiser == kind
-        ]
-        parts = [part for part in parts if part["params"]]
-        return self._build(kind, parts, device) if parts else None
+        parts = []
+        for i, group in enumerate(self.groups):
+            parameters = [p for p in group.parameters if id(p) in inside]
+            if parameters and _owner(group) == name:
+                part = {"params": parameters, "lr": self.rates[i]}
+                parts.append(part | self._settings(group, kind))
+        if not parts:
+            return None
+        fused = device.type in {"cpu", "cuda"}
+        if kind == "adam":
+            return torch.optim.Adam(parts, fused=fused, capturable=device.type == "cuda")
+        return torch.optim.SGD(parts, fused=fused)
+
+    def _settings(self, group: ParameterGroup, kind: str) -> dict[str, Any]:
+        """What PyTorch's optimiser of this kind is told about a group."""
+        recipe = self.recipe
+        decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
+        if kind == "adam":
+            return {"weight_decay": decay}
+        momentum = recipe.momentum if group.momentum is None else group.momentum
+        return {"weight_decay": decay, "momentum": momentum, "nesterov": momentum > 0}
 
     def of_bucket(self, number: int) -> list[torch.optim.Optimizer]:
         """The optimisers to step once the gradients of a bucket are there."""
-        of_kinds = [optimisers[number] for optimisers in self._optimisers.values()]
-        return [optimiser for optimiser in of_kinds if optimiser is not None]
+        parts = [optimisers[number] for optimisers in self._optimisers.values()]
+        return [optimiser for optimiser in parts if optimiser is not None]
 
     def _all(self) -> Iterator[torch.optim.Optimizer]:
         for number in range(len(self.buckets)):
             yield from self.of_bucket(number)
-
-    def _build(
-        self, kind: str, parts: list[dict[str, Any]], device: torch.device
-    ) -> torch.optim.Optimizer:
-        fused = device.type in {"cpu", "cuda"}
-        if kind == "main" and self.recipe.optim == "adam":
-            return torch.optim.Adam(
-                parts,
-                weight_decay=self.recipe.weight_decay,
-                fused=fused,
-                capturable=device.type == "cuda",
-            )
-        return torch.optim.SGD(
-            parts,
-            momentum=self.recipe.momentum,
-            fused=fused,
-            nesterov=self.recipe.momentum > 0,
-            weight_decay=self.recipe.weight_decay,
-        )
 
     def _make_state(self) -> None:
         """Create every state by one step that changes nothing, then set it to its start."""
@@ -119,15 +117,12 @@ class Optimisers:
 
     def rate_table(self, epoch: int, steps: int, epochs: int) -> Tensor:
         """(steps, G) float32 learning rates of one epoch, on the CPU."""
-        table = torch.empty(steps, len(self.groups))
-        bases = [
-            (DISCRIMINATOR_LR if g.optimiser == "discriminator" else self.recipe.lr) * g.lr_scale
-            for g in self.groups
-        ]
+        recipe, table = self.recipe, torch.empty(steps, len(self.groups))
         for step in range(steps):
-            factor = self.recipe.schedule.factor(epoch, epoch * steps + step, epochs * steps)
+            factor = recipe.schedule.factor(epoch, epoch * steps + step, epochs * steps)
             for i, group in enumerate(self.groups):
-                table[step, i] = bases[i] * (factor if group.scheduled else 1.0)
+                base = (recipe.lr if group.lr is None else group.lr) * group.lr_scale
+                table[step, i] = base * (factor if group.scheduled else 1.0)
         return table
 
     def zero_grad(self) -> None:
@@ -137,15 +132,15 @@ class Optimisers:
     def state(self) -> dict[str, dict[str, dict[str, Tensor]]]:
         """State by optimiser and parameter name (references; copy before training on)."""
         return {
-            kind: {
-                self._names[id(parameter)]: {
+            name: {
+                self._parameter_names[id(parameter)]: {
                     key: value for key, value in entry.items() if isinstance(value, Tensor)
                 }
                 for optimiser in optimisers
                 if optimiser is not None
                 for parameter, entry in optimiser.state.items()
             }
-            for kind, optimisers in self._optimisers.items()
+            for name, optimisers in self._optimisers.items()
         }
 
     def restore(self, saved: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> None:
@@ -156,33 +151,58 @@ class Optimisers:
         """
         own = self.state()
         same = own.keys() == saved.keys() and all(
-            own[kind].keys() == saved[kind].keys() for kind in own
+            own[name].keys() == saved[name].keys() for name in own
         )
         if not same:
             raise InputError(
-                "The checkpoint's optimisers don't fit this run's: it was made with "
-                "another optimiser or method. Resume with the run's own options."
+                "The checkpoint belongs to other optimisers: it has "
+                f"{_described(saved)}, this run has {_described(own)}. Resume the run with its own "
+                "method and options."
             )
-        for kind, entries in own.items():
-            for name, entry in entries.items():
+        for name, entries in own.items():
+            for parameter, entry in entries.items():
                 for key, tensor in entry.items():
-                    tensor.copy_(saved[kind][name][key])
+                    tensor.copy_(saved[name][parameter][key])
+
+
+def _owner(group: ParameterGroup) -> str:
+    """The name of the optimiser that steps a group."""
+    return MAIN if group.optimiser is None else group.name
+
+
+def _described(state: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"'{name}' with {len(entries)} tensors" for name, entries in state.items())
 
 
 def _check(groups: list[ParameterGroup], method: Method) -> None:
-    """Every trainable parameter belongs to exactly one group."""
-    seen: dict[int, str] = {}
+    """Group names differ, and every trainable parameter belongs to exactly one group."""
+    names = [group.name for group in groups]
+    twice = next((name for name in names if names.count(name) > 1 or name == MAIN), None)
+    if twice is not None:
+        raise InputError(
+            f"Method '{method.name}' has a parameter group named '{twice}', and so is another "
+            "one or the main optimiser. Give each group a name of its own."
+        )
+    group_of: dict[int, str] = {}
+    parameter_names = {id(p): name for name, p in method.named_parameters()}
     for group in groups:
-        for parameter in group.parameters:
-            if id(parameter) in seen:
-                raise InputError(
-                    f"Method '{method.name}' lists a parameter in the groups '{group.name}' and "
-                    f"'{seen[id(parameter)]}'; each must be in exactly one."
-                )
-            seen[id(parameter)] = group.name
-    for name, parameter in method.named_parameters():
-        if parameter.requires_grad and id(parameter) not in seen:
+        if group.optimiser not in (None, "sgd", "adam"):
             raise InputError(
-                f"Method '{method.name}' lists its parameter '{name}' in no group, so "
-                "it would never be trained. Add it in groups(), or freeze it."
+                f"The parameter group '{group.name}' of method '{method.name}' asks for the "
+                f"optimiser '{group.optimiser}'; sgd, adam or None (the recipe's) was expected."
+            )
+        for parameter in group.parameters:
+            if id(parameter) in group_of:
+                raise InputError(
+                    f"Method '{method.name}' has its parameter "
+                    f"'{parameter_names.get(id(parameter), '?')}' in the groups "
+                    f"'{group_of[id(parameter)]}' and '{group.name}'; put it in exactly one."
+                )
+            group_of[id(parameter)] = group.name
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad and id(parameter) not in group_of:
+            raise InputError(
+                f"Method '{method.name}' has its parameter '{name}' in no group, so it would "
+                "never be trained. Add it in `groups` or `separate_groups`, or freeze it with "
+                "requires_grad_(False)."
             )

@@ -2,110 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
+from vireid.config import Options, from_plain, option
+from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
+from vireid.methods.options import MCLOptions, MethodOptions
 from vireid.methods.recipe import Recipe
+from vireid.methods.recipes import RECIPES
+from vireid.methods.registry import options_class, resolve_method
+from vireid.models.options import ModelOptions
 from vireid.types import InputError
-
-ENGINES = ("auto", "eager", "compiled", "graph")
-PRECISIONS = ("auto", "bfloat16", "float16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Options):
     """Everything that decides a run's numbers, and where and how it is run.
 
-    The first group is compared on `--resume`: a run goes on only as what it was. The second
-    may change from one start to the next.
-
-    Attributes:
-        dataset, data_root, trial: what is trained on; `trial` matters for RegDB.
-        part: rows that are trained on: "train" (published) or "fit" (leaves the validation
-            identities out, so that epochs can be chosen on them).
-        method, method_options: a name of `vireid.methods.METHODS` or "path/to/my.py:MyMethod".
-        model: options of the network as plain values (`vireid.models.options.ModelOptions`).
-        recipe: learning rates, schedule, batch and augmentation. Its batch is the total over
-            all ranks.
-        size: (height, width) of the input.
-        camera_pattern: how a folder data set reads camera numbers from file names.
-        seed: of weights, batches, augmentation and dropout.
-        precision: "auto" is bfloat16 where the GPU has it, float16 with loss scaling on other
-            GPUs, float32 on a CPU.
-        deterministic: only algorithms that give the same bits each time (slower on a GPU).
-        sync_bn: batch norm over the batches of all ranks.
-        gather: the triplet loss sees the features of all ranks.
-        max_steps: shorten every epoch to this many steps (0: whole epochs).
-        choose: whose weights are kept: "last" epoch's, or "validation": the epoch with the best
-            mAP on validation identities (needs part "fit" and eval_every).
-        epochs_from: how the number of epochs was found, in words, where another run found it.
-
-        engine: see `vireid.training`.
-        device: "auto", "cpu", "cuda:N" or "mps".
-        eval_every: epochs between evaluations on validation identities (0: never).
-        keep: checkpoints that stay on the disk.
-        checkpoint_every: epochs between checkpoints; checkpoint_steps: also every so many steps
-            inside an epoch (0: only at epochs' ends).
-        log_every: steps between lines of `log.jsonl` inside an epoch.
-        store: where the images are kept: on the "device", on the "host", or "auto" (device if
-            they fit).
-        skip_broken: leave out images that can't be decoded.
-        tensorboard: also write TensorBoard's event files (needs the extra `logging`).
+    A run is resumed only as what it was; what `MAY_CHANGE` names may differ from one start to
+    the next.
     """
 
-    dataset: str = "sysu"
-    data_root: str | None = None
-    trial: int = 1
-    part: Literal["train", "fit"] = "train"
-    method: str = "mcl"
-    method_options: dict[str, Any] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
-    recipe: Recipe
-    size: tuple[int, int] = (288, 144)
-    camera_pattern: str | None = None
-    seed: int = 0
-    precision: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    deterministic: bool = False
-    sync_bn: bool = False
-    gather: bool = False
-    max_steps: int = 0
-    choose: Literal["last", "validation"] = "last"
-    epochs_from: str = ""
+    title: ClassVar[str] = "run"
 
+    dataset: str = DEFAULT_DATASET
+    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET."""
+    data_root: str | None = None
+    """The data set's folder (default: $VIREID_DATA/NAME)."""
+    trial: int | Literal["all"] = 1
+    """RegDB's split, 1 to 10; or all: train and test ten models and average them."""
+    camera_pattern: str | None = option(None, rare=True)
+    """folder: regular expression that finds the camera's number in a file's name, as 'c(\\d+)_'."""
+    size: tuple[int, int] = option((288, 144), at_least=1)
+    """Height and width of the input."""
+    select: Literal["last", "val", "held-out"] = "last"
+    """Which weights are kept. last: of the last epoch, trained on all training identities; val:
+    trained without the validation identities, of the epoch that is best on them; held-out:
+    trained without them, of the last epoch."""
+    method: str = "mcl"
+    """mcl, base, agw, ddag, or path/to/my.py:MyMethod."""
+    method_options: MethodOptions = option(MCLOptions())
+    """The method's own options."""
+    model: ModelOptions = option(ModelOptions())
+    """The network."""
+    recipe: Recipe = option(RECIPES["mcl"]["published"])
+    """Learning rates, schedule, batch and augmentation; the batch is the total over all ranks."""
+    seed: int = option(0, at_least=0)
+    """One seed fixes weights, batches, augmentation and dropout."""
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = option(
+        "auto", aliases={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+    )
+    """auto is bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 on
+    a CPU."""
+    deterministic: bool = option(False, rare=True)
+    """Bit-equal repeats on CUDA too, slower."""
+    sync_bn: bool = option(False, rare=True)
+    """Several GPUs: batch norm over all of them."""
+    gather: bool = option(False, rare=True)
+    """Several GPUs: the triplet sees the embeddings of all of them."""
+    steps_per_epoch: int = option(0, at_least=0, rare=True)
+    """Shorten every epoch to this many steps (0: whole epochs)."""
+
+    epochs_from: str = option("", flag="")
+    """How the number of epochs was found, in words, where another run found it."""
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
+    """How a step is run; docs/engine.md compares them."""
     device: str = "auto"
-    eval_every: int = 0
-    keep: int = 2
-    checkpoint_every: int = 1
-    checkpoint_steps: int = 0
-    log_every: int = 50
-    store: Literal["auto", "device", "host"] = "auto"
-    tensorboard: bool = False
-    skip_broken: bool = False
+    """auto, cpu or cuda:N."""
+    eval_every: int = option(0, at_least=0)
+    """Epochs between tests on the validation identities (0: never)."""
+    keep: int = option(2, at_least=1, rare=True)
+    """Checkpoints to keep."""
+    checkpoint_every: int = option(1, at_least=1, rare=True)
+    """Epochs between checkpoints."""
+    checkpoint_steps: int = option(0, at_least=0, rare=True)
+    """Also save every so many steps inside an epoch (0: only at epochs' ends)."""
+    log_every: int = option(50, at_least=1, rare=True)
+    """Steps between lines of log.jsonl inside an epoch."""
+    store: Literal["auto", "device", "host"] = option("auto", rare=True)
+    """Where the images are kept; auto: on the device if they fit."""
+    tensorboard: bool = option(False, rare=True)
+    """Also write TensorBoard files (needs vireid[logging])."""
+    skip_broken: bool = option(False, rare=True)
+    """Leave out images that can't be decoded, and list them."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("keep", 1),
-            ("checkpoint_every", 1),
-            ("checkpoint_steps", 0),
-            ("eval_every", 0),
-            ("max_steps", 0),
-            ("log_every", 1),
-            ("seed", 0),
-        ):
-            if getattr(self, name) < least:
-                flag = "--" + name.replace("_", "-")
-                shown = name if name in ("checkpoint_every", "log_every") else flag  # files only
-                raise InputError(
-                    f"{shown} is {getattr(self, name)}; at least {least} was expected."
-                )
-        if self.choose == "validation" and (self.part != "fit" or not self.eval_every):
-            raise InputError(
-                "Choosing an epoch on validation identities needs a run that trains "
-                "without them (part 'fit') and evaluates them (--eval-every)."
-            )
+        super().__post_init__()
+        object.__setattr__(self, "method", resolve_method(self.method))
+        object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
+        facts = facts_of(self.dataset)
+        if self.trial != "all":
+            check_trial(facts, self.trial)
+        elif facts.splits == 1:
+            raise InputError(f"`trial` is all; {facts.title} has one split only. Leave it out.")
+        if self.select == "val" and not self.eval_every:
+            object.__setattr__(self, "eval_every", 1)
         if self.recipe.pids_per_batch < 2:
-            raise InputError("--pids-per-batch is 1; a triplet needs at least 2 identities.")
+            raise InputError("`pids_per_batch` is 1; a triplet needs at least 2 identities.")
+
+    @property
+    def part(self) -> Literal["train", "fit"]:
+        """The rows that are trained on: all training identities, or those without validation."""
+        return "train" if self.select == "last" else "fit"
+
+    @classmethod
+    def read(cls, plain: dict[str, Any], where: str) -> TrainOptions:
+        """Options from the plain values of a run's config.json.
+
+        Raises:
+            InputError: an unknown key, or a value that can't be.
+        """
+        values = dict(plain)
+        own = options_class(values.get("method", "mcl"))
+        values["method_options"] = from_plain(
+            own, values.get("method_options", {}), f"{where}: method_options"
+        )
+        return from_plain(cls, values, where)
 
 
 MAY_CHANGE = (

@@ -1,5 +1,4 @@
-"""A run's whole state: into plain values and tensors for a checkpoint, and back, bit for bit;
-and the folder where it is found again."""
+"""A run's whole state, packed into a checkpoint and unpacked bit for bit, and its folder."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ class Progress:
 
     Attributes:
         epoch, step: what comes next, from 0.
-        seconds: of training so far, evaluation included, compiling not.
+        seconds: of training so far, with evaluation, without compiling.
         means: mean losses of the last whole epoch.
         best: best mAP on validation identities.
         metrics: of the last evaluation.
@@ -88,11 +87,11 @@ def unpack(
         if progress.step:
             raise InputError(
                 f"{source} was written inside an epoch by {len(state['ranks'])} processes; this "
-                f"run has {world.size}. Resume with as many, or from an epoch's end."
+                f"run has {world.size}. Resume with as many, or from the end of an epoch."
             )
         say(
             f"The run had {len(state['ranks'])} processes and now has {world.size}: "
-            "dropout and batch statistics go other ways from here."
+            "dropout and batch statistics differ from here on."
         )
         return progress
     own = state["ranks"][world.rank]
@@ -121,10 +120,10 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
     old, new = stripped(before), stripped(now)
     other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if other:
-        words = "; ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in other)
+        changes = "; ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in other)
         raise InputError(
-            f"The run '{run}' can't go on with other options: {words}. Resume it without these "
-            "flags, or start another run."
+            f"The run '{run}' can't go on with other options: {changes}. Resume it without them, "
+            "or start another run."
         )
 
 
@@ -140,9 +139,7 @@ def open_folder(
     folder, plain = run / "checkpoints", to_plain(options)
     state, problem = None, None
     if not resume and (checkpoint.list_checkpoints(folder) or (run / WEIGHTS).exists()):
-        problem = (
-            f"'{run}' already holds a run. Go on with it by --resume {run}, or give another --run."
-        )
+        problem = f"'{run}' already holds a run. Go on with it by `resume`, or name another `run`."
     elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
         state, path, notes = checkpoint.load_latest(folder)
         for note in notes:
@@ -152,9 +149,9 @@ def open_folder(
     elif resume:
         say("The run has no checkpoint yet; it starts from its beginning.")
         compare_options(read_json(run / "config.json"), plain, run)
-    found = next((text for text in world.gather(problem) if text), None)
-    if found:
-        raise InputError(found)
+    first_problem = next((text for text in world.gather(problem) if text), None)
+    if first_problem:
+        raise InputError(first_problem)
     if world.first:
         write_json(run / "config.json", plain)
     return state

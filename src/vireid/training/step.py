@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vireid.data.augment import Augment
 from vireid.methods import Method
+from vireid.methods.checks import check_terms
 from vireid.runtime.precision import Precision
 from vireid.runtime.ranks import World
 from vireid.training.gradient_mean import GradientMean
@@ -55,7 +56,7 @@ class Step:
     """Gather, augment, forward, losses, backward, gradient mean, optimisers, sums.
 
     Attributes:
-        names: the losses' names, known after the first step.
+        names: of the losses, once a step has run.
         sums: (T,) float64 sums of the losses since the epoch began.
         counter: (1,) int64 number of the next step, on the device.
     """
@@ -94,7 +95,7 @@ class Step:
         if precision.scaled:
             self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
         self._mean = GradientMean(optimisers.buckets, world)
-        self._places = [tensor.data_ptr() for tensor in method.state_dict().values()]
+        self._addresses = [tensor.data_ptr() for tensor in method.state_dict().values()]
         self.compute: Callable[..., dict[str, Tensor]] = self.losses
 
     def losses(
@@ -106,10 +107,10 @@ class Step:
         camera: Tensor,
         modality: Tensor,
     ) -> dict[str, Tensor]:
-        """From raw pictures to the method's losses; the part that is compiled."""
-        picture = self.augment(images.index_select(0, index), draws)
+        """From raw images to the method's losses; the part that is compiled."""
+        image = self.augment(images.index_select(0, index), draws)
         with self.precision.autocast(images.device):
-            return self.method(Batch(picture, pid, camera, modality, self.num_visible))
+            return self.method(Batch(image, pid, camera, modality, self.num_visible))
 
     def load(self, plan: Plan, first: int = 0) -> None:
         """Put an epoch's plan on the device and start at step `first`."""
@@ -128,6 +129,7 @@ class Step:
         pid, camera, modality = (column.index_select(0, rows) for column in self._labels)
         self.optimisers.zero_grad()
         losses = self.compute(self.images.images, index, draws, pid, camera, modality)
+        check_terms(losses, self.method)
         values = torch.stack([value.float() for value in losses.values()])
         self._mean.backward(self.scaler.scale(values.sum()))
         for bucket in self._mean.arrivals():
@@ -167,13 +169,13 @@ class Step:
         dtype = torch.float32 if self.world.device.type == "mps" else torch.float64
         self._sums = torch.tensor(list(sums.values()), dtype=dtype, device=self.world.device)
 
-    def check_places(self) -> None:
-        """Notice if somebody moved the weights: a captured graph would go on with the old ones.
+    def check_addresses(self) -> None:
+        """Notice weights that were moved: a captured graph would go on with the old ones.
 
         Raises:
             RuntimeError: a parameter or buffer lies elsewhere than when the step was made.
         """
-        if self._places != [tensor.data_ptr() for tensor in self.method.state_dict().values()]:
+        if self._addresses != [tensor.data_ptr() for tensor in self.method.state_dict().values()]:
             raise RuntimeError(
                 "The method's weights were moved or replaced during the evaluation. Evaluate with "
                 "an Embedder, or on a copy."
@@ -181,7 +183,7 @@ class Step:
 
     def tensors(self) -> list[Tensor]:
         """Every tensor that a step changes, for snapshots around warm-up."""
-        found = [
+        tensors = [
             *self.method.parameters(),
             *self.method.buffers(),
             *self.optimisers.tensors(),
@@ -189,8 +191,8 @@ class Step:
             self.counter,
         ]
         if self._sums is not None:
-            found.append(self._sums)
-        return found
+            tensors.append(self._sums)
+        return tensors
 
     def scaler_state(self) -> dict[str, Any]:
         return self.scaler.state_dict()

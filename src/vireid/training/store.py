@@ -1,4 +1,4 @@
-"""Where a step's pictures come from: a tensor on the device, or the host's memory map.
+"""Where a step's images come from: a tensor on the device, or the host's memory map.
 
 Both give the step one tensor and the rows in it, so that a captured graph sees fixed addresses.
 """
@@ -21,7 +21,7 @@ DEPTH = 3  # batches that wait, pinned, for the device
 
 
 class ImageStore(Protocol):
-    """Pictures of the training rows.
+    """Images of the training rows.
 
     Attributes:
         images: (M, H, W, 3) uint8 that a step indexes.
@@ -40,7 +40,7 @@ class ImageStore(Protocol):
         """Begin an epoch's remaining steps: (steps, B) training positions."""
 
     def next(self) -> None:
-        """Make the next step's pictures ready; called before each step."""
+        """Make the next step's images ready; called before each step."""
 
     def close(self) -> None:
         """End background work."""
@@ -190,12 +190,13 @@ class HostStore:
 
 
 def place_images(
-    word: str, images: np.ndarray, rows: np.ndarray, batch: int, device: torch.device
+    choice: str, images: np.ndarray, rows: np.ndarray, batch: int, device: torch.device
 ) -> ImageStore:
-    """Put the training images where `word` says: "device", "host", or "auto": on the device if
-    they take at most half of its free memory.
+    """Put the training images on the device or leave them on the host.
 
     Args:
+        choice: "device", "host", or "auto": on the device if they take at most half of its free
+            memory.
         images: (N, H, W, 3) uint8, memory-mapped.
         rows: (M,) rows of `images` that are trained on.
         batch: rows of one step on this rank.
@@ -203,9 +204,9 @@ def place_images(
     if device.type == "cpu":
         return DeviceStore(images, rows, device)
     needed = len(rows) * int(np.prod(images.shape[1:]))
-    if word == "auto":
+    if choice == "auto":
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 4 * needed
-        word = "device" if needed <= 0.5 * free else "host"
-    if word == "device":
+        choice = "device" if needed <= 0.5 * free else "host"
+    if choice == "device":
         return DeviceStore(images, rows, device)
     return HostStore(images, rows, batch, device)

@@ -46,7 +46,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def synchronise(network: nn.Module) -> None:
-    """Put a `SyncBatchNorm` in the place of every batch norm; parameters and buffers stay.
+    """Replace every batch norm by a `SyncBatchNorm`; parameters and buffers stay.
 
     Raises:
         InputError: a batch norm of another kind, which can't be replaced.
@@ -55,13 +55,13 @@ def synchronise(network: nn.Module) -> None:
         for short, child in [*module.named_children()]:
             if not isinstance(child, _BatchNorm) or isinstance(child, SyncBatchNorm):
                 continue
-            plain = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-            if not (plain and child.affine and child.track_running_stats and child.momentum):
+            standard = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+            if not (standard and child.affine and child.track_running_stats and child.momentum):
                 path = f"{name}.{short}".lstrip(".")
                 raise InputError(
-                    f"'{path}' is a {type(child).__name__} that --sync-bn can't replace; "
+                    f"'{path}' is a {type(child).__name__} that `sync_bn` can't replace; "
                     "it replaces batch norms with weights, running statistics and a momentum. "
-                    "Train without --sync-bn."
+                    "Train without `sync_bn`."
                 )
             new = SyncBatchNorm(child.num_features, child.eps, child.momentum)
             new.train(child.training)

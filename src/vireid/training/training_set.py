@@ -22,11 +22,11 @@ class TrainingSet:
     Attributes:
         rows: (M,) int64 rows of the store.
         labels: dense labels and modality of these rows.
-        sizes: numbers of identities and cameras; no cameras (0) where they aren't known.
+        sizes: numbers of identities and cameras; 0 cameras where they are unknown.
         steps: steps of an epoch.
         batch: rows of a step on this rank.
         total_batch: rows of a step over all ranks.
-        size: (height, width) of the pictures.
+        size: (height, width) of the images.
         notes: sentences on what was left out.
     """
 
@@ -41,22 +41,24 @@ class TrainingSet:
                 f"{', '.join(dataset.parts)}."
             )
         usable = without(dataset, np.asarray(store.valid))
-        found = training_rows(usable, options.part)
-        self.rows, self.notes = found.rows, usable.notes
-        known = bool((dataset.camids[self.rows] >= 0).all())
+        train = training_rows(usable, options.part)
+        self.rows, self.notes = train.rows, usable.notes
         self.labels = Labels(
-            pid=found.pid_label, camera=found.camera_label, modality=found.modality
+            pid=train.pid_label, camera=train.camera_label, modality=train.modality
         )
-        self.sizes = Sizes(num_pids=len(found.pids), num_cameras=len(found.camids) if known else 0)
+        has_camids = bool((dataset.camids[self.rows] >= 0).all())
+        self.sizes = Sizes(
+            num_pids=len(train.pids), num_cameras=len(train.camids) if has_camids else 0
+        )
         if recipe.pids_per_batch % world:
             raise InputError(
-                f"A batch of {recipe.pids_per_batch} identities can't be shared by {world} "
-                f"processes. Give --pids-per-batch a multiple of {world}."
+                f"A batch of {recipe.pids_per_batch} identities can't be split over {world} "
+                f"processes. Set `pids_per_batch` to a multiple of {world}."
             )
         if world > 1 and recipe.pids_per_batch // world < 2:
             raise InputError(
                 f"A batch of {recipe.pids_per_batch} identities over {world} processes leaves one "
-                f"identity each; a triplet needs two. Give --pids-per-batch at least {2 * world}."
+                f"identity each; a triplet needs two. Set `pids_per_batch` to {2 * world} or more."
             )
         self.sampler = IdentitySampler(
             self.labels.pid,
@@ -73,8 +75,8 @@ class TrainingSet:
         self.total_batch = 2 * recipe.pids_per_batch * recipe.images_per_pid
         self.batch = len(self.columns)
         self.steps = self.sampler.steps_per_epoch
-        if options.max_steps:
-            self.steps = min(self.steps, options.max_steps)
+        if options.steps_per_epoch:
+            self.steps = min(self.steps, options.steps_per_epoch)
 
     def plan(self, epoch: int, optimisers: Optimisers) -> Plan:
         """What this rank does in `epoch`: a pure function of the seed and the epoch."""
@@ -91,22 +93,22 @@ class TrainingSet:
 
 
 class Planner:
-    """Makes the next epoch's plan in a thread while the present one runs."""
+    """Makes the next epoch's plan in the background."""
 
     def __init__(self, data: TrainingSet, optimisers: Optimisers) -> None:
         self._data, self._optimisers = data, optimisers
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="vireid-plan")
-        self._coming: tuple[int, Future[Plan]] | None = None
+        self._next: tuple[int, Future[Plan]] | None = None
 
     def get(self, epoch: int) -> Plan:
-        """The plan of `epoch`; that of the next one is begun."""
-        if self._coming is not None and self._coming[0] == epoch:
-            plan = self._coming[1].result()
+        """The plan of `epoch`; starts on the next one."""
+        if self._next is not None and self._next[0] == epoch:
+            plan = self._next[1].result()
         else:
             plan = self._data.plan(epoch, self._optimisers)
         if epoch + 1 < self._data.options.recipe.epochs:
             future = self._pool.submit(self._data.plan, epoch + 1, self._optimisers)
-            self._coming = (epoch + 1, future)
+            self._next = (epoch + 1, future)
         return plan
 
     def close(self) -> None:

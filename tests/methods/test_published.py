@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from vireid.methods import Sizes, export_published, import_published, method_class
-from vireid.models import read_published
+from vireid.methods.published import _is_alive, read_published
 from vireid.models.foreign import load_foreign
-from vireid.models.published import _is_alive
 from vireid.types import InputError
 
 GOLDEN = Path(__file__).parent.parent / "golden"

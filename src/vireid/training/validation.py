@@ -29,22 +29,21 @@ def validation(
         )
     import numpy as np
 
-    from vireid.data import ProtocolOptions, trials
+    from vireid.data import ProtocolOptions, rows_of, trials
     from vireid.embed import Embedder
-    from vireid.evaluation import evaluate
+    from vireid.evaluation import METRICS, search_trials
 
-    options = ProtocolOptions(part="val")
-    drawn = trials(data, options)
-    rows = np.unique(np.concatenate([np.concatenate([t.query, t.gallery]) for t in drawn]))
+    drawn = trials(data, ProtocolOptions(part="val"))
+    rows = rows_of(drawn)
 
     def run(method: Method, epoch: int) -> dict[str, float]:
         embedder = Embedder(method, {"size": list(store.size)}, precision=precision)
-        report = evaluate(data, options, embedder.embed_store(store, data, rows), rows, context={})
-        plain = report.to_plain()
-        return {
-            f"{which}_{metric}": plain[which][metric]["mean"]
-            for which in method.test_embeddings
-            for metric in ("rank1", "mean_ap", "mean_inp")
-        }
+        values: dict[str, list[float]] = {}
+        embeddings = embedder.embed_store(store, data, rows)
+        for search in search_trials(data, drawn, embeddings, rows):
+            for metric in ("rank1", "mean_ap", "mean_inp"):
+                value = METRICS[metric].of(search.scores)
+                values.setdefault(f"{search.name}_{metric}", []).append(value)
+        return {name: float(np.mean(of_trials)) for name, of_trials in values.items()}
 
     return run

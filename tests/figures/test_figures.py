@@ -1,4 +1,4 @@
-"""Pictures: what is drawn where, and files that are pictures."""
+"""Figures: what is drawn where, and the files written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation.examples import embeddings_of, sysu_like
 from PIL import Image
 
-from evaluation.examples import embeddings_of, sysu_like
 from vireid.data import ProtocolOptions, trials
-from vireid.evaluation import evaluate, plots
+from vireid.evaluation import evaluate_and_keep, search_trials
+from vireid.figures import charts, ranked, style, write_figures
 from vireid.types import InputError
 
 
@@ -21,18 +22,18 @@ def colour(text: str) -> tuple[int, ...]:
 def test_frames_say_what_an_image_is() -> None:
     image = np.full((20, 10, 3), 200, np.uint8)
     entries = [
-        plots.Entry(image, 0.9, "1", matches=True),
-        plots.Entry(image, 0.8, "2", matches=False),
-        plots.Entry(image, 0.7, "1", matches=True, skipped=True),
+        ranked.Entry(image, 0.9, "1", matches=True),
+        ranked.Entry(image, 0.8, "2", matches=False),
+        ranked.Entry(image, 0.7, "1", matches=True, skipped=True),
     ]
-    drawn = plots.draw_ranked([plots.RankedList(image, "1", "", entries)], "")
-    height, width = plots._TILE
-    left, top = plots._MARGIN, plots._HEAD
-    step = width + plots._GAP
+    drawn = ranked.draw_ranked([ranked.RankedList(image, "1", "", entries)], "")
+    height, width = ranked._TILE
+    left, top = ranked._MARGIN, ranked._HEAD
+    step = width + ranked._GAP
     bottom = top + height + 1  # in the frame under the image
-    assert drawn.getpixel((left + 5, bottom)) == colour(plots.BLUE)
-    for position, expected in enumerate((plots.GREEN, plots.RED, plots.GREY), 1):
-        x = left + position * step + 2 * plots._GAP + 5
+    assert drawn.getpixel((left + 5, bottom)) == colour(style.BLUE)
+    for position, expected in enumerate((style.GREEN, style.RED, style.GREY), 1):
+        x = left + position * step + 2 * ranked._GAP + 5
         assert drawn.getpixel((x, bottom)) == colour(expected)
     middle = top + height // 2
     assert drawn.getpixel((left + 5, middle)) == (200, 200, 200)
@@ -50,42 +51,40 @@ def test_ranked_results_of_a_trial(tmp_path: Path) -> None:
         read.append(row)
         return np.full((288, 144, 3), row % 255, np.uint8)
 
-    path = plots.ranked_results(
-        tmp_path / "ranks.jpg", dataset, load, embeddings, rows, trial, count=3, top=5
-    )
+    pooled, embedding = search_trials(dataset, [trial], embeddings, rows)
+    path = ranked.ranked_results(tmp_path / "ranks.jpg", dataset, load, embedding, count=3, top=5)
     assert Image.open(path).format == "JPEG"
     assert len(read) == 3 * 6
     queries = [row for row in read if dataset.modality[row] == 1]
     assert len(set(dataset.pids[queries].tolist())) == 3, "spread over the people"
-    again = plots.ranked_results(tmp_path / "ranks.png", dataset, load, embeddings, rows, trial,
-                                 which="pooled", queries=[int(trial.query[7])])  # fmt: skip
-    assert (Image.open(again).format == "PNG" and read[-1 - 10] == trial.query[7]) or read[-1] >= 0
+    again = ranked.ranked_results(tmp_path / "ranks.png", dataset, load, pooled,
+                                  queries=[int(trial.query[7])])  # fmt: skip
+    assert Image.open(again).format == "PNG" and trial.query[7] in read[-11:]
     with pytest.raises(InputError, match="is no query"):
-        plots.ranked_results(tmp_path / "x.png", dataset, load, embeddings, rows, trial,
-                             queries=[int(trial.gallery[0])])  # fmt: skip
+        ranked.ranked_results(tmp_path / "x.png", dataset, load, pooled,
+                              queries=[int(trial.gallery[0])])  # fmt: skip
     with pytest.raises(InputError, match=r"use \.png or \.jpg"):
-        plots.ranked_results(tmp_path / "x.gif", dataset, load, embeddings, rows, trial)
+        ranked.ranked_results(tmp_path / "x.gif", dataset, load, pooled)
     with pytest.raises(InputError, match="no ranking"):
-        plots.draw_ranked([], "")
+        ranked.draw_ranked([], "")
 
 
-def test_curve_and_histogram_are_pictures(tmp_path: Path) -> None:
-    path = plots.cmc_curve(tmp_path / "cmc.png", {"pooled": np.linspace(0.2, 1, 20)}, "a title")
+def test_curve_and_histogram_are_written(tmp_path: Path) -> None:
+    path = charts.cmc_curve(tmp_path / "cmc.png", {"pooled": np.linspace(0.2, 1, 20)}, "a title")
     assert Image.open(path).size == (832, 546)
     g = np.random.default_rng(0)
     similarity, pids = g.random((9, 12)), g.integers(0, 3, 12)
-    path = plots.similarity_histogram(tmp_path / "similarity.jpg", similarity, pids[:9], pids)
+    path = charts.similarity_histogram(tmp_path / "similarity.jpg", similarity, pids[:9], pids)
     assert Image.open(path).format == "JPEG"
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["cmc.png", "similarity.jpg"]
 
 
-def test_three_pictures_beside_a_report(tmp_path: Path) -> None:
+def test_three_figures_beside_a_report(tmp_path: Path) -> None:
     dataset, options = sysu_like(), ProtocolOptions(num_trials=1)
     rows = np.arange(len(dataset.samples))
     embeddings = embeddings_of(dataset, rows)
-    report = evaluate(dataset, options, embeddings, rows).write(tmp_path)
+    report, search = evaluate_and_keep(dataset, options, embeddings, rows)
     image = np.zeros((20, 10, 3), np.uint8)
-    paths = plots.write_pictures(tmp_path, report, dataset, lambda row: image, embeddings, rows,
-                                 trials(dataset, options)[0])  # fmt: skip
+    paths = write_figures(tmp_path, report, dataset, lambda row: image, search)
     assert [path.name for path in paths] == ["ranks.jpg", "cmc.png", "similarity.png"]
     assert all(Image.open(path).size[0] > 500 for path in paths)

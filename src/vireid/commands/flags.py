@@ -1,0 +1,328 @@
+"""Flags from functions and option dataclasses, by tyro.
+
+With `cli`, the only module that knows the command-line library. A command is a function whose
+keyword parameters are its flags; a parameter that is a dataclass of options gives one flag for
+each of its fields, and nested options theirs, all of them flat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import inspect
+import io
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from vireid.config import Options, choices_of, hints_of, meanings
+from vireid.types import InputError
+
+HELP = ("--help", "-h", "--help-all")
+# kind of a value → (what stands for it in the help, what was expected)
+VALUES: dict[Any, tuple[str, str]] = {
+    str: ("TEXT", "a word"),
+    int: ("N", "a whole number"),
+    float: ("X", "a number"),
+    Path: ("PATH", "a path"),
+}
+
+
+class Flags:
+    """The flags of one command.
+
+    Args:
+        prog: the command, as in the help ("vireid train").
+        function: what it does. Parameters that are option dataclasses have their own defaults;
+            with `prepare(words) -> dict` as an attribute, that gives them, where words decide.
+        words: what was typed after the command.
+    """
+
+    def __init__(
+        self, prog: str, function: Callable[..., int | None], words: Sequence[str]
+    ) -> None:
+        self.prog, self.function = prog, function
+        self.everything = "--help-all" in words
+        self.words = ["--help" if word == "--help-all" else word for word in words]
+        self.defaults = self._defaults([])
+        self.names = self._flag_names()
+        try:
+            self.defaults = self._defaults(self.words)
+        except InputError as error:
+            raise InputError(self.with_dashes(str(error))) from error
+        self.names = self._flag_names()
+
+    def _defaults(self, words: Sequence[str]) -> dict[str, Options]:
+        """Each parameter that is an option dataclass → its default."""
+        if prepare := getattr(self.function, "prepare", None):
+            return prepare(words)
+        hints = typing.get_type_hints(self.function)
+        return {
+            name: hint()
+            for name, hint in hints.items()
+            if isinstance(hint, type) and issubclass(hint, Options)
+        }
+
+    def call(self) -> int:
+        """Run the command.
+
+        Raises:
+            InputError: a flag that there isn't, or a value that can't be.
+        """
+        self._check()
+        shown = _Captured()
+        try:
+            with contextlib.redirect_stdout(shown) if self._help() else contextlib.nullcontext():
+                return tyro.cli(
+                    self._described(), prog=self.prog, args=self.words, registry=self._registry(),
+                    config=(tyro.conf.OmitArgPrefixes,),
+                ) or 0  # fmt: skip
+        except InputError as error:
+            raise InputError(self.with_dashes(str(error))) from error
+        finally:
+            sys.stdout.write(self._titled(shown.getvalue()))
+
+    def _help(self) -> bool:
+        return bool(set(HELP) & set(self.words))
+
+    def _titled(self, text: str) -> str:
+        """The help, with the options' own titles over groups; tyro names them by fields."""
+        for field, title in _titles("", self.defaults):
+            heading = f" {field} options "
+            for fill in "─ ":  # with a frame, and without where the terminal has no such signs
+                padded = f" {title} ".ljust(len(heading), fill)
+                text = text.replace(heading + fill, padded + fill)
+        return text
+
+    def with_dashes(self, sentence: str) -> str:
+        """A sentence about options, in which those that are flags here are named as flags:
+        `lr` becomes --lr, "turn `confusion` off" becomes --no-confusion."""
+
+        def flag(match: re.Match[str]) -> str:
+            off, on = match.groups()
+            name = (off or on).rsplit(".", 1)[-1]
+            if name not in self.names:
+                return match.group(0)
+            return f"{'--no-' if off else '--'}{name.replace('_', '-')}"
+
+        return re.sub(r"turn `([a-z_.]+)` off|`([a-z_.]+)`", flag, sentence)
+
+    # What the flags are ------------------------------------------------------------------------
+
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.function).parameters
+
+    def _flag_names(self) -> dict[str, bool]:
+        """Name with underscores → whether it is a switch that is on."""
+        names: dict[str, bool] = {}
+        for name, parameter in self._parameters().items():
+            if name in self.defaults:
+                names |= option_flags(self.defaults[name])
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                names[name] = parameter.default is True
+        return names
+
+    def _check(self) -> None:
+        """Answer a mistyped, a foreign or a forgotten flag with a sentence."""
+        flags = {f"--{name.replace('_', '-')}": on for name, on in self.names.items()}
+        valid = [*HELP, *flags, *(f"--no-{flag[2:]}" for flag, on in flags.items() if on)]
+        typed = [word.split("=", 1)[0] for word in self.words if word.startswith("--")]
+        see = f"`{self.prog} --help` explains them."
+        if len(flags) > 40:
+            see = f"`{self.prog} --help-all` explains all of them."
+        foreign: Mapping[str, str] = getattr(self.function, "foreign", {})
+        for word in typed:
+            flag = word.replace("_", "-")
+            if flag in valid or flag.startswith("--tyro-"):  # tyro's own, for shells
+                continue
+            if answer := foreign.get(flag.lower()):
+                raise InputError(f"`{self.prog}` has no flag '{word}'. {answer}")
+            near = difflib.get_close_matches(flag.lower(), valid, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            refuse: Callable[[str, Sequence[str]], str | None] | None = getattr(
+                self.function, "refuse", None
+            )
+            if refuse and (sentence := refuse(flag[2:], self.words)):
+                raise InputError(sentence)
+            raise InputError(f"`{self.prog}` has no flag '{word}'.{hint} {see}")
+        missing = [
+            f"--{name.replace('_', '-')}"
+            for name, parameter in self._parameters().items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+            and parameter.default is parameter.empty
+            and name not in self.defaults
+        ]
+        typed = [word.replace("_", "-") for word in typed]
+        missing = [flag for flag in missing if flag not in typed]
+        if missing and not set(HELP) & set(self.words):
+            raise InputError(f"`{self.prog}` needs {' and '.join(missing)}, not given here. {see}")
+
+    # What tyro is told of them -----------------------------------------------------------------
+
+    def _described(self) -> Callable[..., int | None]:
+        """The function, with its option dataclasses' defaults and a docstring for the terminal."""
+        function, defaults = self.function, self.defaults
+
+        def called(*args: Any, **kwargs: Any) -> int | None:
+            return function(*args, **kwargs)
+
+        hints = typing.get_type_hints(function)
+        parameters = []
+        for name, parameter in self._parameters().items():
+            if name in defaults:
+                parameter = parameter.replace(default=defaults[name])
+                hints[name] = type(defaults[name])
+            elif name in hints:
+                hints[name] = marked(hints[name], parameter.default, {})
+            parameters.append(parameter)
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = hints
+        called.__name__ = function.__name__
+        # arguments on one line each, for the terminal to wrap
+        called.__doc__ = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "")
+        return called
+
+    def _registry(self) -> ConstructorRegistry:
+        registry = ConstructorRegistry()
+        registry.primitive_rule(primitive)
+
+        @registry.struct_rule
+        def options(info: StructTypeInfo) -> StructConstructorSpec | None:
+            if not (isinstance(info.type, type) and issubclass(info.type, Options)):
+                return None
+            return self._fields(info.type, info.default)
+
+        return registry
+
+    def _fields(self, cls: type[Options], default: Any) -> StructConstructorSpec:
+        hints, texts, fields, fixed = hints_of(cls), meanings(cls), [], {}
+        for one in dataclasses.fields(cls):
+            value = getattr(default, one.name)
+            if isinstance(value, Options):
+                fields.append(StructFieldSpec(one.name, type(value), value, _summary(type(value))))
+                continue
+            if one.metadata.get("flag") == "":
+                fixed[one.name] = value
+                continue
+            kind = marked(hints[one.name], value, one.metadata)
+            if one.metadata.get("rare") and self._help() and not self.everything:
+                kind = Annotated[kind, tyro.conf.Suppress]
+            fields.append(StructFieldSpec(one.name, kind, value, texts.get(one.name, "")))
+
+        def build(**values: Any) -> Any:
+            return dataclasses.replace(default, **fixed, **values)
+
+        return StructConstructorSpec(instantiate=build, fields=tuple(fields))
+
+
+class _Captured(io.StringIO):
+    """Text for standard output, in its encoding: tyro draws its frames only where it can."""
+
+    encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"  # type: ignore[assignment]
+
+
+def option_flags(options: Options) -> dict[str, bool]:
+    """Flag of each option, nested ones too, with underscores → whether it is a switch that is
+    on."""
+    names: dict[str, bool] = {}
+    for one in dataclasses.fields(options):
+        value = getattr(options, one.name)
+        if isinstance(value, Options):
+            names |= option_flags(value)
+        elif one.metadata.get("flag") != "":
+            names[one.metadata.get("flag", one.name).replace("-", "_")] = value is True
+    return names
+
+
+def _titles(before: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """tyro's name of each group of flags → its title."""
+    for name, value in options.items():
+        if isinstance(value, Options):
+            yield f"{before}{name}".replace("_", "-"), value.title or name.replace("_", " ")
+            inner = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+            yield from _titles(f"{before}{name}.", inner)
+
+
+def _summary(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def marked(hint: Any, default: Any, metadata: Mapping[str, Any]) -> Any:
+    """A flag's type with what tyro should show of it."""
+    name = metadata.get("flag")
+    nothing = default is inspect.Parameter.empty or default in (None, "", ())
+    if hint is bool:
+        argument = tyro.conf.arg(name=name, help_behavior_hint="")
+        if default:
+            return Annotated[hint, argument]
+        return Annotated[hint, tyro.conf.FlagCreatePairsOff, argument]  # off needs no second flag
+    hints: dict[str, Any] = {"help_behavior_hint": ""} if nothing else {}
+    return Annotated[hint, tyro.conf.arg(name=name, **hints)] if name or hints else hint
+
+
+def primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """How a value is read from a word, with a sentence for a wrong one."""
+    hint = info.type
+    words = choices_of(hint)
+    inner = [one for one in typing.get_args(hint) if one is not type(None)]
+    origin = typing.get_origin(hint)
+    if words:
+        # the object that holds the word spells it as the code does, and refuses unknown ones
+        return _spec(str, "|".join(words))
+    if origin is tuple and inner and all(one in VALUES or one is Ellipsis for one in inner):
+        return _tuple_spec(inner)
+    if origin in (typing.Union, types.UnionType):
+        kinds = [one for one in inner if one in VALUES]
+        literal = [word for one in inner for word in choices_of(one)]
+        if not kinds:
+            return None
+        return _spec(kinds[0], "|".join([VALUES[kinds[0]][0], *literal]), literal)
+    return _spec(hint, VALUES[hint][0]) if hint in VALUES else None
+
+
+def _spec(kind: Any, metavar: str, literal: Sequence[str] = ()) -> PrimitiveConstructorSpec[Any]:
+    def parse(typed: list[str]) -> Any:
+        return typed[0].lower() if typed[0].lower() in literal else _read(kind, typed[0], literal)
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=parse,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _tuple_spec(inner: Sequence[Any]) -> PrimitiveConstructorSpec[Any]:
+    kind, metavar = inner[0], VALUES[inner[0]][0]
+    free = Ellipsis in inner
+    return PrimitiveConstructorSpec(
+        nargs="*" if free else len(inner),
+        metavar=f"{metavar} ..." if free else " ".join([metavar] * len(inner)),
+        instance_from_str=lambda typed: tuple(_read(kind, word) for word in typed),
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(one) for one in value],
+    )
+
+
+def _read(kind: Any, word: str, literal: Sequence[str] = ()) -> Any:
+    try:
+        return kind(word)
+    except ValueError:
+        expected = ", or ".join([VALUES[kind][1], *literal])
+        raise ValueError(f"'{word}' was given, {expected} was expected.") from None

@@ -1,0 +1,119 @@
+"""What a data set states about itself; commands, protocols and reports ask for it here.
+
+Nothing here imports PyTorch or NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Direction = Literal["infrared_to_visible", "visible_to_infrared"]
+DIRECTIONS: tuple[Direction, ...] = ("infrared_to_visible", "visible_to_infrared")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Which gallery images a query ignores, and what its ranks count.
+
+    Attributes:
+        skip_pairs: (query camid, gallery camid): queries of the first camera ignore all gallery
+            images of the second.
+        skip_same_camera: a query ignores the gallery images of its own identity that its own
+            camera took.
+        collapse_identities: the CMC counts distinct identities, not images. Average precision
+            and inverse negative penalty count images always.
+    """
+
+    skip_pairs: tuple[tuple[int, int], ...] = ()
+    skip_same_camera: bool = False
+    collapse_identities: bool = False
+
+    @property
+    def needs_cameras(self) -> bool:
+        """Whether the rule can't be applied without camera numbers."""
+        return bool(self.skip_pairs) or self.skip_same_camera
+
+    def skips_cameras(self, camid: int, gallery_camid: int) -> bool:
+        """Whether no match of a query of one camera counts among images of the other."""
+        same = self.skip_same_camera and camid == gallery_camid
+        return same or (camid, gallery_camid) in self.skip_pairs
+
+    def skips(self, pid: int, camid: int, gallery_pid: int, gallery_camid: int) -> bool:
+        """Whether a query ignores a gallery image."""
+        same = self.skip_same_camera and (pid, camid) == (gallery_pid, gallery_camid)
+        return same or (camid, gallery_camid) in self.skip_pairs
+
+    def __str__(self) -> str:
+        words = [f"camera {q} skips camera {g}" for q, g in self.skip_pairs]
+        if self.skip_same_camera:
+            words.append("same identity and camera skipped")
+        counted = "identities" if self.collapse_identities else "images"
+        return ", ".join([*words, f"ranks count {counted}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Another way in which others search a data set.
+
+    Attributes:
+        direction: the search in which it differs from the standard protocol.
+        swap: the drawn images are the queries there, and all images of the query's modality the
+            gallery.
+        note: a sentence for each report.
+    """
+
+    direction: Direction
+    swap: bool = False
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """A data set: how its folder is read and recognised, and which searches it defines.
+
+    Attributes:
+        name: the word for `dataset`, in lower case.
+        title: its name in reports.
+        load: (root, *, trial, split_seed, camera_pattern) → `vireid.data.Dataset`.
+        rule: how a search is scored.
+        aliases: other words for `dataset`.
+        is_layout: whether a folder is laid out as this data set; None if that can't be told.
+        scopes: scope → camids that are searched, None for all cameras. "all" has to be among
+            them.
+        shots: gallery images drawn for each identity and camera that one may ask for; the first
+            is the default.
+        permutations: file of the official gallery draw, relative to the root, where there is
+            one; see `vireid.data.permutation`.
+        whole_gallery: no gallery is drawn, all images are searched, in one trial.
+        directions: tested where no direction is asked for.
+        variants: variant → how it differs from the standard protocol.
+        splits: divisions of the identities into training and testing, each with a model of its
+            own; `trial` counts them from 1.
+    """
+
+    name: str
+    title: str
+    load: Callable[..., Any]
+    rule: Rule
+    aliases: tuple[str, ...] = ()
+    is_layout: Callable[[Path], bool] | None = None
+    scopes: Mapping[str, tuple[int, ...] | None] = field(default_factory=lambda: {"all": None})
+    shots: tuple[int, ...] = (1,)
+    permutations: str | None = None
+    whole_gallery: bool = False
+    directions: tuple[Direction, ...] = DIRECTIONS[:1]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    splits: int = 1
+
+    @property
+    def draws(self) -> tuple[str, ...]:
+        """Ways to draw a gallery; the first is the default."""
+        return ("seeded",) if self.permutations is None else ("seeded", "official")
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """ "standard", then the variants."""
+        return ("standard", *self.variants)

@@ -1,0 +1,44 @@
+"""The three figures beside a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vireid.evaluation.report import Report, title
+from vireid.figures.charts import cmc_curve, similarity_histogram
+from vireid.figures.ranked import Load, ranked_results
+
+if TYPE_CHECKING:
+    from vireid.data.pixels import PixelStore
+    from vireid.data.protocol import Dataset
+    from vireid.evaluation.search import Search
+
+
+def write_figures(
+    folder: str | Path,
+    report: Report,
+    dataset: Dataset,
+    images: PixelStore | Load,
+    search: Search,
+    *,
+    count: int = 8,
+) -> list[Path]:
+    """Write ranks.jpg (see `ranked_results`), cmc.png (mean over the report's trials) and
+    similarity.png (of the search) beside a report; returns their paths.
+
+    Args:
+        search: of one trial, as `vireid.evaluation.evaluate_and_keep` returns it.
+        count: queries in ranks.jpg.
+    """
+    folder, heading = Path(folder), title(report)
+    return [
+        ranked_results(folder / "ranks.jpg", dataset, images, search, count=count),
+        cmc_curve(folder / "cmc.png", report.curves, heading),
+        similarity_histogram(
+            folder / "similarity.png",
+            search.similarity,
+            *search.labels[:2],
+            f"{heading}, {search.name}",
+        ),
+    ]

@@ -1,0 +1,194 @@
+"""From a few choices (method, network, recipe, file) to all options of a run.
+
+The file goes before the recipe, the recipe before the method's defaults. Nothing here imports
+PyTorch for the methods of this package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vireid.config import Options, from_plain, overlay, read_plain, to_plain
+from vireid.console import choose, warn
+from vireid.methods.recipe import Recipe
+from vireid.methods.recipes import AUGMENTATIONS
+from vireid.methods.registry import options_class, recipes_of, resolve_method
+from vireid.models.options import ModelOptions
+from vireid.training.options import TrainOptions
+from vireid.types import InputError
+
+ADAM_LR = 0.00035
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What decides the defaults of everything else; None: as the file says, or the default.
+
+    Attributes:
+        method, arch, pretrained, optim: as in `TrainOptions` and its parts.
+        recipe: name of one of the method's recipes.
+        augment: name of a preset of augmentation.
+        lr: whether a learning rate is given besides, so that Adam's own isn't needed.
+    """
+
+    method: str | None = None
+    arch: str | None = None
+    pretrained: str | None = None
+    optim: str | None = None
+    recipe: str | None = None
+    augment: str | None = None
+    lr: bool = False
+
+
+def defaults(file: str | Path | None = None, choices: Choices | None = None) -> TrainOptions:
+    """All options of a run where nothing but `file` and `choices` is given.
+
+    Args:
+        file: a run's config.json, or any part of one, JSON or TOML.
+
+    Raises:
+        InputError: an unknown name (the nearest valid one is named), or a value that can't be.
+    """
+    choices = choices or Choices()
+    plain = {} if file is None else read_plain(file)
+    for part in ("recipe", "model", "method_options"):
+        if not isinstance(plain.get(part, {}), dict):
+            raise InputError(
+                f"{file}: {part} is {plain[part]!r}; an object with named values was expected."
+            )
+    return resolve(plain, choices, str(file))
+
+
+def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOptions:
+    """As `defaults`, from plain values; `where` names them in messages."""
+    parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
+    method_of_file = resolve_method(plain["method"]) if "method" in plain else None
+    method = resolve_method(choices.method or method_of_file or "mcl")
+    own_options = options_class(method)
+    if method_of_file not in (None, method):  # what the file says is about another method's parts
+        network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
+        parts |= {"method_options": {}, "model": network}
+    start_of_file = str(parts["model"].get("pretrained", "imagenet"))
+    pretrained = choices.pretrained or start_of_file
+    recipe_of_file = parts["recipe"].get("name")
+    keeps_recipe = (
+        not recipe_of_file or (choices.recipe or recipe_of_file).strip().lower() == recipe_of_file
+    )
+    recipe = _recipe(
+        choices, parts["recipe"] if keeps_recipe else {}, recipes_of(method), pretrained, where
+    )
+
+    def merged(of_recipe: dict[str, Any], of_file: dict[str, Any]) -> dict[str, Any]:
+        """The file goes before the recipe, unless another recipe than the file's was chosen."""
+        return {**of_recipe, **of_file} if keeps_recipe else {**of_file, **of_recipe}
+
+    model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
+    if (pretrained == "none") != (start_of_file == "none"):
+        model.pop("backbone_scale", None)  # another start needs another rate
+    model |= {"pretrained": pretrained, "arch": choices.arch or model.get("arch", "resnet50")}
+    names = {field.name for field in dataclasses.fields(own_options)}
+    of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
+    values = {
+        **plain,
+        "method": method,
+        "method_options": from_plain(
+            own_options,
+            merged(of_recipe, parts["method_options"]),
+            f"{where}: options of method {method}",
+        ),
+        "model": from_plain(ModelOptions, model, f"{where}: model"),
+        "recipe": recipe,
+    }
+    return from_plain(TrainOptions, values, where)
+
+
+def _recipe(
+    choices: Choices,
+    of_file: dict[str, Any],
+    recipes: dict[str, Recipe],
+    pretrained: str,
+    where: str,
+) -> Recipe:
+    name = of_file.get("name") or None
+    if name is None or name in recipes:
+        default = "scratch" if pretrained.strip().lower() == "none" else "published"
+        chosen = choose("recipe", choices.recipe or name or default, tuple(recipes))
+        of_file = overlay(to_plain(recipes[chosen]), of_file)
+    recipe = from_plain(Recipe, of_file, f"{where}: recipe")
+    if name is None and recipe.name == "published" and pretrained == "none":
+        area = recipe.augment.erase_area[1]
+        erased = f" and erasing up to {area:g} of each image" if recipe.augment.erase else ""
+        warn(
+            "the recipe 'published' is meant for ImageNet weights. Its steps in the learning "
+            f"rate{erased} keep a network that starts from nothing near chance; 'scratch' is made "
+            "for that."
+        )
+    changes: dict[str, Any] = {}
+    if choices.augment is not None:
+        preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
+        changes["augment"] = AUGMENTATIONS[preset]
+    if choices.optim is not None:
+        changes["optim"] = choose("optimiser", choices.optim, ("sgd", "adam"))
+        if changes["optim"] == "adam" != recipe.optim and not choices.lr:
+            changes["lr"] = ADAM_LR
+    return dataclasses.replace(recipe, **changes)
+
+
+def train_options(file: str | Path | None = None, **options: Any) -> TrainOptions:
+    """Options of a run from Python, named as the flags of `vireid train` with underscores.
+
+    Args:
+        file: a configuration file, JSON or TOML.
+        options: for example `method="agw", recipe="scratch", lr=0.05, hidden=64`.
+
+    Raises:
+        InputError: an unknown name (the nearest valid one is named), or a value that can't be.
+    """
+    names = {field.name for field in dataclasses.fields(Choices)} - {"lr"}
+    chosen = {name: value for name, value in options.items() if name in names}
+    rest = {name: value for name, value in options.items() if name not in names}
+    base = defaults(file, Choices(**chosen, lr="lr" in rest))
+    return with_values(base, rest)
+
+
+def with_values(options: TrainOptions, values: Mapping[str, Any]) -> TrainOptions:
+    """`options` with values given by their flat names, wherever they are kept.
+
+    Raises:
+        InputError: an unknown name, or a value that can't be.
+    """
+    places = flat_names(options)
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in places:
+            choose("option", name, tuple(places))
+        inner = nested
+        for part in places[name][:-1]:
+            inner = inner.setdefault(part, {})
+        inner[places[name][-1]] = value
+    return _replaced(options, nested)
+
+
+def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
+    """Flag name with underscores → the way to the field, through nested options."""
+    out: dict[str, tuple[str, ...]] = {}
+    for one in dataclasses.fields(options):
+        value = getattr(options, one.name)
+        if isinstance(value, Options):
+            out |= {name: (one.name, *way) for name, way in flat_names(value).items()}
+        elif one.metadata.get("flag") != "":
+            out[one.metadata.get("flag", one.name).replace("-", "_")] = (one.name,)
+    return out
+
+
+def _replaced(options: Any, nested: Mapping[str, Any]) -> Any:
+    changes = {
+        name: _replaced(getattr(options, name), value)
+        if isinstance(getattr(options, name), Options)
+        else value
+        for name, value in nested.items()
+    }
+    return dataclasses.replace(options, **changes)

@@ -1,0 +1,119 @@
+"""From the options of a run to its folder: data, validation, the loop, what it took."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vireid.console import say
+from vireid.data import Dataset, load_dataset, prepare, without
+from vireid.files import write_json
+from vireid.training import trainer
+from vireid.training.options import TrainOptions
+from vireid.training.trainer import TrainResult
+from vireid.training.validation import validation
+from vireid.types import InputError
+
+SUMMARY = "summary.json"  # in a run's folder, once it has ended
+
+
+def train(
+    options: TrainOptions,
+    run: str | Path,
+    *,
+    max_steps: int | None = None,
+    resume: bool = False,
+) -> TrainResult:
+    """Train a method on a data set, as `vireid train` does, and leave a run folder.
+
+        options = vireid.training.train_options(dataset="sysu", data_root="…", method="agw")
+        vireid.train(options, "runs/agw")
+
+    Args:
+        options: what and how; `vireid.training.train_options` makes them from a few names.
+        run: folder of the run; a new one unless `resume`.
+        max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
+            equal length.
+        resume: go on from the newest checkpoint in `run`.
+
+    Raises:
+        InputError: options, data or run folder that can't be used; a loss that became NaN.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the state was saved.
+    """
+    folder = Path(run)
+    if options.trial == "all":
+        raise InputError("`trial` is all; a run has one split. Train one run for each.")
+    data = load_dataset(
+        options.dataset,
+        options.data_root,
+        trial=options.trial,
+        camera_pattern=options.camera_pattern,
+    )
+    root = options.data_root or str(data.root.absolute())
+    options = dataclasses.replace(options, data_root=root)
+    if max_steps is not None:
+        options = _for_steps(options, data, max_steps)
+    if options.eval_every and options.part == "train":
+        say(
+            "note: the validation identities are trained on too, so the numbers between epochs "
+            "are not about unseen people; `select` val or held-out leaves them out."
+        )
+    store = prepare(data, size=options.size, skip_broken=options.skip_broken)
+    for path in store.broken:
+        say(f"skipped (cannot be decoded): {path}")
+    evaluate = None
+    if options.eval_every:
+        evaluate = validation(without(data, store.valid), store, precision=options.precision)
+    fresh = not folder.exists()
+    try:
+        result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
+    except InputError:
+        if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
+            (folder / "config.json").unlink()  # nothing was begun
+            folder.rmdir()
+        raise
+    if result.engine and not int(os.environ.get("RANK", "0")):
+        _summarise(folder, result)
+    return result
+
+
+def count_epochs(count: int) -> str:
+    """'1 epoch', '3 epochs'."""
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def _summarise(folder: Path, result: TrainResult) -> None:
+    """Say and keep what the run took."""
+    facts = {
+        "epochs": result.epoch, "seconds": round(result.seconds, 1),
+        "images_per_second": round(result.images_per_second, 1),
+        "peak_cpu_bytes": result.peak_cpu_bytes, "peak_gpu_bytes": result.peak_gpu_bytes,
+        "store_bytes": result.store_bytes, "engine": result.engine, "metrics": result.metrics,
+    }  # fmt: skip
+    write_json(folder / SUMMARY, facts)
+    memory = f"{result.peak_cpu_bytes / 2**30:.1f} GiB"
+    if result.peak_gpu_bytes:
+        memory += (
+            f", GPU {result.peak_gpu_bytes / 2**30:.1f} GiB "
+            f"(images {result.store_bytes / 2**30:.1f})"
+        )
+    say(
+        f"{count_epochs(result.epoch)} in {result.seconds:.0f} s, "
+        f"{result.images_per_second:,.0f} img/s; peak memory {memory}."
+    )
+
+
+def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
+    """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
+    recipe = options.recipe
+    counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
+    whole = int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1
+    epochs = -(-max_steps // whole)
+    return dataclasses.replace(
+        options,
+        steps_per_epoch=-(-max_steps // epochs),
+        recipe=dataclasses.replace(recipe, epochs=epochs),
+    )

@@ -1,0 +1,161 @@
+"""Options: checked when made, described once, read strictly through every door."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from command_kit import refused, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vireid.commands.flags import Flags, option_flags
+from vireid.commands.train import FOREIGN, train
+from vireid.config import Options, from_plain, meanings, option, overlay, read_plain, to_plain
+from vireid.methods import RECIPES
+from vireid.training.defaults import train_options
+from vireid.training.options import MAY_CHANGE, TrainOptions
+from vireid.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner(Options):
+    share: float = option(0.5, above=0, at_most=1)
+    """A share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer(Options):
+    kind: Literal["one", "two-fold"] = option("one", aliases={"double": "two-fold"})
+    """A kind,
+    on two lines."""
+    count: int = option(3, at_least=1, rare=True)
+    """A count."""
+    sides: tuple[float, float] = option((1, 2), at_least=0)
+    """Two sides."""
+    inner: Inner = option(Inner())  # noqa: RUF009
+    """The rest."""
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"count": 0}, "`count` is 0; it must be at least 1."),
+        ({"count": 1.5}, "`count` is 1.5; a value of type int was expected."),
+        ({"count": True}, "a value of type int was expected"),
+        ({"kind": "three"}, "There is no kind 'three'. Valid: one, two-fold."),
+        ({"sides": (1, -1)}, "`sides` is (1.0, -1.0); every number must be at least 0."),
+        ({"sides": (1,)}, "2 values were expected"),
+        ({"inner": Inner, "count": float("nan")}, "was expected"),
+    ],
+)
+def test_a_wrong_value_gets_a_sentence(values: dict, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        Outer(**values)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0, 1.01, float("nan"), float("inf"), -1])
+def test_limits(share: float) -> None:
+    with pytest.raises(InputError, match=r"`share` is .*; it must be above 0 and at most 1"):
+        Inner(share=share)
+
+
+def test_choices_are_spelled_as_the_code_spells_them() -> None:
+    for word in ("two-fold", "TWO_FOLD", "TwoFold", "double"):
+        assert Outer(kind=word).kind == "two-fold"  # type: ignore[arg-type]
+
+
+def test_meanings_stand_under_the_fields() -> None:
+    assert meanings(Outer)["kind"] == "A kind, on two lines."
+    assert set(meanings(Outer)) == {field.name for field in dataclasses.fields(Outer)}
+
+
+@given(st.integers(1, 99), st.floats(0, 9), st.floats(0.01, 1))
+def test_plain_values_and_back(count: int, side: float, share: float) -> None:
+    options = Outer(count=count, sides=(side, 1.0), inner=Inner(share=share))
+    assert from_plain(Outer, json.loads(json.dumps(to_plain(options)))) == options
+
+
+def test_files_are_read_by_their_ending(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("seed = 3\n[recipe]\nlr = 0.02\n")
+    (tmp_path / "a.json").write_text('{"seed": 3, "recipe": {"lr": 0.02}}')
+    assert read_plain(tmp_path / "a.toml") == read_plain(tmp_path / "a.json")
+    options = train_options(tmp_path / "a.toml")
+    assert options.seed == 3 and options.recipe.lr == 0.02
+    (tmp_path / "b.toml").write_text("seed = \n")
+    with pytest.raises(InputError, match="not readable TOML"):
+        read_plain(tmp_path / "b.toml")
+    with pytest.raises(InputError, match="There is no file"):
+        read_plain(tmp_path / "c.toml")
+
+
+def test_overlay() -> None:
+    under = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert overlay(under, {"a": {"b": 9}, "e": 4}) == {"a": {"b": 9, "c": 2}, "d": 3, "e": 4}
+    assert under["a"] == {"b": 1, "c": 2}
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_every_option_of_a_run_is_a_flag_or_a_key(method: str, capsys) -> None:
+    """What is printed is read again, and each flag of it changes what it says."""
+    assert run("train", "--method", method, "--print-config") == 0
+    plain = json.loads(capsys.readouterr().out)
+    options = TrainOptions.read(plain, "printed")
+    assert options == train_options(method=method)
+    flags = option_flags(options)
+    for name in ("size", "schedule", "milestones", "warmup_epochs", "weight_decay", "momentum",
+                 "pad", "erase_area", "log_every", "steps_per_epoch"):  # fmt: skip
+        assert name in flags
+    assert ("discriminator_lr" in flags) == (method == "mcl")
+    assert {field.name for field in dataclasses.fields(options)} >= set(MAY_CHANGE)
+
+
+def test_nested_options_by_flag(capsys) -> None:
+    words = ("--milestones", 5, 9, "--factors", 0.5, 0.1, "--size", 256, 128, "--erase-area", 0.02,
+             0.3, "--trial", "ALL", "--no-confusion", "--schedule", "STEPS")  # fmt: skip
+    assert run("train", *words, "--print-config") == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["recipe"]["schedule"]["milestones"] == [5, 9] and plain["size"] == [256, 128]
+    assert plain["recipe"]["augment"]["erase_area"] == [0.02, 0.3] and plain["trial"] == "all"
+    assert plain["method_options"]["confusion"] is False
+    assert "--milestones" in refused(capsys, "train", "--milestones", 5)
+
+
+def test_flags_of_published_codes_are_answered_by_ours(capsys) -> None:
+    command = Flags("vireid train", train, [])
+    for theirs, answer in FOREIGN.items():
+        assert theirs[2:].replace("-", "_") not in command.names
+        assert answer in refused(capsys, "train", "--" + theirs[2:].replace("-", "_"), 3)
+    for name in ("--num_pos", "--img_h", "--test-batch", "--erasing_p", "--tvsearch"):
+        assert "has no flag" in refused(capsys, "train", name, 3)
+
+
+def test_sentences_name_options_as_flags() -> None:
+    command = Flags("vireid train", train, [])
+    assert command.with_dashes("`recipe.lr` is 0.") == "--lr is 0."
+    assert command.with_dashes("or turn `confusion` off.") == "or --no-confusion."
+    assert command.with_dashes("Run `vireid test`; `terms` is missing.") == (
+        "Run `vireid test`; `terms` is missing."
+    )
+
+
+def test_from_python() -> None:
+    options = train_options(method="agw", recipe="scratch", lr=0.02, triplet="published", pad=3)
+    assert options.recipe.augment.pad == 3 and options.method_options.triplet == "published"  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="Did you mean 'epochs'"):
+        train_options(epoch=3)
+    assert train_options(optim="adam").recipe.lr == 0.00035
+    assert train_options(optim="adam", lr=0.1).recipe.lr == 0.1
+
+
+def test_the_options_page_is_current() -> None:
+    script = Path(__file__).parents[1] / "tools" / "options_table.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], check=False)
+    assert done.returncode == 0, "docs/options.md is stale: run python tools/options_table.py"
