@@ -25,7 +25,7 @@ def test_synthetic_people(tmp_path: Path, capsys) -> None:
     (mine / "diary.txt").write_text("dear diary")
     assert "not made by this command" in refused(capsys, "synthesize", "--out", mine)
     assert [path.name for path in mine.iterdir()] == ["diary.txt"]
-    assert "Legal: sysu, regdb, llcm." in refused(
+    assert "Valid: sysu, regdb, llcm." in refused(
         capsys, "synthesize", "--out", tmp_path / "x", "--layout", "sysuu"
     )
     assert "add --v1" in refused(capsys, "synthesize", "--out", out, "--verify")

@@ -105,10 +105,10 @@ def test_synthetic_people_of_the_same_seed_are_refused(
     ("words", "expected"),
     [
         (("--shots", 3), "expected one of 1, 10"),
-        (("--mode", "outdoor"), "Legal: all, indoor."),
+        (("--mode", "outdoor"), "Valid: all, indoor."),
         (("--direction", "sideways"), "There is no direction"),
-        (("--tta", "rotate"), "Legal: none, flip."),
-        (("--part", "train"), "Legal: test, val."),
+        (("--tta", "rotate"), "Valid: none, flip."),
+        (("--part", "train"), "Valid: test, val."),
         (("--trials", 0), "at least 1"),
         (("--pictures", -1), "from 0 up"),
         (("--trial", 2), "has one split only"),

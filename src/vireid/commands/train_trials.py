@@ -24,7 +24,8 @@ def train_all_trials(
     """Train and test a model for each split, passing over what is done, and average the reports.
 
     Raises:
-        InputError: the data set has one split, or `folder` holds something else or trials of other options.
+        InputError: the data set has one split, or `folder` holds something else or trials of
+            other options.
     """
     from vireid.config import to_plain
     from vireid.training.run_state import compare_options
