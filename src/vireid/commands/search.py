@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import (
-    PRECISION_ALIASES,
-    check_folder,
-    next_step,
-    precision_name,
-    print_json,
-    suggest,
-    tell_broken,
-)
-from vireid.console import choose, results, say
+from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
+from vireid.console import choose, results, say, tell_broken
+from vireid.files import check_folder
 from vireid.types import InputError, Modality, parse_time
 
 

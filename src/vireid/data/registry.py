@@ -6,12 +6,15 @@ import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.console import choose
 from vireid.data.facts import DatasetFacts, Rule
-from vireid.data.protocol import Dataset, check_usable
 from vireid.files import import_file
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 DATASETS = {  # name → where its `DatasetFacts` stand; the last one fits every folder
     "sysu": "vireid.data.sysu_mm01:SYSU",
@@ -165,6 +168,8 @@ def load_dataset(
     dataset = load_unchecked(
         facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
+    from vireid.data.protocol import check_usable
+
     check_usable(dataset)
     return dataset
 
