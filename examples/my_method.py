@@ -24,9 +24,7 @@ import torch
 from torch import Tensor
 
 from vireid.losses import HardTripletLoss
-from vireid.methods import Method, Sizes
-from vireid.methods.options import MethodOptions
-from vireid.methods.recipes import RECIPES
+from vireid.methods import Method, MethodOptions, Sizes
 from vireid.models import ModelOptions
 from vireid.types import Batch, Output
 
@@ -43,7 +41,6 @@ class MyMethod(Method):
 
     name = "my-method"
     Options = MyOptions
-    recipes = RECIPES["base"]
 
     def __init__(
         self, model_options: ModelOptions, sizes: Sizes, options: MyOptions | None = None

@@ -1,3 +1,4 @@
+from .assemble import Assembly as Assembly
 from .engines import Engine as Engine
 from .engines import build_engine as build_engine
 from .optimisers import Optimisers as Optimisers
