@@ -143,6 +143,8 @@ def search(
     )
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1.")
+    from vireid.runtime.device import resolve_device
+
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
         hits = Searcher(opened, embedder).search_images(
