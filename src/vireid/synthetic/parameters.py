@@ -10,12 +10,11 @@ from vireid.console import choose
 from vireid.files import read_json, write_json
 from vireid.synthetic.layouts import LAYOUTS, Split, split_identities
 from vireid.synthetic.preset import preset_named
+from vireid.synthetic.versions import GENERATOR_VERSION, Version
 from vireid.types import InputError
 
 MARKER = ".vireid-synthetic.json"
 """File that says a folder is ours, and with which parameters it is made."""
-GENERATOR_VERSION = 1
-"""Raised whenever the same parameters would give other bytes."""
 SEEDS = 1_000_000_000
 """Seeds are below this; those above belong to VIReID-Synth releases and passers-by."""
 
@@ -32,7 +31,7 @@ class Parameters:
     preset: str
     masks: bool = False
     without_person: bool = False
-    version: int = GENERATOR_VERSION
+    version: Version = GENERATOR_VERSION
 
     @property
     def split(self) -> Split:

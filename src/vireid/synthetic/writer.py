@@ -31,7 +31,7 @@ from vireid.synthetic.preset import preset_named
 from vireid.types import InputError
 
 if TYPE_CHECKING:
-    from vireid.synthetic.people.identity import Person
+    from vireid.synthetic.people.person import Person
 
 PEOPLE, IMAGES = "attributes.csv", "images.csv"
 
@@ -214,7 +214,7 @@ def _warm(parameters: Parameters) -> None:
     from vireid.synthetic.pictures.view import draw_view
 
     _, preset = preset_named(parameters.preset)
-    figure = make_figure(sample_person(parameters.seed, 1))
+    figure = make_figure(sample_person(parameters.seed, 1, version=parameters.version))
     seen = set()
     for shot in _shots(parameters, 1):
         if shot.camera.sensor not in seen:
@@ -230,7 +230,7 @@ def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dic
     from vireid.synthetic.pictures.view import draw_view
 
     _, preset = preset_named(parameters.preset)
-    person = sample_person(parameters.seed, pid)
+    person = sample_person(parameters.seed, pid, version=parameters.version)
     figure, rows = None, []
     for shot in _shots(parameters, pid):
         view = draw_view(person, shot.camera, preset, shot.number)

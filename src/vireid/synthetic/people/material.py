@@ -8,8 +8,9 @@ import numpy as np
 from vireid.synthetic.jit import jit
 from vireid.synthetic.noise import lookup
 from vireid.synthetic.people.cloth import PATTERNS, Cloth
-from vireid.synthetic.people.identity import Person
 from vireid.synthetic.people.mesh import NUM_PARTS, Part
+from vireid.synthetic.people.person import Person
+from vireid.synthetic.people.wardrobe import Bag, Outer, garment
 
 SKIN_NIR = 0.60
 """Skin reflects 0.5 to 0.7 at 850 nm; melanin absorbs little there (Cooksey and Allen, SPIE 8734,
@@ -80,8 +81,8 @@ def material_table(person: Person) -> tuple[np.ndarray, np.ndarray]:
     row = wearer[0]
     for name, value in {
         "offset": p.offset, "sweat": p.sweat, "strap_side": p.bag_side,
-        "straps": {"backpack": 1, "shoulder": 2}.get(p.bag, 0),
-        "straps_on_outer": p.outer_kind != "none", "zip": p.outer_kind in ("jacket", "coat"),
+        "straps": garment(Bag, p.bag).straps,
+        "straps_on_outer": p.outer_kind != "none", "zip": garment(Outer, p.outer_kind).zipped,
         "sole": p.pale_sole, "beard": {"none": 0.0, "stubble": 0.4, "full": 0.9}[p.beard],
         "glasses": p.glasses, "hair_nir": p.hair_nir,
     }.items():  # fmt: skip

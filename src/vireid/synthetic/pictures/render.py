@@ -14,10 +14,11 @@ import numpy as np
 from vireid.synthetic.jit import jit
 from vireid.synthetic.noise import textures
 from vireid.synthetic.people.body import load_body, vertex_normals
-from vireid.synthetic.people.dress import dress
-from vireid.synthetic.people.identity import Person, sample_person
+from vireid.synthetic.people.garments import dress
+from vireid.synthetic.people.identity import sample_person
 from vireid.synthetic.people.material import material_table
 from vireid.synthetic.people.mesh import Mesh, Part
+from vireid.synthetic.people.person import Person
 from vireid.synthetic.people.pose import Pose, bone_transforms, skin, turn_x, turn_y
 from vireid.synthetic.pictures.background import draw_background, draw_occluder, frame_row
 from vireid.synthetic.pictures.camera import Camera
@@ -32,6 +33,7 @@ from vireid.synthetic.pictures.shading import LIGHT, NIR, THERMAL, VISIBLE, shad
 from vireid.synthetic.pictures.view import View
 from vireid.synthetic.places.scenes import SCENES
 from vireid.synthetic.preset import Preset
+from vireid.synthetic.versions import Version
 
 HEIGHT, WIDTH = 576, 288
 """Pixels of the picture that is shaded; files are at most half as large."""
@@ -57,8 +59,8 @@ def make_figure(person: Person) -> Figure:
 
 
 @lru_cache(maxsize=8)
-def _passer(number: int) -> Figure:
-    return make_figure(sample_person(_PASSER_SEED, number + 1))
+def _passer(number: int, version: Version) -> Figure:
+    return make_figure(sample_person(_PASSER_SEED, number + 1, version=version))
 
 
 @jit
@@ -179,7 +181,7 @@ def render(
 
     figures, bodies = [figure], [person]
     if view.passer >= 0:
-        other = _passer(view.passer)
+        other = _passer(view.passer, figure.person.version)
         x, z, yaw = view.passer_at
         figures.append(other)
         bodies.append(_posed(other, view.pose, yaw, x, z, False))

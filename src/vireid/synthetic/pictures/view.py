@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vireid.synthetic.people.identity import Person
+from vireid.synthetic.people.person import Person
 from vireid.synthetic.people.pose import Pose
+from vireid.synthetic.people.wardrobe import HOLD_PHONE, HOLD_UMBRELLA, Bag, garment
 from vireid.synthetic.pictures.camera import Camera
 from vireid.synthetic.places.scene import Item, triple
 from vireid.synthetic.places.scenes import SCENES
@@ -139,18 +140,19 @@ def _pose(rng: np.random.Generator, person: Person, preset: Preset, umbrella: bo
     out = person.arm_out + np.abs(rng.normal(0, 0.03, 2))
     inward, elbow = np.full(2, 0.02), rng.uniform(0.15, 0.45, 2)
     nod, swing = rng.normal(0.03, 0.08), person.arm_swing
+    arm = 0 if person.bag_side > 0 else 1
+    holds = [(garment(Bag, person.bag).hold, arm)]
     if rng.random() < (0.30 if person.phone else 0.06):
-        forward[1], elbow[1], inward[1], nod = 0.5, 1.5, -0.3, 0.25
-    number = 0 if person.bag_side > 0 else 1
-    if person.bag == "hand":
-        elbow[number], swing = 0.08, swing * 0.6
-    elif person.bag == "trolley":
-        forward[number], elbow[number], swing = -0.35, 0.05, swing * 0.5
-    elif person.bag == "box":
-        forward[:], elbow[:], inward[:], swing = 0.25, 1.15, -0.25, 0.0
+        holds.insert(0, (HOLD_PHONE, 1))
+        nod = 0.25
     if umbrella:
-        other = 1 - number
-        forward[other], elbow[other], inward[other], swing = 0.35, 1.9, -0.1, swing * 0.4
+        holds.append((HOLD_UMBRELLA, 1 - arm))
+    for hold, side in holds:
+        arms = slice(None) if hold.both else side
+        for angles, angle in ((forward, hold.forward), (elbow, hold.elbow), (inward, hold.inward)):
+            if angle is not None:
+                angles[arms] = angle
+        swing *= hold.swing
     turn = 0.25 * preset.pose
     return Pose(
         phase=float(rng.uniform(0, 2 * np.pi)),
@@ -199,7 +201,8 @@ def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> Vi
             number,
         ]
     )
-    scene_number = camera.scenes[rng.integers(len(camera.scenes))]
+    scenes = camera.scenes_of(person.version)
+    scene_number = scenes[rng.integers(len(scenes))]
     scene = SCENES[scene_number]
     umbrella = person.umbrella and not scene.indoor and rng.random() < 0.5
     pose = _pose(rng, person, preset, umbrella)

@@ -13,9 +13,11 @@ from enum import IntEnum
 
 import numpy as np
 
+from vireid.synthetic.versions import Version
+
 
 class Finish(IntEnum):
-    """How a surface is structured; `background.surface` draws it."""
+    """How a surface is structured; `surfaces.surface` draws it."""
 
     PLAIN = 0
     TILES = 1
@@ -127,6 +129,7 @@ class Scene:
         items: what may stand about.
         ambient: share of light that has no direction, 0 to 1.
         cast: colour of the light.
+        since: generator version that it came with.
     """
 
     name: str
@@ -141,12 +144,15 @@ class Scene:
     far: float = 5.0
     ambient: float = 0.58
     cast: RGB = (1.0, 1.0, 1.0)
+    since: Version = 1
 
 
-def near_infrared(colour: RGB, given: float | None) -> float:
-    """Albedo at 850 nm: what was given, or the visible brightness drawn towards the middle, as
-    paints, stone and wood do."""
-    return given if given is not None else float(np.clip(0.02 + 0.95 * np.mean(colour), 0.03, 0.95))
+def near_infrared(colour: RGB, albedo: float | None) -> float:
+    """Albedo at 850 nm: the one stated, or else the visible brightness drawn towards the middle, as
+    of paints, stone and wood."""
+    if albedo is not None:
+        return albedo
+    return float(np.clip(0.02 + 0.95 * np.mean(colour), 0.03, 0.95))
 
 
 def grey(value: float) -> RGB:
