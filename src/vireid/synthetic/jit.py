@@ -1,4 +1,4 @@
-"""The one way this room compiles: numba without fast-math, cached where the cache can be written.
+"""The one way this room compiles: numba without fast-math, cached where a cache can be written.
 
 Fast-math is off because it lets the last bits depend on the processor; division follows NumPy's
 rules so that the NumPy twin of the rasteriser stays equal to the bit.

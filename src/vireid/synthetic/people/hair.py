@@ -26,17 +26,8 @@ def hair(tailor: Tailor, hat: Hat) -> None:
         limit = limit - (0.02 if kind in ("mid", "bob", "long", "curly") else 0)
         limit = limit + 0.008 * lookup_many(soft, t.x * 5 + p.offset, t.y * 5)
         cut = head[:, 1] - limit
-        volume = {
-            "buzz": 0.004,
-            "short": thick,
-            "mid": thick * 1.3,
-            "afro": 0.055,
-            "curly": 0.04,
-            "bob": thick * 1.1,
-            "long": thick,
-            "pony": 0.008,
-            "bun": 0.008,
-        }[kind]
+        volume = {"buzz": 0.004, "mid": thick * 1.3, "afro": 0.055, "curly": 0.04,
+                  "bob": thick * 1.1, "pony": 0.008, "bun": 0.008}.get(kind, thick)  # fmt: skip
         rough = 0.3 if kind in ("afro", "curly") else 0.2
         bump = 1 + rough * lookup_many(soft, t.x * 6 + p.offset * 3, t.z * 6 + t.y * 4)
         vertices = tailor.out(tailor.rest, volume * np.clip(cut / 0.05, 0.25, 1) * bump)
@@ -50,12 +41,12 @@ def hair(tailor: Tailor, hat: Hat) -> None:
             0.016 * (1 + 0.4 * lookup_many(soft, t.x * 3, t.y * 3)) if kind == "curly" else 0
         )
         tailor.add(tailor.out(tailor.rest, puff), t.hair, cut, Part.HAIR)
-    top, behind = tailor.crown, tailor.head_middle[2]
+    top, back = tailor.crown, tailor.head_middle[2]
     for centre, half in {
         "pony": (
-            ([0, top - 0.10, behind - 0.135], [0.032, 0.035, 0.04]),
-            ([0, top - 0.24, behind - 0.16], [0.03, 0.4 * p.hair_length, 0.035]),
+            ([0, top - 0.10, back - 0.135], [0.032, 0.035, 0.04]),
+            ([0, top - 0.24, back - 0.16], [0.03, 0.4 * p.hair_length, 0.035]),
         ),
-        "bun": (([0, top - 0.05, behind - 0.115], [0.05, 0.048, 0.048]),),
+        "bun": (([0, top - 0.05, back - 0.115], [0.05, 0.048, 0.048]),),
     }.get(kind, ()):
         tailor.add_solid(BALL, centre, half, "head", Part.HAIR)

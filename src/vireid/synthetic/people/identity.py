@@ -20,17 +20,10 @@ STATURE = (1.45, 2.05)
 
 HAIR = {
     True: {"long": 0.32, "bob": 0.20, "pony": 0.19, "bun": 0.11, "short": 0.10, "curly": 0.08},
-    False: {
-        "short": 0.42,
-        "buzz": 0.17,
-        "bald": 0.09,
-        "mid": 0.18,
-        "afro": 0.05,
-        "bob": 0.04,
-        "bun": 0.02,
-        "pony": 0.03,
-    },
-}
+    False: {"short": 0.42, "buzz": 0.17, "bald": 0.09, "mid": 0.18, "afro": 0.05, "bob": 0.04,
+            "bun": 0.02, "pony": 0.03},
+}  # fmt: skip
+"""Odds of hair, of women (True) and men."""
 BEARD = {"none": 0.66, "stubble": 0.16, "full": 0.18}
 """Odds for men; women have none."""
 SLEEVE = {0.02: 0.10, 0.15: 0.38, 0.24: 0.10, 0.44: 0.42}

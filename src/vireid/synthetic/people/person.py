@@ -1,4 +1,4 @@
-"""What is known of one synthetic person; `identity` draws it, `garments` and `material` show it."""
+"""One synthetic person as plain data: `identity` draws it, `garments` and `material` show it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Tailor:
         self.head_middle = self.rest[on_head].mean(0)
 
     def _with_closed_hands(self, rest: np.ndarray) -> np.ndarray:
-        """The base mesh spreads its fingers; draw them towards the hand's axis, as in hanging hands."""
+        """The base mesh spreads its fingers; draw them towards the hand's axis, as they hang."""
         rest = rest.copy()
         joints = self.body.joints(rest)
         for side in "lr":

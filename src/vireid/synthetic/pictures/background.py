@@ -1,17 +1,19 @@
-"""Draws what stands behind and before a person: a room or an open place, ray by ray.
+"""Draws what is behind and in front of a person: a room or the open, ray by ray.
 
-The scene is a floor, a wall and (indoors) two side walls; things that stand about are upright
-cut-outs at their own depth. One compiled pass writes light, near-infrared light or °C.
+The scene is a floor, a wall and (indoors) two side walls; props are upright cut-outs at their own
+depth. One compiled pass writes light, near-infrared light or °C.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
-from vireid.synthetic.noise import Textures
+from vireid.synthetic.noise import textures
 from vireid.synthetic.pictures.rays import DECOR, FRAME, PROP, SURFACE, before, behind
 from vireid.synthetic.pictures.view import Prop, View
-from vireid.synthetic.places.scene import Scene, Surface, near_infrared
+from vireid.synthetic.places.scene import Surface, near_infrared
 from vireid.synthetic.places.scenes import SCENES
 
 
@@ -23,8 +25,10 @@ def _surface_row(row: np.void, s: Surface) -> None:
     row["nir"], row["nir2"] = near_infrared(s.colour, s.nir), near_infrared(s.colour2, s.nir2)
 
 
-def scene_rows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """A scene as surfaces (2,): floor and wall, and decorations (D,)."""
+@cache
+def scene_rows(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scene `number` as surfaces (2,), of floor and wall, and decorations (D,)."""
+    scene = SCENES[number]
     surfaces, decor = np.zeros(2, SURFACE), np.zeros(len(scene.decor), DECOR)
     _surface_row(surfaces[0], scene.floor)
     _surface_row(surfaces[1], scene.wall)
@@ -46,9 +50,6 @@ def prop_rows(props: tuple[Prop, ...]) -> np.ndarray:
             row[name] = getattr(p, name)
         row["r"], row["g"], row["b"] = p.colour
     return rows
-
-
-_ROWS = [scene_rows(scene) for scene in SCENES]
 
 
 def frame_row(
@@ -99,29 +100,15 @@ def frame_row(
 
 
 def draw_background(
-    sensor: int,
-    view: View,
-    frame: np.ndarray,
-    turn: np.ndarray,
-    height: int,
-    width: int,
-    textures: Textures,
+    sensor: int, view: View, frame: np.ndarray, turn: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-    """The picture (height, width, C) without its person."""
-    surfaces, decor = _ROWS[view.scene]
-    return behind(
-        sensor, frame, turn, surfaces, decor, prop_rows(view.props), textures, height, width
-    )
+    """The image (height, width, C) without its person."""
+    rows = (*scene_rows(view.scene), prop_rows(view.props))
+    return behind(sensor, frame, turn, *rows, textures(), height, width)
 
 
 def draw_occluder(
-    sensor: int,
-    prop: Prop,
-    frame: np.ndarray,
-    turn: np.ndarray,
-    height: int,
-    width: int,
-    textures: Textures,
+    sensor: int, prop: Prop, frame: np.ndarray, turn: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-    """A thing before the person, (height, width, C + 1); the last channel is 1 where it is."""
-    return before(sensor, frame, turn, prop_rows((prop,)), textures, height, width)
+    """A prop in front of the person, (height, width, C + 1); the last channel is 1 where it is."""
+    return before(sensor, frame, turn, prop_rows((prop,)), textures(), height, width)

@@ -1,9 +1,9 @@
 """The cameras of each layout.
 
 Scenes are shared in a stated way: of the 13 scenes of its kind (indoors or outdoors), a camera sees
-nine consecutive ones, from its own start in the list (SYSU's cameras 2 and 3, which stand in the same
-places, see all 13), so every scene is seen by at least two cameras. Each view draws its scene
-independently of the person.
+nine in a row from its own start in the list (SYSU's cameras 2 and 3, which are in the same places,
+see all 13), so every scene is seen by at least two cameras. Each view draws its scene independently
+of the person.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Camera:
     night: float = 0.04
 
     def scenes_of(self, version: Version) -> tuple[int, ...]:
-        """Numbers of the scenes it sees in a generator version: later ones of its kind are added."""
+        """Numbers of the scenes it sees in a generator version: its own and later ones."""
         kinds = {SCENES[number].indoor for number in self.scenes}
         return self.scenes + tuple(
             number

@@ -1,7 +1,7 @@
-"""What a place is made of: surfaces, fixtures on walls, things that stand about.
+"""What a scene is made of: surfaces, fixtures on walls, items that may be in it.
 
-A scene is a floor, a wall, decorations on the wall and props that may stand about; everything
-else (where in the scene, how far the wall, which props where) is drawn for each image, so a
+A scene is a floor, a wall, fixtures on the wall and items that may be in it; everything else
+(where in the scene, how far the wall, which items where) is drawn for each image, so a
 background tells neither the person nor, since scenes are shared (see `camera`), the camera.
 """
 
@@ -51,7 +51,7 @@ class Fixture(IntEnum):
 
 
 class Item(IntEnum):
-    """What stands about."""
+    """What may be in a scene."""
 
     POLE = 0
     PILLAR = 1
@@ -120,13 +120,13 @@ class Decor:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One place.
+    """One scene.
 
     Attributes:
         indoor: a room or corridor with side walls, or the open.
         wall_top: height of the wall; above it trees (if leafy) and sky.
         near, far: distance of the wall behind the person, metres.
-        items: what may stand about.
+        items: what may be in it.
         ambient: share of light that has no direction, 0 to 1.
         cast: colour of the light.
         since: generator version that it came with.

@@ -7,37 +7,15 @@ from __future__ import annotations
 import numpy as np
 
 from vireid.synthetic.jit import jit
-from vireid.synthetic.noise import lookup
+from vireid.synthetic.noise import fraction, lookup
 from vireid.synthetic.places.scene import Finish, Fixture, Item
 
-(
-    _PLAIN,
-    _TILES,
-    _CHECKER,
-    _BRICK,
-    _PLANKS,
-    _CARPET,
-    _ASPHALT,
-    _GRASS,
-    _COBBLES,
-    _PANELS,
-    _SHUTTER,
-    _HEDGE,
-    _STONE,
-    _TWO_TONE,
-    _GRAVEL,
-    _LINES,
-    _GLASS,
-) = (int(f) for f in Finish)
+(_PLAIN, _TILES, _CHECKER, _BRICK, _PLANKS, _CARPET, _ASPHALT, _GRASS, _COBBLES, _PANELS, _SHUTTER,
+ _HEDGE, _STONE, _TWO_TONE, _GRAVEL, _LINES, _GLASS) = (int(f) for f in Finish)  # fmt: skip
 (_FLAT, _WINDOW, _DOOR, _POSTER, _SHELF, _RADIATOR, _LAMP) = (int(f) for f in Fixture)
 (_POLE, _PILLAR, _TREE, _BUSH, _CAR, _BENCH, _BIN, _BOARD, _RAILING, _PLANTER, _BICYCLE) = (
     int(i) for i in Item
 )
-
-
-@jit
-def _fraction(x):
-    return x - np.floor(x)
 
 
 @jit
@@ -98,13 +76,13 @@ def surface(finish, scale, rough, u, v, soft, fine):
             0.8 * high + 0.6 * lookup(fine, u * 1.9, v * 1.9)
         )
     if finish == _LINES:
-        q = _fraction(u / scale)
-        line = q < 0.045 and _fraction(v / 6.0) < 0.75
+        q = fraction(u / scale)
+        line = q < 0.045 and fraction(v / 6.0) < 0.75
         return (0.9 if line else 0.0), 1 + rough * (0.7 * high + 0.6 * low)
     if finish == _ASPHALT:
         return min(1.0, max(0.0, 0.5 * low)), 1 + rough * (0.8 * high + 0.3 * low)
     if finish == _GLASS:
-        q, s = _fraction(u / scale), _fraction(v / (scale * 1.6))
+        q, s = fraction(u / scale), fraction(v / (scale * 1.6))
         frame = q < 0.045 or s < 0.03
         mirrored = 0.8 * low + 0.5 * np.sin(u * 1.1 + 2 * low)
         return (1.0 if frame else 0.0), (1.0 if frame else max(0.3, 1 + rough * mirrored))
@@ -115,7 +93,7 @@ def surface(finish, scale, rough, u, v, soft, fine):
 def fixture(d, u, v, soft, fine):
     """(covered, brightness, share of dark, art) of decoration `d` at (u, v).
 
-    `art` above 0 asks for a colourful picture in its own hues.
+    `art` above 0 asks for a colourful print in its own hues.
     """
     x = u - np.floor(u / d.period) * d.period - d.at
     if x < 0 or x >= d.width or v < d.bottom or v >= d.top:
@@ -138,7 +116,7 @@ def fixture(d, u, v, soft, fine):
         edge = min(min(x, d.width - x), min(y, tall - y))
         return True, 1.0, (0.7 if edge < 0.03 else 0.0), (0.0 if edge < 0.03 else 1.0)
     if k == _SHELF:
-        level = _fraction(y / 0.34)
+        level = fraction(y / 0.34)
         if level < 0.08 or x < 0.05 or x > d.width - 0.05:
             return True, 1.0, 0.0, 0.0
         book, row = np.floor(u / 0.045), np.floor(y / 0.34)
@@ -216,7 +194,7 @@ def item_at(item, x, y, drift, soft, fine):
             edge = abs(x) > 0.46 or y < 0.79 or y > 1.66
             row = np.floor(y / 0.09)
             written = (
-                _fraction(y / 0.09) < 0.4
+                fraction(y / 0.09) < 0.4
                 and abs(x) < 0.42
                 and x < -0.4 + 0.8 * _scatter(row, drift * 1000)
             )
@@ -224,7 +202,7 @@ def item_at(item, x, y, drift, soft, fine):
         return abs(abs(x) - 0.44) < 0.03 and y <= 0.75, 0.5, 0.0, 0.0
     if item == _RAILING:
         bar = abs(y - 1.0) < 0.035 or abs(y - 0.55) < 0.02 or abs(y - 0.12) < 0.02
-        post = _fraction(x / 0.9) < 0.045
+        post = fraction(x / 0.9) < 0.045
         return (bar or post) and y < 1.04 and abs(x) < 2.7, 1.0, 0.0, 0.0
     # Bicycle: two wheels and a frame
     for side in range(2):
