@@ -63,12 +63,8 @@ def sample_person(seed: int, pid: int, *, version: Version = GENERATOR_VERSION) 
         if STATURE[0] <= stature <= STATURE[1]:
             break
     dark, asian, _ = shape.ancestry
-    skin = (
-        np.array([0.75, 0.52, 0.40])
-        * (1 - 0.72 * dark)
-        * (1 - 0.12 * asian)
-        * rng.uniform(0.85, 1.1)
-    )
+    skin = np.array([0.75, 0.52, 0.40]) * (1 - 0.72 * dark) * (1 - 0.12 * asian)
+    skin = skin * rng.uniform(0.85, 1.1)
     lower = garment(Lower, _pick(rng, odds(Lower, female, version)))
     outer_kind = _pick(rng, odds(Outer, female, version))
     sleeve = _pick(rng, SLEEVE)

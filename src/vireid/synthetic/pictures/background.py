@@ -66,34 +66,18 @@ def frame_row(
     scene = SCENES[view.scene]
     row = np.zeros(1, FRAME)
     values = {
-        "step": step,
-        "left": left,
-        "top": top,
-        "eye_x": eye[0],
-        "eye_y": eye[1],
-        "eye_z": eye[2],
-        "wall": view.wall,
-        "side": view.side if scene.indoor else 1e6,
-        "origin_x": view.origin[0],
-        "origin_z": view.origin[1],
-        "scale": view.scale,
-        "wall_top": scene.wall_top,
-        "leafy": scene.leafy,
-        "ambient": scene.ambient,
-        "sun_x": view.sun[0],
-        "sun_y": view.sun[1],
-        "sun_z": view.sun[2],
-        "distance": view.distance,
-        "air": view.air,
-        "clutter": view.clutter,
-        "feet_x": feet[0],
-        "feet_z": feet[2],
-        "shade": shade,
-        "cast_r": scene.cast[0],
-        "cast_g": scene.cast[1],
-        "cast_b": scene.cast[2],
+        "step": step, "left": left, "top": top, "shade": shade, "leafy": scene.leafy,
+        "wall": view.wall, "side": view.side if scene.indoor else 1e6, "wall_top": scene.wall_top,
+        "origin_x": view.origin[0], "origin_z": view.origin[1], "scale": view.scale,
+        "distance": view.distance, "air": view.air, "clutter": view.clutter,
+        "feet_x": feet[0], "feet_z": feet[2], "ambient": scene.ambient,
         "outdoors": not scene.indoor,
-    }
+    } | {
+        f"{name}_{axis}": value
+        for name, axes, values in (("eye", "xyz", eye), ("sun", "xyz", view.sun),
+                                   ("cast", "rgb", scene.cast))
+        for axis, value in zip(axes, values)
+    }  # fmt: skip
     for name, value in values.items():
         row[name] = value
     return row

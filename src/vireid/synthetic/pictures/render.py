@@ -38,6 +38,7 @@ from vireid.synthetic.versions import Version
 HEIGHT, WIDTH = 576, 288
 """Pixels of the image that is shaded; files are at most half as large."""
 _BAG, _METAL, _UMBRELLA = int(Part.BAG), int(Part.METAL), int(Part.UMBRELLA)
+_KIND = {VISIBLE: "visible", NIR: "nir", THERMAL: "thermal"}
 _PASSER_SEED = 999_999_937
 """Population of the passers-by; no data set may use it."""
 
@@ -221,26 +222,35 @@ def render(
         0.0 if without_person else 1.0,
     )
     rng = np.random.default_rng([17, person.seed, person.pid, camera.camid, view.number])
-    height, width = view.resolution, view.resolution // 2
-    images: dict[str, np.ndarray] = {}
-    for sensor in {"visible": (VISIBLE,), "nir": (NIR,), "pair": (VISIBLE, THERMAL)}[camera.sensor]:
-        light = drawing.light(sensor, frame)
-        if sensor == THERMAL:
-            light = cv2.GaussianBlur(light, (0, 0), view.heat_blur)
-            light = np.roll(light, view.heat_shift, 1)  # the two lenses are apart
-            small = reduce_frame(light[..., None], height, width)
-            images["thermal"] = develop_thermal(small, view, preset, rng)
-            continue
-        small = reduce_frame(light, height, width)
-        if sensor == VISIBLE:
-            images["visible"] = develop_visible(small, camera, view, preset, rng)
-        else:
-            images["nir"] = develop_infrared(small, camera, view, preset, rng)
+    sensors = {"visible": (VISIBLE,), "nir": (NIR,), "pair": (VISIBLE, THERMAL)}[camera.sensor]
+    images = {
+        _KIND[sensor]: _developed(sensor, drawing.light(sensor, frame), camera, view, preset, rng)
+        for sensor in sensors
+    }
     if with_mask:
+        size = (view.resolution // 2, view.resolution)
         mask = np.zeros((HEIGHT, WIDTH), np.uint8) if without_person else drawing.mask()
-        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-        images["mask"] = mask // 128 * 255
+        images["mask"] = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) // 128 * 255
     return images
+
+
+def _developed(
+    sensor: int,
+    light: np.ndarray,
+    camera: Camera,
+    view: View,
+    preset: Preset,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The image (h, w, 3) uint8 that a sensor makes of light, or of °C, (H, W, C)."""
+    if sensor == THERMAL:
+        light = cv2.GaussianBlur(light, (0, 0), view.heat_blur)
+        light = np.roll(light, view.heat_shift, 1)[..., None]  # the two lenses are apart
+    small = reduce_frame(light, view.resolution, view.resolution // 2)
+    if sensor == THERMAL:
+        return develop_thermal(small, view, preset, rng)
+    develop = develop_visible if sensor == VISIBLE else develop_infrared
+    return develop(small, camera, view, preset, rng)
 
 
 class _Drawing:

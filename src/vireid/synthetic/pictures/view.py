@@ -212,6 +212,16 @@ def _passer(rng: np.random.Generator, preset: Preset) -> tuple[int, tuple[float,
     return number, (float(x), float(z), float(rng.uniform(-np.pi, np.pi)))
 
 
+def _resolution(rng: np.random.Generator, camera: Camera, preset: Preset, distance: float) -> int:
+    """Height of the image in pixels."""
+    (low, high), (near, far) = camera.resolution, camera.distance
+    nearness = (far - distance) / (far - near)
+    resolution = low + nearness * (high - low)
+    if high > low:  # a fixed size stays fixed
+        resolution = (resolution + rng.normal(0, 8)) * preset.resolution
+    return int(np.clip(resolution, 64, 288))
+
+
 def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> View:
     """The view with a number, of a person, in a camera: a pure function of its arguments."""
     sensor = {"visible": 0, "nir": 1, "pair": 2}[camera.sensor]
@@ -221,8 +231,7 @@ def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> Vi
     scene = SCENES[scene_number]
     umbrella = person.umbrella and not scene.indoor and rng.random() < 0.5
     pose = _pose(rng, person, preset, umbrella)
-    near, far = camera.distance
-    distance = rng.uniform(near, far)
+    distance = rng.uniform(*camera.distance)
     wall = rng.uniform(scene.near, scene.far)
     props = _props(rng, scene, preset, wall)
     occluder = _occluder(rng, scene.indoor) if rng.random() < preset.occlusion else None
@@ -230,11 +239,7 @@ def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> Vi
     sun = np.array([rng.uniform(-0.8, 0.8), 0.85, rng.uniform(-0.2, 0.8)])
     sun = sun + rng.normal(0, 0.1, 3)
     sun /= np.linalg.norm(sun)
-    low, high = camera.resolution
-    nearness = (far - distance) / (far - near)
-    resolution = low + nearness * (high - low)
-    if high > low:  # a fixed size stays fixed
-        resolution = (resolution + rng.normal(0, 8)) * preset.resolution
+    resolution = _resolution(rng, camera, preset, distance)
     night = camera.sensor != "nir" and rng.random() < camera.night * preset.night
     motion = (0.0, 0.0)
     if rng.random() < preset.motion:
@@ -263,7 +268,7 @@ def draw_view(person: Person, camera: Camera, preset: Preset, number: int) -> Vi
         saturation=float(rng.uniform(0.8, 1.1) * (0.7 if night else 1)),
         contrast=float(rng.uniform(0.95, 1.2)),
         night=bool(night),
-        resolution=int(np.clip(resolution, 64, 288)),
+        resolution=resolution,
         blur=float(rng.uniform(0.4, 1.15)),
         motion=motion,
         quality=int(rng.uniform(*preset.quality)),
