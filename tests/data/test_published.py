@@ -126,8 +126,8 @@ def test_without_camera_numbers(sysu_root, tmp_path):
         ("rgb_resized_label", np.zeros(3, np.int64), "48|64 whole numbers"),
         ("ir_resized_label", np.zeros(32, np.float32), "whole numbers"),
         ("ir_resized_camid", -np.ones(32, np.int64), "whole numbers"),
-        ("rgb_resized_img", np.zeros((64, 8, 8), np.uint8), "pictures"),
-        ("rgb_resized_img", np.zeros((64, 8, 8, 3), np.float32), "pictures"),
+        ("rgb_resized_img", np.zeros((64, 8, 8), np.uint8), "images"),
+        ("rgb_resized_img", np.zeros((64, 8, 8, 3), np.float32), "images"),
     ],
 )
 def test_damaged_arrays(arrays, tmp_path, name, array, message):
