@@ -14,7 +14,8 @@ from rich.console import Console
 
 from evaluation.examples import embeddings_of, sysu_like
 from vireid.data import ProtocolOptions
-from vireid.evaluation import Report, average_reports, compare, evaluate
+from vireid.evaluation import METRICS as METRICS_TABLE
+from vireid.evaluation import Metric, Report, average_reports, compare, evaluate
 from vireid.types import InputError
 
 METRICS = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
@@ -272,3 +273,28 @@ def test_average_refuses_the_same_model_and_mixtures() -> None:
         average_reports([split(1, seed=0), split(2, seed=1)])
     with pytest.raises(InputError, match="averages of"):
         average_reports([average_reports([make(1), make(2)]), make(3)])
+
+
+def test_a_new_metric_is_one_line_and_older_reports_are_read(
+    report: Report, tmp_path: Path, monkeypatch
+) -> None:
+    old = json.loads(json.dumps(report.to_plain()))
+    rank2 = Metric(head="Rank-2", of=lambda scores: scores.at(2), decimals=1)
+    monkeypatch.setitem(METRICS_TABLE, "rank2", rank2)
+    new = make(1)
+    assert 0 < new.raw["pooled"]["rank2"]["mean"] <= 1
+    assert "Rank-2" in (new.write(tmp_path / "new").folder / "report.md").read_text()
+    loaded = Report.from_plain(old)
+    assert "rank2" not in loaded.raw["pooled"] and loaded == report
+    text = (loaded.write(tmp_path / "old").folder / "report.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| pooled"))
+    assert row.endswith("|  |"), "the metric is absent, its cell empty"
+    comparison = compare([loaded, new])
+    rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
+    assert rows[0]["rank2"] == "" and float(rows[-1]["rank2"]) > 0
+    without = replace(make(2), raw={name: dict(table) for name, table in make(2).raw.items()})
+    for table in without.raw.values():
+        table.pop("rank2")
+    mean = average_reports([without, new])
+    assert "rank2" not in mean.raw["pooled"] and "mean_inp" in mean.raw["pooled"]
+    assert "Rank-2" in comparison.to_latex() and comparison.to_table().row_count

@@ -13,6 +13,8 @@ from .protocol import Dataset as Dataset
 from .protocol import ProtocolOptions as ProtocolOptions
 from .protocol import TrainingRows as TrainingRows
 from .protocol import Trial as Trial
+from .protocol import make_parts as make_parts
+from .protocol import sorted_samples as sorted_samples
 from .protocol import training_rows as training_rows
 from .protocol import without as without
 from .published import write_published_npy as write_published_npy
