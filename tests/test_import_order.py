@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,13 @@ def test_no_two_modules_import_each_other() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_the_page_names_every_room_in_order() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == ORDER
+    rooms = {name.split(".")[0] for name in MODULES}
+    assert rooms == set(ORDER), f"differ: {sorted(rooms ^ set(ORDER))}"
 
 
 def test_help_needs_no_torch() -> None:

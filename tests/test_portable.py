@@ -1,0 +1,94 @@
+"""Importing the package needs no POSIX-only module, so that it works on Windows too."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "vireid"
+POSIX_ONLY = (
+    "resource", "fcntl", "termios", "tty", "pty", "pwd", "grp", "posix", "syslog", "crypt", "spwd",
+)  # fmt: skip
+# `os` without what Windows doesn't have.
+POSIX_NAMES = (
+    "fork", "getuid", "geteuid", "getgid", "sched_getaffinity", "sched_setaffinity", "killpg",
+    "setsid", "getpgid", "mkfifo", "statvfs", "posix_fallocate", "posix_fadvise", "pread",
+    "pwrite", "preadv", "getloadavg", "nice", "chown", "O_NOFOLLOW", "O_DIRECTORY", "WNOHANG",
+)  # fmt: skip
+CHILD = """
+import importlib, os, sys, traceback
+# Libraries have their own ways on Windows: they are loaded before the modules vanish.
+import asyncio, multiprocessing.pool, subprocess, tempfile, shutil, pathlib
+import torch, torchvision, timm, numba, scipy.io, scipy.optimize, matplotlib.pyplot, rich.console
+import cv2, fastapi, fastapi.testclient, uvicorn, tyro, safetensors.torch, PIL.Image
+posix, names, *modules = sys.argv[1:]
+for name in posix.split(","):
+    sys.modules[name] = None
+for name in names.split(","):
+    if hasattr(os, name):
+        delattr(os, name)
+for module in modules:
+    try:
+        importlib.import_module(module)
+    except Exception:
+        print("failed:", module, traceback.format_exc().strip().splitlines()[-1])
+"""
+# Module → distribution, where the names differ.
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "grpc": "grpcio"}
+# FastAPI reads uploads with the first; timm imports the second, whose bound follows PyTorch's.
+NEEDED_UNSEEN = {"python-multipart", "torchvision"}
+
+
+def declared(lines: list[str]) -> set[str]:
+    """Names of distributions in lines like "numba>=0.60"."""
+    return {normalised(re.split(r"[^\w.-]", line)[0]) for line in lines}
+
+
+def modules() -> list[str]:
+    """Every module of the package but `__main__`, which runs the command."""
+    parts = [path.relative_to(SOURCE.parent).with_suffix("").parts for path in SOURCE.rglob("*.py")]
+    return sorted(
+        ".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts if p[-1] != "__main__"
+    )
+
+
+def test_every_module_is_imported_without_posix() -> None:
+    command = [sys.executable, "-c", CHILD, ",".join(POSIX_ONLY), ",".join(POSIX_NAMES), *modules()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout, done.stdout
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    imported = third_party()
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    missing = imported.keys() - declared([*project["dependencies"], *extras])
+    where = {name: imported[name] for name in missing}
+    assert not missing, f"imported, but not in pyproject.toml: {where}"
+    unused = declared(project["dependencies"]) - imported.keys() - NEEDED_UNSEEN
+    assert not unused, f"in pyproject.toml, but not imported: {unused}"
+
+
+def third_party() -> dict[str, str]:
+    """Distribution that the package imports, at a top or within a function → a file that does."""
+    imported: dict[str, str] = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            for first in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                if first != "vireid":
+                    name = normalised(DISTRIBUTIONS.get(first, first))
+                    imported[name] = path.relative_to(SOURCE).as_posix()
+    return imported
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
