@@ -59,7 +59,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     out = Table(title=Text(title), title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
         if number == 0:
-            out.add_column(column, overflow="fold")  # a path, which should be whole
+            out.add_column(column, overflow="fold")  # a path, which is shown whole
         else:
             out.add_column(column, justify="right")
     for row in rows:
@@ -78,7 +78,7 @@ def facts_table(title: str, facts: Mapping[str, object]) -> Table:
 
 
 def say(text: str) -> None:
-    """Print a sentence on standard error as it is; brackets in it are no markup."""
+    """Print a sentence on standard error as it is; brackets in it aren't markup."""
     console.print(text, markup=False)
 
 
@@ -89,30 +89,30 @@ def warn(text: str) -> None:
 
 
 def choose(
-    what: str, given: str, legal: Sequence[str], *, aliases: dict[str, str] | None = None
+    what: str, text: str, valid: Sequence[str], *, aliases: dict[str, str] | None = None
 ) -> str:
-    """The valid name that a user's word stands for: case, hyphens and underscores don't matter.
+    """The valid name that a user means: case, hyphens and underscores don't matter.
 
     Args:
         what: what is chosen, for the message ("method").
-        given: the user's word.
-        legal: the valid names.
-        aliases: other words → valid names.
+        text: what the user wrote.
+        valid: the valid names.
+        aliases: other names → valid names.
 
     Raises:
-        InputError: no valid name fits; the message lists them and the nearest one.
+        InputError: it is none of them; the message lists them and the nearest one.
     """
 
-    def plain(word: str) -> str:
-        return word.strip().lower().replace("-", "").replace("_", "")
+    def folded(name: str) -> str:
+        return name.strip().lower().replace("-", "").replace("_", "")
 
-    names = {plain(name): name for name in legal}
+    names = {folded(name): name for name in valid}
     for alias, name in (aliases or {}).items():
-        if name in legal:
-            names.setdefault(plain(alias), name)
-    found = names.get(plain(str(given)))
-    if found is not None:
-        return found
-    near = difflib.get_close_matches(plain(str(given)), names, n=1, cutoff=0.6)
+        if name in valid:
+            names.setdefault(folded(alias), name)
+    key = folded(str(text))
+    if key in names:
+        return names[key]
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    raise InputError(f"There is no {what} '{given}'. Valid: {', '.join(legal)}.{hint}")
+    raise InputError(f"There is no {what} '{text}'. Valid: {', '.join(valid)}.{hint}")

@@ -9,8 +9,8 @@ from pathlib import Path
 def usable_cores() -> int:
     """Cores that this process may run on: its affinity, cut by a container's CPU quota.
 
-    A quota doesn't show in the affinity; as many threads as the host has cores on a quota of
-    two is the usual way in which CPU inference collapses."""
+    A quota doesn't show in the affinity, and as many threads as the host has cores, on a quota
+    of two, is how CPU inference usually collapses."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
@@ -24,7 +24,7 @@ def usable_cores() -> int:
 def sensible_threads(ranks_here: int = 1) -> int:
     """Threads for PyTorch in each of `ranks_here` processes on this machine; an explicit
     OMP_NUM_THREADS wins."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads) > 0:
+        return int(threads)
     return max(1, usable_cores() // max(1, ranks_here))

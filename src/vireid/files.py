@@ -53,7 +53,7 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
             str(target.parent),
             temporary,
         ):
-            raise  # the block's own business, not the writing of this file
+            raise  # of another file that the block opens
         raise _unwritable(target, error) from error
     finally:
         if temporary is not None:
@@ -62,7 +62,7 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
 
 @contextmanager
 def writing(target: str | Path) -> Iterator[None]:
-    """For writing that can't go through `atomic_write`: its errors as the same sentence.
+    """Give errors of writing without `atomic_write` the same sentence as with it.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.

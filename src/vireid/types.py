@@ -1,4 +1,4 @@
-"""The words that all rooms share. Each object checks itself when it is made.
+"""The types that all rooms share. Each object checks itself when it is made.
 
 Nothing here imports PyTorch, so that `vireid --help` stays quick.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,41 @@ class InputError(Exception):
     and ends with exit code 2."""
 
 
+LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
+
+
+def parse_time(text: str | float) -> float:
+    """Seconds since 1970 of a moment that a user gave.
+
+    Args:
+        text: seconds since 1970, or ISO 8601 ("2026-03-01 18:00", "2026-03-01T18:00:00+08:00");
+            UTC where no zone is given.
+
+    Raises:
+        InputError: neither of both, or not from 1970 to the year 2200.
+    """
+    word = str(text).strip()
+    try:
+        seconds = float(word)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(word)
+        except ValueError:
+            raise InputError(
+                f"The time is '{word}'; seconds since 1970 or a date such as "
+                "'2026-03-01 18:00' (UTC) was expected."
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = moment.timestamp()
+    if not 0 <= seconds < LAST_MOMENT:
+        raise InputError(
+            f"The time '{word}' is not between 1970 and 2200. Give seconds (not milliseconds) "
+            "since 1970, or a date."
+        )
+    return seconds
+
+
 class Modality(IntEnum):
     """The sensor that took one image."""
 
@@ -29,16 +65,16 @@ class Modality(IntEnum):
 
     @classmethod
     def parse(cls, text: str | int) -> Modality:
-        """Read a modality from a user's word, in any case: visible, rgb, vis, v, 0 or
+        """Read a modality that a user wrote, in any case: visible, rgb, vis, v, 0 or
         infrared, ir, nir, thermal, i, 1.
 
         Raises:
-            InputError: for any other word.
+            InputError: for anything else.
         """
-        word = str(text).strip().lower()
-        if word in {"visible", "rgb", "vis", "v", "0"}:
+        name = str(text).strip().lower()
+        if name in {"visible", "rgb", "vis", "v", "0"}:
             return cls.VISIBLE
-        if word in {"infrared", "ir", "nir", "thermal", "i", "1"}:
+        if name in {"infrared", "ir", "nir", "thermal", "i", "1"}:
             return cls.INFRARED
         raise InputError(f"The modality is '{text}'; it must be 'visible' or 'infrared'.")
 

@@ -61,7 +61,7 @@ def test_embed_folders_and_lists(trained: Path, sysu_root: Path, tmp_path: Path,
     (tmp_path / "empty").mkdir()
     assert "no image" in refused(capsys, *one, tmp_path / "empty", "--modality", "visible")
     assert "at least 1" in refused(capsys, *one, night, "--batch-size", 0)
-    assert "Legal: float16, float32." in refused(capsys, *one, night, "--dtype", "int8")
+    assert "Valid: float16, float32." in refused(capsys, *one, night, "--dtype", "int8")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jpg").write_bytes(next(night.glob("*/*.jpg")).read_bytes()[:300])
     broken = (*one, tmp_path / "broken", "--modality", "infrared")
@@ -148,9 +148,7 @@ def test_what_cannot_be_searched(index: Path, trained: Path, sysu_root: Path, ca
     infrared = ("--modality", "infrared")
     assert "Give one of --image" in refused(capsys, *words, *infrared)
     assert "There is no image" in refused(capsys, *words, *infrared, "--image", "nope.jpg")
-    assert "cannot be read" in refused(
-        capsys, *words, *infrared, "--image", trained / "config.json"
-    )
+    assert "can't be read" in refused(capsys, *words, *infrared, "--image", trained / "config.json")
     assert "at least 1" in refused(capsys, *words, *query, *infrared, "--top", 0)
     assert "--time-to is 'soon'" in refused(capsys, *words, *query, *infrared, "--time-to", "soon")
     assert "--modality" in refused(capsys, *words, *query)

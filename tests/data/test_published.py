@@ -143,7 +143,7 @@ def test_damaged_arrays(arrays, tmp_path, name, array, message):
 def test_what_cannot_be_written(folder_root, tmp_path):
     dataset = load_dataset("folder", folder_root)
     store = prepare(dataset, size=(8, 4))
-    with pytest.raises(InputError, match="Turn `camids` off"):
+    with pytest.raises(InputError, match="turn `camids` off"):
         write_published_npy(dataset, store, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert len(write_published_npy(dataset, store, tmp_path, camids=False)) == 4

@@ -20,17 +20,17 @@ from training_kit import SIZE, tiny_data
 
 import vireid.embed.forward as forward_module
 import vireid.embed.job as job
-import vireid.embed.settling as settling
 import vireid.embed.storage as storage
+import vireid.embed.vector_writer as vector_writer
 from vireid import weights
 from vireid.data import decode, normalise
 from vireid.data.decode_pool import DecodePool
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
 from vireid.embed.forward import Forward
 from vireid.embed.ring import shared_pixels
-from vireid.embed.settling import Settler
 from vireid.embed.sources import read_source
-from vireid.embed.storage import Canvas
+from vireid.embed.storage import VectorFile
+from vireid.embed.vector_writer import VectorWriter
 from vireid.methods import Sizes, build_method, method_class
 from vireid.types import Embeddings, InputError, Modality
 
@@ -98,7 +98,7 @@ def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
     np.testing.assert_allclose(plain.embedding, mirrored.embedding, atol=1e-5)
     assert plain.preprocessing["tta"] == "flip"
     assert embedder.embed(store.images[:1], "visible").preprocessing == embedder.preprocessing
-    with pytest.raises(InputError, match="tta is 'rotate'"):
+    with pytest.raises(InputError, match="`tta` is 'rotate'"):
         embedder.embed(store.images[:1], "visible", tta="rotate")
 
 
@@ -373,7 +373,7 @@ def test_a_job_killed_before_it_has_a_name(
     script = (
         "import sys, time, vireid.embed.job as job; job.PART = 1;"
         "from vireid.types import Modality; from vireid.embed import load;"
-        "job._Job._about = lambda self: time.sleep(600);"
+        "job._Job._identity = lambda self: time.sleep(600);"
         "job.embed_files(load(sys.argv[1], 'cpu'), sys.argv[2], sys.argv[3], batch_size=8,"
         "modality=Modality.VISIBLE, workers=1)"
     )
@@ -383,7 +383,7 @@ def test_a_job_killed_before_it_has_a_name(
         while not (parts / "embeddings.safetensors").exists():
             assert process.poll() is None
             time.sleep(0.01)
-        time.sleep(0.5)  # several parts are written, none is settled
+        time.sleep(0.5)  # several parts are written, none is marked
         assert not list(parts.glob("*.json"))
     finally:
         process.kill()
@@ -399,7 +399,7 @@ def test_a_folder_of_somebody_else_stays(embedder: Embedder, folder: Path, tmp_p
     parts = tmp_path / "all.parts"
     parts.mkdir()
     (parts / "embeddings.safetensors").write_bytes(b"precious")
-    with pytest.raises(InputError, match="wasn't made by `vireid embed`"):
+    with pytest.raises(InputError, match="wasn't created by `vireid embed`"):
         embed_files(embedder, folder, tmp_path / "all", modality=Modality.VISIBLE)
     assert [file.name for file in parts.iterdir()] == ["embeddings.safetensors"]
     (parts / "embeddings.safetensors").unlink()
@@ -433,7 +433,7 @@ def test_a_part_is_marked_after_the_name_and_its_rows(
 ) -> None:
     monkeypatch.setattr(job, "PART", 2)
     events: list[str] = []
-    put, sync, write, about = Canvas.put, Canvas.sync, job.write_json, job._Job._about
+    put, sync, write = VectorFile.write, VectorFile.sync, job.write_json
 
     def noted(ran, name, *, first=lambda: None):
         def run(*words):
@@ -444,17 +444,17 @@ def test_a_part_is_marked_after_the_name_and_its_rows(
 
         return run
 
-    monkeypatch.setattr(Canvas, "put", noted(put, "put"))
-    monkeypatch.setattr(Canvas, "sync", noted(sync, "sync"))
+    monkeypatch.setattr(VectorFile, "write", noted(put, "put"))
+    monkeypatch.setattr(VectorFile, "sync", noted(sync, "sync"))
     monkeypatch.setattr(job, "write_json", noted(write, ""))
-    late = noted(about, "about", first=lambda: time.sleep(1))
-    monkeypatch.setattr(job._Job, "_about", late)
+    late = noted(job._Job._identity, "identity", first=lambda: time.sleep(1))
+    monkeypatch.setattr(job._Job, "_identity", late)
     words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
     embed_files(embedder, folder, tmp_path / "all", **words)
-    assert "put" in events[: events.index("about")]  # embedding didn't wait for the name
+    assert "put" in events[: events.index("identity")]  # embedding didn't wait for the name
     said = [event for event in events if event != "put"]
     marks = [f"part-{number:06d}.json" for number in range(5)]
-    assert said == ["about", "job.json", *itertools.chain(*(("sync", mark) for mark in marks))]
+    assert said == ["identity", "job.json", *itertools.chain(*(("sync", mark) for mark in marks))]
     for number, mark in enumerate(marks):  # nine batches, two a part
         rows = [n for n, event in enumerate(events) if event == "put"][: 2 * number + 2]
         synced = [n for n, event in enumerate(events) if event == "sync"][number]
@@ -501,11 +501,11 @@ def test_a_full_disk_ends_the_job_with_a_sentence(
 
 
 def test_few_batches_wait_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "WAITING", 2)
+    monkeypatch.setattr(vector_writer, "WAITING", 2)
     written = threading.Semaphore(0)
 
     class Slow:
-        def put(self, rows: np.ndarray, vectors: object) -> None:
+        def write(self, rows: np.ndarray, vectors: object) -> None:
             time.sleep(0.02)
             written.release()
 
@@ -516,12 +516,12 @@ def test_few_batches_wait_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None
             pass
 
     marked: list[int] = []
-    with Settler(lambda widths: Slow()) as settler:  # type: ignore[arg-type,return-value]
+    with VectorWriter(lambda widths: Slow()) as writer:  # type: ignore[arg-type,return-value]
         for number in range(10):
-            settler.put(np.arange(1), {"embedding": np.zeros((1, 4))})
+            writer.write(np.arange(1), {"embedding": np.zeros((1, 4))})
             assert number < 2 or written.acquire(timeout=0)
-        settler.settle(lambda: marked.append(1))
-        settler.finish()
+        writer.end_part(lambda: marked.append(1))
+        writer.finish()
         assert marked == [1]
 
 
@@ -533,7 +533,7 @@ def test_decoding_processes_start_and_end_with_the_pool(
     files = sorted(folder.rglob("[0-9]*.jpg"))[:20]
     with shared_pixels(20, SIZE) as (pixels, handle), DecodePool(pixels, 2, handle) as pool:
         assert not list(tmp_path.iterdir())  # nothing that a kill could leave behind
-        processes = [worker.process for worker in pool._workers]
+        processes = list(pool._processes)
         assert [process.poll() for process in processes] == [None, None]
         files[3] = folder / "absent.jpg"
         found = [one for future in pool.submit(range(20), files) for one in future.result()]
@@ -556,7 +556,7 @@ def test_decoding_processes_start_and_end_with_the_pool(
     monkeypatch.setattr(subprocess, "Popen", second_fails)
     with (
         shared_pixels(20, SIZE) as (pixels, handle),
-        pytest.raises(InputError, match="Decoding by 3 processes could not be started"),
+        pytest.raises(InputError, match="3 processes that decode images could not be started"),
     ):
         DecodePool(pixels, 3, handle)
     assert started[0].returncode is not None and not list(tmp_path.iterdir())
@@ -581,12 +581,12 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no image"):
         read_source(tmp_path / "empty", modality=Modality.VISIBLE)
     table.write_text("file,pid\na.jpg,1\n")
-    with pytest.raises(InputError, match="no column 'path'"):
+    with pytest.raises(InputError, match="lacks the column path"):
         read_source(table, modality=Modality.VISIBLE)
     table.write_text("path,pid\na.jpg,one\n")
-    with pytest.raises(InputError, match=r"pid of 'a\.jpg' is 'one'"):
+    with pytest.raises(InputError, match=r"Line 2 of .*: the pid is 'one'"):
         read_source(table, modality=Modality.VISIBLE)
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         read_source(listed, modality=Modality.VISIBLE, camera_pattern="(")
 
 
@@ -595,7 +595,7 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
         load(tmp_path / "synth2", device="cpu")
 
 
-def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
+def test_a_file_of_vectors_is_whole_whoever_opens_it_when(tmp_path: Path) -> None:
     generator = np.random.default_rng(5)
     whole = Embeddings(
         vectors={n: generator.standard_normal((9, 4)).astype(np.float16) for n in ("b", "a")},
@@ -607,11 +607,11 @@ def test_a_canvas_is_a_whole_file_whoever_opens_it_when(tmp_path: Path) -> None:
         weights_hash="e" * 64,
     )
     save_embeddings(tmp_path / "saved", whole)
-    path = tmp_path / "canvas"
+    path = tmp_path / "vectors"
     for rows in ([8], [0, 1, 4, 5], [2, 3, 6, 7]):
-        canvas = Canvas(path, whole)  # as another rank, or the next start, would
-        canvas.put(np.array(rows), {name: v[rows] for name, v in whole.vectors.items()})
-        canvas.close()
+        file = VectorFile(path, whole)  # as another rank, or the next start, would
+        file.write(np.array(rows), {name: v[rows] for name, v in whole.vectors.items()})
+        file.close()
     assert path.read_bytes() == (tmp_path / "saved").read_bytes()
 
 

@@ -206,7 +206,7 @@ def test_foreign_folders_are_left_alone(sysu, tmp_path):
         ({"seed": -1}, "seed is -1"),
         ({"seed": 10**9 + 1}, "kept for the VIReID-Synth releases"),
         ({"workers": 0}, "workers is 0"),
-        ({"layout": "market"}, "layout 'market'. Legal: sysu, regdb, llcm"),
+        ({"layout": "market"}, "layout 'market'. Valid: sysu, regdb, llcm"),
         ({"preset": "hrad"}, "Did you mean 'hard'"),
     ],
 )

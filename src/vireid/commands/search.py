@@ -40,18 +40,18 @@ def embed(
     stopped.
 
     Args:
-        images: a folder (searched through), a text file with a path a line, or a CSV table
-            with the column path and any of pid, camid, modality, time.
+        images: a folder (with its subfolders), a text file with one path per line, or a CSV
+            table with the column path and any of pid, camid, modality, time.
         modality: visible or infrared; needed unless the table has the column.
         out: embeddings file to write.
         weights: a run's folder, a weights file, or synth (shipped in the package).
-        batch_size: images a step.
+        batch_size: images per step.
         dtype: float16 or float32 vectors.
         tta: none or flip (sum of the image's and its mirror image's embedding).
         camera_pattern: regular expression with a group around the camera's number, or with
             groups named camid, pid, time, searched in each path.
-        workers: decoding processes (default: one for each core).
-        skip_broken: leave out images that cannot be decoded, and list them.
+        workers: decoding processes (default: one per core).
+        skip_broken: leave out images that can't be decoded, and list them.
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
         precision: auto, bfloat16, float16 or float32.

@@ -13,7 +13,6 @@ from vireid.commands.common import TRIALS, check_folder, print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
-from vireid.data.registry import check_trial as check_split
 from vireid.data.registry import facts_of
 from vireid.methods.options import OPTIONS
 from vireid.methods.registry import METHODS
@@ -80,7 +79,6 @@ def train(*, start: Start, options: TrainOptions) -> int:
     if start.print_config:
         print_json(to_plain(options))
         return 0
-    check_trial(options)
     device = pick_device(start.gpu, options.device)
     if start.resume is not None:
         return _resume(start, options, device)
@@ -96,17 +94,6 @@ def train(*, start: Start, options: TrainOptions) -> int:
         refit=start.refit,
         resume=_restarted(folder),
     )
-
-
-def check_trial(options: TrainOptions) -> None:
-    """Refuse a split that the data set doesn't have.
-
-    Raises:
-        InputError: no such split.
-    """
-    if options.trial == "all":
-        return
-    check_split(facts_of(options.dataset), options.trial)
 
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:

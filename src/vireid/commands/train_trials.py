@@ -1,4 +1,4 @@
-"""All splits of a data set (RegDB has ten): a model each, tested in both directions, averaged."""
+"""A data set's splits (RegDB's ten trials): a model each, tested, and their averages."""
 
 from __future__ import annotations
 
@@ -21,20 +21,15 @@ if TYPE_CHECKING:
 def train_all_trials(
     options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None
 ) -> int:
-    """Train and test a model for each split, passing over what is done, and average the reports.
+    """Train and test a model for each split, skipping what is done, and average the reports.
 
     Raises:
-        InputError: the data set has one split, or `folder` holds something else or trials of
-            other options.
+        InputError: `folder` holds something else, or trials of other options.
     """
     from vireid.config import to_plain
     from vireid.training.run_state import compare_options
 
-    facts = facts_of(options.dataset)
-    if facts.splits == 1:
-        raise InputError(
-            f"--trial is all, but {facts.title} has one split only. Leave the flag out."
-        )
+    splits = facts_of(options.dataset).splits
     asked = {"options": to_plain(options), "max_steps": max_steps}
     if (folder / TRIALS).is_file():
         begun = read_json(folder / TRIALS)
@@ -50,18 +45,18 @@ def train_all_trials(
         write_json(folder / TRIALS, asked)
     reports: dict[str, list[Report]] = {direction: [] for direction in DIRECTIONS}
     try:
-        for trial in range(1, facts.splits + 1):
+        for trial in range(1, splits + 1):
             one = dataclasses.replace(options, trial=trial)
             for report in _trial(one, folder / f"trial{trial}", device, max_steps):
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        say(f"All trials go on with: vireid train --resume {folder}")
+        say(f"The trials go on with: vireid train --resume {folder}")
         raise
     return _average(reports, folder)
 
 
 def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
-    """Options and --max-steps of the ten trials in `folder`."""
+    """Options and --max-steps of the trials in `folder`."""
     from vireid.training.options import TrainOptions
 
     begun = read_json(folder / TRIALS)

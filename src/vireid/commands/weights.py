@@ -13,7 +13,7 @@ from vireid.types import InputError
 def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
     """Turn a checkpoint of the published MCLNet or AGW code into weights of vireid.
 
-    No code in the file is run. The two dead copies of ResNet-50 in it are dropped.
+    No code in the file is run. The two unused copies of ResNet-50 in it are dropped.
 
     Args:
         file: the published checkpoint (.t or .pth).
@@ -26,9 +26,7 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
     from vireid.methods.published import import_published
 
     target = out or file.with_suffix(".safetensors")
-    if target.exists():
-        raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
-    check_folder(target.parent, f"'{target.name}'")
+    _check_new(target)
     name = None
     if method is not None:
         name = choose("method", method, ("base", "agw", "mcl"), aliases=ALIASES)
@@ -54,9 +52,13 @@ def export_weights(run: Path, /, *, format: str = "published", out: Path | None 
     choose("format", format, ("published",))
     method, _ = load_weights(run)
     target = out or (run if run.is_dir() else run.parent) / "published.t"
-    if target.exists():
-        raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
-    check_folder(target.parent, f"'{target.name}'")
+    _check_new(target)
     export_published(method, target)
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
     return 0
+
+
+def _check_new(target: Path) -> None:
+    if target.exists():
+        raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
+    check_folder(target.parent, f"'{target.name}'")

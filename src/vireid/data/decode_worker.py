@@ -1,6 +1,6 @@
 """A process that decodes images into a shared file; started by `vireid.data.decode_pool`.
 
-It reads one JSON line a task, `[[row, path], …]`, and answers with one line,
+It reads one JSON line per task, `[[row, path], …]`, and answers with one line,
 `[[row, what is wrong], …]` of those that are broken. The first line says where the pixels go.
 """
 
@@ -10,18 +10,34 @@ import json
 import os
 import signal
 import sys
+import threading
+from queue import SimpleQueue
 
 import numpy as np
 
 from vireid.data.decoding import decode
 from vireid.types import InputError
 
+Task = list[tuple[int, str]]  # row and file
+Problems = list[tuple[int, str]]  # row and what is wrong
+
+
+def decode_task(pixels: np.ndarray, task: Task) -> Problems:
+    """Decode files into rows of `pixels` (rows, H, W, 3); (row, what is wrong) of broken ones."""
+    problems = []
+    for row, file in task:
+        try:
+            pixels[row] = decode(file, pixels.shape[1:3])
+        except InputError as error:
+            problems.append((row, str(error)))
+    return problems
+
 
 def main() -> None:
     """Serve tasks from standard input until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     if hasattr(os, "nice"):
-        os.nice(5)  # a worker a core: the parent, which feeds the device, goes first
+        os.nice(5)  # a worker per core: the parent, which feeds the device, goes first
     target = json.loads(sys.stdin.readline())
     with open(target["file"], "r+b") as file:  # a path or a descriptor
         out = np.memmap(
@@ -31,18 +47,21 @@ def main() -> None:
             offset=target["offset"],
             shape=tuple(target["shape"]),
         )
-    for line in sys.stdin:
-        problems: list[tuple[int, str]] = []
-        for row, path in json.loads(line):
-            try:
-                out[row] = decode(path, out.shape[1:3])
-            except InputError as error:
-                problems.append((row, str(error)))
+    lines: SimpleQueue[str] = SimpleQueue()
+    # Read at once, so that the parent never waits with a task while this waits with an answer.
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    for line in iter(lines.get, ""):
         try:
-            sys.stdout.write(json.dumps(problems) + "\n")
+            sys.stdout.write(json.dumps(decode_task(out, json.loads(line))) + "\n")
             sys.stdout.flush()
         except BrokenPipeError:  # the parent was killed: nobody to tell
             os._exit(1)
+
+
+def _read(lines: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    lines.put("")
 
 
 if __name__ == "__main__":

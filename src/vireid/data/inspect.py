@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from vireid.console import progress, table
 from vireid.cores import usable_cores
-from vireid.data.decoding import READ_ERRORS, has_deep_pixels
+from vireid.data.decoding import ImageError, read_image
 from vireid.data.protocol import Dataset, few
 from vireid.data.registry import facts_of, load_unchecked, recognise
 from vireid.types import InputError, Modality
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 TINY_SIDE = 16  # pixels; below this no person can be recognised
 NEARLY_BLACK = 8  # mean grey level
-_SHOWN = 20  # examples listed of each problem
+_EXAMPLES = 20  # kept of each kind of problem
 _LEAKS = (("train", "test"), ("fit", "val"), ("val", "test"))
 
 
@@ -40,7 +39,7 @@ def inspect(
     """Count a data set and look for problems.
 
     Args:
-        name: as for `load_dataset`; None to recognise it by its folders.
+        name: as for `load_dataset`; None to recognise it by its layout.
         root, trial, split_seed, camera_pattern: as for `load_dataset`.
         pixels: also open every image, to find broken, tiny, nearly black and duplicate ones.
 
@@ -67,8 +66,8 @@ def inspect(
     suspicious = {"one_modality": _one_modality(dataset), "in_two_parts": _in_two_parts(dataset)}
     sizes: list[dict[str, int]] = []
     if pixels:
-        sizes, of_images = _look(dataset)
-        suspicious.update(of_images)
+        sizes, problems = _look(dataset)
+        suspicious |= problems
     return {
         "name": dataset.name,
         "title": dataset.facts.title,
@@ -80,7 +79,7 @@ def inspect(
         "cameras": _cameras(dataset),
         "sizes": sizes,
         "suspicious": {
-            kind: {"count": len(items), "examples": items[:_SHOWN]}
+            kind: {"count": len(items), "examples": items[:_EXAMPLES]}
             for kind, items in suspicious.items()
         },
     }
@@ -114,7 +113,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         ("height x width", "images"),
         [(f"{s['height']} x {s['width']}", s["images"]) for s in report["sizes"][:10]],
     )
-    words = {
+    titles = {
         "duplicates": "the same image more than once",
         "one_modality": "identities in one modality only",
         "in_two_parts": "identities in two parts",
@@ -126,8 +125,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "Suspicious",
         ("what", "count", "examples"),
         [
-            (words[kind], entry["count"], few(entry["examples"], 3) or "-")
-            for kind, entry in report["suspicious"].items()
+            (titles[kind], items["count"], few(items["examples"], 3) or "-")
+            for kind, items in report["suspicious"].items()
         ],
     )
     return [parts, cameras, *([sizes] if report["sizes"] else []), suspicious]
@@ -185,41 +184,38 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
     """Open every image file: sizes, and those that look wrong."""
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     paths = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
-    suspicious: dict[str, list[str]] = {
-        k: [] for k in ("duplicates", "tiny", "broken", "nearly_black")
+    problems: dict[str, list[str]] = {
+        kind: [] for kind in ("duplicates", "tiny", "broken", "nearly_black")
     }
     sizes: dict[tuple[int, int], int] = defaultdict(int)
     same: dict[bytes, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(usable_cores()) as pool, progress() as bar:
         task = bar.add_task("Looking at images", total=len(paths))
-        looks: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
-        for path, look in zip(paths, looks):
+        results: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
+        for path, result in zip(paths, results):
             bar.advance(task)
-            if isinstance(look, str):
-                suspicious["broken"].append(f"{path} ({look})")
+            if isinstance(result, str):
+                problems["broken"].append(f"{path} ({result})")
                 continue
-            digest, size, mean = look
+            digest, size, mean = result
             same[digest].append(path)
             sizes[size] += 1
             if min(size) < TINY_SIDE:
-                suspicious["tiny"].append(f"{path} ({size[0]}x{size[1]})")
+                problems["tiny"].append(f"{path} ({size[0]}x{size[1]})")
             if mean < NEARLY_BLACK:
-                suspicious["nearly_black"].append(path)
-    suspicious["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
+                problems["nearly_black"].append(path)
+    problems["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
     ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
-    return [{"height": h, "width": w, "images": n} for (h, w), n in ordered], suspicious
+    return [{"height": h, "width": w, "images": n} for (h, w), n in ordered], problems
 
 
 def _look_at(path: Path) -> tuple[bytes, tuple[int, int], float] | str:
     """Hash of the pixels, (height, width) and mean grey level; or why it cannot be read."""
     try:
-        with Image.open(path) as image:
-            if has_deep_pixels(image):
-                return "more than 8 bits a pixel"
-            grey = image.convert("L")
-            content = image.convert("RGB").tobytes()
-    except READ_ERRORS as error:
-        return str(error)
-    size = (grey.height, grey.width)
-    digest = hashlib.blake2b(content, digest_size=16, salt=str(size).encode()[:16]).digest()
-    return digest, size, float(np.asarray(grey).mean())
+        image = read_image(path)
+    except ImageError as error:
+        return error.reason
+    size = (image.height, image.width)
+    salt = str(size).encode()[:16]
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=salt).digest()
+    return digest, size, float(np.asarray(image.convert("L")).mean())

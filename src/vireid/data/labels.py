@@ -11,14 +11,14 @@ from vireid.types import InputError
 def identities_of(images: list[ListedImage], where: str) -> dict[int, int]:
     """Label → identity, the number that names the images' folder.
 
-    Lists number their own identities from 0, so the same label means other people in the
-    training and the test list; the folders' names do not have that trouble.
+    Each list numbers its identities from 0, so that a label means one person in the training list
+    and another one in the test list; the folders' names are the same in both.
 
     Args:
         where: the list, for messages.
 
     Raises:
-        InputError: an image's folder is not a number, or labels and folders contradict.
+        InputError: an image's folder is not a number, or labels and folders disagree.
     """
     pid_of: dict[int, int] = {}
     label_of: dict[int, int] = {}
@@ -44,7 +44,7 @@ def identities_of(images: list[ListedImage], where: str) -> dict[int, int]:
 
 
 def number_names(names: set[str]) -> dict[str, int]:
-    """A number for each identity's name: itself where all are numbers, else its place."""
+    """A number for each identity's name: itself where all are numbers, else its position."""
     if all(name.isascii() and name.isdigit() and len(name) <= 18 for name in names):
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(sorted(names))}

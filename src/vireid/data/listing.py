@@ -21,8 +21,8 @@ def is_image_name(name: str) -> bool:
 def image_names(folder: Path) -> list[str]:
     """Sorted names of the images in `folder`; none where the folder is absent.
 
-    Hidden files (.DS_Store, ._0001.jpg), Thumbs.db and other files that are no images are
-    passed over; endings may be upper-case.
+    Hidden files (.DS_Store, ._0001.jpg), Thumbs.db and other files that aren't images are
+    skipped; endings may be upper-case.
     """
     try:
         with os.scandir(folder) as entries:
@@ -81,7 +81,7 @@ def read_text(path: Path, what: str) -> str:
         InputError: it is missing, unreadable, not UTF-8, or empty.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(
             f"The {what} '{path}' does not exist. Check that the data root is right and complete; "
@@ -101,10 +101,10 @@ def read_text(path: Path, what: str) -> str:
 
 
 def read_ids(path: Path, what: str) -> list[int]:
-    """Identities from a file of one line of comma-separated numbers; sorted.
+    """Identities from a file with one line of comma-separated numbers; sorted.
 
     Raises:
-        InputError: the file is missing or empty, or an entry is no number or comes twice.
+        InputError: the file is missing or empty, or an entry is not a number or is there twice.
     """
     ids = []
     for entry in re.split(r"[,\s]+", read_text(path, what).strip().strip(",")):
@@ -212,5 +212,5 @@ def check_exist(root: Path, paths: list[str], where: str) -> None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # a name that can't be a file's
         return False

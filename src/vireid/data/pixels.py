@@ -26,6 +26,7 @@ from vireid.console import progress
 from vireid.data.decode_pool import decode_into
 from vireid.data.decoding import decode
 from vireid.data.protocol import Dataset, PixelFile, few
+from vireid.data.table import read_rows
 from vireid.files import sync_folder, write_text
 from vireid.types import InputError
 
@@ -64,12 +65,12 @@ def prepare(
     workers: int | None = None,
     skip_broken: bool = False,
 ) -> PixelStore:
-    """Decode and resize every image of a data set, or find it done already.
+    """Decode and resize every image of a data set, unless that was done before.
 
     Args:
         size: (height, width).
-        cache: folder of the file; None for the default place.
-        workers: decoding processes; None for one a core.
+        cache: folder of the file; None for the default ones.
+        workers: decoding processes; None for one per core.
         skip_broken: go on at images that cannot be read; see `PixelStore.valid`.
 
     Raises:
@@ -78,16 +79,16 @@ def prepare(
     """
     key = content_key(dataset, size)
     name = f"{dataset.name}-{size[0]}x{size[1]}-{key}.npy"
-    places = [Path(cache)] if cache else _places(dataset.root)
-    for folder in places:
+    folders = [Path(cache)] if cache else _folders(dataset.root)
+    for folder in folders:
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
-    folder = _writable(places)
-    with _alone(folder):  # of several processes that need the file, the first one makes it
+    folder = _writable(folders)
+    with _lock(folder):  # of several processes that need the file, the first one writes it
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
-        for left in folder.glob(f".{name}.*"):  # by a process that was killed
-            left.unlink(missing_ok=True)
+        for leftover in folder.glob(f".{name}.*"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         _decode_all(dataset, size, folder / name, workers, skip_broken)
     _mention_older(folder, name, f"{dataset.name}-{size[0]}x{size[1]}-*.npy")
     return _open(folder / name, dataset, size, key)
@@ -113,15 +114,15 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _places(root: Path) -> list[Path]:
+def _folders(root: Path) -> list[Path]:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return [root / ".vireid", home / "vireid" / name]
 
 
-def _writable(places: list[Path]) -> Path:
+def _writable(folders: list[Path]) -> Path:
     reasons = []
-    for folder in places:
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -129,17 +130,17 @@ def _writable(places: list[Path]) -> Path:
         except OSError as error:
             reasons.append(f"'{folder}': {error.strerror or error}")
     raise InputError(
-        f"Decoded images can be written nowhere ({'; '.join(reasons)}). Set XDG_CACHE_HOME to a "
-        "folder that you may write to."
+        f"There is no folder to write decoded images to ({'; '.join(reasons)}). Set "
+        "XDG_CACHE_HOME to a folder that you may write to."
     )
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process prepares images in this folder."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process prepares images in this folder."""
     try:
         import fcntl
-    except ImportError:  # Windows: several processes then each make the file, and the last stays
+    except ImportError:  # Windows: each process then writes the file, and the last one's stays
         yield
         return
     with (folder / ".lock").open("w") as file:
@@ -156,10 +157,10 @@ def _alone(folder: Path) -> Iterator[None]:
 def _mention_older(folder: Path, name: str, pattern: str) -> None:
     older = [path for path in folder.glob(pattern) if path.name != name]
     if older:
-        room = sum(path.stat().st_size for path in older) / 2**20
+        mib = sum(path.stat().st_size for path in older) / 2**20
         log.warning(
             "Decoded images of earlier states of the data take %s MiB and may be deleted: %s.",
-            f"{room:,.0f}",
+            f"{mib:,.0f}",
             few([f"'{path}'" for path in older]),
         )
 
@@ -167,23 +168,34 @@ def _mention_older(folder: Path, name: str, pattern: str) -> None:
 def _decode_all(
     dataset: Dataset, size: tuple[int, int], target: Path, workers: int | None, skip_broken: bool
 ) -> None:
+    with _new_file(target, len(dataset) * size[0] * size[1] * 3 + 4096) as temporary:
+        valid = _fill(temporary, dataset, size, workers, skip_broken)
+        write_text(target.with_suffix(".csv"), _table(dataset, valid))
+
+
+def _fill(
+    path: Path, dataset: Dataset, size: tuple[int, int], workers: int | None, skip_broken: bool
+) -> np.ndarray:
+    """Decode into a new .npy file; (N,) bool, False for broken images. Nothing maps the file when
+    this returns: Windows renames no mapped file."""
+    shape = (len(dataset), *size, 3)
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash later
+        with open(path, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, os.path.getsize(path))
     files = [file for file in dataset.pixel_files if _usable(dataset, file, size)]
     from_file = {int(row) for file in files for row in file.rows}
     rows = [row for row in range(len(dataset)) if row not in from_file]
     paths = [dataset.root / dataset.samples[row].path for row in rows]
     valid = np.ones(len(dataset), dtype=bool)
-    with contextlib.ExitStack() as stack:
-        images = stack.enter_context(_new_array(target, (len(dataset), *size, 3)))
-        bar = stack.enter_context(progress())
-        # closed at once on an error, so that no process goes on writing
-        answers = stack.enter_context(
-            contextlib.closing(decode_into(images, paths, rows, workers=workers))
-        )
+    # closed at once on an error, so that no process goes on writing
+    answers = contextlib.closing(decode_into(images, paths, rows, workers=workers))
+    with answers as decoded, progress() as bar:
         task = bar.add_task(f"Decoding {dataset.name}", total=len(dataset))
         for file in files:
             _copy(dataset.root / file.path, images, file.rows)
             bar.advance(task, len(file.rows))
-        for position, problem in answers:
+        for position, problem in decoded:
             if problem is not None:
                 if not skip_broken:
                     raise InputError(problem)
@@ -191,29 +203,24 @@ def _decode_all(
                 valid[rows[position]] = False
                 images[rows[position]] = 0
             bar.advance(task)
-        write_text(target.with_suffix(".csv"), _table(dataset, valid))
+    images.flush()
+    return valid
 
 
 @contextlib.contextmanager
-def _new_array(target: Path, shape: tuple[int, ...]) -> Iterator[np.memmap]:
-    """A new .npy file mapped for writing that takes its name only when the block succeeds."""
-    need = int(np.prod(shape)) + 4096
+def _new_file(target: Path, need: int) -> Iterator[Path]:
+    """A file for `need` bytes beside `target` that takes its name only when the block succeeds."""
     free = shutil.disk_usage(target.parent).free
     if need > free:
         raise InputError(
             f"Decoded images need {need / 2**30:.1f} GiB in '{target.parent}', where "
-            f"{free / 2**30:.1f} GiB are free. Free some space, or set XDG_CACHE_HOME and a data "
-            "root that cannot be written."
+            f"{free / 2**30:.1f} GiB are free. Free some space, or set XDG_CACHE_HOME and make the "
+            "data root read-only."
         )
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(handle)
     try:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash later
-            with open(temporary, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, os.path.getsize(temporary))
-        yield array
-        array.flush()
+        yield Path(temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
         sync_folder(target.parent)
@@ -223,14 +230,15 @@ def _new_array(target: Path, shape: tuple[int, ...]) -> Iterator[np.memmap]:
             "a folder you may write to."
         ) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def _usable(dataset: Dataset, file: PixelFile, size: tuple[int, int]) -> bool:
-    """Arrays of another size are passed over where the pictures themselves are there.
+    """Arrays of another size are skipped where the images themselves are there.
 
     Raises:
-        InputError: they are of another size, and there are no pictures.
+        InputError: they are of another size, and there are no images.
     """
     shape = np.load(dataset.root / file.path, mmap_mode="r").shape
     if shape == (len(file.rows), *size, 3):
@@ -238,9 +246,9 @@ def _usable(dataset: Dataset, file: PixelFile, size: tuple[int, int]) -> bool:
     if (dataset.root / dataset.samples[file.rows[0]].path).is_file():
         return False
     raise InputError(
-        f"'{dataset.root / file.path}' holds pictures of {shape[1]}x{shape[2]} pixels, but "
-        f"{size[0]}x{size[1]} were asked for, and the original pictures are not there. Ask for "
-        "the array's size."
+        f"'{dataset.root / file.path}' holds images of {shape[1]}x{shape[2]} pixels, but "
+        f"{size[0]}x{size[1]} is wanted, and the original images are not there. Use the array's "
+        "size."
     )
 
 
@@ -262,21 +270,20 @@ def _table(dataset: Dataset, valid: np.ndarray) -> str:
 def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> PixelStore:
     try:
         images = np.load(path, mmap_mode="r")
-        with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
-        fits = images.shape == (len(dataset), *size, 3) and [row["path"] for row in table] == [
+        rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"))
+        fits = images.shape == (len(dataset), *size, 3) and [row.cells["path"] for row in rows] == [
             sample.path for sample in dataset.samples
         ]
-        valid = np.array([row["valid"] == "1" for row in table], dtype=bool)
-    except (OSError, ValueError, KeyError) as error:
+        valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
+    except (OSError, ValueError, InputError) as error:
         raise InputError(
             f"The decoded images '{path}' are damaged ({error}). Delete the file and its .csv; "
-            "they are made anew."
+            "they will be decoded again."
         ) from error
     if not fits:
         raise InputError(
-            f"The decoded images '{path}' do not fit the data set. Delete the file and its .csv; "
-            "they are made anew."
+            f"The decoded images '{path}' do not match the data set. Delete the file and its .csv; "
+            "they will be decoded again."
         )
     broken = [sample.path for sample, good in zip(dataset.samples, valid) if not good]
     return PixelStore(images=images, size=size, key=key, valid=valid, broken=broken, path=path)
@@ -286,6 +293,6 @@ def _checked(store: PixelStore, skip_broken: bool) -> PixelStore:
     if store.broken and not skip_broken:
         raise InputError(
             f"Broken images: {few(store.broken)}. Restore them, or leave them out with "
-            "--skip-broken."
+            "`skip_broken`."
         )
     return store

@@ -28,21 +28,21 @@ def _file(root: Path, modality: Modality, what: str) -> Path:
 
 
 def exist(root: Path) -> bool:
-    """Are images and labels of both modalities there?"""
+    """Whether images and labels of both modalities are there."""
     return all(_file(root, m, what).is_file() for m in Modality for what in ("img", "label"))
 
 
 def load(root: Path, facts: DatasetFacts) -> Dataset:
     """A data set for training from the arrays alone; it has no identities to test on.
 
-    Identities are the arrays' labels, since the arrays do not say which folders they were.
+    Identities are the arrays' labels, since the arrays don't say which folders they came from.
 
     Raises:
-        InputError: the arrays contradict each other or are damaged.
+        InputError: the arrays disagree or are damaged.
     """
     samples: list[Sample] = []
     rows, files = [], []
-    cameras_known = all(_file(root, modality, "camid").is_file() for modality in Modality)
+    with_cameras = all(_file(root, modality, "camid").is_file() for modality in Modality)
     for modality in Modality:
         labels, camids, _ = _read(root, modality)
         start = len(samples)
@@ -51,7 +51,7 @@ def load(root: Path, facts: DatasetFacts) -> Dataset:
             Sample(
                 path=f"{name}#{row:06d}",
                 pid=int(label),
-                camid=int(camids[row]) + 1 if cameras_known and camids is not None else -1,
+                camid=int(camids[row]) + 1 if with_cameras and camids is not None else -1,
                 modality=modality,
             )
             for row, label in enumerate(labels)
@@ -59,10 +59,10 @@ def load(root: Path, facts: DatasetFacts) -> Dataset:
         rows.append(np.arange(start, len(samples)))
         files.append(name)
     order = sorted(range(len(samples)), key=lambda row: samples[row].path)
-    place = np.empty(len(samples), dtype=np.int64)
-    place[order] = np.arange(len(samples))
+    position = np.empty(len(samples), dtype=np.int64)
+    position[order] = np.arange(len(samples))
     notes = ["Read from the published .npy files alone: there are no identities to test on."]
-    if not cameras_known:
+    if not with_cameras:
         notes.append("The .npy files have no camera numbers (…_camid.npy).")
     ordered = tuple(samples[row] for row in order)
     pids = {sample.pid for sample in samples}
@@ -73,15 +73,15 @@ def load(root: Path, facts: DatasetFacts) -> Dataset:
         samples=ordered,
         parts=parts,
         notes=(*notes, *left_out),
-        pixel_files=tuple(PixelFile(path=f, rows=place[r]) for f, r in zip(files, rows)),
+        pixel_files=tuple(PixelFile(path=f, rows=position[r]) for f, r in zip(files, rows)),
     )
 
 
 def attach(dataset: Dataset) -> Dataset:
     """Use the arrays beside a data set's images as its training pixels where they fit.
 
-    They fit if they hold as many images of each modality, with the labels and cameras that the
-    folders give; otherwise a note says that they are not used.
+    They fit if they hold as many images of each modality, with the labels and cameras of the
+    folders; otherwise a note says that they are not used.
     """
     expected = published_order(dataset)
     labels_of = _labels(dataset)
@@ -93,7 +93,7 @@ def attach(dataset: Dataset) -> Dataset:
             camids is None or np.array_equal(camids + 1, dataset.camids[rows])
         ):
             note = (
-                f"'{_PREFIX[modality]}_*.npy' does not fit the training "
+                f"'{_PREFIX[modality]}_*.npy' does not match the training "
                 "images in the folders; the .npy files are not used."
             )
             return dataclasses.replace(dataset, notes=(*dataset.notes, note))
@@ -125,7 +125,7 @@ def write_published_npy(
 
     Raises:
         InputError: no training identities, a broken image among them, camera numbers wanted
-            but unknown, or a folder that cannot be written.
+            but unknown, or a folder that can't be written.
     """
     root = Path(root)
     training_rows(dataset)  # raises where there are none
@@ -139,8 +139,8 @@ def write_published_npy(
             )
         if camids and np.any(dataset.camids[rows] < 0):
             raise InputError(
-                f"The data set '{dataset.name}' has no camera numbers. Turn `camids` off to "
-                "write the .npy files without them."
+                f"The data set '{dataset.name}' has no camera numbers. Write the .npy files "
+                "without them: turn `camids` off."
             )
     written = []
     for modality, rows in order.items():
@@ -188,15 +188,15 @@ def _read(root: Path, modality: Modality) -> tuple[np.ndarray, np.ndarray | None
         if column.shape != (len(images),) or column.dtype.kind not in "iu" or np.any(column < 0):
             raise InputError(
                 f"'{path}' is {column.dtype} of shape {column.shape}; {len(images)} whole numbers "
-                "from 0, one for each image, were expected. Write the .npy files anew with "
-                "vireid prepare --npy."
+                "from 0, one per image, were expected. Write the .npy files again with "
+                "`vireid prepare`."
             )
         columns.append(column.astype(np.int64))
     labels = columns[0]
     if labels is None or not len(labels):
         raise InputError(
-            f"'{_file(root, modality, 'img')}' holds no image. Write the .npy files anew with "
-            "vireid prepare --npy."
+            f"'{_file(root, modality, 'img')}' holds no image. Write the .npy files again with "
+            "`vireid prepare`."
         )
     return labels, columns[1], images
 
@@ -206,6 +206,6 @@ def _load(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
-            f"'{path}' is not a readable NumPy array: {error}. Write it anew with vireid prepare "
-            "--npy, or remove it."
+            f"'{path}' is not a readable NumPy array: {error}. Write it again with "
+            "`vireid prepare`, or remove it."
         ) from error

@@ -1,7 +1,6 @@
 from .embedder import Embedder as Embedder
 from .job import EmbedSummary as EmbedSummary
 from .job import embed_files as embed_files
-from .job import embed_images as embed_images
 from .loading import import_published as import_published
 from .loading import load as load
 from .storage import load_embeddings as load_embeddings

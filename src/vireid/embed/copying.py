@@ -1,4 +1,4 @@
-"""Pictures from the host to the device ahead of the network, and vectors back behind it."""
+"""Images from the host to the device ahead of the network, and vectors back after it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STAYS = 3  # batches of which pinned pictures have to stay as they are
+STAYS = 3  # batches whose pinned images have to stay unchanged
 
 
 @contextmanager
 def pinned(pixels: np.ndarray, device: torch.device) -> Iterator[None]:
-    """Let a GPU read `pixels` where they lie, while this lasts and if the system allows it."""
+    """Let a GPU read `pixels` in place, while this lasts and if the system allows it."""
     if device.type != "cuda":
         yield
         return
@@ -40,10 +40,10 @@ def copied_ahead(
     size: tuple[int, int],
     device: torch.device,
 ) -> Iterator[tuple[int, Tensor, int]]:
-    """Batches on the device; the next ones are read by a thread meanwhile.
+    """Batches on the device, while a thread reads the next ones.
 
     Args:
-        batches: pictures (n, H, W, 3) uint8 of one modality, and the modality. Those in `pinned`
+        batches: images (n, H, W, 3) uint8 of one modality, and the modality. Those in `pinned`
             memory are copied from there, until the batch STAYS further on is asked for.
         batch_size: on a GPU every batch is padded to it.
         size: (height, width).
@@ -53,9 +53,9 @@ def copied_ahead(
         (n, (n or batch_size, H, W, 3) uint8 on `device`, modality).
     """
     if device.type != "cuda":
-        for pictures, kind in batches:
-            image = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
-            yield len(pictures), image, kind
+        for pixels, kind in batches:
+            image = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+            yield len(pixels), image, kind
         return
     shape = (batch_size, *size, 3)
     slots = [_Slot(shape) for _ in range(STAYS)]
@@ -64,14 +64,14 @@ def copied_ahead(
     def read(number: int) -> tuple[Tensor, int] | None:
         slot = slots[number % STAYS]
         slot.wait()
-        found = next(batches, None)
-        return None if found is None else (slot.pinned(found[0]), found[1])
+        batch = next(batches, None)
+        return None if batch is None else (slot.pinned(batch[0]), batch[1])
 
     with ThreadPoolExecutor(1, thread_name_prefix="vireid-read") as pool:
         coming = deque(pool.submit(read, number) for number in range(2))
         number = 0
-        while (found := coming.popleft().result()) is not None:
-            host, kind = found
+        while (batch := coming.popleft().result()) is not None:
+            host, kind = batch
             with torch.cuda.stream(side):  # beside the network, which sees earlier batches
                 image = torch.empty(shape, dtype=torch.uint8, device=device)
                 image[: len(host)].copy_(host, non_blocking=True)
@@ -97,24 +97,24 @@ class _Slot:
         if self._event is not None:
             self._event.synchronize()
 
-    def pinned(self, pictures: np.ndarray) -> Tensor:
-        """`pictures` where they lie if that is pinned, else a copy that is."""
-        given = torch.from_numpy(pictures)
-        if given.is_pinned():
-            return given
+    def pinned(self, pixels: np.ndarray) -> Tensor:
+        """`pixels` in place if they are pinned, else a copy that is."""
+        host = torch.from_numpy(pixels)
+        if host.is_pinned():
+            return host
         if self._memory is None:
             self._memory = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
-        return self._memory[: len(given)].copy_(given)
+        return self._memory[: len(host)].copy_(host)
 
     def copied(self) -> torch.cuda.Event:
-        """The copy has been launched; what tells that it is done."""
+        """The copy has been launched; the event that tells when it is done."""
         self._event = _event()
         self._event.record()
         return self._event
 
 
 def _event() -> torch.cuda.Event:
-    """An event whose waiters sleep: cores that spin would be missing where pictures are decoded."""
+    """An event whose waiters sleep: spinning cores would be missing where images are decoded."""
     return torch.cuda.Event(blocking=True)
 
 
@@ -153,9 +153,9 @@ class Fetched:
             self._event.synchronize()
         if not torch.isfinite(self._sums).all():
             return None
-        found = {name: value.cpu().numpy() for name, value in self._host.items()}
+        vectors = {name: value.cpu().numpy() for name, value in self._host.items()}
         # Pinned memory is scarce: whoever keeps the vectors shouldn't keep it.
-        return {n: v.copy() for n, v in found.items()} if self._event is not None else found
+        return {n: v.copy() for n, v in vectors.items()} if self._event is not None else vectors
 
 
 def _to_pinned(value: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Weights and pictures → vectors of length 1, at the device's speed.
+"""Weights and images → vectors of length 1, at the device's speed.
 
 Batches are cut in one way whatever the number of ranks, and on a GPU all have one size, so the
-same pictures give the same vectors for 1 and N ranks on the same kind of GPU.
+same images give the same vectors for 1 and N ranks on the same kind of GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.augment import MEAN, STD
-from vireid.data.decoding import decode
+from vireid.data.decoding import decode, resize
 from vireid.embed.copying import Fetched, copied_ahead
 from vireid.embed.forward import Forward
 from vireid.methods import Method
@@ -36,22 +36,22 @@ from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
 BATCH = 256
 CPU_BATCH = 32  # larger batches leave the caches and are slower
-BEHIND = 4  # batches that a GPU has to do while earlier vectors are read
+QUEUED = 4  # batches that a GPU still has to do when vectors are read
 TTA = (None, "none", "flip")
 
 
 class Embedder:
-    """A method in evaluation mode and how pictures are put into it.
+    """A method in evaluation mode, with the preprocessing of its images.
 
     Attributes:
         method: the network with its weights, on `device`.
         metadata: of the weights: method, dataset, trial, epoch, how it was chosen, seed …
-        weights_hash: what names the weights.
+        weights_hash: identifies the weights.
         size: (height, width) of the input.
         precision: "bfloat16", "float16" or "float32".
         test_embeddings: names of the vectors.
-        default_embedding: the one to search with; the weights may say that another is better.
-        forward: the network as a function of pictures.
+        default_embedding: the one to search with; the weights may name another.
+        forward: the network as a function of images.
         world: the ranks that share the work.
     """
 
@@ -94,8 +94,8 @@ class Embedder:
         self.precision = chosen.name
         self.forward = Forward(self.method, chosen, compiled=compiled)
         self._exact: Forward | None = None
-        given = size or self.metadata.get("size") or (288, 144)
-        self.size = (int(given[0]), int(given[1]))
+        height, width = size or self.metadata.get("size") or (288, 144)
+        self.size = (int(height), int(width))
         self.test_embeddings = tuple(method.test_embeddings)
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
         self.default_embedding: str = self.metadata.get("default_embedding", usual)
@@ -104,14 +104,14 @@ class Embedder:
 
     @property
     def weights_hash(self) -> str:
-        with self._hashing:  # two threads of a job may ask; one is to do the work
+        with self._hashing:  # two threads of a job may ask; only one computes it
             if self._hash is None:
                 self._hash = weights_hash(portable(self.method))
             return self._hash
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What is done to a picture before the network sees it, as plain values."""
+        """What is done to an image before the network sees it, as plain values."""
         return self._preprocessing(None)
 
     def _preprocessing(self, tta: str | None) -> dict[str, Any]:
@@ -125,14 +125,14 @@ class Embedder:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the weights and what is known of them; see `vireid.weights.save_weights`."""
-        known = dict(self.metadata)
-        if "method" not in known:
-            known |= method_metadata(
+        """Write the weights with their metadata; see `vireid.weights.save_weights`."""
+        metadata = dict(self.metadata)
+        if "method" not in metadata:
+            metadata |= method_metadata(
                 self.method.name, self.method.model_options, self.method.sizes, {}
             ) | {"method_options": to_plain(self.method.options)}
-        known["size"] = list(self.size)
-        save_weights(path, self.method, known)
+        metadata["size"] = list(self.size)
+        save_weights(path, self.method, metadata)
 
     def embed(
         self,
@@ -146,15 +146,15 @@ class Embedder:
         camids: np.ndarray | None = None,
         times: np.ndarray | None = None,
     ) -> Embeddings:
-        """Embed pictures that are in memory, or image files.
+        """Embed images in memory, or image files.
 
         Args:
-            images: (N, H, W, 3) uint8, or N paths. Pictures of another size are resized as in
+            images: (N, H, W, 3) uint8, or N paths. Images of another size are resized as in
                 training.
             modality: one for all, or N of them.
-            tta: "flip" adds the vectors of the mirrored pictures; None or "none" doesn't.
-            batch_size: at most so many pictures at a time.
-            paths, pids, camids, times: what is known of the pictures, for the result.
+            tta: "flip" adds the vectors of the mirrored images; None or "none" doesn't.
+            batch_size: at most so many images at a time.
+            paths, pids, camids, times: of the images, for the result.
 
         Raises:
             InputError: arrays of another type or shape, broken files, unknown modality.
@@ -196,18 +196,18 @@ class Embedder:
         """Embed rows of a prepared data set; row i of the result is `rows[i]`.
 
         Args:
-            store, dataset: the pictures, and what is known of them.
+            store, dataset: the images, and what is known of them.
             rows: (M,) of them.
             tta, batch_size: see `embed`.
             progress: show a bar on a terminal (where no other bar is shown).
 
         Raises:
-            InputError: the store has another size, or a row's picture is broken.
+            InputError: the store has another size, or a row's image is broken.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if tuple(store.size) != self.size:
             raise InputError(
-                f"The weights take pictures of {self.size[0]}x{self.size[1]}, the prepared images "
+                f"The weights take images of {self.size[0]}x{self.size[1]}, the prepared images "
                 f"have {store.size[0]}x{store.size[1]}. Prepare them at the weights' size."
             )
         broken = rows[~np.asarray(store.valid)[rows]]
@@ -247,7 +247,7 @@ class Embedder:
         camids: np.ndarray | None = None,
         times: np.ndarray | None = None,
     ) -> Embeddings:
-        """Vectors and what is known of their pictures, as one object."""
+        """Vectors and what is known of their images, as one object."""
         unknown = np.full(len(paths), -1, np.int64)
         return Embeddings(
             vectors=vectors,
@@ -271,16 +271,16 @@ class Embedder:
         batch_size: int,
         progress: bool = False,
     ) -> dict[str, np.ndarray]:
-        """Vectors of all rows; `get` returns the pictures of some. Shared among the ranks."""
+        """Vectors of all rows; `get` returns the images of some. Shared among the ranks."""
         if batch_size < 1:
-            raise InputError(f"The batch size is {batch_size}; it must be at least 1.")
+            raise InputError(f"`batch_size` is {batch_size}; it must be at least 1.")
         batches = self.batches(modality, batch_size)
         own = batches[self.world.rank :: self.world.size]
-        pictures = ((get(rows), int(modality[rows[0]])) for rows in own)
-        found = self.stream(pictures, tta=tta, batch_size=batch_size, total=len(modality))
+        images = ((get(rows), int(modality[rows[0]])) for rows in own)
+        stream = self.stream(images, tta=tta, batch_size=batch_size, total=len(modality))
         if progress and self.world.first and console.is_terminal:
-            found = _with_bar(found, own)
-        parts = list(found)
+            stream = _with_bar(stream, own)
+        parts = list(stream)
         shared = self.world.gather(parts) if self.world.size > 1 else [parts]
         result: dict[str, np.ndarray] = {}
         for rank, theirs in enumerate(shared):
@@ -296,11 +296,11 @@ class Embedder:
     def batches(self, modality: np.ndarray, batch_size: int) -> list[np.ndarray]:
         """Rows of each batch: one modality a batch, in order, cut alike for any number of ranks."""
         size = batch_size if self.device.type != "cpu" else min(batch_size, CPU_BATCH)
-        found = []
+        batches = []
         for kind in Modality:
             rows = np.flatnonzero(np.asarray(modality) == kind)
-            found += [rows[start : start + size] for start in range(0, len(rows), size)]
-        return found
+            batches += [rows[start : start + size] for start in range(0, len(rows), size)]
+        return batches
 
     @torch.inference_mode()
     def stream(
@@ -312,25 +312,26 @@ class Embedder:
         total: int,
         dtype: str = "float32",
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Vectors of each batch, in order; pictures are fetched and copied ahead.
+        """Vectors of each batch, in order; images are fetched and copied ahead.
 
         Args:
-            batches: pictures (n, H, W, 3) uint8 of one modality, and the modality.
+            batches: images (n, H, W, 3) uint8 of one modality, and the modality.
             tta: see `embed`.
             batch_size: on a GPU every batch is padded to it.
             total: images in all, to decide whether compiling pays.
             dtype: "float32" or "float16" of the vectors, rounded on the device.
         """
         if tta not in TTA:
-            raise InputError(f"tta is '{tta}'; 'flip' or 'none' was expected.")
+            raise InputError(f"`tta` is '{tta}'; 'flip' or 'none' was expected.")
         self.forward.expect(total)
         flip = tta == "flip"
-        behind = BEHIND if self.device.type == "cuda" else 0
+        queued = QUEUED if self.device.type == "cuda" else 0
         pending: deque[tuple[Fetched, Tensor, int]] = deque()
-        number = {"float32": torch.float32, "float16": torch.float16}[dtype]
+        torch_dtype = {"float32": torch.float32, "float16": torch.float16}[dtype]
         for count, image, kind in copied_ahead(batches, batch_size, self.size, self.device):
-            pending.append((Fetched(self.forward(image, kind, flip), count, number), image, kind))
-            if len(pending) > behind:
+            vectors = Fetched(self.forward(image, kind, flip), count, torch_dtype)
+            pending.append((vectors, image, kind))
+            if len(pending) > queued:
                 yield self._finite(*pending.popleft(), flip)
         while pending:
             yield self._finite(*pending.popleft(), flip)
@@ -338,11 +339,11 @@ class Embedder:
     def _finite(
         self, fetched: Fetched, image: Tensor, kind: int, flip: bool
     ) -> dict[str, np.ndarray]:
-        """Vectors on the host; once more in float32 if a number didn't fit its format."""
+        """Vectors on the host; computed again in float32 if a number overflowed."""
         vectors = fetched.get()
         if vectors is None and self.precision != "float32":
             if self._exact is None:
-                hint = " (--precision bfloat16 avoids that)" if self.precision == "float16" else ""
+                hint = " (`precision` bfloat16 avoids that)" if self.precision == "float16" else ""
                 say(
                     f"Some numbers inside the network exceed the range of {self.precision}; their "
                     f"batches are computed again in float32{hint}."
@@ -358,16 +359,10 @@ class Embedder:
             )
         return vectors
 
-    def _resized(self, pictures: np.ndarray) -> np.ndarray:
-        if pictures.shape[1:3] == self.size:
-            return pictures
-        height, width = self.size
-        return np.stack(
-            [
-                np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.LANCZOS))
-                for one in pictures
-            ]
-        )
+    def _resized(self, images: np.ndarray) -> np.ndarray:
+        if images.shape[1:3] == self.size:
+            return images
+        return np.stack([resize(Image.fromarray(image), self.size) for image in images])
 
 
 def _with_bar(
@@ -375,19 +370,19 @@ def _with_bar(
 ) -> Iterator[dict[str, np.ndarray]]:
     with progress_bar() as bar:
         task = bar.add_task("embedding", total=sum(map(len, batches)))
-        for found, rows in zip(vectors, batches):
+        for values, rows in zip(vectors, batches):
             bar.advance(task, len(rows))
-            yield found
+            yield values
 
 
 def _modalities(modality: Any, count: int) -> np.ndarray:
-    """(count,) int64 modalities from one word or many."""
+    """(count,) int64 modalities from one value for all or many."""
     if isinstance(modality, str) or np.ndim(modality) == 0:
-        return np.full(count, int(Modality.parse(_plain(modality))), np.int64)
+        return np.full(count, int(_modality(modality)), np.int64)
     if len(modality) != count:
         raise InputError(f"{len(modality)} modalities were given for {count} images.")
-    return np.array([int(Modality.parse(_plain(one))) for one in modality], np.int64)
+    return np.array([int(_modality(one)) for one in modality], np.int64)
 
 
-def _plain(value: Any) -> str | int:
-    return value if isinstance(value, str) else int(value)
+def _modality(value: Any) -> Modality:
+    return Modality.parse(value if isinstance(value, str) else int(value))

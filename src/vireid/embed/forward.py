@@ -21,7 +21,7 @@ WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it sav
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A pass over pictures at a fixed place."""
+    """A pass over images at a fixed address."""
 
     graph: torch.cuda.CUDAGraph
     image: Tensor
@@ -34,7 +34,7 @@ class _Recorded:
 
 
 class Forward:
-    """Calls a method on raw pictures.
+    """Calls a method on raw images.
 
     Attributes:
         precision: what convolutions compute in; vectors are float32.
@@ -44,25 +44,25 @@ class Forward:
         """
         Args:
             method: in evaluation mode, on its device.
-            compiled: whether to compile, on a GPU (None: where there is much to do).
+            compiled: compile, on a GPU (None: where there is much to do).
         """
         self.method, self.precision = method, precision
-        self._wanted = compiled
+        self._compile = compiled
         self._run: Callable[[Tensor, int], dict[str, Tensor]] = self._eager
         self._compiled = self._run
-        self._recorded: dict[int, _Recorded] = {}  # by the number of visible pictures
+        self._recorded: dict[int, _Recorded] = {}  # by the number of visible images
 
     def expect(self, total: int) -> None:
         """Compile, on a GPU, if that pays for so many images."""
-        wanted = total >= WORTH_COMPILING if self._wanted is None else self._wanted
-        if wanted and next(self.method.parameters()).is_cuda and self._run == self._eager:
+        compiling = total >= WORTH_COMPILING if self._compile is None else self._compile
+        if compiling and next(self.method.parameters()).is_cuda and self._run == self._eager:
             use_compile_cache()
             self._compiled = torch.compile(self._eager, dynamic=False)
             self._run = self._replay
 
     def __call__(self, image: Tensor, kind: int, flip: bool = False) -> dict[str, Tensor]:
-        """Pictures (B, H, W, 3) uint8 of one modality → named vectors (B, D) float32; with
-        `flip`, of the pictures and their mirror images together."""
+        """Images (B, H, W, 3) uint8 of one modality → named vectors (B, D) float32; with
+        `flip`, of the images and their mirror images together."""
         visible = len(image) if kind == Modality.VISIBLE else 0
         with self.precision.convolutions():
             vectors = self._run(image, visible)
@@ -76,13 +76,13 @@ class Forward:
 
     def _eager(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         with self.precision.autocast(image.device):
-            found = self.method.embed(normalise(image), num_visible)
-        return {name: value.float() for name, value in found.items()}
+            vectors = self.method.embed(normalise(image), num_visible)
+        return {name: value.float() for name, value in vectors.items()}
 
     def _replay(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         """The compiled pass as one launch: busy cores launch kernels late."""
-        if any(found.image.shape != image.shape for found in self._recorded.values()):
-            self._recorded.clear()  # a graph keeps its memory; one size of batch is usual
+        if any(pass_.image.shape != image.shape for pass_ in self._recorded.values()):
+            self._recorded.clear()  # a graph keeps its memory; batches usually have one size
         if num_visible not in self._recorded:
             recorded = self._record(image.clone(), num_visible)
             if recorded is None:
@@ -91,7 +91,7 @@ class Forward:
         return self._recorded[num_visible](image)
 
     def _record(self, image: Tensor, num_visible: int) -> _Recorded | None:
-        """None, with a sentence and another way to run, where a method can't be."""
+        """None where a method can't be recorded, which is then said and run another way."""
 
         def run() -> dict[str, Tensor]:
             return self._compiled(image, num_visible)
@@ -106,8 +106,8 @@ class Forward:
         except Exception as error:  # whatever a user's method does, looking at values above all
             torch.cuda.synchronize(image.device)
             say(
-                f"Method '{self.method.name}' can't be {problem} ({first_line(error)}); it is run "
-                "kernel after kernel."
+                f"Method '{self.method.name}' can't be {problem} ({first_line(error)}); it runs "
+                "kernel by kernel."
             )
             self._run = instead
             return None

@@ -4,8 +4,8 @@ The work is cut into parts that don't depend on the number of ranks. The result 
 `OUT.parts/` in its final form; each part is written to its rows, then a small file says so. A job
 started again skips what is there, and at the end the first rank gives the file its name.
 
-What takes time but no network runs beside it: processes start and decode, a thread hashes what
-names the job, one writes vectors, one waits for the disk.
+What takes time but no network runs in the background: processes start and decode, a thread hashes
+what identifies the job, one writes vectors, one waits for the disk.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,19 +26,17 @@ import numpy as np
 from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
-from vireid.embed.copying import STAYS, pinned
+from vireid.embed.copying import pinned
 from vireid.embed.embedder import BATCH, Embedder
-from vireid.embed.ring import shared_pixels
-from vireid.embed.settling import Settler
+from vireid.embed.ring import RING, decoded_ahead, shared_pixels
 from vireid.embed.sources import Source, read_source
-from vireid.embed.storage import Canvas, load_embeddings, save_embeddings
+from vireid.embed.storage import VectorFile, load_embeddings, save_embeddings
+from vireid.embed.vector_writer import VectorWriter
 from vireid.files import read_json, sync_folder, write_json, writing
 from vireid.types import Embeddings, InputError, Modality
 
-PART = 32  # batches a part
-AHEAD = 6  # batches that are decoded while one is embedded
-RING = AHEAD + STAYS  # batches being decoded, read and copied at one time
-BEGUN = ".vireid-embed"  # file that says whose the folder is before job.json does
+PART = 32  # batches per part
+OWNER = ".vireid-embed"  # file that marks the folder as ours before job.json does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +48,7 @@ class EmbedSummary:
         count: vectors in it.
         broken: images that were left out.
         seconds, images_per_second: of this start, over all ranks.
-        resumed: images whose vectors an earlier start had made.
+        resumed: images whose vectors an earlier start had written.
     """
 
     path: Path
@@ -83,24 +79,21 @@ def embed_files(
         out: embeddings file to write.
         dtype: "float16" or "float32" of the vectors.
         skip_broken: leave broken images out and list them.
-        tta: "flip" adds the mirrored pictures' vectors.
-        workers: decoding processes; None for one a core.
+        tta: "flip" adds the mirrored images' vectors.
+        workers: decoding processes; None for one per core.
 
     Raises:
         InputError: nothing to embed, a broken image (without `skip_broken`; what is done stays
             for the next start), or `out` can't be written.
     """
     if dtype not in ("float16", "float32"):
-        raise InputError(f"--dtype is '{dtype}'; 'float16' or 'float32' was expected.")
+        raise InputError(f"`dtype` is '{dtype}'; 'float16' or 'float32' was expected.")
     start = time.perf_counter()
     out = Path(out)
     if out.is_dir():
-        raise InputError(f"--out '{out}' is a folder; name a file.")
+        raise InputError(f"`out` is the folder '{out}'; a file was expected.")
     source = read_source(images, modality=modality, camera_pattern=camera_pattern)
     return _Job(embedder, source, out, batch_size, dtype, skip_broken, tta, workers).run(start)
-
-
-embed_images = embed_files
 
 
 class _Job:
@@ -122,95 +115,75 @@ class _Job:
         self.parts = [batches[start : start + PART] for start in range(0, len(batches), PART)]
         self.largest = max(map(len, batches))
         self.folder = out.with_name(out.name + ".parts")
+        self.result = self.folder / "embeddings.safetensors"
+        self.broken: dict[int, str] = {}  # row → what is wrong
 
     def run(self, start: float) -> EmbedSummary:
-        likely = self._missing()
+        expected = self._missing()
         problem = None
-        with ExitStack() as ends:
+        with ExitStack() as stack:
             ring = shared_pixels(RING * self.largest, self.embedder.size)
-            pixels, handle = ends.enter_context(ring)
-            workers = self._worker_count(likely)
-            pool = ends.enter_context(DecodePool(pixels, workers, handle))  # starts meanwhile
-            ends.enter_context(pinned(pixels, self.embedder.device))
-            settler = ends.enter_context(Settler(self._open_canvas))
+            pixels, handle = stack.enter_context(ring)
+            pool = stack.enter_context(DecodePool(pixels, self._worker_count(expected), handle))
+            stack.enter_context(pinned(pixels, self.embedder.device))
+            writer = stack.enter_context(VectorWriter(self._open_result))
             if self.world.first:
-                self._open_folder(settler)
+                self._open_folder(writer)
             self.world.barrier()
             missing = self._missing()
-            if missing != likely:  # what was there was another job's
+            if missing != expected:  # what was there belonged to another job
                 pool.close()
-                workers = self._worker_count(missing)
-                pool = ends.enter_context(DecodePool(pixels, workers, handle))
+                pool = stack.enter_context(DecodePool(pixels, self._worker_count(missing), handle))
             try:
-                self._embed(missing, pool, settler)
+                self._embed(missing, pool, writer)
             except InputError as error:
-                problem = str(error)  # told to the other ranks first, so that none waits
-        done = sum(self._images(number) for number in missing)
-        found = next((text for text in self.world.gather(problem) if text), None)
-        if found:
-            raise InputError(found)
-        total = sum(self.world.gather(done))
-        count, broken = self._finish() if self.world.first else (0, [])
-        count, broken = self.world.gather((count, broken))[0]
+                problem = str(error)  # the other ranks hear of it first, so that none waits
+        problem = next(filter(None, self.world.gather(problem)), None)
+        if problem is not None:
+            raise InputError(problem)
+        done = sum(self.world.gather(self._count(missing)))
+        count, broken = self.world.gather(self._finish() if self.world.first else (0, []))[0]
         seconds = time.perf_counter() - start
         return EmbedSummary(
             path=self.out,
             count=count,
             broken=broken,
             seconds=seconds,
-            images_per_second=total / seconds,
-            resumed=len(self.source.paths) - total,
+            images_per_second=done / seconds,
+            resumed=len(self.source.paths) - done,
         )
 
-    def _missing(self) -> list[int]:
-        """This rank's parts that aren't on the disk."""
-        own = range(self.world.rank, len(self.parts), self.world.size)
-        return [number for number in own if not self._file(number).is_file()]
+    # The folder of parts ------------------------------------------------------------------
 
-    def _images(self, number: int) -> int:
-        return sum(len(batch) for batch in self.parts[number])
-
-    def _file(self, number: int) -> Path:
-        """What says that a part is on the disk, and which of its images are broken."""
-        return self.folder / f"part-{number:06d}.json"
-
-    def _open_folder(self, settler: Settler) -> None:
-        """Go on with the parts of the same job; those of another one are thrown away."""
-        name, about = self.folder / "job.json", None
+    def _open_folder(self, writer: VectorWriter) -> None:
+        """Go on with the parts of the same job; those of another one are discarded."""
+        name, identity = self.folder / "job.json", None
         held = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
-        if {name.name, self._result.name} <= held:
-            about = self._about()
-            if read_json(name) == about:
+        if {name.name, self.result.name} <= held:
+            identity = self._identity()
+            if read_json(name) == identity:
                 return
             say(
                 f"'{self.folder}' holds parts of another job (other images, weights or "
-                "options); they are thrown away."
+                "options); they are discarded."
             )
-        elif held and not held & {name.name, BEGUN}:
+        elif held and not held & {name.name, OWNER}:
             raise InputError(
-                f"'{self.folder}' exists and wasn't made by `vireid embed`. Move it "
-                "away or name another --out."
+                f"'{self.folder}' exists and wasn't created by `vireid embed`. Move it "
+                "away or choose another `out`."
             )
         if held:
             self._discard()
         with writing(name):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / BEGUN).touch()
-        if about is None and self.world.size == 1:
-            settler.before(self._name)
-        else:  # other ranks wait for the name, to settle no part before it
-            write_json(name, about or self._about())
+            (self.folder / OWNER).touch()
+        if identity is None and self.world.size == 1:
+            writer.before_parts(lambda: write_json(name, self._identity()))
+        else:  # other ranks wait for it, so that none finishes a part before it
+            write_json(name, identity or self._identity())
 
-    def _name(self) -> None:
-        write_json(self.folder / "job.json", self._about())
-
-    def _discard(self) -> None:
-        for file in self.folder.iterdir():
-            if file.name != BEGUN and file.is_file():
-                file.unlink()
-        shutil.rmtree(self.folder)  # what says whose it is goes last, should this be killed
-
-    def _about(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
+        """What makes a job the same job: its images as they are, weights and options."""
         digest = hashlib.sha256()
         lines: list[str] = []
 
@@ -240,108 +213,110 @@ class _Job:
             "dtype": self.dtype,
         }
 
-    def _embed(self, missing: list[int], pool: DecodePool, settler: Settler) -> None:
+    def _mark_file(self, number: int) -> Path:
+        """What says that a part is on the disk, and which of its images are broken."""
+        return self.folder / f"part-{number:06d}.json"
+
+    def _mark(self, number: int) -> None:
+        rows = np.concatenate(self.parts[number]).tolist() if self.broken else []
+        write_json(self._mark_file(number), {"broken": [r for r in rows if r in self.broken]})
+
+    def _discard(self) -> None:
+        for file in self.folder.iterdir():
+            if file.name != OWNER and file.is_file():
+                file.unlink()
+        shutil.rmtree(self.folder)  # the mark of ownership goes last, should this be killed
+
+    # The work -----------------------------------------------------------------------------
+
+    def _missing(self) -> list[int]:
+        """This rank's parts that aren't on the disk."""
+        own = range(self.world.rank, len(self.parts), self.world.size)
+        return [number for number in own if not self._mark_file(number).is_file()]
+
+    def _count(self, parts: list[int]) -> int:
+        """Images in `parts`."""
+        return sum(len(batch) for number in parts for batch in self.parts[number])
+
+    def _worker_count(self, missing: list[int]) -> int:
+        """One process per core; ranks of one host share its cores."""
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        most = self.workers or max(1, usable_cores() // ranks)
+        return worker_count(self._count(missing), most)
+
+    def _embed(self, missing: list[int], pool: DecodePool, writer: VectorWriter) -> None:
         if not missing:
             return
         batches = [(number, batch) for number in missing for batch in self.parts[number]]
-        total = sum(len(batch) for _, batch in batches)
-        broken: dict[int, str] = {}
+        total = self._count(missing)
         with progress("img") as bar:
             task = bar.add_task("embedding", total=total)
-            pictures = self._decoded(pool, [batch for _, batch in batches], broken)
             vectors = self.embedder.stream(
-                pictures, tta=self.tta, batch_size=self.batch_size, total=total, dtype=self.dtype
+                self._decoded(pool, [batch for _, batch in batches]),
+                tta=self.tta,
+                batch_size=self.batch_size,
+                total=total,
+                dtype=self.dtype,
             )
-            for (number, batch), found in zip(batches, vectors):
-                settler.put(batch, found)
+            for (number, batch), values in zip(batches, vectors):
+                writer.write(batch, values)
                 if batch is self.parts[number][-1]:
-                    settler.settle(partial(self._mark, number, broken))
+                    writer.end_part(partial(self._mark, number))
                 bar.advance(task, len(batch))
-            settler.finish()
-
-    def _worker_count(self, missing: list[int]) -> int:
-        """One process a core; on one host ranks share its cores."""
-        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        most = self.workers or max(1, usable_cores() // ranks)
-        return worker_count(sum(self._images(number) for number in missing), most)
+            writer.finish()
 
     def _decoded(
-        self,
-        pool: DecodePool,
-        batches: list[np.ndarray],
-        broken: dict[int, str],
+        self, pool: DecodePool, batches: list[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Pictures of each batch, decoded ahead into a ring of rows."""
-        coming: deque[list[Future[list[tuple[int, str]]]]] = deque()
+        """Images and modality of each batch."""
+        images = decoded_ahead(pool, batches, self.source.files, self._note_broken)
+        for batch, pixels in zip(batches, images):
+            yield pixels, int(self.source.modality[batch[0]])
 
-        def submit(number: int) -> None:
-            if number < len(batches):
-                first = (number % RING) * self.largest
-                batch = batches[number]
-                files = [self.source.files[row] for row in batch.tolist()]
-                coming.append(pool.submit(range(first, first + len(batch)), files))
-
-        for number in range(AHEAD):
-            submit(number)
-        for number, batch in enumerate(batches):
-            first = (number % RING) * self.largest
-            for future in coming.popleft():
-                for row, problem in future.result():
-                    self._note_broken(int(batch[row - first]), problem, broken)
-                    pool.pixels[row] = 0
-            submit(number + AHEAD)
-            yield pool.pixels[first : first + len(batch)], int(self.source.modality[batch[0]])
-
-    def _note_broken(self, row: int, problem: str, broken: dict[int, str]) -> None:
+    def _note_broken(self, row: int, problem: str) -> None:
         if not self.skip_broken:
             raise InputError(
                 f"{problem} What was embedded before it is kept: start the same command again."
             )
-        broken[row] = problem
+        self.broken[row] = problem
 
-    def _mark(self, number: int, broken: dict[int, str]) -> None:
-        """Say that a part is on the disk."""
-        rows = np.concatenate(self.parts[number]).tolist() if broken else []
-        write_json(self._file(number), {"broken": [row for row in rows if row in broken]})
+    # The result ---------------------------------------------------------------------------
 
-    def _open_canvas(self, widths: dict[str, int]) -> Canvas:
+    def _open_result(self, widths: dict[str, int]) -> VectorFile:
         """The result, with room for the vectors of all images."""
         count = len(self.source.paths)
-        nothing = np.zeros(1, self.dtype)
-        room = {name: np.broadcast_to(nothing, (count, width)) for name, width in widths.items()}
-        return Canvas(self._result, self._assembled(room, slice(None)))
+        zero = np.zeros(1, self.dtype)
+        room = {name: np.broadcast_to(zero, (count, width)) for name, width in widths.items()}
+        return VectorFile(self.result, self._embeddings(room, slice(None)))
 
-    @property
-    def _result(self) -> Path:
-        return self.folder / "embeddings.safetensors"
-
-    def _assembled(self, vectors: dict[str, np.ndarray], kept: slice | np.ndarray) -> Embeddings:
+    def _embeddings(self, vectors: dict[str, np.ndarray], rows: slice | np.ndarray) -> Embeddings:
+        """Vectors of the source's `rows`, with what is known of their images."""
         source = self.source
         return self.embedder.assemble(
             vectors,
-            np.array(source.paths, object)[kept].tolist(),
-            source.modality[kept],
+            np.array(source.paths, object)[rows].tolist(),
+            source.modality[rows],
             tta=self.tta,
-            pids=source.pids[kept],
-            camids=source.camids[kept],
-            times=source.times[kept],
+            pids=source.pids[rows],
+            camids=source.camids[rows],
+            times=source.times[rows],
         )
 
     def _finish(self) -> tuple[int, list[str]]:
-        """Give the result its name, without the broken images, and remove the rest."""
+        """Give the result its name, without the broken images, and remove the folder."""
         keep = np.ones(len(self.source.paths), bool)
         for number in range(len(self.parts)):
-            keep[read_json(self._file(number))["broken"]] = False
+            keep[read_json(self._mark_file(number))["broken"]] = False
         if not keep.any():
             raise InputError("None of the images can be decoded.")
         if keep.all():
             with writing(self.out):
-                os.replace(self._result, self.out)
+                os.replace(self.result, self.out)
             sync_folder(self.out.parent)
         else:
-            whole = load_embeddings(self._result).vectors
+            whole = load_embeddings(self.result).vectors
             vectors = {name: values[keep] for name, values in whole.items()}
-            save_embeddings(self.out, self._assembled(vectors, keep))
+            save_embeddings(self.out, self._embeddings(vectors, keep))
         self._discard()
         broken = [path for path, good in zip(self.source.paths, keep.tolist()) if not good]
         return int(keep.sum()), broken

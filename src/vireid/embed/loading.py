@@ -27,13 +27,13 @@ def load(
     if str(weights).strip().lower() == "synth" and not Path(weights).exists():
         from vireid.models.pretrained import shipped_weights
 
-        found = shipped_weights()
-        if found is None:
+        shipped = shipped_weights()
+        if shipped is None:
             raise InputError(
                 "The weights 'synth' aren't in this installation. Name a run's folder "
-                "or a .safetensors file; `vireid train` makes one."
+                "or a .safetensors file; `vireid train` writes one."
             )
-        source = found
+        source = shipped
     method, metadata = load_weights(source)
     return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
 
@@ -44,7 +44,7 @@ def import_published(path: str | Path, device: str | torch.device = "auto") -> E
     The file is opened without running code in it.
 
     Raises:
-        InputError: it is no such checkpoint, or needs more than tensors and numbers.
+        InputError: it is not such a checkpoint, or needs more than tensors and numbers.
     """
     from vireid.methods.published import import_published as read
 

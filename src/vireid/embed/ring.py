@@ -1,43 +1,52 @@
-"""Pixels that processes share while a job runs."""
+"""Decoded images on their way to the network, in memory that processes share."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from vireid.data.decode_pool import DecodePool
+from vireid.data.decode_worker import Problems
+from vireid.embed.copying import STAYS
 from vireid.types import InputError
+
+AHEAD = 6  # batches that are decoded while one is embedded
+RING = AHEAD + STAYS  # batches being decoded, read and copied at one time
 
 
 @contextmanager
-def shared_pixels(rows: int, size: tuple[int, int]) -> Iterator[tuple[np.memmap, int]]:
+def shared_pixels(rows: int, size: tuple[int, int]) -> Iterator[tuple[np.ndarray, int | None]]:
     """(rows, H, W, 3) uint8 in a file without a name, and the file's descriptor.
 
-    Without a name it goes with the last process that has it, even if they are killed.
+    Without a name it goes with the last process that has it, even if they are killed. Windows has
+    no such files: there it is this process's memory, into which threads decode.
 
     Raises:
         InputError: there is no room for it.
     """
+    if os.name == "nt":
+        yield np.empty((rows, *size, 3), np.uint8), None
+        return
     folder = _fast_folder(rows, size)
-    try:
-        with tempfile.TemporaryFile(prefix="vireid-", dir=folder) as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="vireid-", dir=folder))
             pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=(rows, *size, 3))
-            handle = os.dup(file.fileno())
-    except OSError as error:
-        raise InputError(
-            f"There is no room for {rows} pictures of {size[0]}x{size[1]} in "
-            f"'{folder or tempfile.gettempdir()}': {error}. Free some room, or name another place "
-            "in TMPDIR."
-        ) from error
-    try:
-        yield pixels, handle
-    finally:
-        os.close(handle)
+        except OSError as error:
+            raise InputError(
+                f"There is no room for {rows} images of {size[0]}x{size[1]} in "
+                f"'{folder or tempfile.gettempdir()}': {error}. Free some space, or name another "
+                "folder in TMPDIR."
+            ) from error
+        yield pixels, file.fileno()
 
 
 def _fast_folder(rows: int, size: tuple[int, int]) -> str | None:
@@ -47,3 +56,41 @@ def _fast_folder(rows: int, size: tuple[int, int]) -> str | None:
     if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > need:
         return str(shared)
     return None
+
+
+def decoded_ahead(
+    pool: DecodePool,
+    batches: Sequence[np.ndarray],
+    files: Sequence[str],
+    broken: Callable[[int, str], None],
+) -> Iterator[np.ndarray]:
+    """Each batch's images, while the next AHEAD are being decoded.
+
+    Args:
+        pool: its pixels have room for RING batches of the largest size.
+        batches: rows of `files`.
+        files: all image files.
+        broken: called with the row of a broken image, which becomes black, and what is wrong.
+
+    Yields:
+        (n, H, W, 3) uint8 in the pool's pixels, unchanged until STAYS further ones were asked for.
+    """
+    room = len(pool.pixels) // RING
+    decoding: deque[list[Future[Problems]]] = deque()
+
+    def submit(number: int) -> None:
+        if number < len(batches):
+            first, batch = number % RING * room, batches[number].tolist()
+            rows = range(first, first + len(batch))
+            decoding.append(pool.submit(rows, [files[row] for row in batch]))
+
+    for number in range(AHEAD):
+        submit(number)
+    for number, batch in enumerate(batches):
+        first = number % RING * room
+        for future in decoding.popleft():
+            for row, problem in future.result():
+                broken(int(batch[row - first]), problem)
+                pool.pixels[row] = 0
+        submit(number + AHEAD)
+        yield pool.pixels[first : first + len(batch)]

@@ -40,17 +40,17 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
             file.write(_bytes(array))
 
 
-class Canvas:
-    """An embeddings file whose vectors are filled in by rows, by several processes if need be.
+class VectorFile:
+    """An embeddings file whose vectors are written by rows, by several processes if need be.
 
-    What was put is on the disk after the next `sync`. `close` it at the end.
+    What was written is on the disk after the next `sync`. `close` it at the end.
 
     Attributes:
-        path: of the file; no vectors are in it where none were put.
+        path: of the file; its vectors are 0 where none were written.
     """
 
     def __init__(self, path: Path, embeddings: Embeddings) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Args:
             embeddings: all but the vectors, of which only shapes and types count.
@@ -65,8 +65,8 @@ class Canvas:
         # Whoever opens the file writes all but the vectors, the same bytes each time: so it doesn't
         # matter who was first, or whether that one was killed.
         with writing(path), ExitStack() as undo:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            self._file: FileIO = undo.enter_context(open(handle, "rb+", buffering=0))
+            path.touch()
+            self._file: FileIO = undo.enter_context(open(path, "rb+", buffering=0))
             _write_whole(self._file, memoryview(head))
             for name, array in arrays.items():
                 if name in self._starts:
@@ -77,8 +77,8 @@ class Canvas:
                 self._file.truncate(size)
             undo.pop_all()
 
-    def put(self, rows: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
-        """Fill in some rows, ascending; by one thread at a time.
+    def write(self, rows: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
+        """Write rows (n,), ascending, of vectors (n, D) by name; one thread at a time.
 
         Raises:
             InputError: the disk is full.
@@ -94,7 +94,7 @@ class Canvas:
                     _write_whole(self._file, _bytes(part))
 
     def sync(self) -> None:
-        """Have all that was put on the disk when this returns; beside `put`, if need be.
+        """Return once all that was written is on the disk; safe beside `write`.
 
         Raises:
             InputError: the disk is full or failed.
@@ -103,7 +103,7 @@ class Canvas:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file; what was put since the last `sync` is in it, if no power cut comes."""
+        """Close the file; what was written since the last `sync` survives all but a power cut."""
         self._file.close()
 
 
@@ -122,7 +122,7 @@ _CODES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", 
 def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[str, int]]:
     """The format's header, the arrays in the order of the file, and where vectors begin.
 
-    Written here, as the library can only write arrays that lie in memory whole."""
+    Written here, since the library can only write arrays that are in memory as a whole."""
     encoded = [text.encode("utf-8", "surrogateescape") for text in embeddings.paths]
     arrays: dict[str, np.ndarray] = {
         "times": np.asarray(embeddings.times, np.float64),
@@ -142,19 +142,19 @@ def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[
         "order": list(embeddings.vectors),
     }
     header: dict[str, Any] = {"__metadata__": {"vireid": json.dumps(about)}}
-    places, place = {}, 0
+    starts, start = {}, 0
     for name, array in arrays.items():
         header[name] = {
             "dtype": _CODES[array.dtype.name],
             "shape": list(array.shape),
-            "data_offsets": [place, place + array.nbytes],
+            "data_offsets": [start, start + array.nbytes],
         }
-        places[name] = place
-        place += array.nbytes
+        starts[name] = start
+        start += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     head = struct.pack("<Q", len(text)) + text
-    return head, arrays, {name: len(head) + places[name] for name in vectors}
+    return head, arrays, {name: len(head) + starts[name] for name in vectors}
 
 
 def load_embeddings(path: str | Path) -> Embeddings:
@@ -165,19 +165,19 @@ def load_embeddings(path: str | Path) -> Embeddings:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no embeddings file '{path}'. `vireid embed` makes one.")
+        raise InputError(f"There is no embeddings file '{path}'. `vireid embed` writes one.")
     try:
         with safe_open(path, framework="np") as file:
             about = json.loads((file.metadata() or {}).get("vireid", "{}"))
             if about.get("kind") != KIND:
                 raise InputError(
-                    f"'{path}' is no embeddings file of vireid (its kind is "
-                    f"{about.get('kind')!r}). Make one with `vireid embed`."
+                    f"'{path}' is not an embeddings file of vireid (its kind is "
+                    f"{about.get('kind')!r}). Write one with `vireid embed`."
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"'{path}' is not a whole embeddings file: {error}. Make it again with `vireid embed`."
+            f"'{path}' is not a whole embeddings file: {error}. Write it again with `vireid embed`."
         ) from error
     content, ends = arrays["paths"].tobytes(), arrays["path_ends"].tolist()
     paths = [

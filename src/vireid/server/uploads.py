@@ -9,13 +9,13 @@ import numpy as np
 from PIL import (
     BmpImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
+from vireid.data.decoding import ImageError, open_image, resize, to_rgb
 from vireid.types import InputError
 
 # Naming the decoders loads them, and no others take part. JPEG's also reads the MPO of phones.
@@ -67,7 +67,7 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = open_image(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(None, max_pixels) from error
     except UnidentifiedImageError as error:
@@ -88,16 +88,20 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise UploadError(415, "animated", "The picture is an animation; upload a single image.")
     try:
-        image.load()
-        return ImageOps.exif_transpose(image.convert("RGB"))
+        return to_rgb(image, upright=True)
+    except ImageError as error:
+        raise UploadError(
+            422,
+            "deep_pixels",
+            "The picture has more than 8 bits per channel. Save it with 8 and upload it again.",
+        ) from error
     except Exception as error:  # see above
         raise _broken() from error
 
 
 def to_pixels(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 pixels of an RGB image, resized as gallery images are (Pillow's Lanczos)."""
-    height, width = size
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), dtype=np.uint8)
+    return resize(image, size)
 
 
 def _too_many_pixels(size: tuple[int, int] | None, limit: int) -> UploadError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
-from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
+from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
 from vireid.methods.options import MCLOptions, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
@@ -90,6 +90,11 @@ class TrainOptions(Options):
         super().__post_init__()
         object.__setattr__(self, "method", resolve_method(self.method))
         object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
+        facts = facts_of(self.dataset)
+        if self.trial != "all":
+            check_trial(facts, self.trial)
+        elif facts.splits == 1:
+            raise InputError(f"`trial` is all; {facts.title} has one split only. Leave it out.")
         if self.select == "val" and not self.eval_every:
             object.__setattr__(self, "eval_every", 1)
         if self.recipe.pids_per_batch < 2:

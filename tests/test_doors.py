@@ -1,0 +1,137 @@
+"""Every door the same rule: images, tables and times are each read in one place."""
+
+from __future__ import annotations
+
+import ast
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vireid.data.decoding import ImageError, decode, open_image, read_image, resize, to_rgb
+from vireid.data.table import read_modality, read_number, read_rows, read_time
+from vireid.types import LAST_MOMENT, InputError, parse_time
+
+SOURCE = Path(__file__).parent.parent / "src" / "vireid"
+READERS = {  # a call's name → the one module that may make it
+    "fromisoformat": {"types.py"},
+    "strptime": {"types.py"},
+    "Image.open": {"data/decoding.py"},
+    "imread": {"data/decoding.py"},
+    "imdecode": {"data/decoding.py", "synthetic/pictures/sensor.py"},  # a camera's own JPEG
+    "csv.reader": {"data/table.py"},
+    "DictReader": {"data/table.py"},
+    "read_csv": {"data/table.py"},
+    "genfromtxt": {"data/table.py"},
+    "loadtxt": {"data/table.py"},
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_one_reader(name: str) -> None:
+    calls = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute | ast.Name):
+                text = ast.unparse(node)
+                if text == name or text.endswith(f".{name}"):
+                    calls.add(path.relative_to(SOURCE).as_posix())
+    assert calls <= READERS[name]
+
+
+@pytest.fixture
+def shanghai() -> Iterator[None]:
+    """A machine eight hours from UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Shanghai")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-03-01 18:00", 1772388000),
+        (" 2026-03-01T18:00:00+08:00 ", 1772359200),
+        ("2026-03-01T18:00Z", 1772388000),
+        ("2026-03-01", 1772323200),
+        ("0", 0),
+        ("12.5", 12.5),
+        (1e9, 1e9),
+    ],
+)
+def test_times(text: str | float, seconds: float, shanghai: None) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-1", "nan", "inf", "1772388000000", "2200-01-01", "1969-12-31", "9" * 40]
+)
+def test_what_is_not_a_time(text: str) -> None:
+    with pytest.raises(InputError, match="The time"):
+        parse_time(text)
+    assert parse_time(math.nextafter(LAST_MOMENT, 0)) < LAST_MOMENT
+
+
+def test_rows_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(
+        "\ufeff Path ,PID,Modality,time\r\n a.png , 7 ,ir,2026-03-01 18:00\r\n"
+        '\r\n"b\r,c.png",,RGB,\r\n'.encode()
+    )
+    first, second = read_rows(path, optional=("pid", "modality", "time"))
+    assert first.where == f"Line 2 of '{path}'" and first.cells["path"] == "a.png"
+    assert (read_number(first, "pid"), read_number(second, "pid")) == (7, -1)
+    assert (read_modality(first), read_modality(second)) == (1, 0)
+    assert (read_time(first), read_time(second)) == (1772388000, None)
+    assert second.cells["path"] == "b\r,c.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("pid\n1\n", "lacks the column path"),
+        ("path,pid,pid\na,1,1\n", "column pid twice"),
+        ("path,pid\na\n", "Line 2 of .* has 1 values"),
+        ("path,pid\na,1,2\n", "Line 2 of .* has 3 values"),
+        ("path,pid\na,1\n./a,2\n", "Line 3 of .* lists 'a' again"),
+        ("path,pid\n ,1\n", "Line 2 of .* has no path"),
+        ("path,pid\n", "has no row"),
+        ("path,pid\na,\0\n", "zero byte"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_rows(path, optional=("pid",))
+
+
+@pytest.mark.parametrize("text", ["one", "-2", "7.0", "1_000", "٣", "9" * 20])
+def test_what_is_not_a_number(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"path,pid\na,{text}\n", encoding="utf-8")
+    (row,) = read_rows(path)
+    with pytest.raises(InputError, match=f"Line 2 .*: the pid is '{text}'"):
+        read_number(row, "pid", digits=18)
+
+
+def test_one_decoder(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 5, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert np.array_equal(np.asarray(read_image(path)), pixels)  # as the published code reads it
+    assert np.array_equal(decode(path, (8, 4)), resize(read_image(path), (8, 4)))
+    with path.open("rb") as file:
+        assert to_rgb(open_image(file), upright=True).size == (9, 5)
+    Image.fromarray(pixels[..., 0].astype(np.uint16)).save(path)
+    with pytest.raises(ImageError, match=r"a\.png' has more than 8 bits") as caught:
+        read_image(path)
+    assert caught.value.reason == "more than 8 bits per channel"
