@@ -99,4 +99,4 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
         (tmp_path / "config.json").write_text(text)
         assert "is not the configuration of a run" in refused(capsys, "info", tmp_path)
     (tmp_path / "config.json").unlink()
-    assert "no pictures of people" in refused(capsys, "info", tmp_path)
+    assert "no images of people" in refused(capsys, "info", tmp_path)

@@ -132,5 +132,5 @@ def test_untrained_networks_are_never_tested(
     started = tmp_path / "started"  # a run that was stopped before its first epoch's end
     started.mkdir()
     shutil.copy(trained / "config.json", started)
-    assert "first epoch was not finished" in refused(capsys, *test, started)
+    assert "first epoch is not finished" in refused(capsys, *test, started)
     assert "--resume" in refused(capsys, "test", "--data-root", sysu_root)

@@ -1,4 +1,7 @@
-"""From a data set's name and folder to its facts and a checked `Dataset`."""
+"""From a data set's name and folder to its facts and a checked `Dataset`.
+
+Facts are there without NumPy, which would make `--help` slow; loaders import it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.console import choose
 from vireid.data.facts import DatasetFacts, Rule
-from vireid.data.protocol import Dataset, check_usable
 from vireid.files import import_file
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 DATASETS = {  # name → where its `DatasetFacts` stand; the last one fits every folder
     "sysu": "vireid.data.sysu_mm01:SYSU",
@@ -162,6 +168,8 @@ def load_dataset(
         InputError: the folder is missing or is not laid out as expected, lists contradict each
             other, a modality has no image, or an identity is both trained on and tested.
     """
+    from vireid.data.protocol import check_usable
+
     dataset = load_unchecked(
         facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
