@@ -36,12 +36,12 @@ def load(
     Args:
         root: a folder with `visible/PID/*` and `infrared/PID/*`, a folder with `samples.csv`, or
             a CSV table; see docs/data.md.
-        split_seed: fixes which identities are trained on, where no split is given.
+        split_seed: fixes which identities are trained on, where the table names no split.
         camera_pattern: regular expression with one group that finds the camera's number in a
             file name; folders only.
 
     Raises:
-        InputError: neither form is found, or a name or the table cannot be understood.
+        InputError: the folder has neither form, or a name or the table can't be read.
     """
     root = Path(root)
     table = root if root.is_file() else root / TABLE_NAME

@@ -37,8 +37,8 @@ class Dataset:
     """All images of a data set and the parts they fall into.
 
     Attributes:
-        facts: what the data set states about itself; a loader may change some, as the rule where
-            camera numbers are missing, with `dataclasses.replace`.
+        facts: what the data set states about itself; a loader may replace some (the rule, where
+            camera numbers are missing).
         root: the folder that the samples' paths are relative to.
         samples: all images, sorted by path.
         parts: name → int64 rows into `samples`. "train" is what is trained on as published
@@ -106,7 +106,7 @@ class ProtocolOptions:
     `vireid.data.trials`.
 
     Attributes:
-        part: the identities searched for; "val" exists where the data set has some.
+        part: the identities searched for; "val" may be empty.
         scope: which cameras are searched ("indoor" of SYSU-MM01).
         shots: gallery images drawn for each identity and camera.
         draw: how gallery images are drawn: "seeded" as most public code does, "official" by the
@@ -283,7 +283,7 @@ def make_parts(
 
 
 def check_usable(dataset: Dataset) -> None:
-    """Refuse data on which no honest number can be had.
+    """Refuse data whose numbers would mean nothing.
 
     Raises:
         InputError: a modality has no image, or an identity is in training and in testing.
