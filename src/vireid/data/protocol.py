@@ -282,6 +282,31 @@ def make_parts(
     return parts, notes
 
 
+def check_complete(dataset: object, title: str) -> None:
+    """Refuse what the loader of a user's data set forgot.
+
+    Raises:
+        InputError: no `Dataset`, a part that is missing, or samples that are not in order.
+    """
+    if not isinstance(dataset, Dataset):
+        raise InputError(
+            f"The `load` of the data set {title} returned {type(dataset).__name__}; a "
+            "vireid.data.Dataset was expected."
+        )
+    absent = [part for part in ("train", "fit", "val", "test") if part not in dataset.parts]
+    if absent:
+        raise InputError(
+            f"The `load` of the data set {title} gives no part {', '.join(absent)}; a part may be "
+            "empty, but not absent. `vireid.data.make_parts` makes all four."
+        )
+    paths = [sample.path for sample in dataset.samples]
+    if any(one >= other for one, other in itertools.pairwise(paths)):
+        raise InputError(
+            f"The samples of the data set {title} are not sorted by path, each path once, so that "
+            "a seeded draw would not be the same everywhere. Use `vireid.data.sorted_samples`."
+        )
+
+
 def check_usable(dataset: Dataset) -> None:
     """Refuse data whose numbers would mean nothing.
 

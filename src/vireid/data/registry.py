@@ -41,10 +41,11 @@ def register(facts: DatasetFacts) -> DatasetFacts:
         raise InputError(
             f"There is a data set named '{facts.name}' already. Give yours another `name`."
         )
-    if "all" not in facts.scopes or not facts.shots or not facts.directions:
+    if "all" not in facts.scopes or 1 not in facts.shots or not facts.directions:
         raise InputError(
-            f"The data set '{facts.name}' needs a scope 'all' in `scopes`, and at least one entry "
-            f"in `shots` and `directions`; it has the scopes {', '.join(facts.scopes) or 'none'}."
+            f"The data set '{facts.name}' has the scopes {tuple(facts.scopes)}, the shots "
+            f"{facts.shots} and the directions {facts.directions}. A scope 'all', 1 shot and a "
+            "direction have to be among them; every command starts from those."
         )
     _registered[facts.name] = facts
     return facts
@@ -182,6 +183,8 @@ def load_unchecked(
     camera_pattern: str | None,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
+    from vireid.data.protocol import check_complete
+
     check_trial(facts, trial)
     dataset: Dataset = facts.load(
         find_root(facts.name, root),
@@ -189,6 +192,7 @@ def load_unchecked(
         split_seed=split_seed,
         camera_pattern=camera_pattern,
     )
+    check_complete(dataset, facts.title)
     return dataset
 
 

@@ -297,8 +297,8 @@ def _refuse_unlike(one: Report, other: Report) -> None:
     if differences:
         names = " and ".join(f"'{r.folder}'" if r.folder else "a report" for r in (one, other))
         raise InputError(
-            f"{names} can't be averaged: they differ in {_and(differences)}. Average reports of one "
-            "protocol and one method, or compare them without averaging."
+            f"{names} can't be averaged: they differ in {_and(differences)}. Average reports of "
+            "one protocol and one method, or compare them without averaging."
         )
 
 
