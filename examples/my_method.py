@@ -12,8 +12,8 @@ Its options are flags: --hetero-weight 0.5, or keys of a configuration file:
 
 Three things make a method: options (a frozen dataclass), `terms` (named losses, 0-d tensors),
 and, where it trains more than the network, modules or parameters set in `__init__`, which the
-main optimiser then owns. Keep `terms` free of `.item()`, of loops over values and of shapes that
-depend on values, and every engine can run it, the captured graph included.
+main optimiser then trains. Without `.item()`, branches on values and shapes that depend on values
+in `terms`, every engine can run it, the captured graph included.
 """
 
 from __future__ import annotations

@@ -149,18 +149,21 @@ def start(
 ) -> BaseProcess:
     """Train in a process of its own (to be killed); what it says goes to the file `log`.
 
-    The processes are forked from a server that has PyTorch imported already.
+    Where there is a fork, it is one of a server that has PyTorch imported already.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "vireid.training.trainer",
-            "vireid.bench.workload",
-            "vireid.embed.storage",
-            "matplotlib.figure",
-            "matplotlib.backends.backend_agg",
-        ]
-    )
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context: Any = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(
+            [
+                "vireid.training.trainer",
+                "vireid.bench.workload",
+                "vireid.embed.storage",
+                "matplotlib.figure",
+                "matplotlib.backends.backend_agg",
+            ]
+        )
+    else:  # Windows
+        context = multiprocessing.get_context("spawn")
     process = context.Process(target=_child, args=(folder, log, environment or {}, words))
     process.start()
     return process

@@ -136,7 +136,7 @@ def test_what_a_collection_refuses(url: str) -> None:
         for wrong, words in (
             (changed(some, weights_hash="cd" * 32), "weights cdcd"),
             (people(5, first=10, dim=DIM + 1), "17 dimensions"),
-            (changed(some, preprocessing={"tta": "flip"}), "prepared otherwise"),
+            (changed(some, preprocessing={"tta": "flip"}), "preprocessed differently"),
             (changed(some, vectors={"embedding": some.embedding * 2}), "length 2"),
             (changed(some, paths=[*some.paths[:4], "x" * 5000]), "4096 bytes"),
         ):
@@ -199,10 +199,15 @@ def test_a_foreign_collection_is_left_alone(server: str) -> None:
 
 
 def test_addresses() -> None:
-    place = parse_url("milvus://me:pa%24s@db.example:1234/people?index=DiskANN&shards=8&tls=1")
-    assert (place.uri, place.collection) == ("https://db.example:1234", "people")
-    assert (place.user, place.password, place.index, place.shards) == ("me", "pa$s", "DISKANN", 8)
-    assert "me" not in place.shown.replace("people", "").replace("example", "")
+    address = parse_url("milvus://me:pa%24s@db.example:1234/people?index=DiskANN&shards=8&tls=1")
+    assert (address.uri, address.collection) == ("https://db.example:1234", "people")
+    assert (address.user, address.password, address.index, address.shards) == (
+        "me",
+        "pa$s",
+        "DISKANN",
+        8,
+    )
+    assert "me" not in address.public.replace("people", "").replace("example", "")
     assert parse_url("milvus://[::1]/a").uri == "http://[::1]:19530"
     for wrong in ("milvus://", "milvus://host", "milvus://host/a b", "milvus://host:x/a",
                   "milvus://host/a?colour=red", "milvus://host/a?shards=many"):  # fmt: skip
@@ -215,12 +220,12 @@ def test_addresses() -> None:
     ]
 
 
-def test_filters_in_milvus_words() -> None:
+def test_filters_as_expressions() -> None:
     filters = Filters(camids=(1, 2), pids=(7,), modality=Modality.INFRARED, time_to=9.0)
     assert expression(filters) == (
         "camid in [1, 2] and pid in [7] and modality == 1 and time <= 9.0 and time > -5e+17"
     )
-    assert expression(None) == ""
+    assert expression(Filters()) == ""
 
 
 def test_without_pymilvus_the_sentence_says_what_to_install(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from command_kit import refused, run, said
 from PIL import Image
 
 from vireid.index.base import Hit
-from vireid.index.output import MAX_DRAWN, hits_table, save_picture
+from vireid.index.output import MAX_DRAWN, hits_table, save_figure
 from vireid.types import Modality
 
 CPU = ("--device", "cpu")
@@ -36,7 +36,7 @@ def test_several_pictures_are_queries_of_their_own(
     assert all(str(q).endswith(hit["path"]) for q, hit in zip(some, nearest))
     assert "There is no image 'gone.jpg'" in refused(capsys, *words, "--image", some[0], "gone.jpg")
     both = ("--image", some[0], "--images", world.root)
-    assert "Give one of --image" in refused(capsys, *words, *both)
+    assert "Give either --image" in refused(capsys, *words, *both)
 
 
 def test_a_table_without_hits_is_written_all_the_same(
@@ -47,7 +47,7 @@ def test_a_table_without_hits_is_written_all_the_same(
     assert run(*words, *query) == 0
     assert len(list(csv.DictReader(out.open()))) == 3
     assert run(*words, *query, "--cameras", 77) == 0
-    assert "Nothing was found" in said(capsys)
+    assert "Nothing found" in said(capsys)
     assert out.read_text().splitlines() == ["query,rank,path,similarity,camid,pid,modality,time"]
 
 
@@ -60,7 +60,12 @@ def test_columns_of_which_nothing_is_known_are_left_out() -> None:
     names = [column.header for column in hits_table(Path("q"), [hit("a"), hit("b")]).columns]
     assert names == ["path", "similarity"]
     some = hits_table(Path("q"), [hit("a", camid=0), hit("b", time=0.0)])
-    assert [column.header for column in some.columns] == ["path", "similarity", "camera", "time"]
+    assert [column.header for column in some.columns] == [
+        "path",
+        "similarity",
+        "camera",
+        "time (UTC)",
+    ]
     assert next(iter(some.columns[2].cells)).plain == "0"
 
 
@@ -78,7 +83,7 @@ def test_a_picture_of_many_queries_stays_of_a_size_that_opens(
     found = [hit("cam1/0001/0000.jpg"), hit("gone.jpg")]
     heights = []
     for count in (1, MAX_DRAWN, 3 * MAX_DRAWN):
-        save_picture(tmp_path / "p.jpg", [query] * count, [found] * count, [str(world.root)])
+        save_figure(tmp_path / "p.jpg", [query] * count, [found] * count, [str(world.root)])
         with Image.open(tmp_path / "p.jpg") as picture:
             heights.append(picture.height)
     assert heights[0] < heights[1] == heights[2] < 65_535  # JPEG's limit

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vireid.server import access, api, audit, security
-from vireid.server.pictures import PictureError, read_under
+from vireid.server.images import ImageError, read_under
 from vireid.server.refusal import Refusal
 from vireid.server.settings import ServerSettings, is_loopback
 from vireid.server.uploads import UploadError, decode_upload
@@ -114,7 +114,7 @@ def test_host_names(text: str) -> None:
 
 @given(st.text(max_size=40))
 def test_fields_are_read_or_refused(text: str) -> None:
-    for read in (api.parse_numbers, api.parse_time):
+    for read in (api.parse_numbers, api.read_time):
         try:
             read("field", text)
         except InputError as error:
@@ -154,7 +154,7 @@ def test_no_path_leads_out(parts: list[str]) -> None:
     for path in ("/".join(parts), "/" + "/".join(parts), "\\".join(parts)):
         try:
             data = read_under([root], path)
-        except PictureError as error:
+        except ImageError as error:
             assert "secret" not in str(error)
         else:
             assert data == b"fine"
@@ -199,11 +199,11 @@ def test_a_log_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(InputError, match="max_pixels is 0"):
+    with pytest.raises(InputError, match="`max_pixels` is 0"):
         ServerSettings(max_pixels=0)
-    with pytest.raises(InputError, match="port is 70000"):
+    with pytest.raises(InputError, match="`port` is 70000"):
         ServerSettings(port=70_000)
-    with pytest.raises(InputError, match="both a certificate and a private key"):
+    with pytest.raises(InputError, match="both `certificate` and `private_key`"):
         ServerSettings(certificate=Path("a.pem"))
 
 

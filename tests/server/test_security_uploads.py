@@ -84,18 +84,18 @@ def test_only_plain_pictures_under_the_roots_are_served(trapped) -> None:
             assert answer.status_code == 200, path
             assert Image.open(io.BytesIO(answer.content)).getpixel((5, 5))[2] > 200
         assert server.alive()
-    assert any(line.get("code") == "no_picture" for line in kit.audit_lines(log))
+    assert any(line.get("code") == "no_image" for line in kit.audit_lines(log))
 
 
 def test_a_link_that_appears_later_is_not_followed(trapped, tmp_path) -> None:
-    from vireid.server.pictures import _read_plain
+    from vireid.server.images import _read_regular
 
     server, *_ = trapped
     root = Path(server.index.image_roots[0])
-    assert _read_plain(root, ("inner", "fine.jpg"))
-    assert _read_plain(root, ("link.jpg",)) is None
-    assert _read_plain(root, ("linked", "secret.jpg")) is None
-    assert _read_plain(root, ("pipe.jpg",)) is None
+    assert _read_regular(root, ("inner", "fine.jpg"))
+    assert _read_regular(root, ("link.jpg",)) is None
+    assert _read_regular(root, ("linked", "secret.jpg")) is None
+    assert _read_regular(root, ("pipe.jpg",)) is None
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def encoded(form: str) -> bytes:
         (lambda: png_bomb(64, 128), 422, "broken"),
         (text_bomb, 422, "broken"),
         (lambda: b"", 422, "empty"),
-        (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not_a_picture"),
-        (lambda: b"<script>alert(1)</script>", 415, "not_a_picture"),
-        (lambda: b"%PDF-1.7", 415, "not_a_picture"),
-        (lambda: b"PK\x03\x04" + b"\0" * 100, 415, "not_a_picture"),
-        (lambda: encoded("TIFF"), 415, "not_a_picture"),
-        (lambda: encoded("GIF"), 415, "not_a_picture"),
-        (lambda: encoded("PPM"), 415, "not_a_picture"),
+        (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not_an_image"),
+        (lambda: b"<script>alert(1)</script>", 415, "not_an_image"),
+        (lambda: b"%PDF-1.7", 415, "not_an_image"),
+        (lambda: b"PK\x03\x04" + b"\0" * 100, 415, "not_an_image"),
+        (lambda: encoded("TIFF"), 415, "not_an_image"),
+        (lambda: encoded("GIF"), 415, "not_an_image"),
+        (lambda: encoded("PPM"), 415, "not_an_image"),
         (lambda: animation("PNG"), 415, "animated"),
         (lambda: animation("WEBP"), 415, "animated"),
         (lambda: kit.picture_bytes(form="JPEG")[:300], 422, "broken"),

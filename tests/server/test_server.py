@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,7 @@ def test_info_says_what_the_index_holds(client, world) -> None:
     assert info["time_range"]["first"] == pytest.approx(world.embeddings.times.min())
     assert info["weights"] == world.embedder.weights_hash[:12]
     assert info["user"] == "local"
-    assert info["pictures"] is True
+    assert info["images"] is True
 
 
 def test_a_search_answers_as_the_library_does(client, world) -> None:
@@ -93,6 +94,29 @@ def test_filters_hold_for_every_hit(client) -> None:
     only = kit.post(client, kit.picture_bytes(), pids="3", top=60).json()["hits"]
     assert {hit["pid"] for hit in only} == {3}
     assert len(only) == kit.CAMERAS * kit.IMAGES
+
+
+def test_times_without_a_zone_are_utc_wherever_the_server_is(client, monkeypatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    if hasattr(time, "tzset"):
+        time.tzset()
+    try:
+        forms = (kit.START + 1800, "2026-01-05T08:30", "2026-01-05 16:30+08:00")
+        uploads = [kit.post(client, kit.picture_bytes(), top=60, time_from=t) for t in forms]
+        rows = [
+            client.post("/api/search/by-row", json={"row_id": "1", "top": 60, "time_from": t})
+            for t in forms
+        ]
+    finally:
+        monkeypatch.undo()
+        if hasattr(time, "tzset"):
+            time.tzset()
+    assert {len(answer.json()["hits"]) for answer in [*uploads, *rows]} == {48}
+    late = {"row_id": "1", "time_from": 1_767_600_000_000}  # milliseconds
+    answer = client.post("/api/search/by-row", json=late)
+    assert answer.status_code == 422
+    assert "'time_from'" in answer.json()["error"]["sentence"]
+    assert "not milliseconds" in answer.json()["error"]["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -263,12 +287,16 @@ def test_weights_of_another_index_are_refused(world, tmp_path) -> None:
 
 def test_serve_refuses_what_it_cannot_do(world, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("VIREID_TOKEN", raising=False)
-    with pytest.raises(InputError, match=r"no token.*--token"):
+    with pytest.raises(InputError, match=r"no token.*VIREID_TOKEN"):
         serve(world.index, world.weights, host="0.0.0.0")
     with pytest.raises(InputError, match="at least 8"):
         serve(world.index, world.weights, host="0.0.0.0", token="short")
-    with pytest.raises(InputError, match="can't be listened on"):
+    with pytest.raises(InputError, match="can't listen on"):
         serve(world.index, world.weights, host="203.0.113.7", token=kit.TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"can't listen on 127.0.0.1:{port}.*in use"):
+            serve(world.index, world.weights, port=port)
     with pytest.raises(InputError, match="no index"):
         serve(tmp_path / "nothing", world.weights, port=0)
     assert default_audit_log(world.index).name == "index.audit.jsonl"

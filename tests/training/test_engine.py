@@ -159,6 +159,32 @@ def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int |
         torch.testing.assert_close(p, twins[id(p)], rtol=1e-5, atol=1e-6)
 
 
+def test_a_group_states_its_optimiser() -> None:
+    """Any number of them beside the main one; what a group leaves out is as in the recipe."""
+    method = small_method("base")
+    method.critic, method.scale = torch.nn.Linear(3, 3), torch.nn.Parameter(torch.ones(2))
+    method.separate_groups = lambda: [
+        ParameterGroup(name="critic", parameters=[*method.critic.parameters()], lr=0.5,
+                       optimiser="sgd", scheduled=False, momentum=0.0, weight_decay=0.25),
+        ParameterGroup(name="scale", parameters=[method.scale], optimiser="adam", lr_scale=2.0),
+    ]  # fmt: skip
+    recipe = tiny_options(recipe={"lr": 0.01}).recipe
+    optimisers = Optimisers(method, recipe, CPU)
+    main, critic, scale = optimisers.of_bucket(0)
+    assert [type(one).__name__ for one in (main, critic, scale)] == ["SGD", "SGD", "Adam"]
+    (group,) = critic.param_groups
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.0, False, 0.25)
+    assert main.param_groups[0]["momentum"] == recipe.momentum
+    assert scale.param_groups[0]["weight_decay"] == recipe.weight_decay
+    table = optimisers.rate_table(2, 4, 4)
+    assert table[:, 2].tolist() == [0.5] * 4
+    assert torch.allclose(table[:, 3], 2 * table[:, 1])
+    assert optimisers.state().keys() == {"main", "scale"} | {"critic"}
+    other = Optimisers(small_method("base"), recipe, CPU)
+    with pytest.raises(InputError, match="belongs to other optimisers: it has 'main' with"):
+        optimisers.restore(other.state())
+
+
 def test_discriminator_keeps_its_rate() -> None:
     method = small_method()
     table = Optimisers(method, tiny_options().recipe, CPU).rate_table(0, 4, 4)

@@ -158,7 +158,7 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
     from vireid.index import Searcher, create_index, open_index
-    from vireid.index.output import hits_table, save_picture
+    from vireid.index.output import hits_table, save_figure
 
     data = load_dataset(DEFAULT_DATASET, people)
     test = data.parts["test"]
@@ -191,7 +191,7 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     with open_index(str(out / "index")) as index:
         hits = Searcher(index, embedder).search_images([query], Modality.INFRARED, top=10)
         results.print(hits_table(query, hits[0]))
-        save_picture(out / "search.jpg", [query], hits, index.info().image_roots)
+        save_figure(out / "search.jpg", [query], hits, index.info().image_roots)
     return query
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +28,26 @@ def create(
     Args:
         index: folder to make, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         embeddings: file that `vireid embed` wrote.
-        image_root: folder that the images' paths start from; the page shows only files in it
-            (default: the nearest folder that holds all images).
-        which: which vectors: pooled, embedding or part (default: what the weights say is best to
-            search with, else embedding).
+        image_root: folder that the images' paths are relative to; the page shows only files in it
+            (default: the nearest folder that contains all images).
+        which: which vectors: pooled, embedding or part (default: the weights' recommendation,
+            else embedding).
     """
     from vireid.embed import load_embeddings
     from vireid.index import create_index
 
-    vectors = load_embeddings(embeddings)
-    which = _which(which, vectors)
-    roots = tuple(str(path.resolve()) for path in image_root) or _roots(vectors.paths)
+    rows = load_embeddings(embeddings)
+    which = _which(which, rows)
+    roots = tuple(str(path.resolve()) for path in image_root) or _roots(rows.paths)
     with create_index(
         index,
-        weights_hash=vectors.weights_hash,
+        weights_hash=rows.weights_hash,
         embedding=which,
-        dim=vectors.vectors[which].shape[1],
+        dim=rows.vectors[which].shape[1],
         image_roots=roots,
-        preprocessing=vectors.preprocessing,
-    ) as made:
-        result = made.add(vectors, which=which)
+        preprocessing=rows.preprocessing,
+    ) as created:
+        result = created.add(rows, which=which)
     next_step(
         f"index '{index}' with {result.added:,} images",
         f"vireid search --index {index} --weights THE_SAME --image FILE --modality infrared",
@@ -56,29 +55,30 @@ def create(
     return 0
 
 
-def _which(given: str | None, vectors: Embeddings) -> str:
-    names = vectors.vectors
-    if given is None:
-        given = vectors.preprocessing.get("search_with", "embedding")
-    if given not in names:
-        raise InputError(f"The embeddings file has no '{given}'. It holds: {', '.join(names)}.")
-    return given
+def _which(which: str | None, rows: Embeddings) -> str:
+    name = which or rows.preprocessing.get("search_with", "embedding")
+    if name not in rows.vectors:
+        raise InputError(
+            f"The embeddings file has no '{name}'. Choose one of: {', '.join(rows.vectors)}."
+        )
+    return name
 
 
 def _roots(paths: Sequence[str]) -> tuple[str, ...]:
-    """The folder that holds all images, where they can be found from here."""
-    found = [str(Path(path).resolve().parent) for path in paths if Path(path).is_file()]
-    if len(found) < len(paths) or not found:
+    """The folder that contains all images, on each drive; nothing if an image is missing."""
+    folders = [Path(path).resolve().parent for path in paths if Path(path).is_file()]
+    if len(folders) < len(paths) or not folders:
         say(
-            "note: not all images can be found from here, so the page can't show them; "
-            "name their folder with --image-root."
+            "Note: some images don't exist at their paths as seen from this folder, so the page "
+            "can't show them. Name their folder with --image-root."
         )
         return ()
-    return (os.path.commonpath(found),)
+    drives = sorted({folder.anchor for folder in folders})
+    return tuple(os.path.commonpath([f for f in folders if f.anchor == drive]) for drive in drives)
 
 
 def add(*, index: str, embeddings: Path) -> int:
-    """Add an embeddings file to an index. Images that it holds already are passed over.
+    """Add an embeddings file to an index. Images that are in it already are skipped.
 
     Args:
         index: the index.
@@ -91,7 +91,7 @@ def add(*, index: str, embeddings: Path) -> int:
         result = opened.add(load_embeddings(embeddings))
     say(f"{result.added:,} images added to '{index}'.")
     if result.skipped:
-        say(f"{result.skipped:,} are in it already and stayed; `vireid index update` replaces.")
+        say(f"{result.skipped:,} were in it already; `vireid index update` replaces them.")
     return 0
 
 
@@ -109,7 +109,7 @@ def update(*, index: str, embeddings: Path) -> int:
         result = opened.update(load_embeddings(embeddings))
     say(f"{result.added:,} images added, {result.replaced:,} replaced in '{index}'.")
     if result.replaced:
-        suggest(f"vireid index compact --index {index}   (frees the old vectors' space)")
+        suggest(f"vireid index compact --index {index}   (frees the space of the old vectors)")
     return 0
 
 
@@ -121,12 +121,12 @@ def remove(
     cameras: tuple[int, ...] = (),
     pids: tuple[int, ...] = (),
 ) -> int:
-    """Remove images from an index; `compact` then frees the space.
+    """Remove the images that match every condition; `vireid index compact` then frees the space.
 
     Args:
         index: the index.
         paths: images by path.
-        older_than: images taken longer ago than this, as 30d, 12h or 2w.
+        older_than: images taken longer ago than this, such as 30d, 12h or 2w.
         cameras: images of these cameras.
         pids: images of these identities.
     """
@@ -148,7 +148,7 @@ def _duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
     if match is None:
         raise InputError(
-            f"--older-than is '{text}'; a number with s, m, h, d or w, as 30d, was expected."
+            f"--older-than is '{text}'; a number with s, m, h, d or w, such as 30d, was expected."
         )
     return float(match[1]) * SECONDS[match[2]]
 
@@ -168,7 +168,7 @@ def info(*, index: str, json: bool = False) -> int:
     if json:
         print_json(facts)
     else:
-        results.print(facts_table(f"Index {index}", _in_words(facts)))
+        results.print(facts_table(f"Index {index}", _for_people(facts)))
     return 0
 
 
@@ -176,28 +176,29 @@ _NAMES = {"url": "index", "count": "images", "dim": "dimensions", "num_pids": "i
           "removed": "removed, not yet compacted", "mode": "search"}  # fmt: skip
 
 
-def _in_words(facts: dict[str, Any]) -> dict[str, object]:
-    """What an index holds, for people: no empty entries, sizes and times as they are said."""
+def _for_people(facts: dict[str, Any]) -> dict[str, object]:
+    """What an index holds, for people: no empty entries, readable sizes and times."""
+    from vireid.index.output import time_text
+
     size, times = facts.pop("size_on_disk"), facts.pop("time_range")
-    words: dict[str, object] = {}
+    shown: dict[str, object] = {}
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key}: {item}" for key, item in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         if value != "":
-            words[_NAMES.get(name, name.replace("_", " "))] = value
-    words["cameras"] = str(words.get("cameras", "none")).replace("-1:", "unknown:")
+            shown[_NAMES.get(name, name.replace("_", " "))] = value
+    shown["cameras"] = str(shown.get("cameras", "none")).replace("-1:", "unknown:")
     if times is not None:
-        first, last = (datetime.fromtimestamp(t).isoformat(" ", "seconds") for t in times)
-        words["time range"] = f"{first} to {last}"
+        shown["time range"] = f"{time_text(times[0])} to {time_text(times[1])} UTC"
     if size is not None:
-        words["size on disk"] = f"{size / 2**20:,.1f} MiB"
-    return words
+        shown["size on disk"] = f"{size / 2**20:,.1f} MiB"
+    return shown
 
 
 def verify(*, index: str) -> int:
-    """Check every row and file of an index against its checksums.
+    """Check all rows and files of an index against their checksums.
 
     Args:
         index: the index.
@@ -207,13 +208,13 @@ def verify(*, index: str) -> int:
     with open_index(index) as opened:
         problems = opened.verify()
     for problem in problems:
-        say(str(problem))
+        say(problem)
     if problems:
         raise InputError(
-            f"The index '{index}' has {len(problems)} problems, listed above. "
-            "Make it anew from its embeddings files."
+            f"The index '{index}' has {len(problems)} problems, listed above. If their sentences "
+            "don't help, make a new index from the embeddings files."
         )
-    say(f"The index '{index}' is whole.")
+    say(f"The index '{index}' is intact.")
     return 0
 
 
@@ -226,7 +227,7 @@ def compact(*, index: str) -> int:
     from vireid.index import open_index
 
     with open_index(index, write=True) as opened:
-        won = opened.compact()
-    freed = f"; {won / 2**20:,.1f} MiB are free again" if won > 0 else ""
-    say(f"The index '{index}' is compacted{freed}.")
+        freed = opened.compact()
+    size = f"; {freed / 2**20:,.1f} MiB freed" if freed > 0 else ""
+    say(f"Compacted the index '{index}'{size}.")
     return 0

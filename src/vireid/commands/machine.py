@@ -16,6 +16,10 @@ from vireid.cores import usable_cores
 from vireid.data import dataset_names
 from vireid.types import InputError
 
+REQUIRED = (
+    "torchvision", "timm", "safetensors", "opencv-python-headless", "pillow", "numba", "numpy",
+    "scipy", "matplotlib", "rich", "fastapi", "uvicorn", "tyro",
+)  # fmt: skip
 OPTIONAL = {
     "tensorboard": ("curves in TensorBoard", "pip install 'vireid[logging]'"),
     "pymilvus": ("indexes in Milvus", "pip install 'vireid[milvus]'"),
@@ -51,58 +55,44 @@ def _facts() -> dict[str, dict[str, str]]:
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} thread(s)",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
     }
-    gpus = {}
-    if torch.cuda.is_available():
-        for i in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(i)
-            native = torch.cuda.get_device_capability(i) >= (8, 0)
-            gpus[f"GPU {i}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, " + (
-                "bfloat16, engine graph"
-                if native
-                else "no native bfloat16: float16 with loss scaling"
-            )
-    else:
-        built = torch.version.cuda
-        gpus["GPU"] = "none; training runs on the CPU in float32, slowly" + (
-            f" (PyTorch is built for CUDA {built})" if built else ""
-        )
-    parts = {}
-    for name in (
-        "torchvision",
-        "timm",
-        "safetensors",
-        "opencv-python-headless",
-        "pillow",
-        "numba",
-        "numpy",
-        "scipy",
-        "matplotlib",
-        "rich",
-        "fastapi",
-        "uvicorn",
-        "tyro",
-    ):
-        parts[name] = _version(name) or f"MISSING: pip install {name}"
-    for module, (use, how) in OPTIONAL.items():
-        installed = importlib.util.find_spec(module) is not None
-        parts[module] = (
-            f"{_version(module.replace('_', '-'))} ({use})"
-            if installed
-            else (f"not installed ({use}; {how})")
-        )
-    folder = Path(__file__).parents[1] / "shipped"
-    shipped = sorted(p.name for p in folder.glob("*.safetensors"))
-    parts["weights in the package"] = ", ".join(shipped) or "none"
     base = os.environ.get("VIREID_DATA")
     data = {"$VIREID_DATA": base or "not set (give --data-root to each command)"}
     if base:
         for name in dataset_names():
             data[name] = "present" if (Path(base) / name).is_dir() else "absent"
     data["temporary folder"] = _writable(Path(tempfile.gettempdir()))
-    data["cache folder"] = _writable(
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    )
-    return {"This machine": machine, "GPUs": gpus, "Parts": parts, "Data and folders": data}
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    data["cache folder"] = _writable(Path(cache))
+    return {"This machine": machine, "GPUs": _gpus(), "Parts": _parts(), "Data and folders": data}
+
+
+def _gpus() -> dict[str, str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        cuda = f" (PyTorch is built for CUDA {built})" if built else ""
+        return {"GPU": f"none; training runs on the CPU in float32, slowly{cuda}"}
+    gpus = {}
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        native = torch.cuda.get_device_capability(i) >= (8, 0)
+        use = "bfloat16, engine graph" if native else "float16 with loss scaling, no bfloat16"
+        gpus[f"GPU {i}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {use}"
+    return gpus
+
+
+def _parts() -> dict[str, str]:
+    """Libraries and weights that are installed, and how to install the others."""
+    parts = {name: _version(name) or f"MISSING: pip install {name}" for name in REQUIRED}
+    for module, (use, how) in OPTIONAL.items():
+        if importlib.util.find_spec(module) is None:
+            parts[module] = f"not installed ({use}; {how})"
+        else:
+            parts[module] = f"{_version(module.replace('_', '-'))} ({use})"
+    folder = Path(__file__).parents[1] / "shipped"
+    shipped = sorted(path.name for path in folder.glob("*.safetensors"))
+    return parts | {"weights in the package": ", ".join(shipped) or "none"}
 
 
 def _version(distribution: str) -> str | None:

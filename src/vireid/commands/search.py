@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from vireid.commands.common import (
@@ -15,7 +14,7 @@ from vireid.commands.common import (
     tell_broken,
 )
 from vireid.console import choose, results, say
-from vireid.types import InputError, Modality
+from vireid.types import InputError, Modality, parse_time
 
 
 def embed(
@@ -108,24 +107,25 @@ def search(
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
-    """Find the person of a picture in an index.
+    """Find the person in an image in an index.
 
     Args:
         index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        image: the picture of the person to find, or several, each a query.
-        images: a folder of pictures instead, each a query.
-        modality: visible or infrared: the sensor that took the query.
+        image: image of the person to find, or several, each a query.
+        images: a folder of images instead, each a query.
+        modality: the sensor that took the query: visible or infrared.
         weights: a run's folder, a weights file, or synth; the ones the index was made with.
         top: results for each query.
         cameras: only these cameras.
         gallery_modality: only images of this sensor: visible or infrared.
-        time_from: only images from this time on (ISO, as 2026-01-31T08:00).
+        time_from: only images from this time on: seconds since 1970, or ISO 8601 such as
+            2026-01-31T08:00 (UTC where no zone is given).
         time_to: only images up to this time.
         pids: only these identities.
         rerank: re-rank the best candidates by k-reciprocal neighbours.
         json: print JSON on standard output.
-        csv: write the hits to this table instead of printing them.
-        save: write a picture of the ranked results (.png or .jpg).
+        csv: write the hits to this file instead of printing them.
+        save: draw the ranked results (.png or .jpg).
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
@@ -133,9 +133,9 @@ def search(
     from vireid.index import Filters, Searcher, open_index
     from vireid.index.output import (
         MAX_DRAWN,
-        hits_as_plain,
+        hits_as_json,
         hits_table,
-        save_picture,
+        save_figure,
         write_csv,
     )
     from vireid.runtime.device import resolve_device
@@ -160,24 +160,24 @@ def search(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
         if json:
-            print_json(hits_as_plain(queries, hits))
+            print_json(hits_as_json(queries, hits))
         elif not csv:
-            for query, found in zip(queries, hits):
-                if found:
-                    results.print(hits_table(query, found))
+            for query, ranked in zip(queries, hits):
+                if ranked:
+                    results.print(hits_table(query, ranked))
         if csv:
             write_csv(csv, queries, hits)
             next_step(csv)
         if not any(hits):
-            say("Nothing was found: no image of the index passes the filters.")
+            say("Nothing found: no image in the index matches the filters.")
             return 0
         if save:
-            save_picture(save, queries, hits, opened.info().image_roots)
+            save_figure(save, queries, hits, opened.info().image_roots)
             next_step(save)
             if len(queries) > MAX_DRAWN:
                 say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
     if not (json or csv or save):
-        suggest("the same with --save ranks.jpg draws the pictures; `vireid serve` shows a page.")
+        suggest("add --save ranks.jpg to draw the results; `vireid serve` shows them on a page.")
     return 0
 
 
@@ -188,32 +188,22 @@ def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
             raise InputError(f"There is no image '{missing}'.")
         return list(image)
     if images is None or image:
-        raise InputError("Give one of --image FILE ... and --images FOLDER.")
+        raise InputError("Give either --image FILE ... or --images FOLDER.")
     from vireid.data.folder import list_images
 
-    found = list_images(images)
-    if not found:
+    files = list_images(images)
+    if not files:
         raise InputError(
-            f"'{images}' holds no image. A folder with JPEG, PNG or BMP files was expected."
+            f"There is no image in '{images}'. A folder with JPEG, PNG or BMP files was expected."
         )
-    return found
+    return files
 
 
 def _time(flag: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    from datetime import datetime
-
     try:
-        return (
-            float(text)
-            if text.replace(".", "", 1).isdigit()
-            else datetime.fromisoformat(text).timestamp()
-        )
-    except ValueError as error:
-        raise InputError(
-            f"{flag} is '{text}'; a time as 2026-01-31T08:00 or in seconds since 1970 was expected."
-        ) from error
+        return None if text is None else parse_time(text)
+    except InputError as error:
+        raise InputError(f"{flag}: {error}") from error
 
 
 def serve(
@@ -232,7 +222,7 @@ def serve(
         index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         weights: a run's folder, a weights file, or synth; the ones the index was made with.
         port: port to listen on.
-        host: address to listen on; any but 127.0.0.1 needs a token.
+        host: address to listen on; any other than 127.0.0.1 needs a token.
         token: the token that clients must send (or set $VIREID_TOKEN).
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
@@ -245,7 +235,7 @@ def serve(
         weights,
         host=host,
         port=port,
-        token=token or os.environ.get("VIREID_TOKEN"),
+        token=token,
         device=resolve_device(gpu, device),
     )
     return 0

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vireid.index.base import Index
+from vireid.index.local.catalog import FILE
 from vireid.types import InputError
 
-# scheme of a URL → "module:class" of its backend, imported when first used; an address without
-# a scheme is a folder.
+# Scheme of a URL → "module:class" of its backend, imported when first used. An address without
+# a scheme is a folder. An `Index` of your own is one more entry.
 BACKENDS = {
     "folder": "vireid.index.local.index:LocalIndex",
     "milvus": "vireid.index.milvus.index:MilvusIndex",
@@ -32,29 +33,29 @@ def create_index(
     Args:
         url: a folder (new or empty), `milvus://[USER:PASSWORD@]HOST:PORT/COLLECTION`, or a
             path that ends in `.db` (a Milvus Lite file).
-        weights_hash: hash of the weights whose vectors it will take; all others are refused.
+        weights_hash: hash of the weights whose vectors it will hold; all others are refused.
         dim: D.
         embedding: the test embedding it will hold.
-        image_roots: folders that hold the images, for those who show them.
+        image_roots: folders that hold the images, for pages that show them.
         preprocessing: of the images; None takes that of the first vectors added.
 
     Raises:
-        InputError: something is there already, or the place cannot be written or reached.
+        InputError: there is something at `url` already, or it can't be written or reached.
     """
-    options: dict[str, Any] = {
-        "weights_hash": weights_hash,
-        "dim": dim,
-        "embedding": embedding,
-        "image_roots": tuple(str(Path(root).absolute()) for root in image_roots),
-        "preprocessing": dict(preprocessing or {}),
-    }
     if not weights_hash:
         raise InputError(
-            "An index needs the hash of the weights whose vectors it takes; the one given is empty."
+            "`weights_hash` is empty; the hash of the weights that make the vectors was expected."
         )
     if dim < 1:
-        raise InputError(f"The dimension of an index is {dim}; at least 1 was expected.")
-    return backend_of(url).create(url, **options)
+        raise InputError(f"`dim` is {dim}; at least 1 was expected.")
+    return backend_of(url).create(
+        url,
+        weights_hash=weights_hash,
+        dim=dim,
+        embedding=embedding,
+        image_roots=tuple(str(Path(root).absolute()) for root in image_roots),
+        preprocessing=dict(preprocessing or {}),
+    )
 
 
 def open_index(url: str | Path, *, write: bool = False) -> Index:
@@ -63,7 +64,7 @@ def open_index(url: str | Path, *, write: bool = False) -> Index:
     Args:
         url: as for `create_index`.
         write: whether to add, update, remove or compact. A local index has one writer at a
-            time and any number of readers beside it.
+            time and any number of readers besides.
 
     Raises:
         InputError: there is no index, it is broken, or another process is writing to it.
@@ -75,13 +76,13 @@ def backend_of(url: str | Path) -> type[Index]:
     """The class that keeps the index at `url`.
 
     Raises:
-        InputError: no backend has this scheme; those that exist are named.
+        InputError: no backend has this scheme; the message lists those that exist.
     """
     scheme = scheme_of(url)
     if scheme not in BACKENDS:
-        others = ", ".join(f"{name}://…" for name in BACKENDS if name != "folder")
+        valid = ", ".join(f"{name}://…" for name in BACKENDS if name != "folder")
         raise InputError(
-            f"No index backend reads '{scheme}://' addresses. Give a folder, or one of {others}."
+            f"There is no index backend for '{scheme}://'. Give a folder, or one of: {valid}."
         )
     module, name = BACKENDS[scheme].split(":")
     return getattr(importlib.import_module(module), name)
@@ -92,6 +93,6 @@ def scheme_of(url: str | Path) -> str:
     text = str(url)
     if "://" in text:
         return text.split("://", 1)[0].lower()
-    # Milvus Lite 3 keeps a folder under that name, so that its being one says nothing.
-    is_lite = text.endswith(".db") and not (Path(text) / "index.sqlite").exists()
+    # Milvus Lite 3 makes a folder of that name, so being a folder tells nothing.
+    is_lite = text.endswith(".db") and not (Path(text) / FILE).exists()
     return "milvus" if is_lite else "folder"

@@ -1,36 +1,37 @@
-"""One interface to an index of embeddings, whatever keeps them.
+"""The interface of an index of embeddings, and the values that go in and come out.
 
-Every backend answers the same calls with the same top results, in the words of this module,
-which imports none of them; `backends` has their table.
+Users call the public methods, which check what they are given; a backend implements the abstract
+ones and can rely on those checks. Nothing here imports a backend; `backends` has their table.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vireid.index import checks
 from vireid.types import Embeddings, InputError, Modality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """Which entries a search may answer with. None means any; given fields must all fit.
+    """Which entries a search may return. None means any; an entry must match every field set.
 
     Attributes:
         camids: camera numbers.
         modality: the sensor.
-        time_from, time_to: seconds since 1970, both included; entries without a time fit
+        time_from, time_to: seconds since 1970, both included; entries without a time match
             neither.
         pids: identities.
 
     Raises:
-        InputError: a field is empty, or the times are not numbers or the wrong way round.
+        InputError: a list is empty, a time is not a number, or the times are in the wrong order.
     """
 
     camids: tuple[int, ...] | None = None
@@ -43,13 +44,13 @@ class Filters:
         for name, values in (("camids", self.camids), ("pids", self.pids)):
             if values is not None and not values:
                 raise InputError(
-                    f"The filter {name} is an empty list; nothing could be found. "
-                    "Leave it out to allow all, or name at least one number."
+                    f"The filter `{name}` is an empty list, which no entry matches. Leave it out "
+                    "to allow all, or give at least one number."
                 )
         for name, moment in (("time_from", self.time_from), ("time_to", self.time_to)):
             if moment is not None and not math.isfinite(moment):
                 raise InputError(
-                    f"The filter {name} is {moment}; seconds since 1970 were expected."
+                    f"The filter `{name}` is {moment}; seconds since 1970 were expected."
                 )
         if (
             self.time_from is not None
@@ -57,24 +58,24 @@ class Filters:
             and self.time_from > self.time_to
         ):
             raise InputError(
-                f"The filter's time_from ({self.time_from}) is after its time_to "
+                f"The filter's `time_from` ({self.time_from}) is after its `time_to` "
                 f"({self.time_to}). Swap them."
             )
 
     @property
     def empty(self) -> bool:
-        """Whether every entry fits."""
+        """Whether every entry matches."""
         return self == Filters()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What is known of one indexed image.
+    """One indexed image.
 
     Attributes:
-        row_id: the entry's number, kept for as long as the entry (or an update of it) exists.
-            It may exceed 2**53 (Milvus): send it to a browser as text.
-        path: as it was embedded; relative ones are meant under one of the image roots.
+        row_id: the entry's number, which stays the same when the entry is updated. It may exceed
+            2**53 (Milvus): send it to a browser as text.
+        path: as it was embedded; a relative path lies under one of the image roots.
         camid, pid: -1 where unknown.
         modality: the sensor.
         time: seconds since 1970, or None.
@@ -90,14 +91,31 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit(Entry):
-    """An entry that a search found, with its cosine similarity to the query in [-1, 1]."""
+    """An entry that a search returned, with its cosine similarity to the query in [-1, 1]."""
 
     similarity: float
 
 
+def ranked_hits(scored: Iterable[tuple[Entry, float]]) -> list[Hit]:
+    """Entries with their dot products as hits, best first; equal ones in order of `row_id`."""
+    hits = [
+        Hit(
+            row_id=entry.row_id,
+            path=entry.path,
+            camid=entry.camid,
+            pid=entry.pid,
+            modality=entry.modality,
+            time=entry.time,
+            similarity=min(1.0, max(-1.0, float(score))),
+        )
+        for entry, score in scored
+    ]
+    return sorted(hits, key=lambda hit: (-hit.similarity, hit.row_id))
+
+
 @dataclass(frozen=True, kw_only=True)
 class AddResult:
-    """What an `add` or `update` did once it returned, that is once it is safe on the disk.
+    """What an `add` or `update` did. When it is returned, the entries are safe on the disk.
 
     Attributes:
         added: new entries.
@@ -117,22 +135,22 @@ class IndexInfo:
     """What an index holds and how it searches.
 
     Attributes:
-        url: where it is.
-        backend: "local" or "milvus".
+        url: its address, without user and password.
+        backend: "local", "milvus" or the name that another backend gives itself.
         weights_hash: hash of the weights that made its vectors.
         embedding: which test embedding the vectors are ("pooled", "embedding", "part").
         dim: D.
         preprocessing: of the indexed images.
         count: entries.
-        removed: vectors removed but still on the disk until `compact` (0 if not known).
+        removed: vectors removed but still on the disk until `compact` (0 if unknown).
         cameras: camera number → entries, -1 for unknown.
         modalities: "visible" or "infrared" → entries.
-        num_pids: known identities.
+        num_pids: distinct identities, the unknown one not counted.
         time_range: earliest and latest time in seconds since 1970, or None.
         size_on_disk: bytes, or None where the server does not say.
         image_roots: folders that hold the images.
-        mode: "exact", or in words how candidates are found before the best are re-scored.
-        details: backend's own facts: projection size, candidates, measured recall ...
+        mode: "exact", or a description of how candidates are chosen before they are re-scored.
+        details: the backend's own facts: projection size, candidates, measured recall ...
     """
 
     url: str
@@ -160,34 +178,27 @@ class Index(abc.ABC):
     as a context manager or call `close`.
 
     Attributes:
+        url: its address as messages show it, without user and password.
+        backend: the backend's name.
+        writable: whether it was opened for writing.
         weights_hash, embedding, dim, image_roots: as in `IndexInfo`.
     """
 
+    backend: str
+    url: str
+    writable: bool
     weights_hash: str
     embedding: str
     dim: int
     image_roots: tuple[str, ...]
 
-    @classmethod
-    @abc.abstractmethod
-    def create(cls, url: str | Path, **about: Any) -> Index:
-        """An empty index at `url`, open for writing; see `create_index`."""
+    # -- what users call
 
-    @classmethod
-    @abc.abstractmethod
-    def open(cls, url: str | Path, *, write: bool = False) -> Index:
-        """An index that exists; see `open_index`."""
-
-    @property
-    @abc.abstractmethod
-    def preprocessing(self) -> dict[str, Any]:
-        """Of the indexed images; empty if not known (yet)."""
-
-    @abc.abstractmethod
     def add(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:
-        """Add images; those whose path is there already are skipped and counted.
+        """Add images; those whose path is in the index already are skipped and counted.
 
-        When this returns, the entries are safe; if it does not, none of them exists.
+        When this returns, the entries are safe; if it does not, none of them exists (a Milvus
+        server may have stored some; adding again stores the others).
 
         Args:
             embeddings: N images with distinct, non-empty paths.
@@ -198,12 +209,30 @@ class Index(abc.ABC):
                 is not of length 1, a missing or repeated path, a full disk, an index that was
                 opened for reading.
         """
+        return self._put(embeddings, which, replace=False)
 
-    @abc.abstractmethod
     def update(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:
         """Like `add`, but a path that is there already is replaced and keeps its `row_id`."""
+        return self._put(embeddings, which, replace=True)
 
-    @abc.abstractmethod
+    def _put(self, embeddings: Embeddings, which: str | None, *, replace: bool) -> AddResult:
+        self._check_writable()
+        vectors = checks.check_embeddings(
+            embeddings,
+            which,
+            embedding=self.embedding,
+            weights_hash=self.weights_hash,
+            dim=self.dim,
+            preprocessing=self.preprocessing,
+        )
+        added, replaced = self._write(embeddings, vectors, replace=replace)
+        return AddResult(
+            added=added,
+            replaced=replaced,
+            skipped=len(embeddings) - added - replaced,
+            count=len(self),
+        )
+
     def remove(
         self,
         *,
@@ -211,19 +240,27 @@ class Index(abc.ABC):
         older_than: float | None = None,
         filters: Filters | None = None,
     ) -> int:
-        """Remove the entries that fit everything given; at least one thing must be given.
+        """Remove the entries that match every condition; at least one is needed.
 
         Args:
-            paths: these paths; unknown ones are passed over.
-            older_than: entries taken before this moment, in seconds since 1970. Entries
-                without a time are kept.
-            filters: entries that a search with these filters could find.
+            paths: these paths; unknown ones are ignored.
+            older_than: entries taken before this time, in seconds since 1970. Entries without a
+                time are kept.
+            filters: entries that a search with these filters could return.
 
         Returns:
             How many entries were removed.
         """
+        self._check_writable()
+        filters = filters or Filters()
+        if paths is None and older_than is None and filters.empty:
+            raise InputError(
+                "Nothing says what to remove. Give `paths`, `older_than` or `filters`."
+            )
+        if older_than is not None and not math.isfinite(older_than):
+            raise InputError(f"`older_than` is {older_than}; seconds since 1970 were expected.")
+        return self._remove(paths, older_than, filters)
 
-    @abc.abstractmethod
     def search(
         self,
         vectors: np.ndarray,
@@ -235,24 +272,81 @@ class Index(abc.ABC):
         """The most similar entries for each query, best first.
 
         Args:
-            vectors: (Q, D) or (D,) queries of any positive length; their direction counts.
-            top: at most so many hits for a query.
-            filters: which entries may be answered.
+            vectors: (Q, D) or (D,) queries of any positive length; only their direction counts.
+            top: at most this many hits for each query.
+            filters: which entries may be returned.
             exact: True scans every vector; False uses the fast way if there is one; None lets
                 the index choose.
 
         Returns:
-            Q lists of at most `top` hits; shorter if fewer entries fit. Ties are in order of
+            Q lists of at most `top` hits; shorter if fewer entries match. Ties are in order of
             `row_id`.
 
         Raises:
             InputError: another dimension than the index's, a query that is zero or not
                 finite, `top` below 1.
         """
+        queries = checks.check_queries(vectors, self.dim, top)
+        return self._search(queries, top, filters or Filters(), exact)
+
+    # -- what a backend implements
+
+    @classmethod
+    @abc.abstractmethod
+    def create(
+        cls,
+        url: str | Path,
+        *,
+        weights_hash: str,
+        dim: int,
+        embedding: str,
+        image_roots: Sequence[str],
+        preprocessing: dict[str, Any],
+    ) -> Index:
+        """An empty index at `url`, open for writing; see `create_index`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def open(cls, url: str | Path, *, write: bool = False) -> Index:
+        """An existing index; see `open_index`."""
+
+    @property
+    @abc.abstractmethod
+    def preprocessing(self) -> dict[str, Any]:
+        """Of the indexed images; empty if not known (yet)."""
+
+    @abc.abstractmethod
+    def _write(
+        self, embeddings: Embeddings, vectors: np.ndarray, *, replace: bool
+    ) -> tuple[int, int]:
+        """Store images, all or none.
+
+        Args:
+            embeddings: N images with distinct, valid paths; see `checks.check_embeddings`.
+            vectors: (N, D) of the index's test embedding; their lengths are not checked yet
+                (`checks.check_lengths`), so that they can be read in blocks.
+            replace: whether images whose path is in the index already replace it; they are
+                skipped otherwise.
+
+        Returns:
+            How many entries are new, and how many were replaced.
+        """
+
+    @abc.abstractmethod
+    def _remove(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        """See `remove`."""
+
+    @abc.abstractmethod
+    def _search(
+        self, queries: np.ndarray, top: int, filters: Filters, exact: bool | None
+    ) -> list[list[Hit]]:
+        """See `search`; `queries` are (Q, D) float32 of length 1. `ranked_hits` orders hits."""
 
     @abc.abstractmethod
     def entries(self, row_ids: Sequence[int]) -> list[Entry]:
-        """What is known of these entries, in this order.
+        """These entries, in this order.
 
         Raises:
             InputError: an entry does not exist (any more).
@@ -273,23 +367,60 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def verify(self) -> list[str]:
-        """Check everything that is stored; one sentence a problem, an empty list if sound."""
+        """Check everything that is stored: one sentence for each problem, an empty list if there
+        is none."""
 
     @abc.abstractmethod
     def compact(self) -> int:
-        """Take removed vectors off the disk and build search structures anew.
+        """Delete removed vectors from the disk and rebuild search structures.
 
         Returns:
-            Bytes won; negative if search structures grew by more than that.
+            Bytes freed; negative if search structures grew by more than that.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of files, connections and the writer's lock. Closing twice is fine."""
+        """Release files, connections and the writer's lock. Closing twice is fine."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
         """How many entries there are."""
+
+    # -- what backends share
+
+    def _check_writable(self) -> None:
+        """Raises InputError if the index was opened for reading."""
+        if not self.writable:
+            raise InputError(
+                f"The index '{self.url}' was opened for searching only. Open it with write=True to "
+                "change it."
+            )
+
+    def _check_open(self, is_open: bool) -> None:
+        """Raises InputError if the index has been closed."""
+        if not is_open:
+            raise InputError(f"The index '{self.url}' has been closed. Open it again.")
+
+    def _check_none_missing(self, missing: Sequence[int]) -> None:
+        """Raises InputError if there are row ids without an entry."""
+        if len(missing):
+            raise InputError(
+                f"There is no entry {missing[0]} in the index '{self.url}' (any more). Search "
+                "again."
+            )
+
+    def _info(self, **counted: Any) -> IndexInfo:
+        """`IndexInfo` of what a backend counted, with what every index knows of itself."""
+        return IndexInfo(
+            url=self.url,
+            backend=self.backend,
+            weights_hash=self.weights_hash,
+            embedding=self.embedding,
+            dim=self.dim,
+            preprocessing=self.preprocessing,
+            image_roots=self.image_roots,
+            **counted,
+        )
 
     def __enter__(self) -> Index:
         return self

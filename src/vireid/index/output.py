@@ -1,12 +1,12 @@
-"""Hits for people and scripts: a table, JSON values, CSV, a picture."""
+"""Hits for people and scripts: a table, JSON values, CSV, a figure."""
 
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,19 @@ from vireid.files import write_text
 from vireid.index.base import Hit
 
 MAX_DRAWN = 40
-"""Queries in one picture; a taller one is more than a viewer opens."""
+"""Queries in one figure; viewers don't open much taller ones."""
 COLUMNS = ("query", "rank", "path", "similarity", "camid", "pid", "modality", "time")
 
 
-def hits_as_plain(queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
-    """JSON values: for each query its path and its hits, best first; -1 and NaN become null."""
+def hits_as_json(queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
+    """JSON values: for each query its path and its hits, best first; -1 and None become null."""
     return [
-        {"query": str(query), "hits": [_plain(hit, rank) for rank, hit in enumerate(found, 1)]}
-        for query, found in zip(queries, hits)
+        {"query": str(query), "hits": [_as_json(hit, rank) for rank, hit in enumerate(ranked, 1)]}
+        for query, ranked in zip(queries, hits)
     ]
 
 
-def _plain(hit: Hit, rank: int) -> dict[str, Any]:
+def _as_json(hit: Hit, rank: int) -> dict[str, Any]:
     return {
         "rank": rank,
         "path": hit.path,
@@ -44,77 +44,75 @@ def _plain(hit: Hit, rank: int) -> dict[str, Any]:
 
 
 def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
-    """A table for `console.print`; columns of which nothing is known leave the paths their room."""
-    names = ("path", "similarity", "camera", "identity", "time")
+    """A table for `console.print`; empty columns are left out, so that paths have more room."""
+    names = ("path", "similarity", "camera", "identity", "time (UTC)")
     rows = [
         (
-            _from_here(hit.path),
+            _short_path(hit.path),
             f"{hit.similarity:.3f}",
             "" if hit.camid < 0 else hit.camid,
             "" if hit.pid < 0 else hit.pid,
-            _moment(hit.time),
+            "" if hit.time is None else time_text(hit.time),
         )
         for hit in hits
     ]
-    known = [n for n in range(len(names)) if any(row[n] != "" for row in rows)]
+    filled = [n for n in range(len(names)) if any(row[n] != "" for row in rows)]
     return table(
         f"Most similar to {query}",
-        [names[n] for n in known],
-        [[row[n] for n in known] for row in rows],
+        [names[n] for n in filled],
+        [[row[n] for n in filled] for row in rows],
     )
 
 
-def _from_here(path: str) -> str:
-    """As it would be typed in this folder, if it lies below: whole paths break a table's lines."""
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)
+def _short_path(path: str) -> str:
+    """Relative to this folder if it lies in it: long paths break a table's lines."""
+    return path.removeprefix(os.path.join(os.getcwd(), ""))
 
 
-def _moment(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return datetime.datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="minutes")
+def time_text(seconds: float) -> str:
+    """A time for people, in UTC, as `types.parse_time` reads it: 2026-03-01 18:00:05."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> None:
-    """One line a hit, with the columns of `COLUMNS`."""
+    """One row per hit, with the columns of `COLUMNS`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for answer in hits_as_plain(queries, hits):
-        for hit in answer["hits"]:
-            writer.writerow({"query": answer["query"], **hit})
+    for result in hits_as_json(queries, hits):
+        for hit in result["hits"]:
+            writer.writerow({"query": result["query"], **hit})
     write_text(path, text.getvalue())
 
 
-def save_picture(
+def save_figure(
     path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]], image_roots: Sequence[str]
 ) -> None:
-    """A picture of the ranked results of the first `MAX_DRAWN` queries, ten results each.
+    """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each.
 
-    Images that are gone are left grey.
+    Missing images are grey.
     """
     from vireid.figures import Entry, RankedList, draw_ranked, save_image
 
     lists = []
-    for query, found in list(zip(queries, hits))[:MAX_DRAWN]:
+    for query, ranked in list(zip(queries, hits))[:MAX_DRAWN]:
         entries = [
             Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
-            for hit in found[:10]
+            for hit in ranked[:10]
         ]
         lists.append(RankedList(_pixels(str(query), ()), query.name, query.parent.name, entries))
     save_image(draw_ranked(lists, "Most similar first"), path)
 
 
 def _label(hit: Hit) -> str:
-    words = [] if hit.pid < 0 else [f"pid {hit.pid}"]
-    return " · ".join([*words, *([] if hit.camid < 0 else [f"cam {hit.camid}"])])
+    parts = (("pid", hit.pid), ("cam", hit.camid))
+    return " · ".join(f"{name} {number}" for name, number in parts if number >= 0)
 
 
 def _pixels(path: str, roots: Sequence[str]) -> np.ndarray:
     from vireid.data.decoding import decode
 
-    for place in (Path(path), *(Path(root) / path for root in roots)):
-        if place.is_file():
-            return decode(place, (288, 144))
+    for file in (Path(path), *(Path(root) / path for root in roots)):
+        if file.is_file():
+            return decode(file, (288, 144))
     return np.full((288, 144, 3), 128, np.uint8)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Searcher:
-    """Finds a person in an index by pictures.
+    """Finds a person in an index by images.
 
     Args:
         index: an open index.
@@ -30,13 +30,13 @@ class Searcher:
         if embedder.weights_hash != index.weights_hash:
             raise InputError(
                 f"The index holds vectors of the weights {index.weights_hash[:12]}, but the "
-                f"weights given are {embedder.weights_hash[:12]}. Vectors of different weights "
-                "can't be compared: use the index's weights, or embed the images anew."
+                f"weights are {embedder.weights_hash[:12]}. Vectors of different weights can't be "
+                "compared: use the index's weights, or embed its images again."
             )
         theirs, ours = index.preprocessing.get("size"), embedder.preprocessing["size"]
         if theirs is not None and list(theirs) != list(ours):
             raise InputError(
-                f"The index's images were embedded at {theirs[0]} x {theirs[1]} pixels, these "
+                f"The index's images were embedded at {theirs[0]} x {theirs[1]} pixels, but these "
                 f"weights take {ours[0]} x {ours[1]}. Load the weights with the index's size."
             )
         self.index = index
@@ -52,14 +52,14 @@ class Searcher:
         rerank: bool = False,
         exact: bool | None = None,
     ) -> list[list[Hit]]:
-        """The entries most similar to each picture.
+        """The entries most similar to each image.
 
         Args:
             images: Q paths, or (Q, H, W, 3) uint8.
             modality: the sensor that took them.
-            top: at most so many hits for a picture.
-            filters: which entries may be answered.
-            rerank: re-order each picture's best candidates by k-reciprocal re-ranking among
+            top: at most this many hits for each image.
+            filters: which entries may be returned.
+            rerank: re-order each image's best candidates by k-reciprocal re-ranking among
                 themselves; `similarity` stays the cosine.
             exact: as in `Index.search`.
 
@@ -67,7 +67,7 @@ class Searcher:
             Q lists of hits, best first.
 
         Raises:
-            InputError: an image that can't be read, a filter that can't be used.
+            InputError: an image that can't be read, a filter that is not valid.
         """
         return self.search_vectors(
             self.embed(images, modality), top=top, filters=filters, rerank=rerank, exact=exact
@@ -76,7 +76,7 @@ class Searcher:
     def embed(
         self, images: Sequence[str | Path] | np.ndarray, modality: Modality | str
     ) -> np.ndarray:
-        """(Q, D) float32 query vectors of pictures, of the index's test embedding."""
+        """(Q, D) float32 query vectors of images, of the index's test embedding."""
         sensor = modality if isinstance(modality, Modality) else Modality.parse(modality)
         if not isinstance(images, np.ndarray):
             images = [str(path) for path in images]
@@ -85,8 +85,8 @@ class Searcher:
         embeddings = self.embedder.embed(images, sensor, tta=tta)
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
-                f"The index holds the embedding '{self.index.embedding}'; these weights give "
-                f"{', '.join(sorted(embeddings.vectors))}."
+                f"The index holds the embedding '{self.index.embedding}', but these weights make "
+                f"{', '.join(sorted(embeddings.vectors))}. Use the weights the index was made with."
             )
         return np.asarray(embeddings.vectors[self.index.embedding], dtype=np.float32)
 
@@ -99,14 +99,14 @@ class Searcher:
         rerank: bool = False,
         exact: bool | None = None,
     ) -> list[list[Hit]]:
-        """As `search_images`, for (Q, D) vectors that are there already."""
+        """As `search_images`, for (Q, D) vectors."""
         if not rerank:
             return self.index.search(vectors, top=top, filters=filters, exact=exact)
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
-        wide = self.index.search(
+        candidates = self.index.search(
             queries, top=max(top, RERANK_CANDIDATES), filters=filters, exact=exact
         )
-        return [self._rerank(query, hits)[:top] for query, hits in zip(queries, wide)]
+        return [self._rerank(query, hits)[:top] for query, hits in zip(queries, candidates)]
 
     def _rerank(self, query: np.ndarray, hits: list[Hit]) -> list[Hit]:
         from vireid.evaluation import rerank

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vireid.losses.precision import full
+from vireid.losses.full_precision import full
 
 
 def discriminator_loss(logits: Tensor, modality: Tensor) -> Tensor:

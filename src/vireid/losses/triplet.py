@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vireid.losses.precision import full, no_autocast
+from vireid.losses.full_precision import full, no_autocast
 from vireid.types import InputError
 
 _FLOOR = 1e-6

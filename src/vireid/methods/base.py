@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vireid.losses.precision import full, no_autocast
+from vireid.losses.full_precision import full, no_autocast
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES

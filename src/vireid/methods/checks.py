@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ _READS = (
     torch.ops.aten.nonzero,
     torch.ops.aten.masked_select,
 )
+
+TRIED = 4  # images that are embedded on trial
 
 
 def check_terms(terms: Any, method: Method) -> None:
@@ -64,18 +67,23 @@ class _HostReads(TorchDispatchMode):
     ) -> Any:
         if func.overloadpacket in _READS and not self.place:
             line = _last_line(traceback.extract_stack(), self.file)
-            self.place = (
-                f"line {line.lineno}: {line.line}" if line else func.overloadpacket.__name__
-            )
+            self.place = f"line {line.lineno}: {line.line}" if line else "in code that it calls"
         return func(*args, **(kwargs or {}))
 
 
-def try_method(method: Method, size: tuple[int, int]) -> str:
-    """Run a method once on four random images, undo that, and check what it returned.
+def try_method(
+    method: Method,
+    labels: tuple[Tensor, Tensor, Tensor],
+    size: tuple[int, int],
+    autocast: AbstractContextManager,
+) -> str:
+    """Run a method once on a batch of random images, undo that, and check what it returned.
 
     Args:
         method: in training mode, on its device.
-        size: (height, width) of its images.
+        labels: pid, camera and modality (B,) of a batch as in training, on the device.
+        size: (height, width) of the images.
+        autocast: sets the number format of the forward pass.
 
     Returns:
         Where its losses read values on the host, which no captured step can do; "" if nowhere.
@@ -83,31 +91,25 @@ def try_method(method: Method, size: tuple[int, int]) -> str:
     Raises:
         InputError: it fails, or breaks the contract of `Method`.
     """
-    device, file = next(method.parameters()).device, inspect.getfile(type(method))
+    pid, camera, modality = labels
+    device, file = pid.device, inspect.getfile(type(method))
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    modality = torch.tensor([0, 0, 1, 1], device=device)
-    batch = Batch(
-        image=torch.rand(4, 3, *size, device=device),
-        pid_label=torch.tensor([0, 1, 0, 1], device=device),
-        camera_label=modality % max(1, method.sizes.num_cameras),
-        modality=modality,
-        num_visible=2,
-    )
     reads = _HostReads(file)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        image = torch.rand(len(pid), 3, *size, device=device)
         try:
             method.epoch_started(0, None)
-            with reads:
-                terms = method(batch)
+            with autocast, reads:
+                terms = method(Batch(image, pid, camera, modality, len(pid) // 2))
             with torch.no_grad():
-                vectors = method.eval().embed(batch.image, batch.num_visible)
+                vectors = method.eval().embed(image[:TRIED], TRIED // 2)
         except (InputError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
             line = _last_line(traceback.extract_tb(error.__traceback__), file)
             where = f" (line {line.lineno} of '{file}')" if line else ""
             raise InputError(
-                f"Method '{method.name}' fails on a batch of four images{where}: "
+                f"Method '{method.name}' fails on a batch of {len(pid)} images{where}: "
                 f"{type(error).__name__}: {error}."
             ) from error
     with torch.no_grad():
@@ -127,11 +129,11 @@ def _check_embeddings(vectors: Any, method: Method) -> None:
             f"returns {what}. Make them the same; `embed` returns a dict of (B, D) tensors."
         )
     for name, value in vectors.items():
-        if not isinstance(value, Tensor) or value.dim() != 2 or len(value) != 4:
+        if not isinstance(value, Tensor) or value.dim() != 2 or len(value) != TRIED:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
-                f"The embedding '{name}' of method '{method.name}' is {shape} for 4 images; a "
-                "(4, D) tensor was expected."
+                f"The embedding '{name}' of method '{method.name}' is {shape} for {TRIED} images; "
+                f"a ({TRIED}, D) tensor was expected."
             )
 
 

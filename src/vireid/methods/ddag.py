@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vireid.losses.precision import no_autocast
+from vireid.losses.full_precision import no_autocast
 from vireid.losses.triplet import HardTripletLoss
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import DDAGOptions

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vireid.losses.precision import full
+from vireid.losses.full_precision import full
 from vireid.models.layers import make_neck, untrained
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vireid.losses.precision import full, no_autocast
+from vireid.losses.full_precision import full, no_autocast
 from vireid.models.layers import untrained
 
 

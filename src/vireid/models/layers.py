@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vireid.losses.precision import full
+from vireid.losses.full_precision import full
 
 Layer = TypeVar("Layer", bound=nn.Module)
 

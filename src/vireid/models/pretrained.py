@@ -185,5 +185,5 @@ def _check(own: dict, state: dict, source: Source, arch: str) -> None:
         )
     raise InputError(
         f"The pretrained weights {source.name} do not fit the network {arch}: "
-        f"{'; '.join(problems)}. Set `arch` to the one they are of, or give other weights."
+        f"{'; '.join(problems)}. Set `arch` to theirs, or give other weights."
     )

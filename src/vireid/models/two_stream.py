@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from vireid.losses.precision import no_autocast
+from vireid.losses.full_precision import no_autocast
 from vireid.models import pretrained
 from vireid.models.backbone import Backbone, create, resolve_arch, split
 from vireid.models.layers import (

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: tokens, sessions of the page, rates."""
+"""Who may send requests, and how often: tokens, sessions of the page, rates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
+
+from starlette.requests import HTTPConnection
 
 from vireid.server.refusal import Refusal
 
@@ -45,21 +46,20 @@ class Tokens:
         """Whether requests need a token at all."""
         return bool(self._digests)
 
-    def admit(self, headers: dict[str, str], client: str) -> str:
+    def admit(self, request: HTTPConnection, client: str) -> str:
         """The user whose token or session a request carries.
 
         Args:
-            headers: lower-case names.
+            request: its headers are read.
             client: whose wrong tokens are counted (`client_key`).
 
         Raises:
-            Refusal: neither is there, the token is wrong, or this client was wrong too often.
+            Refusal: there is neither, the token is wrong, or this client was wrong too often.
         """
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
             return self.check(token.strip(), client)
-        key = session_key(headers.get("cookie", ""))
-        user = self.user_of_session(key) if key else None
+        user = self.user_of_session(request.cookies.get(COOKIE, ""))
         if user is None:
             raise Refusal(
                 401,
@@ -94,15 +94,15 @@ class Tokens:
 
     def user_of(self, token: str) -> str | None:
         """The owner of a token, or None."""
-        given = _digest(token)
+        candidate = _digest(token)
         owner = None
         for user, digest in self._digests.items():
-            if hmac.compare_digest(given, digest):
+            if hmac.compare_digest(candidate, digest):
                 owner = user
         return owner
 
     def open_session(self, user: str) -> str:
-        """A new random session key for a signed-in user; the oldest go when there are many."""
+        """A new random session key for a signed-in user; beyond `MAX_SESSIONS` the oldest end."""
         key = secrets.token_urlsafe(32)
         self._sessions[_digest(key)] = (user, self._clock() + self._seconds)
         while len(self._sessions) > MAX_SESSIONS:
@@ -112,21 +112,21 @@ class Tokens:
     def user_of_session(self, key: str) -> str | None:
         """The owner of a session that has not ended, or None."""
         digest = _digest(key)
-        user, until = self._sessions.get(digest, (None, 0.0))
-        if user is not None and until < self._clock():
-            del self._sessions[digest]
+        user, end = self._sessions.get(digest, (None, 0.0))
+        if user is not None and end < self._clock():
+            self._sessions.pop(digest, None)
             return None
         return user
 
     def close_session(self, key: str) -> None:
-        """End a session; unknown keys are fine."""
+        """End a session; unknown keys are ignored."""
         self._sessions.pop(_digest(key), None)
 
 
 class RateLimiter:
-    """A bucket of permits for each client, refilled at a steady rate.
+    """A token bucket for each client, refilled at a steady rate.
 
-    The buckets of at most `MAX_CLIENTS` clients are kept; the one unused longest goes first.
+    At most `MAX_CLIENTS` buckets are kept; the least recently used one is dropped.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class RateLimiter:
         return 0.0
 
     def wait(self, client: str) -> float:
-        """Seconds until a permit is there, without using one."""
+        """Seconds until there is a permit, without using one."""
         return max(0.0, (1 - self._permits(client)) / self._rate)
 
     def _permits(self, client: str) -> float:
@@ -164,7 +164,7 @@ class RateLimiter:
 
 
 def client_key(address: str) -> str:
-    """The unit that rates count: an IPv4 address, or the /64 network of an IPv6 one."""
+    """Whom rates are counted for: an IPv4 address, or the /64 network of an IPv6 one."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -174,15 +174,6 @@ def client_key(address: str) -> str:
             return str(ip.ipv4_mapped)
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return str(ip)
-
-
-def session_key(cookies: str) -> str | None:
-    """The page's session in a Cookie header, or None."""
-    try:
-        cookie = SimpleCookie(cookies).get(COOKIE)
-    except CookieError:
-        return None
-    return cookie.value if cookie else None
 
 
 def _digest(text: str) -> bytes:

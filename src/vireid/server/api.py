@@ -1,22 +1,21 @@
-"""The words of the HTTP interface: requests, answers, errors. FastAPI describes them as OpenAPI."""
+"""Requests, answers and errors of the HTTP interface, which FastAPI describes as OpenAPI."""
 
 from __future__ import annotations
 
-import math
-from datetime import datetime
 from pathlib import PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vireid.index.base import Entry, Filters, Hit
-from vireid.types import InputError, Modality
+from vireid.types import InputError, Modality, parse_time
 
 RowId = Field(
     pattern=r"^[0-9]{1,19}$",
     description="the entry's number, as text: it may exceed what JavaScript's numbers hold",
     examples=["1204"],
 )
+TIME = "seconds since 1970, or ISO 8601 (UTC where no zone is given)"
 ModalityWord = Literal["visible", "infrared"]
 
 
@@ -60,7 +59,7 @@ class InfoAnswer(BaseModel):
 
     version: str
     count: int = Field(description="entries in the index")
-    identities: int = Field(description="known identities")
+    identities: int = Field(description="distinct identities")
     cameras: list[Camera]
     modalities: dict[str, int] = Field(description="'visible' or 'infrared' → entries")
     time_range: TimeRange | None
@@ -68,7 +67,7 @@ class InfoAnswer(BaseModel):
     embedding: str
     dim: int
     mode: str = Field(description="how the index searches")
-    pictures: bool = Field(description="whether gallery pictures can be shown")
+    images: bool = Field(description="whether gallery images can be shown")
     limits: Limits
     user: str
     require_reason: bool
@@ -76,16 +75,16 @@ class InfoAnswer(BaseModel):
 
 
 class HitAnswer(BaseModel):
-    """One entry of the index that was found."""
+    """One entry of the index."""
 
     row_id: str = RowId
-    rank: int = Field(description="place in the answer, from 1")
+    rank: int = Field(description="rank in the answer, from 1")
     similarity: float = Field(description="cosine similarity to the query, in [-1, 1]")
     camid: int = Field(description="camera number; -1 where unknown")
     pid: int = Field(description="identity; -1 where unknown")
     modality: ModalityWord
     time: float | None = Field(description="seconds since 1970")
-    name: str = Field(description="the picture's file name, without folders")
+    name: str = Field(description="the image's file name, without folders")
 
     @classmethod
     def of(cls, hit: Hit, rank: int) -> HitAnswer:
@@ -117,8 +116,8 @@ class SearchAnswer(BaseModel):
 class SightingsAnswer(BaseModel):
     """Where and when the person of one entry was seen, in order of time.
 
-    `basis` says what joins them: "identity" (the same recorded identity) or "similarity" (only
-    that the pictures look alike; nobody has confirmed that it is one person).
+    `basis` says what they have in common: "identity" (the same recorded identity) or "similarity"
+    (the images only look alike; nobody has confirmed that it is one person).
     """
 
     basis: Literal["identity", "similarity"]
@@ -135,13 +134,13 @@ class RowSearch(BaseModel):
     top: int = Field(default=24, ge=1)
     cameras: list[int] | None = Field(default=None, max_length=10_000)
     result_modality: ModalityWord | None = None
-    time_from: float | None = Field(default=None, description="seconds since 1970")
-    time_to: float | None = None
+    time_from: float | str | None = Field(default=None, description=TIME)
+    time_to: float | str | None = None
     pids: list[int] | None = Field(default=None, max_length=10_000)
     reason: str | None = Field(default=None, max_length=500)
 
     def filters(self) -> Filters | None:
-        """The search's filters, or None if every entry fits."""
+        """The filters of the search; None if every entry matches."""
         return make_filters(
             None if self.cameras is None else tuple(self.cameras),
             self.result_modality,
@@ -152,7 +151,7 @@ class RowSearch(BaseModel):
 
 
 class SignIn(BaseModel):
-    """A token given on the page."""
+    """A token entered on the page."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -160,14 +159,14 @@ class SignIn(BaseModel):
 
 
 class SessionAnswer(BaseModel):
-    """Whether a token is needed, and whether the page has given one."""
+    """Whether a token is needed, and who is signed in."""
 
     required: bool
     user: str | None
 
 
 class HealthAnswer(BaseModel):
-    """The server lives."""
+    """The server is running."""
 
     status: Literal["ok"]
     waiting: int = Field(description="searches in the queue")
@@ -176,23 +175,23 @@ class HealthAnswer(BaseModel):
 def make_filters(
     camids: tuple[int, ...] | None,
     modality: str | None,
-    time_from: float | None,
-    time_to: float | None,
+    time_from: float | str | None,
+    time_to: float | str | None,
     pids: tuple[int, ...] | None,
 ) -> Filters | None:
-    """Filters of one search; None if every entry fits.
+    """Filters of one search; None if every entry matches.
 
     Raises:
-        InputError: they can't be used.
+        InputError: a field is not valid; the message names it.
     """
     for name, numbers in (("cameras", camids), ("pids", pids)):
         if numbers is not None and any(abs(n) >= 2**63 for n in numbers):
-            raise InputError(f"The filter {name} holds a number that is too large.")
+            raise InputError(f"The field '{name}' has a number that is too large.")
     filters = Filters(
         camids=camids,
         modality=Modality.parse(modality) if modality else None,
-        time_from=time_from,
-        time_to=time_to,
+        time_from=read_time("time_from", time_from),
+        time_to=read_time("time_to", time_to),
         pids=pids,
     )
     return None if filters.empty else filters
@@ -202,40 +201,30 @@ def parse_numbers(name: str, text: str | None) -> tuple[int, ...] | None:
     """Read '1,2,5'; None and the empty text mean any.
 
     Raises:
-        InputError: not whole numbers with commas between.
-    """
-    if text is None or not text.strip():
-        return None
-    words = [word.strip() for word in text.split(",")]
-    if not all(
-        word.lstrip("-").isdecimal() and word.isascii() and len(word) < 20 for word in words
-    ):
-        raise InputError(
-            f"The field '{name}' must be whole numbers with commas between them, as 1,2,5."
-        )
-    return tuple(sorted({int(word) for word in words}))
-
-
-def parse_time(name: str, text: str | None) -> float | None:
-    """Read seconds since 1970 or an ISO time (2026-01-31T08:00Z); None and '' mean any.
-
-    Raises:
-        InputError: neither.
+        InputError: not whole numbers separated by commas.
     """
     if text is None or not text.strip():
         return None
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = datetime.fromisoformat(text.strip()).timestamp()
-        except (ValueError, OverflowError, OSError):
-            seconds = math.nan
-    if not math.isfinite(seconds):
+        return tuple(sorted({int(number) for number in text.split(",")}))
+    except ValueError as error:
         raise InputError(
-            f"The field '{name}' must be seconds since 1970 or a time as 2026-01-31T08:00."
-        )
-    return seconds
+            f"The field '{name}' must be whole numbers separated by commas, such as 1,2,5."
+        ) from error
+
+
+def read_time(name: str, value: float | str | None) -> float | None:
+    """See `parse_time`; None and the empty text mean any.
+
+    Raises:
+        InputError: it is not a time; the message names the field.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        return parse_time(value)
+    except InputError as error:
+        raise InputError(f"The field '{name}' is not valid. {error}") from error
 
 
 def sensor_word(modality: Modality) -> ModalityWord:
@@ -247,7 +236,7 @@ def row_number(text: str) -> int:
     """An entry's number from its digits.
 
     Raises:
-        InputError: larger than any entry's.
+        InputError: it is larger than any entry's.
     """
     number = int(text)
     if number >= 2**63:

@@ -36,15 +36,15 @@ MAX_CONNECTIONS = 512
 
 
 def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None = None) -> FastAPI:
-    """The search application, with all of its safety: what `serve` runs.
+    """The search application with all of its checks and limits: what `serve` runs.
 
     Args:
-        index: open for reading; it stays the caller's to close.
+        index: open for reading; the caller closes it.
         embedder: of the same weights as the index.
         settings: limits, tokens, audit log.
 
     Raises:
-        InputError: the weights differ, or the audit log cannot be written.
+        InputError: the weights differ, or the audit log can't be written.
     """
     settings = settings or ServerSettings()
     service = SearchService(index, embedder, settings)
@@ -61,8 +61,8 @@ def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        description="Find a person in an index of visible and infrared pictures. A similarity is "
-        "a hint, never a proof of identity.",
+        description="Find a person in an index of visible and infrared images. A similarity is a "
+        "hint, never proof of identity.",
     )
     app.state.service = service
     app.add_middleware(Guard, settings=settings, tokens=service.tokens, audit=service.audit)
@@ -89,15 +89,15 @@ def serve(
     Args:
         index_url: as for `open_index`.
         weights: as for `vireid.load`.
-        host, port: where to listen; any address but loopback needs a token.
+        host, port: where to listen; any address other than loopback needs a token.
         token: the secret of the user "token"; None takes $VIREID_TOKEN. More users: see
             `ServerSettings.tokens`.
-        device: where to embed.
+        device: device of the network.
         settings: everything else.
 
     Raises:
-        InputError: no token for an address that others can reach, a port that is taken, no such
-            index, weights that are not the index's.
+        InputError: no token for an address that others can reach, a port in use, no such index,
+            weights other than the index's.
     """
     import uvicorn
 
@@ -117,8 +117,8 @@ def serve(
 
 
 def server_config(app: FastAPI, settings: ServerSettings) -> Any:
-    """The uvicorn configuration: no access log (it would hold paths), no trust in proxies'
-    headers, limits on connections and on the time of a request's head."""
+    """The uvicorn configuration: no access log (it would contain paths), proxies' headers
+    ignored, limits on connections and on the time that a request's head takes."""
     import uvicorn
 
     from vireid.server.connection import limited_protocol
@@ -139,7 +139,7 @@ def server_config(app: FastAPI, settings: ServerSettings) -> Any:
 
 
 def default_audit_log(index_url: str | Path) -> Path:
-    """Beside the index: INDEX.audit.jsonl."""
+    """Next to the index: INDEX.audit.jsonl."""
     path = Path(index_url)
     return path.with_name(path.name + ".audit.jsonl")
 
@@ -149,26 +149,24 @@ def _say_where(settings: ServerSettings, port: int) -> None:
 
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.certificate else "http"
-    say(f"Serving on {scheme}://{name}:{port}  (Ctrl+C ends it)")
+    say(f"Serving on {scheme}://{name}:{port}  (stop with Ctrl+C)")
     if settings.audit_log:
-        say(f"Who searches when is written to {settings.audit_log}")
+        say(f"Who searches when is logged in {settings.audit_log}")
     if not is_loopback(settings.host) and not settings.certificate:
         say(
-            "Other machines can reach this server and its traffic is not encrypted: "
-            "put a proxy with HTTPS in front, or give a certificate."
+            "Other machines can reach this server, and its traffic is not encrypted: put a proxy "
+            "with HTTPS in front, or set a certificate."
         )
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
-        listener.bind((host.strip("[]"), port))
+        # Reuses addresses where that is safe; on Windows it would share a port that is in use.
+        return socket.create_server((host.strip("[]"), port), family=family, dualstack_ipv6=both)
     except OSError as error:
-        listener.close()
         raise InputError(
-            f"The address {host}:{port} can't be listened on: {error.strerror}. Name "
-            "a free port with --port."
+            f"The server can't listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose a "
+            "free port as `port`, or an address of this machine as `host`."
         ) from error
-    return listener

@@ -1,4 +1,4 @@
-"""Who searched when: one JSON line an event, without pictures, vectors or file names."""
+"""Who searched when: one JSON line per event, without images, vectors or file names."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 class AuditLog:
-    """Appends events to a file that only its owner may read; thread-safe.
+    """Appends events to a file that only its owner can read; thread-safe.
 
     Every line is written with one call. Searches are flushed to the disk before they are
-    answered, so that none is missing from the log after a crash.
+    answered, so that none is missing after a crash.
     """
 
     def __init__(self, path: Path | None) -> None:
         """
         Args:
-            path: the file, made if absent; None writes nothing.
+            path: the file, created if missing; None writes nothing.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file can't be written.
         """
         self._lock = threading.Lock()
         self._file: int | None = None
@@ -36,11 +36,12 @@ class AuditLog:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            binary = getattr(os, "O_BINARY", 0)  # Windows would write other line ends
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary, 0o600)
         except OSError as error:
             raise InputError(
-                f"The audit log '{path}' cannot be written: {error.strerror}. Name a file in a "
-                "folder you may write to; the server does not start without its log."
+                f"The audit log '{path}' can't be written: {error.strerror}. Name a file in a "
+                "folder you can write to; the server does not start without its log."
             ) from error
 
     def write(
@@ -50,13 +51,13 @@ class AuditLog:
 
         Args:
             event: what happened: search, search_by_row, sightings, view, refused, sign_in.
-            user: name of the token's owner, "local" where no token is asked for.
+            user: name of the token's owner, "local" where no token is needed.
             client: network address.
             durable: flush to the disk before returning.
-            **facts: plain values; control characters are escaped by JSON.
+            **facts: JSON values; JSON escapes control characters.
 
         Raises:
-            OSError: the disk is full; the search must then not be answered.
+            OSError: the disk is full; the search must not be answered then.
         """
         if self._file is None:
             return

@@ -1,5 +1,5 @@
-"""uvicorn's HTTP/1.1 connection with the two limits it lacks: time for a request's head, and
-connections at once."""
+"""uvicorn's HTTP/1.1 connection with two limits that it lacks: the time for a request's head, and
+the number of connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's addresses: page, session, index, pictures, search."""
+"""The server's endpoints: page, session, index, images, search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 
 from vireid.index.base import Filters, Hit
 from vireid.server import api
-from vireid.server.access import COOKIE, client_key, session_key
-from vireid.server.pictures import PictureError, Size
+from vireid.server.access import COOKIE, client_key
+from vireid.server.images import ImageError, Size
 from vireid.server.refusal import Refusal
 from vireid.server.service import SearchService
 from vireid.server.uploads import UploadError
@@ -32,8 +32,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for code, text in {
         401: "a token is needed or wrong",
         413: "too large",
-        415: "not a picture",
-        422: "unusable",
+        415: "not an image",
+        422: "not valid",
         429: "too many requests; see Retry-After",
         503: "overloaded; see Retry-After",
     }.items()
@@ -69,12 +69,11 @@ def add_session(app: FastAPI, service: SearchService) -> None:
     def user_of(request: Request) -> str | None:
         if not tokens.required:
             return "local"
-        key = session_key(request.headers.get("cookie", ""))
-        return tokens.user_of_session(key) if key else None
+        return tokens.user_of_session(request.cookies.get(COOKIE, ""))
 
     @app.get("/api/health", tags=["server"])
     async def health() -> api.HealthAnswer:
-        """The server lives; no token needed."""
+        """The server is running; no token needed."""
         return api.HealthAnswer(status="ok", waiting=service.worker.waiting)
 
     @app.get("/api/session", tags=["server"])
@@ -103,9 +102,7 @@ def add_session(app: FastAPI, service: SearchService) -> None:
     @app.delete("/api/session", tags=["server"])
     async def sign_out(request: Request, response: Response) -> api.SessionAnswer:
         """End the page's session."""
-        key = session_key(request.headers.get("cookie", ""))
-        if key:
-            tokens.close_session(key)
+        tokens.close_session(request.cookies.get(COOKIE, ""))
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return api.SessionAnswer(required=tokens.required, user=None)
 
@@ -115,21 +112,21 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
 
     @app.get("/api/info", tags=["index"], responses=ERRORS)
     async def info(request: Request) -> api.InfoAnswer:
-        """What the index holds and what one search may ask."""
-        found = await service.info()
-        times = found.time_range
+        """What the index holds, and the limits of a search."""
+        index = await service.info()
+        times = index.time_range
         return api.InfoAnswer(
             version=__version__,
-            count=found.count,
-            identities=found.num_pids,
-            cameras=[api.Camera(camid=c, count=n) for c, n in sorted(found.cameras.items())],
-            modalities=found.modalities,
+            count=index.count,
+            identities=index.num_pids,
+            cameras=[api.Camera(camid=c, count=n) for c, n in sorted(index.cameras.items())],
+            modalities=index.modalities,
             time_range=api.TimeRange(first=times[0], last=times[1]) if times else None,
-            weights=found.weights_hash[:12],
-            embedding=found.embedding,
-            dim=found.dim,
-            mode=found.mode,
-            pictures=bool(found.image_roots),
+            weights=index.weights_hash[:12],
+            embedding=index.embedding,
+            dim=index.dim,
+            mode=index.mode,
+            images=bool(index.image_roots),
             limits=api.Limits(
                 upload_bytes=settings.max_upload_bytes,
                 pixels=settings.max_pixels,
@@ -151,8 +148,8 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
         row_id: Annotated[str, PathParameter(pattern=r"^[0-9]{1,19}$")],
         size: Size = "thumb",
     ) -> Response:
-        """The picture of one entry as JPEG: small, or at most 1600 pixels a side."""
-        data = await service.read(service.pictures.jpeg, api.row_number(row_id), size)
+        """The image of one entry as JPEG: small, or at most 1600 pixels a side."""
+        data = await service.read(service.images.jpeg, api.row_number(row_id), size)
         if size == "full":
             await service.note(request, "view", row_id=row_id)
         return Response(data, media_type="image/jpeg")
@@ -175,19 +172,19 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         top: Annotated[int, Form(ge=1)] = 24,
         cameras: Annotated[str | None, Form(description="1,2,5; empty: any")] = None,
         result_modality: Annotated[str | None, Form(description="sensor of the hits")] = None,
-        time_from: Annotated[str | None, Form(description="seconds since 1970 or ISO")] = None,
+        time_from: Annotated[str | None, Form(description=api.TIME)] = None,
         time_to: Annotated[str | None, Form()] = None,
         pids: Annotated[str | None, Form(description="identities; empty: any")] = None,
         reason: Annotated[str | None, Form(max_length=500)] = None,
     ) -> api.SearchAnswer:
-        """The entries most similar to an uploaded picture."""
+        """The entries most similar to an uploaded image."""
         started = time.perf_counter()
         sensor = Modality.parse(modality)
         filters = api.make_filters(
             api.parse_numbers("cameras", cameras),
             result_modality,
-            api.parse_time("time_from", time_from),
-            api.parse_time("time_to", time_to),
+            time_from,
+            time_to,
             api.parse_numbers("pids", pids),
         )
         service.check_queue()
@@ -215,31 +212,31 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         identity, or the most similar ones where none is recorded."""
         number = api.row_number(row_id)
         (entry,) = await service.read(service.index.entries, [number])
-        known = entry.pid >= 0
+        has_pid = entry.pid >= 0
         job = Job(
             row_id=number,
-            top=min(SIGHTINGS if known else LIKELY_SIGHTINGS, service.settings.max_top),
-            filters=Filters(pids=(entry.pid,)) if known else None,
+            top=min(SIGHTINGS if has_pid else LIKELY_SIGHTINGS, service.settings.max_top),
+            filters=Filters(pids=(entry.pid,)) if has_pid else None,
         )
         hits = await service.search(request, "sightings", job, row_id=row_id)
         ranked = [api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(hits)]
         ranked.sort(key=lambda hit: (hit.time is None, hit.time or 0.0, hit.rank))
         return api.SightingsAnswer(
-            basis="identity" if known else "similarity", pid=entry.pid, sightings=ranked
+            basis="identity" if has_pid else "similarity", pid=entry.pid, sightings=ranked
         )
 
 
 def add_errors(app: FastAPI) -> None:
     """Every error becomes a `Refusal`, which the outermost layer answers and logs; none repeats
-    what was sent or names a path."""
+    what was sent or mentions a path."""
 
     @app.exception_handler(UploadError)
     async def upload_error(_: Request, error: UploadError) -> None:
         raise Refusal(error.status, error.code, str(error)) from error
 
-    @app.exception_handler(PictureError)
-    async def picture_error(_: Request, error: PictureError) -> None:
-        raise Refusal(404, "no_picture", str(error)) from error
+    @app.exception_handler(ImageError)
+    async def image_error(_: Request, error: ImageError) -> None:
+        raise Refusal(404, "no_image", str(error)) from error
 
     @app.exception_handler(InputError)
     async def input_error(_: Request, error: InputError) -> None:
@@ -251,17 +248,14 @@ def add_errors(app: FastAPI) -> None:
         raise Refusal(
             422,
             "invalid",
-            "The request has fields that can't be used: " + "; ".join(sorted(problems))[:400] + ".",
+            "The request has fields that are not valid: " + "; ".join(sorted(problems))[:400] + ".",
         ) from error
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> None:
-        words = {
+        sentences = {
             404: "There is nothing at this address.",
-            405: "This address doesn't know that method.",
+            405: "This address doesn't support that method.",
         }
-        raise Refusal(
-            error.status_code,
-            "http",
-            words.get(error.status_code, "The request could not be read."),
-        ) from error
+        sentence = sentences.get(error.status_code, "The request could not be read.")
+        raise Refusal(error.status_code, "http", sentence) from error

@@ -1,4 +1,4 @@
-"""An answer that is an error: one shape for all of them."""
+"""The one form of every error that the server answers with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """A request that is not fulfilled, and what the client is told.
+    """A request that is refused, and what the client is told.
 
     Attributes:
         status, code, sentence: the answer.

@@ -1,7 +1,7 @@
-"""What every request passes before the application sees it.
+"""The checks that every request passes before the application sees it.
 
-One pure ASGI layer, outermost, in this order: known host → same site → token → rate → body
-(size and time) → application under a deadline. Every answer leaves with the same strict headers.
+One pure ASGI layer, outermost, in this order: allowed host → same site → rate → token → body
+(size and time) → application under a deadline. Every answer has the same strict headers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import re
 import time
 import traceback
 from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
 from vireid.server.access import RateLimiter, Tokens, client_key
 from vireid.server.audit import AuditLog
@@ -43,6 +46,10 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     (b"x-robots-tag", b"noindex"),
 )
+LATE = Refusal(
+    503, "late", "The server is busy and could not answer in time. Try again in a moment.", 2
+)
+FAILED = Refusal(500, "internal", "The server failed on this request. The log says where.")
 
 
 class Guard:
@@ -67,12 +74,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, sent, admitted = time.perf_counter(), 0, False, False
+        started, status, admitted = time.perf_counter(), 0, False
 
         async def answer(message: dict) -> None:
-            nonlocal status, sent
+            nonlocal status
             if message["type"] == "http.response.start":
-                sent, status = True, message["status"]
+                status = message["status"]
                 message["headers"] = _with_headers(message.get("headers", []))
             await send(message)
 
@@ -86,36 +93,12 @@ class Guard:
             unread = not admitted and scope["method"] not in ("GET", "HEAD")
             await _refuse(refusal, answer, receive if unread else None)
         except TimeoutError:
-            if not sent:
-                await _refuse(
-                    Refusal(
-                        503,
-                        "late",
-                        "The server is busy and could not answer in time. Try again in a moment.",
-                        2,
-                    ),
-                    answer,
-                    None,
-                )
-        except asyncio.CancelledError:
-            raise
+            if not status:
+                await _refuse(LATE, answer, None)
         except Exception as error:
-            # Messages of exceptions may hold file paths, so only type and place are logged.
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            logger.error(
-                "%s in %s:%s",
-                type(error).__name__,
-                frame.filename.replace("\\", "/").rsplit("/", 1)[-1],
-                frame.lineno,
-            )
-            if not sent:
-                await _refuse(
-                    Refusal(
-                        500, "internal", "The server failed on this request. The log says where."
-                    ),
-                    answer,
-                    None,
-                )
+            _log_failure(error)
+            if not status:
+                await _refuse(FAILED, answer, None)
         finally:
             logger.info(
                 "%s %s %s %.0f ms",
@@ -132,35 +115,31 @@ class Guard:
             The receive callable for the application, with the whole body in it.
 
         Raises:
-            Refusal: for the first check that fails.
+            Refusal: by the first check that fails.
         """
-        headers: dict[str, str] = {}
-        for raw, value in scope["headers"]:
-            name = raw.decode("latin-1").lower()
-            if name in headers and name in ("host", "authorization", "content-length"):
+        request = HTTPConnection(scope)
+        for name in ("host", "authorization", "content-length"):
+            if len(request.headers.getlist(name)) > 1:
                 raise Refusal(400, "headers", f"The request has two {name} headers.")
-            headers[name] = value.decode("latin-1")
-        address = (scope.get("client") or ("unknown", 0))[0]
+        address = request.client.host if request.client else "unknown"
         client = client_key(address)
         path = scope["path"]
         scope["vireid.client"], scope["vireid.user"] = address, "local"
-        self._check_host(headers.get("host", ""))
-        _check_site(path, headers)
+        self._check_host(request.headers.get("host", ""))
+        _check_site(path, request.headers)
         limiter = self._searches if path in SEARCH_PATHS else self._reads
         wait = limiter.take(client)
         if wait > 0:
-            raise Refusal(
-                429,
-                "rate",
+            sentence = (
                 "There were too many requests from this address. Wait "
-                f"{math.ceil(wait)} s and try again.",
-                wait,
+                f"{math.ceil(wait)} s and try again."
             )
+            raise Refusal(429, "rate", sentence, wait)
         if self._tokens.required and not (path in OPEN_PATHS or path.startswith(OPEN_PREFIX)):
-            scope["vireid.user"] = self._tokens.admit(headers, client)
+            scope["vireid.user"] = self._tokens.admit(request, client)
         if scope["method"] in ("GET", "HEAD"):
             return receive
-        return await self._body(path, headers, receive)
+        return await self._body(path, request.headers.get("content-length"), receive)
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
@@ -173,11 +152,12 @@ class Guard:
             raise Refusal(
                 421,
                 "host",
-                "This server does not answer under the host name of the "
-                "request. Use its IP address, or add the name to its allowed hosts.",
+                "This server does not answer to the host name of the request. Use its IP address, "
+                "or add the name to `allowed_hosts`.",
             )
 
-    async def _body(self, path: str, headers: dict[str, str], receive: Any) -> Any:
+    async def _body(self, path: str, declared: str | None, receive: Any) -> Any:
+        """Receive the whole body, within the limits; returns a callable that replays it."""
         limit = SMALL_BODY
         if path == "/api/search":
             limit += self._settings.max_upload_bytes
@@ -187,7 +167,6 @@ class Guard:
             "The upload is larger than the "
             f"{self._settings.max_upload_bytes / 2**20:.0f} MiB allowed.",
         )
-        declared = headers.get("content-length")
         if declared is not None:
             if not re.fullmatch(r"[0-9]{1,15}", declared):
                 raise Refusal(400, "headers", "The Content-Length header is not a number.")
@@ -213,24 +192,23 @@ class Guard:
             raise Refusal(
                 408,
                 "slow",
-                f"The upload took longer than {self._settings.upload_seconds:.0f} s and was cut.",
+                f"The upload took longer than {self._settings.upload_seconds:.0f} s.",
             ) from error
         finally:
             self._bodies -= 1
-        whole = b"".join(parts)
-        given = False
+        body: dict | None = {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
         async def replay() -> dict:
-            nonlocal given
-            if given:
+            nonlocal body
+            if body is None:
                 return await receive()
-            given = True
-            return {"type": "http.request", "body": whole, "more_body": False}
+            message, body = body, None
+            return message
 
         return replay
 
     def _note(self, scope: dict, refusal: Refusal) -> None:
-        """Log a refusal. Overload is no event, and a client that is refused all the time must
+        """Log a refusal. Overload is not an event, and a client that is refused all the time must
         not fill the disk."""
         client = scope.get("vireid.client", "unknown")
         if refusal.status == 503 or self._notes.take(client_key(client)) > 0:
@@ -250,7 +228,7 @@ class Guard:
 
 
 def route_of(path: str) -> str:
-    """A path as the log shows it: only routes of this server, numbers hidden."""
+    """A path as it is logged: only routes of this server, without numbers."""
     if path in OPEN_PATHS or path in SEARCH_PATHS or path in ("/api/info", "/api/openapi.json"):
         return path
     if re.fullmatch(r"/static/[a-z_]{1,20}\.[a-z0-9]{1,5}", path):
@@ -258,7 +236,14 @@ def route_of(path: str) -> str:
     return "/api/image/N" if re.fullmatch(r"/api/image/[0-9]+", path) else "(other)"
 
 
-def _check_site(path: str, headers: dict[str, str]) -> None:
+def _log_failure(error: Exception) -> None:
+    """Log only type and place: messages of exceptions may contain file paths."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file = frame.filename.replace("\\", "/").rsplit("/", 1)[-1]
+    logger.error("%s in %s:%s", type(error).__name__, file, frame.lineno)
+
+
+def _check_site(path: str, headers: Headers) -> None:
     """Pages of other sites may link to ours; they may not call or embed it."""
     if path == "/":
         return
@@ -271,8 +256,8 @@ def _check_site(path: str, headers: dict[str, str]) -> None:
 
 def _host_name(host: str) -> str | None:
     """The name or address in a Host header without its port; None if it is malformed."""
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", host)
-    return found.group(1) if found else None
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", host)
+    return match.group(1) if match else None
 
 
 def _is_address(name: str) -> bool:
@@ -292,8 +277,8 @@ def _with_headers(headers: Any) -> list[tuple[bytes, bytes]]:
 
 
 async def _refuse(refusal: Refusal, send: Any, unread: Any) -> None:
-    """Answer; if the body is still `unread` (its receive callable), end the connection, but read
-    on for a moment: a client that still sends would see it break instead of the answer."""
+    """Answer; if the body is still `unread` (its receive callable), close the connection, but keep
+    reading for a moment: a client that is still sending would get an error, not the answer."""
     body = json.dumps(refusal.body()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     headers += [(n.lower().encode(), v.encode()) for n, v in refusal.headers.items()]

@@ -1,4 +1,4 @@
-"""What the server's endpoints share: index, worker, pictures, limits, the log of searches."""
+"""What the server's endpoints share: index, worker, images, limits, the audit log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vireid.index.base import Filters, Hit, Index, IndexInfo
 from vireid.index.searcher import Searcher
 from vireid.server.access import Tokens
 from vireid.server.audit import AuditLog
-from vireid.server.pictures import Pictures
+from vireid.server.images import GalleryImages
 from vireid.server.refusal import Refusal
 from vireid.server.settings import ServerSettings
 from vireid.server.uploads import decode_upload, to_pixels
@@ -30,7 +30,7 @@ INFO_SECONDS = 10.0
 
 
 class SearchService:
-    """What the endpoints share: index, worker, pictures, limits."""
+    """What the endpoints share: index, worker, images, limits."""
 
     def __init__(self, index: Index, embedder: Embedder, settings: ServerSettings) -> None:
         self.index = index
@@ -43,7 +43,7 @@ class SearchService:
             failures_per_minute=settings.failures_per_minute,
         )
         self.audit = AuditLog(settings.audit_log)
-        self.pictures = Pictures(index, max_pixels=settings.max_pixels)
+        self.images = GalleryImages(index, max_pixels=settings.max_pixels)
         self.worker = SearchWorker(
             self.searcher,
             max_waiting=settings.max_waiting,
@@ -63,7 +63,7 @@ class SearchService:
         self.audit.close()
 
     def check_queue(self) -> None:
-        """Turn a search away before its picture is decoded.
+        """Refuse a search before its image is decoded.
 
         Raises:
             Refusal: the queue is full.
@@ -74,8 +74,8 @@ class SearchService:
             raise overloaded(error) from error
 
     async def info(self) -> IndexInfo:
-        """What the index holds. It is counted anew when older than `INFO_SECONDS`, in the
-        background: counting a large index takes a while, and nobody should wait for it."""
+        """What the index holds. It is refreshed when older than `INFO_SECONDS`, in the background:
+        counting a large index takes a while, and nobody should wait for it."""
         if self._info is None:
             async with self._info_lock:
                 if self._info is None:
@@ -85,9 +85,9 @@ class SearchService:
         return self._info
 
     async def _count(self) -> IndexInfo:
-        self._info = found = await self.read(self.index.info)
+        self._info = info = await self.read(self.index.info)
         self._counted = time.monotonic()
-        return found
+        return info
 
     async def _count_again(self) -> None:
         async with self._info_lock:
@@ -97,7 +97,7 @@ class SearchService:
                 logger.error("the index could not be counted: %s", type(error).__name__)
 
     async def read(self, function: Any, *arguments: Any) -> Any:
-        """Run something that reads the index or its pictures, few at a time."""
+        """Run something that reads the index or its images in a thread, few at a time."""
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._reading)
 
     async def decode(self, data: bytes) -> tuple[np.ndarray, int, int]:
@@ -118,7 +118,7 @@ class SearchService:
     async def search(
         self, request: Request, event: str, job: Job, *, reason: str | None = None, **facts: Any
     ) -> list[Hit]:
-        """Run a job and write who asked for it into the audit log before answering.
+        """Run a job, and write who asked for it to the audit log before answering.
 
         Raises:
             Refusal: the queue is full, `top` is too large, or a reason is missing.
@@ -134,8 +134,8 @@ class SearchService:
             raise Refusal(
                 422,
                 "reason",
-                "This server asks why you search. Fill in the field "
-                "'reason', for example with a case number.",
+                "This server asks for the reason of each search. Fill in the field 'reason', for "
+                "example with a case number.",
             )
         try:
             hits = await self.worker.run(job)
@@ -153,7 +153,7 @@ class SearchService:
         return hits
 
     async def note(self, request: Request, event: str, **facts: Any) -> None:
-        """Write to the audit log without holding up other requests."""
+        """Write to the audit log without delaying other requests."""
         user, client = request.scope["vireid.user"], request.scope["vireid.client"]
         await anyio.to_thread.run_sync(
             lambda: self.audit.write(event, user=user, client=client, **facts)
@@ -161,8 +161,10 @@ class SearchService:
 
 
 def overloaded(busy: Busy) -> Refusal:
-    """The quick answer when the queue is full."""
-    return Refusal(503, "busy", "Many searches wait. Try again in a few seconds.", busy.retry_after)
+    """The answer when the queue is full."""
+    return Refusal(
+        503, "busy", "Many searches are waiting. Try again in a few seconds.", busy.retry_after
+    )
 
 
 def _filter_facts(filters: Filters | None) -> dict[str, Any] | None:

@@ -1,44 +1,46 @@
-"""What the search server allows: addresses, tokens, limits. Imports nothing heavy."""
+"""Addresses, tokens and limits of the search server. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from vireid.types import InputError
 
 MIN_TOKEN_LENGTH = 8
+_MAKE = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe())"'
+_NOT_LIMITS = ("port", "require_reason")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """Limits and rules of one search server; every default is meant for one machine, few users.
+    """Limits and rules of one search server; the defaults suit one machine with few users.
 
     Attributes:
         host, port: the address to listen on. Any address but loopback needs a token.
-        tokens: name of a user → that user's secret token. Empty: nobody is asked for one
-            (loopback only). The names appear in the audit log, the tokens nowhere.
+        tokens: name of a user → that user's secret token. Empty: no token is needed (loopback
+            only). The names appear in the audit log, the tokens nowhere.
         allowed_hosts: names under which the server may be reached, besides IP addresses and
             loopback; a request for another name is refused (DNS rebinding).
-        audit_log: JSON lines of who searched when; None keeps none.
-        require_reason: every search must say why; the reason goes into the audit log.
-        max_upload_bytes: size of one uploaded picture.
-        max_pixels: width times height of one uploaded picture, checked before decoding.
-        min_side: shortest side, in pixels, of an uploaded picture.
+        audit_log: file of JSON lines of who searched when; None writes none.
+        require_reason: every search must give a reason, which goes into the audit log.
+        max_upload_bytes: size of one uploaded image.
+        max_pixels: width times height of one uploaded image, checked before decoding.
+        min_side: shortest side, in pixels, of an uploaded image.
         max_top: most hits in one answer.
         max_uploads: bodies received at the same time.
-        max_waiting: searches that wait for the network; one more is answered 503.
-        max_wait_seconds: a search that would wait longer for the network, going by what searches
-            have taken of late, is answered 503 at once.
+        max_waiting: length of the queue of searches; one more is answered 503.
+        max_wait_seconds: a search that would wait longer in the queue, judging by recent
+            searches, is answered 503 at once.
         max_batch: uploads embedded together when several wait.
-        upload_seconds: a body that takes longer is cut.
+        upload_seconds: a body that takes longer is cut off.
         request_seconds: a request that takes longer is answered 503.
         searches_per_second, search_burst: rate of searches of one client.
         reads_per_second, read_burst: rate of everything else (thumbnails) of one client.
         failures_per_minute: wrong tokens of one client before it has to wait.
-        refusals_per_minute: refusals of one client that the audit log takes; more would let it
-            fill the disk.
+        refusals_per_minute: refusals of one client that are written to the audit log, so that it
+            can't fill the disk.
         session_hours: how long the page stays signed in.
         certificate, private_key: PEM files for HTTPS; without them put a proxy in front.
     """
@@ -70,46 +72,30 @@ class ServerSettings:
     private_key: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_upload_bytes",
-            "max_pixels",
-            "min_side",
-            "max_top",
-            "max_uploads",
-            "max_waiting",
-            "max_wait_seconds",
-            "max_batch",
-            "upload_seconds",
-            "request_seconds",
-            "searches_per_second",
-            "search_burst",
-            "reads_per_second",
-            "read_burst",
-            "failures_per_minute",
-            "refusals_per_minute",
-            "session_hours",
-        ):
-            value = getattr(self, name)
-            if not value > 0:
-                raise InputError(f"The server setting {name} is {value}; it must be above 0.")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            is_limit = isinstance(value, (int, float)) and option.name not in _NOT_LIMITS
+            if is_limit and not value > 0:
+                raise InputError(
+                    f"The server setting `{option.name}` is {value}; it must be above 0."
+                )
         if not 0 <= self.port < 65536:
-            raise InputError(f"The port is {self.port}; it must be between 0 and 65535.")
+            raise InputError(f"`port` is {self.port}; it must be between 0 and 65535.")
         for user, token in self.tokens.items():
             if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
                 raise InputError(
                     f"The token of '{user}' has {len(token)} characters; at least "
-                    f"{MIN_TOKEN_LENGTH} plain ASCII characters are expected. Make one with: "
-                    'python -c "import secrets; print(secrets.token_urlsafe())"'
+                    f"{MIN_TOKEN_LENGTH} printable ASCII characters were expected. {_MAKE}"
                 )
         if not self.tokens and not is_loopback(self.host):
             raise InputError(
-                f"The server is asked to listen on '{self.host}', where other machines can reach "
-                "it, and no token is set. Give one with --token (or in VIREID_TOKEN), or listen "
-                "on 127.0.0.1. Make a token with: "
-                'python -c "import secrets; print(secrets.token_urlsafe())"'
+                f"`host` is '{self.host}', where other machines can reach the server, and no token "
+                f"is set. Give one as `token` (or in VIREID_TOKEN), or listen on 127.0.0.1. {_MAKE}"
             )
         if (self.certificate is None) != (self.private_key is None):
-            raise InputError("HTTPS needs both a certificate and a private key; one was given.")
+            raise InputError(
+                "HTTPS needs both `certificate` and `private_key`; only one of them is set."
+            )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures from strangers: checked before they are decoded, decoded before they are believed."""
+"""Uploaded images: checked before they are decoded, and identified by decoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import (
 from vireid.data.decoding import ImageError, open_image, resize, to_rgb
 from vireid.types import InputError
 
-# Naming the decoders loads them, and no others take part. JPEG's also reads the MPO of phones.
+# Importing the decoders registers them, and no others are used. JPEG's also reads phones' MPO.
 FORMATS = tuple(
     plugin.format
     for plugin in (
@@ -34,7 +34,8 @@ class UploadError(InputError):
     """An upload that is refused.
 
     Attributes:
-        status: HTTP status: 413 too large, 415 not a picture we read, 422 broken or unusable.
+        status: HTTP status: 413 too large, 415 not an image of a known format, 422 broken or too
+            small.
         code: a short name for programs.
     """
 
@@ -45,11 +46,11 @@ class UploadError(InputError):
 
 
 def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image:
-    """Decode an uploaded picture, whatever its name or declared type say.
+    """Decode an uploaded image, whatever its name or declared type says.
 
     The header is read first; size and format are checked before any pixel is decoded, so that
-    a small file that unpacks to gigabytes costs nothing. Metadata are dropped; the orientation
-    that a camera wrote is applied.
+    a small file that unpacks to gigabytes costs nothing. Metadata is dropped, but the camera's
+    orientation is applied.
 
     Args:
         data: the file's bytes.
@@ -60,10 +61,10 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
         An RGB image.
 
     Raises:
-        UploadError: not a picture, too large, too small, animated or broken.
+        UploadError: not an image, too large, too small, animated or broken.
     """
     if not data:
-        raise UploadError(422, "empty", "The uploaded file is empty; choose a picture.")
+        raise UploadError(422, "empty", "The uploaded file is empty; choose an image.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -72,7 +73,7 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
         raise _too_many_pixels(None, max_pixels) from error
     except UnidentifiedImageError as error:
         raise UploadError(
-            415, "not_a_picture", "The uploaded file is not a JPEG, PNG, WebP or BMP picture."
+            415, "not_an_image", "The uploaded file is not a JPEG, PNG, WebP or BMP image."
         ) from error
     except Exception as error:  # a decoder may raise anything on crafted bytes
         raise _broken() from error
@@ -83,10 +84,10 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
         raise UploadError(
             422,
             "too_small",
-            f"The picture has {width} x {height} pixels; both sides need at least {min_side}.",
+            f"The image has {width} x {height} pixels; each side needs at least {min_side}.",
         )
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
-        raise UploadError(415, "animated", "The picture is an animation; upload a single image.")
+        raise UploadError(415, "animated", "The image is an animation; upload a still image.")
     try:
         return to_rgb(image, upright=True)
     except ImageError as error:
@@ -105,12 +106,12 @@ def to_pixels(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 def _too_many_pixels(size: tuple[int, int] | None, limit: int) -> UploadError:
-    found = f"{size[0]} x {size[1]} pixels" if size else "far more pixels"
+    pixels = f"{size[0]} x {size[1]} pixels" if size else "far more pixels"
     return UploadError(
         413,
         "too_many_pixels",
-        f"The picture has {found}; at most {limit / 1e6:.0f} million are allowed. Crop the person "
-        "or make the picture smaller.",
+        f"The image has {pixels}; at most {limit / 1e6:.0f} million are allowed. Crop it to the "
+        "person, or make it smaller.",
     )
 
 
@@ -118,5 +119,5 @@ def _broken() -> UploadError:
     return UploadError(
         422,
         "broken",
-        "The picture is damaged and cannot be decoded. Save it again and upload the new file.",
+        "The image is damaged and can't be decoded. Save it again and upload the new file.",
     )

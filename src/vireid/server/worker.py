@@ -1,7 +1,7 @@
-"""The one thread that embeds and searches, with a short queue before it.
+"""The one thread that embeds and searches, with a short queue.
 
-Searches that wait together are embedded together. When the queue is full the next one is turned
-away at once: a quick 503 is better than a slow one. Searches whose client has gone or whose
+Searches that wait together are embedded together. When the queue is full the next one is refused
+at once: a quick 503 is better than a slow one. Searches whose client has disconnected or whose
 deadline has passed are dropped before they cost anything.
 """
 
@@ -13,8 +13,10 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +31,12 @@ BATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One search: by a picture's pixels, or by an entry's vector.
+    """One search: by an image's pixels, or by an entry's vector.
 
     Attributes:
-        pixels: (H, W, 3) uint8 of the size the embedder takes, or None.
+        row_id: the entry whose vector is the query, or None.
+        pixels: otherwise, (H, W, 3) uint8 of the size the embedder takes.
         modality: the sensor of `pixels`.
-        row_id: the entry whose vector is the query, if `pixels` is None.
         top, filters: as in `Index.search`.
     """
 
@@ -49,7 +51,7 @@ class Busy(Exception):
     """The queue is full, or so long that an answer would come too late.
 
     Attributes:
-        retry_after: seconds until it is worth to ask again.
+        retry_after: seconds after which it is worth trying again.
     """
 
     def __init__(self, retry_after: float = 1.0) -> None:
@@ -86,7 +88,7 @@ class SearchWorker:
     ) -> None:
         self._searcher = searcher
         self._max_wait = max_wait_seconds
-        self._job_seconds = 0.0  # what a job has taken of late
+        self._job_seconds = 0.0  # moving average of the time per job
         self._running = 0
         self._max_batch = max_batch
         self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=max_waiting)
@@ -96,25 +98,25 @@ class SearchWorker:
 
     @property
     def waiting(self) -> int:
-        """About how many jobs wait."""
+        """About how many jobs are waiting."""
         return self._tasks.qsize()
 
     def check(self) -> None:
-        """See whether a job would be taken now.
+        """Check whether a job would be accepted now.
 
         Raises:
-            Busy: it would be turned away.
+            Busy: it would be refused.
         """
         wait = (self._tasks.qsize() + self._running) * self._job_seconds
         if self._closed.is_set() or self._tasks.full() or wait > self._max_wait:
             raise Busy(min(10.0, max(1.0, wait / 2)))
 
     async def run(self, job: Job) -> list[Hit]:
-        """Wait for a job's hits, best first; cancel the wait and the job is dropped.
+        """A job's hits, best first; if the caller is cancelled, the job is dropped.
 
         Raises:
-            Busy: the job is turned away.
-            InputError: the entry does not exist (any more), or the filters don't fit.
+            Busy: the job is refused.
+            InputError: the entry does not exist (any more).
         """
         loop = asyncio.get_running_loop()
         task = _Task(job, loop.create_future(), loop)
@@ -126,7 +128,7 @@ class SearchWorker:
         return await task.done
 
     def close(self) -> None:
-        """Stop after the batch at hand; waiting jobs are cancelled."""
+        """Stop after the current batch; waiting jobs are refused."""
         self._closed.set()
         while True:
             try:
@@ -157,20 +159,20 @@ class SearchWorker:
                     stop = True
                     break
                 batch.append(more)
-            wanted = [task for task in batch if not task.done.done()]
-            if wanted:
-                self._running = len(wanted)
+            pending = [task for task in batch if not task.done.done()]
+            if pending:
+                self._running = len(pending)
                 started = time.perf_counter()
-                self._process(wanted)
-                took = (time.perf_counter() - started) / len(wanted)
+                self._process(pending)
+                seconds = (time.perf_counter() - started) / len(pending)
                 self._running = 0
-                self._job_seconds += 0.2 * (took - self._job_seconds)
+                self._job_seconds += 0.2 * (seconds - self._job_seconds)
             if stop:
                 return
 
     def _warm_up(self) -> None:
-        """Search with a black picture, twice: the first user doesn't wait for what is done once,
-        and the time of a job is known."""
+        """Search with a black image, twice: the first user doesn't wait for one-time work, and the
+        time of a job is measured."""
         height, width = self._searcher.embedder.size
         black = np.zeros((1, height, width, 3), dtype=np.uint8)
         try:
@@ -183,49 +185,37 @@ class SearchWorker:
 
     def _process(self, batch: list[_Task]) -> None:
         vectors: dict[_Task, np.ndarray] = {}
-        for modality, tasks in _groups(batch, lambda job: (job.pixels is None, job.modality)):
-            if modality[0]:
-                for task in tasks:
-                    self._try(
-                        [task],
-                        lambda group: self._searcher.index.vectors_of(
-                            [task.job.row_id for task in group]
-                        ),
-                        vectors,
-                    )
-            else:
-                self._try(
-                    tasks,
-                    lambda group, sensor=modality[1]: self._searcher.embed(
-                        np.stack([task.job.pixels for task in group]), sensor
-                    ),
-                    vectors,
-                )
+        searcher = self._searcher
+        for task in batch:
+            if task.job.row_id is not None:
+                with _failing([task]):
+                    vectors[task] = searcher.index.vectors_of([task.job.row_id])[0]
+        uploads = [task for task in batch if task.job.row_id is None]
+        for sensor, tasks in _groups(uploads, lambda job: job.modality):
+            with _failing(tasks):
+                pixels = np.stack([task.job.pixels for task in tasks])  # type: ignore[misc]
+                vectors.update(zip(tasks, searcher.embed(pixels, sensor), strict=True))
         ready = [task for task in batch if task in vectors]
-        found: dict[_Task, list[Hit]] = {}
         for (top, filters), tasks in _groups(ready, lambda job: (job.top, job.filters)):
-            self._try(
-                tasks,
-                lambda group, top=top, filters=filters: self._searcher.search_vectors(
-                    np.stack([vectors[task] for task in group]), top=top, filters=filters
-                ),
-                found,
-            )
-        for task, hits in found.items():
-            task.answer(hits)
-
-    @staticmethod
-    def _try(tasks: list[_Task], work, results: dict) -> None:
-        """Do one piece of work for a group; its error is the answer of all in it."""
-        try:
-            results.update(zip(tasks, work(tasks), strict=True))
-        except Exception as error:
-            for task in tasks:
-                task.answer(None, error)
+            with _failing(tasks):
+                queries = np.stack([vectors[task] for task in tasks])
+                answers = searcher.search_vectors(queries, top=top, filters=filters)
+                for task, hits in zip(tasks, answers, strict=True):
+                    task.answer(hits)
 
 
-def _groups(tasks: list[_Task], key) -> Iterable[tuple]:
-    groups: dict[tuple, list[_Task]] = defaultdict(list)
+@contextmanager
+def _failing(tasks: list[_Task]) -> Iterator[None]:
+    """An error in the block is the answer to all of these tasks."""
+    try:
+        yield
+    except Exception as error:
+        for task in tasks:
+            task.answer(None, error)
+
+
+def _groups(tasks: list[_Task], key: Callable[[Job], Any]) -> Iterable[tuple[Any, list[_Task]]]:
+    groups: dict[Any, list[_Task]] = defaultdict(list)
     for task in tasks:
         groups[key(task.job)].append(task)
     return groups.items()

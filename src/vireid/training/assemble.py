@@ -67,8 +67,7 @@ class Assembly:
         tune(device, deterministic=options.deterministic, full_float32=exact)
         torch.manual_seed(options.seed)
         self.method = _build(options, self.data.sizes, world, pretrained=pretrained)
-        own = ".py:" in options.method
-        self.host_reads = try_method(self.method, self.data.size) if own else ""
+        self.host_reads = self._try_method() if ".py:" in options.method else ""
         torch.manual_seed(options.seed * 1_000_003 + world.rank + 1)  # of dropout
         self.optimisers = Optimisers(
             self.method, options.recipe, device, bucket_bytes(world, self.precision)
@@ -90,6 +89,18 @@ class Assembly:
         )
         self.engine: Engine | None = None
         self._throttle = Throttle(device)
+
+    def _try_method(self) -> str:
+        """Check a user's method on a batch of the run's own labels; see `try_method`."""
+        data, device = self.data, self.world.device
+        rows = data.sampler.epoch(0)[0][data.columns]
+        columns = (data.labels.pid, data.labels.camera, data.labels.modality)
+        pid, camera, modality = (torch.from_numpy(column[rows]).to(device) for column in columns)
+        autocast = self.precision.autocast(device)
+        host_reads = try_method(self.method, (pid, camera, modality), data.size, autocast)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what is free decides where the images are kept
+        return host_reads
 
     def begin_epoch(self, epoch: int, step: int, means: dict[str, float] | None) -> Plan:
         """Load the plan of an epoch, to go on at `step`.

@@ -1,7 +1,7 @@
-"""The SQLite file of a local index: what is known of each entry, and which vectors exist.
+"""The SQLite file of a local index: the columns of each entry, and which vectors are valid.
 
-SQLite makes an add whole or absent: vectors are on the disk before the transaction that speaks
-of them commits (write-ahead log, synchronous FULL), so a row here always has its vector.
+SQLite makes an add whole or absent: vectors are on the disk before the transaction that refers
+to them commits (write-ahead log, synchronous FULL), so a row here always has its vector.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vireid.index.base import Entry
+from vireid.index.checks import Row, in_blocks
 from vireid.types import InputError, Modality
 
 FILE = "index.sqlite"
@@ -37,21 +38,22 @@ CREATE TABLE entries (
 );
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY AUTOINCREMENT, slot INTEGER NOT NULL);
 """
-_AT_ONCE = 500  # values in one statement; every SQLite allows 999
+_BLOCK = 500  # values in one statement; every SQLite allows 999
+_REBUILD = f"Restore '{FILE}' from a copy, or rebuild the index from its embeddings."
 
-Row = tuple[int, str, int, int, int, float | None, int]
-"""slot, path, camid, pid, modality, time, checksum"""
+StoredRow = tuple[int, Row, int]
+"""slot, row, checksum"""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The part of `about` that changes.
+    """The facts of an index that change.
 
     Attributes:
         generation: number of the vector file in use.
-        written: its slots that exist; what lies behind them was never acknowledged.
+        written: its valid slots; what lies beyond them was never acknowledged.
         projection: number of the projection in use, or 0.
-        projected: slots that it has codes of.
+        projected: slots that it has codes for.
         last_tombstone: number of the newest tombstone.
     """
 
@@ -60,6 +62,15 @@ class Head:
     projection: int
     projected: int
     last_tombstone: int
+
+
+def check_is_index(folder: Path) -> None:
+    """Raises InputError if the folder holds no local index."""
+    if not (folder / FILE).is_file():
+        raise InputError(
+            f"There is no index in '{folder}'. Give the folder of one, or make one with "
+            "`vireid index create`."
+        )
 
 
 class Catalog:
@@ -71,35 +82,30 @@ class Catalog:
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder = folder
-        path = folder / FILE
-        if not path.is_file():
-            raise InputError(
-                f"There is no index in '{folder}'. Give the folder of one, or make one with "
-                "`vireid index create`."
-            )
+        check_is_index(folder)
         with self._readable():
-            self._connection = self._connect(path, write)
+            self._connection = self._connect(folder / FILE, write)
             self._execute("PRAGMA busy_timeout = 30000")
             if write:
                 self._execute("PRAGMA synchronous = FULL")
                 self._execute("PRAGMA secure_delete = ON")
-            version = self.about().get("format")
+            version = self.facts().get("format")
         if version != FORMAT:
             self.close()
             raise InputError(
-                f"The index '{folder}' has format {version}, this version of vireid reads format "
-                f"{FORMAT}. Use the version that made it, or make it anew from its embeddings."
+                f"The index '{folder}' has format {version}; this version of vireid reads format "
+                f"{FORMAT}. Use the version that made it, or rebuild it from its embeddings."
             )
 
     @staticmethod
-    def create(folder: Path, about: dict[str, Any]) -> None:
-        """Make an empty catalog that says `about`; it appears whole or not at all."""
+    def create(folder: Path, facts: dict[str, Any]) -> None:
+        """Make an empty catalog with these facts; it appears whole or not at all."""
         temporary = folder / f".{FILE}.{os.getpid()}.tmp"
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
             connection.executescript(_SCHEMA)
             counters = {"generation": 1, "written": 0, "projection": 0, "projected": 0}
-            values = {"format": FORMAT, **counters, **about}
+            values = {"format": FORMAT, **counters, **facts}
             connection.executemany(
                 "INSERT INTO about VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in values.items()],
@@ -125,9 +131,8 @@ class Catalog:
                 raise
             if log.exists() and log.stat().st_size:
                 raise InputError(
-                    f"The index '{path.parent}' is in a folder that can't be written, and its "
-                    "writer didn't end properly. Run `vireid index verify` on it once where it "
-                    "can be written."
+                    f"The index '{path.parent}' is in a read-only folder, and its last writer was "
+                    "interrupted. Run `vireid index verify` on it once where it is writable."
                 ) from None
         # Nothing can be written beside the catalog, so nobody else can be writing it either.
         return sqlite3.connect(f"{name}?immutable=1", **options)
@@ -138,8 +143,7 @@ class Catalog:
             yield
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"The catalog of the index '{self.folder}' can't be read: {error}. Restore "
-                f"'{FILE}' from a copy, or make the index anew from its embeddings."
+                f"The catalog of the index '{self.folder}' can't be read: {error}. {_REBUILD}"
             ) from error
 
     def _execute(self, statement: str, values: Sequence = ()) -> sqlite3.Cursor:
@@ -147,7 +151,7 @@ class Catalog:
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """All statements of the block see and make one state; an error undoes them.
+        """All statements of the block see and make one state; an error rolls them back.
 
         Raises:
             InputError: the disk is full or the catalog can't be written.
@@ -159,29 +163,29 @@ class Catalog:
                 self._execute("COMMIT")
             except sqlite3.OperationalError as error:
                 raise InputError(
-                    f"The index '{self.folder}' could not be written: {error}. It is as it was "
-                    "before. If the disk is full, free some space."
+                    f"The index '{self.folder}' could not be written: {error}. It is unchanged. "
+                    "If the disk is full, free some space."
                 ) from error
             finally:
                 if self._connection.in_transaction:
                     self._execute("ROLLBACK")
 
-    def about(self) -> dict[str, Any]:
-        """All that is kept of the index as a whole."""
+    def facts(self) -> dict[str, Any]:
+        """Everything stored about the index as a whole."""
         with self._readable():
             rows = self._execute("SELECT key, value FROM about").fetchall()
         return {key: json.loads(value) for key, value in rows}
 
-    def set_about(self, **values: Any) -> None:
-        """Change some of it, inside a transaction."""
+    def set_facts(self, **values: Any) -> None:
+        """Change some facts, inside a transaction."""
         for key, value in values.items():
             self._execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
 
     def head(self) -> Head:
-        about = self.about()
+        facts = self.facts()
         (last,) = self._execute("SELECT coalesce(max(number), 0) FROM tombstones").fetchone()
         return Head(
-            about["generation"], about["written"], about["projection"], about["projected"], last
+            facts["generation"], facts["written"], facts["projection"], facts["projected"], last
         )
 
     def version(self) -> int:
@@ -204,7 +208,7 @@ class Catalog:
             )
 
     def tombstones(self, after: int) -> np.ndarray:
-        """(m,) int64 slots buried by tombstones with a number above `after`."""
+        """(m,) int64 slots freed by tombstones with a number above `after`."""
         rows = self._execute("SELECT slot FROM tombstones WHERE number > ?", (after,)).fetchall()
         return np.array([slot for (slot,) in rows], dtype=np.int64)
 
@@ -237,33 +241,32 @@ class Catalog:
             return dict(self._select("id, path", "id", ids))
 
     def _select(self, columns: str, key: str, values: Sequence) -> Iterator[tuple]:
-        for start in range(0, len(values), _AT_ONCE):
-            some = values[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(some))
+        for block in in_blocks(values, _BLOCK):
+            marks = ",".join("?" * len(block))
             query = f"SELECT {columns} FROM entries WHERE {key} IN ({marks})"
-            yield from self._execute(query, some)
+            yield from self._execute(query, block)
 
-    def insert(self, rows: Iterable[Row]) -> None:
+    def insert(self, rows: Iterable[StoredRow]) -> None:
         """New entries, inside a transaction."""
         self._connection.executemany(
             "INSERT INTO entries (slot, path, camid, pid, modality, time, checksum) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            rows,
+            ((slot, *row, checksum) for slot, row, checksum in rows),
         )
 
-    def replace(self, rows: Iterable[tuple[int, Row]]) -> None:
+    def replace(self, rows: Iterable[tuple[int, StoredRow]]) -> None:
         """(id, row) of entries that get a new slot and columns, inside a transaction."""
         self._connection.executemany(
             "UPDATE entries SET slot = ?, camid = ?, pid = ?, modality = ?, time = ?, "
             "checksum = ? WHERE id = ?",
-            ((slot, *rest, number) for number, (slot, _, *rest) in rows),
+            ((slot, *row[1:], checksum, number) for number, (slot, row, checksum) in rows),
         )
 
     def delete(self, ids: Iterable[int]) -> None:
         self._connection.executemany("DELETE FROM entries WHERE id = ?", ((n,) for n in ids))
 
     def bury(self, slots: Iterable[int]) -> None:
-        """Tombstones for slots whose entry is gone or has moved, inside a transaction."""
+        """Tombstones for slots whose entry was removed or moved, inside a transaction."""
         self._connection.executemany(
             "INSERT INTO tombstones (slot) VALUES (?)", ((slot,) for slot in slots)
         )
@@ -273,18 +276,18 @@ class Catalog:
         yield from self._execute("SELECT slot, checksum, path FROM entries ORDER BY slot")
 
     def move(self, moves: Iterable[tuple[int, int]]) -> None:
-        """(new slot, old slot) in increasing order with new <= old; forgets all tombstones."""
+        """(new slot, old slot) in increasing order with new <= old; deletes all tombstones."""
         self._connection.executemany("UPDATE entries SET slot = ? WHERE slot = ?", moves)
         self._execute("DELETE FROM tombstones")
 
     def problems(self) -> list[str]:
         """What SQLite itself finds wrong with the file."""
         with self._readable():
-            found = [text for (text,) in self._execute("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else [f"The catalog is damaged: {text}." for text in found]
+            results = [text for (text,) in self._execute("PRAGMA integrity_check")]
+        return [f"The catalog is damaged: {text}. {_REBUILD}" for text in results if text != "ok"]
 
     def shrink(self) -> None:
-        """Give free space back to the disk."""
+        """Return free space to the disk."""
         with self._readable():
             self._execute("VACUUM")
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,13 +1,13 @@
 """An index in a folder: a catalog in SQLite, vectors in append-only files.
 
-    index.sqlite         what is known of each entry, and which rows of the vectors exist
+    index.sqlite         path, camera, identity … of each entry, and which vectors are valid
     vectors-0001.f16     rows of D float16; the number is a generation, a compaction starts one
     projection-0003.npz  axes of the projection, and
-    codes-0003.i8        the codes on them: for large sets only, can always be made anew
-    writer.lock          who writes
+    codes-0003.i8        the codes on them: for large sets only, can always be rebuilt
+    writer.lock          who is writing
 
 Vectors are on the disk before the SQLite transaction that acknowledges them; whatever lies
-behind the last acknowledged row is overwritten by the next add.
+beyond the last acknowledged row is overwritten by the next add.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from vireid.index import checks
-from vireid.index.base import AddResult, Entry, Filters, Hit, Index, IndexInfo
-from vireid.index.local import projection, scan, soundness, store
-from vireid.index.local.catalog import FILE, Catalog, Head
+from vireid.index.base import Entry, Filters, Hit, Index, IndexInfo, ranked_hits
+from vireid.index.local import integrity, projection, scan, store
+from vireid.index.local.catalog import FILE, Catalog, Head, check_is_index
 from vireid.index.local.lock import WriterLock
 from vireid.index.local.projection import ProjectionOptions
 from vireid.index.local.state import State, read_columns
@@ -38,14 +37,13 @@ _ATTEMPTS = 3
 class LocalIndex(Index):
     """See `Index`; make one with `create` or `open`."""
 
+    backend = "local"
+
     def __init__(self, folder: Path, write: bool, options: ProjectionOptions) -> None:
         self.folder = folder
+        self.url = str(folder)
         self.options = options
-        if not (folder / FILE).is_file():
-            raise InputError(
-                f"There is no index in '{folder}'. Give the folder of one, or make one with "
-                "`vireid index create`."
-            )
+        check_is_index(folder)
         self._lock = WriterLock(folder) if write else None
         try:
             self._catalog = Catalog(folder, write=write)
@@ -54,38 +52,39 @@ class LocalIndex(Index):
                 self._lock.release()
             raise
         self._guard = threading.RLock()  # one thread at a time in the catalog
-        self._known: State | None = None
+        self._newest: State | None = None
         self._version = -1
-        about = self._catalog.about()
-        self.weights_hash = about["weights_hash"]
-        self.embedding = about["embedding"]
-        self.dim = about["dim"]
-        self.image_roots = tuple(about["image_roots"])
+        facts = self._catalog.facts()
+        self.weights_hash = facts["weights_hash"]
+        self.embedding = facts["embedding"]
+        self.dim = facts["dim"]
+        self.image_roots = tuple(facts["image_roots"])
         self._closed = False
+        self.writable = write
         self._writer = LocalWriter(folder, self._catalog, self.dim) if write else None
 
     @classmethod
     def create(
-        cls, url: str | Path, *, options: ProjectionOptions | None = None, **about: Any
+        cls, url: str | Path, *, options: ProjectionOptions | None = None, **facts: Any
     ) -> LocalIndex:
         """An empty index in a new or empty folder, open for writing; see `create_index`."""
         folder = Path(url)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            there = sorted(path.name for path in folder.iterdir())
+            names = sorted(path.name for path in folder.iterdir())
         except OSError as error:
             raise InputError(
                 f"The folder '{folder}' for the index can't be made: {error.strerror or error}."
             ) from error
-        if there:
-            what = "an index" if FILE in there else f"something ('{there[0]}')"
+        if names:
+            what = "an index" if FILE in names else f"something ('{names[0]}')"
             raise InputError(
                 f"There is {what} in '{folder}' already. Name a new or empty folder, or add to "
                 "the index that is there."
             )
         lock = WriterLock(folder)
         try:
-            Catalog.create(folder, about)
+            Catalog.create(folder, facts)
         finally:
             lock.release()
         return cls.open(folder, write=True, options=options)
@@ -94,7 +93,7 @@ class LocalIndex(Index):
     def open(
         cls, url: str | Path, *, write: bool = False, options: ProjectionOptions | None = None
     ) -> LocalIndex:
-        """An index that exists; see `open_index`."""
+        """An existing index; see `open_index`."""
         return cls(Path(url), write, options or ProjectionOptions())
 
     # -- reading
@@ -102,103 +101,79 @@ class LocalIndex(Index):
     def _state(self) -> State:
         """The newest committed state."""
         with self._guard:
-            self._check_open()
+            self._check_open(not self._closed)
             version = self._catalog.version()
-            if self._known is not None and version == self._version:
-                return self._known
+            if self._newest is not None and version == self._version:
+                return self._newest
             for _ in range(_ATTEMPTS):
                 with self._catalog.transaction("DEFERRED"):
                     head = self._catalog.head()
-                    columns = read_columns(self._catalog, head, self._known)
+                    columns = read_columns(self._catalog, head, self._newest)
                 try:
-                    self._known = self._with_files(head, columns)
+                    self._newest = self._with_files(head, columns)
                     self._version = version
-                    return self._known
+                    return self._newest
                 except FileNotFoundError:
                     continue  # a compaction ended in between; its state is there by now
         path = store.file_of(self.folder, head.generation)
         raise InputError(
-            f"The vector file '{path}' is missing. Restore it from a copy, or make the index "
-            "anew from its embeddings."
+            f"The vector file '{path}' is missing. Restore it from a copy, or rebuild the index "
+            "from its embeddings."
         )
 
     def _with_files(self, head: Head, columns: dict[str, Any]) -> State:
         path = store.file_of(self.folder, head.generation)
         vectors = store.map_vectors(path, head.written, self.dim)
-        shortcut = None
+        loaded = None
         if head.projection:
-            shortcut = self._known.projection if self._known else None
+            loaded = self._newest.projection if self._newest else None
             if (
-                shortcut is None
-                or shortcut.number != head.projection
-                or len(shortcut.codes) != head.projected
+                loaded is None
+                or loaded.number != head.projection
+                or len(loaded.codes) != head.projected
             ):
-                shortcut = projection.load(self.folder, head.projection, head.projected, vectors)
-        return State(head=head, vectors=vectors, projection=shortcut, **columns)
+                loaded = projection.load(self.folder, head.projection, head.projected, vectors)
+        return State(head=head, vectors=vectors, projection=loaded, **columns)
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        *,
-        top: int = 20,
-        filters: Filters | None = None,
-        exact: bool | None = None,
+    def _search(
+        self, queries: np.ndarray, top: int, filters: Filters, exact: bool | None
     ) -> list[list[Hit]]:
-        queries = checks.check_queries(vectors, self.dim, top)
         for attempt in range(_ATTEMPTS):
             state = self._state()
             slots = state.select(filters)
             if exact is None:
                 exact = len(slots) * self.dim * 2 <= self.options.exact_bytes
             if exact or state.projection is None:
-                scores, found = scan.best_exact(state.vectors, slots, queries, top)
+                scores, best = scan.best_exact(state.vectors, slots, queries, top)
             else:
-                scores, found = state.projection.search(state.vectors, slots, queries, top)
+                scores, best = state.projection.search(state.vectors, slots, queries, top)
             with self._guard:
-                ids = np.unique(state.ids[found])
+                ids = np.unique(state.ids[best])
                 paths = self._catalog.paths(ids.tolist())
             if len(paths) == len(ids) or attempt == _ATTEMPTS - 1:
                 break  # else entries were removed meanwhile: look at the newer state
-        return [self._hits(state, *row, paths) for row in zip(scores, found)]
-
-    @staticmethod
-    def _hits(
-        state: State, scores: np.ndarray, slots: np.ndarray, paths: dict[int, str]
-    ) -> list[Hit]:
-        hits = [
-            Hit(
-                row_id=number,
-                path=paths[number],
-                camid=int(state.camids[slot]),
-                pid=int(state.pids[slot]),
-                modality=Modality(int(state.modality[slot])),
-                time=None if np.isnan(state.times[slot]) else float(state.times[slot]),
-                similarity=float(min(1.0, max(-1.0, score))),
+        return [
+            ranked_hits(
+                (state.entry(slot, paths[row_id]), score)
+                for row_id, slot, score in zip(state.ids[row].tolist(), row, row_scores)
+                if row_id in paths
             )
-            for number, slot, score in zip(state.ids[slots].tolist(), slots, scores)
-            if number in paths
+            for row, row_scores in zip(best, scores)
         ]
-        return sorted(hits, key=lambda hit: (-hit.similarity, hit.row_id))
 
     def entries(self, row_ids: Sequence[int]) -> list[Entry]:
         with self._guard:
-            self._check_open()
-            found = self._catalog.entries(list(row_ids))
-        self._all_there(row_ids, [number in found for number in row_ids])
-        return [found[number] for number in row_ids]
+            self._check_open(not self._closed)
+            by_id = self._catalog.entries(list(row_ids))
+        self._check_none_missing([n for n in row_ids if n not in by_id])
+        return [by_id[n] for n in row_ids]
 
     def vectors_of(self, row_ids: Sequence[int]) -> np.ndarray:
         state = self._state()
-        slots = state.slots_of(np.asarray(row_ids, dtype=np.int64))
-        self._all_there(row_ids, (slots >= 0).tolist())
+        ids = np.asarray(row_ids, dtype=np.int64)
+        slots = state.slots_of(ids)
+        self._check_none_missing(ids[slots < 0].tolist())
         return np.asarray(state.vectors[slots], dtype=np.float32)
-
-    def _all_there(self, row_ids: Sequence[int], there: Sequence[bool]) -> None:
-        if not all(there):
-            number = next(n for n, known in zip(row_ids, there) if not known)
-            raise InputError(
-                f"There is no entry {number} in the index '{self.folder}' (any more). Search again."
-            )
 
     def __len__(self) -> int:
         return len(self._state().live)
@@ -210,29 +185,23 @@ class LocalIndex(Index):
         times = times[~np.isnan(times)]
         pids = state.pids[live]
         sensors = {Modality(m).word: n for m, n in _counts(state.modality[live]).items()}
-        shortcut = state.projection
+        fitted = state.projection
         mode, details = "exact", {}
-        if shortcut is not None:
+        if fitted is not None:
             mode = (
-                f"projected to {shortcut.dim} axes of 8 bits, scanned whole, the best "
-                f"{shortcut.candidates} re-scored exactly"
+                f"projected to {fitted.dim} axes of 8 bits, scanned whole, the best "
+                f"{fitted.candidates} re-scored exactly"
             )
             details = {
-                "projected_dim": shortcut.dim,
-                "candidates": shortcut.candidates,
-                "measured_recall_at_20": shortcut.recall,
-                "measured_at_count": shortcut.fitted,
+                "projected_dim": fitted.dim,
+                "candidates": fitted.candidates,
+                "measured_recall_at_20": fitted.recall,
+                "measured_at_count": fitted.fitted,
                 "exact_up_to": self.options.exact_bytes // (2 * self.dim),
             }
         elif state.head.projection or len(live) * self.dim * 2 > self.options.exact_bytes:
             mode = "exact (slow at this size: `vireid index compact` builds a projection)"
-        return IndexInfo(
-            url=str(self.folder),
-            backend="local",
-            weights_hash=self.weights_hash,
-            embedding=self.embedding,
-            dim=self.dim,
-            preprocessing=self.preprocessing,
+        return self._info(
             count=len(live),
             removed=state.head.written - len(live),
             cameras=_counts(state.camids[live]),
@@ -240,7 +209,6 @@ class LocalIndex(Index):
             num_pids=len(np.unique(pids[pids >= 0])),
             time_range=(float(times.min()), float(times.max())) if len(times) else None,
             size_on_disk=self._size(),
-            image_roots=self.image_roots,
             mode=mode,
             details=details,
         )
@@ -248,15 +216,15 @@ class LocalIndex(Index):
     @property
     def preprocessing(self) -> dict[str, Any]:
         with self._guard:
-            self._check_open()
-            return self._catalog.about()["preprocessing"]
+            self._check_open(not self._closed)
+            return self._catalog.facts()["preprocessing"]
 
     def _size(self) -> int:
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
 
     def verify(self) -> list[str]:
         with self._guard:
-            self._check_open()
+            self._check_open(not self._closed)
             problems = self._catalog.problems()
             if problems:
                 return problems
@@ -269,48 +237,28 @@ class LocalIndex(Index):
                     if self._catalog.head() == state.head:
                         stored = list(self._catalog.checksums())
                         break
-        return [*soundness.damaged_vectors(state, stored), *soundness.damaged_codes(state)]
+        return [*integrity.damaged_vectors(state, stored), *integrity.damaged_codes(state)]
 
     # -- writing
 
-    def add(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:
-        return self._put(embeddings, which, replace=False)
-
-    def update(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:
-        return self._put(embeddings, which, replace=True)
-
-    def _put(self, embeddings: Embeddings, which: str | None, *, replace: bool) -> AddResult:
+    def _write(
+        self, embeddings: Embeddings, vectors: np.ndarray, *, replace: bool
+    ) -> tuple[int, int]:
         with self._guard:
-            writer = self._writable()
-            vectors = checks.check_same_kind(
-                embeddings,
-                checks.check_which(which, self.embedding),
-                weights_hash=self.weights_hash,
-                dim=self.dim,
-                preprocessing=self.preprocessing,
-            )
-            checks.check_paths(list(embeddings.paths))
-            added, replaced = writer.put(embeddings, vectors, replace=replace)
+            writer = self._open_writer()
+            counts = writer.put(embeddings, vectors, replace=replace)
             self._version = -1
             try:
                 self._project(writer)
-            except InputError as error:  # the entries are safe, so this is no failed add
+            except InputError as error:  # the entries are safe, so the add has not failed
                 log.warning("%s", error)
-            skipped = len(embeddings) - added - replaced
-            return AddResult(
-                added=added, replaced=replaced, skipped=skipped, count=len(self._state().live)
-            )
+            return counts
 
-    def remove(
-        self,
-        *,
-        paths: Sequence[str] | None = None,
-        older_than: float | None = None,
-        filters: Filters | None = None,
+    def _remove(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
     ) -> int:
-        checks.check_removal(paths, older_than, filters)
         with self._guard:
-            writer = self._writable()
+            writer = self._open_writer()
             state = self._state()
             slots = state.select(filters)
             if older_than is not None:
@@ -324,35 +272,31 @@ class LocalIndex(Index):
 
     def compact(self) -> int:
         with self._guard:
-            writer = self._writable()
+            writer = self._open_writer()
             before = self._size()
             writer.compact(self._state())
             self._version = -1
-            self._known = None
-            self._project(writer, anew=True)
+            self._newest = None  # lets go of the old files, which Windows would not delete
+            writer.sweep()
+            self._project(writer, refit=True)
             return before - self._size()
 
-    def _project(self, writer: LocalWriter, *, anew: bool = False) -> None:
-        writer.project(self._state(), self.options, anew=anew)
-        self._version = -1
+    def _project(self, writer: LocalWriter, *, refit: bool = False) -> None:
+        if writer.project(self._state(), self.options, refit=refit):
+            self._version = -1
+            self._state()
+            writer.sweep()
 
-    def _writable(self) -> LocalWriter:
-        self._check_open()
-        if self._writer is None:
-            raise InputError(
-                f"The index '{self.folder}' was opened for searching. Open it with write=True to "
-                "change it."
-            )
+    def _open_writer(self) -> LocalWriter:
+        self._check_open(not self._closed)
+        self._check_writable()
+        assert self._writer is not None
         return self._writer
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise InputError(f"The index '{self.folder}' has been closed. Open it again.")
 
     def close(self) -> None:
         with self._guard:
             self._closed = True
-            self._known = None
+            self._newest = None
             self._catalog.close()
             if self._lock is not None:
                 self._lock.release()

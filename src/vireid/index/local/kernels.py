@@ -68,12 +68,12 @@ def _sift(scores, slots, count, score, slot):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _keep(values, slots, scores, found, count):  # type: ignore[no-untyped-def]
+def _keep(values, slots, scores, best, count):  # type: ignore[no-untyped-def]
     """Put those of some values that are good enough into a heap; returns its new count."""
     size = len(scores)
     for i in range(len(slots)):
         if count < size or values[i] > scores[0]:
-            count = _sift(scores, found, count, values[i], slots[i])
+            count = _sift(scores, best, count, values[i], slots[i])
     return count
 
 
@@ -81,7 +81,7 @@ _BLOCK = 256  # rows that stay in the second-level cache while all queries pass 
 
 
 @_compiled
-def scan_half(rows, slots, queries, scores, found, counts):  # type: ignore[no-untyped-def]
+def scan_half(rows, slots, queries, scores, best, counts):  # type: ignore[no-untyped-def]
     """The best of some float16 rows for each query.
 
     Args:
@@ -89,7 +89,7 @@ def scan_half(rows, slots, queries, scores, found, counts):  # type: ignore[no-u
         slots: (m,) int32 rows to look at.
         queries: (Q, D) float32.
         scores: (Q, k) float32, out: a heap of the best dot products.
-        found: (Q, k) int32, out: their rows.
+        best: (Q, k) int32, out: their rows.
         counts: (Q,) int64, in and out: filled entries of each heap.
     """
     dim = queries.shape[1]
@@ -106,7 +106,7 @@ def scan_half(rows, slots, queries, scores, found, counts):  # type: ignore[no-u
                     total += _half(rows[row, j]) * query[j]  # type: ignore[call-arg]
                 block[i - start] = total
             counts[q] = _keep(
-                block[: stop - start], slots[start:stop], scores[q], found[q], counts[q]
+                block[: stop - start], slots[start:stop], scores[q], best[q], counts[q]
             )
 
 
@@ -138,7 +138,7 @@ def _add_tile(x, y, a, b, c, d, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def scan_half_many(rows, slots, queries, scores, found, counts):  # type: ignore[no-untyped-def]
+def scan_half_many(rows, slots, queries, scores, best, counts):  # type: ignore[no-untyped-def]
     """As `scan_half`, quicker for many queries: rows are widened once for all of them.
 
     Not a library's matrix product, whose threads wait for each other on a busy machine.
@@ -167,12 +167,12 @@ def scan_half_many(rows, slots, queries, scores, found, counts):  # type: ignore
                     _add_tile(x, y, a, b, c, d, block[q : q + 4, i : i + 2])
         for q in range(len(queries)):
             counts[q] = _keep(
-                block[q, : stop - start], slots[start:stop], scores[q], found[q], counts[q]
+                block[q, : stop - start], slots[start:stop], scores[q], best[q], counts[q]
             )
 
 
 @_compiled
-def scan_codes(codes, slots, queries, scores, found, counts):  # type: ignore[no-untyped-def]
+def scan_codes(codes, slots, queries, scores, best, counts):  # type: ignore[no-untyped-def]
     """As `scan_half`, for (n, d) int8 codes, (Q, d) int16 queries and (Q, k) int32 scores."""
     dim = queries.shape[1]
     block = np.empty(_BLOCK, dtype=np.int32)
@@ -188,7 +188,7 @@ def scan_codes(codes, slots, queries, scores, found, counts):  # type: ignore[no
                     total += np.int32(codes[row, j]) * np.int32(query[j])
                 block[i - start] = total
             counts[q] = _keep(
-                block[: stop - start], slots[start:stop], scores[q], found[q], counts[q]
+                block[: stop - start], slots[start:stop], scores[q], best[q], counts[q]
             )
 
 

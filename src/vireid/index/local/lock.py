@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that the operating system drops when its holder dies."""
+"""One writer at a time: a lock that the operating system releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from pathlib import Path
 
 from vireid.types import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows has no fcntl
-    fcntl = None  # type: ignore[assignment]
-
 
 class WriterLock:
     """Holds `folder`/writer.lock until `release`, or until this process ends.
@@ -23,8 +18,8 @@ class WriterLock:
     leaves the index locked. Its text only tells others who holds it.
 
     Raises:
-        InputError: another process holds the lock (named in the message), or the folder can't
-            be written.
+        InputError: another process holds the lock (the message says which), or the folder is
+            not writable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,18 +28,18 @@ class WriterLock:
             self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held open on purpose)
         except OSError as error:
             raise InputError(
-                f"The index '{folder}' cannot be written: {error.strerror or error}. Open it for "
-                "searching only, or get the right to write there."
+                f"The index '{folder}' can't be written: {error.strerror or error}. Open it for "
+                "searching only, or get write permission for the folder."
             ) from error
         try:
-            _lock(self._file.fileno())
+            _try_lock(self._file.fileno())
         except OSError as error:
             self._file.seek(0)
             holder = _describe(self._file.read())
             self._file.close()
             raise InputError(
                 f"The index '{folder}' is being written by {holder}. An index has one writer at a "
-                "time: wait until that one has ended, or end it. Searching goes on meanwhile."
+                "time: wait until it has finished, or stop it. You can still search."
             ) from error
         self._file.truncate(0)
         now = datetime.now().isoformat(sep=" ", timespec="seconds")
@@ -52,21 +47,24 @@ class WriterLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let others write. Releasing twice is fine."""
+        """Let other processes write. Releasing twice is fine."""
         if not self._file.closed:
             self._file.truncate(0)
             self._file.close()
 
 
-def _lock(handle: int) -> None:
-    if fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
+def _try_lock(handle: int) -> None:
+    """Raises OSError if another holder has the lock."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
         import msvcrt
 
-        # Far behind the text, so that others can still read who holds the lock.
+        # One byte far beyond the text: others can't read bytes that are locked there.
         os.lseek(handle, 1 << 20, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _describe(text: str) -> str:

@@ -1,9 +1,9 @@
-"""A short form of every vector, for sets too large to scan whole.
+"""A short code for every vector, for sets too large to scan whole.
 
-Vectors are turned onto their principal axes, of which the first few are kept as 8-bit codes. A
+Vectors are projected onto their principal axes, of which the first few are kept as 8-bit codes. A
 scan over all codes gives candidates; those are scored exactly from the full vectors. How many
-axes and candidates it takes is measured on the set itself. All of it can be built again from
-the vectors, so a damaged file costs time, never an answer.
+axes and candidates are needed is measured on the set itself. All of it can be rebuilt from the
+vectors, so a damaged file costs time, never an answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,15 @@ class ProjectionOptions:
     """How a projection is made.
 
     Attributes:
-        exact_bytes: sets whose vectors take fewer bytes are scanned exactly, without one. The
-            default is 156,000 vectors of 2048 dimensions, about 25 ms a query on two cores.
-        recall: share of the exact 20 best that candidates must hold, on each of two samples: of
-            the set's own vectors and of mixed ones.
+        exact_bytes: sets whose vectors take fewer bytes are scanned exactly, without a
+            projection. The default is 156,000 vectors of 2048 dimensions, about 25 ms a query on
+            two cores.
+        recall: fraction of the exact 20 best that the candidates must contain, on each of two
+            samples: of the set's own vectors and of mixed ones.
         dims: sizes tried, smallest first.
         candidates: numbers of candidates tried, smallest first.
         sample: vectors that the axes are computed from.
-        queries: how many queries, made of the set's own vectors, recall is measured with.
+        queries: queries, made from the set's own vectors, that recall is measured with.
     """
 
     exact_bytes: int = 640_000_000
@@ -52,12 +53,12 @@ class Projection:
     """Codes of the first rows of a set, and how to make more.
 
     Attributes:
-        number: tells its files from those of others.
+        number: distinguishes its files from those of other projections.
         mean: (D,) float32, subtracted from vectors (it does not change the order of hits).
         axes: (D, d) float32, orthonormal columns.
-        steps: (d,) float32, what one step of a code is worth on each axis.
+        steps: (d,) float32, the size of one step of a code along each axis.
         candidates: how many of the best are scored exactly.
-        recall: recall@20 that was measured with these.
+        recall: recall@20 measured with these.
         fitted: entries in the set when it was measured.
         codes: (rows, d) int8, memory-mapped.
     """
@@ -77,40 +78,40 @@ class Projection:
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """(m, d) int8 codes of (m, D) float32 vectors."""
-        turned = ((vectors - self.mean) @ self.axes) / self.steps
-        return np.clip(np.rint(turned), -127, 127).astype(np.int8)
+        projected = ((vectors - self.mean) @ self.axes) / self.steps
+        return np.clip(np.rint(projected), -127, 127).astype(np.int8)
 
     def weights(self, queries: np.ndarray) -> np.ndarray:
         """(Q, d) int16 whose dot product with codes orders rows as the similarity would.
 
-        They are as large as they can be without the 32-bit sum running over.
+        They are as large as they can be without the 32-bit sum overflowing.
         """
         # For one query a matrix library would wake a second thread: milliseconds on a busy machine.
         few = len(queries) < 4
-        turned = np.einsum("qd,de->qe", queries, self.axes) if few else queries @ self.axes
-        turned = turned * self.steps
-        largest = np.abs(turned).max(axis=1, keepdims=True)
-        total = np.abs(turned).sum(axis=1, keepdims=True)
-        room = np.minimum(32_000 / largest.clip(1e-30), 2**30 / 127 / total.clip(1e-30) * 1.9)
-        return np.rint(turned * room).astype(np.int16)
+        projected = np.einsum("qd,de->qe", queries, self.axes) if few else queries @ self.axes
+        projected = projected * self.steps
+        largest = np.abs(projected).max(axis=1, keepdims=True)
+        total = np.abs(projected).sum(axis=1, keepdims=True)
+        scale = np.minimum(32_000 / largest.clip(1e-30), 2**30 / 127 / total.clip(1e-30) * 1.9)
+        return np.rint(projected * scale).astype(np.int16)
 
     def search(
         self, vectors: np.ndarray, slots: np.ndarray, queries: np.ndarray, top: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `scan.best_exact`, by way of candidates; rows without codes are scanned exactly."""
-        coded, tail = np.split(slots, [np.searchsorted(slots, len(self.codes))])
-        wanted = max(self.candidates, 10 * top)
-        _, near = scan.best_codes(self.codes, coded, self.weights(queries), wanted)
-        _, late = scan.best_exact(vectors, tail, queries, top)
-        near = np.concatenate([near, late], axis=1)
-        scores = np.stack([scan.dots(vectors, mine, query) for mine, query in zip(near, queries)])
-        return scan.sorted_best(scores, near, top)
+        coded, uncoded = np.split(slots, [np.searchsorted(slots, len(self.codes))])
+        count = max(self.candidates, 10 * top)
+        _, best_coded = scan.best_codes(self.codes, coded, self.weights(queries), count)
+        _, best_uncoded = scan.best_exact(vectors, uncoded, queries, top)
+        candidates = np.concatenate([best_coded, best_uncoded], axis=1)
+        scores = np.stack([scan.dots(vectors, row, q) for row, q in zip(candidates, queries)])
+        return scan.sorted_best(scores, candidates, top)
 
 
 def build(
     folder: Path, number: int, vectors: np.ndarray, live: np.ndarray, options: ProjectionOptions
 ) -> Projection:
-    """Fit axes, choose their number and that of candidates by measured recall, write the codes.
+    """Fit the axes, choose how many axes and candidates to use by measured recall, write the codes.
 
     Args:
         folder: where its two files go.
@@ -129,7 +130,9 @@ def build(
     queries = _queries(vectors, probes, random)
     _, truth = scan.best_exact(vectors, live, queries, 21)
     sizes = sorted({min(size, vectors.shape[1]) for size in options.dims})
+    codes = np.empty((0, 0), np.int8)
     for size in sizes:
+        del codes  # Windows can't truncate a file that is mapped
         # Codes reach to 5 deviations; the floor is for axes along which nothing varies.
         steps = (spread[:size].clip(1e-6) * (5 / 127)).astype(np.float32)
         draft = Projection(
@@ -143,26 +146,27 @@ def build(
         if recalls[-1] >= options.recall:
             break
     enough = next((i for i, r in enumerate(recalls) if r >= options.recall), len(recalls) - 1)
-    values = {**vars(draft), "codes": codes, "candidates": options.candidates[enough],
-              "recall": recalls[enough]}  # fmt: skip
-    made = Projection(**values)
+    built = replace(
+        draft, codes=codes, candidates=options.candidates[enough], recall=recalls[enough]
+    )
     with atomic_write(_axes_file(folder, number)) as file:
-        np.savez(file, mean=mean, axes=made.axes, steps=made.steps, candidates=made.candidates,
-                 recall=made.recall, fitted=made.fitted)  # fmt: skip
-    return made
+        np.savez(file, mean=mean, axes=built.axes, steps=built.steps, candidates=built.candidates,
+                 recall=built.recall, fitted=built.fitted)  # fmt: skip
+    return built
 
 
 def extend(folder: Path, projection: Projection, vectors: np.ndarray) -> int:
-    """Add codes of the rows that have none; returns the rows that have codes now."""
+    """Add codes for the rows that have none; returns how many rows have codes now."""
     path = _codes_file(folder, projection.number)
     _append(path, projection, vectors, len(projection.codes))
     return len(vectors)
 
 
 def load(folder: Path, number: int, rows: int, vectors: np.ndarray) -> Projection | None:
-    """Open a projection, or say why not and return None.
+    """Open a projection; log why and return None if that fails.
 
-    A few codes are computed anew and compared, so that a foreign or damaged file is noticed.
+    A few codes are computed again and compared, so that a file that is damaged or of another
+    index is noticed.
     """
     try:
         with np.load(_axes_file(folder, number), allow_pickle=False) as file:
@@ -170,23 +174,23 @@ def load(folder: Path, number: int, rows: int, vectors: np.ndarray) -> Projectio
         scalars = {name: values.pop(name).item() for name in ("candidates", "recall", "fitted")}
         shape = (rows, len(values["steps"]))
         codes = np.memmap(_codes_file(folder, number), np.int8, "r", shape=shape)
-        found = Projection(number=number, **scalars, **values, codes=codes)
-        some = np.unique(np.linspace(0, rows - 1, 64).astype(np.int32))
-        if not codes_agree(found, vectors, some):
+        loaded = Projection(number=number, **scalars, **values, codes=codes)
+        sample = np.unique(np.linspace(0, rows - 1, 64).astype(np.int32))
+        if not codes_agree(loaded, vectors, sample):
             raise ValueError("codes do not belong to the vectors")
-        return found
+        return loaded
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         log.warning(
             "The projection in '%s' can't be used (%s); all vectors are scanned until "
-            "`vireid index compact` has made it anew.", folder, error,
+            "`vireid index compact` rebuilds it.", folder, error,
         )  # fmt: skip
         return None
 
 
 def codes_agree(projection: Projection, vectors: np.ndarray, slots: np.ndarray) -> bool:
-    """Whether the codes of these slots are those of the vectors, but for rounding."""
-    fresh = projection.encode(_wide(vectors, slots)).astype(np.int16)
-    return bool((np.abs(fresh - projection.codes[slots]) <= 1).all())
+    """Whether the codes of these slots are those of the vectors, up to rounding."""
+    expected = projection.encode(_wide(vectors, slots)).astype(np.int16)
+    return bool((np.abs(expected - projection.codes[slots]) <= 1).all())
 
 
 def files_of(folder: Path, number: int) -> tuple[Path, Path]:
@@ -209,7 +213,7 @@ def _wide(vectors: np.ndarray, slots: np.ndarray) -> np.ndarray:
 
 
 def _principal_axes(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (D,), axes (D, D) by falling spread, and the spread (D,) along each."""
+    """Mean (D,), axes (D, D) by decreasing standard deviation, and that deviation (D,)."""
     mean = sample.mean(axis=0)
     sample -= mean
     values, axes = np.linalg.eigh(sample.T @ sample / len(sample))
@@ -219,9 +223,9 @@ def _principal_axes(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _queries(vectors: np.ndarray, probes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The vectors of `probes`; every second one is mixed with another's.
 
-    A vector of the set asks, after its own person's images, for near-ties among all others; a
-    mixed one is like nobody's own, since a query comes from another camera and often from the
-    other sensor. Which of the two is harder depends on the set.
+    Beyond its own person's images, a vector of the set has near-ties among all others; a mixed
+    one is close to nobody, like a query from another camera and often from the other sensor.
+    Which of the two is harder depends on the set.
     """
     queries = _wide(vectors, probes)
     queries[1::2] += 0.5 * _wide(vectors, random.permutation(probes))[1::2]
@@ -244,8 +248,8 @@ def _append(path: Path, projection: Projection, vectors: np.ndarray, start: int)
             os.fsync(file.fileno())
     except OSError as error:
         raise InputError(
-            f"The search structure '{path}' could not be written: {error.strerror or error}. All "
-            "entries are safe; free some space and run `vireid index compact`."
+            f"The projection '{path}' could not be written: {error.strerror or error}. All entries "
+            "are safe; free some space and run `vireid index compact`."
         ) from error
 
 
@@ -255,7 +259,7 @@ def _write_codes(path: Path, projection: Projection, vectors: np.ndarray) -> np.
 
 
 def _recall(truth: np.ndarray, near: np.ndarray, probes: np.ndarray, count: int) -> float:
-    """Share of the true best, the probe itself left out, that is among `count` candidates: the
+    """Fraction of the true best, the query itself left out, that is among `count` candidates: the
     lower one of the two kinds of query."""
     shares = []
     for best, candidates, probe in zip(truth, near, probes):

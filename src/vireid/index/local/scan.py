@@ -57,11 +57,11 @@ def _split(
 
     def part(mine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scores = np.empty((len(queries), min(size, len(mine))), dtype=kind)
-        found = np.empty(scores.shape, dtype=np.int32)
+        best = np.empty(scores.shape, dtype=np.int32)
         counts = np.zeros(len(queries), dtype=np.int64)
         if size:
-            kernel(rows, mine, queries, scores, found, counts)
-        return scores, found, counts
+            kernel(rows, mine, queries, scores, best, counts)
+        return scores, best, counts
 
     threads = _threads() if len(slots) > _SPLIT_BELOW else 1
     if threads == 1:
@@ -70,14 +70,14 @@ def _split(
         # More parts than threads, so that a core that is held up costs little.
         parts = list(_pool().map(part, np.array_split(slots, 4 * threads)))
     scores = np.concatenate([scores for scores, _, _ in parts], axis=1)
-    found = np.concatenate([found for _, found, _ in parts], axis=1)
-    return sorted_best(scores, found, size)
+    best = np.concatenate([best for _, best, _ in parts], axis=1)
+    return sorted_best(scores, best, size)
 
 
-def sorted_best(scores: np.ndarray, found: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def sorted_best(scores: np.ndarray, best: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The `size` largest of (Q, m) scores and their rows, best first; equal ones by row."""
-    order = np.lexsort((found, -scores.astype(np.float64)), axis=1)[:, :size]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
+    order = np.lexsort((best, -scores.astype(np.float64)), axis=1)[:, :size]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(best, order, axis=1)
 
 
 _threads = cache(usable_cores)

@@ -1,4 +1,4 @@
-"""What a local index looks like at one moment: a whole state, never half of a change."""
+"""A local index at one moment: a whole state, never half of a change."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from functools import cached_property
 
 import numpy as np
 
-from vireid.index.base import Filters
+from vireid.index.base import Entry, Filters
 from vireid.index.local.catalog import Catalog, Head
 from vireid.index.local.projection import Projection
+from vireid.types import Modality
 
-_REMEMBERED = 16  # filters whose rows are kept
+_CACHED = 16  # filters whose rows are kept
 
 
 @dataclass(frozen=True)
 class State:
-    """One committed state, all in memory but the vectors, which are mapped.
+    """One committed state, all in memory but the vectors, which are memory-mapped.
 
     Attributes:
         head: what the catalog said.
@@ -24,7 +25,7 @@ class State:
         times: (slots,) float64, NaN where unknown.
         vectors: (slots, D) float16.
         live: (entries,) int32 slots that hold an entry, increasing.
-        projection: the fast way to candidates, or None.
+        projection: finds candidates quickly; None if all vectors are scanned.
     """
 
     head: Head
@@ -36,14 +37,25 @@ class State:
     vectors: np.ndarray
     live: np.ndarray
     projection: Projection | None
-    _chosen: dict[Filters, np.ndarray] = field(default_factory=dict)
+    _selected: dict[Filters, np.ndarray] = field(default_factory=dict)
 
-    def select(self, filters: Filters | None) -> np.ndarray:
-        """(m,) int32 slots of the entries that fit, increasing."""
-        if filters is None or filters.empty:
+    def entry(self, slot: int, path: str) -> Entry:
+        """The entry in a slot."""
+        return Entry(
+            row_id=int(self.ids[slot]),
+            path=path,
+            camid=int(self.camids[slot]),
+            pid=int(self.pids[slot]),
+            modality=Modality(int(self.modality[slot])),
+            time=None if np.isnan(self.times[slot]) else float(self.times[slot]),
+        )
+
+    def select(self, filters: Filters) -> np.ndarray:
+        """(m,) int32 slots of the entries that match, increasing."""
+        if filters.empty:
             return self.live
-        if filters in self._chosen:
-            return self._chosen[filters]
+        if filters in self._selected:
+            return self._selected[filters]
         fits = self.ids >= 0
         if filters.camids is not None:
             fits &= np.isin(self.camids, filters.camids)
@@ -56,10 +68,10 @@ class State:
         if filters.time_to is not None:
             fits &= self.times <= filters.time_to
         slots = np.flatnonzero(fits).astype(np.int32)
-        while len(self._chosen) >= _REMEMBERED:
+        while len(self._selected) >= _CACHED:
             # Another thread may have dropped the same one.
-            self._chosen.pop(next(iter(self._chosen), filters), None)
-        self._chosen[filters] = slots
+            self._selected.pop(next(iter(self._selected), filters), None)
+        self._selected[filters] = slots
         return slots
 
     @cached_property
@@ -70,13 +82,13 @@ class State:
         """(n,) int64 slots of the entries with these ids, -1 where there is none."""
         if not len(self._by_id):
             return np.full(len(ids), -1)
-        known = self.ids[self._by_id]
-        places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        return np.where(known[places] == ids, self._by_id[places], -1)
+        ordered = self.ids[self._by_id]
+        positions = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
+        return np.where(ordered[positions] == ids, self._by_id[positions], -1)
 
 
 def read_columns(catalog: Catalog, head: Head, before: State | None) -> dict[str, np.ndarray]:
-    """The columns of a state, from the state before where that is of the same generation.
+    """The columns of a state, copied from the state before if it is of the same generation.
 
     Must run in the read transaction that `head` was read in.
     """

@@ -13,7 +13,7 @@ from vireid.files import sync_folder
 from vireid.types import InputError
 
 CHUNK = 8192
-"""Rows handled at once, so that a large add needs little memory."""
+"""Rows handled together, so that a large add needs little memory."""
 
 
 def file_of(folder: Path, generation: int) -> Path:
@@ -30,20 +30,15 @@ def map_vectors(path: Path, written: int, dim: int) -> np.ndarray:
     """
     if written == 0:
         return np.empty((0, dim), dtype=np.float16)
-    size = path.stat().st_size
-    if size < written * dim * 2:
-        raise InputError(
-            f"The vector file '{path}' has {size} bytes, but {written * dim * 2} were written. "
-            "It was cut off: restore it from a copy, or make the index anew."
-        )
+    _check_size(path, path.stat().st_size, written * dim * 2)
     return np.memmap(path, dtype="<f2", mode="r", shape=(written, dim))
 
 
 def append(path: Path, written: int, chunks: Iterator[np.ndarray], dim: int) -> list[int]:
-    """Write float16 rows behind the first `written` ones and wait until they are on the disk.
+    """Write float16 rows after the first `written` ones and wait until they are on the disk.
 
-    What lay there before (the tail of an add that never ended) is overwritten or cut off. On
-    an error the file is cut back to `written` rows.
+    What was there before (the tail of an unfinished add) is overwritten or cut off. On an error
+    the file is truncated to `written` rows.
 
     Returns:
         The rows' checksums.
@@ -54,12 +49,7 @@ def append(path: Path, written: int, chunks: Iterator[np.ndarray], dim: int) -> 
     checksums: list[int] = []
     start = written * dim * 2
     is_new = not path.exists()
-    size = 0 if is_new else path.stat().st_size
-    if size < start:
-        raise InputError(
-            f"The vector file '{path}' has {size} bytes, but {start} were written. It was cut "
-            "off: restore it from a copy, or make the index anew."
-        )
+    _check_size(path, 0 if is_new else path.stat().st_size, start)
     try:
         with open(path, "ab") as file:
             file.truncate(start)
@@ -76,11 +66,19 @@ def append(path: Path, written: int, chunks: Iterator[np.ndarray], dim: int) -> 
     except OSError as error:
         raise InputError(
             f"The vectors could not be written to '{path}': {error.strerror or error}. The index "
-            "is as it was before. Free some space and add them again."
+            "is unchanged. Free some space and add them again."
         ) from error
     if is_new:
         sync_folder(path.parent)
     return checksums
+
+
+def _check_size(path: Path, size: int, written: int) -> None:
+    if size < written:
+        raise InputError(
+            f"The vector file '{path}' has {size} bytes, but {written} were written: it was cut "
+            "off. Restore it from a copy, or rebuild the index from its embeddings."
+        )
 
 
 def checksums_of(rows: np.ndarray) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,25 +11,25 @@ import numpy as np
 
 from vireid.index import checks
 from vireid.index.local import projection, store
-from vireid.index.local.catalog import Catalog, Row
+from vireid.index.local.catalog import Catalog, StoredRow
 from vireid.index.local.projection import ProjectionOptions
 from vireid.index.local.state import State
 from vireid.types import Embeddings, InputError
 
-_REFIT = 2  # a projection is made anew when the set has grown so much since
+_REFIT = 2  # a projection is fitted again when the set has grown by this factor
 
 
 class LocalWriter:
-    """Changes the index in `folder`, of which the caller holds the lock."""
+    """Changes the index in `folder`; the caller holds its lock."""
 
     def __init__(self, folder: Path, catalog: Catalog, dim: int) -> None:
         self._folder = folder
         self._catalog = catalog
         self._dim = dim
-        self._sweep()
+        self.sweep()
 
-    def _sweep(self) -> None:
-        """Delete files that no state speaks of: what a killed writer left."""
+    def sweep(self) -> None:
+        """Delete files that the catalog no longer refers to, or that a killed writer left."""
         head = self._catalog.head()
         kept = {
             store.file_of(self._folder, head.generation),
@@ -36,68 +38,59 @@ class LocalWriter:
         for path in self._folder.iterdir():
             ours = path.name.startswith(("vectors-", "projection-", "codes-", ".projection-"))
             if ours and path not in kept:
-                path.unlink(missing_ok=True)
+                # Windows keeps a file that a reader has mapped; a later sweep deletes it.
+                with contextlib.suppress(PermissionError):
+                    path.unlink(missing_ok=True)
 
     def put(self, embeddings: Embeddings, vectors: np.ndarray, *, replace: bool) -> tuple[int, int]:
         """Append rows; returns how many entries are new and how many were replaced."""
-        known = self._catalog.ids_of(list(embeddings.paths))
-        chosen = [n for n, path in enumerate(embeddings.paths) if replace or path not in known]
+        existing = self._catalog.ids_of(list(embeddings.paths))
+        chosen = [n for n, path in enumerate(embeddings.paths) if replace or path not in existing]
         if not chosen:
             return 0, 0
         head = self._catalog.head()
         path = store.file_of(self._folder, head.generation)
         chunks = self._chunks(vectors, chosen, embeddings)
         checksums = store.append(path, head.written, chunks, self._dim)
-        rows = self._rows(embeddings, chosen, head.written, checksums)
-        fresh = [row for row in rows if row[1] not in known]
-        again = [(*known[row[1]], row) for row in rows if row[1] in known]
+        new: list[StoredRow] = []
+        replaced: list[tuple[int, StoredRow]] = []
+        rows = checks.rows_of(embeddings, chosen)
+        for stored in zip(itertools.count(head.written), rows, checksums):
+            row_id, _ = existing.get(stored[1].path, (None, None))
+            if row_id is None:
+                new.append(stored)
+            else:
+                replaced.append((row_id, stored))
         with self._catalog.transaction():
-            self._catalog.insert(fresh)
-            self._catalog.replace((number, row) for number, _, row in again)
-            self._catalog.bury(slot for _, slot, _ in again)
-            self._catalog.set_about(written=head.written + len(chosen))
+            self._catalog.insert(new)
+            self._catalog.replace(replaced)
+            self._catalog.bury(existing[row.path][1] for _, (_, row, _) in replaced)
+            self._catalog.set_facts(written=head.written + len(chosen))
             if embeddings.preprocessing:
-                self._catalog.set_about(preprocessing=embeddings.preprocessing)
-        return len(fresh), len(again)
+                self._catalog.set_facts(preprocessing=embeddings.preprocessing)
+        return len(new), len(replaced)
 
     @staticmethod
     def _chunks(
         vectors: np.ndarray, chosen: list[int], embeddings: Embeddings
     ) -> Iterator[np.ndarray]:
-        for start in range(0, len(chosen), store.CHUNK):
-            some = chosen[start : start + store.CHUNK]
-            chunk = np.asarray(vectors[some], dtype=np.float32)
-            checks.check_lengths(chunk, [embeddings.paths[n] for n in some])
+        for block in checks.in_blocks(chosen, store.CHUNK):
+            chunk = np.asarray(vectors[block], dtype=np.float32)
+            checks.check_lengths(chunk, [embeddings.paths[n] for n in block])
             yield chunk.astype(np.float16)
 
-    @staticmethod
-    def _rows(
-        embeddings: Embeddings, chosen: list[int], first: int, checksums: list[int]
-    ) -> list[Row]:
-        columns = (embeddings.camids, embeddings.pids, embeddings.modality, embeddings.times)
-        camids, pids, modality, times = (column.tolist() for column in columns)
-        return [
-            (
-                first + place,
-                embeddings.paths[n],
-                camids[n],
-                pids[n],
-                modality[n],
-                None if np.isnan(times[n]) else times[n],
-                checksum,
-            )
-            for place, (n, checksum) in enumerate(zip(chosen, checksums))
-        ]
-
     def remove(self, ids: list[int], slots: list[int]) -> None:
-        """Forget entries; their vectors stay in the file until `compact`."""
+        """Delete entries; their vectors stay in the file until `compact`."""
         with self._catalog.transaction():
             self._catalog.delete(ids)
             self._catalog.bury(slots)
 
     def compact(self, state: State) -> None:
-        """Write the vectors of all entries into a new file and turn to it."""
-        old = store.file_of(self._folder, state.head.generation)
+        """Write the vectors of all entries into a new file and switch to it.
+
+        The old files stay for the next `sweep`; readers that have mapped them keep them until
+        they look again.
+        """
         generation = state.head.generation + 1
         new = store.file_of(self._folder, generation)
         new.unlink(missing_ok=True)
@@ -105,8 +98,7 @@ class LocalWriter:
             stored = list(self._catalog.checksums())
         slots = [slot for slot, _, _ in stored]
         chunks = (
-            np.asarray(state.vectors[slots[start : start + store.CHUNK]])
-            for start in range(0, len(slots), store.CHUNK)
+            np.asarray(state.vectors[block]) for block in checks.in_blocks(slots, store.CHUNK)
         )
         try:
             checksums = store.append(new, 0, chunks, self._dim)
@@ -114,38 +106,40 @@ class LocalWriter:
             if wrong:
                 raise InputError(
                     f"{len(wrong)} vectors are damaged ('{wrong[0]}' is one), so nothing was "
-                    "compacted. Embed those images again and update or remove them; "
-                    "`vireid index verify` names them."
+                    "compacted. Embed those images again and update or remove them; `vireid index "
+                    "verify` lists them."
                 )
             with self._catalog.transaction():
                 self._catalog.move((n, slot) for n, slot in enumerate(slots) if n != slot)
-                self._catalog.set_about(
+                self._catalog.set_facts(
                     generation=generation, written=len(slots), projection=0, projected=0
                 )
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-        # Readers that still have the old files mapped keep them until they look again.
-        old.unlink(missing_ok=True)
         self._catalog.shrink()
-        self._sweep()
 
-    def project(self, state: State, options: ProjectionOptions, *, anew: bool) -> None:
-        """Bring the projection up to the state, if the set is large enough to need one."""
+    def project(self, state: State, options: ProjectionOptions, *, refit: bool) -> bool:
+        """Bring the projection up to date, if the set is large enough to need one.
+
+        Returns:
+            Whether anything changed.
+        """
         count = len(state.live)
         if count * self._dim * 2 <= options.exact_bytes:
-            return
-        now = state.projection
-        if now is not None and not anew and count < _REFIT * now.fitted:
-            if len(now.codes) < len(state.vectors):
-                rows = projection.extend(self._folder, now, state.vectors)
-                with self._catalog.transaction():
-                    self._catalog.set_about(projected=rows)
-            return
-        number = self._catalog.about().get("last_projection", 0) + 1
-        made = projection.build(self._folder, number, state.vectors, state.live, options)
+            return False
+        current = state.projection
+        if current is not None and not refit and count < _REFIT * current.fitted:
+            if len(current.codes) == len(state.vectors):
+                return False
+            rows = projection.extend(self._folder, current, state.vectors)
+            with self._catalog.transaction():
+                self._catalog.set_facts(projected=rows)
+            return True
+        number = self._catalog.facts().get("last_projection", 0) + 1
+        built = projection.build(self._folder, number, state.vectors, state.live, options)
         with self._catalog.transaction():
-            self._catalog.set_about(
-                projection=made.number, projected=len(made.codes), last_projection=number
+            self._catalog.set_facts(
+                projection=built.number, projected=len(built.codes), last_projection=number
             )
-        self._sweep()
+        return True

@@ -1,4 +1,4 @@
-"""Reaching Milvus: addresses, connections, making a collection, errors as sentences."""
+"""Addresses of Milvus, connections, making a collection, errors as sentences."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ INDEX_TYPES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "DISKANN": ({}, {"search_list": 400}),
     "AUTOINDEX": ({}, {}),
 }
-"""Index type → how it is built, how it is searched."""
+"""Index type → parameters to build it, parameters to search it."""
 
-_ABOUT = "vireid.about"
+_FACTS = "vireid.about"  # property of a collection
 _EXPECTED = "milvus://[USER:PASSWORD@]HOST:PORT/COLLECTION[?index=TYPE&shards=N&tls=1]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Address:
     """Where a collection is.
 
     Attributes:
         uri: what pymilvus connects to: http(s)://HOST:PORT, or the path of a Milvus Lite file.
         collection: its name.
-        shown: the address without user and password.
+        public: the address without user and password, for messages.
         user, password: "" for none.
         index: index type for a new collection.
         shards: number of shards for a new collection.
@@ -44,7 +44,7 @@ class Place:
 
     uri: str
     collection: str
-    shown: str
+    public: str
     user: str = ""
     password: str = ""
     index: str = "FLAT"
@@ -52,14 +52,14 @@ class Place:
     is_lite: bool = False
 
 
-def parse_url(url: str) -> Place:
+def parse_url(url: str) -> Address:
     """Read `milvus://HOST:PORT/COLLECTION` or the path of a Milvus Lite file (`FILE.db`).
 
     Raises:
         InputError: it is neither.
     """
     if not url.startswith("milvus://"):
-        return Place(uri=url, collection="vireid", shown=url, is_lite=True)
+        return Address(uri=url, collection="vireid", public=url, is_lite=True)
     parts = urlsplit(url)
     collection = parts.path.strip("/")
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -67,21 +67,23 @@ def parse_url(url: str) -> Place:
         port = parts.port or 19530
         shards = int(options.get("shards", 1))
     except ValueError as error:
-        raise InputError(f"A port or number in a Milvus address is no number; {_EXPECTED} was "
-                         "expected.") from error  # fmt: skip
+        raise InputError(
+            "The port or `shards` in the address of the Milvus index is not a number; "
+            f"{_EXPECTED} was expected."
+        ) from error
     unknown = options.keys() - {"index", "shards", "tls"}
     if not parts.hostname or not collection.isidentifier() or unknown:
         raise InputError(
             f"The address of the Milvus index (host '{parts.hostname or ''}', collection "
-            f"'{collection}', options {sorted(options)}) can't be used; {_EXPECTED} was expected, "
-            "the collection's name of letters, digits and underscores."
+            f"'{collection}', options {sorted(options)}) is not valid; {_EXPECTED} was expected, "
+            "with letters, digits and underscores in the collection's name."
         )
     scheme = "https" if options.get("tls", "0") not in {"0", "no", "false"} else "http"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Place(
+    return Address(
         uri=f"{scheme}://{host}:{port}",
         collection=collection,
-        shown=f"milvus://{host}:{port}/{collection}",
+        public=f"milvus://{host}:{port}/{collection}",
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         index=options.get("index", "FLAT").upper(),
@@ -89,7 +91,7 @@ def parse_url(url: str) -> Place:
     )
 
 
-def connect(place: Place) -> Any:
+def connect(address: Address) -> Any:
     """A pymilvus client of the server or file.
 
     Raises:
@@ -99,22 +101,22 @@ def connect(place: Place) -> Any:
         from pymilvus import MilvusClient
     except ImportError as error:
         raise InputError(
-            f"The index '{place.shown}' is kept in Milvus, whose client isn't installed "
-            f"({error}). Run: pip install 'vireid[milvus]'"
+            f"The index '{address.public}' is in Milvus, whose client isn't installed ({error}). "
+            "Run: pip install 'vireid[milvus]'"
         ) from error
-    # They log every refusal with a traceback; ours says the same in a sentence.
+    # They log every error with a traceback; ours says the same in a sentence.
     for name in ("pymilvus", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with served(place):
-        if place.is_lite:
-            Path(place.uri).absolute().parent.mkdir(parents=True, exist_ok=True)
-            return MilvusClient(place.uri)
-        return MilvusClient(place.uri, user=place.user, password=place.password, timeout=10)
+    with sentences(address):
+        if address.is_lite:
+            Path(address.uri).absolute().parent.mkdir(parents=True, exist_ok=True)
+            return MilvusClient(address.uri)
+        return MilvusClient(address.uri, user=address.user, password=address.password, timeout=10)
 
 
 @contextmanager
-def served(place: Place) -> Iterator[None]:
-    """Turns what Milvus refuses, or a server that can't be reached, into sentences.
+def sentences(address: Address) -> Iterator[None]:
+    """Turns errors of Milvus, or of the connection to it, into sentences.
 
     Raises:
         InputError: in place of pymilvus's errors.
@@ -125,26 +127,29 @@ def served(place: Place) -> Iterator[None]:
     try:
         yield
     except MilvusException as error:
-        lite = "A Milvus Lite file can be used by one process at a time. " if place.is_lite else ""
+        hint = (
+            "Only one process at a time can use a Milvus Lite file."
+            if address.is_lite
+            else "Check that it is running and that address, user and password are correct."
+        )
         raise InputError(
-            f"Milvus at '{place.shown}' answered: {error.message or error}. {lite}See that it "
-            "runs and that the address, user and password are right."
+            f"Milvus at '{address.public}' answered: {error.message or error}. {hint}"
         ) from error
     except grpc.RpcError as error:
         raise InputError(
-            f"Milvus at '{place.shown}' refused a call ({error}). Its version may be too old: "
+            f"Milvus at '{address.public}' refused a call ({error}). Its version may be too old: "
             "vireid needs Milvus 2.5, or Milvus Lite 3.2, or newer."
         ) from error
     except (ImportError, OSError) as error:
-        raise InputError(f"Milvus at '{place.shown}' can't be used: {error}.") from error
+        raise InputError(f"Milvus at '{address.public}' can't be used: {error}.") from error
 
 
-def make_collection(client: Any, place: Place, about: dict[str, Any]) -> None:
+def make_collection(client: Any, address: Address, facts: dict[str, Any]) -> None:
     """Make the collection, with float16 vectors where the server has them."""
     from pymilvus import DataType, MilvusClient
     from pymilvus.exceptions import MilvusException
 
-    text = json.dumps(about)
+    text = json.dumps(facts)
 
     def make(vector: Any) -> None:
         schema = MilvusClient.create_schema(auto_id=False, description=text)
@@ -153,15 +158,15 @@ def make_collection(client: Any, place: Place, about: dict[str, Any]) -> None:
         for name in ("camid", "pid", "modality"):
             schema.add_field(name, DataType.INT64)
         schema.add_field("time", DataType.DOUBLE)
-        schema.add_field("vector", vector, dim=about["dim"])
+        schema.add_field("vector", vector, dim=facts["dim"])
         index = MilvusClient.prepare_index_params()
-        built, _ = INDEX_TYPES[place.index]
-        index.add_index("vector", index_type=place.index, metric_type="IP", params=built)
+        parameters, _ = INDEX_TYPES[address.index]
+        index.add_index("vector", index_type=address.index, metric_type="IP", params=parameters)
         client.create_collection(
-            place.collection,
+            address.collection,
             schema=schema,
             index_params=index,
-            num_shards=place.shards,
+            num_shards=address.shards,
             consistency_level="Strong",
         )
 
@@ -171,17 +176,18 @@ def make_collection(client: Any, place: Place, about: dict[str, Any]) -> None:
         if "Float16Vector" not in str(error):
             raise
         make(DataType.FLOAT_VECTOR)  # Milvus Lite has no float16 vectors
-    if not client.describe_collection(place.collection).get("description"):
-        # Milvus Lite forgets descriptions, but keeps properties.
-        client.alter_collection_properties(place.collection, properties={_ABOUT: text})
+    if not client.describe_collection(address.collection).get("description"):
+        # Milvus Lite drops descriptions, but keeps properties.
+        client.alter_collection_properties(address.collection, properties={_FACTS: text})
 
 
-def read_about(facts: dict[str, Any]) -> dict[str, Any] | None:
-    """What `make_collection` was told, from a collection's description; None if not ours."""
-    text = facts.get("description") or facts.get("properties", {}).get(_ABOUT, "")
+def read_facts(collection: dict[str, Any]) -> dict[str, Any] | None:
+    """The facts given to `make_collection`, from a collection's description; None if it was not
+    made by vireid."""
+    text = collection.get("description") or collection.get("properties", {}).get(_FACTS, "")
     try:
-        about = json.loads(text)
+        facts = json.loads(text)
     except ValueError:
         return None
     ours = {"weights_hash", "dim", "embedding", "image_roots", "preprocessing", "index"}
-    return about if isinstance(about, dict) and ours <= about.keys() else None
+    return facts if isinstance(facts, dict) and ours <= facts.keys() else None

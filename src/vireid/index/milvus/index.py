@@ -1,13 +1,14 @@
 """An index in Milvus: a server, a cluster, or a Milvus Lite file.
 
-One collection holds the vectors and the columns of their images. What an acknowledged add is
-worth, and who may write when, is the server's business: a call that fails may have stored some
-of its rows; calling it again stores the others.
+One collection holds the vectors and the columns of their images. Durability and concurrent
+writers are up to the server: a call that fails may have stored some of its rows; calling it again
+stores the others.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +17,22 @@ from typing import Any
 import numpy as np
 
 from vireid.index import checks
-from vireid.index.base import AddResult, Entry, Filters, Hit, Index, IndexInfo
+from vireid.index.base import Entry, Filters, Hit, Index, IndexInfo, ranked_hits
 from vireid.index.milvus.client import (
     INDEX_TYPES,
-    Place,
+    Address,
     connect,
     make_collection,
     parse_url,
-    read_about,
-    served,
+    read_facts,
+    sentences,
 )
 from vireid.index.milvus.rows import (
     COLUMNS,
     NO_TIME,
     check_collisions,
     check_path_lengths,
-    entry_columns,
+    entry_of,
     expression,
     row_id_of,
 )
@@ -45,73 +46,77 @@ _COUNTED = 2_000_000  # collections above this are not read through for info()
 class MilvusIndex(Index):
     """See `Index`; make one with `create` or `open`."""
 
-    def __init__(self, place: Place, client: Any, write: bool) -> None:
-        self._place = place
+    backend = "milvus"
+
+    def __init__(self, address: Address, client: Any, write: bool) -> None:
+        self._address = address
         self._client: Any = client
-        self._write = write
         self._guard = threading.Lock()
-        with served(place):
-            if not client.has_collection(place.collection):
+        self.url = address.public
+        self.writable = write
+        with sentences(address):
+            if not client.has_collection(address.collection):
                 raise InputError(
-                    f"There is no index '{place.shown}': Milvus has no collection "
-                    f"'{place.collection}'. Make it with `vireid index create`, or correct the "
+                    f"There is no index '{address.public}': Milvus has no collection "
+                    f"'{address.collection}'. Make it with `vireid index create`, or correct the "
                     "name."
                 )
-            facts = client.describe_collection(place.collection)
-            about = read_about(facts)
-            if about is None:
+            collection = client.describe_collection(address.collection)
+            facts = read_facts(collection)
+            if facts is None:
                 raise InputError(
-                    f"The collection '{place.collection}' was not made by vireid. Name another one."
+                    f"The collection '{address.collection}' was not made by vireid. Name another "
+                    "one."
                 )
-            client.load_collection(place.collection)
-            kinds = {field["name"]: field["type"] for field in facts["fields"]}
-        self._half = kinds["vector"].name == "FLOAT16_VECTOR"
-        self._kind: str = about["index"]
-        self._preprocessing: dict[str, Any] = about["preprocessing"]
-        self.weights_hash = about["weights_hash"]
-        self.embedding = about["embedding"]
-        self.dim = about["dim"]
-        self.image_roots = tuple(about["image_roots"])
+            client.load_collection(address.collection)
+            types = {field["name"]: field["type"] for field in collection["fields"]}
+        self._is_half = types["vector"].name == "FLOAT16_VECTOR"
+        self._index_type: str = facts["index"]
+        self._preprocessing: dict[str, Any] = facts["preprocessing"]
+        self.weights_hash = facts["weights_hash"]
+        self.embedding = facts["embedding"]
+        self.dim = facts["dim"]
+        self.image_roots = tuple(facts["image_roots"])
 
     @classmethod
-    def create(cls, url: str | Path, **about: Any) -> MilvusIndex:
+    def create(cls, url: str | Path, **facts: Any) -> MilvusIndex:
         """An empty collection, open for writing; see `create_index`.
 
         The URL may end in `?index=TYPE&shards=N`: FLAT (exact, the default), HNSW, IVF_FLAT,
-        IVF_SQ8, DISKANN or AUTOINDEX. Preprocessing is fixed here; if it is not given, it is
-        not compared later.
+        IVF_SQ8, DISKANN or AUTOINDEX. Preprocessing is fixed here; if it is left out, that of
+        later embeddings is not compared.
         """
-        place = parse_url(str(url))
-        if place.index not in INDEX_TYPES:
+        address = parse_url(str(url))
+        if address.index not in INDEX_TYPES:
             raise InputError(
-                f"There is no Milvus index type '{place.index}'. Legal: {', '.join(INDEX_TYPES)}."
+                f"There is no Milvus index type '{address.index}'. Valid: {', '.join(INDEX_TYPES)}."
             )
-        client = connect(place)
+        client = connect(address)
         try:
-            with served(place):
-                if client.has_collection(place.collection):
+            with sentences(address):
+                if client.has_collection(address.collection):
                     raise InputError(
-                        f"There is a collection '{place.collection}' in Milvus already. Name "
+                        f"There is a collection '{address.collection}' in Milvus already. Name "
                         "another one, or add to the index that is there."
                     )
-                make_collection(client, place, {**about, "index": place.index})
-            return cls(place, client, write=True)
+                make_collection(client, address, {**facts, "index": address.index})
+            return cls(address, client, write=True)
         except BaseException:
             client.close()
             raise
 
     @classmethod
     def open(cls, url: str | Path, *, write: bool = False) -> MilvusIndex:
-        """An index that exists; see `open_index`."""
-        place = parse_url(str(url))
-        if place.is_lite and not Path(place.uri).exists():
+        """An existing index; see `open_index`."""
+        address = parse_url(str(url))
+        if address.is_lite and not Path(address.uri).exists():
             raise InputError(
-                f"There is no Milvus Lite index '{place.shown}'. Give the path of one, or make "
+                f"There is no Milvus Lite index '{address.public}'. Give the path of one, or make "
                 "one with `vireid index create`."
             )
-        client = connect(place)
+        client = connect(address)
         try:
-            return cls(place, client, write)
+            return cls(address, client, write)
         except BaseException:
             client.close()
             raise
@@ -122,90 +127,72 @@ class MilvusIndex(Index):
 
     # -- reading
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        *,
-        top: int = 20,
-        filters: Filters | None = None,
-        exact: bool | None = None,
+    def _search(
+        self, queries: np.ndarray, top: int, filters: Filters, exact: bool | None
     ) -> list[list[Hit]]:
-        queries = checks.check_queries(vectors, self.dim, top)
-        if exact and self._kind != "FLAT":
+        if exact and self._index_type != "FLAT":
             raise InputError(
-                f"The index '{self._place.shown}' is of type {self._kind}, which can't scan every "
+                f"The index '{self.url}' is of type {self._index_type}, which can't scan every "
                 "vector. Search without `exact`, or make an index of type FLAT."
             )
-        _, parameters = INDEX_TYPES[self._kind]
+        _, parameters = INDEX_TYPES[self._index_type]
         if "ef" in parameters or "search_list" in parameters:
             parameters = {name: max(value, 2 * top) for name, value in parameters.items()}
         hits: list[list[Hit]] = []
-        for start in range(0, len(queries), _QUERIES):
-            some = queries[start : start + _QUERIES]
-            with self._served() as client:
+        for block in checks.in_blocks(queries, _QUERIES):
+            with self._open_client() as client:
                 answers = client.search(
-                    self._place.collection,
-                    data=[self._sent(query) for query in some],
+                    self._address.collection,
+                    data=[self._encode(query) for query in block],
                     anns_field="vector",
                     limit=top,
                     filter=expression(filters),
                     output_fields=COLUMNS[1:],
                     search_params={"metric_type": "IP", "params": parameters},
                 )
-            hits += [self._hits(answer) for answer in answers]
+            hits += [
+                ranked_hits(
+                    (entry_of({"id": hit["id"], **hit["entity"]}), hit["distance"])
+                    for hit in answer
+                )
+                for answer in answers
+            ]
         return hits
 
-    @staticmethod
-    def _hits(answer: Any) -> list[Hit]:
-        hits = [
-            Hit(
-                **entry_columns({"id": found["id"], **found["entity"]}),
-                similarity=float(min(1.0, max(-1.0, found["distance"]))),
-            )
-            for found in answer
-        ]
-        return sorted(hits, key=lambda hit: (-hit.similarity, hit.row_id))
-
     def entries(self, row_ids: Sequence[int]) -> list[Entry]:
-        rows = self._rows(row_ids, COLUMNS)
-        return [Entry(**entry_columns(rows[number])) for number in row_ids]
+        return [entry_of(row) for row in self._rows(row_ids, COLUMNS)]
 
     def vectors_of(self, row_ids: Sequence[int]) -> np.ndarray:
         rows = self._rows(row_ids, ["id", "vector"])
-        vectors = [self._received(rows[number]["vector"]) for number in row_ids]
+        vectors = [self._decode(row["vector"]) for row in rows]
         return np.array(vectors, dtype=np.float32).reshape(len(row_ids), self.dim)
 
-    def _rows(self, row_ids: Sequence[int], fields: list[str]) -> dict[int, dict]:
-        rows = self._present(list(row_ids), fields)
-        for number in row_ids:
-            if number not in rows:
-                raise InputError(
-                    f"There is no entry {number} in the index '{self._place.shown}' (any more). "
-                    "Search again."
-                )
-        return rows
+    def _rows(self, row_ids: Sequence[int], fields: list[str]) -> list[dict]:
+        by_id = self._existing(row_ids, fields)
+        self._check_none_missing([n for n in row_ids if n not in by_id])
+        return [by_id[n] for n in row_ids]
 
-    def _present(self, row_ids: list[int], fields: list[str]) -> dict[int, dict]:
-        found: dict[int, dict] = {}
-        for start in range(0, len(row_ids), _ROWS):
-            some = [int(number) for number in row_ids[start : start + _ROWS]]
-            with self._served() as client:
+    def _existing(self, row_ids: Sequence[int], fields: list[str]) -> dict[int, dict]:
+        """row id → fields of those that are in the collection."""
+        by_id: dict[int, dict] = {}
+        for block in checks.in_blocks([int(n) for n in row_ids], _ROWS):
+            with self._open_client() as client:
                 rows = client.query(
-                    self._place.collection, filter=f"id in {some}", output_fields=fields
+                    self._address.collection, filter=f"id in {block}", output_fields=fields
                 )
-            found.update((row["id"], row) for row in rows)
-        return found
+            by_id.update((row["id"], row) for row in rows)
+        return by_id
 
     def __len__(self) -> int:
-        with self._served() as client:
-            answer = client.query(self._place.collection, filter="", output_fields=["count(*)"])
+        with self._open_client() as client:
+            answer = client.query(self._address.collection, filter="", output_fields=["count(*)"])
         return int(answer[0]["count(*)"])
 
     def _all(self, fields: list[str], where: str = "") -> Iterator[list[dict]]:
-        """All rows that fit, some at a time."""
-        with self._served() as client:
+        """All matching rows, in blocks."""
+        with self._open_client() as client:
             pages = client.query_iterator(
-                self._place.collection, batch_size=_ROWS, filter=where, output_fields=fields
+                self._address.collection, batch_size=_ROWS, filter=where, output_fields=fields
             )
             try:
                 while rows := pages.next():
@@ -215,40 +202,30 @@ class MilvusIndex(Index):
 
     def info(self) -> IndexInfo:
         count = len(self)
-        cameras: dict[int, int] = {}
-        modalities: dict[str, int] = {}
+        cameras: Counter[int] = Counter()
+        modalities: Counter[str] = Counter()
         pids: set[int] = set()
         times: list[float] = []
         if count <= _COUNTED:
             for rows in self._all(COLUMNS[2:]):
-                for row in rows:
-                    word = Modality(row["modality"]).word
-                    cameras[row["camid"]] = cameras.get(row["camid"], 0) + 1
-                    modalities[word] = modalities.get(word, 0) + 1
+                cameras.update(row["camid"] for row in rows)
+                modalities.update(Modality(row["modality"]).word for row in rows)
                 pids.update(row["pid"] for row in rows)
-                known = [row["time"] for row in rows if row["time"] != NO_TIME]
-                times = [min(times + known), max(times + known)] if times + known else []
-        pids.discard(-1)
-        flat = self._kind == "FLAT"
-        return IndexInfo(
-            url=self._place.shown,
-            backend="milvus",
-            weights_hash=self.weights_hash,
-            embedding=self.embedding,
-            dim=self.dim,
-            preprocessing=self._preprocessing,
+                times += [row["time"] for row in rows if row["time"] != NO_TIME]
+                times = [min(times), max(times)] if times else []
+        is_flat = self._index_type == "FLAT"
+        return self._info(
             count=count,
             removed=0,
             cameras=dict(sorted(cameras.items())),
             modalities=dict(sorted(modalities.items())),
-            num_pids=len(pids),
+            num_pids=len(pids - {-1}),
             time_range=(times[0], times[1]) if times else None,
-            size_on_disk=_size(Path(self._place.uri)) if self._place.is_lite else None,
-            image_roots=self.image_roots,
-            mode="exact" if flat else f"Milvus index of type {self._kind}",
+            size_on_disk=self._size() if self._address.is_lite else None,
+            mode="exact" if is_flat else f"Milvus index of type {self._index_type}",
             details={
-                "milvus_index": self._kind,
-                "vectors": "float16" if self._half else "float32",
+                "milvus_index": self._index_type,
+                "vectors": "float16" if self._is_half else "float32",
                 "columns_counted": count <= _COUNTED,
             },
         )
@@ -257,99 +234,70 @@ class MilvusIndex(Index):
         problems = []
         for rows in self._all(["id", "path", "vector"]):
             for row in rows:
-                length = float(np.linalg.norm(self._received(row["vector"]).astype(np.float32)))
+                length = float(np.linalg.norm(self._decode(row["vector"]).astype(np.float32)))
                 if not abs(length - 1) <= checks.LENGTH_TOLERANCE:
                     problems.append(
                         f"The vector of '{row['path']}' has length {length:.4g}, not 1."
                     )
                 if row["id"] != row_id_of(row["path"]):
                     problems.append(
-                        f"The entry {row['id']} has the path of another: {row['path']}."
+                        f"The entry {row['id']} has the path of another entry: {row['path']}."
                     )
         return problems
 
     # -- writing
 
-    def add(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:
-        return self._put(embeddings, which, replace=False)
-
-    def update(self, embeddings: Embeddings, *, which: str | None = None) -> AddResult:
-        return self._put(embeddings, which, replace=True)
-
-    def _put(self, embeddings: Embeddings, which: str | None, *, replace: bool) -> AddResult:
-        self._check_writable()
-        vectors = checks.check_same_kind(
-            embeddings,
-            checks.check_which(which, self.embedding),
-            weights_hash=self.weights_hash,
-            dim=self.dim,
-            preprocessing=self._preprocessing,
-        )
+    def _write(
+        self, embeddings: Embeddings, vectors: np.ndarray, *, replace: bool
+    ) -> tuple[int, int]:
         paths = list(embeddings.paths)
-        checks.check_paths(paths)
         check_path_lengths(paths)
         for start in range(0, len(paths), _ROWS):
-            some = slice(start, start + _ROWS)
-            checks.check_lengths(np.asarray(vectors[some], dtype=np.float32), paths[some])
+            rows = slice(start, start + _ROWS)
+            checks.check_lengths(np.asarray(vectors[rows], dtype=np.float32), paths[rows])
         ids = [row_id_of(path) for path in paths]
-        known = self._present(ids, ["id", "path"])
-        check_collisions(ids, paths, known)
-        chosen = [n for n, number in enumerate(ids) if replace or number not in known]
-        for start in range(0, len(chosen), _ROWS):
-            rows = [self._row(embeddings, vectors, ids, n) for n in chosen[start : start + _ROWS]]
-            with self._served() as client:
-                client.upsert(self._place.collection, rows)
-        replaced = sum(ids[n] in known for n in chosen)
-        return AddResult(
-            added=len(chosen) - replaced,
-            replaced=replaced,
-            skipped=len(paths) - len(chosen),
-            count=len(self),
-        )
-
-    def _row(self, embeddings: Embeddings, vectors: np.ndarray, ids: list[int], n: int) -> dict:
-        time = float(embeddings.times[n])
-        return {
-            "id": ids[n],
-            "path": embeddings.paths[n],
-            "camid": int(embeddings.camids[n]),
-            "pid": int(embeddings.pids[n]),
-            "modality": int(embeddings.modality[n]),
-            "time": NO_TIME if np.isnan(time) else time,
+        existing = self._existing(ids, ["id", "path"])
+        check_collisions(ids, paths, existing)
+        chosen = [n for n, row_id in enumerate(ids) if replace or row_id not in existing]
+        for block in checks.in_blocks(chosen, _ROWS):
             # Rounded as a local index rounds, so that both give the same similarities.
-            "vector": self._sent(vectors[n].astype(np.float16)),
-        }
+            rounded = vectors[block].astype(np.float16)
+            data = [
+                {
+                    **row._asdict(),
+                    "id": ids[n],
+                    "time": NO_TIME if row.time is None else row.time,
+                    "vector": self._encode(vector),
+                }
+                for n, row, vector in zip(block, checks.rows_of(embeddings, block), rounded)
+            ]
+            with self._open_client() as client:
+                client.upsert(self._address.collection, data)
+        replaced = sum(ids[n] in existing for n in chosen)
+        return len(chosen) - replaced, replaced
 
-    def remove(
-        self,
-        *,
-        paths: Sequence[str] | None = None,
-        older_than: float | None = None,
-        filters: Filters | None = None,
+    def _remove(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
     ) -> int:
-        self._check_writable()
-        checks.check_removal(paths, older_than, filters)
-        where = expression(filters, older_than)
-        if paths is None:
-            ids = [row["id"] for rows in self._all(["id"], where) for row in rows]
-        else:
-            ids = []
-            named = [row_id_of(path) for path in paths]
-            for start in range(0, len(named), _ROWS):
-                both = [f"id in {named[start : start + _ROWS]}", *filter(None, [where])]
-                ids += [row["id"] for rows in self._all(["id"], " and ".join(both)) for row in rows]
-        for start in range(0, len(ids), _ROWS):
-            with self._served() as client:
-                client.delete(self._place.collection, ids=ids[start : start + _ROWS])
+        conditions = [expression(filters, older_than)]
+        if paths is not None:
+            blocks = checks.in_blocks([row_id_of(path) for path in paths], _ROWS)
+            conditions = [
+                " and ".join(filter(None, [f"id in {block}", *conditions])) for block in blocks
+            ]
+        ids = [row["id"] for each in conditions for rows in self._all(["id"], each) for row in rows]
+        for block in checks.in_blocks(ids, _ROWS):
+            with self._open_client() as client:
+                client.delete(self._address.collection, ids=block)
         return len(ids)
 
     def compact(self) -> int:
         self._check_writable()
-        before = _size(Path(self._place.uri)) if self._place.is_lite else 0
-        with self._served() as client:
-            client.flush(self._place.collection)
-            client.compact(self._place.collection)
-        return before - (_size(Path(self._place.uri)) if self._place.is_lite else 0)
+        before = self._size()
+        with self._open_client() as client:
+            client.flush(self._address.collection)
+            client.compact(self._address.collection)
+        return before - self._size()
 
     def close(self) -> None:
         with self._guard:
@@ -357,33 +305,27 @@ class MilvusIndex(Index):
                 self._client.close()
                 self._client = None
 
-    def _check_writable(self) -> None:
-        if not self._write:
-            raise InputError(
-                f"The index '{self._place.shown}' was opened for searching. Open it with "
-                "write=True to change it."
-            )
-
     @contextmanager
-    def _served(self) -> Iterator[Any]:
+    def _open_client(self) -> Iterator[Any]:
         client = self._client
-        if client is None:
-            raise InputError(f"The index '{self._place.shown}' has been closed. Open it again.")
-        with served(self._place):
+        self._check_open(client is not None)
+        with sentences(self._address):
             yield client
 
-    def _sent(self, vector: np.ndarray) -> Any:
-        return vector.astype(np.float16) if self._half else vector.astype(np.float32).tolist()
+    def _encode(self, vector: np.ndarray) -> Any:
+        return vector.astype(np.float16) if self._is_half else vector.astype(np.float32).tolist()
 
-    def _received(self, vector: Any) -> np.ndarray:
+    def _decode(self, vector: Any) -> np.ndarray:
         if isinstance(vector, list) and vector and isinstance(vector[0], bytes):
             vector = vector[0]
         if isinstance(vector, bytes):
             return np.frombuffer(vector, dtype=np.float16)
         return np.asarray(vector)
 
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+    def _size(self) -> int:
+        """Bytes of a Milvus Lite file or folder; 0 for a server."""
+        if not self._address.is_lite:
+            return 0
+        path = Path(self._address.uri)
+        files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+        return sum(file.stat().st_size for file in files)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from vireid.index.base import Filters
+from vireid.index.base import Entry, Filters
 from vireid.types import InputError, Modality
 
 COLUMNS = ["id", "path", "camid", "pid", "modality", "time"]
 """All fields but the vector."""
 
 PATH_BYTES = 4096
-"""Longest path that a collection keeps."""
+"""Longest path that a collection stores."""
 
 NO_TIME = -1.0e18
-"""Stands for an unknown time."""
+"""An unknown time."""
 
 
 def row_id_of(path: str) -> int:
@@ -25,29 +25,28 @@ def row_id_of(path: str) -> int:
 
 
 def check_path_lengths(paths: list[str]) -> None:
-    """Raises InputError if a path is longer than a collection keeps."""
+    """Raises InputError if a path is longer than a collection stores."""
     for path in paths:
         if len(path.encode()) > PATH_BYTES:
             raise InputError(
-                f"The path '{path[:60]}...' has more than {PATH_BYTES} bytes. Milvus keeps "
-                "shorter ones only: embed with paths relative to an image root."
+                f"The path '{path[:60]}...' has more than {PATH_BYTES} bytes, the most that Milvus "
+                "stores. Embed with paths relative to an image root."
             )
 
 
-def check_collisions(ids: list[int], paths: list[str], known: dict[int, dict]) -> None:
-    """Raises InputError if a path's number is another path's, among them or in the index."""
-    theirs = {number: row["path"] for number, row in known.items()}
+def check_collisions(ids: list[int], paths: list[str], existing: dict[int, dict]) -> None:
+    """Raises InputError if two paths, new or in the index, have the same number."""
+    path_of = {number: row["path"] for number, row in existing.items()}
     for number, path in zip(ids, paths):
-        if theirs.setdefault(number, path) != path:
+        if path_of.setdefault(number, path) != path:
             raise InputError(
-                f"The paths '{path}' and '{theirs[number]}' have the same hash, so both "
-                "can't be in one Milvus collection. Rename one of the files."
+                f"The paths '{path}' and '{path_of[number]}' have the same hash, so one Milvus "
+                "collection can't hold both. Rename one of the files."
             )
 
 
-def expression(filters: Filters | None, older_than: float | None = None) -> str:
-    """Filters in Milvus's words."""
-    filters = filters or Filters()
+def expression(filters: Filters, older_than: float | None = None) -> str:
+    """Filters as an expression of Milvus."""
     parts = []
     if filters.camids is not None:
         parts.append(f"camid in {[int(n) for n in filters.camids]}")
@@ -66,13 +65,13 @@ def expression(filters: Filters | None, older_than: float | None = None) -> str:
     return " and ".join(parts)
 
 
-def entry_columns(row: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an `Entry` from a row of the collection."""
-    return {
-        "row_id": int(row["id"]),
-        "path": row["path"],
-        "camid": int(row["camid"]),
-        "pid": int(row["pid"]),
-        "modality": Modality(int(row["modality"])),
-        "time": None if row["time"] == NO_TIME else float(row["time"]),
-    }
+def entry_of(row: dict[str, Any]) -> Entry:
+    """An entry from a row of the collection."""
+    return Entry(
+        row_id=int(row["id"]),
+        path=row["path"],
+        camid=int(row["camid"]),
+        pid=int(row["pid"]),
+        modality=Modality(int(row["modality"])),
+        time=None if row["time"] == NO_TIME else float(row["time"]),
+    )

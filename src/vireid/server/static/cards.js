@@ -117,7 +117,7 @@ export function showNothing(box, filtered, onClear) {
 const TITLES = {
   unreachable: "The server can't be reached", busy: "The server is busy", late: "The server is busy",
   rate: "Too many searches", too_large: "The picture is too large", too_many_pixels: "The picture is too large",
-  not_a_picture: "This is not a picture we can read", broken: "The picture is damaged",
+  not_an_image: "This is not a picture we can read", broken: "The picture is damaged",
   animated: "One picture at a time", too_small: "The picture is too small", empty: "The file is empty",
 };
 

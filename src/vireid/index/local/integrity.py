@@ -1,13 +1,14 @@
-"""Checks that read everything a local index has stored."""
+"""Checks that read everything that a local index stores."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from vireid.index.checks import in_blocks
 from vireid.index.local import projection, store
 from vireid.index.local.state import State
 
-_NAMED = 5  # damaged entries that are named; the others are only counted
+_NAMED = 5  # damaged entries that are listed by path; the others are only counted
 
 
 def damaged_vectors(state: State, stored: list[tuple[int, int, str]]) -> list[str]:
@@ -20,11 +21,10 @@ def damaged_vectors(state: State, stored: list[tuple[int, int, str]]) -> list[st
     beyond = [path for slot, _, path in stored if slot >= len(state.vectors)]
     wrong = []
     inside = stored[: len(stored) - len(beyond)]
-    for start in range(0, len(inside), store.CHUNK):
-        some = inside[start : start + store.CHUNK]
-        rows = np.ascontiguousarray(state.vectors[[slot for slot, _, _ in some]])
+    for block in in_blocks(inside, store.CHUNK):
+        rows = np.ascontiguousarray(state.vectors[[slot for slot, _, _ in block]])
         checksums = store.checksums_of(rows)
-        wrong += [path for now, (_, then, path) in zip(checksums, some) if now != then]
+        wrong += [path for now, (_, then, path) in zip(checksums, block) if now != then]
     problems = [
         f"The vector of '{path}' is damaged: embed that image again and `vireid index update` it."
         for path in wrong[:_NAMED]
@@ -33,7 +33,7 @@ def damaged_vectors(state: State, stored: list[tuple[int, int, str]]) -> list[st
         problems.append(f"{len(wrong) - _NAMED} more vectors are damaged.")
     if beyond:
         problems.append(
-            f"{len(beyond)} entries have no vector ('{beyond[0]}' is one); add them again."
+            f"{len(beyond)} entries have no vector ('{beyond[0]}' is one): add them again."
         )
     return problems
 
@@ -42,14 +42,10 @@ def damaged_codes(state: State) -> list[str]:
     """Sentences on the projection of a state."""
     if not state.head.projection:
         return []
-    sound = state.projection is not None and all(
+    undamaged = state.projection is not None and all(
         projection.codes_agree(state.projection, state.vectors, slots)
-        for slots in _chunks(state.live[state.live < state.head.projected])
+        for slots in in_blocks(state.live[state.live < state.head.projected], store.CHUNK)
     )
-    if sound:
+    if undamaged:
         return []
-    return ["The search structure is damaged (no entry is): run `vireid index compact`."]
-
-
-def _chunks(slots: np.ndarray) -> list[np.ndarray]:
-    return [slots[start : start + store.CHUNK] for start in range(0, len(slots), store.CHUNK)]
+    return ["The projection is damaged (no entry is): run `vireid index compact`."]

@@ -1,0 +1,125 @@
+"""Gallery images for the page: only regular files under the index's image roots."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Literal
+
+from vireid.index.base import Index
+from vireid.server.uploads import decode_upload
+from vireid.types import InputError
+
+Size = Literal["thumb", "full"]
+MAX_SIDE: dict[str, int] = {"thumb": 288, "full": 1600}
+MAX_FILE_BYTES = 64 * 2**20
+MAX_THUMBNAILS = 2000  # in memory, of some 10 KB each
+
+
+class ImageError(InputError):
+    """An image that can't be shown; the sentence names no path."""
+
+
+class GalleryImages:
+    """Opens, checks, shrinks and re-encodes images of the gallery.
+
+    An image leaves as a JPEG of our own making, so that nothing but pixels (no EXIF, no location,
+    no disguised file) leaves the server.
+    """
+
+    def __init__(self, index: Index, *, max_pixels: int) -> None:
+        self._index = index
+        self._max_pixels = max_pixels
+        self._thumbnail = lru_cache(MAX_THUMBNAILS)(partial(self._encode, size="thumb"))
+
+    def jpeg(self, row_id: int, size: Size) -> bytes:
+        """One entry's image as JPEG bytes.
+
+        Raises:
+            ImageError: no such entry, or no readable image of it under the image roots.
+        """
+        try:
+            (entry,) = self._index.entries([row_id])
+        except InputError as error:
+            raise ImageError("There is no such entry in the index (any more).") from error
+        if size == "thumb":
+            return self._thumbnail(entry.path)
+        return self._encode(entry.path, size)
+
+    def _encode(self, path: str, size: Size) -> bytes:
+        data = read_under(self._index.image_roots, path)
+        try:
+            image = decode_upload(data, max_pixels=self._max_pixels, min_side=1)
+        except InputError as error:
+            raise ImageError("The file of this entry is not an image that can be shown.") from error
+        image.thumbnail((MAX_SIDE[size], MAX_SIDE[size]))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=92 if size == "full" else 85)
+        return out.getvalue()
+
+
+def read_under(roots: Sequence[str | Path], path: str) -> bytes:
+    """Read a regular file that lies under one of `roots`, links resolved.
+
+    A link inside a root may point to another file inside a root, never outside. The resolved
+    path is opened component by component without following links, so that a link put there
+    meanwhile is refused, too.
+
+    Args:
+        roots: folders whose files may be shown.
+        path: absolute, or relative to one of the roots.
+
+    Raises:
+        ImageError: no such file under any root; the sentence doesn't say which.
+    """
+    if not roots:
+        raise ImageError(
+            "This index has no image root, so its images can't be shown. Make it with "
+            "`image_roots`."
+        )
+    if "\0" in path:
+        raise ImageError("The image of this entry is not under the index's image roots.")
+    resolved_roots = [Path(root).resolve() for root in roots]
+    for root in resolved_roots:
+        try:
+            file = (root / path).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            continue
+        for base in resolved_roots:
+            if file.is_relative_to(base) and file != base:
+                data = _read_regular(base, file.relative_to(base).parts)
+                if data is not None:
+                    return data
+    raise ImageError("The image of this entry is not under the index's image roots.")
+
+
+def _read_regular(root: Path, parts: tuple[str, ...]) -> bytes | None:
+    """The bytes of root/parts, following no link; None if it isn't a regular file of at most
+    `MAX_FILE_BYTES`."""
+    no_follow = getattr(os, "O_NOFOLLOW", 0)
+    opened: list[int] = []
+    try:
+        if os.open in os.supports_dir_fd:
+            folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            opened.append(folder)
+            for part in parts[:-1]:
+                folder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | no_follow, dir_fd=folder)
+                opened.append(folder)
+            file = os.open(parts[-1], os.O_RDONLY | os.O_NONBLOCK | no_follow, dir_fd=folder)
+        else:  # Windows: no folder handles; the resolved path is all there is
+            file = os.open(root.joinpath(*parts), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        opened.append(file)
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+            return None
+        with os.fdopen(os.dup(file), "rb") as stream:
+            return stream.read(MAX_FILE_BYTES)
+    except OSError:
+        return None
+    finally:
+        for handle in opened:
+            os.close(handle)
