@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
     "version", "types", "files", "console", "config", "cores", "data", "synthetic", "losses",
     "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index", "server",
-    "training", "bench", "commands", "cli",
+    "testing", "training", "bench", "commands", "cli",
 ]  # fmt: skip
 NEVER_TRAINING = {"embed", "evaluation", "index", "server", "figures"}
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import (
-    TRIALS,
-    check_folder,
-    next_step,
-    print_json,
-    suggest,
-    tell_broken,
-)
-from vireid.console import choose, facts_table, results, say
+from vireid.commands.common import next_step, print_json, suggest
+from vireid.console import choose, facts_table, results, say, tell_broken
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
+from vireid.files import check_folder
+from vireid.testing import TRIALS
 from vireid.types import InputError
 
 
