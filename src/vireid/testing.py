@@ -317,7 +317,7 @@ def run_protocol(
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
-    from vireid.evaluation import evaluate_and_keep
+    from vireid.evaluation import Search, evaluate
 
     drawn = trials(data, options)
     rows = rows_of(drawn)
@@ -338,12 +338,14 @@ def run_protocol(
         "precision": embedder.precision,
         "skipped_images": list(store.broken),
     }
-    report, search = evaluate_and_keep(
-        data, options, embeddings, rows, drawn=drawn, rerank=rerank, context=context
-    )
+    searches: list[Search] = []
+    report = evaluate(
+        data, options, embeddings, rows,
+        drawn=drawn, keep=searches.append, rerank=rerank, context=context,
+    )  # fmt: skip
     report.write(folder)
     if pictures:
         from vireid.figures import write_figures
 
-        write_figures(folder, report, data, store, search, count=pictures)
+        write_figures(folder, report, data, store, searches[0], count=pictures)
     return report

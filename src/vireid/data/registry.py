@@ -1,4 +1,7 @@
-"""From a data set's name and folder to its facts and a checked `Dataset`."""
+"""From a data set's name and folder to its facts and a checked `Dataset`.
+
+Facts are there without NumPy, which would make `--help` slow; loaders import it.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,11 @@ def register(facts: DatasetFacts) -> DatasetFacts:
         raise InputError(
             f"There is a data set named '{facts.name}' already. Give yours another `name`."
         )
-    if "all" not in facts.scopes or not facts.shots or not facts.directions:
+    if "all" not in facts.scopes or 1 not in facts.shots or not facts.directions:
         raise InputError(
-            f"The data set '{facts.name}' needs a scope 'all' in `scopes`, and at least one entry "
-            f"in `shots` and `directions`; it has the scopes {', '.join(facts.scopes) or 'none'}."
+            f"The data set '{facts.name}' has the scopes {tuple(facts.scopes)}, the shots "
+            f"{facts.shots} and the directions {facts.directions}. A scope 'all', 1 shot and a "
+            "direction have to be among them; every command starts from those."
         )
     _registered[facts.name] = facts
     return facts
@@ -165,6 +169,8 @@ def load_dataset(
         InputError: the folder is missing or is not laid out as expected, lists contradict each
             other, a modality has no image, or an identity is both trained on and tested.
     """
+    from vireid.data.protocol import check_usable
+
     dataset = load_unchecked(
         facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
@@ -179,6 +185,8 @@ def load_unchecked(
     camera_pattern: str | None,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
+    from vireid.data.protocol import check_complete
+
     check_trial(facts, trial)
     dataset: Dataset = facts.load(
         find_root(facts.name, root),
@@ -186,6 +194,7 @@ def load_unchecked(
         split_seed=split_seed,
         camera_pattern=camera_pattern,
     )
+    check_complete(dataset, facts.title)
     return dataset
 
 
