@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from training_kit import SIZE, tiny_data, tiny_options
-from vireid.engine import Optimisers, choose_precision
 
 from vireid.bench import StepBench
 from vireid.cores import sensible_threads, usable_cores
