@@ -53,7 +53,7 @@ def _clothes(tailor: Tailor, lower: Lower, outer_garment: Outer) -> None:
     shoe = -0.735 + p.shoe.edge * 0.2 - y
     outer = coat = never
     if p.outer_kind != "none":
-        outer = np.where(arm, 0.45 - t.arm_distance, 1)
+        outer = np.where(arm, outer_garment.sleeve - t.arm_distance, 1)
         outer = np.minimum.reduce([outer, y - outer_garment.end, 0.61 - y])
         opening = np.abs(t.x) - outer_garment.opening(y)
         outer = np.minimum(outer, np.where(on_front, opening, 1))

@@ -65,12 +65,14 @@ class Outer(Garment):
 
     Attributes:
         end: lower end of the body's part, in template coordinates.
+        sleeve: its end in metres from the shoulder.
         opening: heights (V,) → half the width of the gap in front, metres.
         tails: reaches down over the legs, as a coat does.
         zipped: has a zip.
     """
 
     end: float = -0.02
+    sleeve: float = 0.45
     opening: Callable[[np.ndarray], np.ndarray] = lambda y: 0.11 * np.maximum(0, y - 0.25)
     tails: bool = False
     zipped: bool = False
