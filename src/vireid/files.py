@@ -166,3 +166,25 @@ def import_file(path: Path, what: str) -> ModuleType:
             f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
         ) from error
     return module
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Refuse a folder that can't be written to before long work is done for it.
+
+    Args:
+        folder: it need not exist yet.
+        what: what will be written there, for the message ("the run").
+
+    Raises:
+        InputError: it is a file, lies in a file, or may not be written to.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise InputError(
+            f"'{nearest}' is a file; a folder for {what} was expected. Name another one."
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"The folder '{nearest}' may not be written to, so {what} can't be kept in "
+            f"'{folder}'. Name a folder you may write to."
+        )

@@ -55,7 +55,7 @@ def test_prepare_with_broken_images(tmp_path: Path, capsys) -> None:
     file = root / "cam2" / "0005" / "0001.jpg"
     file.write_bytes(file.read_bytes()[:200])
     message = refused(capsys, "prepare", "--data-root", root)
-    assert "cam2/0005/0001.jpg" in message and "`skip_broken`" in message
+    assert "cam2/0005/0001.jpg" in message and "--skip-broken" in message
     assert run("prepare", "--data-root", root, "--skip-broken") == 0
     assert "skipped (cannot be decoded): cam2/0005/0001.jpg" in said(capsys)
 
@@ -99,4 +99,4 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
         (tmp_path / "config.json").write_text(text)
         assert "is not the configuration of a run" in refused(capsys, "info", tmp_path)
     (tmp_path / "config.json").unlink()
-    assert "no pictures of people" in refused(capsys, "info", tmp_path)
+    assert "no images of people" in refused(capsys, "info", tmp_path)

@@ -88,7 +88,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
     plain = json.loads(marker.read_text())
     marker.write_text(json.dumps(plain | {"identities": plain["identities"] + 1}))
     message = refused(capsys, "test", "--resume", tmp_path / "one", "--data-root", more, *QUICK)
-    assert "with another --seed" in message
+    assert "with another seed" in message
 
     # the shipped network has seen the population 101, and so has what started from it
     marker.write_text(json.dumps(plain | {"seed": 101}))
@@ -110,7 +110,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
         (("--tta", "rotate"), "Valid: none, flip."),
         (("--part", "train"), "Valid: test, val."),
         (("--trials", 0), "at least 1"),
-        (("--pictures", -1), "from 0 up"),
+        (("--pictures", -1), "at least 0"),
         (("--trial", 2), "has one split only"),
         (("--protocol", "legacy-deen"), "The data set is SYSU-MM01"),
         (("--gpu", 97), "GPUs present:"),
@@ -132,5 +132,5 @@ def test_untrained_networks_are_never_tested(
     started = tmp_path / "started"  # a run that was stopped before its first epoch's end
     started.mkdir()
     shutil.copy(trained / "config.json", started)
-    assert "first epoch was not finished" in refused(capsys, *test, started)
+    assert "first epoch is not finished" in refused(capsys, *test, started)
     assert "--resume" in refused(capsys, "test", "--data-root", sysu_root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import fakes
 import pytest
 from command_kit import TINY, refused, run, said, tiny_config
 
-from vireid.commands import train_trials
+from vireid.data import regdb
 
 SMALL = ("--dataset", "regdb", "--device", "cpu")
 
@@ -25,7 +26,7 @@ def test_a_model_is_tested_on_its_own_trial(tmp_path: Path, root: Path, capsys) 
     one = tmp_path / "one"
     assert command_kit.train(one, root, "--dataset", "RegDB", "--trial", 3) == 0
     message = refused(capsys, "test", "--resume", one, "--trial", 4)
-    assert "trained on RegDB's trial 3" in message
+    assert "trained on trial 3 of RegDB" in message
     moved = tmp_path / "elsewhere.safetensors"  # the file alone knows it too
     moved.write_bytes((one / "weights.safetensors").read_bytes())
     assert "trial 3" in refused(
@@ -41,7 +42,8 @@ def test_a_model_is_tested_on_its_own_trial(tmp_path: Path, root: Path, capsys) 
 def test_all_trials_go_on_where_they_stopped(
     tmp_path: Path, root: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_trials, "NUM_TRIALS", 3)  # ten take long; the loop is the same
+    three = dataclasses.replace(regdb.REGDB, splits=3)  # ten take long; the loop is the same
+    monkeypatch.setattr(regdb, "REGDB", three)
     ten = tmp_path / "ten"
     config = tiny_config(tmp_path, steps_per_epoch=1, recipe=TINY["recipe"] | {"epochs": 2})
     words = ("--config", config, "--data-root", root, *SMALL, "--run", ten, "--trial", "ALL")

@@ -130,8 +130,8 @@ def test_rules_may_have_several_parts() -> None:
 def test_what_is_refused(root: Path, tmp_path: Path) -> None:
     for facts, message in (
         (example(name="sysu"), "already"),
-        (example(scopes={"front": None}), "needs a scope 'all'"),
-        (example(shots=()), "at least one entry"),
+        (example(scopes={"front": None}), "A scope 'all', 1 shot"),
+        (example(shots=(4,)), r"the shots \(4,\)"),
     ):
         with pytest.raises(InputError, match=message):
             register(facts)
@@ -145,3 +145,18 @@ def test_what_is_refused(root: Path, tmp_path: Path) -> None:
         load_dataset(f"{broken}:X", root)
     with pytest.raises(InputError, match=r"path/to/my\.py:MY_SET"):
         load_dataset("hallwy", root)
+
+
+def test_a_loader_that_forgets_something(root: Path) -> None:
+    dataset = example().load(root)
+    parts = {name: rows for name, rows in dataset.parts.items() if name != "val"}
+    for number, (made, message) in enumerate(
+        (
+            (None, "returned NoneType"),
+            (dataclasses.replace(dataset, parts=parts), "gives no part val"),
+            (dataclasses.replace(dataset, samples=dataset.samples[::-1]), "not sorted by path"),
+        )
+    ):
+        register(example(name=f"mine{number}", load=lambda root, made=made, **_: made))
+        with pytest.raises(InputError, match=message):
+            load_dataset(f"mine{number}", root)

@@ -10,7 +10,7 @@ from evaluation.examples import embeddings_of, sysu_like
 from PIL import Image
 
 from vireid.data import ProtocolOptions, trials
-from vireid.evaluation import evaluate_and_keep, search_trials
+from vireid.evaluation import Search, evaluate, search_trials
 from vireid.figures import charts, ranked, style, write_figures
 from vireid.types import InputError
 
@@ -83,8 +83,10 @@ def test_three_figures_beside_a_report(tmp_path: Path) -> None:
     dataset, options = sysu_like(), ProtocolOptions(num_trials=1)
     rows = np.arange(len(dataset.samples))
     embeddings = embeddings_of(dataset, rows)
-    report, search = evaluate_and_keep(dataset, options, embeddings, rows)
+    kept: list[Search] = []
+    report = evaluate(dataset, options, embeddings, rows, keep=kept.append)
+    assert len(kept) == 1 and kept[0].scores.at(1) == report.best()["rank1"]["mean"]
     image = np.zeros((20, 10, 3), np.uint8)
-    paths = write_figures(tmp_path, report, dataset, lambda row: image, search)
+    paths = write_figures(tmp_path, report, dataset, lambda row: image, kept[0])
     assert [path.name for path in paths] == ["ranks.jpg", "cmc.png", "similarity.png"]
     assert all(Image.open(path).size[0] > 500 for path in paths)

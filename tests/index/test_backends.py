@@ -58,8 +58,7 @@ class MemoryIndex(Index):
                 continue
             replaced += row.path in numbers
             row_id = numbers.get(row.path, 1 + max(self._entries, default=0))
-            fields = {**row._asdict(), "modality": Modality(row.modality)}
-            self._entries[row_id] = Entry(row_id=row_id, **fields)
+            self._entries[row_id] = Entry.of(row_id, *row)
             self._vectors[row_id] = vector.astype(np.float16).astype(np.float32)
         return len(self) - before, replaced
 

@@ -1,4 +1,4 @@
-"""Where compiled code is kept, and that another processor draws the same pictures."""
+"""Where compiled code is kept, and that another processor draws the same images."""
 
 import os
 import subprocess
@@ -38,7 +38,8 @@ def test_the_folder_is_named_after_the_sources(tmp_path, monkeypatch):
     monkeypatch.setattr(jit, "_HERE", tmp_path)
     names = set()
     for text in ("a = 1\n", "a = 2\n"):
-        (tmp_path / "one.py").write_text(text)
+        (tmp_path / "people").mkdir(exist_ok=True)
+        (tmp_path / "people/one.py").write_text(text)
         jit.cache_folder.cache_clear()
         names.add(jit.cache_folder().name)
     assert len(names) == 2

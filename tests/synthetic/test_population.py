@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vireid.synthetic.people import identity
+from vireid.synthetic.people import identity, wardrobe
 from vireid.synthetic.people.cloth import _PATTERN_ODDS, NIR_BRIGHT_SHARE, PALETTE, PATTERNS
 from vireid.synthetic.people.identity import attributes, sample_person
+from vireid.synthetic.people.wardrobe import Bag, Hat, Lower, Neck, Outer
 
 COUNT = 2000
 
@@ -56,11 +57,10 @@ def close(found: float, stated: float, count: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "table"),
-    [("outer_kind", "OUTER"), ("hat", "HAT"), ("bag", "BAG"), ("neck", "NECK")],
+    ("name", "kind"), [("outer_kind", Outer), ("hat", Hat), ("bag", Bag), ("neck", Neck)]
 )
-def test_attributes_are_as_frequent_as_stated(people, name, table):
-    for value, share in getattr(identity, table).items():
+def test_garments_are_as_frequent_as_stated(people, name, kind):
+    for value, share in wardrobe.odds(kind, True, 1).items():
         found = np.mean([getattr(p, name) == value for p in people])
         assert close(found, share, COUNT), (name, value, found)
 
@@ -69,8 +69,11 @@ def test_attributes_are_as_frequent_as_stated(people, name, table):
 def test_attributes_that_depend_on_gender(people, female):
     some = [p for p in people if p.female == female]
     assert close(len(some) / COUNT, 0.5, COUNT)
-    for name, table in (("lower", identity.LOWER), ("hair", identity.HAIR)):
-        for value, share in table[female].items():
+    for name, table in (
+        ("lower", wardrobe.odds(Lower, female, 1)),
+        ("hair", identity.HAIR[female]),
+    ):
+        for value, share in table.items():
             found = np.mean([getattr(p, name) == value for p in some])
             assert close(found, share, len(some)), (name, value, found)
     beards = [p.beard for p in some]

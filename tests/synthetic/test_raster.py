@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vireid.synthetic.people.dress import dress
+from vireid.synthetic.people.garments import dress
 from vireid.synthetic.people.identity import sample_person
 from vireid.synthetic.pictures.raster import raster, raster_numpy
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vireid import cli
 from vireid.synthetic import V1, v1, verify_v1, write_dataset
 from vireid.synthetic.people.identity import sample_person
 from vireid.types import InputError
@@ -23,7 +24,7 @@ def test_first_person_is_frozen():
 
 
 def test_population_is_out_of_reach_of_training(tmp_path):
-    with pytest.raises(InputError, match="kept for the VIReID-Synth releases"):
+    with pytest.raises(InputError, match="reserved for the VIReID-Synth releases"):
         write_dataset(tmp_path / "x", identities=10, images=1, seed=V1.seed)
 
 
@@ -47,4 +48,7 @@ def test_verification_names_what_differs(tmp_path, monkeypatch):
 
 
 def test_command_says_what_is_missing(tmp_path, capsys):
-    assert v1.main(["--out", str(tmp_path / "none"), "--verify"]) in (1, 2)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["synthesize", "--v1", "--verify", "--out", str(tmp_path / "none")])
+    assert end.value.code == 2
+    assert "2946 folders differ" in " ".join(capsys.readouterr().err.split())

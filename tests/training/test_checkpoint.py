@@ -93,6 +93,12 @@ def test_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
         checkpoint.load_latest(tmp_path)
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    checkpoint.save_checkpoint(tmp_path, state(1) | {"format": 1}, epoch=1)
+    with pytest.raises(InputError, match=r"has format 1; vireid .* reads format 2"):
+        checkpoint.load_latest(tmp_path)
+
+
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     checkpoint.save_checkpoint(tmp_path, state(1), epoch=1)
     with full_disk(2000), pytest.raises(InputError, match="could not be written"):

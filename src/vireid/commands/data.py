@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import (
-    TRIALS,
-    check_folder,
-    next_step,
-    print_json,
-    suggest,
-    tell_broken,
-)
-from vireid.console import choose, facts_table, results, say
+from vireid.commands.common import next_step, print_json, suggest
+from vireid.console import choose, facts_table, results, say, tell_broken
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
+from vireid.files import check_folder
+from vireid.testing import TRIALS
 from vireid.types import InputError
 
 
@@ -33,24 +28,24 @@ def synthesize(
 ) -> int:
     """Make images of synthetic people, in the layout of a real data set.
 
-    The same seed gives the same bytes, whatever the number of workers. An interrupted run goes
-    on where it stopped when it is started again with the same flags.
+    The same seed gives the same bytes, for any number of workers. The same command continues an
+    interrupted one.
 
     Args:
         out: folder to make; an existing folder that this command did not make is refused.
-        identities: number of people, those for testing included.
-        test_identities: of these, for testing (default: a fifth, at least 2). A sixth of the
-            rest is for validation.
-        images: images for each person and camera.
+        identities: number of people, including those for testing.
+        test_identities: how many of them are for testing (default: a fifth, at least 2). A sixth
+            of the rest is for validation.
+        images: images of each person by each camera.
         layout: sysu (six cameras, visible and near-infrared), regdb (visible and thermal
             pairs) or llcm (nine cameras, low light).
         preset: easy, standard or hard.
         seed: seed of people, clothes, scenes and cameras.
-        workers: processes (default: one for each core).
-        masks: write the person's mask beside each image, in the folder masks.
-        v1: make VIReID-Synth v1, the frozen benchmark, instead; the other flags but `out` and
-            `workers` are fixed by it.
-        verify: with --v1: compare an existing folder with the checksums of v1, write nothing.
+        workers: processes (default: one per core).
+        masks: also write a mask of the person for each image, in the folder masks.
+        v1: make VIReID-Synth v1, the frozen benchmark, instead; it fixes everything but `out` and
+            `workers`.
+        verify: with --v1, compare an existing folder with the checksums of v1 and write nothing.
     """
     if verify and not v1:
         raise InputError("--verify compares with the checksums of VIReID-Synth v1; add --v1.")
@@ -61,8 +56,8 @@ def synthesize(
         if problems:
             for line in problems[:20]:
                 say(f"differs: {line}")
-            raise InputError(f"'{out}' is not VIReID-Synth v1: {len(problems)} parts differ.")
-        say(f"'{out}' is VIReID-Synth v1, every checksum equal.")
+            raise InputError(f"'{out}' is not VIReID-Synth v1: {len(problems)} folders differ.")
+        say(f"'{out}' is VIReID-Synth v1: all checksums are equal.")
         return 0
     check_folder(out, "the images")
     if v1:
@@ -71,8 +66,7 @@ def synthesize(
         summary = regenerate_v1(out, workers=workers)
         layout = DEFAULT_DATASET
     else:
-        from vireid.synthetic import write_dataset
-        from vireid.synthetic.layouts import LAYOUTS
+        from vireid.synthetic import LAYOUTS, write_dataset
 
         layout = choose("layout", layout, tuple(LAYOUTS))
         summary = write_dataset(
@@ -83,7 +77,7 @@ def synthesize(
             images=images,
             seed=seed,
             workers=workers,
-            preset=choose("preset", preset, ("easy", "standard", "hard")),
+            preset=preset,
             masks=masks,
         )
     rate = summary.num_images / max(summary.seconds, 1e-9)

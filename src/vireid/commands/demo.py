@@ -12,9 +12,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from vireid.commands.common import check_folder
 from vireid.console import console, results, say
-from vireid.files import read_json
+from vireid.files import check_folder, read_json
 from vireid.types import InputError, Modality
 
 
@@ -121,10 +120,10 @@ def _shipped() -> bool:
 
 
 def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dict[str, float]:
-    from vireid.commands.testing import run_protocol
     from vireid.data import DEFAULT_DATASET, load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
     from vireid.embed import load
+    from vireid.testing import run_protocol
 
     data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)

@@ -84,15 +84,7 @@ def add(*, index: str, embeddings: Path) -> int:
         index: the index.
         embeddings: file that `vireid embed` wrote, with the index's weights.
     """
-    from vireid.embed import load_embeddings
-    from vireid.index import open_index
-
-    with open_index(index, write=True) as opened:
-        result = opened.add(load_embeddings(embeddings))
-    say(f"{result.added:,} images added to '{index}'.")
-    if result.skipped:
-        say(f"{result.skipped:,} were in it already; `vireid index update` replaces them.")
-    return 0
+    return _put(index, embeddings, replace=False)
 
 
 def update(*, index: str, embeddings: Path) -> int:
@@ -102,12 +94,20 @@ def update(*, index: str, embeddings: Path) -> int:
         index: the index.
         embeddings: file that `vireid embed` wrote, with the index's weights.
     """
+    return _put(index, embeddings, replace=True)
+
+
+def _put(index: str, embeddings: Path, *, replace: bool) -> int:
     from vireid.embed import load_embeddings
     from vireid.index import open_index
 
     with open_index(index, write=True) as opened:
-        result = opened.update(load_embeddings(embeddings))
-    say(f"{result.added:,} images added, {result.replaced:,} replaced in '{index}'.")
+        change = opened.update if replace else opened.add
+        result = change(load_embeddings(embeddings))
+    replaced = f", {result.replaced:,} replaced" if replace else ""
+    say(f"{result.added:,} images added{replaced} in '{index}'.")
+    if result.skipped:
+        say(f"{result.skipped:,} were in it already; `vireid index update` replaces them.")
     if result.replaced:
         suggest(f"vireid index compact --index {index}   (frees the space of the old vectors)")
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import check_folder, next_step, suggest
+from vireid.commands.common import next_step, suggest
 from vireid.console import results
+from vireid.files import check_folder
 from vireid.types import InputError
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vireid.commands.common import (
-    PRECISION_ALIASES,
-    check_folder,
-    next_step,
-    precision_name,
-    print_json,
-    suggest,
-    tell_broken,
-)
-from vireid.console import choose, results, say
+from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
+from vireid.console import choose, results, say, tell_broken
+from vireid.files import check_folder
 from vireid.types import InputError, Modality, parse_time
+
+if TYPE_CHECKING:
+    from vireid.index import Hit
 
 
 def embed(
@@ -131,14 +129,6 @@ def search(
     """
     from vireid.embed import load
     from vireid.index import Filters, Searcher, open_index
-    from vireid.index.output import (
-        MAX_DRAWN,
-        hits_as_json,
-        hits_table,
-        save_figure,
-        write_csv,
-    )
-    from vireid.runtime.device import resolve_device
 
     queries = _queries(image, images)
     for file in (csv, save):
@@ -153,32 +143,49 @@ def search(
     )
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1.")
+    from vireid.runtime.device import resolve_device
+
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
-        searcher = Searcher(opened, embedder)
-        hits = searcher.search_images(
+        hits = Searcher(opened, embedder).search_images(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
-        if json:
-            print_json(hits_as_json(queries, hits))
-        elif not csv:
-            for query, ranked in zip(queries, hits):
-                if ranked:
-                    results.print(hits_table(query, ranked))
-        if csv:
-            write_csv(csv, queries, hits)
-            next_step(csv)
-        if not any(hits):
-            say("Nothing found: no image in the index matches the filters.")
-            return 0
-        if save:
-            save_figure(save, queries, hits, opened.info().image_roots)
-            next_step(save)
-            if len(queries) > MAX_DRAWN:
-                say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
+        roots = opened.image_roots
+    _show(queries, hits, roots, json=json, csv=csv, save=save)
+    return 0
+
+
+def _show(
+    queries: list[Path],
+    hits: list[list[Hit]],
+    roots: Sequence[str],
+    *,
+    json: bool,
+    csv: Path | None,
+    save: Path | None,
+) -> None:
+    """Print, write and draw the hits as asked for."""
+    from vireid.index.output import MAX_DRAWN, hits_as_json, hits_table, save_figure, write_csv
+
+    if json:
+        print_json(hits_as_json(queries, hits))
+    elif not csv:
+        for query, ranked in zip(queries, hits):
+            if ranked:
+                results.print(hits_table(query, ranked))
+    if csv:
+        write_csv(csv, queries, hits)
+        next_step(csv)
+    if not any(hits):
+        say("Nothing found: no image in the index matches the filters.")
+        return
+    if save:
+        save_figure(save, queries, hits, roots)
+        next_step(save)
+        if len(queries) > MAX_DRAWN:
+            say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
     if not (json or csv or save):
         suggest("add --save ranks.jpg to draw the results; `vireid serve` shows them on a page.")
-    return 0
 
 
 def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from vireid.commands.common import TRIALS, check_folder, print_json
+from vireid.commands.common import print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.data.registry import facts_of
+from vireid.files import check_folder
 from vireid.methods.options import OPTIONS
 from vireid.methods.registry import METHODS
+from vireid.testing import TRIALS
 from vireid.training.defaults import Choices, defaults, resolve
 from vireid.training.options import TrainOptions
 from vireid.types import InputError

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.commands.common import check_folder, next_step, suggest
+from vireid.commands.common import next_step, suggest
 from vireid.console import say
-from vireid.files import read_json
+from vireid.files import check_folder, read_json
 from vireid.types import InputError
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.commands.common import TRIALS, next_step
-from vireid.commands.testing import DIRECTIONS, SearchRequest, test_weights
+from vireid.commands.common import next_step
 from vireid.console import results, say
+from vireid.data.facts import DIRECTIONS
 from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
+from vireid.testing import TRIALS, TestOptions, evaluate
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | No
     places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]
-    request = SearchRequest(direction="both", data_root=options.data_root)
-    return list(test_weights(folder, request, device=device, out=folder / "test"))
+    search = TestOptions(direction="both", data_root=options.data_root)
+    return evaluate(folder, search, device=device, out=folder / "test")
 
 
 def _average(reports: dict[str, list[Report]], folder: Path) -> int:

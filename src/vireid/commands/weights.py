@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import check_folder, next_step
+from vireid.commands.common import next_step
 from vireid.console import choose, say
+from vireid.files import check_folder
 from vireid.methods import ALIASES
 from vireid.types import InputError
 

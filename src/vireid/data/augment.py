@@ -1,7 +1,7 @@
 """Augmentation of whole batches: drawn on the host, applied on the device.
 
 Every random number is drawn by NumPy as a pure function of (seed, epoch), so the CPU, a GPU, a
-captured graph, every rank and a resumed run see the same pictures. Applying a draw is a fixed
+captured graph, every rank and a resumed run see the same images. Applying a draw is a fixed
 sequence of tensor operations: no synchronisation, no constant copied from the host.
 """
 
@@ -35,7 +35,7 @@ class Augment(nn.Module):
 
     Args:
         options: probabilities and ranges.
-        size: (height, width) of the pictures.
+        size: (height, width) of the images.
     """
 
     def __init__(self, options: AugmentOptions, size: tuple[int, int]) -> None:
@@ -66,7 +66,7 @@ class Augment(nn.Module):
 
         Returns:
             (steps, B, 8) int32: crop_y, crop_x (0 to 2·pad, from the top left corner of the
-            padded picture), flip (0, 1), colour (0 unchanged, 1 to 3 that channel thrice, 4
+            padded image), flip (0, 1), colour (0 unchanged, 1 to 3 that channel thrice, 4
             grey), erased rectangle y, x, h, w (all 0 where nothing is erased).
         """
         options = self.options
@@ -112,22 +112,22 @@ class Augment(nn.Module):
         colour = draws[:, COLOUR, None]
         from_channel = torch.where((colour > UNCHANGED) & (colour < GREY), colour - 1, channel)
         from_entry = (from_x * 3 + from_channel)[:, None, :].expand(-1, height, -1)
-        picture = lines.view(count, height, -1).gather(2, from_entry)
+        out = lines.view(count, height, -1).gather(2, from_entry)
         if self.options.grey:
             # Not a matrix product, which autocast would round to bfloat16.
-            red, green, blue = picture.view(count, height, width, 3).unbind(3)
+            red, green, blue = out.view(count, height, width, 3).unbind(3)
             wr, wg, wb = GREY_WEIGHTS
             grey = red * wr + green * wg + blue * wb
             grey = grey[..., None].expand(-1, -1, -1, 3).flatten(2)
-            picture = torch.where(colour[:, None] == GREY, grey, picture)
-        picture = picture * self._scale + self._shift
+            out = torch.where(colour[:, None] == GREY, grey, out)
+        out = out * self._scale + self._shift
         if self.options.erase:
             top, left = draws[:, ERASE_Y, None], draws[:, ERASE_X, None]
             erased = ((y >= top) & (y < top + draws[:, ERASE_H, None]))[:, :, None] & (
                 (x >= left) & (x < left + draws[:, ERASE_W, None])
             )[:, None, :]
-            picture = torch.where(erased, self._fill, picture)
-        return picture.view(count, height, width, 3).permute(0, 3, 1, 2)
+            out = torch.where(erased, self._fill, out)
+        return out.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _rectangles(
@@ -135,7 +135,7 @@ def _rectangles(
 ) -> np.ndarray:
     """(count, 4) y, x, h, w of erased rectangles; all 0 where no try fitted.
 
-    Area and aspect are drawn uniformly until the rectangle is smaller than the picture, at most
+    Area and aspect are drawn uniformly until the rectangle is smaller than the image, at most
     100 times, as in random erasing (Zhong et al., 2017) and the published code.
     """
     height, width = size
@@ -158,7 +158,7 @@ def _rectangles(
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Pictures as the network takes them in testing.
+    """Images as the network takes them in testing.
 
     Args:
         images: (B, H, W, 3) uint8.

@@ -83,10 +83,10 @@ class DatasetFacts:
         is_layout: whether a folder is laid out as this data set; None if that can't be told.
         scopes: scope → camids that are searched, None for all cameras. "all" has to be among
             them.
-        shots: gallery images drawn for each identity and camera that one may ask for; the first
-            is the default.
-        permutations: file of the official gallery draw, relative to the root, where there is
-            one; see `vireid.data.permutation`.
+        shots: numbers of gallery images for each identity and camera that may be asked for; 1
+            has to be among them.
+        permutations: file of the official gallery draw in SYSU-MM01's form, relative to the
+            root, where there is one; see `vireid.data.permutation`.
         whole_gallery: no gallery is drawn, all images are searched, in one trial.
         directions: tested where no direction is asked for.
         variants: variant → how it differs from the standard protocol.

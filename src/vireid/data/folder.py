@@ -10,15 +10,16 @@ import dataclasses
 import re
 import warnings
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.labels import number_names
 from vireid.data.listing import folder_names, image_names
-from vireid.data.protocol import Dataset, make_parts, sorted_samples
 from vireid.data.table import Table, read_table
 from vireid.types import InputError, Modality, Sample
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 MODALITY_FOLDERS = {
     **dict.fromkeys(("visible", "vis", "rgb"), Modality.VISIBLE),
@@ -35,12 +36,12 @@ def load(
     Args:
         root: a folder with `visible/PID/*` and `infrared/PID/*`, a folder with `samples.csv`, or
             a CSV table; see docs/data.md.
-        split_seed: fixes which identities are trained on, where no split is given.
+        split_seed: fixes which identities are trained on, where the table names no split.
         camera_pattern: regular expression with one group that finds the camera's number in a
             file name; folders only.
 
     Raises:
-        InputError: neither form is found, or a name or the table cannot be understood.
+        InputError: the folder has neither form, or a name or the table can't be read.
     """
     root = Path(root)
     table = root if root.is_file() else root / TABLE_NAME
@@ -71,6 +72,10 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
+    import numpy as np
+
+    from vireid.data.protocol import Dataset, make_parts, sorted_samples
+
     samples = sorted_samples(table.samples)
     notes = list(table.notes)
     if table.split is None:
@@ -107,6 +112,8 @@ def split_identities(samples: tuple[Sample, ...], seed: int) -> dict[str, set[in
     Identities with images of one modality cannot be trained on; all of them go to testing, as
     distractors.
     """
+    import numpy as np
+
     of = {m: {s.pid for s in samples if s.modality == m} for m in Modality}
     both = sorted(of[Modality.VISIBLE] & of[Modality.INFRARED])
     lone = of[Modality.VISIBLE] ^ of[Modality.INFRARED]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Rule, Variant
 from vireid.data.labels import identities_of
@@ -20,8 +21,10 @@ from vireid.data.listing import (
     read_ids,
     read_list,
 )
-from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
 from vireid.types import InputError, Modality, Sample
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 FILES = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}
 _CAMERA_FOLDER = re.compile(r"(?:^|/)cam0*(\d{1,4})(?=/)", re.IGNORECASE | re.ASCII)
@@ -52,6 +55,8 @@ def load(
         InputError: a list is missing, damaged or names images that do not exist, or an image has
             no camera number.
     """
+    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
+
     root = Path(root)
     if not (root / "idx").is_dir():
         raise InputError(

@@ -81,9 +81,9 @@ def read_permutations(path: str | Path) -> Permutations:
         ) from error
     cells = content.get("rand_perm_cam")
     if cells is None or cells.dtype != object or cells.shape != (6, 1):
-        found = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
+        names = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
         raise InputError(
-            f"'{path}' does not hold 'rand_perm_cam' as 6 cameras of cells (found: {found}). Use "
-            "the file that came with SYSU-MM01."
+            f"'{path}' does not hold 'rand_perm_cam' as 6 cameras of cells (it holds: {names}). "
+            "Use the file that came with SYSU-MM01."
         )
     return Permutations(cells, path)

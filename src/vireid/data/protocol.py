@@ -37,8 +37,8 @@ class Dataset:
     """All images of a data set and the parts they fall into.
 
     Attributes:
-        facts: what the data set states about itself; a loader may change some, as the rule where
-            camera numbers are missing, with `dataclasses.replace`.
+        facts: what the data set states about itself; a loader may replace some (the rule, where
+            camera numbers are missing).
         root: the folder that the samples' paths are relative to.
         samples: all images, sorted by path.
         parts: name → int64 rows into `samples`. "train" is what is trained on as published
@@ -106,7 +106,7 @@ class ProtocolOptions:
     `vireid.data.trials`.
 
     Attributes:
-        part: the identities searched for; "val" exists where the data set has some.
+        part: the identities searched for; "val" may be empty.
         scope: which cameras are searched ("indoor" of SYSU-MM01).
         shots: gallery images drawn for each identity and camera.
         draw: how gallery images are drawn: "seeded" as most public code does, "official" by the
@@ -282,8 +282,33 @@ def make_parts(
     return parts, notes
 
 
+def check_complete(dataset: object, title: str) -> None:
+    """Refuse what the loader of a user's data set forgot.
+
+    Raises:
+        InputError: no `Dataset`, a part that is missing, or samples that are not in order.
+    """
+    if not isinstance(dataset, Dataset):
+        raise InputError(
+            f"The `load` of the data set {title} returned {type(dataset).__name__}; a "
+            "vireid.data.Dataset was expected."
+        )
+    absent = [part for part in ("train", "fit", "val", "test") if part not in dataset.parts]
+    if absent:
+        raise InputError(
+            f"The `load` of the data set {title} gives no part {', '.join(absent)}; a part may be "
+            "empty, but not absent. `vireid.data.make_parts` makes all four."
+        )
+    paths = [sample.path for sample in dataset.samples]
+    if any(one >= other for one, other in itertools.pairwise(paths)):
+        raise InputError(
+            f"The samples of the data set {title} are not sorted by path, each path once, so that "
+            "a seeded draw would not be the same everywhere. Use `vireid.data.sorted_samples`."
+        )
+
+
 def check_usable(dataset: Dataset) -> None:
-    """Refuse data on which no honest number can be had.
+    """Refuse data whose numbers would mean nothing.
 
     Raises:
         InputError: a modality has no image, or an identity is in training and in testing.

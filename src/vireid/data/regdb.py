@@ -7,12 +7,15 @@ are ten models. All trials list the same images and share one pixel store.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Rule
 from vireid.data.labels import identities_of
 from vireid.data.listing import check_exist, check_labels, read_list
-from vireid.data.protocol import Dataset, make_parts, sorted_samples
 from vireid.types import InputError, Modality, Sample
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 FILES = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
 
@@ -26,6 +29,8 @@ def load(
         InputError: lists are missing, damaged, contradict each other or name images that do not
             exist.
     """
+    from vireid.data.protocol import Dataset, make_parts, sorted_samples
+
     root = Path(root)
     if not (root / "idx").is_dir():
         raise InputError(

@@ -1,4 +1,7 @@
-"""From a data set's name and folder to its facts and a checked `Dataset`."""
+"""From a data set's name and folder to its facts and a checked `Dataset`.
+
+Facts are there without NumPy, which would make `--help` slow; loaders import it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.console import choose
 from vireid.data.facts import DatasetFacts, Rule
-from vireid.data.protocol import Dataset, check_usable
 from vireid.files import import_file
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 DATASETS = {  # name → where its `DatasetFacts` stand; the last one fits every folder
     "sysu": "vireid.data.sysu_mm01:SYSU",
@@ -35,10 +41,11 @@ def register(facts: DatasetFacts) -> DatasetFacts:
         raise InputError(
             f"There is a data set named '{facts.name}' already. Give yours another `name`."
         )
-    if "all" not in facts.scopes or not facts.shots or not facts.directions:
+    if "all" not in facts.scopes or 1 not in facts.shots or not facts.directions:
         raise InputError(
-            f"The data set '{facts.name}' needs a scope 'all' in `scopes`, and at least one entry "
-            f"in `shots` and `directions`; it has the scopes {', '.join(facts.scopes) or 'none'}."
+            f"The data set '{facts.name}' has the scopes {tuple(facts.scopes)}, the shots "
+            f"{facts.shots} and the directions {facts.directions}. A scope 'all', 1 shot and a "
+            "direction have to be among them; every command starts from those."
         )
     _registered[facts.name] = facts
     return facts
@@ -162,9 +169,12 @@ def load_dataset(
         InputError: the folder is missing or is not laid out as expected, lists contradict each
             other, a modality has no image, or an identity is both trained on and tested.
     """
+    from vireid.data.protocol import check_usable
+
     dataset = load_unchecked(
         facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
+
     check_usable(dataset)
     return dataset
 
@@ -174,6 +184,8 @@ def load_unchecked(
     camera_pattern: str | None,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
+    from vireid.data.protocol import check_complete
+
     check_trial(facts, trial)
     dataset: Dataset = facts.load(
         find_root(facts.name, root),
@@ -181,6 +193,7 @@ def load_unchecked(
         split_seed=split_seed,
         camera_pattern=camera_pattern,
     )
+    check_complete(dataset, facts.title)
     return dataset
 
 

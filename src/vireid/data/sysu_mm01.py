@@ -7,12 +7,14 @@ and the validation identities.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vireid.data import published
 from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.listing import identity_folders, image_names, read_ids
-from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
 from vireid.types import InputError, Modality, Sample
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 CAMERAS = {
     1: Modality.VISIBLE,
@@ -34,6 +36,9 @@ def load(
     Raises:
         InputError: no camera folder, a missing or damaged identity file, no image of a modality.
     """
+    from vireid.data import published
+    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
+
     root = Path(root)
     if not _has_cameras(root):
         if published.exist(root):
@@ -86,12 +91,18 @@ def _has_cameras(root: Path) -> bool:
     return any((root / f"cam{camid}").is_dir() for camid in CAMERAS)
 
 
+def _is_layout(root: Path) -> bool:
+    from vireid.data import published
+
+    return _has_cameras(root) or published.exist(root)
+
+
 SYSU = DatasetFacts(
     name="sysu",
     title="SYSU-MM01",
     aliases=("sysu-mm01",),
     load=load,
-    is_layout=lambda root: _has_cameras(root) or published.exist(root),
+    is_layout=_is_layout,
     # Camera 3 hangs beside camera 2.
     rule=Rule(skip_pairs=((3, 2),), collapse_identities=True),
     scopes={"all": None, "indoor": (1, 2, 3, 6)},

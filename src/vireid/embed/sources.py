@@ -53,20 +53,7 @@ def read_source(
         InputError: nothing there, a row that can't be read, or no modality.
     """
     source = Path(images)
-    if source.is_dir():
-        rows = [Row(f"'{file}'", {"path": file}) for file in _walk(source)]
-    elif source.is_file():
-        table = source.suffix.lower() == ".csv"
-        rows = read_rows(source, optional=COLUMNS) if table else _read_list(source)
-    else:
-        raise InputError(
-            f"There is no '{source}'. A folder of images, a text file with one path per "
-            "line, or a CSV table was expected."
-        )
-    if not rows:
-        raise InputError(
-            f"'{source}' names no image (endings: {', '.join(sorted(IMAGE_ENDINGS))})."
-        )
+    rows = _read_rows(source)
     columns = set(rows[0].cells)
     if camera_pattern is not None:
         _add_from_names(rows, camera_pattern)
@@ -98,6 +85,24 @@ def read_source(
         modality=column("modality", sensor, -1 if "modality" in columns else sensor(rows[0])),
         times=column("time", read_time, float("nan")),
     )
+
+
+def _read_rows(source: Path) -> list[Row]:
+    if source.is_dir():
+        rows = [Row(f"'{file}'", {"path": file}) for file in _walk(source)]
+    elif source.is_file():
+        table = source.suffix.lower() == ".csv"
+        rows = read_rows(source, optional=COLUMNS) if table else _read_list(source)
+    else:
+        raise InputError(
+            f"There is no '{source}'. A folder of images, a text file with one path per "
+            "line, or a CSV table was expected."
+        )
+    if not rows:
+        raise InputError(
+            f"'{source}' names no image (endings: {', '.join(sorted(IMAGE_ENDINGS))})."
+        )
+    return rows
 
 
 def _walk(folder: Path) -> list[str]:

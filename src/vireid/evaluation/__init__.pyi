@@ -3,7 +3,6 @@ from .comparison import average_reports as average_reports
 from .comparison import compare as compare
 from .evaluator import bootstrap as bootstrap
 from .evaluator import evaluate as evaluate
-from .evaluator import evaluate_and_keep as evaluate_and_keep
 from .measures import METRICS as METRICS
 from .measures import Metric as Metric
 from .metrics import Scores as Scores

@@ -142,13 +142,13 @@ class Comparison:
         # Many narrow columns of words can't be read: all but the embedding share one, said once.
         cells, last = [], ""
         for line, words in zip(lines, rows):
-            told = "; ".join(w for c, w in zip(columns, words) if c != "Embedding")
+            text = "; ".join(w for c, w in zip(columns, words) if c != "Embedding")
             numbers = [
                 tables.spread(m, line.numbers[m]).replace(" ", "") if m in line.numbers else ""
                 for m in shown
             ]
-            cells.append([told if told != last else "", line.words[-1], *numbers])
-            last = told
+            cells.append([text if text != last else "", line.words[-1], *numbers])
+            last = text
         heads = "; ".join(word for word in columns if word != "Embedding")
         out = table(same, [heads, "Embedding", *(METRICS[m].head for m in shown)], cells)
         for position, column in enumerate(out.columns):
@@ -163,9 +163,9 @@ class Comparison:
         """Columns of words that differ between the lines, their cells, and the others in words."""
         lines = self.lines()
         same = [i for i in range(1, len(_WORDS)) if len({line.words[i] for line in lines}) == 1]
-        told = "; ".join(f"{_WORDS[i].lower()}: {lines[0].words[i]}" for i in same)
+        shared = "; ".join(f"{_WORDS[i].lower()}: {lines[0].words[i]}" for i in same)
         left = [i for i in range(len(_WORDS)) if i not in same]
-        return [_WORDS[i] for i in left], [[line.words[i] for i in left] for line in lines], told
+        return [_WORDS[i] for i in left], [[line.words[i] for i in left] for line in lines], shared
 
     def _reranking(self) -> str:
         return " or ".join(sorted({line.reranking for line in self.lines()} - {"none"}))
@@ -210,7 +210,6 @@ def average_reports(reports: Sequence[Report]) -> Report:
     """
     if len(reports) < 2:
         raise InputError("An average needs at least two reports.")
-    first = reports[0].protocol
     for report in reports[1:]:
         _refuse_unlike(reports[0], report)
     over = [name for name in ("seed", "split") if len({_key(r, name) for r in reports}) > 1]
@@ -223,21 +222,8 @@ def average_reports(reports: Sequence[Report]) -> Report:
     values = [_key(report, over[0]) for report in reports]
     _refuse_same_model(reports, over[0])
     earlier = reports[0].averaged or {"over": [], "reports": 1, "values": {}}
-    commits = sorted({r.protocol.commit for r in reports if r.protocol.commit})
-    # What differs has no single value; `averaged` lists the values.
-    protocol = replace(
-        first,
-        weights_hash=None,
-        epoch=first.epoch if len({r.protocol.epoch for r in reports}) == 1 else None,
-        commit=", ".join(commits) or None,
-        trials=tuple(sorted({t for r in reports for t in r.protocol.trials})),
-        other={k: v for k, v in first.other.items()
-               if all(r.protocol.other.get(k) == v for r in reports)},
-        seed=None if over == ["seed"] else first.seed,
-        split=None if over == ["split"] else first.split,
-    )  # fmt: skip
     return Report(
-        protocol=protocol,
+        protocol=_common_protocol(reports, over[0]),
         raw=_mean([r.raw for r in reports]),
         reranked=_mean([r.reranked for r in reports]),
         curves={
@@ -258,6 +244,23 @@ def average_reports(reports: Sequence[Report]) -> Report:
         },
         notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),
     )
+
+
+def _common_protocol(reports: Sequence[Report], over: str) -> Protocol:
+    """What differs has no single value; `averaged` lists the values."""
+    first = reports[0].protocol
+    commits = sorted({r.protocol.commit for r in reports if r.protocol.commit})
+    return replace(
+        first,
+        weights_hash=None,
+        epoch=first.epoch if len({r.protocol.epoch for r in reports}) == 1 else None,
+        commit=", ".join(commits) or None,
+        trials=tuple(sorted({t for r in reports for t in r.protocol.trials})),
+        other={k: v for k, v in first.other.items()
+               if all(r.protocol.other.get(k) == v for r in reports)},
+        seed=None if over == "seed" else first.seed,
+        split=None if over == "split" else first.split,
+    )  # fmt: skip
 
 
 def _refuse_same_model(reports: Sequence[Report], over: str) -> None:
@@ -285,17 +288,17 @@ def _refuse_unlike(one: Report, other: Report) -> None:
         ignored.add("trials")  # the trial is the split
     fields = [name for name in Protocol.__dataclass_fields__ if name not in ignored]
     unlike = [name for name in fields if getattr(a, name) != getattr(b, name)]
-    said = [
+    differences = [
         f"{PROTOCOL_WORDS[name].lower()} ({protocol_value(a, name)} and {protocol_value(b, name)})"
         for name in unlike
     ]
     if (one.averaged or {}).get("over") != (other.averaged or {}).get("over"):
-        said.append("what they are averages of")
-    if said:
+        differences.append("what they are averages of")
+    if differences:
         names = " and ".join(f"'{r.folder}'" if r.folder else "a report" for r in (one, other))
         raise InputError(
-            f"{names} can't be averaged: they differ in {_and(said)}. Average reports of one "
-            "protocol and one method, or compare them without averaging."
+            f"{names} can't be averaged: they differ in {_and(differences)}. Average reports of "
+            "one protocol and one method, or compare them without averaging."
         )
 
 

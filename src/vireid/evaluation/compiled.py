@@ -13,7 +13,7 @@ def compiled(function: Callable | None = None, **options: Any) -> Any:
     `numba.njit`. Where compiled code can't be kept (a read-only installation without a home),
     each process compiles anew, which takes seconds."""
     if function is None:
-        return lambda found: compiled(found, **options)
+        return lambda function: compiled(function, **options)
     try:
         return njit(function, nogil=True, cache=True, error_model="numpy", **options)
     except RuntimeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def evaluate(
     rows: np.ndarray,
     *,
     drawn: Sequence[Trial] | None = None,
+    keep: Callable[[Search], object] | None = None,
     rerank: bool = False,
     context: Mapping[str, Any] | None = None,
     k1: int = 20,
@@ -48,6 +49,8 @@ def evaluate(
         embeddings: one row for each entry of `rows`; every array in `vectors` is scored.
         rows: (n,) int64 rows into `dataset.samples`, at least those that the trials name.
         drawn: the trials, where `vireid.data.trials` has drawn them already.
+        keep: called with the first trial's search by the test embedding with the higher Rank-1
+            in it, from which figures are drawn.
         rerank: also score after k-reciprocal re-ranking with k1, k2 and weight.
         context: what else the number is a number of; entries with the name of a field of
             `Protocol` (method, arch, trained_on, epoch, epoch_choice, seed, commit, synthetic,
@@ -56,27 +59,6 @@ def evaluate(
     Raises:
         InputError: an image of a trial has no embedding, or no query has a match.
     """
-    return evaluate_and_keep(
-        dataset, options, embeddings, rows, drawn=drawn, rerank=rerank, context=context,
-        k1=k1, k2=k2, weight=weight,
-    )[0]  # fmt: skip
-
-
-def evaluate_and_keep(
-    dataset: Dataset,
-    options: ProtocolOptions,
-    embeddings: Embeddings,
-    rows: np.ndarray,
-    *,
-    drawn: Sequence[Trial] | None = None,
-    rerank: bool = False,
-    context: Mapping[str, Any] | None = None,
-    k1: int = 20,
-    k2: int = 6,
-    weight: float = 0.3,
-) -> tuple[Report, Search]:
-    """As `evaluate`, and the first trial's search by the test embedding with the higher Rank-1
-    in it, from which figures are drawn."""
     drawn = trials(dataset, options) if drawn is None else drawn
     raw: dict[str, list[Scores]] = {}
     reranked: dict[str, list[Scores]] = {}
@@ -95,7 +77,9 @@ def evaluate_and_keep(
             )
     if best is None:
         raise InputError("The embeddings hold no array to score.")
-    report = Report(
+    if keep is not None:
+        keep(best)
+    return Report(
         protocol=_protocol(
             dataset, options, drawn, tuple(raw), embeddings, dict(context or {}),
             f"k-reciprocal, k1 {k1}, k2 {k2}, weight {weight}" if rerank else "none",
@@ -113,7 +97,6 @@ def evaluate_and_keep(
         notes=(*dataset.notes, *_marks(dataset, options)),
         **_counts(dataset, drawn, next(iter(raw.values()))),
     )  # fmt: skip
-    return report, best
 
 
 def _order(search: Search) -> tuple[float, str]:

@@ -161,7 +161,7 @@ def _rank_rows(
     matches,
     kept,
 ):  # pragma: no cover - compiled
-    """Fill the columns of `Ranks` for some rows; returns how many values are not finite."""
+    """Fill the columns of `Ranks` for a block of rows; returns how many values are not finite."""
     n, size = similarity.shape
     row = np.empty(size, similarity.dtype)
     seen = np.full(len(starts) - 1, -1, np.int64)
@@ -255,16 +255,16 @@ def rank_on_device(similarity: torch.Tensor, task: Task, start: int = 0) -> Rank
     if task.rule.skip_same_camera:
         keep &= ~((other == label) & (other_camid == camid))
     match = keep & (other == label)
-    place = keep.cumsum(1)
+    position = keep.cumsum(1)
     hits = match.cumsum(1)
     count = hits[:, -1]
     none = count == 0
     nan = torch.tensor(torch.nan, dtype=torch.float64, device=device)
-    ap = torch.where(match, hits.double() / place.clamp(min=1), 0).sum(1) / count.clamp(min=1)
-    last = torch.where(match, place, 0).amax(1)
-    first = torch.where(match, place, size + 1).amin(1)
+    ap = torch.where(match, hits.double() / position.clamp(min=1), 0).sum(1) / count.clamp(min=1)
+    last = torch.where(match, position, 0).amax(1)
+    first = torch.where(match, position, size + 1).amin(1)
     if task.rule.collapse_identities:
-        before = keep & (place < first[:, None]) & ~none[:, None]
+        before = keep & (position < first[:, None]) & ~none[:, None]
         identities = torch.zeros(n, len(task.starts) - 1, dtype=torch.int32, device=device)
         identities.scatter_reduce_(1, other, before.int(), "amax")
         first = identities.sum(1) + 1
@@ -273,7 +273,7 @@ def rank_on_device(similarity: torch.Tensor, task: Task, start: int = 0) -> Rank
         torch.where(none, nan, ap),
         torch.where(none, nan, count.double() / last.clamp(min=1)),
         count,
-        place[:, -1],
+        position[:, -1],
     )
     return Ranks(*(column.cpu().numpy() for column in columns))
 

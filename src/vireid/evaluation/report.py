@@ -157,7 +157,7 @@ def _numbers(plain: Any, where: str) -> Numbers:
 
 
 def title(report: Report) -> str:
-    """Method and data set, with the word that must not be missing."""
+    """Method and data set, and that the people are synthetic where they are."""
     protocol = report.protocol
     name = title_of(protocol.dataset)
     if protocol.synthetic:

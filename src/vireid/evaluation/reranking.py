@@ -41,7 +41,7 @@ def rerank(
     """Distances after k-reciprocal re-ranking; smaller is closer.
 
     Of two neighbours at the same distance, the one with the smaller index is first (queries
-    before gallery images). On a GPU the products and the neighbours are found there.
+    before gallery images). On a GPU the products and the neighbours are computed there.
 
     Args:
         query: (Q, D); gallery: (G, D): NumPy or torch; rows are brought to length 1.
@@ -165,8 +165,8 @@ def _expand(
     them are in the set already."""
     member = np.full(len(vectors), -1, np.int64)  # i: in i's own set
     taken = np.full(len(vectors), -1, np.int64)  # i: in i's expanded set
-    known = np.full(len(vectors), -1, np.int64)  # i: its distance to i is in `known_apart`
-    known_apart = np.empty(len(vectors), np.float32)
+    has_distance = np.full(len(vectors), -1, np.int64)  # i: its distance to i is in `row_apart`
+    row_apart = np.empty(len(vectors), np.float32)
     for i in range(start, stop):
         count = 0
         for a in range(most_count[i]):
@@ -187,14 +187,14 @@ def _expand(
                         columns[i, count] = other
                         count += 1
         for a in range(index.shape[1]):
-            known[index[i, a]] = i
-            known_apart[index[i, a]] = apart[i, a]
+            has_distance[index[i, a]] = i
+            row_apart[index[i, a]] = apart[i, a]
         total = np.float32(0)
         for a in range(count):
             j = columns[i, a]
-            if known[j] != i:
-                known_apart[j] = (2 - 2 * _dot(vectors[i], vectors[j])) ** 2 / largest[i]
-            values[i, a] = np.exp(-known_apart[j])
+            if has_distance[j] != i:
+                row_apart[j] = (2 - 2 * _dot(vectors[i], vectors[j])) ** 2 / largest[i]
+            values[i, a] = np.exp(-row_apart[j])
             total += values[i, a]
         for a in range(count):
             values[i, a] /= total

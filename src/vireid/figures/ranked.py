@@ -163,11 +163,11 @@ def _chosen(
     trial: Trial, valid: np.ndarray, count: int, queries: Sequence[int] | None
 ) -> list[int]:
     if queries is not None:
-        place = {int(row): q for q, row in enumerate(trial.query)}
-        absent = [row for row in queries if int(row) not in place]
+        position = {int(row): q for q, row in enumerate(trial.query)}
+        absent = [row for row in queries if int(row) not in position]
         if absent:
             raise InputError(f"Row {absent[0]} is no query of trial {trial.number}.")
-        return [place[int(row)] for row in queries]
+        return [position[int(row)] for row in queries]
     possible = np.flatnonzero(valid)
     # the middle of `count` equal parts of all queries, which are sorted by identity
     count = min(count, len(possible))

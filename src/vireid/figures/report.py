@@ -28,7 +28,7 @@ def write_figures(
     similarity.png (of the search) beside a report; returns their paths.
 
     Args:
-        search: of one trial, as `vireid.evaluation.evaluate_and_keep` returns it.
+        search: of one trial; `vireid.evaluation.evaluate` hands one to its `keep`.
         count: queries in ranks.jpg.
     """
     folder, heading = Path(folder), title(report)

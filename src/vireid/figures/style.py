@@ -36,7 +36,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 
 def save_image(image: Image.Image, path: str | Path) -> Path:
-    """Write a picture whole or not at all; the ending chooses PNG or JPEG.
+    """Write an image figure whole or not at all; the ending chooses PNG or JPEG.
 
     Raises:
         InputError: another ending, or the file can't be written.

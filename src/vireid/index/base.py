@@ -88,6 +88,20 @@ class Entry:
     modality: Modality
     time: float | None
 
+    @classmethod
+    def of(
+        cls, row_id: int, path: str, camid: int, pid: int, modality: int, time: float | None
+    ) -> Entry:
+        """From stored columns, which may be NumPy scalars; a time of None or NaN is unknown."""
+        return cls(
+            row_id=int(row_id),
+            path=path,
+            camid=int(camid),
+            pid=int(pid),
+            modality=Modality(int(modality)),
+            time=None if time is None or math.isnan(time) else float(time),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit(Entry):
@@ -100,12 +114,7 @@ def ranked_hits(scored: Iterable[tuple[Entry, float]]) -> list[Hit]:
     """Entries with their dot products as hits, best first; equal ones in order of `row_id`."""
     hits = [
         Hit(
-            row_id=entry.row_id,
-            path=entry.path,
-            camid=entry.camid,
-            pid=entry.pid,
-            modality=entry.modality,
-            time=entry.time,
+            **{name: getattr(entry, name) for name in Entry.__slots__},
             similarity=min(1.0, max(-1.0, float(score))),
         )
         for entry, score in scored

@@ -2,6 +2,7 @@ from .base import Method as Method
 from .base import ParameterGroup as ParameterGroup
 from .base import Sizes as Sizes
 from .options import OPTIONS as OPTIONS
+from .options import MethodOptions as MethodOptions
 from .published import export_published as export_published
 from .published import import_published as import_published
 from .recipe import Recipe as Recipe

@@ -107,7 +107,7 @@ def _check_class(cls: type[Method], subject: str) -> None:
         name = getattr(options, "__name__", repr(options))
         raise InputError(
             f"{subject} has the Options {name}, which don't extend "
-            "vireid.methods.options.MethodOptions. Write `class MyOptions(MethodOptions)`."
+            "vireid.methods.MethodOptions. Write `class MyOptions(MethodOptions)`."
         )
     if "__dataclass_fields__" not in vars(options):
         raise InputError(

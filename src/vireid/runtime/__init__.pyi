@@ -1,4 +1,5 @@
 from .background import BackgroundWriter as BackgroundWriter
+from .device import resolve_device as resolve_device
 from .heartbeat import RankLost as RankLost
 from .precision import Precision as Precision
 from .precision import choose_precision as choose_precision

@@ -20,6 +20,7 @@ from vireid.server.endpoints import (
     add_reading,
     add_searching,
     add_session,
+    add_sightings,
 )
 from vireid.server.security import Guard
 from vireid.server.service import SearchService
@@ -70,6 +71,7 @@ def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None
     add_session(app, service)
     add_reading(app, service)
     add_searching(app, service)
+    add_sightings(app, service)
     add_errors(app)
     return app
 

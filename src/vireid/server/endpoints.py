@@ -206,6 +206,8 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         )
         return await answer(api.query_of(entry), hits, started)
 
+
+def add_sightings(app: FastAPI, service: SearchService) -> None:
     @app.get("/api/sightings", tags=["search"], responses=ERRORS)
     async def sightings(request: Request, row_id: Annotated[str, api.RowId]) -> api.SightingsAnswer:
         """Where and when the person of one entry was seen: the entries of the same recorded

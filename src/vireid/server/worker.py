@@ -149,14 +149,13 @@ class SearchWorker:
             # A batch that takes longer than this delays its first job more than it helps the rest.
             fitting = BATCH_SECONDS / self._job_seconds if self._job_seconds else self._max_batch
             batch = [task]
-            stop = False
             while len(batch) < min(self._max_batch, fitting):
                 try:
                     more = self._tasks.get_nowait()
                 except queue.Empty:
                     break
                 if more is None:
-                    stop = True
+                    self._tasks.put(None)  # to stop after this batch
                     break
                 batch.append(more)
             pending = [task for task in batch if not task.done.done()]
@@ -167,8 +166,6 @@ class SearchWorker:
                 seconds = (time.perf_counter() - started) / len(pending)
                 self._running = 0
                 self._job_seconds += 0.2 * (seconds - self._job_seconds)
-            if stop:
-                return
 
     def _warm_up(self) -> None:
         """Search with a black image, twice: the first user doesn't wait for one-time work, and the

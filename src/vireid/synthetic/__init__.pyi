@@ -1,6 +1,6 @@
 from .layouts import LAYOUTS as LAYOUTS
-from .people.identity import Person as Person
 from .people.identity import sample_person as sample_person
+from .people.person import Person as Person
 from .preset import PRESETS as PRESETS
 from .sheet import contact_sheet as contact_sheet
 from .sheet import render_person as render_person

@@ -1,4 +1,4 @@
-"""The one way this room compiles: numba without fast-math, cached where the cache can be written.
+"""The one way this room compiles: numba without fast-math, cached where a cache can be written.
 
 Fast-math is off because it lets the last bits depend on the processor; division follows NumPy's
 rules so that the NumPy twin of the rasteriser stays equal to the bit.
@@ -28,12 +28,12 @@ def cache_folder() -> Path:
     cache folder, or, where none of these can be written, in a new private folder. (Never in one
     that others could have filled: numba loads what it finds.)"""
     digest = hashlib.sha256()
-    for source in sorted(_HERE.glob("*.py")):
+    for source in sorted(_HERE.rglob("*.py")):
         digest.update(source.read_bytes())
     name = f"numba-{digest.hexdigest()[:16]}"
-    given = os.environ.get("NUMBA_CACHE_DIR")
+    stated = os.environ.get("NUMBA_CACHE_DIR")
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vireid"
-    for base in (Path(given) if given else None, _HERE / "__pycache__", user):
+    for base in (Path(stated) if stated else None, _HERE / "__pycache__", user):
         if base is not None and _is_writable(base):
             return base / name
     return Path(tempfile.mkdtemp(prefix="vireid-")) / name

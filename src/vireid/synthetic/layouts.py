@@ -23,7 +23,7 @@ REGDB_TRIALS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which identities are for what; numbers count from 1 and are sorted."""
+    """Which identities are for training, validation and testing; pids count from 1, sorted."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
@@ -39,7 +39,7 @@ class Shot:
     """One view and the files it becomes.
 
     Attributes:
-        camera: that takes it; number: of the view, from 0.
+        camera: the camera that takes it; number: of the view, from 0.
         files: kind of image ("visible", "nir", "thermal") → path relative to the root.
     """
 
@@ -49,8 +49,8 @@ class Shot:
 
 
 def split_identities(identities: int, test: int) -> Split:
-    """The first identities train, then come validation (a sixth of what is not for testing) and
-    test."""
+    """The first identities are for training, then come those for validation (a sixth of what is
+    not for testing) and for testing."""
     rest = identities - test
     val = max(1, rest // 6) if rest > 1 else 0
     numbers = tuple(range(1, identities + 1))
@@ -99,39 +99,39 @@ def _regdb_index(images: int, split: Split, seed: int) -> dict[str, str]:
     for trial in range(1, REGDB_TRIALS + 1):
         order = np.random.default_rng([19, seed, trial]).permutation(pids)
         half = len(pids) // 2
-        for part, chosen in (("train", order[:half]), ("test", order[half : 2 * half])):
+        for part, half_pids in (("train", order[:half]), ("test", order[half : 2 * half])):
             for kind in ("visible", "thermal"):
                 texts[f"idx/{part}_{kind}_{trial}.txt"] = "".join(
                     f"{_regdb_files(int(pid), number)[kind]} {label}\n"
-                    for label, pid in enumerate(sorted(chosen))
+                    for label, pid in enumerate(sorted(half_pids))
                     for number in range(images)
                 )
     return texts
 
 
-def _llcm_path(pid: int, camid: int, number: int, word: str, is_test: bool) -> str:
-    name = f"{pid:04d}_c{camid:02d}_s{pid:04d}{camid:02d}_f{number + 1:05d}_{word}.jpg"
-    return f"test_{word}/cam{camid}/{pid:04d}/{name}" if is_test else f"{word}/{pid:04d}/{name}"
+def _llcm_path(pid: int, camid: int, number: int, kind: str, is_test: bool) -> str:
+    name = f"{pid:04d}_c{camid:02d}_s{pid:04d}{camid:02d}_f{number + 1:05d}_{kind}.jpg"
+    return f"test_{kind}/cam{camid}/{pid:04d}/{name}" if is_test else f"{kind}/{pid:04d}/{name}"
 
 
 def _llcm_shots(pid: int, images: int, split: Split) -> Iterator[Shot]:
     is_test = pid in split.test
-    for word, cameras in (("vis", LLCM_CAMERAS), ("nir", LLCM_NIR_CAMERAS)):
+    for kind, cameras in (("vis", LLCM_CAMERAS), ("nir", LLCM_NIR_CAMERAS)):
         for camera in cameras:
             for number in range(images):
                 yield Shot(
                     camera=camera,
                     number=number,
-                    files={camera.sensor: _llcm_path(pid, camera.camid, number, word, is_test)},
+                    files={camera.sensor: _llcm_path(pid, camera.camid, number, kind, is_test)},
                 )
 
 
 def _llcm_index(images: int, split: Split, seed: int) -> dict[str, str]:
     """LLCM has no validation list: training lists hold train and val, labelled densely."""
     texts = {"idx/test_id.txt": ",".join(map(str, split.test)) + "\n"}
-    for word, cameras in (("vis", LLCM_CAMERAS), ("nir", LLCM_NIR_CAMERAS)):
-        texts[f"idx/train_{word}.txt"] = "".join(
-            f"{_llcm_path(pid, camera.camid, number, word, False)} {label}\n"
+    for kind, cameras in (("vis", LLCM_CAMERAS), ("nir", LLCM_NIR_CAMERAS)):
+        texts[f"idx/train_{kind}.txt"] = "".join(
+            f"{_llcm_path(pid, camera.camid, number, kind, False)} {label}\n"
             for label, pid in enumerate(split.train + split.val)
             for camera in cameras
             for number in range(images)

@@ -1,4 +1,4 @@
-"""Tileable noise textures that cloth, hair, walls and floors share."""
+"""What cloth, hair, walls and floors share: tileable noise textures, and compiled arithmetic."""
 
 from __future__ import annotations
 
@@ -58,6 +58,19 @@ def textures() -> Textures:
 def lookup(texture, u, v):
     """Nearest texel of one (512, 512) texture that repeats with period 1."""
     return texture[int(np.floor(v * SIZE)) & (SIZE - 1), int(np.floor(u * SIZE)) & (SIZE - 1)]
+
+
+@jit
+def fraction(x):
+    """What is left above the next lower whole number, 0 to 1."""
+    return x - np.floor(x)
+
+
+@jit
+def bump(x):
+    """A bell of height 1 that is about 2 wide; cheaper than a Gaussian."""
+    q = 1 + x * x
+    return 1 / (q * q)
 
 
 def lookup_many(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:

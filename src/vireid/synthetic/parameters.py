@@ -1,4 +1,4 @@
-"""What a data set is a function of, checked; and the marker that makes a folder ours."""
+"""What a data set is a function of, checked; and the file that marks a folder as ours."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from vireid.console import choose
 from vireid.files import read_json, write_json
 from vireid.synthetic.layouts import LAYOUTS, Split, split_identities
 from vireid.synthetic.preset import preset_named
+from vireid.synthetic.versions import GENERATOR_VERSION, VERSIONS, Version
 from vireid.types import InputError
 
 MARKER = ".vireid-synthetic.json"
-"""File that says a folder is ours, and with which parameters it is made."""
-GENERATOR_VERSION = 1
-"""Raised whenever the same parameters would give other bytes."""
+"""File that marks a folder as ours, with the parameters that it is made with."""
 SEEDS = 1_000_000_000
-"""Seeds are below this; those above belong to VIReID-Synth releases and passers-by."""
+"""Seeds are below this; those above belong to the VIReID-Synth releases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Parameters:
     preset: str
     masks: bool = False
     without_person: bool = False
-    version: int = GENERATOR_VERSION
+    version: Version = GENERATOR_VERSION
 
     @property
     def split(self) -> Split:
@@ -40,36 +39,53 @@ class Parameters:
 
 
 def checked_parameters(
-    layout, identities, test_identities, images, seed, preset, masks, without_person
+    layout: str,
+    identities: int,
+    test_identities: int | None,
+    images: int,
+    seed: int,
+    preset: str,
+    masks: bool,
+    without_person: bool,
+    version: Version = GENERATOR_VERSION,
 ) -> Parameters:
+    """Parameters of a data set, with the defaults filled in.
+
+    Raises:
+        InputError: one of them is out of range or names nothing.
+    """
     layout = choose("layout", layout, tuple(LAYOUTS))
     preset, _ = preset_named(preset)
+    if version not in VERSIONS:
+        raise InputError(
+            f"`version` is {version}; this generator draws {', '.join(map(str, VERSIONS))}."
+        )
     if identities < 3:
         raise InputError(
-            f"identities is {identities}; at least 3 are needed: one to train on and "
+            f"`identities` is {identities}; at least 3 are needed: one to train on and "
             "two to test on. Give a larger number."
         )
     if identities > 9999:
         raise InputError(
-            f"identities is {identities}; folders have four digits, so at most 9999 "
-            "fit. Make several data sets with other seeds."
+            f"`identities` is {identities}; folder names have four digits, so at most "
+            "9999 are possible. Make several data sets with different seeds."
         )
     if test_identities is None:
         test_identities = max(2, identities // 5)
     if not 1 <= test_identities < identities:
         raise InputError(
-            f"test_identities is {test_identities} of {identities} identities; at "
+            f"`test_identities` is {test_identities} of {identities} identities; at "
             f"least 1 and at most {identities - 1} are possible, since test "
             "identities count among all identities."
         )
     if not 1 <= images <= 9999:
         raise InputError(
-            f"images is {images}; 1 to 9999 images of each identity by each camera are possible."
+            f"`images` is {images}; 1 to 9999 images of each identity by each camera are possible."
         )
     if not 0 <= seed < SEEDS:
         raise InputError(
-            f"seed is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are kept "
-            "for the VIReID-Synth releases)."
+            f"`seed` is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are "
+            "reserved for the VIReID-Synth releases)."
         )
     return Parameters(
         layout=layout,
@@ -80,30 +96,31 @@ def checked_parameters(
         preset=preset,
         masks=masks,
         without_person=without_person,
+        version=version,
     )
 
 
 def claim(out: Path, parameters: Parameters) -> bool:
-    """Make the folder ours, or see that it is; whether an earlier call began it."""
+    """Mark the folder as ours, or check that it is; returns whether an earlier call began it.
+
+    Raises:
+        InputError: a file, a folder with other content, or one begun with other parameters.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"'{out}' is a file; a folder to write to was expected.")
-    marker = out / MARKER
+    marker, ours = out / MARKER, to_plain(parameters)
     if marker.exists():
         before = read_json(marker)
         before.pop("complete", None)
-        if before != to_plain(parameters):
-            names = sorted(
-                name
-                for name in {*before, *to_plain(parameters)}
-                if before.get(name) != to_plain(parameters).get(name)
-            )
-            told = ", ".join(
-                f"{name} {before.get(name)} instead of {to_plain(parameters).get(name)}"
-                for name in names
+        if before != ours:
+            differences = ", ".join(
+                f"{name} {before.get(name)} instead of {ours.get(name)}"
+                for name in sorted({*before, *ours})
+                if before.get(name) != ours.get(name)
             )
             raise InputError(
-                f"The folder '{out}' was begun with other parameters ({told}). Give "
-                "the same ones to continue it, or name another folder."
+                f"The folder '{out}' was begun with other parameters ({differences}). Give the "
+                "same ones to continue it, or name another folder."
             )
         return True
     if out.exists() and any(out.iterdir()):
@@ -111,7 +128,7 @@ def claim(out: Path, parameters: Parameters) -> bool:
             f"The folder '{out}' is not empty and was not made by this command. "
             "Nothing was written. Name a new or an empty folder."
         )
-    write_json(marker, {**to_plain(parameters), "complete": False})
+    write_json(marker, {**ours, "complete": False})
     return False
 
 

@@ -1,4 +1,4 @@
-"""Pictures of single people and contact sheets, for documents and tests."""
+"""Images of single people, and contact sheets of many, for documents and tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from vireid.files import atomic_write
 from vireid.synthetic.people.identity import sample_person
 from vireid.synthetic.pictures.camera import REGDB_CAMERA, SYSU_CAMERAS, Camera
-from vireid.synthetic.pictures.render import make_figure, render
-from vireid.synthetic.pictures.sensor import as_compressed
+from vireid.synthetic.pictures.render import make_actor, render
+from vireid.synthetic.pictures.sensor import as_compressed, compress
 from vireid.synthetic.pictures.view import draw_view
 from vireid.synthetic.preset import preset_named
+from vireid.synthetic.versions import GENERATOR_VERSION, Version
 from vireid.types import InputError
 
 
@@ -41,6 +42,7 @@ def render_person(
     preset: str = "standard",
     thermal: bool = False,
     without_person: bool = False,
+    version: Version = GENERATOR_VERSION,
 ) -> dict[str, np.ndarray]:
     """Draw one view of one person, as `write_dataset` draws it.
 
@@ -50,16 +52,9 @@ def render_person(
     """
     _, knobs = preset_named(preset)
     camera = camera_numbered(camid, thermal=thermal)
-    figure = make_figure(sample_person(seed, pid))
-    return render(
-        figure,
-        camera,
-        draw_view(figure.person, camera, knobs, view),
-        knobs,
-        [seed, pid, camera.camid, view],
-        without_person=without_person,
-        with_mask=True,
-    )
+    actor = make_actor(sample_person(seed, pid, version=version))
+    drawn = draw_view(actor.person, camera, knobs, view)
+    return render(actor, camera, drawn, knobs, without_person=without_person, with_mask=True)
 
 
 def contact_sheet(
@@ -71,34 +66,38 @@ def contact_sheet(
     views: int = 2,
     preset: str = "standard",
     thermal: bool = False,
+    version: Version = GENERATOR_VERSION,
     height: int = 192,
     gap: int = 6,
     quality: int = 88,
 ) -> None:
-    """Write a JPEG with a row a person and a block of `views` pictures a camera; with `thermal`,
-    visible and thermal pairs."""
+    """Write a JPEG with a row per person and a block of `views` images per camera; with `thermal`,
+    of visible and thermal pairs. Images are `height` pixels tall, half as wide, `gap` apart."""
     _, knobs = preset_named(preset)
-    width = height // 2
+    cameras = (REGDB_CAMERA,) if thermal else [camera_numbered(camid) for camid in camids]
     rows: list[np.ndarray] = []
     for pid in pids:
-        figure = make_figure(sample_person(seed, pid))
-        cells: list[np.ndarray] = []
-        for camera in (REGDB_CAMERA,) if thermal else [camera_numbered(c) for c in camids]:
-            if cells:
-                cells.append(np.full((height, gap, 3), 255, np.uint8))
+        actor = make_actor(sample_person(seed, pid, version=version))
+        blocks = []
+        for camera in cameras:
+            cells: list[np.ndarray] = []
             for number in range(views):
-                view = draw_view(figure.person, camera, knobs, number)
-                images = render(figure, camera, view, knobs, [seed, pid, camera.camid, number])
+                view = draw_view(actor.person, camera, knobs, number)
+                images = render(actor, camera, view, knobs)
                 for kind in ("visible", "nir", "thermal"):
                     if kind in images:
                         image = as_compressed(images[kind], view.quality)
                         way = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
-                        cells.append(cv2.resize(image, (width, height), interpolation=way))
-        row = np.concatenate(cells, 1)
-        if rows:
-            rows.append(np.full((gap, row.shape[1], 3), 255, np.uint8))
-        rows.append(row)
-    sheet = np.concatenate(rows)[..., ::-1]
-    data = cv2.imencode(".jpg", np.ascontiguousarray(sheet), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+                        cells.append(cv2.resize(image, (height // 2, height), interpolation=way))
+            blocks.append(np.concatenate(cells, 1))
+        rows.append(_joined(blocks, gap, axis=1))
     with atomic_write(path) as file:
-        file.write(data.tobytes())
+        file.write(compress(_joined(rows, gap, axis=0), quality))
+
+
+def _joined(images: list[np.ndarray], gap: int, axis: int) -> np.ndarray:
+    """Images (h, w, 3) joined along an axis, with white gaps between them."""
+    shape = list(images[0].shape)
+    shape[axis] = gap
+    white = np.full(shape, 255, np.uint8)
+    return np.concatenate([part for image in images for part in (white, image)][1:], axis)

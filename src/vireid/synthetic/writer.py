@@ -1,4 +1,4 @@
-"""Writes a data set: one task a person, one process a core, every file whole or absent.
+"""Writes a data set: one task per person, one process per core, every file whole or absent.
 
 An image is a pure function of (seed, pid, camera, view), so the number of workers, an
 interruption or the order of the tasks changes no byte.
@@ -20,18 +20,29 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
 
 from vireid.console import progress as progress_bar
 from vireid.cores import usable_cores
 from vireid.files import write_text
 from vireid.synthetic.layouts import LAYOUTS, Shot
 from vireid.synthetic.parameters import Parameters, checked_parameters, claim, mark_complete
+from vireid.synthetic.people.identity import attributes, sample_person
+from vireid.synthetic.people.person import Person
+from vireid.synthetic.pictures.render import make_actor, render
+from vireid.synthetic.pictures.sensor import as_compressed, compress
+from vireid.synthetic.pictures.view import View, draw_view
+from vireid.synthetic.places.scenes import SCENES
 from vireid.synthetic.preset import preset_named
+from vireid.synthetic.versions import GENERATOR_VERSION, Version
 from vireid.types import InputError
 
-if TYPE_CHECKING:
-    from vireid.synthetic.people.identity import Person
+_MOST_PROCESSES = 61 if sys.platform == "win32" else 9999
+"""Windows can't wait for more at once."""
+_Result = tuple[int, dict, list[dict]]
+"""A person's pid, row of `attributes.csv` and rows of `images.csv`."""
 
 PEOPLE, IMAGES = "attributes.csv", "images.csv"
 
@@ -42,9 +53,9 @@ class Summary:
 
     Attributes:
         out: the folder.
-        num_images, num_identities: that it holds.
-        seconds: this call took.
-        resumed: an earlier, interrupted call was continued.
+        num_images, num_identities: what it holds.
+        seconds: how long this call took.
+        resumed: whether it continued an interrupted call.
     """
 
     out: Path
@@ -66,25 +77,27 @@ def write_dataset(
     preset: str = "standard",
     masks: bool = False,
     without_person: bool = False,
+    version: Version = GENERATOR_VERSION,
     progress: bool = True,
 ) -> Summary:
     """Make a synthetic data set.
 
-    Beside the layout's own files the folder gets `attributes.csv` (one line a person) and
-    `images.csv` (one line an image: camera pose, scene, view).
+    Beside the layout's own files the folder gets `attributes.csv` (one row per person) and
+    `images.csv` (one row per image: camera pose, scene, view).
 
     Args:
-        out: a new or empty folder, or one that an interrupted call with the same parameters left.
+        out: a new or empty folder, or one left by an interrupted call with the same parameters.
         layout: "sysu", "regdb" or "llcm".
-        identities: people in all.
-        test_identities: of them, for testing; by default a fifth, at least 2. A sixth of the rest
-            is for validation. (RegDB has ten random halves instead.)
-        images: of each identity by each camera.
+        identities: number of people in all.
+        test_identities: how many of them are for testing; by default a fifth, at least 2. A sixth
+            of the rest is for validation. (RegDB has ten random halves instead.)
+        images: images of each identity by each camera.
         seed: of the population, 0 to 999,999,999.
-        workers: processes; by default one a core.
+        workers: processes; by default one per core.
         preset: "easy", "standard" or "hard".
         masks: also write a mask of the person for each image under `masks/`.
         without_person: draw the same scenes without their people.
+        version: of the generator; entries of its tables that came later are not drawn.
         progress: show a progress bar.
 
     Raises:
@@ -92,7 +105,7 @@ def write_dataset(
             those the folder was begun with.
     """
     parameters = checked_parameters(
-        layout, identities, test_identities, images, seed, preset, masks, without_person
+        layout, identities, test_identities, images, seed, preset, masks, without_person, version
     )
     return write_parameters(Path(out), parameters, workers=workers, progress=progress)
 
@@ -100,27 +113,27 @@ def write_dataset(
 def write_parameters(
     out: Path, parameters: Parameters, *, workers: int | None = None, progress: bool = True
 ) -> Summary:
-    """`write_dataset` for parameters that were checked."""
+    """`write_dataset` for checked parameters."""
     started = time.perf_counter()
     if workers is None:
         workers = usable_cores()
     if workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 process is needed.")
+        raise InputError(f"`workers` is {workers}; at least 1 process is needed.")
+    layout = LAYOUTS[parameters.layout]
     resumed = claim(out, parameters)
     split = parameters.split
     shots_each = {pid: list(_shots(parameters, pid)) for pid in split.all}
     total = sum(len(shot.files) for shots in shots_each.values() for shot in shots)
     rows: dict[int, tuple[dict, list[dict]]] = {}
+    cv2.setNumThreads(1)  # several processes share the cores
     bar = progress_bar()
     bar.disable = bar.disable or not progress
     with _tasks(out, parameters, split.all, workers) as finished, bar:
-        task = bar.add_task(f"{LAYOUTS[parameters.layout].title} layout", total=total, rate="")
+        task = bar.add_task(f"{layout.title} layout", total=total, rate="")
         for pid, person_row, image_rows in finished:
             rows[pid] = (person_row, image_rows)
             bar.advance(task, sum(len(shot.files) for shot in shots_each[pid]))
-    for path, text in (
-        LAYOUTS[parameters.layout].index(parameters.images, split, parameters.seed).items()
-    ):
+    for path, text in layout.index(parameters.images, split, parameters.seed).items():
         write_text(out / path, text)
     write_text(out / PEOPLE, _table([rows[pid][0] for pid in split.all]))
     write_text(out / IMAGES, _table([row for pid in split.all for row in rows[pid][1]]))
@@ -141,18 +154,16 @@ def _shots(parameters: Parameters, pid: int) -> Iterator[Shot]:
 @contextmanager
 def _tasks(
     out: Path, parameters: Parameters, pids: tuple[int, ...], workers: int
-) -> Iterator[Iterator[tuple[int, dict, list[dict]]]]:
-    """Start the work; yields what each person's task returns, as it is done."""
+) -> Iterator[Iterator[_Result]]:
+    """Start the work; yields each person's result as it is done."""
     if workers == 1 or len(pids) == 1:
-        _one_thread()
         yield (_write_person(out, parameters, pid) for pid in pids)
         return
-    _one_thread()
     _warm(parameters)
     # Forked workers share the compiled code; elsewhere they read it from the cache.
     method = "fork" if sys.platform.startswith("linux") else "spawn"
     pool = ProcessPoolExecutor(
-        min(workers, len(pids)),
+        min(workers, len(pids), _MOST_PROCESSES),
         initializer=_start_worker,
         mp_context=multiprocessing.get_context(method),
     )
@@ -167,9 +178,9 @@ def _tasks(
     except BrokenProcessPool as error:
         pool.shutdown(wait=True, cancel_futures=True)
         raise InputError(
-            f"A worker process was ended from outside, perhaps for lack of memory (each needs up "
-            f"to 1 GiB; there were {workers}). Run the same command again with fewer workers; it "
-            "continues where it stopped."
+            f"A worker process was killed, perhaps for lack of memory (each needs up to 1 GiB; "
+            f"there were {workers}). Run the same command again with fewer `workers`; it continues "
+            "where it stopped."
         ) from error
     except BaseException:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -177,7 +188,7 @@ def _tasks(
     pool.shutdown()
 
 
-def _as_done(pool, out, parameters, waiting, running) -> Iterator[tuple[int, dict, list[dict]]]:
+def _as_done(pool, out, parameters, waiting, running) -> Iterator[_Result]:
     """Results as they come; the queue is kept short, so that an interruption ends soon."""
     while running:
         done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -188,50 +199,33 @@ def _as_done(pool, out, parameters, waiting, running) -> Iterator[tuple[int, dic
                 running.add(pool.submit(_write_person, out, parameters, pid))
 
 
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # several processes share the cores
-
-
 def _start_worker() -> None:
-    _one_thread()
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """End this worker when its parent was killed; else it would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _warm(parameters: Parameters) -> None:
     """Compile once, before the workers start."""
-    from vireid.synthetic.people.identity import sample_person
-    from vireid.synthetic.pictures.render import make_figure, render
-    from vireid.synthetic.pictures.view import draw_view
-
     _, preset = preset_named(parameters.preset)
-    figure = make_figure(sample_person(parameters.seed, 1))
-    seen = set()
-    for shot in _shots(parameters, 1):
-        if shot.camera.sensor not in seen:
-            seen.add(shot.camera.sensor)
-            view = draw_view(figure.person, shot.camera, preset, 0)
-            render(figure, shot.camera, view, preset, [0])
+    actor = make_actor(sample_person(parameters.seed, 1, version=parameters.version))
+    for camera in {shot.camera.sensor: shot.camera for shot in _shots(parameters, 1)}.values():
+        render(actor, camera, draw_view(actor.person, camera, preset, 0), preset)
 
 
-def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dict, list[dict]]:
-    """Write the missing images of one person; its line for each table."""
-    from vireid.synthetic.people.identity import sample_person
-    from vireid.synthetic.pictures.render import make_figure, render
-    from vireid.synthetic.pictures.view import draw_view
-
+def _write_person(out: Path, parameters: Parameters, pid: int) -> _Result:
+    """Write the missing images of one person."""
     _, preset = preset_named(parameters.preset)
-    person = sample_person(parameters.seed, pid)
-    figure, rows = None, []
+    person = sample_person(parameters.seed, pid, version=parameters.version)
+    actor, rows = None, []
     for shot in _shots(parameters, pid):
         view = draw_view(person, shot.camera, preset, shot.number)
         paths = dict(shot.files)
@@ -239,22 +233,20 @@ def _write_person(out: Path, parameters: Parameters, pid: int) -> tuple[int, dic
             first = next(iter(shot.files.values()))
             paths["mask"] = f"masks/{Path(first).with_suffix('.png').as_posix()}"
         if not all(_is_whole(out / path) for path in paths.values()):
-            figure = figure or make_figure(person)
+            actor = actor or make_actor(person)
             images = render(
-                figure,
+                actor,
                 shot.camera,
                 view,
                 preset,
-                [person.seed, pid, shot.camera.camid, shot.number],
                 without_person=parameters.without_person,
                 with_mask=parameters.masks,
             )
+            size = LAYOUTS[parameters.layout].size
             for kind, path in paths.items():
-                _write_image(
-                    out / path, images[kind], view.quality, LAYOUTS[parameters.layout].size
-                )
+                _write_image(out / path, images[kind], view.quality, size)
         rows += [_image_row(path, kind, person, shot, view) for kind, path in shot.files.items()]
-    return pid, _person_row(person), rows
+    return pid, attributes(person), rows
 
 
 _ENDS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
@@ -262,7 +254,7 @@ _ENDS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 
 def _is_whole(path: Path) -> bool:
     """Whether an earlier call finished this file. Files appear by renaming, so only a power cut
-    can leave a part of one; the format's last bytes tell."""
+    can leave a part of one; the format's last bytes show it."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -276,12 +268,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _write_image(path: Path, image, quality: int, size: tuple[int, int] | None) -> None:
-    import cv2
-    import numpy as np
-
-    from vireid.synthetic.pictures.sensor import as_compressed, compress
-
+def _write_image(path: Path, image: np.ndarray, quality: int, size: tuple[int, int] | None) -> None:
     if path.suffix == ".jpg":
         data = compress(image, quality)
     else:
@@ -300,20 +287,12 @@ def _write_image(path: Path, image, quality: int, size: tuple[int, int] | None) 
         temporary.unlink(missing_ok=True)
         raise InputError(
             f"The image '{path}' could not be written: {error.strerror or error}. "
-            "Free some space or name a folder you may write to; the same command "
-            "then continues."
+            "Free some space or name a folder that you can write to; the same command then "
+            "continues."
         ) from error
 
 
-def _person_row(person: Person) -> dict:
-    from vireid.synthetic.people.identity import attributes
-
-    return attributes(person)
-
-
-def _image_row(path: str, kind: str, person: Person, shot: Shot, view) -> dict:
-    from vireid.synthetic.places.scenes import SCENES
-
+def _image_row(path: str, kind: str, person: Person, shot: Shot, view: View) -> dict:
     return {
         "path": path,
         "pid": person.pid,

@@ -1,3 +1,4 @@
+from .assemble import Assembly as Assembly
 from .defaults import train_options as train_options
 from .engines import Engine as Engine
 from .engines import build_engine as build_engine

@@ -12,7 +12,7 @@ from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.methods.registry import options_class, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.types import InputError
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,7 @@ class TrainOptions(Options):
     """Learning rates, schedule, batch and augmentation; the batch is the total over all ranks."""
     seed: int = option(0, at_least=0)
     """One seed fixes weights, batches, augmentation and dropout."""
-    precision: Literal["auto", "bfloat16", "float16", "float32"] = option(
-        "auto", aliases={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-    )
+    precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
     """auto is bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 on
     a CPU."""
     deterministic: bool = option(False, rare=True)

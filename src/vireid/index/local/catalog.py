@@ -19,7 +19,7 @@ import numpy as np
 
 from vireid.index.base import Entry
 from vireid.index.checks import Row, in_blocks
-from vireid.types import InputError, Modality
+from vireid.types import InputError
 
 FILE = "index.sqlite"
 FORMAT = 1
@@ -223,17 +223,7 @@ class Catalog:
         """id → entry of those of `ids` that are in the index."""
         with self._readable():
             rows = self._select("id, path, camid, pid, modality, time", "id", ids)
-            return {
-                number: Entry(
-                    row_id=number,
-                    path=path,
-                    camid=camid,
-                    pid=pid,
-                    modality=Modality(modality),
-                    time=time,
-                )
-                for number, path, camid, pid, modality, time in rows
-            }
+            return {row[0]: Entry.of(*row) for row in rows}
 
     def paths(self, ids: Sequence[int]) -> dict[int, str]:
         """id → path of those of `ids` that are in the index."""

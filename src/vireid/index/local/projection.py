@@ -139,7 +139,8 @@ def build(
             number=number, mean=mean, axes=np.ascontiguousarray(axes[:, :size]), steps=steps,
             candidates=0, recall=0.0, fitted=len(live), codes=np.empty((0, size), np.int8),
         )  # fmt: skip
-        codes = _write_codes(_codes_file(folder, number), draft, vectors)
+        _append(_codes_file(folder, number), draft, vectors, 0)
+        codes = np.memmap(_codes_file(folder, number), np.int8, "r", shape=(len(vectors), size))
         _, near = scan.best_codes(codes, live, draft.weights(queries), options.candidates[-1] + 1)
         recalls = [_recall(truth, near, probes, count) for count in options.candidates]
         log.info("recall@20 of %d axes, %s candidates: %s", size, options.candidates, recalls)
@@ -157,8 +158,7 @@ def build(
 
 def extend(folder: Path, projection: Projection, vectors: np.ndarray) -> int:
     """Add codes for the rows that have none; returns how many rows have codes now."""
-    path = _codes_file(folder, projection.number)
-    _append(path, projection, vectors, len(projection.codes))
+    _append(_codes_file(folder, projection.number), projection, vectors, len(projection.codes))
     return len(vectors)
 
 
@@ -251,11 +251,6 @@ def _append(path: Path, projection: Projection, vectors: np.ndarray, start: int)
             f"The projection '{path}' could not be written: {error.strerror or error}. All entries "
             "are safe; free some space and run `vireid index compact`."
         ) from error
-
-
-def _write_codes(path: Path, projection: Projection, vectors: np.ndarray) -> np.ndarray:
-    _append(path, projection, vectors, 0)
-    return np.memmap(path, np.int8, "r", shape=(len(vectors), projection.dim))
 
 
 def _recall(truth: np.ndarray, near: np.ndarray, probes: np.ndarray, count: int) -> float:

@@ -10,7 +10,6 @@ import numpy as np
 from vireid.index.base import Entry, Filters
 from vireid.index.local.catalog import Catalog, Head
 from vireid.index.local.projection import Projection
-from vireid.types import Modality
 
 _CACHED = 16  # filters whose rows are kept
 
@@ -41,14 +40,8 @@ class State:
 
     def entry(self, slot: int, path: str) -> Entry:
         """The entry in a slot."""
-        return Entry(
-            row_id=int(self.ids[slot]),
-            path=path,
-            camid=int(self.camids[slot]),
-            pid=int(self.pids[slot]),
-            modality=Modality(int(self.modality[slot])),
-            time=None if np.isnan(self.times[slot]) else float(self.times[slot]),
-        )
+        columns = (self.camids, self.pids, self.modality, self.times)
+        return Entry.of(self.ids[slot], path, *(column[slot] for column in columns))
 
     def select(self, filters: Filters) -> np.ndarray:
         """(m,) int32 slots of the entries that match, increasing."""

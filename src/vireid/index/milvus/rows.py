@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from vireid.index.base import Entry, Filters
-from vireid.types import InputError, Modality
+from vireid.types import InputError
 
 COLUMNS = ["id", "path", "camid", "pid", "modality", "time"]
 """All fields but the vector."""
@@ -67,11 +67,5 @@ def expression(filters: Filters, older_than: float | None = None) -> str:
 
 def entry_of(row: dict[str, Any]) -> Entry:
     """An entry from a row of the collection."""
-    return Entry(
-        row_id=int(row["id"]),
-        path=row["path"],
-        camid=int(row["camid"]),
-        pid=int(row["pid"]),
-        modality=Modality(int(row["modality"])),
-        time=None if row["time"] == NO_TIME else float(row["time"]),
-    )
+    time = None if row["time"] == NO_TIME else row["time"]
+    return Entry.of(row["id"], row["path"], row["camid"], row["pid"], row["modality"], time)

@@ -136,14 +136,13 @@ class Body:
         ancestry = dict(zip(("african", "asian", "caucasian"), shape.ancestry))
         out = np.zeros(len(self._target_names), np.float32)
         for i, name in enumerate(self._target_names):
-            words = name.split("-")
-            if words[0] in ancestry:
-                out[i] = ancestry[words[0]] * gender[words[1]] * age[words[2]]
+            first, *rest = name.split("-")
+            if first in ancestry:
+                out[i] = ancestry[first] * gender[rest[0]] * age[rest[1]]
                 continue
-            if words[0] == "universal":
-                words = [*words[1:], ""]
-            product = gender[words[0]] * age[words[1]] * muscle[words[2]] * weight[words[3]]
-            out[i] = product * (extra[words[4]] if words[4] else 1.0)
+            keys = [*rest, ""] if first == "universal" else [first, *rest]
+            product = gender[keys[0]] * age[keys[1]] * muscle[keys[2]] * weight[keys[3]]
+            out[i] = product * (extra[keys[4]] if keys[4] else 1.0)
         return out
 
     def coefficients(self, shape: BodyShape) -> np.ndarray:
@@ -174,7 +173,7 @@ class Body:
         return vertices[self._heads].mean(1)
 
     def bone_weight(self, *names: str) -> np.ndarray:
-        """(V,) summed skinning weight of some bones."""
+        """(V,) summed skinning weight of the named bones."""
         wanted = np.isin(self.influences, [self.bone[name] for name in names])
         return (self.weights * wanted).sum(1)
 

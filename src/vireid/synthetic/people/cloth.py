@@ -16,24 +16,11 @@ import numpy as np
 
 from vireid.synthetic.places.scene import triple
 
-PATTERNS = (
-    "plain",
-    "hoops",
-    "stripes",
-    "check",
-    "block",
-    "logo",
-    "side_stripe",
-    "dots",
-    "print",
-    "yoke",
-    "sleeves",
-    "band",
-    "camouflage",
-    "diagonal",
-)
+PATTERNS = ("plain", "hoops", "stripes", "check", "block", "logo", "side_stripe", "dots", "print",
+            "yoke", "sleeves", "band", "camouflage", "diagonal")  # fmt: skip
 """Pattern names; the position is the number that the shader sees. To add one, append it here and
-give it a branch in `material._pattern_share` and odds below."""
+give it a branch in `material._pattern_share` and odds below; that changes every person, so it needs
+a table of its own for a new generator version."""
 
 _PATTERN_ODDS = {
     "upper": (0.33, 0.13, 0.03, 0.07, 0.09, 0.10, 0.03, 0.03, 0.06, 0.03, 0.04, 0.04, 0.01, 0.01),
@@ -78,7 +65,7 @@ _NAMES = tuple(PALETTE)
 
 NIR_BRIGHT_SHARE = 0.62
 """Share of cloths that are bright in the near infrared (0.42 to 0.85); the rest are 0.06-0.35. A
-guess: no survey of a population's clothes at 850 nm is known to us."""
+guess: we know of no survey of a population's clothes at 850 nm."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,8 @@
-"""Clothes: the base mesh's helper surfaces, moved off the body and cut per pixel.
+"""Dresses a person: skin, clothes, hair and things carried become one mesh.
 
-The cut is a vertex attribute in template coordinates that turns negative where a cloth ends. An
-inner layer is cut where an outer one covers it, or it would poke through.
-
-To add a garment: draw it in `identity` and give it a function here that calls `tailor.add`; it
-needs a new `Part` only if it has a cloth of its own.
+Clothes are the base mesh's helper surfaces, moved off the body and cut per pixel. The cut is a
+vertex attribute in template coordinates that turns negative where a cloth ends. An inner layer is
+cut where an outer one covers it, or it would poke through.
 """
 
 from __future__ import annotations
@@ -12,80 +10,79 @@ from __future__ import annotations
 import numpy as np
 
 from vireid.synthetic.noise import lookup_many, textures
-from vireid.synthetic.people.mesh import BALL, BOX, Part
-from vireid.synthetic.people.pose import turn_x
+from vireid.synthetic.people import solids
+from vireid.synthetic.people.hair import hair
+from vireid.synthetic.people.mesh import Mesh, Part
+from vireid.synthetic.people.person import Person
 from vireid.synthetic.people.tailor import NEVER, Tailor
+from vireid.synthetic.people.wardrobe import Bag, Hat, Lower, Neck, Outer, garment
 
 
-def clothes(tailor: Tailor) -> None:
+def dress(person: Person) -> Mesh:
+    """The mesh of a person at rest."""
+    tailor, p = Tailor(person), person
+    lower, outer = garment(Lower, p.lower), garment(Outer, p.outer_kind)
+    hat = garment(Hat, p.hat)
+    _clothes(tailor, lower, outer)
+    for worn in (lower, outer, garment(Neck, p.neck)):
+        worn.add_to(tailor)
+    hair(tailor, hat)
+    _hat(tailor, hat)
+    garment(Bag, p.bag).add_to(tailor)
+    if p.umbrella:
+        solids.umbrella(tailor)
+    return tailor.mesh()
+
+
+def _clothes(tailor: Tailor, lower: Lower, outer_garment: Outer) -> None:
     """Skin where it shows, everything worn from neck to shoes."""
     p, t = tailor.person, tailor.t
     y, front, arm = t.y, t.front, t.is_arm
     never = np.full(tailor.count, NEVER)
     on_front = front > 0
-    skirt_worn, trousers = p.lower == "skirt", p.lower != "skirt"
     wave = lookup_many(textures().soft, t.x * 1.3 + p.offset, y * 1.3) * 0.003
 
-    hem = max(p.hem, 0.095) if skirt_worn else p.hem  # tucked in
+    hem = max(p.hem, 0.095) if lower.is_skirt else p.hem  # tucked in
     top = np.minimum(np.where(arm, p.sleeve - t.arm_distance, 1), y - hem)
     top = np.minimum(top, np.where(on_front, (0.575 - p.neckline) + np.abs(t.x) * 0.4 - y, 0.6 - y))
-    if trousers:
-        legs = np.minimum(0.13 - y, y - p.leg_end)
-    else:
+    if lower.is_skirt:
         legs = np.minimum(0.13 - y, y + 0.74) if p.leggings else never
-    skirt = np.minimum(0.14 - y, y - p.skirt_end) if skirt_worn else never
+    else:
+        legs = np.minimum(0.13 - y, y - p.leg_end)
+    skirt = np.minimum(0.14 - y, y - p.skirt_end) if lower.is_skirt else never
     shoe = -0.735 + p.shoe.edge * 0.2 - y
     outer = coat = never
     if p.outer_kind != "none":
-        end = 0.0 if p.outer_kind == "coat" else -0.02
-        outer = np.minimum(np.where(arm, 0.45 - t.arm_distance, 1), y - end)
-        outer = np.minimum(outer, 0.61 - y)
-        opening = (
-            0.035 + 0.07 * np.clip(y + 0.05, 0, 1)
-            if p.outer_kind == "open_jacket"
-            else 0.11 * np.maximum(0, y - 0.25)
-        )
-        outer = np.minimum(outer, np.where(on_front, np.abs(t.x) - opening, 1))
-    if p.outer_kind == "coat":
+        outer = np.where(arm, 0.45 - t.arm_distance, 1)
+        outer = np.minimum.reduce([outer, y - outer_garment.end, 0.61 - y])
+        opening = np.abs(t.x) - outer_garment.opening(y)
+        outer = np.minimum(outer, np.where(on_front, opening, 1))
+    if outer_garment.tails:
         coat = np.minimum(0.1 - y, y - p.coat_end)
     draped = np.where(arm, NEVER, np.maximum(skirt, coat) - 0.03)
     covered = np.maximum.reduce([top, legs, np.minimum(shoe, 1), outer, draped])
-    tailor.add(
-        tailor.rest,
-        t.skin_faces,
-        (0.022 - covered).astype(np.float32),
-        Part.SKIN,
-        double_sided=False,
-    )
-    tailor.add(
-        tailor.rest, t.eye_faces, np.ones(tailor.count, np.float32), Part.EYE, double_sided=False
-    )
-    if trousers or p.leggings:
-        _trousers(tailor, legs, draped, np.where(arm, NEVER, np.maximum(top, outer)), wave)
+    bare, eyes = (0.022 - covered).astype(np.float32), np.ones(tailor.count, np.float32)
+    tailor.add(tailor.rest, t.skin_faces, bare, Part.SKIN, double_sided=False)
+    tailor.add(tailor.rest, t.eye_faces, eyes, Part.EYE, double_sided=False)
+    if not lower.is_skirt or p.leggings:
+        _trousers(tailor, lower, legs, draped, np.where(arm, NEVER, np.maximum(top, outer)), wave)
     _upper(tailor, top, outer, draped, wave)
-    if p.outer_kind == "coat":
+    if outer_garment.tails:
         tail = np.minimum(coat, np.where(on_front, np.abs(t.x) - 0.004, 1))
         tailor.add(_draped(tailor, 0.030, 0.10 + 0.25 * p.flare), t.skirt, tail, Part.OUTER)
-    if skirt_worn:
+    if lower.is_skirt:
         tailor.add(_draped(tailor, 0.006, p.flare), t.skirt, skirt, Part.SKIRT)
-    ankle = shoe - 0.04 if p.lower in ("skirt", "shorts") and p.leggings else shoe
+    ankle = shoe - 0.04 if lower.short and p.leggings else shoe
     tailor.add(tailor.out(tailor.rest, 0.010 + 0.012 * (y < -0.79)), t.tights, ankle, Part.SHOE)
-    if p.neck == "scarf":
-        _scarf(tailor)
 
 
-def _trousers(tailor: Tailor, legs, draped, above, wave) -> None:
-    p, y = tailor.person, tailor.t.y
+def _trousers(tailor: Tailor, lower: Lower, legs, draped, above, wave) -> None:
+    y = tailor.t.y
     down = np.clip(-y / 0.75, 0, 1)
-    rounds = {"slim": 0, "trousers": 8, "wide": 24}.get(p.lower, 8)
-    vertices = tailor.t.smoothed(
-        tailor.rest, rounds, np.where(tailor.t.is_arm, 0, 0.6 * np.clip((-y - 0.05) / 0.1, 0, 1))
-    )
-    distance = (
-        p.leg_loose * np.clip((0.1 - y) * 6, 0.25, 1)
-        + p.leg_flare * down
-        + wave * (p.leg_loose > 0.01)
-    )
+    strength = np.where(tailor.t.is_arm, 0, 0.6 * np.clip((-y - 0.05) / 0.1, 0, 1))
+    vertices = tailor.t.smoothed(tailor.rest, lower.smoothing, strength)
+    distance = lower.loose * np.clip((0.1 - y) * 6, 0.25, 1) + lower.flare * down
+    distance = distance + wave * (lower.loose > 0.01)
     # Cloth hangs: it goes out sideways, not up or down with the normal.
     sideways = tailor.normal * np.array([1, 0.3, 1], np.float32)
     cut = np.minimum.reduce([legs, 0.02 - draped, 0.015 - above])
@@ -107,27 +104,14 @@ def _upper(tailor: Tailor, top, outer, draped, wave) -> None:
     distance = distance + np.where(arm, 0, hem_folds)
     inner = tailor.t.smoothed(tailor.rest, 10, np.where(arm, 0.15, 0.6) * belly)
     cut = np.where(y < 0.06, np.minimum(top, 0.02 - draped), top)
-    tailor.add(
-        tailor.out(inner, distance + 0.003), t.tights, np.minimum(cut, 0.03 - outer), Part.TOP
-    )
+    cut = np.minimum(cut, 0.03 - outer)
+    tailor.add(tailor.out(inner, distance + 0.003), t.tights, cut, Part.TOP)
     if p.outer_kind != "none":
         shell = tailor.t.smoothed(tailor.rest, 22, np.where(arm, 0.2, 0.7) * belly)
-        tailor.add(
-            tailor.out(shell, distance + 0.016 + np.where(arm, 0.002, 0.004)),
-            t.tights,
-            outer,
-            Part.OUTER,
-        )
+        distance = distance + 0.016 + np.where(arm, 0.002, 0.004)
+        tailor.add(tailor.out(shell, distance), t.tights, outer, Part.OUTER)
         if p.hood:
-            neck = tailor.heads[tailor.body.bone["neck_01"]]
-            tailor.add_solid(
-                BALL,
-                [0, neck[1] - 0.045, neck[2] - 0.09],
-                [0.125, 0.085, 0.07],
-                "spine_03",
-                Part.OUTER,
-                turn_x(0.4),
-            )
+            solids.hood(tailor)
 
 
 def _draped(tailor: Tailor, distance: float, flare: float) -> np.ndarray:
@@ -146,21 +130,12 @@ def _draped(tailor: Tailor, distance: float, flare: float) -> np.ndarray:
     return out
 
 
-def _scarf(tailor: Tailor) -> None:
-    p, neck = tailor.person, tailor.heads[tailor.body.bone["neck_01"]]
-    tailor.add_solid(
-        BALL,
-        [0, neck[1] + 0.015, neck[2] + 0.015],
-        [0.098, 0.048, 0.095],
-        "neck_01",
-        Part.SCARF,
-        turn_x(0.25),
-    )
-    tailor.add_solid(
-        BOX,
-        [0.045 * p.bag_side, neck[1] - 0.17, neck[2] + 0.125],
-        [0.042, 0.17, 0.018],
-        "spine_03",
-        Part.SCARF,
-        turn_x(-0.12),
-    )
+def _hat(tailor: Tailor, hat: Hat) -> None:
+    t, head = tailor.t, tailor.t.head
+    if hat.name == "none":
+        return
+    cut = head[:, 1] - np.where(head[:, 2] > 0, 0.035, 0.01)
+    tall = hat.tall * np.clip(head[:, 1] / 0.1, 0, 1)
+    shell = tailor.out(tailor.rest, 0.024 + tall)
+    tailor.add(shell, t.scalp_faces, np.where(t.is_head, cut, NEVER), Part.HAT)
+    hat.add_to(tailor)

@@ -1,143 +1,42 @@
-"""Who a synthetic person is: body, clothes, hair, things carried, way of walking.
+"""Draws who a synthetic person is: body, clothes, hair, things carried, way of walking.
 
-A person is a pure function of (seed, pid). Frequencies of the attributes are the tables below.
+A person is a pure function of (seed, pid, generator version). How frequent garments are stands in
+`wardrobe`, colours and patterns in `cloth`, the rest in the tables below.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from vireid.synthetic.people.body import BodyShape, load_body
-from vireid.synthetic.people.cloth import Cloth, linear, sample_cloth
+from vireid.synthetic.people.cloth import linear, sample_cloth
+from vireid.synthetic.people.person import Person
+from vireid.synthetic.people.wardrobe import Bag, Hat, Lower, Neck, Outer, garment, odds
 from vireid.synthetic.places.scene import triple
+from vireid.synthetic.versions import GENERATOR_VERSION, Version
 
 STATURE = (1.45, 2.05)
 """Shortest and tallest person in metres."""
 
-LOWER = {
-    True: {
-        "trousers": 0.27,
-        "slim": 0.27,
-        "wide": 0.10,
-        "shorts": 0.10,
-        "capri": 0.05,
-        "skirt": 0.21,
-    },
-    False: {"trousers": 0.42, "slim": 0.26, "wide": 0.12, "shorts": 0.18, "capri": 0.02},
-}
-"""Odds of what is worn below, of women (True) and men."""
-OUTER = {"none": 0.53, "jacket": 0.19, "open_jacket": 0.15, "coat": 0.13}
 HAIR = {
     True: {"long": 0.32, "bob": 0.20, "pony": 0.19, "bun": 0.11, "short": 0.10, "curly": 0.08},
-    False: {
-        "short": 0.42,
-        "buzz": 0.17,
-        "bald": 0.09,
-        "mid": 0.18,
-        "afro": 0.05,
-        "bob": 0.04,
-        "bun": 0.02,
-        "pony": 0.03,
-    },
-}
-HAT = {"none": 0.82, "cap": 0.08, "beanie": 0.06, "brim": 0.04}
-BAG = {"none": 0.36, "backpack": 0.26, "shoulder": 0.15, "hand": 0.11, "trolley": 0.06, "box": 0.06}
-NECK = {"none": 0.88, "scarf": 0.12}
+    False: {"short": 0.42, "buzz": 0.17, "bald": 0.09, "mid": 0.18, "afro": 0.05, "bob": 0.04,
+            "bun": 0.02, "pony": 0.03},
+}  # fmt: skip
+"""Odds of hair, of women (True) and men."""
 BEARD = {"none": 0.66, "stubble": 0.16, "full": 0.18}
 """Odds for men; women have none."""
 SLEEVE = {0.02: 0.10, 0.15: 0.38, 0.24: 0.10, 0.44: 0.42}
 """Sleeve end in metres from the shoulder → odds."""
-HOOD_SHARE, GLASSES_SHARE, UMBRELLA_SHARE, LEGGINGS_SHARE, PHONE_SHARE = (
-    0.35,
-    0.18,
-    0.05,
-    0.30,
-    0.12,
-)
+HOOD_SHARE, LEGGINGS_SHARE = 0.35, 0.30
 """Hoods are of those who wear an outer piece, leggings of those who wear a skirt."""
+GLASSES_SHARE, UMBRELLA_SHARE, PHONE_SHARE = 0.18, 0.05, 0.12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Person:
-    """One synthetic identity.
-
-    Lengths are metres. Heights of hems are in template coordinates, where the hip is near 0 and
-    the sole near -0.82.
-
-    Attributes:
-        seed, pid: what the person is a function of.
-        female: whether the odds of women were used.
-        stature: from sole to crown.
-        skin: linear RGB albedo; hair_colour likewise.
-        top, bottom, outer, shoe, bag_cloth, hat_cloth, scarf: the cloths.
-        sleeve: end of the sleeve from the shoulder; neckline: depth of the neck cut.
-        hem: end of the top; leg_end: end of the trousers; skirt_end, coat_end: of those.
-        flare: of the skirt; folds: amplitude of its free folds; fold_count.
-        loose, leg_loose, leg_flare: distance of cloth from the body.
-        offset: place of the person in the noise textures, 0 to 1.
-    """
-
-    seed: int
-    pid: int
-    female: bool
-    shape: BodyShape
-    stature: float
-    skin: tuple[float, float, float]
-    top: Cloth
-    bottom: Cloth
-    outer: Cloth
-    shoe: Cloth
-    bag_cloth: Cloth
-    hat_cloth: Cloth
-    scarf: Cloth
-    lower: str
-    outer_kind: str
-    sleeve: float
-    neckline: float
-    hem: float
-    leg_end: float
-    skirt_end: float
-    coat_end: float
-    flare: float
-    folds: float
-    fold_count: int
-    leggings: bool
-    hood: bool
-    loose: float
-    leg_loose: float
-    leg_flare: float
-    hair: str
-    hair_colour: tuple[float, float, float]
-    hair_nir: float
-    hair_thickness: float
-    hairline: float
-    hair_length: float
-    beard: str
-    glasses: bool
-    hat: str
-    bag: str
-    bag_size: float
-    bag_side: int
-    neck: str
-    umbrella: bool
-    phone: bool
-    pale_sole: bool
-    lean: float
-    stance: float
-    toe_out: float
-    arm_swing: float
-    arm_out: float
-    stride: float
-    sweat: float
-    offset: float
-
-
-def _pick(rng: np.random.Generator, odds: dict):
-    names = list(odds)
-    p = np.array(list(odds.values()))
-    return names[rng.choice(len(names), p=p / p.sum())]
+def _pick(rng: np.random.Generator, table: dict):
+    """A key of a table of odds."""
+    p = np.array(list(table.values()))
+    return list(table)[rng.choice(len(table), p=p / p.sum())]
 
 
 def _shape(rng: np.random.Generator, female: bool) -> BodyShape:
@@ -153,8 +52,8 @@ def _shape(rng: np.random.Generator, female: bool) -> BodyShape:
     )
 
 
-def sample_person(seed: int, pid: int) -> Person:
-    """The person with number `pid` of the population `seed`."""
+def sample_person(seed: int, pid: int, *, version: Version = GENERATOR_VERSION) -> Person:
+    """Person `pid` of the population `seed`, as a version of the generator draws it."""
     rng = np.random.default_rng([11, seed, pid])
     female = bool(rng.random() < 0.5)
     body = load_body()
@@ -164,40 +63,30 @@ def sample_person(seed: int, pid: int) -> Person:
         if STATURE[0] <= stature <= STATURE[1]:
             break
     dark, asian, _ = shape.ancestry
-    skin = (
-        np.array([0.75, 0.52, 0.40])
-        * (1 - 0.72 * dark)
-        * (1 - 0.12 * asian)
-        * rng.uniform(0.85, 1.1)
-    )
-    lower = _pick(rng, LOWER[female])
-    outer_kind = _pick(rng, OUTER)
+    skin = np.array([0.75, 0.52, 0.40]) * (1 - 0.72 * dark) * (1 - 0.12 * asian)
+    skin = skin * rng.uniform(0.85, 1.1)
+    lower = garment(Lower, _pick(rng, odds(Lower, female, version)))
+    outer_kind = _pick(rng, odds(Outer, female, version))
     sleeve = _pick(rng, SLEEVE)
     if outer_kind != "none" and rng.random() < 0.85:
         sleeve = 0.44
-    leg_end = {
-        "trousers": -0.73,
-        "slim": -0.72,
-        "wide": -0.755,
-        "capri": -0.52,
-        "skirt": 0.0,
-        "shorts": float(rng.uniform(-0.35, -0.15)),
-    }[lower]
+    leg_end = float(rng.uniform(*lower.end))
     return Person(
         seed=seed,
         pid=pid,
+        version=version,
         female=female,
         shape=shape,
         stature=stature,
         skin=triple(skin),
         top=sample_cloth(rng, "upper"),
-        bottom=sample_cloth(rng, "skirt" if lower == "skirt" else "lower"),
+        bottom=sample_cloth(rng, lower.cloth),
         outer=sample_cloth(rng, "outer"),
         shoe=sample_cloth(rng, "shoe"),
         bag_cloth=sample_cloth(rng, "thing"),
         hat_cloth=sample_cloth(rng, "thing"),
         scarf=sample_cloth(rng, "upper"),
-        lower=lower,
+        lower=lower.name,
         outer_kind=outer_kind,
         sleeve=sleeve,
         neckline=float(rng.uniform(0, 0.07)),
@@ -211,15 +100,6 @@ def sample_person(seed: int, pid: int) -> Person:
         leggings=bool(rng.random() < LEGGINGS_SHARE),
         hood=bool(rng.random() < HOOD_SHARE),
         loose=float(rng.uniform(0.004, 0.024)),
-        leg_loose={
-            "slim": 0.004,
-            "trousers": 0.012,
-            "wide": 0.020,
-            "shorts": 0.022,
-            "capri": 0.010,
-            "skirt": 0.004,
-        }[lower],
-        leg_flare={"slim": 0.0, "trousers": 0.010, "wide": 0.030}.get(lower, 0.010),
         hair=_pick(rng, HAIR[female]),
         hair_colour=triple(
             linear(
@@ -234,11 +114,11 @@ def sample_person(seed: int, pid: int) -> Person:
         hair_length=float(rng.uniform(0.25, 0.5)),
         beard="none" if female else _pick(rng, BEARD),
         glasses=bool(rng.random() < GLASSES_SHARE),
-        hat=_pick(rng, HAT),
-        bag=_pick(rng, BAG),
+        hat=_pick(rng, odds(Hat, female, version)),
+        bag=_pick(rng, odds(Bag, female, version)),
         bag_size=float(rng.uniform(0.8, 1.25)),
         bag_side=int(rng.choice([-1, 1])),
-        neck=_pick(rng, NECK),
+        neck=_pick(rng, odds(Neck, female, version)),
         umbrella=bool(rng.random() < UMBRELLA_SHARE),
         phone=bool(rng.random() < PHONE_SHARE),
         pale_sole=bool(rng.random() < 0.5),
@@ -254,7 +134,7 @@ def sample_person(seed: int, pid: int) -> Person:
 
 
 def attributes(person: Person) -> dict[str, str | int]:
-    """What is told of a person in a table: one value a column."""
+    """A person's row of `attributes.csv`."""
     p = person
     row: dict[str, str | int] = {
         "pid": p.pid,
@@ -273,7 +153,7 @@ def attributes(person: Person) -> dict[str, str | int]:
         "lower": p.lower,
         "outer": p.outer_kind,
         "hood": int(p.hood and p.outer_kind != "none"),
-        "leggings": int(p.leggings and p.lower == "skirt"),
+        "leggings": int(p.leggings and garment(Lower, p.lower).is_skirt),
         "bag": p.bag,
         "umbrella": int(p.umbrella),
     }

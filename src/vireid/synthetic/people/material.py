@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from vireid.synthetic.jit import jit
-from vireid.synthetic.noise import lookup
+from vireid.synthetic.noise import bump, fraction, lookup
 from vireid.synthetic.people.cloth import PATTERNS, Cloth
-from vireid.synthetic.people.identity import Person
 from vireid.synthetic.people.mesh import NUM_PARTS, Part
+from vireid.synthetic.people.person import Person
+from vireid.synthetic.people.wardrobe import Bag, Outer, garment
 
 SKIN_NIR = 0.60
 """Skin reflects 0.5 to 0.7 at 850 nm; melanin absorbs little there (Cooksey and Allen, SPIE 8734,
@@ -29,7 +30,7 @@ MATERIAL = np.dtype([("pattern", "i4")] + [(name, "f4") for name in _MATERIAL], 
 _WEARER = ("offset", "straps", "strap_side", "straps_on_outer", "zip", "sole", "beard", "glasses",
            "sweat", "hair_r", "hair_g", "hair_b", "hair_nir")  # fmt: skip
 WEARER = np.dtype([(name, "f4") for name in _WEARER], align=True)
-"""One row a person: what cannot be said of one cloth alone."""
+"""One row a person: what isn't a property of one cloth."""
 
 _PATTERN = {name: number for number, name in enumerate(PATTERNS)}
 (_PLAIN, _HOOPS, _STRIPES, _CHECK, _BLOCK, _LOGO, _SIDE, _DOTS, _PRINT, _YOKE, _SLEEVES, _BAND,
@@ -80,8 +81,8 @@ def material_table(person: Person) -> tuple[np.ndarray, np.ndarray]:
     row = wearer[0]
     for name, value in {
         "offset": p.offset, "sweat": p.sweat, "strap_side": p.bag_side,
-        "straps": {"backpack": 1, "shoulder": 2}.get(p.bag, 0),
-        "straps_on_outer": p.outer_kind != "none", "zip": p.outer_kind in ("jacket", "coat"),
+        "straps": garment(Bag, p.bag).straps,
+        "straps_on_outer": p.outer_kind != "none", "zip": garment(Outer, p.outer_kind).zipped,
         "sole": p.pale_sole, "beard": {"none": 0.0, "stubble": 0.4, "full": 0.9}[p.beard],
         "glasses": p.glasses, "hair_nir": p.hair_nir,
     }.items():  # fmt: skip
@@ -96,29 +97,17 @@ def _within(value, low, high):
 
 
 @jit
-def _fraction(x):
-    return x - np.floor(x)
-
-
-@jit
-def bump(x):
-    """A bell of height 1 that is about 2 wide; cheaper than a Gaussian."""
-    q = 1 + x * x
-    return 1 / (q * q)
-
-
-@jit
 def _pattern_share(m, part, u, v, front, leg_side, arm, offset, soft):
     """Share of a cloth's second colour at a point, 0 to 1."""
     k = m.pattern
     low_piece = part in (BOTTOM, SKIRT)
     if k == _HOOPS:
-        return _within(_fraction(v / m.period), 0, m.duty)
+        return _within(fraction(v / m.period), 0, m.duty)
     if k == _STRIPES:
-        return _within(_fraction(u / (m.period * 0.5)), 0, m.duty * 0.6)
+        return _within(fraction(u / (m.period * 0.5)), 0, m.duty * 0.6)
     if k == _CHECK:
-        return 0.5 * _within(_fraction(v / m.period), 0, 0.5) + 0.5 * _within(
-            _fraction(u / m.period), 0, 0.5
+        return 0.5 * _within(fraction(v / m.period), 0, 0.5) + 0.5 * _within(
+            fraction(u / m.period), 0, 0.5
         )
     if k == _BLOCK:
         return 1.0 if v < (m.edge * 0.3 - 0.35 if low_piece else m.edge) else 0.0
@@ -130,7 +119,7 @@ def _pattern_share(m, part, u, v, front, leg_side, arm, offset, soft):
             return 1.0 if arm > 0.5 and abs(u) < 0.02 else 0.0
         return 1.0 if leg_side > 0.955 else 0.0
     if k == _DOTS:
-        q, s = _fraction(u / m.period) - 0.5, _fraction(v / m.period) - 0.5
+        q, s = fraction(u / m.period) - 0.5, fraction(v / m.period) - 0.5
         return 1.0 if q * q + s * s < 0.06 else 0.0
     if k == _PRINT:
         q, s = u / (m.logo_w * 1.6), (v - 0.3) / 0.11
@@ -145,12 +134,12 @@ def _pattern_share(m, part, u, v, front, leg_side, arm, offset, soft):
         return 1.0 if abs(v - (-0.35 if low_piece else m.edge)) < 0.045 and arm < 0.5 else 0.0
     if k == _CAMOUFLAGE:
         return 1.0 if lookup(soft, u * 1.1 + offset, v * 1.1) > 0.1 else 0.0
-    return _within(_fraction((v + 0.7 * u) / m.period), 0, m.duty)  # diagonal
+    return _within(fraction((v + 0.7 * u) / m.period), 0, m.duty)  # diagonal
 
 
 @jit
 def skin_at(m, w, u, v, arm, x, y, z, drift, soft, fine):
-    """(r, g, b, nir, heat) of skin; (x, y, z) is the place relative to the head's middle."""
+    """(r, g, b, nir, heat) of skin; (x, y, z) is the position relative to the head's middle."""
     blotch = 1 + 0.03 * lookup(soft, u * 2 + w.offset, v * 2)
     r, g, b, nir = m.r * blotch, m.g * blotch, m.b, m.nir * blotch
     heat = m.heat + 0.5 * lookup(soft, u * 1.5 + drift, v * 1.5)

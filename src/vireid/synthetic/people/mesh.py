@@ -41,7 +41,7 @@ class Mesh:
         double_sided: (F,) bool.
         influences: (V, 4) int64 bones; weights (V, 4) float32.
         coordinates: (V, 8) float32: across and up the cloth (metres), front-facing (-1 to 1),
-            side of the leg (0 to 1), 1 on arms, and the place relative to the head (3).
+            side of the leg (0 to 1), 1 on arms, and the position relative to the head (3).
     """
 
     heads: np.ndarray

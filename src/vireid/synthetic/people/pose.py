@@ -86,6 +86,40 @@ def _down(forward: float, outward: float, side: int) -> np.ndarray:
     )
 
 
+def _turn_leg(turns, bone, heads, pose: Pose, letter: str, side: int, phase: float) -> None:
+    """Set the rotations of one leg."""
+    thigh, calf, foot, ball = (bone[f"{n}_{letter}"] for n in ("thigh", "calf", "foot", "ball"))
+    ahead = max(0.0, np.cos(phase))  # while this leg swings forward
+    hip = pose.stride * (0.45 * np.sin(phase) + 0.06)
+    knee = pose.stride * (0.12 + 0.55 * ahead**1.5 + 0.1 * max(0.0, -np.cos(phase)))
+    turns[thigh] = align(heads[calf] - heads[thigh], _down(hip, pose.stance, side))
+    shin = turns[thigh] @ (heads[foot] - heads[calf])
+    turns[calf] = align(shin, _down(hip - knee, pose.stance * 0.6, side)) @ turns[thigh]
+    pitch = pose.stride * (0.25 * np.sin(phase) - 0.35 * ahead)
+    turns[foot] = turn_x(-pitch) @ turn_y(side * pose.toe_out)
+    turns[ball] = turns[foot]
+
+
+def _turn_arm(
+    turns, bone, heads, pose: Pose, letter: str, side: int, phase: float, number: int
+) -> None:
+    """Set the rotations of one arm; `number` is its place in the pose's pairs."""
+    clavicle, upper, lower, hand = (
+        bone[f"{name}_{letter}"] for name in ("clavicle", "upperarm", "lowerarm", "hand")
+    )
+    chest = turns[bone["spine_03"]]
+    turns[clavicle] = chest @ turn_z(-side * 0.08)
+    arm = -pose.stride * pose.arm_swing * np.sin(phase) + pose.arm_forward[number]
+    rest = turns[clavicle] @ (heads[lower] - heads[upper])
+    wanted = chest @ _down(arm, pose.arm_out[number], side)
+    turns[upper] = align(rest, wanted) @ turns[clavicle]
+    bend = arm + pose.elbow[number] + 0.2 * pose.stride * max(0.0, np.sin(-phase))
+    rest = turns[upper] @ (heads[hand] - heads[lower])
+    wanted = chest @ _down(bend, pose.arm_in[number], side)
+    turns[lower] = align(rest, wanted) @ turns[upper]
+    turns[hand] = turns[lower]
+
+
 def bone_transforms(body: Body, heads: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (B, 3, 3) and translations (B, 3), float32, of every bone from rest.
 
@@ -101,58 +135,14 @@ def bone_transforms(body: Body, heads: np.ndarray, pose: Pose) -> tuple[np.ndarr
         turns[bone[name]] = turn_x(pose.lean * (0.3 + share)) @ turn_y(-0.14 * swing * share)
     turns[bone["neck_01"]] = turn_x(pose.lean * 0.8 + pose.nod * 0.5) @ turn_y(pose.head_turn * 0.5)
     turns[bone["head"]] = turn_x(pose.lean * 0.5 + pose.nod) @ turn_y(pose.head_turn)
-    chest = turns[bone["spine_03"]]
     for number, (letter, side, shift) in enumerate((("l", 1, 0.0), ("r", -1, np.pi))):
         phase = pose.phase + shift
-        ahead = max(0.0, np.cos(phase))  # while this leg swings forward
-        hip = pose.stride * (0.45 * np.sin(phase) + 0.06)
-        knee = pose.stride * (0.12 + 0.55 * ahead**1.5 + 0.1 * max(0.0, -np.cos(phase)))
-        thigh, calf, foot, ball, clavicle, upper, lower, hand = (
-            bone[f"{name}_{letter}"]
-            for name in (
-                "thigh",
-                "calf",
-                "foot",
-                "ball",
-                "clavicle",
-                "upperarm",
-                "lowerarm",
-                "hand",
-            )
-        )
-        turns[thigh] = align(heads[calf] - heads[thigh], _down(hip, pose.stance, side))
-        turns[calf] = (
-            align(
-                turns[thigh] @ (heads[foot] - heads[calf]),
-                _down(hip - knee, pose.stance * 0.6, side),
-            )
-            @ turns[thigh]
-        )
-        pitch = pose.stride * (0.25 * np.sin(phase) - 0.35 * ahead)
-        turns[foot] = turn_x(-pitch) @ turn_y(side * pose.toe_out)
-        turns[ball] = turns[foot]
-        turns[clavicle] = chest @ turn_z(-side * 0.08)
-        arm = -pose.stride * pose.arm_swing * np.sin(phase) + pose.arm_forward[number]
-        turns[upper] = (
-            align(
-                turns[clavicle] @ (heads[lower] - heads[upper]),
-                chest @ _down(arm, pose.arm_out[number], side),
-            )
-            @ turns[clavicle]
-        )
-        bend = arm + pose.elbow[number] + 0.2 * pose.stride * max(0.0, np.sin(-phase))
-        turns[lower] = (
-            align(
-                turns[upper] @ (heads[hand] - heads[lower]),
-                chest @ _down(bend, pose.arm_in[number], side),
-            )
-            @ turns[upper]
-        )
-        turns[hand] = turns[lower]
+        _turn_leg(turns, bone, heads, pose, letter, side, phase)
+        _turn_arm(turns, bone, heads, pose, letter, side, phase, number)
     moves: list[np.ndarray] = []
     for i, parent in enumerate(body.parent):
-        place = heads[i] if parent < 0 else turns[parent] @ heads[i] + moves[parent]
-        moves.append(place - turns[i] @ heads[i])
+        joint = heads[i] if parent < 0 else turns[parent] @ heads[i] + moves[parent]
+        moves.append(joint - turns[i] @ heads[i])
     return np.array(turns, np.float32), np.array(moves, np.float32)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vireid.synthetic.people.body import NUM_BODY_VERTICES, load_body, vertex_normals
-from vireid.synthetic.people.identity import Person
 from vireid.synthetic.people.mesh import Mesh, Part
+from vireid.synthetic.people.person import Person
 from vireid.synthetic.people.template import load_template
 
 NEVER = np.float32(-1.0)
@@ -32,14 +32,14 @@ class Tailor:
         )
         self.heads = self.body.joints(self.rest)
         self.count = len(self.rest)
-        self.pieces: list[tuple[np.ndarray, ...]] = []
+        self.pieces: list[dict[str, np.ndarray]] = []
         self.num_vertices = 0
         self.crown = float(self.rest[:NUM_BODY_VERTICES, 1].max())
         on_head = t.is_head & (np.arange(self.count) < NUM_BODY_VERTICES)
         self.head_middle = self.rest[on_head].mean(0)
 
     def _with_closed_hands(self, rest: np.ndarray) -> np.ndarray:
-        """The base mesh spreads its fingers; draw them towards the hand's axis, as hands hang."""
+        """The base mesh spreads its fingers; draw them towards the hand's axis, as they hang."""
         rest = rest.copy()
         joints = self.body.joints(rest)
         for side in "lr":
@@ -57,6 +57,10 @@ class Tailor:
             )
         return rest
 
+    def joint(self, bone: str) -> np.ndarray:
+        """(3,) where a bone starts."""
+        return self.heads[self.body.bone[bone]]
+
     # Pieces of the mesh
 
     def add(self, vertices, faces, cut, part: Part, double_sided: bool = True) -> None:
@@ -65,16 +69,8 @@ class Tailor:
         if not len(faces):
             return
         used, faces = np.unique(faces, return_inverse=True)
-        self._append(
-            vertices[used],
-            faces.reshape(-1, 3),
-            cut[used],
-            part,
-            self.body.influences[used],
-            self.body.weights[used],
-            self.t.coordinates[used],
-            double_sided,
-        )
+        skin = self.body.influences[used], self.body.weights[used], self.t.coordinates[used]
+        self._append(vertices[used], faces.reshape(-1, 3), cut[used], part, *skin, double_sided)
 
     def add_solid(self, solid, centre, size, bone: str, part: Part, turn=None) -> None:
         """Add a solid of `mesh`, scaled by half sizes (3,), turned, moved, fixed to a bone."""
@@ -93,39 +89,30 @@ class Tailor:
         coordinates[:, 1] += 0.3  # patterns are drawn about chest height
         coordinates[:, 2] = np.sign(local[:, 2])
         coordinates[:, 5:] = local
-        self._append(
-            vertices, faces, np.ones(n, np.float32), part, influences, weights, coordinates, True
-        )
+        skin = influences, weights, coordinates
+        self._append(vertices, faces, np.ones(n, np.float32), part, *skin, double_sided=True)
 
     def _append(self, vertices, faces, cut, part, influences, weights, coordinates, double_sided):
-        self.pieces.append(
-            (
-                vertices.astype(np.float32),
-                (faces + self.num_vertices).astype(np.int32),
-                cut.astype(np.float32),
-                np.full(len(vertices), part, np.int32),
-                np.full(len(faces), double_sided),
-                influences,
-                weights,
-                coordinates,
-            )
-        )
+        piece = {
+            "vertices": vertices.astype(np.float32),
+            "faces": (faces + self.num_vertices).astype(np.int32),
+            "cut": cut.astype(np.float32),
+            "part": np.full(len(vertices), part, np.int32),
+            "double_sided": np.full(len(faces), double_sided),
+            "influences": influences,
+            "weights": weights,
+            "coordinates": coordinates,
+        }
+        self.pieces.append(piece)
         self.num_vertices += len(vertices)
 
     def mesh(self) -> Mesh:
         """All pieces as one mesh."""
-        columns = [np.ascontiguousarray(np.concatenate(column)) for column in zip(*self.pieces)]
-        names = (
-            "vertices",
-            "faces",
-            "cut",
-            "part",
-            "double_sided",
-            "influences",
-            "weights",
-            "coordinates",
-        )
-        return Mesh(heads=self.heads, **dict(zip(names, columns)))
+        columns = {
+            name: np.ascontiguousarray(np.concatenate([piece[name] for piece in self.pieces]))
+            for name in self.pieces[0]
+        }
+        return Mesh(heads=self.heads, **columns)
 
     def out(self, vertices, distance) -> np.ndarray:
         """`vertices` (V, 3) moved along the normals by `distance`, one or (V,) metres."""

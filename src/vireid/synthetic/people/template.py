@@ -17,7 +17,7 @@ class Template:
     Attributes:
         x, y, z: (V,) coordinates; front (V,): z of the normal.
         is_arm: (V,) bool; arm_distance (V,): metres from the shoulder along the arm, -1 off it.
-        is_head: (V,) bool; head (V, 3): place relative to the middle of the head.
+        is_head: (V,) bool; head (V, 3): position relative to the middle of the head.
         coordinates: (V, 8) as `Mesh.coordinates`.
         skin_faces, eye_faces, scalp_faces, tights, skirt, hair: (F, 3) int32.
     """

@@ -1,17 +1,19 @@
-"""Draws what stands behind and before a person: a room or an open place, ray by ray.
+"""Draws what is behind and in front of a person: a room or the open, ray by ray.
 
-The scene is a floor, a wall and (indoors) two side walls; things that stand about are upright
-cut-outs at their own depth. One compiled pass writes light, near-infrared light or °C.
+The scene is a floor, a wall and (indoors) two side walls; props are upright cut-outs at their own
+depth. One compiled pass writes light, near-infrared light or °C.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
-from vireid.synthetic.noise import Textures
+from vireid.synthetic.noise import textures
 from vireid.synthetic.pictures.rays import DECOR, FRAME, PROP, SURFACE, before, behind
 from vireid.synthetic.pictures.view import Prop, View
-from vireid.synthetic.places.scene import Scene, Surface, near_infrared
+from vireid.synthetic.places.scene import Surface, near_infrared
 from vireid.synthetic.places.scenes import SCENES
 
 
@@ -23,8 +25,10 @@ def _surface_row(row: np.void, s: Surface) -> None:
     row["nir"], row["nir2"] = near_infrared(s.colour, s.nir), near_infrared(s.colour2, s.nir2)
 
 
-def scene_rows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """A scene as surfaces (2,): floor and wall, and decorations (D,)."""
+@cache
+def scene_rows(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scene `number` as surfaces (2,), of floor and wall, and decorations (D,)."""
+    scene = SCENES[number]
     surfaces, decor = np.zeros(2, SURFACE), np.zeros(len(scene.decor), DECOR)
     _surface_row(surfaces[0], scene.floor)
     _surface_row(surfaces[1], scene.wall)
@@ -48,9 +52,6 @@ def prop_rows(props: tuple[Prop, ...]) -> np.ndarray:
     return rows
 
 
-_ROWS = [scene_rows(scene) for scene in SCENES]
-
-
 def frame_row(
     view: View,
     eye: np.ndarray,
@@ -65,63 +66,33 @@ def frame_row(
     scene = SCENES[view.scene]
     row = np.zeros(1, FRAME)
     values = {
-        "step": step,
-        "left": left,
-        "top": top,
-        "eye_x": eye[0],
-        "eye_y": eye[1],
-        "eye_z": eye[2],
-        "wall": view.wall,
-        "side": view.side if scene.indoor else 1e6,
-        "origin_x": view.origin[0],
-        "origin_z": view.origin[1],
-        "scale": view.scale,
-        "wall_top": scene.wall_top,
-        "leafy": scene.leafy,
-        "ambient": scene.ambient,
-        "sun_x": view.sun[0],
-        "sun_y": view.sun[1],
-        "sun_z": view.sun[2],
-        "distance": view.distance,
-        "air": view.air,
-        "clutter": view.clutter,
-        "feet_x": feet[0],
-        "feet_z": feet[2],
-        "shade": shade,
-        "cast_r": scene.cast[0],
-        "cast_g": scene.cast[1],
-        "cast_b": scene.cast[2],
+        "step": step, "left": left, "top": top, "shade": shade, "leafy": scene.leafy,
+        "wall": view.wall, "side": view.side if scene.indoor else 1e6, "wall_top": scene.wall_top,
+        "origin_x": view.origin[0], "origin_z": view.origin[1], "scale": view.scale,
+        "distance": view.distance, "air": view.air, "clutter": view.clutter,
+        "feet_x": feet[0], "feet_z": feet[2], "ambient": scene.ambient,
         "outdoors": not scene.indoor,
-    }
+    } | {
+        f"{name}_{axis}": value
+        for name, axes, values in (("eye", "xyz", eye), ("sun", "xyz", view.sun),
+                                   ("cast", "rgb", scene.cast))
+        for axis, value in zip(axes, values)
+    }  # fmt: skip
     for name, value in values.items():
         row[name] = value
     return row
 
 
 def draw_background(
-    sensor: int,
-    view: View,
-    frame: np.ndarray,
-    turn: np.ndarray,
-    height: int,
-    width: int,
-    textures: Textures,
+    sensor: int, view: View, frame: np.ndarray, turn: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-    """The picture (height, width, C) without its person."""
-    surfaces, decor = _ROWS[view.scene]
-    return behind(
-        sensor, frame, turn, surfaces, decor, prop_rows(view.props), textures, height, width
-    )
+    """The image (height, width, C) without its person."""
+    rows = (*scene_rows(view.scene), prop_rows(view.props))
+    return behind(sensor, frame, turn, *rows, textures(), height, width)
 
 
 def draw_occluder(
-    sensor: int,
-    prop: Prop,
-    frame: np.ndarray,
-    turn: np.ndarray,
-    height: int,
-    width: int,
-    textures: Textures,
+    sensor: int, prop: Prop, frame: np.ndarray, turn: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-    """A thing before the person, (height, width, C + 1); the last channel is 1 where it is."""
-    return before(sensor, frame, turn, prop_rows((prop,)), textures, height, width)
+    """A prop in front of the person, (height, width, C + 1); the last channel is 1 where it is."""
+    return before(sensor, frame, turn, prop_rows((prop,)), textures(), height, width)

@@ -24,7 +24,7 @@ def raster(points, faces, cut, double_sided, height, width):
         cut: (V,) float32; where its perspective-correct interpolation is negative, nothing is
             drawn: this is how clothes end within a triangle.
         double_sided: (F,) bool.
-        height, width: of the picture.
+        height, width: of the image, pixels.
 
     Returns:
         inverse depth (H, W) float32, 0 where empty; triangle number (H, W) int32, -1 where empty;
@@ -93,8 +93,8 @@ def raster_numpy(points, faces, cut, double_sided, height, width):
     box_width = (x1 - x0 + 1)[kept]
     count = box_width * (y1 - y0 + 1)[kept]
     t = np.repeat(kept, count)
-    place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    row, column = np.divmod(place, np.repeat(box_width, count))
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    row, column = np.divmod(within, np.repeat(box_width, count))
     x, y = x0[t] + column, y0[t] + row
     dx = x.astype(np.float32) + _HALF - a[t, 0]
     dy = y.astype(np.float32) + _HALF - a[t, 1]
@@ -119,11 +119,11 @@ def raster_numpy(points, faces, cut, double_sided, height, width):
     inverse_depth = np.zeros(height * width, np.float32)
     triangle = np.full(height * width, -1, np.int32)
     weights = np.zeros((height * width, 2), np.float32)
-    where = pixel[order]
-    inverse_depth[where] = inverse[order]
-    triangle[where] = t[order]
-    weights[where, 0] = u1[order]
-    weights[where, 1] = u2[order]
+    at = pixel[order]
+    inverse_depth[at] = inverse[order]
+    triangle[at] = t[order]
+    weights[at, 0] = u1[order]
+    weights[at, 1] = u2[order]
     return (
         inverse_depth.reshape(height, width),
         triangle.reshape(height, width),

@@ -1,4 +1,4 @@
-"""Puts person, scene, camera and view together into pictures.
+"""Puts person, scene, camera and view together into images.
 
 Shaded at 576x288, background at half of that, then reduced to the camera's pixels.
 """
@@ -14,10 +14,11 @@ import numpy as np
 from vireid.synthetic.jit import jit
 from vireid.synthetic.noise import textures
 from vireid.synthetic.people.body import load_body, vertex_normals
-from vireid.synthetic.people.dress import dress
-from vireid.synthetic.people.identity import Person, sample_person
+from vireid.synthetic.people.garments import dress
+from vireid.synthetic.people.identity import sample_person
 from vireid.synthetic.people.material import material_table
 from vireid.synthetic.people.mesh import Mesh, Part
+from vireid.synthetic.people.person import Person
 from vireid.synthetic.people.pose import Pose, bone_transforms, skin, turn_x, turn_y
 from vireid.synthetic.pictures.background import draw_background, draw_occluder, frame_row
 from vireid.synthetic.pictures.camera import Camera
@@ -32,16 +33,18 @@ from vireid.synthetic.pictures.shading import LIGHT, NIR, THERMAL, VISIBLE, shad
 from vireid.synthetic.pictures.view import View
 from vireid.synthetic.places.scenes import SCENES
 from vireid.synthetic.preset import Preset
+from vireid.synthetic.versions import Version
 
 HEIGHT, WIDTH = 576, 288
-"""Pixels of the picture that is shaded; files are at most half as large."""
+"""Pixels of the image that is shaded; files are at most half as large."""
 _BAG, _METAL, _UMBRELLA = int(Part.BAG), int(Part.METAL), int(Part.UMBRELLA)
+_KIND = {VISIBLE: "visible", NIR: "nir", THERMAL: "thermal"}
 _PASSER_SEED = 999_999_937
 """Population of the passers-by; no data set may use it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Actor:
     """A person ready to be drawn: who, mesh, materials (NUM_PARTS,), wearer (1,)."""
 
     person: Person
@@ -50,15 +53,15 @@ class Figure:
     wearer: np.ndarray
 
 
-def make_figure(person: Person) -> Figure:
-    """Dress a person; as long as a picture takes, good for all its pictures."""
+def make_actor(person: Person) -> Actor:
+    """Dress a person; takes as long as an image, and serves all images."""
     materials, wearer = material_table(person)
-    return Figure(person=person, mesh=dress(person), materials=materials, wearer=wearer)
+    return Actor(person=person, mesh=dress(person), materials=materials, wearer=wearer)
 
 
 @lru_cache(maxsize=8)
-def _passer(number: int) -> Figure:
-    return make_figure(sample_person(_PASSER_SEED, number + 1))
+def _passer(number: int, version: Version) -> Actor:
+    return make_actor(sample_person(_PASSER_SEED, number + 1, version=version))
 
 
 @jit
@@ -93,15 +96,15 @@ def _turn_and_move(points, turn, x, y, z):
 
 @dataclass(frozen=True, kw_only=True)
 class _Posed:
-    """A figure in the world: vertices, normals (V, 3) and cut (V,), all float32."""
+    """An actor in the world: vertices, normals (V, 3) and cut (V,), all float32."""
 
     vertices: np.ndarray
     normals: np.ndarray
     cut: np.ndarray
 
 
-def _posed(figure: Figure, pose: Pose, yaw: float, x: float, z: float, umbrella: bool) -> _Posed:
-    mesh = figure.mesh
+def _posed(actor: Actor, pose: Pose, yaw: float, x: float, z: float, umbrella: bool) -> _Posed:
+    mesh = actor.mesh
     turns, moves = bone_transforms(load_body(), mesh.heads, pose)
     vertices = skin(mesh.vertices, mesh.influences, mesh.weights, turns, moves)
     normals = vertex_normals(vertices, mesh.faces)
@@ -128,7 +131,7 @@ def _surroundings(inverse_depth: np.ndarray, beyond: float) -> np.ndarray:
 
 @jit
 def _bounds(points, cut, part):
-    """Leftmost, rightmost, topmost, lowest screen place of a person without what is carried: a
+    """Leftmost, rightmost, topmost, lowest screen position of a person without what is carried: a
     detector's box is about the person."""
     box = np.array([1e9, -1e9, 1e9, -1e9], np.float32)
     for i in range(len(points)):
@@ -140,12 +143,48 @@ def _bounds(points, cut, part):
     return box
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lens:
+    """Where the camera is and what it frames.
+
+    Attributes:
+        turn: (3, 3) world to camera; eye: (3,) position; both float32.
+        frame_height: of the image, on the plane at depth 1; centre_x, centre_y: its middle there.
+    """
+
+    turn: np.ndarray
+    eye: np.ndarray
+    frame_height: float
+    centre_x: float
+    centre_y: float
+
+    @property
+    def scale(self) -> float:
+        return HEIGHT / self.frame_height
+
+
+def _aimed(view: View, person: _Posed, part: np.ndarray) -> _Lens:
+    """The lens that frames a person as the view says."""
+    pitch = np.arctan2(view.height - 0.9, view.distance)
+    turn = (turn_x(pitch) @ turn_y(-view.pan)).astype(np.float32)
+    eye = (turn_y(view.pan) @ np.array([0, view.height, view.distance])).astype(np.float32)
+    screen = _project(person.vertices, turn, *eye)
+    left, right, top, low = map(float, _bounds(screen, person.cut, part))
+    frame_height = (low - top) * view.zoom
+    return _Lens(
+        turn=turn,
+        eye=eye,
+        frame_height=frame_height,
+        centre_x=(left + right) / 2 + view.shift[0] * frame_height,
+        centre_y=(top + low) / 2 + view.shift[1] * frame_height,
+    )
+
+
 def render(
-    figure: Figure,
+    actor: Actor,
     camera: Camera,
     view: View,
     preset: Preset,
-    noise_seed: list[int],
     *,
     without_person: bool = False,
     with_mask: bool = False,
@@ -153,7 +192,6 @@ def render(
     """Draw one view.
 
     Args:
-        noise_seed: what the sensor's noise is a function of.
         without_person: draw the same scene without the person.
         with_mask: also return the mask.
 
@@ -161,112 +199,100 @@ def render(
         "visible", "nir" or, of a "pair" camera, "visible" and "thermal": (h, w, 3) uint8 RGB;
         and, if asked for, "mask" (h, w) uint8, 255 where the person is seen.
     """
-    mesh, person = figure.mesh, _posed(figure, view.pose, view.yaw, 0, 0, view.umbrella)
-    pitch = np.arctan2(view.height - 0.9, view.distance)
-    turn = (turn_x(pitch) @ turn_y(-view.pan)).astype(np.float32)
-    eye = (turn_y(view.pan) @ np.array([0, view.height, view.distance])).astype(np.float32)
-    screen = _project(person.vertices, turn, *eye)
-    left, right, top, low = map(float, _bounds(screen, person.cut, mesh.part))
-    frame_height = (low - top) * view.zoom
-    centre_x = (left + right) / 2 + view.shift[0] * frame_height
-    centre_y = (top + low) / 2 + view.shift[1] * frame_height
-    scale = HEIGHT / frame_height
-    feet = (
-        person.vertices[mesh.part == Part.SHOE].mean(0)
-        if (mesh.part == Part.SHOE).any()
-        else np.zeros(3)
-    )
-
-    figures, bodies = [figure], [person]
+    person, shoes = actor.person, actor.mesh.part == Part.SHOE
+    body = _posed(actor, view.pose, view.yaw, 0, 0, view.umbrella)
+    lens = _aimed(view, body, actor.mesh.part)
+    feet = body.vertices[shoes].mean(0) if shoes.any() else np.zeros(3)
+    actors, bodies = ([], []) if without_person else ([actor], [body])
     if view.passer >= 0:
-        other = _passer(view.passer)
+        passer = _passer(view.passer, person.version)
         x, z, yaw = view.passer_at
-        figures.append(other)
-        bodies.append(_posed(other, view.pose, yaw, x, z, False))
-    if without_person:
-        figures, bodies = figures[1:], bodies[1:]
-    drawing = _Drawing(figures, bodies, turn, eye, scale, centre_x, centre_y, view)
+        actors.append(passer)
+        bodies.append(_posed(passer, view.pose, yaw, x, z, False))
+    drawing = _Drawing(actors, bodies, lens, view)
 
-    step = 2 * frame_height / HEIGHT
+    step = 2 * lens.frame_height / HEIGHT
     frame = frame_row(
         view,
-        eye,
+        lens.eye,
         feet,
         step,
-        centre_x - WIDTH / 2 / scale + step / 2,
-        centre_y - HEIGHT / 2 / scale + step / 2,
+        lens.centre_x - WIDTH / 2 / lens.scale + step / 2,
+        lens.centre_y - HEIGHT / 2 / lens.scale + step / 2,
         0.0 if without_person else 1.0,
     )
-    rng = np.random.default_rng([17, *noise_seed])
-    height, width = view.resolution, view.resolution // 2
-    images: dict[str, np.ndarray] = {}
+    rng = np.random.default_rng([17, person.seed, person.pid, camera.camid, view.number])
     sensors = {"visible": (VISIBLE,), "nir": (NIR,), "pair": (VISIBLE, THERMAL)}[camera.sensor]
-    for sensor in sensors:
-        picture = drawing.picture(sensor, frame)
-        if sensor == THERMAL:
-            picture = cv2.GaussianBlur(picture, (0, 0), view.heat_blur)
-            picture = np.roll(picture, view.heat_shift, 1)  # the two lenses stand apart
-            small = reduce_frame(picture[..., None], height, width)
-            images["thermal"] = develop_thermal(small, view, preset, rng)
-            continue
-        small = reduce_frame(picture, height, width)
-        if sensor == VISIBLE:
-            images["visible"] = develop_visible(small, camera, view, preset, rng)
-        else:
-            images["nir"] = develop_infrared(small, camera, view, preset, rng)
+    images = {
+        _KIND[sensor]: _developed(sensor, drawing.light(sensor, frame), camera, view, preset, rng)
+        for sensor in sensors
+    }
     if with_mask:
+        size = (view.resolution // 2, view.resolution)
         mask = np.zeros((HEIGHT, WIDTH), np.uint8) if without_person else drawing.mask()
-        images["mask"] = (
-            cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) // 128 * 255
-        )
+        images["mask"] = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) // 128 * 255
     return images
 
 
-class _Drawing:
-    """Figures rasterised once, shaded for one or two sensors."""
+def _developed(
+    sensor: int,
+    light: np.ndarray,
+    camera: Camera,
+    view: View,
+    preset: Preset,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The image (h, w, 3) uint8 that a sensor makes of light, or of °C, (H, W, C)."""
+    if sensor == THERMAL:
+        light = cv2.GaussianBlur(light, (0, 0), view.heat_blur)
+        light = np.roll(light, view.heat_shift, 1)[..., None]  # the two lenses are apart
+    small = reduce_frame(light, view.resolution, view.resolution // 2)
+    if sensor == THERMAL:
+        return develop_thermal(small, view, preset, rng)
+    develop = develop_visible if sensor == VISIBLE else develop_infrared
+    return develop(small, camera, view, preset, rng)
 
-    def __init__(self, figures, bodies, turn, eye, scale, centre_x, centre_y, view) -> None:
-        self.turn, self.eye, self.view = turn, eye, view
+
+class _Drawing:
+    """One or two actors rasterised once, shaded for one or two sensors."""
+
+    def __init__(self, actors: list[Actor], bodies: list[_Posed], lens: _Lens, view: View) -> None:
+        self.lens, self.view = lens, view
         self.alpha: np.ndarray = np.zeros((HEIGHT, WIDTH), np.float32)
-        self.any = bool(figures)
-        if not figures:
+        self.any = bool(actors)
+        if not actors:
             return
-        self.first_of_second = len(figures[0].mesh.faces)
-        offset, faces = 0, []
-        for f in figures:
-            faces.append(f.mesh.faces + np.int32(offset))
-            offset += len(f.mesh.vertices)
-        self.faces = np.concatenate(faces)
-        self.parts = np.concatenate([f.mesh.part for f in figures])
-        self.coordinates = np.concatenate([f.mesh.coordinates for f in figures])
-        self.materials = np.stack([figures[0].materials, figures[-1].materials])
-        self.wearers = np.concatenate([figures[0].wearer, figures[-1].wearer])
-        self.vertices = np.concatenate([b.vertices for b in bodies])
-        self.normals = np.concatenate([b.normals for b in bodies])
-        points = _project(self.vertices, turn, *eye)
-        points[:, 0] = (points[:, 0] - centre_x) * scale + WIDTH / 2
-        points[:, 1] = (points[:, 1] - centre_y) * scale + HEIGHT / 2
+        meshes = [actor.mesh for actor in actors]
+        self.first_of_second = len(meshes[0].faces)
+        offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes]).astype(np.int32)
+        self.faces = np.concatenate([m.faces + offset for m, offset in zip(meshes, offsets)])
+        self.parts = np.concatenate([mesh.part for mesh in meshes])
+        self.coordinates = np.concatenate([mesh.coordinates for mesh in meshes])
+        self.materials = np.stack([actors[0].materials, actors[-1].materials])
+        self.wearers = np.concatenate([actors[0].wearer, actors[-1].wearer])
+        self.vertices = np.concatenate([body.vertices for body in bodies])
+        self.normals = np.concatenate([body.normals for body in bodies])
+        points = _project(self.vertices, lens.turn, *lens.eye)
+        points[:, 0] = (points[:, 0] - lens.centre_x) * lens.scale + WIDTH / 2
+        points[:, 1] = (points[:, 1] - lens.centre_y) * lens.scale + HEIGHT / 2
+        cut = np.concatenate([body.cut for body in bodies])
+        double_sided = np.concatenate([mesh.double_sided for mesh in meshes])
         self.depth, self.triangle, self.weights = raster(
-            points,
-            self.faces,
-            np.concatenate([b.cut for b in bodies]),
-            np.concatenate([f.mesh.double_sided for f in figures]),
-            HEIGHT,
-            WIDTH,
+            points, self.faces, cut, double_sided, HEIGHT, WIDTH
         )
         self.around = _surroundings(self.depth, view.distance + 3)
 
     def mask(self) -> np.ndarray:
-        """(H, W) uint8, 255 where the first figure is seen."""
+        """(H, W) uint8, 255 where the first actor is seen."""
         own = (self.triangle >= 0) & (self.triangle < self.first_of_second) & (self.alpha < 0.5)
         return own.astype(np.uint8) * 255
 
-    def picture(self, sensor: int, frame: np.ndarray) -> np.ndarray:
+    def light(self, sensor: int, frame: np.ndarray) -> np.ndarray:
         """(H, W, C) float32 of light, or of °C."""
         view, half = self.view, (HEIGHT // 2, WIDTH // 2)
-        behind = draw_background(sensor, view, frame, self.turn, *half, textures())
-        behind = cv2.GaussianBlur(behind, (0, 0), 0.7)
-        image = cv2.resize(behind, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+        scene = draw_background(sensor, view, frame, self.lens.turn, *half)
+        scene = cv2.GaussianBlur(scene, (0, 0), 0.7)
+        image = cv2.resize(scene, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
         if image.ndim == 2:
             image = image[..., None]
         if self.any:
@@ -286,27 +312,27 @@ class _Drawing:
                 self.vertices,
                 self.materials,
                 self.wearers,
-                self._light(),
+                self._lights(),
                 textures(),
                 image,
             )
         if view.occluder is not None:
-            front = draw_occluder(sensor, view.occluder, frame, self.turn, *half, textures())
+            front = draw_occluder(sensor, view.occluder, frame, self.lens.turn, *half)
             front = cv2.resize(front, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
             self.alpha = front[..., -1]
             image = image * (1 - front[..., -1:]) + front[..., :-1]
         return image
 
     def _wall_shadow(self, image: np.ndarray) -> None:
-        """The illuminator stands beside the lens: a near wall shows the person's shadow."""
+        """The illuminator is beside the lens: a near wall shows the person's shadow."""
         move = int(self.view.shadow * WIDTH / max(self.view.wall, 1.0))
         shadow = np.roll((self.triangle >= 0).astype(np.float32), move, 1)
         image *= 1 - 0.55 * cv2.GaussianBlur(shadow, (0, 0), 3)[..., None]
 
-    def _light(self) -> np.ndarray:
+    def _lights(self) -> np.ndarray:
         view, light = self.view, np.zeros(1, LIGHT)
         light["sun_x"], light["sun_y"], light["sun_z"] = view.sun
-        light["eye_x"], light["eye_y"], light["eye_z"] = self.eye
+        light["eye_x"], light["eye_y"], light["eye_z"] = self.lens.eye
         light["distance"], light["air"], light["drift"] = view.distance, view.air, view.origin[1]
         scene = SCENES[view.scene]
         light["ambient"] = scene.ambient

@@ -9,14 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from vireid.synthetic.jit import jit
-from vireid.synthetic.noise import SIZE
+from vireid.synthetic.noise import SIZE, bump
 from vireid.synthetic.people.material import (
     BAG,
     EYE,
     HAIR,
     METAL,
     SKIN,
-    bump,
     cloth_at,
     cloth_heat,
     hair_at,
@@ -77,7 +76,8 @@ def _visible(light, gloss, nx, ny, nz, ex, ey, ez, occlusion):
 
 @jit
 def shade(sensor, inverse_depth, triangle, weights, around, faces, first_of_second, parts,
-          coordinates, normals, places, materials, wearers, lights, textures, image):  # fmt: skip
+          coordinates, normals, positions, materials, wearers, lights,
+          textures, image):  # fmt: skip
     """Shade all drawn pixels of `image` in place.
 
     Args:
@@ -85,7 +85,7 @@ def shade(sensor, inverse_depth, triangle, weights, around, faces, first_of_seco
         inverse_depth, triangle, weights: from `raster`.
         around: (H, W) float32 mean depth of the surroundings, for ambient occlusion.
         faces: (F, 3); first_of_second: faces from here on belong to the second person.
-        parts, coordinates, normals, places: of the vertices; normals and places in the world.
+        parts, coordinates, normals, positions: of the vertices; normals and positions in the world.
         materials: (2, NUM_PARTS) MATERIAL; wearers: (2,) WEARER; lights: (1,) LIGHT.
         textures: of `noise`.
         image: (H, W, C) float32: 3 channels of linear light, or 1 of light or °C.
@@ -109,7 +109,7 @@ def shade(sensor, inverse_depth, triangle, weights, around, faces, first_of_seco
                 c[j] = w0 * coordinates[i0, j] + w1 * coordinates[i1, j] + w2 * coordinates[i2, j]
             for j in range(3):
                 n[j] = w0 * normals[i0, j] + w1 * normals[i1, j] + w2 * normals[i2, j]
-                p[j] = w0 * places[i0, j] + w1 * places[i1, j] + w2 * places[i2, j]
+                p[j] = w0 * positions[i0, j] + w1 * positions[i1, j] + w2 * positions[i2, j]
             part = parts[i0]
             m = materials[who, part]
             u, v, front, leg_side, arm = c[0], c[1], c[2], c[3], c[4]
@@ -150,7 +150,7 @@ def shade(sensor, inverse_depth, triangle, weights, around, faces, first_of_seco
                 continue
             facing = max(0.0, nx * ex + ny * ey + nz * ez)
             if sensor == NIR:
-                # The lamp stands beside the lens: inverse square, no shadows on the person, and
+                # The lamp is beside the lens: inverse square, no shadows on the person, and
                 # rough cloth darkens at its rim a little faster than Lambert's law.
                 fall = light.distance / away
                 lit = (0.10 + 0.90 * facing) * facing * fall * fall + 0.04 * (1 + ny)

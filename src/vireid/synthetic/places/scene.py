@@ -1,7 +1,7 @@
-"""What a place is made of: surfaces, fixtures on walls, things that stand about.
+"""What a scene is made of: surfaces, fixtures on walls, items that may be in it.
 
-A scene is a floor, a wall, decorations on the wall and props that may stand about; everything
-else (where in the scene, how far the wall, which props where) is drawn for each image, so a
+A scene is a floor, a wall, fixtures on the wall and items that may be in it; everything else
+(where in the scene, how far the wall, which items where) is drawn for each image, so a
 background tells neither the person nor, since scenes are shared (see `camera`), the camera.
 """
 
@@ -13,9 +13,11 @@ from enum import IntEnum
 
 import numpy as np
 
+from vireid.synthetic.versions import Version
+
 
 class Finish(IntEnum):
-    """How a surface is structured; `background.surface` draws it."""
+    """How a surface is structured; `surfaces.surface` draws it."""
 
     PLAIN = 0
     TILES = 1
@@ -49,7 +51,7 @@ class Fixture(IntEnum):
 
 
 class Item(IntEnum):
-    """What stands about."""
+    """What may be in a scene."""
 
     POLE = 0
     PILLAR = 1
@@ -118,15 +120,16 @@ class Decor:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One place.
+    """One scene.
 
     Attributes:
         indoor: a room or corridor with side walls, or the open.
         wall_top: height of the wall; above it trees (if leafy) and sky.
         near, far: distance of the wall behind the person, metres.
-        items: what may stand about.
+        items: what may be in it.
         ambient: share of light that has no direction, 0 to 1.
         cast: colour of the light.
+        since: generator version that it came with.
     """
 
     name: str
@@ -141,12 +144,15 @@ class Scene:
     far: float = 5.0
     ambient: float = 0.58
     cast: RGB = (1.0, 1.0, 1.0)
+    since: Version = 1
 
 
-def near_infrared(colour: RGB, given: float | None) -> float:
-    """Albedo at 850 nm: what was given, or the visible brightness drawn towards the middle, as
-    paints, stone and wood do."""
-    return given if given is not None else float(np.clip(0.02 + 0.95 * np.mean(colour), 0.03, 0.95))
+def near_infrared(colour: RGB, albedo: float | None) -> float:
+    """Albedo at 850 nm: the one stated, or else the visible brightness drawn towards the middle, as
+    of paints, stone and wood."""
+    if albedo is not None:
+        return albedo
+    return float(np.clip(0.02 + 0.95 * np.mean(colour), 0.03, 0.95))
 
 
 def grey(value: float) -> RGB:

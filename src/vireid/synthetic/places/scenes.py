@@ -1,10 +1,271 @@
-"""All scenes, numbered: indoors first."""
+"""The scenes: 13 indoors, then 13 outdoors.
+
+To add one, append a `Scene` at the end, with the generator version that it came with as `since`;
+every camera of its kind (indoors or outdoors) then sees it in images of that version and later.
+"""
 
 from __future__ import annotations
 
-from vireid.synthetic.places.indoor import INDOOR_SCENES
-from vireid.synthetic.places.outdoor import OUTDOOR_SCENES
+from vireid.synthetic.places.scene import (
+    Decor,
+    Finish,
+    Fixture,
+    Item,
+    Scene,
+    Surface,
+    grey,
+    skirting,
+    windows,
+)
+from vireid.synthetic.versions import VERSIONS
 
-SCENES = INDOOR_SCENES + OUTDOOR_SCENES
-INDOOR = tuple(range(len(INDOOR_SCENES)))
-OUTDOOR = tuple(range(len(INDOOR_SCENES), len(SCENES)))
+# fmt: off
+_LAWN = Surface(
+    finish=Finish.GRASS, colour=(0.16, 0.27, 0.08), colour2=(0.33, 0.30, 0.16), rough=0.3, nir=0.62,
+    nir2=0.45, warm=-0.5)
+_HEDGE = Surface(
+    finish=Finish.HEDGE, colour=(0.13, 0.28, 0.08), colour2=(0.03, 0.06, 0.02), rough=0.35,
+    nir=0.66, nir2=0.2, warm=-1.5)
+
+SCENES: list[Scene] = [
+    Scene(
+        name="office corridor", indoor=True, ambient=0.62, cast=(1.05, 1.0, 0.9),
+        floor=Surface(finish=Finish.TILES, colour=(0.50, 0.47, 0.42), rough=0.06),
+        wall=Surface(finish=Finish.PLAIN, colour=(0.68, 0.62, 0.50), rough=0.03),
+        decor=(skirting(),
+               Decor(fixture=Fixture.DOOR, period=3.6, at=0.4, width=0.95, bottom=0, top=2.1,
+                     colour=(0.30, 0.16, 0.08)),
+               Decor(fixture=Fixture.POSTER, period=3.6, at=2.0, width=0.8, bottom=1.1, top=1.9,
+                     colour=(0.5, 0.45, 0.4))),
+        items=(Item.BIN, Item.PLANTER),
+    ),
+    Scene(
+        name="glass lobby", indoor=True, ambient=0.66, near=1.8, far=6.0, cast=(0.92, 1.0, 1.08),
+        floor=Surface(finish=Finish.TILES, colour=(0.30, 0.30, 0.32), colour2=grey(0.15), scale=0.9,
+                      rough=0.08),
+        wall=Surface(finish=Finish.GLASS, colour=(0.50, 0.62, 0.70), colour2=grey(0.22), scale=1.5,
+                     rough=0.2, nir=0.35, warm=-1.5),
+        items=(Item.BENCH, Item.PLANTER, Item.PILLAR),
+    ),
+    Scene(
+        name="carpet office", indoor=True, ambient=0.55, cast=(0.95, 1.0, 1.05),
+        floor=Surface(finish=Finish.CARPET, colour=(0.14, 0.17, 0.24), colour2=(0.22, 0.24, 0.30),
+                      rough=0.18),
+        wall=Surface(finish=Finish.PLAIN, colour=(0.70, 0.72, 0.74), rough=0.02),
+        decor=(skirting(grey(0.15)), windows(2.0, 1.7, 0.9, 2.6, (0.5, 0.62, 0.72)),
+               Decor(fixture=Fixture.RADIATOR, period=4.0, at=0.5, width=1.3, bottom=0.15, top=0.75,
+                     colour=grey(0.75), warm=7.0)),
+        items=(Item.BIN, Item.BOARD),
+    ),
+    Scene(
+        name="library", indoor=True, ambient=0.6, cast=(1.06, 1.0, 0.86),
+        floor=Surface(finish=Finish.PLANKS, colour=(0.36, 0.22, 0.11), colour2=(0.16, 0.09, 0.05),
+                      scale=0.14, rough=0.15),
+        wall=Surface(finish=Finish.PLAIN, colour=(0.55, 0.48, 0.38), rough=0.05),
+        decor=(Decor(fixture=Fixture.SHELF, period=2.2, at=0.1, width=1.9, bottom=0.1, top=2.2,
+                     colour=(0.28, 0.17, 0.09)),),
+        items=(Item.BENCH, Item.BIN),
+    ),
+    Scene(
+        name="white hall", indoor=True, ambient=0.7, cast=(1.0, 1.0, 1.0),
+        floor=Surface(finish=Finish.TILES, colour=grey(0.66), colour2=grey(0.4), scale=0.45,
+                      rough=0.04),
+        wall=Surface(finish=Finish.TWO_TONE, colour=(0.78, 0.78, 0.74), colour2=(0.42, 0.52, 0.46),
+                     scale=1.1, rough=0.03),
+        decor=(Decor(fixture=Fixture.DOOR, period=4.4, at=1.0, width=1.5, bottom=0, top=2.15,
+                     colour=(0.34, 0.42, 0.50)),),
+        items=(Item.BENCH,),
+    ),
+    Scene(
+        name="metro passage", indoor=True, ambient=0.52, cast=(0.94, 1.02, 0.98),
+        floor=Surface(finish=Finish.TILES, colour=(0.24, 0.23, 0.22), scale=0.3, rough=0.12),
+        wall=Surface(finish=Finish.BRICK, colour=(0.64, 0.64, 0.58), colour2=grey(0.35), scale=0.15,
+                     rough=0.06),
+        decor=(Decor(fixture=Fixture.POSTER, period=5.0, at=0.8, width=2.4, bottom=0.8, top=2.3,
+                     colour=(0.45, 0.4, 0.4)),
+               Decor(fixture=Fixture.FLAT, period=100, at=0, width=100, bottom=2.45, top=2.6,
+                     colour=(0.10, 0.22, 0.45))),
+        items=(Item.PILLAR, Item.BIN, Item.RAILING),
+    ),
+    Scene(
+        name="wooden foyer", indoor=True, ambient=0.56, cast=(1.1, 1.0, 0.82),
+        floor=Surface(finish=Finish.CARPET, colour=(0.30, 0.09, 0.08), colour2=(0.20, 0.06, 0.06),
+                      rough=0.12),
+        wall=Surface(finish=Finish.PANELS, colour=(0.40, 0.24, 0.12), colour2=(0.14, 0.08, 0.04),
+                     scale=0.8, rough=0.12),
+        decor=(Decor(fixture=Fixture.LAMP, period=3.2, at=1.5, width=0.22, bottom=1.75, top=2.1,
+                     colour=(0.95, 0.85, 0.6), warm=8.0),),
+        items=(Item.PLANTER, Item.BOARD),
+    ),
+    Scene(
+        name="car park", indoor=True, ambient=0.45, near=2.5, far=8.0, cast=(1.02, 1.02, 0.9),
+        floor=Surface(finish=Finish.LINES, colour=grey(0.22), colour2=grey(0.66), scale=2.5,
+                      rough=0.15),
+        wall=Surface(finish=Finish.TWO_TONE, colour=grey(0.48), colour2=(0.60, 0.46, 0.08),
+                     scale=0.9, rough=0.1),
+        items=(Item.PILLAR, Item.CAR, Item.CAR),
+    ),
+    Scene(
+        name="concrete stairwell", indoor=True, ambient=0.5, cast=(0.98, 1.0, 1.02),
+        floor=Surface(finish=Finish.PLAIN, colour=grey(0.38), rough=0.12),
+        wall=Surface(finish=Finish.PANELS, colour=grey(0.46), colour2=grey(0.28), scale=1.3,
+                     rough=0.12),
+        decor=(Decor(fixture=Fixture.FLAT, period=100, at=0, width=100, bottom=0.9, top=0.96,
+                     colour=(0.3, 0.05, 0.04)),),
+        items=(Item.RAILING, Item.BIN),
+    ),
+    Scene(
+        name="canteen", indoor=True, ambient=0.65, cast=(1.05, 1.02, 0.92),
+        floor=Surface(finish=Finish.CHECKER, colour=(0.58, 0.52, 0.44), colour2=(0.34, 0.20, 0.15),
+                      scale=0.35, rough=0.06),
+        wall=Surface(finish=Finish.TWO_TONE, colour=(0.72, 0.66, 0.48), colour2=(0.30, 0.44, 0.30),
+                     scale=1.2, rough=0.04),
+        decor=(windows(3.0, 2.0, 1.0, 2.3, (0.6, 0.66, 0.68)),
+               Decor(fixture=Fixture.RADIATOR, period=3.0, at=0.6, width=1.5, bottom=0.15, top=0.8,
+                     colour=grey(0.7), warm=6.0)),
+        items=(Item.BENCH, Item.PLANTER),
+    ),
+    Scene(
+        name="sports hall", indoor=True, ambient=0.6, near=2.0, far=7.0, cast=(1.0, 1.0, 0.94),
+        floor=Surface(finish=Finish.PLANKS, colour=(0.56, 0.38, 0.20), colour2=(0.40, 0.26, 0.13),
+                      scale=0.1, rough=0.06),
+        wall=Surface(finish=Finish.STONE, colour=(0.55, 0.55, 0.52), colour2=grey(0.4), scale=0.4,
+                     rough=0.05),
+        decor=(Decor(fixture=Fixture.FLAT, period=6.0, at=1.0, width=3.0, bottom=0.0, top=1.6,
+                     colour=(0.10, 0.25, 0.42)),),
+        items=(Item.BENCH,),
+    ),
+    Scene(
+        name="shop arcade", indoor=True, ambient=0.64, cast=(1.03, 1.0, 0.95),
+        floor=Surface(finish=Finish.CHECKER, colour=(0.62, 0.60, 0.55), colour2=(0.48, 0.45, 0.42),
+                      scale=0.6, rough=0.05),
+        wall=Surface(finish=Finish.PLAIN, colour=(0.40, 0.38, 0.36), rough=0.05),
+        decor=(Decor(fixture=Fixture.POSTER, period=4.0, at=0.3, width=3.0, bottom=0.5, top=2.4,
+                     colour=(0.6, 0.5, 0.4), warm=2.0),
+               Decor(fixture=Fixture.LAMP, period=4.0, at=0.3, width=3.0, bottom=2.5, top=2.75,
+                     colour=(0.9, 0.85, 0.75), warm=8.0)),
+        items=(Item.BENCH, Item.PLANTER, Item.BIN),
+    ),
+    Scene(
+        name="hospital ward", indoor=True, ambient=0.7, cast=(0.97, 1.02, 1.02),
+        floor=Surface(finish=Finish.PLAIN, colour=(0.40, 0.50, 0.50), rough=0.05),
+        wall=Surface(finish=Finish.TWO_TONE, colour=(0.74, 0.76, 0.76), colour2=(0.46, 0.60, 0.66),
+                     scale=1.0, rough=0.02),
+        decor=(Decor(fixture=Fixture.DOOR, period=4.0, at=0.6, width=1.25, bottom=0, top=2.1,
+                     colour=(0.62, 0.55, 0.42)), skirting(grey(0.3))),
+        items=(Item.RAILING, Item.BIN),
+    ),
+    Scene(
+        name="brick facade", indoor=False, ambient=0.4, near=2, far=9,
+        floor=Surface(finish=Finish.TILES, colour=(0.45, 0.43, 0.40), scale=0.4, rough=0.1,
+                      warm=1.0),
+        wall=Surface(finish=Finish.BRICK, colour=(0.42, 0.20, 0.14), colour2=(0.50, 0.47, 0.43),
+                     scale=0.26, rough=0.12),
+        decor=(windows(2.6, 1.3, 0.95, 2.4),),
+        items=(Item.BICYCLE, Item.POLE, Item.BIN),
+    ),
+    Scene(
+        name="park path", indoor=False, ambient=0.5, near=2, far=9, cast=(0.95, 1.03, 0.95),
+        wall_top=2.1, leafy=True,
+        floor=_LAWN,
+        wall=_HEDGE,
+        items=(Item.TREE, Item.BENCH, Item.BUSH, Item.TREE),
+    ),
+    Scene(
+        name="street with cars", indoor=False, ambient=0.46, near=4, far=11,
+        floor=Surface(finish=Finish.LINES, colour=grey(0.17), colour2=grey(0.75), scale=2.5,
+                      rough=0.2, warm=1.5),
+        wall=Surface(finish=Finish.PLAIN, colour=(0.55, 0.47, 0.36), rough=0.08),
+        decor=(windows(2.2, 1.0, 1.1, 2.5),
+               Decor(fixture=Fixture.DOOR, period=6.6, at=1.7, width=1.1, bottom=0, top=2.3,
+                     colour=(0.12, 0.2, 0.14))),
+        items=(Item.CAR, Item.CAR, Item.POLE, Item.TREE),
+    ),
+    Scene(
+        name="cobbled square", indoor=False, ambient=0.5, near=4, far=12,
+        floor=Surface(finish=Finish.COBBLES, colour=(0.34, 0.32, 0.30), colour2=(0.16, 0.15, 0.14),
+                      scale=0.16, rough=0.2, warm=0.8),
+        wall=Surface(finish=Finish.STONE, colour=(0.56, 0.50, 0.40), colour2=(0.36, 0.32, 0.26),
+                     scale=0.55, rough=0.12),
+        decor=(windows(3.2, 1.2, 1.4, 3.2),),
+        items=(Item.BENCH, Item.POLE, Item.PLANTER),
+    ),
+    Scene(
+        name="campus lawn", indoor=False, ambient=0.46, near=5, far=14, wall_top=0.8, leafy=True,
+        floor=Surface(finish=Finish.GRAVEL, colour=(0.50, 0.45, 0.37), colour2=(0.38, 0.34, 0.28),
+                      rough=0.18, warm=1.0),
+        wall=_HEDGE,
+        items=(Item.TREE, Item.BENCH, Item.BICYCLE, Item.TREE),
+    ),
+    Scene(
+        name="modern front", indoor=False, ambient=0.5, near=3, far=10, cast=(0.97, 1.0, 1.04),
+        floor=Surface(finish=Finish.TILES, colour=grey(0.52), colour2=grey(0.36), scale=0.8,
+                      rough=0.08, warm=1.0),
+        wall=Surface(finish=Finish.GLASS, colour=(0.26, 0.36, 0.44), colour2=grey(0.5), scale=1.3,
+                     rough=0.25, nir=0.2, warm=-3.0),
+        items=(Item.PLANTER, Item.PILLAR, Item.BICYCLE),
+    ),
+    Scene(
+        name="loading yard", indoor=False, ambient=0.42, near=3, far=10,
+        floor=Surface(finish=Finish.ASPHALT, colour=grey(0.2), colour2=grey(0.3), rough=0.22,
+                      warm=1.2),
+        wall=Surface(finish=Finish.SHUTTER, colour=(0.50, 0.52, 0.55), colour2=grey(0.3),
+                     scale=0.14, rough=0.06),
+        items=(Item.CAR, Item.BIN, Item.POLE),
+    ),
+    Scene(
+        name="garden wall", indoor=False, ambient=0.52, near=2, far=7, wall_top=1.7, leafy=True,
+        floor=Surface(finish=Finish.TILES, colour=(0.50, 0.36, 0.28), colour2=(0.33, 0.25, 0.2),
+                      scale=0.25, rough=0.12, warm=0.8),
+        wall=Surface(finish=Finish.STONE, colour=(0.44, 0.41, 0.36), colour2=(0.25, 0.24, 0.21),
+                     scale=0.3, rough=0.2),
+        items=(Item.BUSH, Item.TREE, Item.BUSH),
+    ),
+    Scene(
+        name="wooden fence", indoor=False, ambient=0.5, near=2, far=8, wall_top=1.8, leafy=True,
+        floor=_LAWN,
+        wall=Surface(finish=Finish.PANELS, colour=(0.36, 0.26, 0.17), colour2=(0.08, 0.06, 0.04),
+                     scale=0.16, rough=0.2),
+        items=(Item.BUSH, Item.TREE, Item.BICYCLE),
+    ),
+    Scene(
+        name="riverside", indoor=False, ambient=0.55, near=7, far=15, wall_top=0.9, leafy=True,
+        floor=Surface(finish=Finish.PLANKS, colour=(0.42, 0.34, 0.26), colour2=(0.18, 0.14, 0.11),
+                      scale=0.18, rough=0.16),
+        wall=Surface(finish=Finish.PLAIN, colour=(0.20, 0.26, 0.28), rough=0.3, nir=0.06,
+                     warm=-3.0),
+        items=(Item.RAILING, Item.RAILING, Item.POLE),
+    ),
+    Scene(
+        name="concrete underpass", indoor=False, ambient=0.4, near=2, far=7,
+        floor=Surface(finish=Finish.ASPHALT, colour=grey(0.26), colour2=grey(0.34), rough=0.15),
+        wall=Surface(finish=Finish.PANELS, colour=grey(0.5), colour2=grey(0.3), scale=1.8,
+                     rough=0.15),
+        decor=(Decor(fixture=Fixture.POSTER, period=7.0, at=1.0, width=3.4, bottom=0.3, top=1.8,
+                     colour=(0.4, 0.38, 0.42)),),
+        items=(Item.PILLAR, Item.BICYCLE),
+    ),
+    Scene(
+        name="bus stop", indoor=False, ambient=0.5, near=2.5, far=7, wall_top=2.3, leafy=True,
+        floor=Surface(finish=Finish.TILES, colour=(0.40, 0.39, 0.38), colour2=grey(0.3), scale=0.5,
+                      rough=0.14, warm=1.0),
+        wall=Surface(finish=Finish.GLASS, colour=(0.40, 0.46, 0.46), colour2=(0.2, 0.28, 0.22),
+                     scale=1.1, rough=0.3, nir=0.3, warm=-1.0),
+        items=(Item.BOARD, Item.BENCH, Item.POLE, Item.CAR),
+    ),
+    Scene(
+        name="school yard", indoor=False, ambient=0.48, near=4, far=11,
+        floor=Surface(finish=Finish.ASPHALT, colour=(0.36, 0.20, 0.16), colour2=(0.42, 0.26, 0.2),
+                      rough=0.12, warm=1.5),
+        wall=Surface(finish=Finish.TWO_TONE, colour=(0.62, 0.58, 0.50), colour2=(0.35, 0.33, 0.31),
+                     scale=1.0, rough=0.06),
+        decor=(windows(2.4, 1.6, 1.2, 2.6, (0.2, 0.24, 0.28)),),
+        items=(Item.BENCH, Item.TREE, Item.RAILING),
+    ),
+]
+# fmt: on
+
+_FIRST = [number for number, scene in enumerate(SCENES) if scene.since == VERSIONS[0]]
+INDOOR = tuple(number for number in _FIRST if SCENES[number].indoor)
+OUTDOOR = tuple(number for number in _FIRST if not SCENES[number].indoor)
+"""Numbers of the first version's scenes, among which the cameras are spread."""

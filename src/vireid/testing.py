@@ -1,20 +1,14 @@
-"""From the flags of `vireid test` to reports: weights, data, protocols, refusals."""
+"""From weights and a data set to reports: what `vireid test` does, from Python too."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vireid.commands.common import (
-    TRIALS,
-    check_folder,
-    precision_name,
-    tell_broken,
-)
-from vireid.console import choose, say
+from vireid.config import Options, option
+from vireid.console import choose, say, tell_broken
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
 from vireid.data.registry import (
     DEFAULT_DATASET,
@@ -24,8 +18,8 @@ from vireid.data.registry import (
     load_dataset,
     resolve_dataset,
 )
-from vireid.files import read_json
-from vireid.types import InputError
+from vireid.files import check_folder, read_json
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
@@ -33,6 +27,7 @@ if TYPE_CHECKING:
     from vireid.embed import Embedder
     from vireid.evaluation import Report
 
+TRIALS = "trials.json"  # in the folder of all splits' runs: what each is trained with
 DIRECTION_ALIASES: dict[str, str] = {
     "i2v": DIRECTIONS[0], "t2v": DIRECTIONS[0], "v2i": DIRECTIONS[1], "v2t": DIRECTIONS[1],
     "thermal-to-visible": DIRECTIONS[0], "visible-to-thermal": DIRECTIONS[1],
@@ -40,82 +35,122 @@ DIRECTION_ALIASES: dict[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What `vireid test` is to measure, as the user wrote it; see `vireid test --help`."""
+class TestOptions(Options):
+    """Which people are searched for, and how."""
+
+    __test__: ClassVar[bool] = False  # no class of tests, whatever pytest thinks of the name
+    title: ClassVar[str] = "search"
 
     dataset: str | None = None
-    data_root: Path | str | None = None
+    """sysu, regdb, llcm, folder or path/to/my.py:MY_SET (default: the run's)."""
+    data_root: str | None = None
+    """The data set's folder (default: the run's)."""
     camera_pattern: str | None = None
-    mode: str = "all"
+    """folder: regular expression that finds the camera's number in a file's name (default: the
+    run's)."""
+    scope: str = option("all", flag="mode")
+    """all or indoor (SYSU-MM01's two searches)."""
     shots: int = 1
+    """Gallery images for each identity and camera: 1 or 10 (SYSU-MM01)."""
     draw: str = "seeded"
+    """seeded or official gallery draw (SYSU-MM01; official reads exp/rand_perm_cam.mat)."""
     direction: str | None = None
-    protocol: str = "standard"
-    part: str = "test"
-    trial: str | None = None
-    trials: int = 10
+    """infrared-to-visible, visible-to-infrared or both. Default: both for RegDB and LLCM,
+    infrared-to-visible for the others."""
+    variant: str = option("standard", flag="protocol")
+    """standard, or legacy-deen (LLCM from visible to infrared only: queries and gallery as
+    DEEN's script swaps them; marked in the report)."""
+    part: Literal["test", "val"] = "test"
+    """test, or val for the validation identities."""
+    trial: int | None = None
+    """RegDB's split (default: the run's; another one is refused, because the model has seen those
+    people)."""
+    num_trials: int = option(10, flag="trials", at_least=1)
+    """Gallery draws to average."""
     rerank: bool = False
-    tta: str = "none"
-    pictures: int = 8
-    precision: str = "auto"
+    """Add k-reciprocal re-ranked numbers beside the raw ones."""
+    tta: Literal["none", "flip"] = "none"
+    """Test-time augmentation; flip: sum of the image's and its mirror image's embedding."""
+    pictures: int = option(8, at_least=0)
+    """Queries in the figure of ranked results; 0 for no figures."""
+    precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
+    """Number format of the network."""
     skip_broken: bool = False
+    """Leave out images that can't be decoded, and list them."""
 
 
-def test_weights(
-    weights: Path, request: SearchRequest, *, device: str, out: Path | None = None
-) -> Iterator[Report]:
-    """Test weights; each report is written when it is returned.
+def evaluate(
+    weights: str | Path,
+    options: TestOptions | None = None,
+    *,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> list[Report]:
+    """Test weights on a data set, as `vireid test` does.
 
     Args:
         weights: a run's folder, or a weights file.
-        request: which data, which search.
-        device: "cpu" or "cuda:N".
-        out: folder of the report; with two directions, of one folder each.
+        options: which data, which search; those of the run where nothing is said.
+        device: "auto", "cpu" or "cuda:N".
+        out: folder of the report (default: RUN/test/NAME); with two directions, one folder each
+            in it.
+
+    Returns:
+        One report a direction, written before the next search begins.
+
+    Raises:
+        InputError: weights or data that can't be used, a search that the data set doesn't
+            define, or people that the weights were trained on.
     """
     from vireid.data import prepare, without
     from vireid.embed import load
 
-    if request.pictures < 0:
-        raise InputError(f"--pictures is {request.pictures}; a number from 0 up was expected.")
-    tta = choose("test-time augmentation", request.tta, ("none", "flip"))
+    options = options or TestOptions()
+    weights = Path(weights)
     if (weights / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
             f"{weights / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
         )
     run = _run_of(weights)
-    check_folder(out or run, "the report")
-    embedder = load(weights, device=device, precision=precision_name(request.precision))
+    check_folder(Path(out) if out else run, "the report")
+    embedder = load(weights, device=device, precision=options.precision)
     trained = {**_run_config(run), **embedder.metadata}
-    name = resolve_dataset(request.dataset or trained.get("dataset") or DEFAULT_DATASET)
+    name = resolve_dataset(options.dataset or trained.get("dataset") or DEFAULT_DATASET)
     facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
-    trial = _trial(request.trial, own.get("trial"), facts)
-    searches = _searches(facts, request)
+    trial = _trial(options.trial, own.get("trial"), facts)
+    searches = _searches(facts, options)
     data = load_dataset(
         name,
-        request.data_root or own.get("data_root"),
+        options.data_root or own.get("data_root"),
         trial=trial,
-        camera_pattern=request.camera_pattern or own.get("camera_pattern"),
+        camera_pattern=options.camera_pattern or own.get("camera_pattern"),
     )
     _refuse_seen_people(trained, data, searches[0].part if own else "test")
-    store = prepare(data, size=embedder.size, skip_broken=request.skip_broken)
+    store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
     tell_broken(store.broken)
     data = without(data, store.valid)
-    for options in searches:
-        folder = run / "test" / _folder_name(facts, options, trial)
+    reports = []
+    for search in searches:
+        folder = run / "test" / _folder_name(facts, search, trial)
         if out is not None:
-            folder = out if len(searches) == 1 else out / options.direction.replace("_", "-")
-        yield run_protocol(
-            embedder,
-            data,
-            store,
-            options,
-            tta=tta,
-            rerank=request.rerank,
-            folder=folder,
-            pictures=request.pictures,
+            folder = Path(out)
+            if len(searches) > 1:
+                folder /= search.direction.replace("_", "-")
+        reports.append(
+            run_protocol(
+                embedder,
+                data,
+                store,
+                search,
+                tta=options.tta,
+                rerank=options.rerank,
+                folder=folder,
+                pictures=options.pictures,
+            )
         )
+    return reports
 
 
 def _run_of(weights: Path) -> Path:
@@ -133,19 +168,22 @@ def _run_config(run: Path) -> dict[str, Any]:
     return read_json(config) if config.is_file() else {}
 
 
-def _trial(given: str | None, trained: int | None, facts: DatasetFacts) -> int:
-    if given is None:
+def _trial(asked: int | None, trained: int | None, facts: DatasetFacts) -> int:
+    """The split to test on.
+
+    Raises:
+        InputError: no such split, or another one than was trained on.
+    """
+    if asked is None:
         return int(trained or 1)
-    if not given.isdigit():
-        raise InputError(f"--trial is '{given}'; the number of a split was expected.")
-    check_trial(facts, int(given))
-    if trained and int(given) != int(trained):
+    check_trial(facts, asked)
+    if trained and asked != int(trained):
         raise InputError(
-            f"These weights were trained on trial {trained} of {facts.title}; trial {given} tests "
-            "people that they have seen, so its numbers would be too high. Use --trial "
-            f"{trained}, or train a model on trial {given}."
+            f"These weights were trained on trial {trained} of {facts.title}; trial {asked} tests "
+            "people that they have seen, so its numbers would be too high. Set `trial` to "
+            f"{trained}, or train a model on trial {asked}."
         )
-    return int(given)
+    return asked
 
 
 def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str) -> None:
@@ -155,8 +193,8 @@ def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str) -> No
     """
     if part == "val" and trained.get("part", "fit") != "fit":
         raise InputError(
-            "These weights were trained on the validation identities too, so --part val would "
-            "test people that they have seen. Train with --select val or --select held-out."
+            "These weights were trained on the validation identities too, so `part` val would "
+            "test people that they have seen. Train with `select` val or held-out."
         )
     made = data.synthetic
     if made is None or made == _trained_set(trained):
@@ -165,7 +203,7 @@ def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str) -> No
         raise InputError(
             f"'{data.root}' was made with the seed {made['seed']}, and so were the people that "
             "these weights were trained on, or those that they started from. Make a set with "
-            "another --seed."
+            "another seed."
         )
 
 
@@ -196,23 +234,23 @@ def _seen_seeds(trained: dict[str, Any]) -> set[int]:
     return seeds
 
 
-def _searches(facts: DatasetFacts, request: SearchRequest) -> list[ProtocolOptions]:
+def _searches(facts: DatasetFacts, options: TestOptions) -> list[ProtocolOptions]:
     from vireid.config import from_plain
     from vireid.data.protocol import ProtocolOptions
 
     scope_aliases = {f"{scope}-search": scope for scope in facts.scopes}
-    variant = _choose("protocol", request.protocol, facts.variant_names, facts)
+    variant = _choose("protocol", options.variant, facts.variant_names, facts)
     plain = {
-        "part": choose("part", request.part, ("test", "val")),
-        "scope": _choose("mode", request.mode, tuple(facts.scopes), facts, scope_aliases),
-        "shots": request.shots,
-        "draw": _choose("draw", request.draw, facts.draws, facts),
-        "num_trials": request.trials,
+        "part": options.part,
+        "scope": _choose("mode", options.scope, tuple(facts.scopes), facts, scope_aliases),
+        "shots": options.shots,
+        "draw": _choose("draw", options.draw, facts.draws, facts),
+        "num_trials": options.num_trials,
         "variant": variant,
     }
     return [
         from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol")
-        for direction in _directions(facts, request.direction, variant)
+        for direction in _directions(facts, options.direction, variant)
     ]
 
 
@@ -237,7 +275,7 @@ def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Di
         if direction not in (None, only):
             raise InputError(
                 f"The protocol {variant} differs from the standard one from "
-                f"{only.replace('_', ' ')} only. Leave --direction out, or use --protocol standard."
+                f"{only.replace('_', ' ')} only. Leave `direction` out, or `protocol` standard."
             )
         return [only]
     if direction is None:
@@ -279,7 +317,7 @@ def run_protocol(
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
-    from vireid.evaluation import evaluate_and_keep
+    from vireid.evaluation import Search, evaluate
 
     drawn = trials(data, options)
     rows = rows_of(drawn)
@@ -300,12 +338,14 @@ def run_protocol(
         "precision": embedder.precision,
         "skipped_images": list(store.broken),
     }
-    report, search = evaluate_and_keep(
-        data, options, embeddings, rows, drawn=drawn, rerank=rerank, context=context
-    )
+    searches: list[Search] = []
+    report = evaluate(
+        data, options, embeddings, rows,
+        drawn=drawn, keep=searches.append, rerank=rerank, context=context,
+    )  # fmt: skip
     report.write(folder)
     if pictures:
         from vireid.figures import write_figures
 
-        write_figures(folder, report, data, store, search, count=pictures)
+        write_figures(folder, report, data, store, searches[0], count=pictures)
     return report
