@@ -174,7 +174,6 @@ def load_dataset(
     dataset = load_unchecked(
         facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
     )
-    from vireid.data.protocol import check_usable
 
     check_usable(dataset)
     return dataset
