@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,7 +34,9 @@ _ALLOWED: list[Any] = [
     *(
         (function, f"{module}.{function.__name__}")
         for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for function in (np.float64().__reduce__()[0], np.empty(0).__reduce__()[0])
+        for function in cast(
+            "list[Any]", [np.float64().__reduce__()[0], np.empty(0).__reduce__()[0]]
+        )
     ),
 ]
 
