@@ -99,7 +99,7 @@ def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path
     own = ("--dataset", "folder")
     config = ("--config", tiny_config(tmp_path), "--data-root", folder_root, "--device", "cpu")
     message = refused(capsys, "train", *own, *config, "--run", tmp_path / "one")
-    assert "turn `camera_centers` off" in message
+    assert "--no-camera-centers" in message
     assert command_kit.train(tmp_path / "one", folder_root, *own, "--no-camera-centers") == 0
     pattern = (*own, "--camera-pattern", r"c(\d+)_")
     assert command_kit.train(tmp_path / "two", folder_root, *pattern) == 0
@@ -280,8 +280,8 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--pids-per-batch", 1): "at least 2 identities",
         ("--method", "base", "--centers", "frozen"): "has no option --centers",
         ("--epochs", 2, "--max-steps", 3): "contradict",
-        ("--trial", 3): "belongs to RegDB",
-        ("--trial", "all"): "belongs to RegDB",
+        ("--trial", 3): "has one split only",
+        ("--trial", "all"): "has one split only",
         ("--refit",): "add --select val",
         ("--gpu", 97): "GPUs present:",
         ("--gpu", 0): "contradict",

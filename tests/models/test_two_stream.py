@@ -120,11 +120,11 @@ def test_initialisation_and_what_is_not_trained() -> None:
         ({"arch": "resnet5"}, "Did you mean 'resnet50'|Among those that work"),
         ({"arch": "vit_small_patch16_224"}, "does not split into a stem and four stages"),
         ({"arch": "resnet50.a1_in1k"}, "`arch` to resnet50 and `pretrained` to a1_in1k"),
-        ({"nonlocal_channels": 0}, "--nonlocal-channels is 0; at least 1"),
-        ({"nonlocal_channels": -3}, "--nonlocal-channels is -3"),
-        ({"pooling": "max"}, "'gem' or 'average'"),
+        ({"nonlocal_channels": 0}, "`nonlocal_channels` is 0; it must be at least 1"),
+        ({"nonlocal_channels": -3}, "`nonlocal_channels` is -3"),
+        ({"pooling": "max"}, "Valid: gem, average"),
         ({"backbone_scale": 0.0}, "must be above 0"),
-        ({"pretrained": " "}, "pretrained is empty"),
+        ({"pretrained": " "}, "`pretrained` is empty"),
     ],
 )
 def test_wrong_options_get_a_sentence(options: dict, words: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
-from vireid.methods.options import MCLOptions, MethodOptions
+from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.methods.registry import options_class, resolve_method
@@ -41,8 +41,8 @@ class TrainOptions(Options):
     trained without them, of the last epoch."""
     method: str = "mcl"
     """mcl, base, agw, ddag, or path/to/my.py:MyMethod."""
-    method_options: MethodOptions = option(MCLOptions())
-    """The method's own options."""
+    method_options: MethodOptions = option(MethodOptions())
+    """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
     """The network."""
     recipe: Recipe = option(RECIPES["mcl"]["published"])
@@ -87,6 +87,14 @@ class TrainOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "method", resolve_method(self.method))
+        own = options_class(self.method)
+        if type(self.method_options) is MethodOptions:
+            object.__setattr__(self, "method_options", own())
+        elif not isinstance(self.method_options, own):
+            raise InputError(
+                f"`method_options` is a {type(self.method_options).__name__}; the method "
+                f"'{self.method}' takes {own.__name__}."
+            )
         object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
         facts = facts_of(self.dataset)
         if self.trial != "all":
