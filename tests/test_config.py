@@ -119,7 +119,8 @@ def test_every_option_of_a_run_is_a_flag_or_a_key(method: str, capsys) -> None:
 
 def test_nested_options_by_flag(capsys) -> None:
     words = ("--milestones", 5, 9, "--factors", 0.5, 0.1, "--size", 256, 128, "--erase-area", 0.02,
-             0.3, "--dataset", "regdb", "--trial", "ALL", "--no-confusion", "--schedule", "STEPS")  # fmt: skip
+             0.3, "--dataset", "regdb", "--trial", "ALL", "--no-confusion", "--schedule",
+             "STEPS")  # fmt: skip
     assert run("train", *words, "--print-config") == 0
     plain = json.loads(capsys.readouterr().out)
     assert plain["recipe"]["schedule"]["milestones"] == [5, 9] and plain["size"] == [256, 128]

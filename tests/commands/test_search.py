@@ -55,7 +55,7 @@ def test_embed_folders_and_lists(trained: Path, sysu_root: Path, tmp_path: Path,
     assert "3 embeddings" in said(capsys)
 
     one = ("embed", *words, "--out", tmp_path / "x.safetensors", "--images")
-    assert "Set `modality`" in refused(capsys, *one, night)
+    assert "Set --modality" in refused(capsys, *one, night)
     assert "must be 'visible' or 'infrared'" in refused(capsys, *one, night, "--modality", "blue")
     assert "There is no" in refused(capsys, *one, tmp_path / "no", "--modality", "visible")
     (tmp_path / "empty").mkdir()
