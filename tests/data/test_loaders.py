@@ -383,3 +383,18 @@ def test_tables_empty_binary_or_leaking(pictures):
     )
     # names that are no numbers are numbered inside; the path says who is meant
     refuse(r"both 'train' and 'test' of .*'img/a.png'", "folder", pictures)
+
+
+# ---- in words
+
+
+def test_a_data_set_is_printed_in_a_few_lines(sysu_root, regdb_root):
+    dataset = load_dataset("sysu", sysu_root)
+    assert str(dataset).splitlines() == [
+        f"SYSU-MM01 in {sysu_root}",
+        "images:     144 (96 visible, 48 infrared)",
+        "identities: 8 train, 6 fit, 2 val, 4 test",
+        "cameras:    1, 2, 3, 4, 5, 6",
+    ]
+    assert repr(dataset) == f"Dataset('sysu', root={str(sysu_root)!r}, images=144)"
+    assert str(load_dataset("regdb", regdb_root, trial=2)).startswith("RegDB, trial 2 in ")

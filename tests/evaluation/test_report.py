@@ -76,6 +76,20 @@ def test_json_is_the_contract(report: Report, tmp_path: Path) -> None:
     assert all(protocol[key] is not None for key in stated)
 
 
+def test_a_report_is_printed_in_a_few_lines(report: Report) -> None:
+    lines = str(report).splitlines()
+    assert lines[0] == "mcl on synthetic people in the layout of SYSU-MM01"
+    assert lines[1] == "all-search, single-shot, seeded draw, infrared to visible."
+    names = ["embedding", "embedding, re-ranked", "pooled", "pooled, re-ranked"]
+    assert sorted(line.split("  ")[0] for line in lines[2:-1]) == names
+    rank1 = report.raw["pooled"]["rank1"]
+    (pooled,) = (line for line in lines if line.startswith("pooled  "))
+    assert f"Rank-1 {100 * rank1['mean']:.2f} ± {100 * rank1['std']:.2f}, mAP " in pooled
+    assert ", mINP " in pooled
+    assert lines[-1] == "Percent, mean ± deviation over 3 trials."
+    assert len(repr(report)) < 150
+
+
 def test_round_trip(report: Report, tmp_path: Path) -> None:
     assert Report.from_plain(json.loads(json.dumps(report.to_plain()))) == report
     loaded = Report.load(report.write(tmp_path).folder / "report.json")

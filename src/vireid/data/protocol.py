@@ -32,7 +32,7 @@ class PixelFile:
     rows: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dataset:
     """All images of a data set and the parts they fall into.
 
@@ -96,6 +96,21 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, root={str(self.root)!r}, images={len(self)})"
+
+    def __str__(self) -> str:
+        split = f", trial {self.trial}" if self.facts.splits > 1 else ""
+        visible = int(np.sum(self.modality == Modality.VISIBLE))
+        people = {name: len(np.unique(self.pids[rows])) for name, rows in self.parts.items()}
+        cameras = few(np.unique(self.camids[self.camids >= 0]).tolist(), limit=20)
+        return (
+            f"{self.facts.title}{split} in {self.root}\n"
+            f"images:     {len(self):,} ({visible:,} visible, {len(self) - visible:,} infrared)\n"
+            f"identities: {', '.join(f'{count:,} {name}' for name, count in people.items())}\n"
+            f"cameras:    {cameras or 'unknown'}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

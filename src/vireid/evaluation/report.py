@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "vireid-report-1"
+IN_WORDS = ("rank1", "mean_ap", "mean_inp")  # the metrics that `print(report)` shows
 TERMINAL = tuple(name for name, metric in METRICS.items() if metric.in_terminal)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Report:
     """The result of `vireid.evaluation.evaluate`. Numbers are fractions.
 
@@ -129,6 +130,25 @@ class Report:
         """
         path = Path(path)
         return replace(cls.from_plain(read_json(path), f"'{path}'"), folder=path.parent)
+
+    def __repr__(self) -> str:
+        return f"Report({title(self)!r}, {self.protocol.search()!r})"
+
+    def __str__(self) -> str:
+        tables: dict[str, Numbers] = {}
+        for name, numbers in self.raw.items():
+            tables[name] = numbers
+            if name in self.reranked:
+                tables[f"{name}, re-ranked"] = self.reranked[name]
+        width = max(map(len, tables))
+        rows = [
+            f"{name:{width}}  "
+            + ", ".join(
+                f"{METRICS[m].head} {spread(m, numbers[m])}" for m in IN_WORDS if m in numbers
+            )
+            for name, numbers in tables.items()
+        ]
+        return "\n".join([title(self), f"{self.protocol.search()}.", *rows, _percent_of(self)])
 
     def to_table(self) -> Table:
         """The numbers in percent, for `vireid.console.console.print`."""
