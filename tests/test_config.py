@@ -134,6 +134,7 @@ def test_flags_of_published_codes_are_answered_by_ours(capsys) -> None:
     for theirs, answer in FOREIGN.items():
         assert theirs[2:].replace("-", "_") not in command.names
         assert answer in refused(capsys, "train", "--" + theirs[2:].replace("-", "_"), 3)
+    assert "Here it is --direction" in refused(capsys, "test", "--resume", "x", "--tvsearch", 1)
     for name in ("--num_pos", "--img_h", "--test-batch", "--erasing_p", "--tvsearch"):
         assert "has no flag" in refused(capsys, "train", name, 3)
 

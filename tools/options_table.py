@@ -16,6 +16,7 @@ from vireid.data.options import AugmentOptions
 from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe, Schedule
 from vireid.models.options import ModelOptions
+from vireid.training.defaults import train_options
 from vireid.training.options import MAY_CHANGE, TrainOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
@@ -50,7 +51,7 @@ def table(title: str, group: str, cls: type[Options], leave_out: set[str] = froz
     lines = [f"## {title}", "", f"`{group}`" if group else "top level", ""]
     lines += ["| flag | values | default | meaning |", "|---|---|---|---|"]
     hints, texts = hints_of(cls), meanings(cls)
-    default = cls()
+    default = train_options() if cls is TrainOptions else cls()
     for field in dataclasses.fields(cls):
         value = getattr(default, field.name)
         if (

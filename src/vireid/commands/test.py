@@ -8,6 +8,16 @@ from vireid.commands.common import next_step
 from vireid.console import results
 from vireid.testing import TestOptions
 
+# Flags of the published codes and of DEEN → what to give here.
+FOREIGN = {
+    "--tvsearch": "Here it is --direction: infrared-to-visible, visible-to-infrared or both.",
+    "--test-batch": "Testing picks its batch by itself; leave the flag out.",
+    "--workers": "Images are decoded once, by `vireid prepare` or the first run; leave it out.",
+    "--img-h": "The size of the images is the weights' own; leave the flag out.",
+    "--img-w": "The size of the images is the weights' own; leave the flag out.",
+    "--model-path": "Name the run's folder or its weights file by --resume.",
+}
+
 
 def test(
     *,
@@ -39,3 +49,6 @@ def test(
         f"vireid report {' '.join(folders)} OTHER   (to compare runs)",
     )
     return 0
+
+
+setattr(test, "foreign", FOREIGN)  # noqa: B010 - read by `commands.flags`

@@ -9,7 +9,6 @@ from vireid.config import Options, from_plain, option
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
-from vireid.methods.recipes import RECIPES
 from vireid.methods.registry import options_class, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
@@ -45,7 +44,7 @@ class TrainOptions(Options):
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
     """The network."""
-    recipe: Recipe = option(RECIPES["mcl"]["published"])
+    recipe: Recipe
     """Learning rates, schedule, batch and augmentation; the batch is the total over all ranks."""
     seed: int = option(0, at_least=0)
     """One seed fixes weights, batches, augmentation and dropout."""
