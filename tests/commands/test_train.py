@@ -157,6 +157,14 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
     assert f"'{mine / 'my.py'}', which does not exist" in message
 
 
+def test_a_configuration_of_an_earlier_version_is_refused(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"method": "mcl", "part": "train", "max_steps": 0}))
+    for words in (("train", "--config", file), ("train", "--resume", tmp_path), ("info", tmp_path)):
+        message = refused(capsys, *words)
+        assert "'max_steps' is now 'steps_per_epoch', 'part' is now 'select'" in message
+
+
 def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> None:
     """What a file leaves out comes from the recipe and the method; flags go before it."""
     file = tmp_path / "part.json"

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from vireid.files import atomic_write, file_hash, read_json, write_text
+from vireid.training.options import refuse_old_keys
 from vireid.types import InputError
 from vireid.version import __version__
 from vireid.weights import WEIGHTS, read_weights
@@ -97,11 +98,11 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
             notes.append(str(error))
     if notes:
         raise InputError(
-            f"No checkpoint in '{folder}' can be used. {' '.join(notes)} Start the run anew."
+            f"No checkpoint in '{folder}' can be used; start a new run. {' '.join(notes)}"
         )
     raise InputError(
         f"There is no checkpoint in '{folder}'. A run writes its first one at the end of its first "
-        "epoch; start it anew, or name the folder of another run."
+        "epoch; start a new run, or name another run's folder."
     )
 
 
@@ -112,7 +113,7 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     if state.get("format") != FORMAT:
         raise InputError(
             f"The checkpoint '{path}' has format {state.get('format')}; vireid {__version__} reads "
-            f"format {FORMAT}. Start the run anew, or resume it with the version that wrote it."
+            f"format {FORMAT}. The version that wrote it can resume the run."
         )
     return state
 
@@ -135,6 +136,8 @@ def describe_run(source: str | Path) -> dict[str, str]:
     facts: dict[str, str] = {}
     if path.is_dir():
         options = read_json(path / "config.json")
+        if isinstance(options, dict):
+            refuse_old_keys(options, f"'{path / 'config.json'}'")
         try:
             facts |= {
                 "method": options["method"],

@@ -17,7 +17,7 @@ from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.training.options import TrainOptions
+from vireid.training.options import TrainOptions, refuse_old_keys
 from vireid.types import InputError
 
 ADAM_LR = 0.00035
@@ -64,6 +64,7 @@ def defaults(file: str | Path | None = None, choices: Choices | None = None) -> 
 
 def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOptions:
     """As `defaults`, from plain values; `where` names them in messages."""
+    refuse_old_keys(plain, where)
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     method_of_file = resolve_method(plain["method"]) if "method" in plain else None
     method = resolve_method(choices.method or method_of_file or "mcl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -117,12 +118,30 @@ class TrainOptions(Options):
         Raises:
             InputError: an unknown key, or a value that can't be.
         """
+        refuse_old_keys(plain, where)
         values = dict(plain)
         own = options_class(values.get("method", "mcl"))
         values["method_options"] = from_plain(
             own, values.get("method_options", {}), f"{where}: method_options"
         )
         return from_plain(cls, values, where)
+
+
+OLD_KEYS = {"max_steps": "steps_per_epoch", "choose": "select", "part": "select"}
+
+
+def refuse_old_keys(plain: Mapping[str, Any], where: str) -> None:
+    """Name the keys of a configuration that an earlier version wrote.
+
+    Raises:
+        InputError: it has some.
+    """
+    if old := [key for key in OLD_KEYS if key in plain]:
+        renamed = ", ".join(f"'{key}' is now '{OLD_KEYS[key]}'" for key in old)
+        raise InputError(
+            f"{where} has keys of an earlier version of vireid: {renamed}. Rename them to start a "
+            "new run from the file; an earlier version's run can be tested, but not resumed."
+        )
 
 
 MAY_CHANGE = (
