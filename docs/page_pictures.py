@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import vireid
-from vireid.index import create_index, open_index
+from vireid.index import Index, create_index, open_index
 from vireid.server.app import create_app, server_config
 from vireid.server.settings import ServerSettings
 
@@ -87,7 +87,7 @@ def make_index(people: Path, place: Path, embedder: vireid.Embedder, leave_out: 
         index.add(made)
 
 
-def serve(index: vireid.search.Index, embedder: vireid.Embedder) -> str:
+def serve(index: Index, embedder: vireid.Embedder) -> str:
     """Start the server in a thread; it ends with the process."""
     settings = ServerSettings(read_burst=5000)
     listener = socket.socket()

@@ -139,7 +139,7 @@ def import_file(path: Path, what: str) -> ModuleType:
         what: what the file defines, for messages ("method").
 
     Raises:
-        InputError: the file is missing, is no Python file, or raises an error.
+        InputError: the file is missing, isn't a Python file, or raises an error.
     """
     if not path.is_file():
         raise InputError(f"The {what}'s file '{path}' does not exist. Correct the path.")

@@ -42,7 +42,7 @@ def test_what_is_no_checkpoint(trained: Path, tmp_path: Path, capsys) -> None:
     assert "There is no file" in refused(capsys, "import-weights", tmp_path / "no.t")
     junk = tmp_path / "junk.t"
     junk.write_text("no weights")
-    assert "it is no PyTorch file" in refused(capsys, "import-weights", junk)
+    assert "it isn't a PyTorch file" in refused(capsys, "import-weights", junk)
     junk.write_bytes(b"")
     assert "is not a readable PyTorch file (EOFError" in refused(capsys, "import-weights", junk)
     for content in ({"net": {"classifier.weight": 3}}, {"net": {1: torch.ones(2)}}, [1]):

@@ -60,7 +60,7 @@ def test_ranked_results_of_a_trial(tmp_path: Path) -> None:
     again = ranked.ranked_results(tmp_path / "ranks.png", dataset, load, pooled,
                                   queries=[int(trial.query[7])])  # fmt: skip
     assert Image.open(again).format == "PNG" and trial.query[7] in read[-11:]
-    with pytest.raises(InputError, match="is no query"):
+    with pytest.raises(InputError, match="isn't a query"):
         ranked.ranked_results(tmp_path / "x.png", dataset, load, pooled,
                               queries=[int(trial.gallery[0])])  # fmt: skip
     with pytest.raises(InputError, match=r"use \.png or \.jpg"):

@@ -83,7 +83,7 @@ def run_demo(
         _train(people, run, size, start, device)
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
     numbers = _test(people, run, out / "report", device, start)
-    _say(4, "Making an index of the daytime pictures and searching it with a night picture ...")
+    _say(4, "Indexing the daytime images and searching them with a night image ...")
     query = _search(people, run, out, device)
     numbers["seconds"] = time.monotonic() - began
     _close(out, people, run, query, numbers)
@@ -207,13 +207,13 @@ def _close(out: Path, people: Path, run: Path, query: Path, numbers: dict[str, f
         f"in {numbers['seconds'] / 60:.1f} minutes. Rank-1 "
         f"{100 * numbers['after_rank1']:.1f} %{before}; guessing gives "
         f"{100 * numbers['chance_rank1']:.1f} %. All people are synthetic.\n"
-        f"  pictures of the people     {people}\n"
+        f"  images of the people       {people}\n"
         f"  training curves            {run / 'curves.png'}\n"
         f"  ranked results             {out / 'report' / 'ranks.jpg'}\n"
         f"  report                     {out / 'report' / 'report.md'}\n"
         f"  one search                 {out / 'search.jpg'}\n"
         f"Next: the search page: vireid serve --index {out / 'index'} --weights {run}\n"
-        f"      (drop the night picture {query} on it)"
+        f"      (drop the night image {query} on it)"
     )
 
 

@@ -2,7 +2,7 @@
 
 The file lies in `<root>/.vireid/` where that can be written, else under
 `$XDG_CACHE_HOME/vireid/`. Its name holds a hash of every image's path, size and time of change,
-so a changed folder is noticed and prepared anew. A table beside it (path, pid, camid, modality,
+so a changed folder is noticed and prepared again. A table beside it (path, pid, camid, modality,
 valid) says what each row is.
 """
 

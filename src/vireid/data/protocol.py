@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the library, and which searches are asked of it."""
+"""What a data set is to the rest of the library, and which searches it defines."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolOptions:
-    """Which search is asked. Every field is part of a number's name.
+    """Which search is run. Every field is part of a number's name.
 
     Scope, shots, draw and variant are checked against the data set's facts by
     `vireid.data.trials`.

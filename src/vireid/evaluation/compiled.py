@@ -11,7 +11,7 @@ from numba import njit
 def compiled(function: Callable | None = None, **options: Any) -> Any:
     """Decorate a function to be compiled when first called, as `@compiled` or with options of
     `numba.njit`. Where compiled code can't be kept (a read-only installation without a home),
-    each process compiles anew, which takes seconds."""
+    each process compiles again, which takes seconds."""
     if function is None:
         return lambda function: compiled(function, **options)
     try:

@@ -100,7 +100,7 @@ def score(
         query_camids, gallery_camids: camera numbers as the data set counts, from 1; a rule
             that skips nothing ignores them, the others need them.
         rule: the name of the data set whose rule it is, or a `vireid.data.Rule`.
-        max_rank: length of the CMC curve; a gallery with fewer identities is no error.
+        max_rank: length of the CMC curve; a gallery with fewer identities is fine.
 
     Raises:
         InputError: shapes that don't fit, values that are not finite, no such rule, missing

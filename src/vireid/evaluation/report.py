@@ -126,7 +126,7 @@ class Report:
         """Read a report.json.
 
         Raises:
-            InputError: the file is missing or is no report.
+            InputError: the file is missing or isn't a report.
         """
         path = Path(path)
         return replace(cls.from_plain(read_json(path), f"'{path}'"), folder=path.parent)

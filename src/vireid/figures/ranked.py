@@ -75,7 +75,7 @@ def ranked_results(
         queries: rows of the data set to show instead.
 
     Raises:
-        InputError: `queries` names a row that is no query of the trial.
+        InputError: `queries` names a row that isn't a query of the trial.
     """
     load: Load = images if callable(images) else images.images.__getitem__
     trial, scores, similarity = search.trial, search.scores, search.similarity
@@ -166,7 +166,7 @@ def _chosen(
         position = {int(row): q for q, row in enumerate(trial.query)}
         absent = [row for row in queries if int(row) not in position]
         if absent:
-            raise InputError(f"Row {absent[0]} is no query of trial {trial.number}.")
+            raise InputError(f"Row {absent[0]} isn't a query of trial {trial.number}.")
         return [position[int(row)] for row in queries]
     possible = np.flatnonzero(valid)
     # the middle of `count` equal parts of all queries, which are sorted by identity

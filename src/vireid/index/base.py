@@ -358,7 +358,7 @@ class Index(abc.ABC):
         """These entries, in this order.
 
         Raises:
-            InputError: an entry does not exist (any more).
+            InputError: an entry doesn't exist; it may have been removed.
         """
 
     @abc.abstractmethod
@@ -367,7 +367,7 @@ class Index(abc.ABC):
         this one").
 
         Raises:
-            InputError: an entry does not exist (any more).
+            InputError: an entry doesn't exist; it may have been removed.
         """
 
     @abc.abstractmethod
@@ -414,8 +414,8 @@ class Index(abc.ABC):
         """Raises InputError if there are row ids without an entry."""
         if len(missing):
             raise InputError(
-                f"There is no entry {missing[0]} in the index '{self.url}' (any more). Search "
-                "again."
+                f"The index '{self.url}' has no entry {missing[0]}; it may have been removed. "
+                "Search again."
             )
 
     def _info(self, **counted: Any) -> IndexInfo:

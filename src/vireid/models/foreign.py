@@ -84,7 +84,7 @@ def _reason(error: Exception) -> str:
     if name := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return f"it needs the Python object {name[1]}"
     if code := re.search(r"Unsupported operand (\d+)", str(error)):
-        return f"it is no PyTorch file, or has pickle's operation {code[1]}"
+        return f"it isn't a PyTorch file, or has pickle's operation {code[1]}"
     return _first_sentence(error)
 
 

@@ -30,7 +30,7 @@ def capture(run: Callable[[], Result], device: torch.device) -> tuple[torch.cuda
         run: launches work only: it looks at no value on the device, and has been warmed up.
 
     Returns:
-        The graph, and what `run` returned: tensors that each replay fills anew.
+        The graph, and what `run` returned: tensors that each replay fills again.
     """
     graph = torch.cuda.CUDAGraph()
     # Other threads may go on using the device meanwhile, as those that copy images do.

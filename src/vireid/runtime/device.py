@@ -140,7 +140,7 @@ def use_compile_cache() -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return None  # a read-only home: kernels are compiled anew in each run
+        return None  # a read-only home: kernels are compiled again in each run
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
     return folder

@@ -45,7 +45,7 @@ class GalleryImages:
         try:
             (entry,) = self._index.entries([row_id])
         except InputError as error:
-            raise ImageError("There is no such entry in the index (any more).") from error
+            raise ImageError("The index has no such entry; it may have been removed.") from error
         if size == "thumb":
             return self._thumbnail(entry.path)
         return self._encode(entry.path, size)

@@ -94,7 +94,7 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
         raise UploadError(
             422,
             "deep_pixels",
-            "The picture has more than 8 bits per channel. Save it with 8 and upload it again.",
+            "The image has more than 8 bits per channel. Save it with 8 and upload it again.",
         ) from error
     except Exception as error:  # see above
         raise _broken() from error

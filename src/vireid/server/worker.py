@@ -116,7 +116,7 @@ class SearchWorker:
 
         Raises:
             Busy: the job is refused.
-            InputError: the entry does not exist (any more).
+            InputError: the entry doesn't exist; it may have been removed.
         """
         loop = asyncio.get_running_loop()
         task = _Task(job, loop.create_future(), loop)
