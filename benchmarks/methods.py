@@ -223,6 +223,19 @@ def data_facts(folder: Path, dataset: str) -> dict[str, Any]:
     return {"dataset": dataset, "synthetic": True, **facts}
 
 
+def as_written_now(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The setting of an earlier result with today's keys, and today's version where it has none."""
+    after = dict(before)
+    if config := before.get("config"):
+        after["config"] = {
+            "steps_per_epoch" if k == "max_steps" else k: v for k, v in config.items()
+        }
+    if stated_before := before.get("versions"):
+        stated = {name: version for name, version in stated_before.items() if version is not None}
+        after["versions"] = {**now.get("versions", {}), **stated}
+    return after
+
+
 class Table:
     """Runs of one setting, made now or taken from earlier results.
 
@@ -288,6 +301,7 @@ class Table:
                 f"'{path}' doesn't say which data its runs were trained on (it was written before "
                 "results did), so it can't stand in one table with others. Make its runs again."
             )
+        before = as_written_now(before, self.setting)
         unlike = sorted(
             key for key in {*before, *self.setting} if before.get(key) != self.setting.get(key)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,6 +113,22 @@ def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
     np.testing.assert_array_equal(again.queries["agw (plain)|1|embedding"], np.full(3, 0.55))
     with pytest.raises(ValueError, match="from two starts"):
         again.start(1, {"start_hash": "another"})
+
+
+def test_results_from_before_the_options_were_renamed_are_merged(benchmarks: None) -> None:
+    import methods
+
+    root = Path(methods.__file__).parent
+    path = root / "results" / "claim-2026-11-25-2x-h100-80gb-hbm3.json"
+    setting = json.loads(path.read_text())["results"]["setting"]
+    setting["config"] = json.loads((root / "start_track.json").read_text())
+    setting["versions"]["vireid"] = "0.1.0"
+    table = methods.Table("claim", setting, [*methods.CLAIM], {**methods.ROWS, **methods.CLAIM})
+    table.merge(path)
+    assert {seed for _, seed in table.results} == {0} and len(table.results) == 10
+    other = {**setting, "config": {**setting["config"], "steps_per_epoch": 100}}
+    with pytest.raises(SystemExit):
+        methods.Table("claim", other, [], {}).merge(path)
 
 
 def test_configuration_names_what_decides_numbers(benchmarks: None, tmp_path: Path) -> None:
