@@ -179,10 +179,11 @@ def test_every_weight_weighs(name: str) -> None:
         torch.manual_seed(1)  # of dropout
         return {term: value.detach() for term, value in method(batch).items()}
 
-    plain = terms()
-    weights = {f.name: f.default for f in fields(method_class(name).Options)}
-    for weight in [option for option in weights if option.endswith("_weight")]:
-        heavy = terms(**{weight: 2 * weights[weight]})
+    defaults = {f.name: f.default for f in fields(method_class(name).Options)}
+    weights = {key: value or 1.0 for key, value in defaults.items() if key.endswith("_weight")}
+    plain = terms(**weights)  # a term that is off by default is turned on
+    for weight in weights:
+        heavy = terms(**weights | {weight: 2 * weights[weight]})
         moved = [term for term in plain if not torch.equal(plain[term], heavy[term])]
         assert len(moved) == 1, weight
         assert torch.allclose(2 * plain[moved[0]], heavy[moved[0]]), weight

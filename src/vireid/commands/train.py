@@ -72,7 +72,8 @@ def train(*, start: Start, options: TrainOptions) -> int:
     """Train a method on a data set.
 
     Ctrl-C saves and says how to go on. Everything about the run is in its folder: config.json,
-    log.jsonl, checkpoints, weights.safetensors, curves.png.
+    log.jsonl, checkpoints, weights.safetensors, curves.png. The defaults shown are those of the
+    method, recipe and file given beside --help; --help-all also shows rare flags.
     """
     if options.data_root is not None:
         # absolute, so that the run finds its data from every folder
