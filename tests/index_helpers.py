@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.index.base import Filters, Index
+from vireid.index.base import Index
+from vireid.index.entries import Filters
 from vireid.index.local.index import LocalIndex
 from vireid.index.local.projection import ProjectionOptions
 from vireid.types import Embeddings

@@ -12,8 +12,9 @@ from index_helpers import DIM, HASH, PREPROCESSING, assert_same_hits, changed, p
 
 from vireid.index import Filters, create_index, open_index
 from vireid.index.backends import BACKENDS, backend_of
-from vireid.index.base import Entry, Hit, Index, IndexInfo, ranked_hits
+from vireid.index.base import Index
 from vireid.index.checks import check_lengths, rows_of
+from vireid.index.entries import Entry, Hit, IndexInfo, ranked_hits
 from vireid.index.local.index import LocalIndex
 from vireid.types import Embeddings, InputError, Modality
 

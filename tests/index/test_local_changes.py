@@ -22,7 +22,7 @@ from index_helpers import (
     plain_search,
 )
 
-from vireid.index.base import Filters
+from vireid.index.entries import Filters
 from vireid.index.local.index import LocalIndex
 from vireid.types import InputError
 

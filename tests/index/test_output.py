@@ -11,7 +11,7 @@ import server_kit
 from command_kit import refused, run, said
 from PIL import Image
 
-from vireid.index.base import Hit
+from vireid.index.entries import Hit
 from vireid.index.output import MAX_DRAWN, hits_table, save_figure
 from vireid.types import Modality
 

@@ -84,7 +84,7 @@ def train(*, start: Start, options: TrainOptions) -> int:
         return 0
     device = pick_device(start.gpu, options.device)
     if start.resume is not None:
-        return _resume(start, options, device)
+        return _resume(start.resume, start, options, device)
     folder = _run_folder(start, options)
     check_folder(folder, "the run")
     if options.trial == "all":
@@ -186,11 +186,9 @@ def _run_folder(start: Start, options: TrainOptions) -> Path:
     return start.model_path / "-".join(words)
 
 
-def _resume(start: Start, options: TrainOptions, device: str) -> int:
-    """Go on with a run. Flags that say what it is already are welcome, others are refused by
-    the trainer, which compares."""
-    assert start.resume is not None
-    folder = start.resume
+def _resume(folder: Path, start: Start, options: TrainOptions, device: str) -> int:
+    """Go on with a run. Flags that repeat what it is are accepted; the trainer compares, and
+    refuses others."""
     named = start.run and _named_folder(start.run, start.model_path)
     if named and named.resolve() != folder.resolve():
         raise InputError(

@@ -1,9 +1,9 @@
 from .backends import create_index as create_index
 from .backends import open_index as open_index
-from .base import AddResult as AddResult
-from .base import Entry as Entry
-from .base import Filters as Filters
-from .base import Hit as Hit
 from .base import Index as Index
-from .base import IndexInfo as IndexInfo
+from .entries import AddResult as AddResult
+from .entries import Entry as Entry
+from .entries import Filters as Filters
+from .entries import Hit as Hit
+from .entries import IndexInfo as IndexInfo
 from .searcher import Searcher as Searcher

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from vireid.console import table
 from vireid.files import write_text
-from vireid.index.base import Hit
+from vireid.index.entries import Hit
 
 MAX_DRAWN = 40
 """Queries in one figure; viewers don't open much taller ones."""

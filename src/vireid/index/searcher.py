@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vireid.index.base import Filters, Hit, Index
+from vireid.index.base import Index
+from vireid.index.entries import Filters, Hit
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vireid.index.base import Entry, Filters, Hit
+from vireid.index.entries import Entry, Filters, Hit
 from vireid.types import InputError, Modality, parse_time
 
 RowId = Field(

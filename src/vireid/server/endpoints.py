@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from vireid.index.base import Filters, Hit
+from vireid.index.entries import Filters, Hit
 from vireid.server import api
 from vireid.server.access import COOKIE, client_key
 from vireid.server.images import ImageError, Size

@@ -11,7 +11,8 @@ import anyio
 import numpy as np
 from fastapi import Request
 
-from vireid.index.base import Filters, Hit, Index, IndexInfo
+from vireid.index.base import Index
+from vireid.index.entries import Filters, Hit, IndexInfo
 from vireid.index.searcher import Searcher
 from vireid.server.access import Tokens
 from vireid.server.audit import AuditLog

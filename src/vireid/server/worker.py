@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from vireid.index.base import Filters, Hit
+from vireid.index.entries import Filters, Hit
 from vireid.index.searcher import Searcher
 from vireid.types import Modality
 

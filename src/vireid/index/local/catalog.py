@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from vireid.index.base import Entry
 from vireid.index.checks import Row, in_blocks
+from vireid.index.entries import Entry
 from vireid.types import InputError
 
 FILE = "index.sqlite"

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from vireid.index.base import Entry, Filters, Hit, Index, IndexInfo, ranked_hits
+from vireid.index.base import Index
+from vireid.index.entries import Entry, Filters, Hit, IndexInfo, ranked_hits
 from vireid.index.local import integrity, projection, scan, store
 from vireid.index.local.catalog import FILE, Catalog, Head, check_is_index
 from vireid.index.local.lock import WriterLock

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vireid.index.base import Entry, Filters
+from vireid.index.entries import Entry, Filters
 from vireid.index.local.catalog import Catalog, Head
 from vireid.index.local.projection import Projection
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from vireid.index import checks
-from vireid.index.base import Entry, Filters, Hit, Index, IndexInfo, ranked_hits
+from vireid.index.base import Index
+from vireid.index.entries import Entry, Filters, Hit, IndexInfo, ranked_hits
 from vireid.index.milvus.client import (
     INDEX_TYPES,
     Address,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from vireid.index.base import Entry, Filters
+from vireid.index.entries import Entry, Filters
 from vireid.types import InputError
 
 COLUMNS = ["id", "path", "camid", "pid", "modality", "time"]
