@@ -143,7 +143,7 @@ def test_configuration_names_what_decides_numbers(benchmarks: None, tmp_path: Pa
     start.touch()
 
     def found(**changes: Any) -> str:
-        recipe = RECIPES["mcl"]["published"]
+        recipe = RECIPES["mcl"]["clean"]
         model = ModelOptions(arch="resnet18", pretrained=str(start))
         options = TrainOptions(recipe=recipe, model=model, **changes)
         config.save(tmp_path / "config.json", options)

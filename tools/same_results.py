@@ -63,7 +63,7 @@ RUNS = {
     "agw": ["--method", "agw", *SYSU],
     "ddag": ["--method", "ddag", *SYSU],
     "mcl": ["--method", "mcl", *SYSU],
-    "mcl-published": ["--method", "mcl", *SYSU, "--recipe", "published", "--centers", "frozen",
+    "mcl-published": ["--method", "mcl", *SYSU, "--recipe", "clean", "--centers", "frozen",
                       "--triplet", "published", "--optim", "adam", "--select", "held-out"],
     "regdb": ["--method", "agw", "--dataset", "regdb", "--data-root", "regdb", "--trial", "2",
               "--pids-per-batch", "2", "--images-per-pid", "1", "--select", "last"],

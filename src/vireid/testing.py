@@ -329,6 +329,7 @@ def run_protocol(
         "method": embedder.method.name,  # of a user's own its name, not its place on a disk
         "arch": embedder.method.model_options.arch,
         "trained_on": dataset and label_of(dataset),
+        "recipe": metadata.get("recipe"),
         "epoch": metadata.get("epoch"),
         "epoch_choice": metadata.get("chosen", "not stated"),
         "seed": metadata.get("seed"),

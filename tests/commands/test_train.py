@@ -48,7 +48,7 @@ def test_words_in_any_case_and_a_whole_run(tmp_path: Path, sysu_root: Path, caps
     assert "\x1b" not in message
     options = json.loads((one / "config.json").read_text())
     assert options["method"] == "base" and options["recipe"]["lr"] == 0.00035
-    assert options["model"]["arch"] == "resnet10t" and options["precision"] == "float32"
+    assert options["model"]["arch"] == "resnet10t" and options["recipe"]["precision"] == "float32"
     assert facts(one)["chosen"] == "last epoch"
 
 
@@ -177,7 +177,8 @@ def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> N
         {"method_options": {"hidden": 64}, "recipe": {"schedule": {"warmup_steps": 9}}}
     )
     scratch = RECIPES["mcl"]["scratch"]
-    assert resolved.method == "mcl" and resolved.method_options == MCLOptions(hidden=64)
+    assert resolved.method == "mcl"
+    assert resolved.method_options == MCLOptions(hidden=64, discriminator_lr=0.1)
     assert resolved.recipe == dataclasses.replace(
         scratch, schedule=dataclasses.replace(scratch.schedule, warmup_steps=9)
     )
@@ -271,7 +272,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl.",
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
-        ("--recipe", "pub"): "Valid: published, scratch, best.",
+        ("--recipe", "pub"): "Valid: published, clean, scratch, best.",
         ("--optim", "rmsprop"): "Valid: sgd, adam.",
         ("--augment", "wild"): "Valid: none, plain, published, channel.",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",

@@ -190,5 +190,5 @@ def test_every_weight_weighs(name: str) -> None:
 
 
 def test_recipes(method: Method) -> None:
-    for name in ("published", "scratch", "best"):
+    for name in ("published", "clean", "scratch", "best"):
         assert method.recipes[name].name == name

@@ -12,6 +12,8 @@ import torch
 from test_contract import EXAMPLE, make, make_batch
 
 from vireid.methods import RECIPES, Sizes, build_method, method_class, recipes_of, resolve_method
+from vireid.methods.options import AGWOptions, MCLOptions
+from vireid.training.defaults import Choices, defaults
 from vireid.types import InputError
 
 
@@ -111,6 +113,13 @@ def test_recipes_are_those_of_the_published_code() -> None:
     for name in ("base", "agw", "ddag"):
         assert RECIPES[name]["published"].epochs == 81
         assert RECIPES[name]["published"].augment.erase == 0
+        assert RECIPES[name]["clean"].method_options == {}
+    assert published.precision == "float32" and RECIPES["mcl"]["clean"].precision == "auto"
+    options = defaults(None, Choices(recipe="published")).method_options
+    assert options == MCLOptions(triplet="published", centers="frozen", discriminator_step="before")
+    assert defaults(None, Choices(method="mcl")).recipe == RECIPES["mcl"]["clean"]
+    of_agw = defaults(None, Choices(method="agw", recipe="published")).method_options
+    assert of_agw == AGWOptions(triplet="published")
     scratch = RECIPES["mcl"]["scratch"]
     assert (scratch.lr, scratch.schedule.kind, scratch.augment.channel) == (0.05, "cosine", 0.35)
     assert scratch.schedule.factor(0, 199, 8000) == 1

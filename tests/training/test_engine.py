@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from training_kit import SIZE, tiny_data, tiny_options
 
 from vireid.bench import StepBench
 from vireid.cores import sensible_threads, usable_cores
-from vireid.methods import ParameterGroup, Sizes, build_method, method_class
+from vireid.methods import Method, ParameterGroup, Sizes, build_method, method_class
 from vireid.runtime.device import use_compile_cache
 from vireid.runtime.precision import choose_precision
 from vireid.training.engines import build_engine, in_pieces
@@ -30,10 +32,10 @@ def bench(method: str = "base", **options) -> StepBench:
                      recipe="scratch", pids_per_batch=4, images_per_pid=2, **options)  # fmt: skip
 
 
-def small_method(name: str = "mcl"):
+def small_method(name: str = "mcl", **options: Any) -> Method:
     torch.manual_seed(0)
     model = method_class(name).model_defaults("resnet10t", "none")
-    return build_method(name, model, Sizes(num_pids=6, num_cameras=6))
+    return build_method(name, model, Sizes(num_pids=6, num_cameras=6), options)
 
 
 def test_precision_on_a_cpu() -> None:
@@ -185,13 +187,41 @@ def test_a_group_states_its_optimiser() -> None:
         optimisers.restore(other.state())
 
 
-def test_discriminator_keeps_its_rate() -> None:
-    method = small_method()
+@pytest.mark.parametrize("options, rate", [({}, 0.02), ({"discriminator_lr": 0.1}, 0.1)])
+def test_discriminator_keeps_its_rate(options: dict[str, Any], rate: float) -> None:
+    """The recipe's or its own, untouched by the schedule."""
+    method = small_method(**options)
     table = Optimisers(method, tiny_options().recipe, CPU).rate_table(0, 4, 4)
     names = [group.name for group in method.groups()]
     constant = table[:, names.index("discriminator")]
-    assert torch.equal(constant, torch.full((4,), 0.1))
+    assert torch.equal(constant, torch.full((4,), rate))
     assert table[0, 0] != table[1, 0]
+
+
+def test_an_early_group_needs_an_optimiser_and_a_term() -> None:
+    class Odd(method_class("mcl")):  # type: ignore[misc]
+        optimiser, term = "sgd", "discrimination"
+
+        def separate_groups(self) -> list[ParameterGroup]:
+            return [
+                replace(group, optimiser=self.optimiser, early_term=self.term)
+                for group in super().separate_groups()
+            ]
+
+    model = Odd.model_defaults("resnet10t", "none")
+    method = Odd(model, Sizes(num_pids=6, num_cameras=6))
+    step = bench("mcl").run.step
+    step.method = method.train()
+    step._early = [(early, step._mean) for early in optimisers_of(method).early.values()]
+    with pytest.raises(InputError, match="steps on the term 'discrimination'; its terms are ident"):
+        step._step_early({"identity": torch.ones(())})
+    method.optimiser = None  # type: ignore[assignment]
+    with pytest.raises(InputError, match="'discriminator' of method 'odd' steps early"):
+        optimisers_of(method)
+
+
+def optimisers_of(method: Method) -> Optimisers:
+    return Optimisers(method, tiny_options().recipe, CPU)
 
 
 def test_pictures_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import torch
 
 from vireid.data import DEFAULT_DATASET, Dataset, PixelStore, facts_of
 from vireid.embed.embedder import Embedder
-from vireid.methods import method_class
-from vireid.methods.recipe import Recipe
 from vireid.runtime.device import peak_gpu_memory
 from vireid.runtime.ranks import join
 from vireid.training.assemble import Assembly
-from vireid.training.options import TrainOptions
+from vireid.training.defaults import train_options
 from vireid.types import Modality, Sample
 
 SYSU_PIDS, SYSU_CAMIDS = 395, (1, 2, 3, 4, 5, 6)
@@ -93,10 +90,9 @@ class StepBench:
         *,
         arch: str = "resnet50",
         method: str = "mcl",
-        recipe: str = "published",
+        recipe: str = "clean",
         pids_per_batch: int = 8,
         images_per_pid: int = 4,
-        lr: float | None = None,
         **options: Any,
     ) -> None:
         """
@@ -104,21 +100,18 @@ class StepBench:
             arch: of a network without pretrained weights.
             method, recipe: by name.
             pids_per_batch, images_per_pid: of each rank.
-            lr: another rate than the recipe's.
-            options: more fields of `TrainOptions`: device, engine, precision, store, …
+            options: more of what `train_options` takes: lr, device, engine, precision, store, …
         """
         world = join(options.get("device", "auto"))
-        cls = method_class(method)
-        chosen: Recipe = replace(
-            cls.recipes[recipe],
+        run_options = train_options(
+            method=method,
+            recipe=recipe,
+            arch=arch,
+            pretrained="none",
             pids_per_batch=pids_per_batch * world.size,
             images_per_pid=images_per_pid,
-        )
-        if lr is not None:
-            chosen = replace(chosen, lr=lr)
-        model = cls.model_defaults(arch, "none")
-        run_options = TrainOptions(
-            method=method, model=model, recipe=chosen, size=store.size, **options
+            size=store.size,
+            **options,
         )
         self.run = Assembly(run_options, dataset, store, world)
         self._epoch, self.step_number = 0, 0

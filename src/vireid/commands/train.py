@@ -43,8 +43,8 @@ class Start(Options):
     title: ClassVar[str] = "start"
 
     recipe: str | None = None
-    """How to train: published (default with pretrained weights), scratch (default without), or
-    best."""
+    """How to train: clean (default with pretrained weights), published (as the published code,
+    with its accidents), scratch (default without pretrained weights), or best."""
     augment: str | None = None
     """Preset of augmentation: none, plain (crop, flip), published (and erasing up to 0.8) or
     channel (milder erasing; visible images as one channel or grey). Default: the recipe's."""

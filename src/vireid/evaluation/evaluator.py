@@ -214,8 +214,11 @@ def _protocol(
             "python": platform.python_version(),
         },
     }
-    free = ("method", "arch", "trained_on", "epoch", "epoch_choice", "seed", "commit", "precision")
-    for key in (*free, *stated):
+    of_network = (
+        "method", "arch", "trained_on", "recipe", "epoch", "epoch_choice", "seed", "commit",
+        "precision",
+    )  # fmt: skip
+    for key in (*of_network, *stated):
         if context.get(key) is not None:
             stated[key] = context[key]
         context.pop(key, None)

@@ -28,6 +28,7 @@ PROTOCOL_WORDS = {
     "method": "Method",
     "arch": "Backbone",
     "trained_on": "Trained on",
+    "recipe": "Recipe",
     "epoch": "Epoch",
     "epoch_choice": "Epoch chosen by",
     "seed": "Seed",
@@ -64,8 +65,8 @@ class Protocol:
         tta: test-time augmentation, "none" or its name.
         preprocessing: size and normalisation of the images.
         reranking: the re-ranking whose numbers stand beside the raw ones, or "none".
-        method, arch, trained_on, epoch, epoch_choice, seed, weights_hash, precision, commit: of
-            the network; `epoch_choice` says how the epoch was chosen.
+        method, arch, trained_on, recipe, epoch, epoch_choice, seed, weights_hash, precision,
+            commit: of the network; `epoch_choice` says how the epoch was chosen.
         versions: of what computed the numbers.
         other: whatever else the caller stated.
     """
@@ -90,6 +91,7 @@ class Protocol:
     method: str | None = None
     arch: str | None = None
     trained_on: str | None = None
+    recipe: str | None = None
     epoch: int | None = None
     epoch_choice: str | None = None
     seed: int | None = None

@@ -26,11 +26,22 @@ def confusion_loss(logits: Tensor) -> Tensor:
     return -full(logits).log_softmax(1).mean()
 
 
-def frozen_logits(discriminator: nn.Module, features: Tensor) -> Tensor:
+def frozen_logits(
+    discriminator: nn.Module, features: Tensor, *, by_reference: bool = False
+) -> Tensor:
     """Logits (B, 2) of `discriminator` for `features` (B, D), without gradient to its weights.
 
     Running statistics are worked on as copies: one step counts once.
+
+    Args:
+        by_reference: where the discriminator takes its step before the backward pass, send the
+            gradient back through its new weights, as PyTorch up to 1.4 did without a word; the
+            logits and batch statistics stay those of before. Otherwise such a step is an error.
     """
-    state = {name: value.detach() for name, value in discriminator.named_parameters()}
+    # Autograd keeps both kinds by reference, but checks only the first for changes in place.
+    state = {
+        name: value.data if by_reference else value.detach()
+        for name, value in discriminator.named_parameters()
+    }
     state |= {name: value.clone() for name, value in discriminator.named_buffers()}
     return torch.func.functional_call(discriminator, state, (features,))

@@ -13,6 +13,8 @@ from vireid.types import InputError
 
 _FLOOR = 1e-6
 _FAR = 1e30
+# From here on softplus(x) is x to the last digit; PyTorch's default of 20 loses some in float64.
+_LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
 def pairwise_distance(features: Tensor) -> Tensor:
@@ -85,7 +87,8 @@ class WeightedTripletLoss(nn.Module):
             weights = _exact_weights if self.arithmetic == "exact" else _published_weights
             positive = (weights(distance, same) * distance).sum(1)
             negative = (weights(-distance, ~same) * distance).sum(1)
-            return F.softplus(positive - negative).mean()
+            gap = positive - negative
+            return F.softplus(gap, threshold=_LINEAR[gap.dtype]).mean()
 
 
 def _exact_weights(score: Tensor, mask: Tensor) -> Tensor:

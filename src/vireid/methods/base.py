@@ -46,6 +46,11 @@ class ParameterGroup:
             share the main optimiser.
         momentum: of SGD (Nesterov where above 0).
         weight_decay: as PyTorch's optimisers define it.
+        early_term: name of a loss term. The group, which needs an optimiser of its own, takes its
+            step on that term alone, before the backward pass of the others: what they computed
+            stands, but where they read the group's weights as `.data` their gradient goes through
+            the new ones. The term must depend on no other group (detach what it is given), and
+            be computed outside compiled code (`torch.compiler.disable`).
     """
 
     name: str
@@ -56,6 +61,7 @@ class ParameterGroup:
     optimiser: Literal["sgd", "adam"] | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    early_term: str | None = None
 
 
 class Method(nn.Module):

@@ -73,8 +73,12 @@ class MCLOptions(AGWOptions):
     """Squared spread within a class that is left alone."""
     hidden: int = option(128, at_least=1)
     """Width of the discriminator."""
-    discriminator_lr: float = option(0.1, above=0)
-    """Learning rate of the discriminator, which the schedule leaves alone."""
+    discriminator_lr: float | None = option(None, above=0)
+    """Learning rate of the discriminator, which the schedule leaves alone (default: the recipe's
+    rate, as published)."""
+    discriminator_step: Literal["after", "before"] = "after"
+    """When the discriminator takes its step: after the encoder's backward pass, or before it, as
+    published, so that the confusion gradient goes through weights that never made its logits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, option
 from vireid.data.options import AugmentOptions
-from vireid.types import InputError
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,9 @@ class Recipe(Options):
     """P, identities in a batch."""
     images_per_pid: int = option(4, above=0)
     """K, images of each modality for each identity, so a batch has 2 x P x K rows."""
+    precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
+    """auto is bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 on
+    a CPU."""
     augment: AugmentOptions = option(AugmentOptions())
     """How training images are changed."""
     method_options: dict[str, Any] = option({}, flag="")

@@ -62,7 +62,7 @@ class Assembly:
         if device.type == "cpu":
             torch.set_num_threads(sensible_threads(world.size))
         self.data = TrainingSet(dataset, store, options, world.rank, world.size)
-        self.precision = choose_precision(options.precision, device)
+        self.precision = choose_precision(options.recipe.precision, device)
         exact = self.precision.name == "float32"
         tune(device, deterministic=options.deterministic, full_float32=exact)
         torch.manual_seed(options.seed)

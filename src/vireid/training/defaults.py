@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
-from vireid.console import choose, warn
+from vireid.console import choose
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
@@ -115,18 +115,10 @@ def _recipe(
 ) -> Recipe:
     name = of_file.get("name") or None
     if name is None or name in recipes:
-        default = "scratch" if pretrained.strip().lower() == "none" else "published"
+        default = "scratch" if pretrained.strip().lower() == "none" else "clean"
         chosen = choose("recipe", choices.recipe or name or default, tuple(recipes))
         of_file = overlay(to_plain(recipes[chosen]), of_file)
     recipe = from_plain(Recipe, of_file, f"{where}: recipe")
-    if name is None and recipe.name == "published" and pretrained == "none":
-        area = recipe.augment.erase_area[1]
-        erased = f" and erasing up to {area:g} of each image" if recipe.augment.erase else ""
-        warn(
-            "the recipe 'published' is meant for ImageNet weights. Its steps in the learning "
-            f"rate{erased} keep a network that starts from nothing near chance; 'scratch' is made "
-            "for that."
-        )
     changes: dict[str, Any] = {}
     if choices.augment is not None:
         preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,13 +22,28 @@ from vireid.types import InputError
 MAIN = "main"  # the optimiser of all groups that state none of their own
 
 
+@dataclass(frozen=True)
+class Early:
+    """A group that steps before the backward pass.
+
+    Attributes:
+        term: name of the loss term that it steps on.
+        parameters, optimiser: the group's.
+    """
+
+    term: str
+    parameters: list[nn.Parameter]
+    optimiser: torch.optim.Optimizer
+
+
 class Optimisers:
     """The main optimiser, of the recipe's kind, and one for each group that states its own.
 
     Attributes:
         rates: (G,) float32 current learning rate of each group, on the device.
         parameters: every trained parameter, in the order of the groups.
-        buckets: parameters that are stepped together.
+        early: the groups that step before the backward pass, by name.
+        buckets: all other parameters, as they are stepped together after it.
     """
 
     def __init__(
@@ -50,19 +66,40 @@ class Optimisers:
         self.recipe = recipe
         self.rates = torch.zeros(len(self.groups), dtype=torch.float32, device=device)
         self.parameters = [p for group in self.groups for p in group.parameters]
-        self.buckets = buckets(method.parameters(), bucket_bytes or sys.maxsize)
+        early = [group for group in self.groups if group.early_term is not None]
+        early_parameters = {id(p) for group in early for p in group.parameters}
+        late = [p for p in method.parameters() if id(p) not in early_parameters]
+        self.buckets = buckets(late, bucket_bytes or sys.maxsize)
         self._parameter_names = {id(p): name for name, p in method.named_parameters()}
-        kinds = {_owner(group): group.optimiser or recipe.optim for group in self.groups}
-        self._optimisers = {
-            name: [self._of_bucket(name, kind, bucket, device) for bucket in self.buckets]
-            for name, kind in kinds.items()
+        kinds = {
+            _owner(group): group.optimiser or recipe.optim
+            for group in self.groups
+            if group.early_term is None
+        }
+        self._by_bucket = [
+            {
+                name: self._build(kind, parts, device)
+                for name, kind in kinds.items()
+                if (parts := self._parts(name, kind, bucket))
+            }
+            for bucket in self.buckets
+        ]
+        self.early = {
+            group.name: Early(
+                str(group.early_term),
+                group.parameters,
+                self._build(
+                    str(group.optimiser),
+                    self._parts(group.name, str(group.optimiser), group.parameters),
+                    device,
+                ),
+            )
+            for group in early
         }
         self._make_state()
 
-    def _of_bucket(
-        self, name: str, kind: str, bucket: list[nn.Parameter], device: torch.device
-    ) -> torch.optim.Optimizer | None:
-        """The optimiser `name` of a bucket's parameters; None if none of them are its own."""
+    def _parts(self, name: str, kind: str, bucket: list[nn.Parameter]) -> list[dict[str, Any]]:
+        """What the optimiser `name` steps of a bucket, in the form that PyTorch's take."""
         inside = {id(p) for p in bucket}
         parts = []
         for i, group in enumerate(self.groups):
@@ -70,8 +107,12 @@ class Optimisers:
             if parameters and _owner(group) == name:
                 part = {"params": parameters, "lr": self.rates[i]}
                 parts.append(part | self._settings(group, kind))
-        if not parts:
-            return None
+        return parts
+
+    @staticmethod
+    def _build(
+        kind: str, parts: list[dict[str, Any]], device: torch.device
+    ) -> torch.optim.Optimizer:
         fused = device.type in {"cpu", "cuda"}
         if kind == "adam":
             return torch.optim.Adam(parts, fused=fused, capturable=device.type == "cuda")
@@ -88,18 +129,20 @@ class Optimisers:
 
     def of_bucket(self, number: int) -> list[torch.optim.Optimizer]:
         """The optimisers to step once the gradients of a bucket are there."""
-        parts = [optimisers[number] for optimisers in self._optimisers.values()]
-        return [optimiser for optimiser in parts if optimiser is not None]
+        return list(self._by_bucket[number].values())
 
-    def _all(self) -> Iterator[torch.optim.Optimizer]:
-        for number in range(len(self.buckets)):
-            yield from self.of_bucket(number)
+    def _all(self) -> Iterator[tuple[str, torch.optim.Optimizer]]:
+        """Every optimiser, with the name of which it may be a part."""
+        for by_name in self._by_bucket:
+            yield from by_name.items()
+        for name, early in self.early.items():
+            yield name, early.optimiser
 
     def _make_state(self) -> None:
         """Create every state by one step that changes nothing, then set it to its start."""
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
-        for optimiser in self._all():
+        for _, optimiser in self._all():
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         for tensor in self.tensors():
@@ -109,7 +152,7 @@ class Optimisers:
         """Every tensor of state, for snapshots."""
         return [
             value
-            for optimiser in self._all()
+            for _, optimiser in self._all()
             for state in optimiser.state.values()
             for value in state.values()
             if isinstance(value, Tensor)
@@ -126,22 +169,19 @@ class Optimisers:
         return table
 
     def zero_grad(self) -> None:
-        for optimiser in self._all():
+        for _, optimiser in self._all():
             optimiser.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, dict[str, dict[str, Tensor]]]:
         """State by optimiser and parameter name (references; copy before training on)."""
-        return {
-            name: {
-                self._parameter_names[id(parameter)]: {
+        state: dict[str, dict[str, dict[str, Tensor]]] = {}
+        for name, optimiser in self._all():
+            entries = state.setdefault(name, {})
+            for parameter, entry in optimiser.state.items():
+                entries[self._parameter_names[id(parameter)]] = {
                     key: value for key, value in entry.items() if isinstance(value, Tensor)
                 }
-                for optimiser in optimisers
-                if optimiser is not None
-                for parameter, entry in optimiser.state.items()
-            }
-            for name, optimisers in self._optimisers.items()
-        }
+        return state
 
     def restore(self, saved: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> None:
         """Copy a saved state in place.
@@ -190,6 +230,12 @@ def _check(groups: list[ParameterGroup], method: Method) -> None:
             raise InputError(
                 f"The parameter group '{group.name}' of method '{method.name}' asks for the "
                 f"optimiser '{group.optimiser}'; sgd, adam or None (the recipe's) was expected."
+            )
+        if group.early_term is not None and group.optimiser is None:
+            raise InputError(
+                f"The parameter group '{group.name}' of method '{method.name}' steps early, on "
+                f"the term '{group.early_term}', but has no optimiser of its own. Give it "
+                "`optimiser` sgd or adam."
             )
         for parameter in group.parameters:
             if id(parameter) in group_of:

@@ -12,7 +12,7 @@ from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import options_class, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
+from vireid.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +46,10 @@ class TrainOptions(Options):
     model: ModelOptions = option(ModelOptions())
     """The network."""
     recipe: Recipe
-    """Learning rates, schedule, batch and augmentation; the batch is the total over all ranks."""
+    """Learning rates, schedule, batch, precision and augmentation; the batch is the total over all
+    ranks."""
     seed: int = option(0, at_least=0)
     """One seed fixes weights, batches, augmentation and dropout."""
-    precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
-    """auto is bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 on
-    a CPU."""
     deterministic: bool = option(False, rare=True)
     """Bit-equal repeats on CUDA too, slower."""
     sync_bn: bool = option(False, rare=True)
@@ -127,7 +125,12 @@ class TrainOptions(Options):
         return from_plain(cls, values, where)
 
 
-OLD_KEYS = {"max_steps": "steps_per_epoch", "choose": "select", "part": "select"}
+OLD_KEYS = {
+    "max_steps": "steps_per_epoch",
+    "choose": "select",
+    "part": "select",
+    "precision": "recipe.precision",
+}
 
 
 def refuse_old_keys(plain: Mapping[str, Any], where: str) -> None:

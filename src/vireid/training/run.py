@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.console import say
+from vireid.console import say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
 from vireid.files import write_json
 from vireid.training import trainer
@@ -52,6 +52,8 @@ def train(
         trial=options.trial,
         camera_pattern=options.camera_pattern,
     )
+    if not resume:
+        _warn_of_recipe(options)
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
@@ -66,7 +68,7 @@ def train(
         say(f"skipped (cannot be decoded): {path}")
     evaluate = None
     if options.eval_every:
-        evaluate = validation(without(data, store.valid), store, precision=options.precision)
+        evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
     try:
         result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
@@ -78,6 +80,20 @@ def train(
     if result.engine and not int(os.environ.get("RANK", "0")):
         _summarise(folder, result)
     return result
+
+
+def _warn_of_recipe(options: TrainOptions) -> None:
+    """Say that a recipe for pretrained weights is used without any."""
+    recipe = options.recipe
+    if recipe.name not in ("published", "clean") or options.model.pretrained != "none":
+        return
+    area = recipe.augment.erase_area[1]
+    erased = f" and erasing up to {area:g} of each image" if recipe.augment.erase else ""
+    warn(
+        f"the recipe '{recipe.name}' is meant for ImageNet weights. Its steps in the learning "
+        f"rate{erased} keep a network that starts from nothing near chance; 'scratch' is made "
+        "for that."
+    )
 
 
 def count_epochs(count: int) -> str:

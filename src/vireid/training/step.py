@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vireid.data.augment import Augment
+from vireid.losses.full_precision import full
 from vireid.methods import Method
 from vireid.methods.checks import check_terms
 from vireid.runtime.precision import Precision
@@ -23,7 +24,7 @@ from vireid.runtime.ranks import World
 from vireid.training.gradient_mean import GradientMean
 from vireid.training.optimisers import Optimisers
 from vireid.training.store import ImageStore
-from vireid.types import Batch
+from vireid.types import Batch, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Labels:
 
 
 class Step:
-    """Gather, augment, forward, losses, backward, gradient mean, optimisers, sums.
+    """Gather, augment, forward, losses, early groups, backward, gradient mean, optimisers, sums.
 
     Attributes:
         names: of the losses, once a step has run.
@@ -95,6 +96,9 @@ class Step:
         if precision.scaled:
             self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
         self._mean = GradientMean(optimisers.buckets, world)
+        self._early = [
+            (early, GradientMean([early.parameters], world)) for early in optimisers.early.values()
+        ]
         self._addresses = [tensor.data_ptr() for tensor in method.state_dict().values()]
         self.compute: Callable[..., dict[str, Tensor]] = self.losses
 
@@ -130,7 +134,9 @@ class Step:
         self.optimisers.zero_grad()
         losses = self.compute(self.images.images, index, draws, pid, camera, modality)
         check_terms(losses, self.method)
-        values = torch.stack([value.float() for value in losses.values()])
+        losses = {name: full(value) for name, value in losses.items()}
+        self._step_early(losses)
+        values = torch.stack(list(losses.values()))
         self._mean.backward(self.scaler.scale(values.sum()))
         for bucket in self._mean.arrivals():
             for optimiser in self.optimisers.of_bucket(bucket):
@@ -138,6 +144,19 @@ class Step:
         self.scaler.update()
         self._accumulate(tuple(losses), values.detach())
         self.counter += 1
+
+    def _step_early(self, losses: dict[str, Tensor]) -> None:
+        """Step the groups that have a term of their own, which then is a number only."""
+        for early, mean in self._early:
+            if early.term not in losses:
+                raise InputError(
+                    f"Method '{self.method.name}' has a parameter group that steps on the term "
+                    f"'{early.term}'; its terms are {', '.join(losses)}."
+                )
+            mean.backward(self.scaler.scale(losses[early.term]))
+            for _ in mean.arrivals():
+                self.scaler.step(early.optimiser)
+            losses[early.term] = losses[early.term].detach()
 
     def _accumulate(self, names: tuple[str, ...], values: Tensor) -> None:
         if self._sums is None:
