@@ -106,14 +106,25 @@ def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path
     assert weights.read_weights(folder)[1]["weights_hash"] == expected
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_synchronised_ranks_learn_what_one_process_learns(tmp_path: Path, count: int) -> None:
-    """With batch norm and triplet over all ranks, ranks with a part of a batch each are one."""
-    recipe = {"epochs": 1, "pids_per_batch": 2 * count}
-    words = {"method": "base", "recipe": recipe, "sync_bn": True, "gather": True, "num_pids": 24}
-    ended(tmp_path / "ranks", ranks(tmp_path / "ranks", count, **words))
+# Centers gather over each rank's own rows, so they are off.
+EARLY = {"discriminator_step": "before", "identity_centers": False, "camera_centers": False}
+
+
+@pytest.mark.parametrize("count, method, own", [(2, "mcl", EARLY), (4, "base", {})])
+def test_synchronised_ranks_learn_what_one_process_learns(
+    tmp_path: Path, count: int, method: str, own: dict[str, object]
+) -> None:
+    """With batch norm and triplet over all ranks, ranks with a part of a batch each are one, also
+    where a group steps before the backward pass."""
+    words = {
+        "method": method,
+        "recipe": {"epochs": 1, "pids_per_batch": 2 * count},
+        "method_options": own,
+    }
+    shared = {**words, "sync_bn": True, "gather": True, "num_pids": 24}
+    ended(tmp_path / "ranks", ranks(tmp_path / "ranks", count, **shared))
     torch.set_num_threads(1)
-    run(tmp_path / "one", tiny_options("base", recipe=recipe), num_pids=24)
+    run(tmp_path / "one", tiny_options(**words), num_pids=24)
     one, several = (
         [line["losses"] for line in read_log(tmp_path / name / "log.jsonl") if line["step"] < 4]
         for name in ("one", "ranks")

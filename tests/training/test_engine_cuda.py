@@ -41,6 +41,18 @@ def test_graph_equals_eager_in_float32(method: str) -> None:
     np.testing.assert_allclose(graph, eager, rtol=2e-3)
 
 
+def test_the_published_order_is_captured() -> None:
+    """Over compiled and over eager kernels the discriminator steps before the backward pass."""
+
+    def of(**options: str) -> np.ndarray:
+        return losses(method="mcl", precision="float32", discriminator_lr=0.5, **options)
+
+    eager = of(engine="eager", discriminator_step="before")
+    for engine in ("graph", "compiled"):
+        np.testing.assert_allclose(of(engine=engine, discriminator_step="before"), eager, rtol=2e-3)
+    assert np.abs(of(engine="eager", discriminator_step="after") / eager - 1).max() > 1e-2
+
+
 def test_ddag_with_dropout_is_captured() -> None:
     assert np.isfinite(losses(engine="graph", method="ddag")).all()
 
