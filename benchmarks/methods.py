@@ -236,6 +236,18 @@ def as_written_now(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any
     return after
 
 
+def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
+    """The options of an earlier run with today's keys; what was fixed then stands as an option."""
+    after = dict(before)
+    if "max_steps" in before:  # up to commit 1cb04f5
+        after["steps_per_epoch"] = after.pop("max_steps")
+        words = {("last", "train"): "last", ("last", "fit"): "held-out"}
+        after["select"] = words.get((after.pop("choose"), after.pop("part")), "val")
+        if before["method"] == "mcl":
+            after["method_options"] = {**before["method_options"], "discriminator_lr": 0.1}
+    return after
+
+
 class Table:
     """Runs of one setting, made now or taken from earlier results.
 
@@ -317,7 +329,11 @@ class Table:
                 raise refused(
                     f"'{path}' can't stand in one table with these runs: {error}"
                 ) from None
-        self.configurations = {**results.get("configurations", {}), **self.configurations}
+        hashes: dict[str, str] = {}  # as written then → of the same options in today's keys
+        for written, then in results.get("configurations", {}).items():
+            options = options_as_written_now(then)
+            hashes[written] = written if options == then else hash_of(options)
+            self.configurations.setdefault(hashes[written], options)
         if name := results.get("per_query_ap"):
             with np.load(path.with_name(name)) as file:
                 self.queries = {**file, **self.queries}
@@ -329,6 +345,9 @@ class Table:
                     f"means {shlex.join(self.rows[row])}. Give one of them another name."
                 )
             facts = {k: v for k, v in one.items() if k not in ("row", "seed", "flags")}
+            written = facts.get("config_hash")
+            if (hash_now := hashes.get(written, written)) != written:
+                facts |= {"config_hash": hash_now, "config_hash_as_written": written}
             facts.setdefault("commit", old["commit"])
             facts.setdefault("date", old["date"])
             machine = hardware_line(old["hardware"]).split("; load")[0]

@@ -112,15 +112,16 @@ def write_table(folder: Path) -> Path:
 
 def copy_stem(run: Path, out: Path, people: dict[str, Any]) -> None:
     """Write the run's weights with the visible stem in the place of the infrared one too."""
-    from vireid import checkpoint
+    from vireid import weights
 
-    tensors, known = checkpoint.read_weights(run)
+    tensors, known = weights.read_weights(run)
     for name in tensors:
         if ".stem_infrared." in name:
             tensors[name] = tensors[name.replace(".stem_infrared.", ".stem_visible.")].clone()
     metadata = {key: known[key] for key in KEPT}
+    metadata["method_options"] = {}  # agw's defaults, as the first starts' headers say them
     out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_weights(out, tensors, metadata | {"trained_on": {"visible cameras": people}})
+    weights.save_weights(out, tensors, metadata | {"trained_on": {"visible cameras": people}})
 
 
 def vireid(*words: Any) -> None:

@@ -53,7 +53,7 @@ def main() -> None:
         jobs.wait(jobs.begin("v1", ["-m", "vireid", "synthesize", "--v1", "--out", data], nice=5))
         decode = ["-m", "vireid", "prepare", "--data-root", data]
         jobs.wait(jobs.begin("v1-decoded", decode, nice=5))
-        verify = ["-m", "vireid.synthetic.v1", "--out", data, "--verify"]
+        verify = ["-m", "vireid", "synthesize", "--v1", "--out", data, "--verify"]
         jobs.begin("v1-verified", verify, nice=15)
     others = threading.Thread(target=jobs.later_starts, args=(seeds[1:], gpus))
     others.start()

@@ -126,6 +126,9 @@ def test_results_from_before_the_options_were_renamed_are_merged(benchmarks: Non
     table = methods.Table("claim", setting, [*methods.CLAIM], {**methods.ROWS, **methods.CLAIM})
     table.merge(path)
     assert {seed for _, seed in table.results} == {0} and len(table.results) == 10
+    assert {methods.hash_of(options) for options in table.configurations.values()} == {
+        facts["config_hash"] for facts in table.results.values()
+    }
     other = {**setting, "config": {**setting["config"], "steps_per_epoch": 100}}
     with pytest.raises(SystemExit):
         methods.Table("claim", other, [], {}).merge(path)
