@@ -62,7 +62,7 @@ ROWS: dict[str, list[str]] = {
 # MCLNet's claim: each of its parts left out, and all of them, under the erasing that it was
 # published with and without. Learned centers, the exact triplet, the published schedule.
 CLAIM: dict[str, list[str]] = {
-    f"{name} ({word})": [*flags, "--recipe", "published", "--augment", augment]
+    f"{name} ({word})": [*flags, "--recipe", "clean", "--augment", augment]
     for word, augment in (("erasing", "published"), ("plain", "plain"))
     for name, flags in (
         ("mcl", ["--method", "mcl"]),
@@ -245,7 +245,27 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
         after["select"] = words.get((after.pop("choose"), after.pop("part")), "val")
         if before["method"] == "mcl":
             after["method_options"] = {**before["method_options"], "discriminator_lr": 0.1}
+    if recipe_had_no_precision(before):
+        after["recipe"] = {**after["recipe"], "precision": after.pop("precision")}
+        if before["method"] == "mcl":
+            own = {**after["method_options"], "discriminator_step": "after"}
+            if own["discriminator_lr"] == after["recipe"]["lr"]:
+                own["discriminator_lr"] = None  # the recipe's
+            after["method_options"] = own
     return after
+
+
+def recipe_had_no_precision(options: dict[str, Any] | None) -> bool:
+    """Whether a run is from before commit 7edde53, when `clean` was called `published`."""
+    return options is None or "precision" in options
+
+
+def flags_as_written_now(flags: list[str], options: dict[str, Any] | None) -> list[str]:
+    """The flags of an earlier run, whose options these were, as they are typed today."""
+    if not recipe_had_no_precision(options):
+        return flags
+    pairs = zip(["", *flags], flags)
+    return ["clean" if pair == ("--recipe", "published") else pair[1] for pair in pairs]
 
 
 class Table:
@@ -339,9 +359,11 @@ class Table:
                 self.queries = {**file, **self.queries}
         for one in runs:
             row, seed = one["row"], one["seed"]
-            if self.rows.setdefault(row, one["flags"]) != one["flags"]:
+            then = results.get("configurations", {}).get(one.get("config_hash"))
+            flags = flags_as_written_now(one["flags"], then)
+            if self.rows.setdefault(row, flags) != flags:
                 raise refused(
-                    f"Row '{row}' of '{path}' was trained with {shlex.join(one['flags'])}, here it "
+                    f"Row '{row}' of '{path}' was trained with {shlex.join(flags)}, here it "
                     f"means {shlex.join(self.rows[row])}. Give one of them another name."
                 )
             facts = {k: v for k, v in one.items() if k not in ("row", "seed", "flags")}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_kit import run as command
 
 from vireid.methods.recipes import RECIPES
 
@@ -115,20 +116,32 @@ def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
         again.start(1, {"start_hash": "another"})
 
 
-def test_results_from_before_the_options_were_renamed_are_merged(benchmarks: None) -> None:
+@pytest.mark.parametrize(
+    "name, seeds", [("2026-11-25-2x-h100-80gb-hbm3", {0}), ("2026-11-26-2x-h200", {0, 1})]
+)
+def test_results_from_before_the_options_were_renamed_are_merged(
+    benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, seeds: set[int]
+) -> None:
     import methods
 
     root = Path(methods.__file__).parent
-    path = root / "results" / "claim-2026-11-25-2x-h100-80gb-hbm3.json"
+    path = root / "results" / f"claim-{name}.json"
     setting = json.loads(path.read_text())["results"]["setting"]
     setting["config"] = json.loads((root / "start_track.json").read_text())
     setting["versions"]["vireid"] = "0.1.0"
     table = methods.Table("claim", setting, [*methods.CLAIM], {**methods.ROWS, **methods.CLAIM})
     table.merge(path)
-    assert {seed for _, seed in table.results} == {0} and len(table.results) == 10
-    assert {methods.hash_of(options) for options in table.configurations.values()} == {
-        facts["config_hash"] for facts in table.results.values()
-    }
+    assert {seed for _, seed in table.results} == seeds and len(table.results) == 10 * len(seeds)
+    start = tmp_path / "start.safetensors"
+    start.touch()
+    for row, flags in methods.CLAIM.items():
+        words = ["--arch", "resnet18", "--pretrained", start, "--dataset", "sysu", *flags]
+        words += ["--config", root / "start_track.json", "--print-config"]
+        assert command("train", *words) == 0
+        (tmp_path / "config.json").write_text(capsys.readouterr().out)
+        today = methods.configuration(tmp_path)
+        for seed in seeds:
+            assert table.configurations[table.results[row, seed]["config_hash"]] == today, row
     other = {**setting, "config": {**setting["config"], "steps_per_epoch": 100}}
     with pytest.raises(SystemExit):
         methods.Table("claim", other, [], {}).merge(path)
