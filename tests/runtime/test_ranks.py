@@ -130,7 +130,7 @@ def test_synchronised_ranks_learn_what_one_process_learns(
         for name in ("one", "ranks")
     )
     assert len(one) == 3
-    for alone, shared, near in zip(one, several, (1e-5, 1e-3, 1e-2)):  # rounding grows by the step
+    for alone, shared, near in zip(one, several, (1e-5, 1e-4, 1e-3)):  # rounding grows by the step
         assert shared == pytest.approx(alone, rel=near)
 
 
