@@ -50,8 +50,16 @@ def test_equals_a_loop_over_images(options):
     out = augment(torch.from_numpy(images), torch.from_numpy(draws))
     assert out.dtype == torch.float32
     assert out.shape == (64, 3, *SIZE)
-    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert out.is_contiguous()
     np.testing.assert_allclose(out.numpy(), one_by_one(images, draws, options.pad), atol=1e-5)
+
+
+def test_away_from_a_cpu_images_are_channels_last():
+    """As tensor cores read them; PyTorch's device without data stands for a GPU."""
+    augment = Augment(EVERYTHING, SIZE).to("meta")
+    images = torch.empty(4, *SIZE, 3, dtype=torch.uint8, device="meta")
+    out = augment(images, torch.empty(4, 8, dtype=torch.int32, device="meta"))
+    assert out.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_normalise_is_augmentation_without_change():
