@@ -71,7 +71,7 @@ class TestOptions(Options):
     """Add k-reciprocal re-ranked numbers beside the raw ones."""
     tta: Literal["none", "flip"] = "none"
     """Test-time augmentation; flip: sum of the image's and its mirror image's embedding."""
-    pictures: int = option(8, at_least=0)
+    figure_queries: int = option(8, at_least=0)
     """Queries in the figure of ranked results; 0 for no figures."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
     """Number format of the network."""
@@ -147,7 +147,7 @@ def evaluate(
                 tta=options.tta,
                 rerank=options.rerank,
                 folder=folder,
-                pictures=options.pictures,
+                figure_queries=options.figure_queries,
             )
         )
     return reports
@@ -313,7 +313,7 @@ def run_protocol(
     folder: Path,
     tta: str = "none",
     rerank: bool = False,
-    pictures: int = 8,
+    figure_queries: int = 8,
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
@@ -344,8 +344,8 @@ def run_protocol(
         drawn=drawn, keep=searches.append, rerank=rerank, context=context,
     )  # fmt: skip
     report.write(folder)
-    if pictures:
+    if figure_queries:
         from vireid.figures import write_figures
 
-        write_figures(folder, report, data, store, searches[0], count=pictures)
+        write_figures(folder, report, data, store, searches[0], count=figure_queries)
     return report

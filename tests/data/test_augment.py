@@ -20,16 +20,16 @@ def one_by_one(images: np.ndarray, draws: np.ndarray, pad: int) -> np.ndarray:
     for image, (crop_y, crop_x, flip, colour, y, x, h, w) in zip(images, draws):
         height, width, _ = image.shape
         padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
-        picture = padded[crop_y : crop_y + height, crop_x : crop_x + width].astype(np.float64)
+        changed = padded[crop_y : crop_y + height, crop_x : crop_x + width].astype(np.float64)
         if flip:
-            picture = picture[:, ::-1]
+            changed = changed[:, ::-1]
         if 1 <= colour <= 3:
-            picture = np.repeat(picture[..., colour - 1 : colour], 3, axis=2)
+            changed = np.repeat(changed[..., colour - 1 : colour], 3, axis=2)
         elif colour == 4:
-            picture = np.repeat((picture @ np.array(GREY_WEIGHTS))[..., None], 3, axis=2)
-        picture = (picture / 255 - MEAN) / STD
-        picture[y : y + h, x : x + w] = ERASE_FILL
-        out.append(picture.transpose(2, 0, 1))
+            changed = np.repeat((changed @ np.array(GREY_WEIGHTS))[..., None], 3, axis=2)
+        changed = (changed / 255 - MEAN) / STD
+        changed[y : y + h, x : x + w] = ERASE_FILL
+        out.append(changed.transpose(2, 0, 1))
     return np.stack(out)
 
 

@@ -54,7 +54,7 @@ def test_threads_respect_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 1 <= sensible_threads() == usable_cores()
 
 
-def test_host_store_gives_each_step_its_pictures() -> None:
+def test_host_store_gives_each_step_its_images() -> None:
     images = np.random.default_rng(0).integers(0, 255, (50, 4, 3, 3), dtype=np.uint8)
     rows = np.arange(10, 40)
     positions = np.random.default_rng(1).integers(0, 30, (9, 8))
@@ -131,7 +131,7 @@ def test_graph_needs_a_gpu() -> None:
 
 @pytest.mark.parametrize("method", ["mcl", "ddag"])
 def test_a_step_is_one_graph_without_breaks(method: str) -> None:
-    """The compiler sees losses from pictures on as one graph, with equal results; sums of the
+    """The compiler sees losses from images on as one graph, with equal results; sums of the
     non-local block are taken in another order there."""
     eager, traced = bench(method), bench(method)
     torch._dynamo.reset()
@@ -222,7 +222,7 @@ def test_discriminator_keeps_its_rate() -> None:
     assert table[0, 0] != table[1, 0]
 
 
-def test_pictures_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:
+def test_images_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:
     """A step's batch equals gathering and augmenting by hand."""
     own = bench()
     seen = {}
@@ -231,8 +231,8 @@ def test_pictures_in_a_step_are_the_planned_ones(tmp_path: Path) -> None:
     own.advance(3)
     plan = own.run.data.plan(0, own.run.optimisers)
     _, store = tiny_data()
-    pictures = torch.from_numpy(store.images[own.run.data.rows[plan.positions[2]]])
-    expected = own.run.data.augment(pictures, torch.from_numpy(plan.draws[2]))
+    images = torch.from_numpy(store.images[own.run.data.rows[plan.positions[2]]])
+    expected = own.run.data.augment(images, torch.from_numpy(plan.draws[2]))
     assert torch.equal(seen["batch"].image, expected)
     assert seen["batch"].image.shape == (16, 3, *SIZE)
     labels = own.run.data.labels.pid[plan.positions[2]]

@@ -137,7 +137,7 @@ def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dic
             store,
             ProtocolOptions(),
             folder=folder if name == "after" else out_before(folder),
-            pictures=8 if name == "after" else 0,
+            figure_queries=8 if name == "after" else 0,
         )
         best = report.best()
         numbers[f"{name}_rank1"] = best["rank1"]["mean"]

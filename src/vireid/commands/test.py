@@ -43,7 +43,7 @@ def test(
     for report in reports:
         results.print(report.to_table())
     folders = [str(report.folder) for report in reports]
-    figures = ", ranks.jpg, cmc.png, similarity.png" if options.pictures else ""
+    figures = ", ranks.jpg, cmc.png, similarity.png" if options.figure_queries else ""
     next_step(
         f"{' and '.join(f'{folder}/report.json' for folder in folders)} (with report.md{figures})",
         f"vireid report {' '.join(folders)} OTHER   (to compare runs)",
