@@ -221,9 +221,9 @@ def demo(*, out: Path = Path("demo"), device: str = "auto", seed: int = 2026) ->
     """Make synthetic people, train, test and search: the whole job, in minutes.
 
     Args:
-        out: folder for everything the demo makes.
-        device: auto, cpu or cuda:N.
-        seed: seed of the synthetic people.
+        out: Folder for everything that the demo makes.
+        device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
+        seed: Seed of the synthetic people.
     """
     run_demo(out, device=device, seed=seed)
     return 0
