@@ -592,7 +592,7 @@ def run(
                     args.part,
                     "--out",
                     str(out),
-                    "--pictures",
+                    "--figure-queries",
                     "0",
                     *where,
                 ]

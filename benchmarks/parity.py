@@ -108,7 +108,7 @@ def judge(eager: list[np.ndarray], graph: list[np.ndarray]) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, np.ndarray], path: Path) -> None:
-    """The curves as a picture, and their differences from the first one below."""
+    """The curves as a figure, and their differences from the first one below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -139,21 +139,27 @@ def meanings(cls: type) -> dict[str, str]:
     """Field → the docstring under it, on one line; those of base classes included."""
     out: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError):
-            continue  # made at run time: its fields have no source
-        body = tree.body[0].body  # type: ignore[attr-defined]
-        for one, after in itertools.pairwise(body):
-            if (
-                isinstance(one, ast.AnnAssign)
-                and isinstance(one.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                out[one.target.id] = " ".join(str(after.value.value).split())
+        if dataclasses.is_dataclass(base):
+            out |= _own_meanings(base)
+    return out
+
+
+@functools.cache  # reading source takes much of `--help`
+def _own_meanings(cls: type) -> dict[str, str]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError):
+        return {}  # made at run time: its fields have no source
+    out = {}
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    for one, after in itertools.pairwise(body):
+        if (
+            isinstance(one, ast.AnnAssign)
+            and isinstance(one.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            out[one.target.id] = " ".join(str(after.value.value).split())
     return out
 
 

@@ -42,39 +42,40 @@ class TestOptions(Options):
     title: ClassVar[str] = "search"
 
     dataset: str | None = None
-    """sysu, regdb, llcm, folder or path/to/my.py:MY_SET (default: the run's)."""
+    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET (default: the
+    run's)."""
     data_root: str | None = None
     """The data set's folder (default: the run's)."""
     camera_pattern: str | None = None
-    """folder: regular expression that finds the camera's number in a file's name (default: the
-    run's)."""
+    """With `dataset` folder: regular expression that finds the camera number in a file name
+    (default: the run's)."""
     scope: str = option("all", flag="mode")
-    """all or indoor (SYSU-MM01's two searches)."""
+    """Which cameras are searched: all, or indoor (SYSU-MM01)."""
     shots: int = 1
-    """Gallery images for each identity and camera: 1 or 10 (SYSU-MM01)."""
+    """Gallery images of each identity by each camera: 1 or 10 (SYSU-MM01)."""
     draw: str = "seeded"
-    """seeded or official gallery draw (SYSU-MM01; official reads exp/rand_perm_cam.mat)."""
+    """How the gallery is drawn: seeded, or official (SYSU-MM01; reads exp/rand_perm_cam.mat)."""
     direction: str | None = None
-    """infrared-to-visible, visible-to-infrared or both. Default: both for RegDB and LLCM,
-    infrared-to-visible for the others."""
+    """Modality of the queries and of the gallery: infrared-to-visible, visible-to-infrared or both
+    (default: both for RegDB and LLCM, infrared-to-visible for the others)."""
     variant: str = option("standard", flag="protocol")
-    """standard, or legacy-deen (LLCM from visible to infrared only: queries and gallery as
-    DEEN's script swaps them; marked in the report)."""
+    """Variant of the protocol: standard, or legacy-deen (LLCM from visible to infrared only:
+    queries and gallery as DEEN's script swaps them; marked in the report)."""
     part: Literal["test", "val"] = "test"
-    """test, or val for the validation identities."""
+    """Identities to test on: test, or val for the validation identities."""
     trial: int | None = None
     """RegDB's split (default: the run's; another one is refused, because the model has seen those
     people)."""
     num_trials: int = option(10, flag="trials", at_least=1)
-    """Gallery draws to average."""
+    """Gallery draws to average over."""
     rerank: bool = False
-    """Add k-reciprocal re-ranked numbers beside the raw ones."""
+    """Report the numbers after k-reciprocal re-ranking too."""
     tta: Literal["none", "flip"] = "none"
-    """Test-time augmentation; flip: sum of the image's and its mirror image's embedding."""
-    pictures: int = option(8, at_least=0)
-    """Queries in the figure of ranked results; 0 for no figures."""
+    """Test-time augmentation; flip adds the embeddings of an image and its mirror image."""
+    figure_queries: int = option(8, at_least=0)
+    """Queries in the figure of ranked results; 0 draws no figures."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
-    """Number format of the network."""
+    """Number format the network computes in; auto is float16 on a GPU, float32 on a CPU."""
     skip_broken: bool = False
     """Leave out images that can't be decoded, and list them."""
 
@@ -147,7 +148,7 @@ def evaluate(
                 tta=options.tta,
                 rerank=options.rerank,
                 folder=folder,
-                pictures=options.pictures,
+                figure_queries=options.figure_queries,
             )
         )
     return reports
@@ -313,7 +314,7 @@ def run_protocol(
     folder: Path,
     tta: str = "none",
     rerank: bool = False,
-    pictures: int = 8,
+    figure_queries: int = 8,
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
@@ -345,8 +346,8 @@ def run_protocol(
         drawn=drawn, keep=searches.append, rerank=rerank, context=context,
     )  # fmt: skip
     report.write(folder)
-    if pictures:
+    if figure_queries:
         from vireid.figures import write_figures
 
-        write_figures(folder, report, data, store, searches[0], count=pictures)
+        write_figures(folder, report, data, store, searches[0], count=figure_queries)
     return report

@@ -64,7 +64,7 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     one = tmp_path / "one"
     assert command_kit.train(one, root, "--dataset", name) == 0
     quick = ("test", "--resume", one, "--trials", 2, "--device", "cpu")
-    assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--pictures", 0) == 0
+    assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--figure-queries", 0) == 0
     folders = sorted((one / "test").iterdir())
     assert [folder.name for folder in folders] == ["hallway-all", "hallway-front"]
     assert (folders[0] / "ranks.jpg").is_file()

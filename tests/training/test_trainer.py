@@ -169,7 +169,7 @@ def test_the_best_epoch_on_validation_is_kept(tmp_path: Path) -> None:
     assert metadata["epoch"] == 2 and "60.00 %" in metadata["chosen"]
 
 
-def test_broken_pictures_and_single_modality_are_left_out(tmp_path: Path, capsys) -> None:
+def test_broken_images_and_single_modality_are_left_out(tmp_path: Path, capsys) -> None:
     dataset, store = tiny_data()
     lost = [i for i, s in enumerate(dataset.samples) if s.pid == 3 and s.modality == 1]
     store.valid[lost] = False

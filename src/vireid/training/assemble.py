@@ -131,8 +131,13 @@ class Assembly:
         return self.engine
 
     def advance(self) -> None:
-        """Queue the next step; the host stays at most a few steps ahead of the device."""
-        assert self.engine is not None
+        """Queue the next step; the host stays at most a few steps ahead of the device.
+
+        Raises:
+            RuntimeError: `prepare` was not called before.
+        """
+        if self.engine is None:
+            raise RuntimeError("There is no engine yet; call `prepare` before `advance`.")
         self.engine.advance()
         self._throttle.tick()
 
