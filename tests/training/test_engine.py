@@ -161,7 +161,7 @@ def test_optimisers_own_each_parameter_once() -> None:
         Optimisers(method, recipe, CPU)
 
 
-@pytest.mark.parametrize("optim", ["sgd", "adam"])
+@pytest.mark.parametrize("optim", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("bucket_bytes", [None, 1 << 20])
 def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int | None) -> None:
     """State that exists before the first step changes nothing, and rates come from a tensor."""
@@ -174,8 +174,12 @@ def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int |
              for p in g.parameters}  # fmt: skip
     twins = dict(zip(map(id, ours.parameters()), theirs.parameters()))
     groups = [{"params": [twins[id(p)]], "lr": rates[id(p)]} for p in optimisers.parameters]
-    plain = (torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=5e-4)
-             if optim == "sgd" else torch.optim.Adam(groups, weight_decay=5e-4))  # fmt: skip
+    build = {
+        "sgd": lambda: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        "adam": lambda: torch.optim.Adam(groups, weight_decay=5e-4),
+        "adamw": lambda: torch.optim.AdamW(groups, weight_decay=5e-4),
+    }
+    plain = build[optim]()
     generator = torch.Generator().manual_seed(1)
     for _ in range(3):
         for p in optimisers.parameters:
@@ -187,6 +191,41 @@ def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int |
         plain.step()
     for p in optimisers.parameters:
         torch.testing.assert_close(p, twins[id(p)], rtol=1e-5, atol=1e-6)
+
+
+def test_clipped_gradients_have_the_norm_that_is_asked_for() -> None:
+    """One step of plain SGD at rate 1 moves the weights by the clipped gradient."""
+    loose, tight = (
+        bench("base", lr=1.0, momentum=0.0, weight_decay=0.0, warmup_steps=0, clip_norm=norm,
+              schedule="constant", warmup_epochs=0)
+        for norm in (1e9, 0.01)
+    )  # fmt: skip
+    moved = []
+    for one in (loose, tight):
+        before = [p.detach().clone() for p in one.run.optimisers.parameters]
+        one.advance()
+        after = one.run.optimisers.parameters
+        moved.append(torch.cat([(a - b).flatten() for a, b in zip(after, before)]).detach())
+    assert moved[1].norm() == pytest.approx(0.01, rel=1e-3)
+    torch.testing.assert_close(moved[1], moved[0] * (0.01 / moved[0].norm()), rtol=1e-2, atol=1e-6)
+
+
+def test_a_frozen_backbone_stays_and_then_starts_afresh() -> None:
+    one = bench("agw", steps_per_epoch=2, freeze_epochs=1, epochs=3)
+    groups = {group.name: group.parameters for group in one.run.optimisers.groups}
+    before = {name: [p.detach().clone() for p in group] for name, group in groups.items()}
+    one.advance(2)
+    assert all(map(torch.equal, groups["backbone"], before["backbone"]))
+    assert not any(map(torch.equal, groups["head"], before["head"]))
+    state = one.run.optimisers.state()["main"]
+    body = state["model.layer1.0.conv1.weight"]["momentum_buffer"]
+    head = state["model.classifier.weight"]["momentum_buffer"].clone()
+    assert body.abs().max() > 0
+    one.run.begin_epoch(1, 0, None)
+    assert body.abs().max() == 0
+    assert torch.equal(state["model.classifier.weight"]["momentum_buffer"], head)
+    one.advance()
+    assert not all(map(torch.equal, groups["backbone"], before["backbone"]))
 
 
 def test_a_group_states_its_optimiser() -> None:

@@ -10,6 +10,8 @@ from vireid.config import Options, option
 from vireid.data.options import AugmentOptions
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
+OptimiserName = Literal["sgd", "adam", "adamw"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Options):
@@ -17,17 +19,21 @@ class Schedule(Options):
 
     title: ClassVar[str] = "schedule"
 
-    kind: Literal["steps", "cosine", "constant"] = option("steps", flag="schedule", rare=True)
+    kind: Literal["steps", "cosine", "linear", "constant"] = option(
+        "steps", flag="schedule", rare=True
+    )
     """steps: multiplied by each of `factors` from the epoch beside it in `milestones` on, as
-    published; cosine: falls to 0 at the last step; constant."""
+    published; cosine, linear: falls to `floor` at the last step; constant."""
     milestones: tuple[int, ...] = option((20, 50), at_least=0, rare=True)
     """steps: epochs at which the rate changes."""
     factors: tuple[float, ...] = option((0.1, 0.01), at_least=0, rare=True)
     """steps: one factor of the base rate for each milestone."""
+    floor: float = option(0.0, at_least=0, at_most=1, rare=True)
+    """cosine, linear: the factor at the last step."""
     warmup_epochs: int = option(10, at_least=0, rare=True)
-    """steps, constant: linear from 1/warmup to 1 by epoch, as published: (epoch + 1) / warmup."""
+    """Warm-up by epoch, as published: (epoch + 1) / warmup. Counts where `warmup_steps` is 0."""
     warmup_steps: int = option(0, at_least=0, rare=True)
-    """cosine: linear from 0 to 1 over this many steps."""
+    """Warm-up by step, linear from 0 to 1 over this many."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,17 +43,22 @@ class Schedule(Options):
                 f"{len(self.factors)} `factors`; give one factor for each milestone."
             )
 
-    def factor(self, epoch: int, step: int, total_steps: int) -> float:
-        """The factor at `epoch` (from 0) and global `step` (from 0) of `total_steps`."""
-        if self.kind == "cosine":
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            span = max(1, total_steps - self.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - self.warmup_steps) / span)))
-        if epoch < self.warmup_epochs:
-            return (epoch + 1) / self.warmup_epochs
+    def warmup(self, steps_per_epoch: int) -> int:
+        """Steps of warm-up."""
+        return self.warmup_steps or self.warmup_epochs * steps_per_epoch
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """The factor at global `step` (from 0) of a run of `epochs`."""
+        epoch, warmup = step // steps_per_epoch, self.warmup(steps_per_epoch)
+        if step < warmup:
+            by_step = self.warmup_steps > 0
+            return (step + 1) / warmup if by_step else (epoch + 1) / self.warmup_epochs
         if self.kind == "constant":
             return 1.0
+        if self.kind != "steps":
+            gone = min(1.0, (step - warmup) / max(1, steps_per_epoch * epochs - warmup))
+            left = 0.5 * (1 + math.cos(math.pi * gone)) if self.kind == "cosine" else 1 - gone
+            return self.floor + (1 - self.floor) * left
         value = 1.0
         for milestone, factor in zip(self.milestones, self.factors):
             if epoch >= milestone:
@@ -63,14 +74,19 @@ class Recipe(Options):
 
     name: str = option("", flag="")
     """What the recipe is called."""
-    optim: Literal["sgd", "adam"] = "sgd"
-    """Optimiser: SGD with Nesterov momentum, or Adam with its default betas."""
+    optim: OptimiserName = "sgd"
+    """Optimiser: SGD with Nesterov momentum; Adam or AdamW with their default betas."""
     lr: float = option(0.1, above=0)
     """Base learning rate, of neck and classifier; the backbone has a factor of it."""
     momentum: float = option(0.9, at_least=0, rare=True)
     """Of SGD."""
     weight_decay: float = option(5e-4, at_least=0, rare=True)
     """Of either optimiser."""
+    clip_norm: float | None = option(None, above=0, rare=True)
+    """Gradients of the whole step are scaled down to this Euclidean norm where it is larger."""
+    freeze_epochs: int = option(0, at_least=0, rare=True)
+    """The backbone is not trained in the first so many epochs; its batch norms still collect
+    statistics."""
     schedule: Schedule = option(Schedule())
     """The learning rate over the run."""
     epochs: int = option(81, above=0)

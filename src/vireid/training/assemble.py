@@ -110,6 +110,8 @@ class Assembly:
             means: mean losses of the epoch before, for the method; None in the first one.
         """
         self.method.epoch_started(epoch, means)
+        if epoch == self.options.recipe.freeze_epochs and step == 0:
+            self.optimisers.thaw()
         plan = self.planner.get(epoch)
         self.step.load(plan, step)
         return plan

@@ -7,7 +7,7 @@ lines run eagerly, compiled, or as one replayed CUDA graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,11 @@ class Step:
         self._step_early(losses)
         values = torch.stack(list(losses.values()))
         self._mean.backward(self.scaler.scale(values.sum()))
-        for bucket in self._mean.arrivals():
+        arrivals: Iterable[int] = self._mean.arrivals()
+        if (norm := self.optimisers.recipe.clip_norm) is not None:
+            arrivals = list(arrivals)  # the norm is that of all
+            self.optimisers.clip(norm, self.scaler)
+        for bucket in arrivals:
             for optimiser in self.optimisers.of_bucket(bucket):
                 self.scaler.step(optimiser)
         self.scaler.update()

@@ -234,7 +234,7 @@ class _Run:
     def _log(self, kind: str, means: dict[str, float], rate: float, **more: Any) -> None:
         progress, recipe, steps = self.progress, self.options.recipe, self.parts.data.steps
         count = progress.epoch * steps + progress.step
-        factor = recipe.schedule.factor(progress.epoch, count - 1, recipe.epochs * steps)
+        factor = recipe.schedule.factor(count - 1, steps, recipe.epochs)
         self.journal.line(
             kind,
             epoch=progress.epoch,
