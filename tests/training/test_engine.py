@@ -210,6 +210,23 @@ def test_clipped_gradients_have_the_norm_that_is_asked_for() -> None:
     torch.testing.assert_close(moved[1], moved[0] * (0.01 / moved[0].norm()), rtol=1e-2, atol=1e-6)
 
 
+def test_the_weight_average_follows_by_its_formula() -> None:
+    one = bench("base", ema=0.5)
+    step = one.run.step
+    assert step.average is not None
+    name = "model.classifier.weight"
+    expected = step.method.state_dict()[name].double().clone()
+    for t in range(1, 12):
+        one.advance()
+        share = 1 - min(0.5, (1 + t) / (10 + t))
+        expected += share * (step.method.state_dict()[name].double() - expected)
+    torch.testing.assert_close(step.average.state()[name].double(), expected)
+    live = {k: v.clone() for k, v in step.method.state_dict().items()}
+    with step.average.in_force():
+        torch.testing.assert_close(step.method.state_dict()[name].double(), expected)
+    assert all(torch.equal(v, live[k]) for k, v in step.method.state_dict().items())
+
+
 def test_a_frozen_backbone_stays_and_then_starts_afresh() -> None:
     one = bench("agw", steps_per_epoch=2, freeze_epochs=1, epochs=3)
     groups = {group.name: group.parameters for group in one.run.optimisers.groups}

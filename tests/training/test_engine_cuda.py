@@ -53,6 +53,13 @@ def test_the_published_order_is_captured() -> None:
     assert np.abs(of(engine="eager", discriminator_step="after") / eager - 1).max() > 1e-2
 
 
+def test_clipping_and_averaging_are_captured() -> None:
+    words = {"precision": "float32", "clip_norm": 1.0, "ema": 0.9, "optim": "adamw"}
+    np.testing.assert_allclose(
+        losses(engine="graph", **words), losses(engine="eager", **words), rtol=2e-3
+    )
+
+
 def test_ddag_with_dropout_is_captured() -> None:
     assert np.isfinite(losses(engine="graph", method="ddag")).all()
 

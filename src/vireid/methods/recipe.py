@@ -84,6 +84,9 @@ class Recipe(Options):
     """Of either optimiser."""
     clip_norm: float | None = option(None, above=0, rare=True)
     """Gradients of the whole step are scaled down to this Euclidean norm where it is larger."""
+    ema: float | None = option(None, above=0, below=1, rare=True)
+    """Decay of an exponential moving average of the weights, which is tested beside them and
+    written to weights_ema.safetensors."""
     freeze_epochs: int = option(0, at_least=0, rare=True)
     """The backbone is not trained in the first so many epochs; its batch norms still collect
     statistics."""
