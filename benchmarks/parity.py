@@ -212,9 +212,11 @@ def main() -> None:
     notes = [line for recipe in recipes for line in sentences(recipe, found[recipe])]
     if not cuda:
         notes.append("Without a GPU 'graph' is eager too: this only tries the script.")
-    path = record(f"parity-{arguments.method}", results, table=table, notes=notes)
+    name = "-".join(["parity", arguments.method, *recipes])
+    path = record(name, results, table=table, notes=notes)
     for recipe in recipes:
-        draw(curves[recipe], path.with_name(f"{path.stem}-{recipe}.png"))
+        more = f"-{recipe}" if len(recipes) > 1 else ""
+        draw(curves[recipe], path.with_name(f"{path.stem}{more}.png"))
     print(path.with_suffix(".md").read_text())
     print(path, os.environ.get("OUT", ""))
 

@@ -598,9 +598,8 @@ def notes_of(results: dict[str, Any]) -> list[str]:
     if results["method"] != "agw" and results["trainings"]:
         notes.append(f"agw's hours are reckoned with {results['method']}'s step, which has more "
                      "in it than agw's.")  # fmt: skip
-    notes.append(
-        "Files in GiB: " + ", ".join(f"{k} {v}" for k, v in results["files_gib"].items()) + "."
-    )
+    if files := ", ".join(f"{name} {size}" for name, size in results["files_gib"].items()):
+        notes.append(f"Files in GiB: {files}.")
     notes.append(
         "Networks start from random weights (--pretrained none), so no accuracy is given. Host "
         "memory is that of the command and its workers together, every page once, with those of "
@@ -619,40 +618,44 @@ def table_of(results: dict[str, Any]) -> list[dict[str, Any]]:
 def expectations(path: Path) -> str:
     """The block of docs/data.md that a result file makes."""
     whole = json.loads(path.read_text(encoding="utf-8"))
-    results = whole["results"]
-    steps = {row["step"]: row for row in results["steps"]}
-    files, machine = results["files_gib"], whole["hardware"]
-    gpu = f"one {machine['gpus'][0]}" if machine["gpus"] else "no GPU"
+    results, machine = whole["results"], whole["hardware"]
+    steps, files = {row["step"]: row for row in results["steps"]}, results["files_gib"]
     lines = [
         "| | time | host memory, GiB | GPU memory, GiB | files, GiB |",
         "|---|---|---|---|---|",
     ]
 
-    def add(what: str, seconds: float, of: dict[str, Any], size: float | str = "") -> None:
-        gpu_gib = of["gpu_gib"] or ""
-        lines.append(f"| {what} | {spoken(seconds)} | {of['host_gib']} | {gpu_gib} | {size} |")
+    def most(beginning: str) -> list[Any]:
+        """Of all steps with such a name, the most memory of host and GPU."""
+        rows = [row for name, row in steps.items() if name.startswith(beginning)]
+        return [max(row[key] for row in rows) or "" for key in ("host_gib", "gpu_gib")]
 
-    add("`info`", steps["info"]["seconds"], steps["info"])
-    add("`prepare`", steps["prepare"]["seconds"], steps["prepare"], files["decoded images"])
+    def add(what: str, seconds: float, memory: list[Any], size: float | str) -> None:
+        cells = [what, spoken(seconds), *memory, size]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+
+    add("`info`", steps["info"]["seconds"], most("info"), "")
+    add("`prepare`", steps["prepare"]["seconds"], most("prepare"), files["decoded images"])
     for recipe, facts in results["trainings"].items():
-        rows = [row for name, row in steps.items() if name.startswith(f"train {recipe}")]
-        most = {key: max(row[key] for row in rows) for key in ("host_gib", "gpu_gib")}
-        reckoned = f"reckoned from {facts['step_ms']} ms a step of {results['method']}"
         for what, hours in facts["reckoned_hours"].items():
-            what = f"`train --recipe {recipe}`: {what}, {reckoned}"
-            add(what, 3600 * hours, most, files[f"run {recipe}"])
-    tests = [row for name, row in steps.items() if name.startswith("test ")]
-    most = {key: max(row[key] for row in tests) for key in ("host_gib", "gpu_gib")}
-    add("`test`, each", statistics.median(row["seconds"] for row in tests), most)
-    first = next(row for name, row in steps.items() if name.startswith("train "))
-    link = f"../benchmarks/results/{path.with_suffix('.md').name}"
-    cores = f"{machine['cores']} cores and {machine['memory_gib']} GiB of memory"
+            what = f"`train --recipe {recipe}`, {what}"
+            add(what, 3600 * hours, most(f"train {recipe}"), files[f"run {recipe}"])
+    tests = [row["seconds"] for name, row in steps.items() if name.startswith("test ")]
+    add("`test`, each", statistics.median(tests), most("test "), "")
+    step = " and ".join(f"{f['step_ms']} ms ({r})" for r, f in results["trainings"].items())
+    compiling = ", ".join(
+        f"{row['compiling_s']} s ({row['step']})"
+        for row in results["steps"]
+        if row.get("compiling_s")
+    )
     lines += [
         "",
-        f"On {gpu}, with {cores} ([rehearsal]({link})). Compiling comes once on top: the first "
-        f"`train` took {spoken(first['seconds'])}, {first['ended']} after half an epoch; compiled "
-        f"kernels take {files.get('compiled kernels', 0)} GiB. The folder itself had "
-        f"{files['images']} GiB of small synthetic images; yours are as large as they are.",
+        f"On one {machine['gpus'][0] if machine['gpus'] else 'CPU'}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB ([rehearsal](../benchmarks/results/{path.stem}.md)). "
+        "Trainings are reckoned from the steady steps of one epoch of "
+        f"{results['method']}, {step}; checkpoints and tests come on top, and compiling: "
+        f"{compiling or 'nothing'}. The images were {files['images']} GiB; real ones take what "
+        "they take.",
     ]
     return "\n".join(lines) + "\n"
 

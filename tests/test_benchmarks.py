@@ -212,7 +212,7 @@ def test_rehearsal_from_the_folder_to_the_table(rehearse: Any) -> None:
              for name, epochs in (("mcl", 201), ("agw", 81))}  # fmt: skip
     assert facts["reckoned_hours"] == hours
     block = rehearsal.expectations(path)
-    assert "mcl, 201 epochs, reckoned" in block and block.count("\n| `") == 5
+    assert "| `train --recipe clean`, mcl, 201 epochs | " in block and block.count("\n| `") == 5
 
 
 def test_rehearsal_whose_time_is_up_says_what_is_missing(rehearse: Any) -> None:
