@@ -22,18 +22,19 @@ class Schedule(Options):
     kind: Literal["steps", "cosine", "linear", "constant"] = option(
         "steps", flag="schedule", rare=True
     )
-    """steps: multiplied by each of `factors` from the epoch beside it in `milestones` on, as
-    published; cosine, linear: falls to `floor` at the last step; constant."""
+    """Course of the learning rate. steps: multiplied by each of `factors` from the epoch beside it
+    in `milestones` on, as published; cosine, linear: falls to `floor` at the last step; constant:
+    stays."""
     milestones: tuple[int, ...] = option((20, 50), at_least=0, rare=True)
-    """steps: epochs at which the rate changes."""
+    """With `kind` steps: epochs at which the rate changes."""
     factors: tuple[float, ...] = option((0.1, 0.01), at_least=0, rare=True)
-    """steps: one factor of the base rate for each milestone."""
+    """With `kind` steps: one factor of the base rate for each milestone."""
     floor: float = option(0.0, at_least=0, at_most=1, rare=True)
-    """cosine, linear: the factor at the last step."""
+    """With `kind` cosine or linear: the factor at the last step."""
     warmup_epochs: int = option(10, at_least=0, rare=True)
-    """Warm-up by epoch, as published: (epoch + 1) / warmup. Counts where `warmup_steps` is 0."""
+    """Epochs of warm-up, as published: (epoch + 1) / warmup. Counts where `warmup_steps` is 0."""
     warmup_steps: int = option(0, at_least=0, rare=True)
-    """Warm-up by step, linear from 0 to 1 over this many."""
+    """Steps of warm-up, linear from 0 to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +69,7 @@ class Schedule(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Options):
-    """How one method is trained."""
+    """How the method is trained."""
 
     title: ClassVar[str] = "recipe"
 
@@ -77,11 +78,11 @@ class Recipe(Options):
     optim: OptimiserName = "sgd"
     """Optimiser: SGD with Nesterov momentum; Adam or AdamW with their default betas."""
     lr: float = option(0.1, above=0)
-    """Base learning rate, of neck and classifier; the backbone has a factor of it."""
+    """Base learning rate, of neck and classifier; the backbone's is `backbone_scale` times it."""
     momentum: float = option(0.9, at_least=0, rare=True)
-    """Of SGD."""
+    """Nesterov momentum of SGD."""
     weight_decay: float = option(5e-4, at_least=0, rare=True)
-    """Of either optimiser."""
+    """Weight decay, whichever the optimiser."""
     clip_norm: float | None = option(None, above=0, rare=True)
     """Gradients of the whole step are scaled down to this Euclidean norm where it is larger."""
     ema: float | None = option(None, above=0, below=1, rare=True)
@@ -93,14 +94,14 @@ class Recipe(Options):
     schedule: Schedule = option(Schedule())
     """The learning rate over the run."""
     epochs: int = option(81, above=0)
-    """Passes over the data; one is max(visible, infrared) // (P x K) + 1 steps."""
+    """Passes over the data, each of max(visible, infrared) // (P x K) + 1 steps."""
     pids_per_batch: int = option(8, above=0)
-    """P, identities in a batch."""
+    """P, the identities in a batch."""
     images_per_pid: int = option(4, above=0)
-    """K, images of each modality for each identity, so a batch has 2 x P x K rows."""
+    """K, the images of each identity in each modality; a batch has 2 x P x K images."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
-    """auto is bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 on
-    a CPU."""
+    """Number format the network computes in; auto is bfloat16 where the GPU has it, float16 with
+    loss scaling on other GPUs, float32 on a CPU."""
     augment: AugmentOptions = option(AugmentOptions())
     """How training images are changed."""
     method_options: dict[str, Any] = option({}, flag="")
