@@ -126,7 +126,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Confidence intervals for other people, of each metric that is a mean over queries.
+    """Confidence intervals for other people, of each metric that is `in_brief`.
 
     Whole identities are drawn with replacement from those of the queries, the same draw for
     all trials, and the mean over the trials is taken; the gallery stays. The interval is the
@@ -139,18 +139,17 @@ def bootstrap(
     Returns:
         metric → [low, high].
     """
-    metrics = {name: m.of_queries for name, m in METRICS.items() if m.of_queries is not None}
+    metrics = {name: metric for name, metric in METRICS.items() if metric.in_brief}
     identities = np.unique(np.concatenate(query_pids))
     drawn = np.random.default_rng(seed).multinomial(
         len(identities), np.full(len(identities), 1 / len(identities)), size=resamples
     )
     means = []
     for one, pids in zip(scores, query_pids):
-        valid = one.first > 0
-        columns = [of_queries(one)[valid] for of_queries in metrics.values()]
-        table = np.stack([*columns, np.ones(valid.sum())], axis=1).astype(np.float64)
+        columns = [metric.values(one) for metric in metrics.values()]
+        table = np.stack([*columns, np.ones(one.num_queries)], axis=1).astype(np.float64)
         sums = np.zeros((len(identities), len(metrics) + 1))
-        np.add.at(sums, np.searchsorted(identities, pids[valid]), table)
+        np.add.at(sums, np.searchsorted(identities, pids[one.has_match]), table)
         total = drawn @ sums
         # a draw of identities none of which has a match says nothing
         means.append(total[:, :-1] / np.where(total[:, -1:] > 0, total[:, -1:], np.nan))
