@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
+from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
-from vireid.methods.registry import options_class, resolve_method
+from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
@@ -25,12 +26,13 @@ class TrainOptions(Options):
 
     title: ClassVar[str] = "run"
 
-    dataset: str = DEFAULT_DATASET
-    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET."""
+    dataset: str = option(DEFAULT_DATASET, choices=known.datasets)
+    """Data set: {dataset}."""
     data_root: str | None = None
     """The data set's folder (default: $VIREID_DATA/NAME)."""
-    trial: int | Literal["all"] = 1
-    """RegDB's split, 1 to 10; or all: train and test ten models and average them."""
+    trial: int | Literal["all"] = option(1, choices=known.splits)
+    """Split of the identities, where a data set has several: {trial}; or all: train and test a
+    model for each split, and average them."""
     camera_pattern: str | None = option(None, rare=True)
     """folder: regular expression that finds the camera's number in a file's name, as 'c(\\d+)_'."""
     size: tuple[int, int] = option((288, 144), at_least=1)
@@ -39,8 +41,8 @@ class TrainOptions(Options):
     """Which weights are kept. last: of the last epoch, trained on all training identities; val:
     trained without the validation identities, of the epoch that is best on them; held-out:
     trained without them, of the last epoch."""
-    method: str = "mcl"
-    """mcl, base, agw, ddag, or path/to/my.py:MyMethod."""
+    method: str = option("mcl", choices=method_choices)
+    """Method: {method}."""
     method_options: MethodOptions = option(MethodOptions())
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
