@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vireid.config import Options, option
 from vireid.console import choose, say, tell_broken
+from vireid.data import known
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
 from vireid.data.registry import (
     DEFAULT_DATASET,
@@ -23,7 +24,7 @@ from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
-    from vireid.data.protocol import Dataset, ProtocolOptions
+    from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions
     from vireid.embed import Embedder
     from vireid.evaluation import Report
 
@@ -41,31 +42,29 @@ class TestOptions(Options):
     __test__: ClassVar[bool] = False  # no class of tests, whatever pytest thinks of the name
     title: ClassVar[str] = "search"
 
-    dataset: str | None = None
-    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET (default: the
-    run's)."""
+    dataset: str | None = option(None, choices=known.datasets)
+    """Data set: {dataset} (default: the run's)."""
     data_root: str | None = None
     """The data set's folder (default: the run's)."""
     camera_pattern: str | None = None
     """With `dataset` folder: regular expression that finds the camera number in a file name
     (default: the run's)."""
-    scope: str = option("all", flag="mode")
-    """Which cameras are searched: all, or indoor (SYSU-MM01)."""
-    shots: int = 1
-    """Gallery images of each identity by each camera: 1 or 10 (SYSU-MM01)."""
-    draw: str = "seeded"
-    """How the gallery is drawn: seeded, or official (SYSU-MM01; reads exp/rand_perm_cam.mat)."""
-    direction: str | None = None
-    """Modality of the queries and of the gallery: infrared-to-visible, visible-to-infrared or both
-    (default: both for RegDB and LLCM, infrared-to-visible for the others)."""
-    variant: str = option("standard", flag="protocol")
-    """Variant of the protocol: standard, or legacy-deen (LLCM from visible to infrared only:
-    queries and gallery as DEEN's script swaps them; marked in the report)."""
+    scope: str | None = option(None, flag="mode", choices=known.scopes)
+    """Which cameras are searched (default: the data set's first): {scope}."""
+    shots: int | None = option(None, choices=known.shots)
+    """Gallery images of each identity by each camera (default: the data set's first): {shots}."""
+    draw: str = option("seeded", choices=known.draws)
+    """How the gallery is drawn: {draw}; official reads the data set's own permutation file."""
+    direction: str | None = option(None, choices=known.usual_directions)
+    """Modality of the queries and of the gallery: infrared-to-visible, visible-to-infrared or both.
+    Default: {direction}."""
+    variant: str = option("standard", flag="protocol", choices=known.variants)
+    """Variant of the protocol: {variant}; docs/protocols.md explains them, reports mark them."""
     part: Literal["test", "val"] = "test"
     """Identities to test on: test, or val for the validation identities."""
-    trial: int | None = None
-    """RegDB's split (default: the run's; another one is refused, because the model has seen those
-    people)."""
+    trial: int | None = option(None, choices=known.splits)
+    """Split of the identities, where a data set has several (default: the run's; another one is
+    refused, because the model has seen those people): {trial}."""
     num_trials: int = option(10, flag="trials", at_least=1)
     """Gallery draws to average over."""
     rerank: bool = False
@@ -235,22 +234,25 @@ def _seen_seeds(trained: dict[str, Any]) -> set[int]:
     return seeds
 
 
-def _searches(facts: DatasetFacts, options: TestOptions) -> list[ProtocolOptions]:
+def _searches(facts: DatasetFacts, options: TestOptions) -> list[SearchOptions]:
     from vireid.config import from_plain
     from vireid.data.protocol import ProtocolOptions
 
-    scope_aliases = {f"{scope}-search": scope for scope in facts.scopes}
+    scope = options.scope
+    if scope is not None:
+        aliases = {f"{name}-search": name for name in facts.scopes}
+        scope = _choose("mode", scope, tuple(facts.scopes), facts, aliases)
     variant = _choose("protocol", options.variant, facts.variant_names, facts)
     plain = {
         "part": options.part,
-        "scope": _choose("mode", options.scope, tuple(facts.scopes), facts, scope_aliases),
+        "scope": scope,
         "shots": options.shots,
         "draw": _choose("draw", options.draw, facts.draws, facts),
         "num_trials": options.num_trials,
         "variant": variant,
     }
     return [
-        from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol")
+        from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol").of(facts)
         for direction in _directions(facts, options.direction, variant)
     ]
 
@@ -269,6 +271,11 @@ def _choose(
 
 
 def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Direction]:
+    """The searches that are asked for, by their directions.
+
+    Raises:
+        InputError: no such direction, or one that the data set or the variant doesn't define.
+    """
     choices = (*DIRECTIONS, "both")
     direction: Any = given and choose("direction", given, choices, aliases=DIRECTION_ALIASES)
     if variant in facts.variants:
@@ -280,11 +287,18 @@ def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Di
             )
         return [only]
     if direction is None:
-        return list(facts.directions)
-    return list(DIRECTIONS) if direction == "both" else [direction]
+        return list(facts.tested_directions)
+    asked = list(DIRECTIONS) if direction == "both" else [direction]
+    if not set(asked) <= set(facts.directions):
+        defined = " and ".join(facts.directions).replace("_", " ")
+        raise InputError(
+            f"`direction` is {direction.replace('_', ' ')}, but {facts.title} is searched from "
+            f"{defined} only. Leave `direction` out."
+        )
+    return asked
 
 
-def _folder_name(facts: DatasetFacts, options: ProtocolOptions, trial: int) -> str:
+def _folder_name(facts: DatasetFacts, options: SearchOptions, trial: int) -> str:
     """What tells one search of a data set from the others, for the report's folder."""
     words = [facts.name] if options.part == "test" else [facts.name, options.part]
     choices = [
@@ -297,7 +311,7 @@ def _folder_name(facts: DatasetFacts, options: ProtocolOptions, trial: int) -> s
         )
         if count > 1
     ]
-    usual = facts.directions == (options.direction,)
+    usual = facts.tested_directions == (options.direction,)
     if not (choices and usual):
         choices.append(options.direction.replace("_", "-"))
     if options.variant != "standard":

@@ -11,7 +11,8 @@ import fakes
 import pytest
 from command_kit import refused, run
 
-METRICS = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
+from vireid.evaluation import METRICS
+
 QUICK = ("--figure-queries", 0, "--trials", 2, "--device", "cpu")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from vireid.data import ProtocolOptions, Rule, facts_of, load_dataset, training_rows, trials
 from vireid.data.folder import list_images
+from vireid.data.registry import DATASETS
 from vireid.types import InputError, Modality
 
 
@@ -32,7 +33,7 @@ def test_the_root_comes_from_the_argument_or_the_environment(sysu_root, tmp_path
     refuse("no data set 'sisu'.*Did you mean 'sysu'", "sisu", sysu_root)
 
 
-@pytest.mark.parametrize("name", ["sysu", "regdb", "llcm", "folder"])
+@pytest.mark.parametrize("name", DATASETS)
 def test_an_empty_folder_is_no_data_set(name, tmp_path):
     refuse("Expected|none of the folders", name, tmp_path)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, print_json, suggest
 from vireid.console import choose, facts_table, results, say, tell_broken
+from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import check_folder
 from vireid.testing import TRIALS
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 
 def synthesize(
@@ -83,9 +89,11 @@ def synthesize(
     rate = summary.num_images / max(summary.seconds, 1e-9)
     next_step(
         f"{summary.num_images:,} images of {summary.num_identities} synthetic people in '{out}' "
-        f"({summary.seconds:.0f} s, {rate:.0f} img/s)",
-        f"vireid train --dataset {layout} --data-root {out} --method mcl --pretrained none",
+        f"({summary.seconds:.0f} s, {rate:.0f} img/s)"
     )
+    from vireid.data import load_dataset
+
+    _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), pretrained="none")
     return 0
 
 
@@ -105,7 +113,7 @@ def prepare(
     Training and testing do this by themselves where it is needed.
 
     Args:
-        dataset: Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET.
+        dataset: Data set: {dataset}.
         data_root: The data set's folder (default: $VIREID_DATA/NAME).
         npy: Also write the .npy files of the published preprocessing, at the data root.
         camids: With --npy, write the camera numbers too; the first of the two published scripts
@@ -130,11 +138,12 @@ def prepare(
     if npy:
         written = write_published_npy(data, store, data.root, camids=camids)
         next_step(", ".join(map(str, written)))
-    next_step(
-        f"{store.path}: {len(store.images):,} images of {store.size[0]}x{store.size[1]}",
-        f"vireid train --dataset {name} --data-root {data.root} --method mcl",
-    )
+    next_step(f"{store.path}: {len(store.images):,} images of {store.size[0]}x{store.size[1]}")
+    _suggest_training(name, data.root, *_trainable(data), camera_pattern=camera_pattern)
     return 0
+
+
+setattr(prepare, "choices", {"dataset": known.datasets})  # noqa: B010 - read by `commands.flags`
 
 
 def info(
@@ -150,9 +159,8 @@ def info(
 
     Args:
         target: A data set's folder, a CSV table, or a run's folder.
-        dataset: Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET
-            (default: recognised by its files).
-        trial: RegDB's split, 1 to 10.
+        dataset: Data set: {dataset} (default: recognised by its files).
+        trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
             a file name, such as 'c(\\d+)_'.
         json: Print JSON on standard output instead of tables.
@@ -178,13 +186,61 @@ def info(
         return 0
     from vireid.data.inspect import inspect, tables
 
-    facts = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
+    found = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
     if json:
-        print_json(facts)
+        print_json(found)
         return 0
-    for part in tables(facts):
+    for part in tables(found):
         results.print(part)
-    for note in facts["notes"]:
+    for note in found["notes"]:
         results.print(f"note: {note}", markup=False)
-    suggest(f"vireid train --dataset {dataset or facts['name']} --data-root {target} --method mcl")
+    camids = {camera["camid"] for camera in found["cameras"]}
+    _suggest_training(
+        dataset or found["name"],
+        target,
+        found["parts"]["train"]["identities"],
+        0 if -1 in camids else len(camids),
+        trial=trial if trial > 1 else None,
+        camera_pattern=camera_pattern,
+    )
     return 0
+
+
+setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # noqa: B010
+
+
+def _trainable(data: Dataset) -> tuple[int, int]:
+    """Training identities, and cameras (0 where they are unknown)."""
+    pids = {data.samples[row].pid for row in data.parts["train"]}
+    camids = {sample.camid for sample in data.samples}
+    return len(pids), 0 if -1 in camids else len(camids)
+
+
+def _suggest_training(
+    dataset: str,
+    root: Path,
+    people: int,
+    cameras: int,
+    *,
+    pretrained: str | None = None,
+    trial: int | None = None,
+    camera_pattern: str | None = None,
+) -> None:
+    """Say how to train on a data set, with what its few people or unknown cameras need."""
+    from vireid.training.defaults import Choices, defaults
+
+    if people < 2:
+        say(
+            "Training needs at least 2 identities with images of both modalities; here it finds "
+            f"{people}."
+        )
+        return
+    method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
+    recipe = defaults(None, Choices(method=method, pretrained=pretrained)).recipe
+    flags = {
+        "--dataset": dataset, "--data-root": root, "--trial": trial,
+        "--camera-pattern": camera_pattern, "--method": method, "--pretrained": pretrained,
+        "--pids-per-batch": people if people < recipe.pids_per_batch else None,
+    }  # fmt: skip
+    words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]
+    suggest(shlex.join(["vireid", "train", *words]))

@@ -199,7 +199,11 @@ class Flags:
         called.__annotations__ = hints
         called.__name__ = function.__name__
         # arguments on one line each, for the terminal to wrap
-        called.__doc__ = self.with_dashes(re.sub(r"\n {8,}", " ", inspect.getdoc(function) or ""))
+        text = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "")
+        choices: Mapping[str, Callable[[], str]] = getattr(function, "choices", {})
+        for name, words in choices.items():
+            text = text.replace(f"{{{name}}}", words())
+        called.__doc__ = self.with_dashes(text)
         return called
 
     def _registry(self) -> ConstructorRegistry:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
+from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
-from vireid.methods.registry import options_class, resolve_method
+from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
@@ -25,12 +26,13 @@ class TrainOptions(Options):
 
     title: ClassVar[str] = "run"
 
-    dataset: str = DEFAULT_DATASET
-    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET."""
+    dataset: str = option(DEFAULT_DATASET, choices=known.datasets)
+    """Data set: {dataset}."""
     data_root: str | None = None
     """The data set's folder (default: $VIREID_DATA/NAME)."""
-    trial: int | Literal["all"] = 1
-    """RegDB's split, 1 to 10; or all: train and test ten models and average them."""
+    trial: int | Literal["all"] = option(1, choices=known.splits)
+    """Split of the identities, where a data set has several: {trial}; or all: train and test a
+    model for each split, and average them."""
     camera_pattern: str | None = option(None, rare=True)
     """With `dataset` folder: regular expression that finds the camera number in a file name, such
     as 'c(\\d+)_'."""
@@ -40,8 +42,8 @@ class TrainOptions(Options):
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
     val: those of the epoch that does best on the validation identities, trained without them; held-
     out: those of the last epoch, trained without the validation identities."""
-    method: str = "mcl"
-    """Method: mcl, base, agw, ddag, or path/to/my.py:MyMethod."""
+    method: str = option("mcl", choices=method_choices)
+    """Method: {method}."""
     method_options: MethodOptions = option(MethodOptions())
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
