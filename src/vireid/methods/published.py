@@ -63,6 +63,7 @@ _NETWORKS = {
     "non-local blocks": ("mcl", "agw"),
     "no non-local blocks": ("base",),
 }
+IMPORTED = tuple(name for names in _NETWORKS.values() for name in names)  # methods of ours
 
 
 class Published(NamedTuple):
