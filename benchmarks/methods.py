@@ -72,6 +72,7 @@ CLAIM: dict[str, list[str]] = {
         ("agw", ["--method", "agw"]),
     )
 }
+NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
 GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
 
 
@@ -238,6 +239,9 @@ def as_written_now(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any
 
 def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
     """The options of an earlier run with today's keys; what was fixed then stands as an option."""
+    from vireid.config import overlay, to_plain
+    from vireid.methods.recipe import Recipe
+
     after = dict(before)
     if "max_steps" in before:  # up to commit 1cb04f5
         after["steps_per_epoch"] = after.pop("max_steps")
@@ -252,6 +256,10 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
             if own["discriminator_lr"] == after["recipe"]["lr"]:
                 own["discriminator_lr"] = None  # the recipe's
             after["method_options"] = own
+    if "recipe" in after:  # options that came later are off unless they are given
+        after["recipe"] = overlay(to_plain(Recipe()), after["recipe"])
+        for name in NAMES_ONLY:
+            after["recipe"].pop(name)
     return after
 
 
@@ -592,7 +600,7 @@ def run(
                     args.part,
                     "--out",
                     str(out),
-                    "--pictures",
+                    "--figure-queries",
                     "0",
                     *where,
                 ]
@@ -621,7 +629,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for name in ("seed", *MAY_CHANGE):
         options.pop(name, None)
-    for name in ("name", "method_options", "model_options"):  # the last two are in force already
+    for name in NAMES_ONLY:
         options["recipe"].pop(name)
     if Path(options["model"]["pretrained"]).is_file():
         options["model"]["pretrained"] = "a file"  # that the start's hash names

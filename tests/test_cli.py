@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,16 @@ def test_rare_flags_are_shown_when_asked_for(capsys) -> None:
     assert "--graph-weight" in capsys.readouterr().out
 
 
+def test_help_speaks_of_flags_and_shows_the_default_of_switches(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # one column of frames
+    assert run("train", "--help-all") == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert re.search(r"--deterministic [A-Z][^(]*\(default: off\)", shown)
+    assert re.search(r"--confusion, --no-confusion [A-Z][^(]*\(default: on\)", shown)
+    assert re.search(r"--size N N [A-Z][^(]*\(default: 288 144\)", shown)
+    assert "where --channel left it alone" in shown  # the docstring names the field
+
+
 def test_data_sets_and_methods_are_named_from_their_tables(monkeypatch, capsys) -> None:
     """Also one that the texts have never heard of."""
     night = dataclasses.replace(
@@ -168,6 +179,11 @@ def test_a_flag_that_is_needed(capsys) -> None:
 )
 def test_a_value_of_another_kind(flag: str, word: str, expected: str, capsys) -> None:
     assert f"'{word}' was given, {expected} was expected" in refused(capsys, "train", flag, word)
+
+
+def test_a_message_names_the_flag_where_the_field_has_another_name(capsys) -> None:
+    message = refused(capsys, "test", "--resume", "x", "--trials", 0)
+    assert "--trials is 0; it must be at least 1." in message
 
 
 def test_a_reader_that_goes_away(sysu_root: Path) -> None:

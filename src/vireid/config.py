@@ -145,29 +145,30 @@ def meanings(cls: type) -> dict[str, str]:
     out: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
-            out |= _docstrings(base)
+            out |= _own_meanings(base)
     for one in dataclasses.fields(cls):
         if one.name in out and (choices := one.metadata.get("choices")):
             out[one.name] = out[one.name].replace(f"{{{one.name}}}", choices())
     return out
 
 
-@functools.cache
-def _docstrings(cls: type) -> dict[str, str]:
-    """Field of this class → the docstring under it, on one line."""
+@functools.cache  # reading source takes much of `--help`
+def _own_meanings(cls: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError):
         return {}  # made at run time: its fields have no source
+    out = {}
     body = tree.body[0].body  # type: ignore[attr-defined]
-    return {
-        one.target.id: " ".join(str(after.value.value).split())
-        for one, after in itertools.pairwise(body)
-        if isinstance(one, ast.AnnAssign)
-        and isinstance(one.target, ast.Name)
-        and isinstance(after, ast.Expr)
-        and isinstance(after.value, ast.Constant)
-    }
+    for one, after in itertools.pairwise(body):
+        if (
+            isinstance(one, ast.AnnAssign)
+            and isinstance(one.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            out[one.target.id] = " ".join(str(after.value.value).split())
+    return out
 
 
 def to_plain(value: Any) -> Any:

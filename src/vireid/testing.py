@@ -61,20 +61,20 @@ class TestOptions(Options):
     variant: str = option("standard", flag="protocol", choices=known.variants)
     """Variant of the protocol: {variant}; docs/protocols.md explains them, reports mark them."""
     part: Literal["test", "val"] = "test"
-    """test, or val for the validation identities."""
+    """Identities to test on: test, or val for the validation identities."""
     trial: int | None = option(None, choices=known.splits)
     """Split of the identities, where a data set has several (default: the run's; another one is
     refused, because the model has seen those people): {trial}."""
     num_trials: int = option(10, flag="trials", at_least=1)
-    """Gallery draws to average."""
+    """Gallery draws to average over."""
     rerank: bool = False
-    """Add k-reciprocal re-ranked numbers beside the raw ones."""
+    """Report the numbers after k-reciprocal re-ranking too."""
     tta: Literal["none", "flip"] = "none"
-    """Test-time augmentation; flip: sum of the image's and its mirror image's embedding."""
-    pictures: int = option(8, at_least=0)
-    """Queries in the figure of ranked results; 0 for no figures."""
+    """Test-time augmentation; flip adds the embeddings of an image and its mirror image."""
+    figure_queries: int = option(8, at_least=0)
+    """Queries in the figure of ranked results; 0 draws no figures."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
-    """Number format of the network."""
+    """Number format the network computes in; auto is float16 on a GPU, float32 on a CPU."""
     skip_broken: bool = False
     """Leave out images that can't be decoded, and list them."""
 
@@ -83,17 +83,19 @@ def evaluate(
     weights: str | Path,
     options: TestOptions | None = None,
     *,
+    epoch: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
     """Test weights on a data set, as `vireid test` does.
 
     Args:
-        weights: a run's folder, or a weights file.
+        weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
+        epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
         device: "auto", "cpu" or "cuda:N".
-        out: folder of the report (default: RUN/test/NAME); with two directions, one folder each
-            in it.
+        out: folder of the report (default: RUN/test/NAME, of a checkpoint RUN/test/NAME-epochN);
+            with two directions, one folder each in it.
 
     Returns:
         One report a direction, written before the next search begins.
@@ -104,19 +106,32 @@ def evaluate(
     """
     from vireid.data import prepare, without
     from vireid.embed import load
+    from vireid.training.epoch import find_checkpoint, load_epoch, position
+    from vireid.weights import is_shipped
 
     options = options or TestOptions()
-    weights = Path(weights)
-    if (weights / TRIALS).is_file():
+    shipped = is_shipped(weights)
+    if not shipped and (Path(weights) / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
-            f"{weights / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
+            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
         )
-    run = _run_of(weights)
+    checkpoint = find_checkpoint(weights, epoch)
+    run = _run_of(weights, checkpoint)
+    if shipped and out is None and (run / "config.json").is_file():
+        raise InputError(
+            f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
+            "it. Name another folder by `out`."
+        )
     check_folder(Path(out) if out else run, "the report")
-    embedder = load(weights, device=device, precision=options.precision)
-    trained = {**_run_config(run), **embedder.metadata}
-    name = resolve_dataset(options.dataset or trained.get("dataset") or DEFAULT_DATASET)
+    precision = options.precision
+    if checkpoint is None:
+        embedder = load(weights, device=device, precision=precision)
+    else:
+        embedder = load_epoch(checkpoint, device=device, precision=precision)
+    trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
+    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
+    name = resolve_dataset(options.dataset or of_run or DEFAULT_DATASET)
     facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
     trial = _trial(options.trial, own.get("trial"), facts)
@@ -134,6 +149,10 @@ def evaluate(
     reports = []
     for search in searches:
         folder = run / "test" / _folder_name(facts, search, trial)
+        if checkpoint is not None:
+            done, step = position(checkpoint)
+            inside = f"-step{step}" if step else ""
+            folder = folder.with_name(f"{folder.name}-epoch{done}{inside}")
         if out is not None:
             folder = Path(out)
             if len(searches) > 1:
@@ -147,16 +166,21 @@ def evaluate(
                 tta=options.tta,
                 rerank=options.rerank,
                 folder=folder,
-                pictures=options.pictures,
+                figure_queries=options.figure_queries,
             )
         )
     return reports
 
 
-def _run_of(weights: Path) -> Path:
+def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
     """The folder of the run that the weights stand in, or one named after their file."""
+    from vireid.training.epoch import run_of
+
+    weights = Path(source)
     if weights.is_dir():
         return weights
+    if checkpoint is not None:
+        return run_of(checkpoint)
     if (weights.parent / "config.json").is_file() and weights.stem == "weights":
         return weights.parent
     return weights.parent / weights.stem
@@ -328,7 +352,7 @@ def run_protocol(
     folder: Path,
     tta: str = "none",
     rerank: bool = False,
-    pictures: int = 8,
+    figure_queries: int = 8,
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
@@ -360,8 +384,8 @@ def run_protocol(
         drawn=drawn, keep=searches.append, rerank=rerank, context=context,
     )  # fmt: skip
     report.write(folder)
-    if pictures:
+    if figure_queries:
         from vireid.figures import write_figures
 
-        write_figures(folder, report, data, store, searches[0], count=pictures)
+        write_figures(folder, report, data, store, searches[0], count=figure_queries)
     return report

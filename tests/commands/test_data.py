@@ -105,7 +105,7 @@ def test_info_of_one_split(regdb_root: Path, capsys) -> None:
 def test_info_names_what_is_suspicious(tmp_path: Path, sysu_root: Path, capsys) -> None:
     root = tmp_path / "sysu"
     shutil.copytree(sysu_root, root)
-    (root / "cam1" / "0002" / "0001.jpg").write_bytes(b"no picture")
+    (root / "cam1" / "0002" / "0001.jpg").write_bytes(b"no image")
     shutil.rmtree(root / "cam3" / "0003")
     shutil.rmtree(root / "cam6" / "0003")
     assert run("info", root, "--json") == 0

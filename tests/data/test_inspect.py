@@ -67,7 +67,7 @@ def test_everything_suspicious(tmp_path):
     assert "nearly black" in text and "12 x 40" in text and "camera" in text
 
 
-def test_without_opening_pictures(llcm_root):
+def test_without_opening_images(llcm_root):
     report = inspect("llcm", llcm_root, pixels=False)
     assert report["sizes"] == [] and set(report["suspicious"]) == {"one_modality", "in_two_parts"}
     assert len(tables(report)) == 3

@@ -65,7 +65,7 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     one = tmp_path / "one"
     assert command_kit.train(one, root, "--dataset", name) == 0
     quick = ("test", "--resume", one, "--trials", 2, "--device", "cpu")
-    assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--pictures", 0) == 0
+    assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--figure-queries", 0) == 0
     folders = sorted((one / "test").iterdir())
     assert [folder.name for folder in folders] == ["hallway-all", "hallway-front"]
     assert (folders[0] / "ranks.jpg").is_file()
@@ -93,7 +93,7 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     gate = tmp_path / "gate.py"  # one scope, of its own name
     text = EXAMPLE.read_text().replace('"all": None, ', "").replace('"hallway"', '"gate"')
     gate.write_text(text)
-    at_gate = (*quick, "--dataset", f"{gate}:HALLWAY", "--data-root", root, "--pictures", 0)
+    at_gate = (*quick, "--dataset", f"{gate}:HALLWAY", "--data-root", root, "--figure-queries", 0)
     assert run(*at_gate) == 0
     protocol = json.loads((one / "test" / "gate-visible-to-infrared" / "report.json").read_text())[
         "protocol"

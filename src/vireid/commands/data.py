@@ -38,20 +38,20 @@ def synthesize(
     interrupted one.
 
     Args:
-        out: folder to make; an existing folder that this command did not make is refused.
-        identities: number of people, including those for testing.
-        test_identities: how many of them are for testing (default: a fifth, at least 2). A sixth
+        out: Folder to make; an existing folder that this command did not make is refused.
+        identities: Number of people, including those for testing.
+        test_identities: How many of them are for testing (default: a fifth, at least 2). A sixth
             of the rest is for validation.
-        images: images of each person by each camera.
-        layout: sysu (six cameras, visible and near-infrared), regdb (visible and thermal
-            pairs) or llcm (nine cameras, low light).
-        preset: easy, standard or hard.
-        seed: seed of people, clothes, scenes and cameras.
-        workers: processes (default: one per core).
-        masks: also write a mask of the person for each image, in the folder masks.
-        v1: make VIReID-Synth v1, the frozen benchmark, instead; it fixes everything but `out` and
-            `workers`.
-        verify: with --v1, compare an existing folder with the checksums of v1 and write nothing.
+        images: Images of each person by each camera.
+        layout: Layout of the folder: sysu (six cameras, visible and near-infrared), regdb (visible
+            and thermal pairs) or llcm (nine cameras, low light).
+        preset: How hard the images are: easy, standard or hard.
+        seed: Seed of people, clothes, scenes and cameras.
+        workers: Number of processes (default: one per core).
+        masks: Also write a mask of the person for each image, in the folder masks.
+        v1: Make VIReID-Synth v1, the frozen benchmark, instead; only `out` and `workers` can be
+            chosen then.
+        verify: With --v1: compare an existing folder with the checksums of v1, and write nothing.
     """
     if verify and not v1:
         raise InputError("--verify compares with the checksums of VIReID-Synth v1; add --v1.")
@@ -110,20 +110,20 @@ def prepare(
 ) -> int:
     """Decode and resize every image once, into one cache file.
 
-    `train` and `test` do this by themselves when needed.
+    Training and testing do this by themselves where it is needed.
 
     Args:
         dataset: Data set: {dataset}.
-        data_root: the data set's folder (default: $VIREID_DATA/NAME).
-        npy: also write the published preprocessing's .npy files at the data root.
-        camids: with --npy, write the camera numbers too (--no-camids: as the first of the two
-            published scripts).
-        workers: processes (default: one for each core).
-        camera_pattern: folder: regular expression that finds the camera's number in a file's
-            name, as 'c(\\d+)_'.
-        skip_broken: leave out images that cannot be decoded, and list them.
-        cache: folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
-            where that cannot be written).
+        data_root: The data set's folder (default: $VIREID_DATA/NAME).
+        npy: Also write the .npy files of the published preprocessing, at the data root.
+        camids: With --npy, write the camera numbers too; the first of the two published scripts
+            writes none.
+        workers: Number of processes (default: one per core).
+        camera_pattern: With `dataset` folder: regular expression that finds the camera number in
+            a file name, such as 'c(\\d+)_'.
+        skip_broken: Leave out images that can't be decoded, and list them.
+        cache: Folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
+            where that can't be written).
     """
     from vireid.data import load_dataset, prepare, write_published_npy
 
@@ -155,15 +155,15 @@ def info(
     camera_pattern: str | None = None,
     json: bool = False,
 ) -> int:
-    """Show what a data set's folder or a run's folder holds, and everything suspicious in it.
+    """Show what a data set or a run holds, and everything suspicious in it.
 
     Args:
-        target: a data set's folder, a CSV table, or a run's folder.
+        target: A data set's folder, a CSV table, or a run's folder.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
-        camera_pattern: folder: regular expression that finds the camera's number in a file's
-            name, as 'c(\\d+)_'.
-        json: print JSON on standard output instead of tables.
+        camera_pattern: With `dataset` folder: regular expression that finds the camera number in
+            a file name, such as 'c(\\d+)_'.
+        json: Print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
         done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))

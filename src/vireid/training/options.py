@@ -34,13 +34,14 @@ class TrainOptions(Options):
     """Split of the identities, where a data set has several: {trial}; or all: train and test a
     model for each split, and average them."""
     camera_pattern: str | None = option(None, rare=True)
-    """folder: regular expression that finds the camera's number in a file's name, as 'c(\\d+)_'."""
+    """With `dataset` folder: regular expression that finds the camera number in a file name, such
+    as 'c(\\d+)_'."""
     size: tuple[int, int] = option((288, 144), at_least=1)
-    """Height and width of the input."""
+    """Height and width of the input, in pixels."""
     select: Literal["last", "val", "held-out"] = "last"
-    """Which weights are kept. last: of the last epoch, trained on all training identities; val:
-    trained without the validation identities, of the epoch that is best on them; held-out:
-    trained without them, of the last epoch."""
+    """Which weights are kept. last: those of the last epoch, trained on all training identities;
+    val: those of the epoch that does best on the validation identities, trained without them; held-
+    out: those of the last epoch, trained without the validation identities."""
     method: str = option("mcl", choices=method_choices)
     """Method: {method}."""
     method_options: MethodOptions = option(MethodOptions())
@@ -53,11 +54,11 @@ class TrainOptions(Options):
     seed: int = option(0, at_least=0)
     """One seed fixes weights, batches, augmentation and dropout."""
     deterministic: bool = option(False, rare=True)
-    """Bit-equal repeats on CUDA too, slower."""
+    """Make repeats bit-equal on CUDA too; slower."""
     sync_bn: bool = option(False, rare=True)
-    """Several GPUs: batch norm over all of them."""
+    """With several GPUs: compute batch norm over all of them."""
     gather: bool = option(False, rare=True)
-    """Several GPUs: the triplet sees the embeddings of all of them."""
+    """With several GPUs: let the triplet loss see the embeddings of all of them."""
     steps_per_epoch: int = option(0, at_least=0, rare=True)
     """Shorten every epoch to this many steps (0: whole epochs)."""
 
@@ -66,11 +67,11 @@ class TrainOptions(Options):
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     """How a step is run; docs/engine.md compares them."""
     device: str = "auto"
-    """auto, cpu or cuda:N."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
     """Epochs between tests on the validation identities (0: never)."""
     keep: int = option(2, at_least=1, rare=True)
-    """Checkpoints to keep."""
+    """Number of checkpoints to keep."""
     checkpoint_every: int = option(1, at_least=1, rare=True)
     """Epochs between checkpoints."""
     checkpoint_steps: int = option(0, at_least=0, rare=True)
