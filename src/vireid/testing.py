@@ -48,6 +48,9 @@ class TestOptions(Options):
     camera_pattern: str | None = None
     """folder: regular expression that finds the camera's number in a file's name (default: the
     run's)."""
+    intensity_range: str | None = None
+    """LOW:HIGH or minmax: which values are black and white in images with more than 8 bits per
+    channel; minmax changes contrast from frame to frame (default: the run's)."""
     scope: str = option("all", flag="mode")
     """all or indoor (SYSU-MM01's two searches)."""
     shots: int = 1
@@ -126,6 +129,7 @@ def evaluate(
         options.data_root or own.get("data_root"),
         trial=trial,
         camera_pattern=options.camera_pattern or own.get("camera_pattern"),
+        intensity_range=options.intensity_range or own.get("intensity_range"),
     )
     _refuse_seen_people(trained, data, searches[0].part if own else "test")
     store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)

@@ -97,6 +97,7 @@ def prepare(
     camids: bool = True,
     workers: int | None = None,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
     skip_broken: bool = False,
     cache: Path | None = None,
 ) -> int:
@@ -113,6 +114,9 @@ def prepare(
         workers: processes (default: one for each core).
         camera_pattern: folder: regular expression that finds the camera's number in a file's
             name, as 'c(\\d+)_'.
+        intensity_range: LOW:HIGH or minmax: which values are black and white in images with more
+            than 8 bits per channel, as thermal cameras write them. minmax takes them from each
+            image, so contrast changes from frame to frame (default: such images are refused).
         skip_broken: leave out images that cannot be decoded, and list them.
         cache: folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
             where that cannot be written).
@@ -120,7 +124,9 @@ def prepare(
     from vireid.data import load_dataset, prepare, write_published_npy
 
     name = resolve_dataset(dataset)
-    data = load_dataset(name, data_root, camera_pattern=camera_pattern)
+    data = load_dataset(
+        name, data_root, camera_pattern=camera_pattern, intensity_range=intensity_range
+    )
     for note in data.notes:
         say(f"note: {note}")
     if cache is not None:
@@ -144,6 +150,7 @@ def info(
     dataset: str | None = None,
     trial: int = 1,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
     json: bool = False,
 ) -> int:
     """Show what a data set's folder or a run's folder holds, and everything suspicious in it.
@@ -155,6 +162,9 @@ def info(
         trial: RegDB's split, 1 to 10.
         camera_pattern: folder: regular expression that finds the camera's number in a file's
             name, as 'c(\\d+)_'.
+        intensity_range: LOW:HIGH or minmax: which values are black and white in images with more
+            than 8 bits per channel, as thermal cameras write them. minmax takes them from each
+            image, so contrast changes from frame to frame (default: such images are refused).
         json: print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
@@ -178,7 +188,13 @@ def info(
         return 0
     from vireid.data.inspect import inspect, tables
 
-    facts = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
+    facts = inspect(
+        dataset,
+        target,
+        trial=trial,
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
+    )
     if json:
         print_json(facts)
         return 0

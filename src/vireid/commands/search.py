@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
 from vireid.console import choose, results, say, tell_broken
+from vireid.data.facts import Decoding
 from vireid.files import check_folder
 from vireid.types import InputError, Modality, parse_time
 
 if TYPE_CHECKING:
-    from vireid.index import Hit
+    from vireid.index import Hit, Searcher
 
 
 def embed(
@@ -27,6 +27,7 @@ def embed(
     camera_pattern: str | None = None,
     workers: int | None = None,
     skip_broken: bool = False,
+    intensity_range: str | None = None,
     gpu: int | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -49,6 +50,9 @@ def embed(
             groups named camid, pid, time, searched in each path.
         workers: decoding processes (default: one per core).
         skip_broken: leave out images that can't be decoded, and list them.
+        intensity_range: LOW:HIGH or minmax: which values are black and white in images with more
+            than 8 bits per channel, as thermal cameras write them. minmax takes them from each
+            image, so contrast changes from frame to frame (default: such images are refused).
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
         precision: auto, bfloat16, float16 or float32.
@@ -64,6 +68,7 @@ def embed(
     tta = choose("test-time augmentation", tta, ("none", "flip"))
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
+    decoding = Decoding(intensity_range=intensity_range)
     embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
     summary = embed_files(
         embedder,
@@ -76,6 +81,7 @@ def embed(
         skip_broken=skip_broken,
         tta=None if tta == "none" else tta,
         workers=workers,
+        decoding=decoding,
     )
     tell_broken(summary.broken)
     next_step(
@@ -99,6 +105,7 @@ def search(
     time_to: str | None = None,
     pids: tuple[int, ...] = (),
     rerank: bool = False,
+    intensity_range: str | None = None,
     json: bool = False,
     csv: Path | None = None,
     save: Path | None = None,
@@ -121,6 +128,9 @@ def search(
         time_to: only images up to this time.
         pids: only these identities.
         rerank: re-rank the best candidates by k-reciprocal neighbours.
+        intensity_range: LOW:HIGH or minmax: which values are black and white in queries with more
+            than 8 bits per channel; minmax changes contrast from frame to frame (default: as the
+            index's images were embedded; another range than theirs is refused).
         json: print JSON on standard output.
         csv: write the hits to this file instead of printing them.
         save: draw the ranked results (.png or .jpg).
@@ -147,18 +157,18 @@ def search(
 
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
-        hits = Searcher(opened, embedder).search_images(
+        searcher = Searcher(opened, embedder, intensity_range=intensity_range)
+        hits = searcher.search_images(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
-        roots = opened.image_roots
-    _show(queries, hits, roots, json=json, csv=csv, save=save)
+    _show(searcher, queries, hits, json=json, csv=csv, save=save)
     return 0
 
 
 def _show(
+    searcher: Searcher,
     queries: list[Path],
     hits: list[list[Hit]],
-    roots: Sequence[str],
     *,
     json: bool,
     csv: Path | None,
@@ -180,7 +190,7 @@ def _show(
         say("Nothing found: no image in the index matches the filters.")
         return
     if save:
-        save_figure(save, queries, hits, roots)
+        save_figure(save, queries, hits, searcher.index.image_roots, searcher.decoding)
         next_step(save)
         if len(queries) > MAX_DRAWN:
             say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
@@ -220,6 +230,7 @@ def serve(
     port: int = 8000,
     host: str = "127.0.0.1",
     token: str | None = None,
+    intensity_range: str | None = None,
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
@@ -231,11 +242,15 @@ def serve(
         port: port to listen on.
         host: address to listen on; any other than 127.0.0.1 needs a token.
         token: the token that clients must send (or set $VIREID_TOKEN).
+        intensity_range: LOW:HIGH or minmax: which values are black and white in queries with more
+            than 8 bits per channel; minmax changes contrast from frame to frame (default: as the
+            index's images were embedded; another range than theirs is refused).
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
     from vireid.runtime.device import resolve_device
     from vireid.server.app import serve
+    from vireid.server.settings import ServerSettings
 
     serve(
         index,
@@ -244,5 +259,6 @@ def serve(
         port=port,
         token=token,
         device=resolve_device(gpu, device),
+        settings=ServerSettings(intensity_range=intensity_range),
     )
     return 0

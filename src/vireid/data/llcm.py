@@ -127,6 +127,7 @@ LLCM = DatasetFacts(
     name="llcm",
     title="LLCM",
     load=load,
+    orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     rule=Rule(skip_same_camera=True, collapse_identities=True),
     directions=DIRECTIONS,

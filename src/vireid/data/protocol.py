@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction, Rule
+from vireid.data.facts import DIRECTIONS, DatasetFacts, Decoding, Direction, Rule
 from vireid.files import read_json
 from vireid.types import InputError, Modality, Sample
 
@@ -51,6 +51,7 @@ class Dataset:
         roles: (N,) int64, 0 for a query and 1 for a gallery image, -1 for neither, or None
             where the data give no roles.
         pixel_files: decoded images that need no decoding.
+        intensity_range: what deep images' values mean; see `Decoding`.
     """
 
     facts: DatasetFacts
@@ -61,6 +62,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     roles: np.ndarray | None = None
     pixel_files: tuple[PixelFile, ...] = ()
+    intensity_range: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,6 +73,11 @@ class Dataset:
     def rule(self) -> Rule:
         """How a search is scored."""
         return self.facts.rule
+
+    @cached_property
+    def decoding(self) -> Decoding:
+        """How the image files become pixels."""
+        return Decoding(intensity_range=self.intensity_range, orientation=self.facts.orientation)
 
     @cached_property
     def pids(self) -> np.ndarray:

@@ -102,6 +102,7 @@ SYSU = DatasetFacts(
     title="SYSU-MM01",
     aliases=("sysu-mm01",),
     load=load,
+    orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     # Camera 3 hangs beside camera 2.
     rule=Rule(skip_pairs=((3, 2),), collapse_identities=True),
