@@ -171,7 +171,7 @@ def test_nobody_decodes_without_saying_how() -> None:
 def thermal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`raw.*`: a frame as a thermal camera writes it; `grey.png`: the same with 8 bits."""
     folder = tmp_path_factory.mktemp("thermal")
-    grey = np.asarray(fakes.picture(3, True, 5, (96, 48)).convert("L")).copy()
+    grey = np.asarray(fakes.image(3, True, 5, (96, 48)).convert("L")).copy()
     grey[0, :2] = 0, 255  # so that minmax finds the whole range
     raw = (28000 + 12 * grey.astype(np.uint16)).astype(np.uint16)
     Image.fromarray(grey).save(folder / "grey.png")
@@ -286,7 +286,7 @@ def test_what_the_index_holds_decides(thermal: Path, world: server_kit.World, tm
 def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`N.png`: an image stored as orientation N has it; `upright.png`: as it was meant."""
     folder = tmp_path_factory.mktemp("turned")
-    meant = fakes.picture(5, True, 9, (96, 48))
+    meant = fakes.image(5, True, 9, (96, 48))
     meant.save(folder / "upright.png")
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # tag → Image.Transpose that stores it
     for tag, way in undo.items():

@@ -24,6 +24,7 @@ from vireid.types import InputError
 
 log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"  # in a run's folder
+WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
 FORMAT = 1
 
 

@@ -12,16 +12,16 @@ from vireid.types import InputError
 
 
 def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
-    """Turn a checkpoint of the published MCLNet or AGW code into weights of vireid.
+    """Convert a checkpoint of the published MCLNet or AGW code to weights of vireid.
 
     No code in the file is run. The two unused copies of ResNet-50 in it are dropped.
 
     Args:
-        file: the published checkpoint (.t or .pth).
-        method: mcl, agw or base: what reports call these weights (default: mcl where the network
+        file: The published checkpoint (.t or .pth).
+        method: What reports call these weights: mcl, agw or base (default: mcl where the network
             has non-local blocks, since the MCLNet and AGW codes write the same tensors; else
             base).
-        out: file to write (default: beside it, ending in .safetensors).
+        out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
     from vireid.embed import Embedder
     from vireid.methods.published import import_published
@@ -43,9 +43,10 @@ def export_weights(run: Path, /, *, format: str = "published", out: Path | None 
     """Write a run's weights in another program's format.
 
     Args:
-        run: a run's folder or a weights file.
-        format: published (a checkpoint that the published MCLNet or AGW code loads).
-        out: file to write (default: published.t in the run's folder).
+        run: A run's folder or a weights file.
+        format: Format to write: published, a checkpoint that the published MCLNet or AGW code
+            loads.
+        out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
     from vireid.weights import load_weights

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import struct
 import warnings
-import zlib
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
@@ -28,17 +26,6 @@ FORMATS = tuple(name for name in _FORMATS if name in Image.OPEN)
 # Set once: a filter inside a block isn't safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 
-# What Pillow's decoders raise on damaged files.
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
 FULL_RANGE = (0.0, 65535.0)
 _ROWS = 256
 _TURNS = {  # value of the orientation tag → what makes the image upright
@@ -108,7 +95,9 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
             f"The image '{path}' has too many pixels to be one person's ({error}). Crop it, or "
             "leave it out with `skip_broken`.",
         ) from error
-    except _READ_ERRORS as error:
+    except ImageError:
+        raise
+    except Exception as error:  # a decoder may raise anything on damaged bytes
         raise ImageError(
             "broken",
             str(error),
@@ -117,7 +106,7 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
         ) from error
 
 
-def open_image(file: str | Path | IO[bytes]) -> Image.Image:
+def open_image(file: str | Path | IO[bytes]) -> ImageFile.ImageFile:
     """Read an image's header, so that its size can be judged before `to_rgb` decodes it.
 
     Args:
@@ -129,7 +118,7 @@ def open_image(file: str | Path | IO[bytes]) -> Image.Image:
     return Image.open(file, formats=FORMATS)
 
 
-def to_rgb(image: Image.Image, decoding: Decoding = UPRIGHT) -> Image.Image:
+def to_rgb(image: ImageFile.ImageFile, decoding: Decoding = UPRIGHT) -> Image.Image:
     """Decode an opened image.
 
     Args:
@@ -166,7 +155,7 @@ def _orientation(image: Image.Image) -> int:
     """The orientation tag, 2 to 8, or 1 where there is none: it is upright."""
     try:
         tag = image.getexif().get(ExifTags.Base.Orientation)
-    except _READ_ERRORS:  # damaged metadata; the pixels may be fine
+    except Exception:  # damaged metadata; the pixels may be fine
         return 1
     return tag if tag in _TURNS else 1
 
@@ -183,10 +172,11 @@ class _Depth(NamedTuple):
     stretched: float = 1.0
 
 
-def _depth(image: Image.Image) -> _Depth | None:
+def _depth(image: ImageFile.ImageFile) -> _Depth | None:
     """Of an opened image, before its pixels are decoded; None for 8 bits or fewer."""
     grey = image.mode.startswith(("I", "F"))
-    for codec, _, _, arguments in image.tile:
+    for codec, _, _, found in image.tile:
+        arguments: Any = found  # of Pillow's decoder: a raw mode, or a tuple that begins with it
         if codec in ("ppm", "ppm_plain") and arguments[1] > 255:  # its files state their maximum
             return _Depth(colour=not grey, stretched=65535 / arguments[1])
         if not grey and ";16" in str(arguments if isinstance(arguments, str) else arguments[0]):
@@ -194,7 +184,7 @@ def _depth(image: Image.Image) -> _Depth | None:
     return _Depth(colour=False) if grey else None
 
 
-def _to_8_bits(image: Image.Image, depth: _Depth, decoding: Decoding) -> Image.Image:
+def _to_8_bits(image: ImageFile.ImageFile, depth: _Depth, decoding: Decoding) -> Image.Image:
     """A deep image as RGB."""
     deep = f"{_called(image)} has more than 8 bits per channel"
     if decoding.intensity_range is None:

@@ -250,7 +250,7 @@ class _Job:
         most = self.workers or max(1, usable_cores() // ranks)
         return worker_count(self._count(missing), most)
 
-    def _pool(self, pixels: np.ndarray, missing: list[int], handle: int) -> DecodePool:
+    def _pool(self, pixels: np.ndarray, missing: list[int], handle: int | None) -> DecodePool:
         return DecodePool(pixels, self._worker_count(missing), handle, self.decoding)
 
     def _embed(self, missing: list[int], pool: DecodePool, writer: VectorWriter) -> None:
