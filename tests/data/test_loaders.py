@@ -332,11 +332,11 @@ GOOD = "img/b.png,8,infrared"
     ("header", "line", "message"),
     [
         ("path,modality", "img/a.png,visible", "lacks the column pid"),
-        ("path;pid;modality", "img/a.png;1;visible", "lacks the columns path, pid, modality"),
+        ("path|pid|modality", "img/a.png|1|visible", "lacks the columns path, pid, modality"),
         ("path,pid,modality,pid", "img/a.png,1,visible,1", "column pid twice"),
         ("path,pid,modality", "img/a.png,1", "has 2 values"),
         ("path,pid,modality", "img/a.png,1,blue", "modality is 'blue'"),
-        ("path,pid,modality", "img/a.png,,visible", "without a pid"),
+        ("path,pid,modality", "img/a.png,,visible", "has no pid"),
         ("path,pid,modality", "img/b.png,1,visible", "lists 'img/b.png' again"),
         ("path,pid,modality", "img/zz.png,1,visible", "do not exist.*img/zz.png"),
         ("path,pid,modality", "../a.png,1,visible", "leads out"),

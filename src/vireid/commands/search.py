@@ -9,7 +9,7 @@ from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name,
 from vireid.console import choose, results, say, tell_broken
 from vireid.data.facts import Decoding
 from vireid.files import check_folder
-from vireid.types import InputError, Modality, parse_time
+from vireid.types import InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:
     from vireid.index import Hit, Searcher
@@ -107,7 +107,7 @@ def search(
     gallery_modality: str | None = None,
     time_from: str | None = None,
     time_to: str | None = None,
-    pids: tuple[int, ...] = (),
+    pids: tuple[str, ...] = (),
     rerank: bool = False,
     intensity_range: str | None = None,
     json: bool = False,
@@ -131,7 +131,7 @@ def search(
         time_from: Search only images from this time on: seconds since 1970, or ISO 8601 such as
             2026-01-31T08:00 (UTC where no zone is given).
         time_to: Search only images up to this time.
-        pids: Search only images of these identities.
+        pids: Search only images of these identities, numbers or names.
         rerank: Re-rank the best candidates by k-reciprocal neighbours.
         intensity_range: Values that are black and white in queries with more than 8 bits per
             channel: LOW:HIGH, or minmax, which changes contrast from frame to frame (default: as
@@ -154,7 +154,7 @@ def search(
         modality=None if gallery_modality is None else Modality.parse(gallery_modality),
         time_from=_time("--time-from", time_from),
         time_to=_time("--time-to", time_to),
-        pids=pids or None,
+        pids=tuple(map(parse_pid, pids)) or None,
     )
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1.")

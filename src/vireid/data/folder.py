@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.data.facts import DatasetFacts, Rule
-from vireid.data.labels import number_names
 from vireid.data.listing import folder_names, image_names
 from vireid.data.table import Table, read_table
-from vireid.types import InputError, Modality, Sample
+from vireid.types import InputError, Modality, Sample, parse_pid
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
@@ -74,10 +73,15 @@ def list_images(folder: str | Path) -> list[Path]:
 def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
     import numpy as np
 
-    from vireid.data.protocol import Dataset, make_parts, sorted_samples
+    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
 
-    samples = sorted_samples(table.samples)
+    samples = sorted_samples([sample for sample in table.samples if sample.pid >= 0])
     notes = list(table.notes)
+    if junk := [sample.path for sample in table.samples if sample.pid < 0]:
+        notes.append(
+            f"{count_text(len(junk), 'image', 'images')} of nobody (identity -1) left out, such as "
+            f"'{junk[0]}'."
+        )
     if table.split is None:
         identities = split_identities(samples, split_seed)
         notes.append(
@@ -144,9 +148,8 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
             f"'{root}' has no images of people. Expected visible/PID/* and infrared/PID/*, or a "
             f"table {TABLE_NAME} with the columns path, pid and modality."
         )
-    pids = number_names({name for _, name, _ in images})
     samples = [
-        Sample(path=path, pid=pids[name], camid=_camera(pattern, path), modality=modality)
+        Sample(path=path, pid=parse_pid(name), camid=_camera(pattern, path), modality=modality)
         for path, name, modality in images
     ]
     return Table(samples=samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterator
@@ -72,16 +73,17 @@ def identity_folders(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_text(path: Path, what: str) -> str:
-    """A text file as UTF-8.
+    """A text file in UTF-8, or in UTF-16 as spreadsheets and PowerShell write it.
 
     Args:
         what: what the file is, for messages ("list of test identities").
 
     Raises:
-        InputError: it is missing, unreadable, not UTF-8, or empty.
+        InputError: it is missing, unreadable, neither UTF-8 nor UTF-16, or empty.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode(_encoding(content))
     except FileNotFoundError as error:
         raise InputError(
             f"The {what} '{path}' does not exist. Check that the data root is right and complete; "
@@ -89,7 +91,8 @@ def read_text(path: Path, what: str) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"The {what} '{path}' is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            f"The {what} '{path}' is not UTF-8 or UTF-16 text (byte {error.start}). Save it as "
+            "UTF-8."
         ) from error
     except OSError as error:
         raise InputError(
@@ -98,6 +101,15 @@ def read_text(path: Path, what: str) -> str:
     if not text.strip():
         raise InputError(f"The {what} '{path}' is empty. Restore it from the data set.")
     return text
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = [byte == 0 for byte in content[:4]]  # of the first two letters
+    if zeros == [False, True, False, True]:
+        return "utf-16-le"
+    return "utf-16-be" if zeros == [True, False, True, False] else "utf-8-sig"
 
 
 def read_ids(path: Path, what: str) -> list[int]:

@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from vireid.data.listing import IMAGE_ENDINGS, is_image_name, read_text
-from vireid.data.table import Row, read_modality, read_number, read_rows, read_time
+from vireid.data.table import (
+    Row,
+    check_once,
+    find_separator,
+    read_modality,
+    read_number,
+    read_pid,
+    read_rows,
+    read_time,
+)
 from vireid.types import InputError, Modality
 
 COLUMNS = ("pid", "camid", "modality", "time")
@@ -43,9 +52,9 @@ def read_source(
 
     Args:
         images: a folder (searched with its subfolders), a text file with one path per line, or a
-            CSV table with the column path and any of pid, camid, modality, time (see
-            `vireid.types.parse_time`). Paths are relative to the file's folder.
-        modality: of images whose row doesn't say.
+            table with the column path and any of pid, camid, modality, time (see
+            `vireid.data.table.read_rows`). Paths are relative to the file's folder.
+        modality: of images whose row doesn't say; no row may contradict it.
         camera_pattern: regular expression with a named group `camid`, and `pid` or `time` if
             the names hold them, searched in each path.
 
@@ -67,20 +76,13 @@ def read_source(
         return np.array([read(row) for row in rows], dtype)  # None becomes NaN
 
     def sensor(row: Row) -> Modality:
-        if row.cells.get("modality"):
-            return read_modality(row)
-        if modality is not None:
-            return modality
-        raise InputError(
-            f"The modality of '{row.cells['path']}' is unknown. Set `modality` to visible or "
-            "infrared, or give a CSV table with the column modality."
-        )
+        return read_modality(row, modality)
 
     paths = [row.cells["path"] for row in rows]
     return Source(
         files=paths if source.is_dir() else [str(source.parent / path) for path in paths],
         paths=paths,
-        pids=column("pid", lambda row: read_number(row, "pid", digits=18), -1),
+        pids=column("pid", read_pid, -1),
         camids=column("camid", lambda row: read_number(row, "camid"), -1),
         modality=column("modality", sensor, -1 if "modality" in columns else sensor(rows[0])),
         times=column("time", read_time, float("nan")),
@@ -91,8 +93,9 @@ def _read_rows(source: Path) -> list[Row]:
     if source.is_dir():
         rows = [Row(f"'{file}'", {"path": file}) for file in _walk(source)]
     elif source.is_file():
-        table = source.suffix.lower() == ".csv"
-        rows = read_rows(source, optional=COLUMNS) if table else _read_list(source)
+        text = read_text(source, "list of images")
+        table = source.suffix.lower() in (".csv", ".tsv") or find_separator(text)
+        rows = read_rows(source, optional=COLUMNS) if table else _read_list(source, text)
     else:
         raise InputError(
             f"There is no '{source}'. A folder of images, a text file with one path per "
@@ -115,9 +118,11 @@ def _walk(folder: Path) -> list[str]:
     return files
 
 
-def _read_list(path: Path) -> list[Row]:
-    lines = enumerate(map(str.strip, read_text(path, "list of images").splitlines()), 1)
-    return [Row(f"Line {number} of '{path}'", {"path": line}) for number, line in lines if line]
+def _read_list(path: Path, text: str) -> list[Row]:
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    rows = [Row(f"Line {number} of '{path}'", {"path": line}) for number, line in lines if line]
+    check_once(rows)
+    return rows
 
 
 def _add_from_names(rows: list[Row], pattern: str) -> None:

@@ -174,7 +174,9 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         result_modality: Annotated[str | None, Form(description="sensor of the hits")] = None,
         time_from: Annotated[str | None, Form(description=api.TIME)] = None,
         time_to: Annotated[str | None, Form()] = None,
-        pids: Annotated[str | None, Form(description="identities; empty: any")] = None,
+        pids: Annotated[
+            str | None, Form(description="identities, numbers or names; empty: any")
+        ] = None,
         reason: Annotated[str | None, Form(max_length=500)] = None,
     ) -> api.SearchAnswer:
         """The entries most similar to an uploaded image."""
@@ -185,7 +187,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
             result_modality,
             time_from,
             time_to,
-            api.parse_numbers("pids", pids),
+            api.parse_pids(pids),
         )
         service.check_queue()
         pixels, width, height = await service.decode(await image.read())
