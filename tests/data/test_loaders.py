@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from vireid.data import ProtocolOptions, Rule, facts_of, load_dataset, training_rows, trials
-from vireid.data.folder import list_images
 from vireid.data.registry import DATASETS
 from vireid.types import InputError, Modality
 
@@ -282,13 +281,6 @@ def test_folder_with_words_numbers_and_one_modality(tmp_path):
     lone = next(s for s in dataset.samples if "Jürgen" in s.path)
     row = dataset.samples.index(lone)
     assert row in dataset.parts["test"] and row not in dataset.parts["train"]
-
-
-def test_list_images(folder_root, tmp_path):
-    found = list_images(folder_root)
-    assert len(found) == 80 and found == sorted(found) and all(f.is_file() for f in found)
-    with pytest.raises(InputError, match="no folder"):
-        list_images(tmp_path / "gone")
 
 
 def write_table(root: Path, header: str, *lines: str) -> Path:

@@ -211,14 +211,17 @@ def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
         return list(image)
     if images is None or image:
         raise InputError("Give either --image FILE ... or --images FOLDER.")
-    from vireid.data.folder import list_images
+    from vireid.data.listing import walk
 
-    files = list_images(images)
-    if not files:
+    found = walk(images)
+    notes = found.notes()
+    if not found.images:
         raise InputError(
-            f"There is no image in '{images}'. A folder with JPEG, PNG or BMP files was expected."
+            " ".join([f"There is no image in '{images}'. A folder of images was expected.", *notes])
         )
-    return files
+    for note in notes:
+        say(f"note: {note}")
+    return [images / path for path in found.images]
 
 
 def _time(flag: str, text: str | None) -> float | None:

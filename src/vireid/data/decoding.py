@@ -19,7 +19,7 @@ from vireid.types import InputError
 for _name in ("Jpeg", "Png", "Bmp", "Tiff", "WebP", "Gif", "Ppm", "Jpeg2K", "Avif"):
     with contextlib.suppress(ImportError):  # AVIF comes with Pillow 11.3
         importlib.import_module(f"PIL.{_name}ImagePlugin")
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 FORMATS = tuple(name for name in _FORMATS if name in Image.OPEN)
 
 # What Pillow remarks on (large images, odd metadata) is either read all the same or refused here.

@@ -151,6 +151,8 @@ class DatasetFacts:
         title: its name in reports.
         load: (root, *, trial, split_seed, camera_pattern) → `vireid.data.Dataset`.
         rule: how a search is scored.
+        layout: which images of a folder are read, in words.
+        cameras: camids of which a whole copy has images; () if that isn't known.
         aliases: other words for `dataset`.
         is_layout: whether a folder is laid out as this data set; None if that can't be told.
         scopes: scope → camids of its queries and of its gallery, None for all cameras; the first
@@ -175,6 +177,8 @@ class DatasetFacts:
     title: str
     load: Callable[..., Any]
     rule: Rule
+    layout: str = "what the data set's own loader takes"
+    cameras: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     is_layout: Callable[[Path], bool] | None = None
     scopes: Mapping[str, tuple[int, ...] | None] = field(default_factory=lambda: {"all": None})

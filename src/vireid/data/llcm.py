@@ -127,6 +127,8 @@ LLCM = DatasetFacts(
     name="llcm",
     title="LLCM",
     load=load,
+    layout="what the lists in idx/ name, test_vis and test_nir/camN/PID/*",
+    cameras=tuple(range(1, 10)),
     orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     rule=Rule(skip_same_camera=True, collapse_identities=True),

@@ -367,6 +367,19 @@ def check_complete(dataset: object, title: str) -> None:
         )
 
 
+def absent_cameras(dataset: Dataset) -> list[str]:
+    """A note on cameras of which this copy of the data set has no image, to test or at all."""
+    names = {"this copy": np.arange(len(dataset)), "the test": dataset.parts["test"]}
+    for where, rows in names.items():
+        absent = sorted({*dataset.facts.cameras} - {*dataset.camids[rows].tolist()})
+        if absent and len(rows) and dataset.camids.max() >= 0:
+            return [
+                f"{dataset.facts.title} has {len(dataset.facts.cameras)} cameras; {where} has no "
+                f"image of {few(absent)}, so numbers are not comparable with published ones."
+            ]
+    return []
+
+
 def check_usable(dataset: Dataset) -> None:
     """Refuse data whose numbers would mean nothing.
 

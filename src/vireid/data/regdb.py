@@ -78,6 +78,7 @@ REGDB = DatasetFacts(
     name="regdb",
     title="RegDB",
     load=load,
+    layout="what the lists in idx/ name",
     orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     rule=Rule(),

@@ -192,7 +192,8 @@ def load_unchecked(
     camera_pattern: str | None, intensity_range: str | None,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
-    from vireid.data.protocol import check_complete
+    from vireid.data.protocol import absent_cameras, check_complete
+    from vireid.data.unread import unread
 
     check_trial(facts, trial)
     dataset: Dataset = facts.load(
@@ -203,7 +204,9 @@ def load_unchecked(
     )
     check_complete(dataset, facts.title)
     return dataclasses.replace(
-        dataset, intensity_range=Decoding(intensity_range=intensity_range).intensity_range
+        dataset,
+        intensity_range=Decoding(intensity_range=intensity_range).intensity_range,
+        notes=(*dataset.notes, *unread(dataset, root), *absent_cameras(dataset)),
     )
 
 

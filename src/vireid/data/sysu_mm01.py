@@ -102,6 +102,8 @@ SYSU = DatasetFacts(
     title="SYSU-MM01",
     aliases=("sysu-mm01",),
     load=load,
+    layout="cam1 to cam6/PID/* of the identities in exp/",
+    cameras=tuple(CAMERAS),
     orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     # Camera 3 hangs beside camera 2.

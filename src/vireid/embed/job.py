@@ -96,6 +96,9 @@ def embed_files(
     if out.is_dir():
         raise InputError(f"`out` is the folder '{out}'; a file was expected.")
     source = read_source(images, modality=modality, camera_pattern=camera_pattern)
+    if embedder.world.first:
+        for note in source.notes:
+            say(f"note: {note}")
     return _Job(embedder, source, out, batch_size, dtype, skip_broken, tta, workers, decoding).run(
         start
     )
