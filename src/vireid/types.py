@@ -29,7 +29,7 @@ class InputError(Exception):
 
 
 LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
-_FIRST_NAME, _LAST_NAME = 10**15, 2**53  # a browser's numbers end there
+FIRST_NAME, _LAST_NAME = 10**15, 2**53  # of identities; a browser's numbers end there
 _FINER = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 _DAY = re.compile(r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
 _MISSING = {"", "-1", "-1.0", "nan", "nat", "none", "null", "na", "n/a", "<na>"}
@@ -66,7 +66,7 @@ def parse_pid(text: str | int) -> int:
             "Write the column as text, with all of its digits."
         )
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return _FIRST_NAME + int.from_bytes(digest, "big") % (_LAST_NAME - _FIRST_NAME)
+    return FIRST_NAME + int.from_bytes(digest, "big") % (_LAST_NAME - FIRST_NAME)
 
 
 def parse_time(text: str | float) -> float:

@@ -53,7 +53,7 @@ def test_linked_folders_are_read_once(door: Callable, tmp_path: Path) -> None:
     os.symlink(tmp_path / "other", root / "x")
     paths, notes = door(root)
     assert relative(root, paths) == ["0001/a.jpg", "0002/a.jpg", "x/deep/c.jpg"]
-    assert "3 folders that a link leads to again, and are read once, such as '0000'" in notes
+    assert "folders that a link leads to again, and are read once (3), such as '0000'" in notes
     os.symlink(root, tmp_path / "link")  # the top folder itself
     assert relative(tmp_path / "link", door(tmp_path / "link")[0]) == relative(root, paths)
 
@@ -66,12 +66,13 @@ def test_what_is_passed_over_is_named(door: Callable, tmp_path: Path) -> None:
         ".vireid/x.png", "note.txt",
     )  # fmt: skip
     os.symlink("gone.jpg", tmp_path / "b" / "dangling.jpg")
+    os.symlink("/gone/0001", tmp_path / "c")
     paths, notes = door(tmp_path)
     assert relative(tmp_path, paths) == ["a/1.JPG"]
     for note in (
-        "4 hidden or system folders, such as '#recycle'",
-        "2 images of a kind that isn't read, such as 'b/phone.HEIC'",
-        "1 links to images that aren't there, such as 'b/dangling.jpg'",
+        "hidden or system folders (4), such as '#recycle'",
+        "images of a kind that isn't read (2), such as 'b/phone.HEIC'",
+        "links that lead nowhere (2), such as 'b/dangling.jpg'",
     ):
         assert note in notes
     shutil.rmtree(tmp_path / "a")
@@ -120,13 +121,13 @@ def test_images_that_a_data_set_does_not_take(tmp_path: Path) -> None:
     assert "Left out" not in notes_of("sysu", sysu)
     touch(sysu, "cam1/0001/more/9.jpg", "cam7/0001/1.jpg", "cam1/stray.jpg", "cam1/0001/x.heic")
     notes = notes_of("sysu", sysu)
-    assert "3 images that SYSU-MM01 doesn't take (cam1 to cam6/PID/*" in notes
-    assert "such as 'cam1/0001/more/9.jpg'" in notes and "'cam1/0001/x.heic'" in notes
+    assert "images outside cam1 to cam6/PID/* (3)" in notes
+    assert "(3), such as 'cam1/0001/more/9.jpg'" in notes and "'cam1/0001/x.heic'" in notes
+    fakes.write_ids(sysu / "exp" / "test_id.txt", [3])  # the others have a note of their own
+    assert "cam1 to cam6/PID/* (3)" in notes_of("sysu", sysu)
     regdb = fakes.make_regdb(tmp_path / "regdb", identities=4, images=1)
     touch(regdb, "Visible/1/new.bmp")
-    assert "1 images that RegDB doesn't take (what the lists in idx/ name)" in notes_of(
-        "regdb", regdb
-    )
+    assert "images outside the lists in idx/ (1)" in notes_of("regdb", regdb)
     llcm = fakes.make_llcm(tmp_path / "llcm", train=4, test=4, images=1)
     touch(llcm, "vis/0001/new.jpg")
     assert "such as 'vis/0001/new.jpg'" in notes_of("llcm", llcm)
@@ -136,19 +137,19 @@ def test_nested_and_misspelled_folders_of_ones_own(tmp_path: Path) -> None:
     own = fakes.make_folder(tmp_path / "own", identities=3, images=1)
     touch(own, "visible/person01/cam2/1.jpg", "Infra-Red/person01/1.jpg")
     notes = notes_of("folder", own)
-    assert "2 images that own data doesn't take (visible/PID/* and infrared/PID/*)" in notes
+    assert "images outside visible/PID/* and infrared/PID/* (2)" in notes
     nested = tmp_path / "nested"
     for pid in ("0001", "0002"):
         touch(nested, f"visible/{pid}/cam1/1.jpg", f"infrared/{pid}/cam3/1.jpg")
-    with pytest.raises(InputError, match=r"4 images elsewhere, such as 'infrared/0001/cam3/1.jpg'"):
+    with pytest.raises(
+        InputError, match=r"images elsewhere .4., such as 'infrared/0001/cam3/1.jpg'"
+    ):
         load_dataset("folder", nested)
     rows = ["path,pid,modality"]
     rows += [f"{v}/person0{n}/c{c}_0.png,{n},{v}" for n in (1, 2) for v, c in (("visible", 1),
              ("infrared", 3))]  # fmt: skip
     (own / "samples.csv").write_text("\n".join(rows))
-    assert "10 images that own data doesn't take (what samples.csv lists)" in notes_of(
-        "folder", own
-    )
+    assert "images outside samples.csv (10)" in notes_of("folder", own)
     assert "Left out" not in notes_of("folder", own / "samples.csv")  # nobody named the folder
 
 

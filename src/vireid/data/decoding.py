@@ -92,8 +92,7 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
         raise ImageError(
             "large",
             "too many pixels",
-            f"The image '{path}' has too many pixels to be one person's ({error}). Crop it, or "
-            "leave it out with `skip_broken`.",
+            f"The image '{path}' has too many pixels to be one person's ({error}). Crop it.",
         ) from error
     except ImageError:
         raise
@@ -101,8 +100,7 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
         raise ImageError(
             "broken",
             str(error),
-            f"The image '{path}' can't be read: {error}. It is broken or not an image; restore "
-            "it, or leave broken images out with `skip_broken`.",
+            f"The image '{path}' can't be read: {error}. It is broken or not an image.",
         ) from error
 
 

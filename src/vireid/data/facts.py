@@ -177,7 +177,7 @@ class DatasetFacts:
     title: str
     load: Callable[..., Any]
     rule: Rule
-    layout: str = "what the data set's own loader takes"
+    layout: str = "what its loader takes"
     cameras: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     is_layout: Callable[[Path], bool] | None = None

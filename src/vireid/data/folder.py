@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.listing import folder_names, image_names, left_out, walk
-from vireid.data.table import Table, read_table
+from vireid.data.table import Table, names_of, read_table
 from vireid.types import InputError, Modality, Sample, parse_pid
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def load(
                 f"A camera pattern was given, but '{table}' is a table. Give the camera in its "
                 "column 'camid'."
             )
-        facts = dataclasses.replace(FOLDER, layout=f"what {table.name} lists")
+        facts = dataclasses.replace(FOLDER, layout=table.name)
         return _dataset(table.parent, read_table(table), split_seed, facts)
     return _dataset(root, _scan(root, camera_pattern), split_seed, FOLDER)
 
@@ -61,7 +61,7 @@ def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> 
     from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
 
     samples = sorted_samples([sample for sample in table.samples if sample.pid >= 0])
-    notes = list(table.notes)
+    notes = []
     if junk := [sample.path for sample in table.samples if sample.pid < 0]:
         notes.append(
             f"{count_text(len(junk), 'image', 'images')} of nobody (identity -1) left out, such as "
@@ -78,7 +78,7 @@ def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> 
         for sample in samples:
             identities[table.split[sample.path]].add(sample.pid)
         identities["train"] = identities["fit"] | identities["val"]
-    parts, left_out = make_parts(samples, identities)
+    parts, alone = make_parts(samples, identities, names=table.names)
     if not all(sample.camid >= 0 for sample in samples):
         facts = dataclasses.replace(facts, rule=Rule(), whole_gallery=True)
     roles = None
@@ -89,8 +89,10 @@ def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> 
         root=root,
         samples=samples,
         parts=parts,
-        notes=(*notes, *left_out),
+        notes=(*notes, *alone),
         roles=roles,
+        pid_names=table.names,
+        left_out=tuple(junk),
     )
 
 
@@ -136,7 +138,7 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
         Sample(path=path, pid=parse_pid(name), camid=_camera(pattern, path), modality=modality)
         for path, name, modality in images
     ]
-    return Table(samples=samples)
+    return Table(samples=samples, names=names_of(name for _, name, _ in images))
 
 
 def _what_there_is(root: Path) -> str:

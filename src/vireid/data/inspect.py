@@ -176,7 +176,8 @@ def _cameras(dataset: Dataset) -> list[dict[str, Any]]:
 def _one_modality(dataset: Dataset) -> list[str]:
     sides = [set(dataset.pids[dataset.modality == m].tolist()) for m in Modality]
     return [
-        f"{pid} ({Modality.VISIBLE.word if pid in sides[0] else Modality.INFRARED.word})"
+        f"{dataset.pid_names.get(pid, pid)} "
+        f"({Modality.VISIBLE.word if pid in sides[0] else Modality.INFRARED.word})"
         for pid in sorted(sides[0] ^ sides[1])
     ]
 
@@ -185,7 +186,7 @@ def _in_two_parts(dataset: Dataset) -> list[str]:
     out = []
     for one, other in _LEAKS:
         both = np.intersect1d(dataset.pids[dataset.parts[one]], dataset.pids[dataset.parts[other]])
-        out += [f"{pid} ({one} and {other})" for pid in both.tolist()]
+        out += [f"{dataset.pid_names.get(pid, pid)} ({one} and {other})" for pid in both.tolist()]
     return out
 
 

@@ -104,7 +104,7 @@ class Walk:
 
 def left_out(reason: str, paths: list[str]) -> str:
     """A note on files that nobody reads."""
-    return f"Left out: {len(paths):,} {reason}, such as '{paths[0][:200]}'."
+    return f"Left out: {reason} ({len(paths):,}), such as '{paths[0][:200]}'."
 
 
 def walk(root: str | Path) -> Walk:
@@ -154,13 +154,12 @@ def _sort_in(
             (links if entry.is_symlink() else folders).append(path + "/")
     elif is_hidden(name):
         return
+    elif entry.is_symlink() and not _is_file(Path(entry.path)):
+        pass_over("links that lead nowhere")
     elif name.endswith(OTHER_ENDINGS):
         pass_over("images of a kind that isn't read")
     elif name.endswith(IMAGE_ENDINGS):
-        if entry.is_symlink() and not _is_file(Path(entry.path)):
-            pass_over("links to images that aren't there")
-        else:
-            found.images.append(path)
+        found.images.append(path)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

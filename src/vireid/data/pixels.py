@@ -34,6 +34,7 @@ from vireid.types import InputError
 __all__ = ["PixelStore", "decode", "prepare"]
 
 log = logging.getLogger(__name__)
+SKIP = "Restore broken images, or leave them out with `skip_broken`."
 _FORMAT = "1"  # part of the key: raise it when the file's content changes its meaning
 
 
@@ -203,7 +204,7 @@ def _fill(
         for position, problem in decoded:
             if problem is not None:
                 if not skip_broken:
-                    raise InputError(problem)
+                    raise InputError(f"{problem} {SKIP}")
                 log.warning("%s", problem)
                 valid[rows[position]] = False
                 images[rows[position]] = 0
@@ -296,8 +297,5 @@ def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> Pixe
 
 def _checked(store: PixelStore, skip_broken: bool) -> PixelStore:
     if store.broken and not skip_broken:
-        raise InputError(
-            f"Broken images: {few(store.broken)}. Restore them, or leave them out with "
-            "`skip_broken`."
-        )
+        raise InputError(f"Broken images: {few(store.broken)}. {SKIP}")
     return store

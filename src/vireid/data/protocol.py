@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -52,6 +53,9 @@ class Dataset:
             where the data give no roles.
         pixel_files: decoded images that need no decoding.
         intensity_range: what deep images' values mean; see `Decoding`.
+        pid_names: identity → its name, where that isn't its number.
+        left_out: images, and folders that end with "/", of which the loader's notes say why they
+            are in no sample.
     """
 
     facts: DatasetFacts
@@ -63,6 +67,8 @@ class Dataset:
     roles: np.ndarray | None = None
     pixel_files: tuple[PixelFile, ...] = ()
     intensity_range: str | None = None
+    pid_names: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -156,7 +162,7 @@ class ProtocolOptions:
         for name, choices in valid.items():
             if getattr(self, name) not in choices:
                 raise InputError(
-                    f"The protocol's `{name}` is {getattr(self, name)!r}; "
+                    f"`{name}` is {getattr(self, name)!r}; "
                     f"expected one of {', '.join(map(str, filter(None, choices)))}."
                 )
         if self.num_trials < 1:
@@ -181,8 +187,8 @@ class ProtocolOptions:
                 values[name] = choices[0]
             if values[name] not in choices:
                 raise InputError(
-                    f"The protocol's `{name}` is {values[name]!r}; for the data set {facts.title}, "
-                    f"expected one of {', '.join(map(str, choices))}."
+                    f"`{name}` is {values[name]!r}; for the data set {facts.title}, expected one "
+                    f"of {', '.join(map(str, choices))}."
                 )
         if self.draw == "official" and self.num_trials > 10:
             raise InputError(
@@ -316,13 +322,17 @@ def sorted_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def make_parts(
-    samples: Sequence[Sample], identities: dict[str, set[int]]
+    samples: Sequence[Sample],
+    identities: dict[str, set[int]],
+    *,
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Rows of each part from its identities, and notes on identities left out of training.
 
     Args:
         samples: in their final order.
         identities: part → identities, for "train", "fit", "val" and "test".
+        names: identity → its name, where that isn't its number.
     """
     pids = np.array([sample.pid for sample in samples], dtype=np.int64)
     modality = np.array([int(sample.modality) for sample in samples], dtype=np.int64)
@@ -335,7 +345,7 @@ def make_parts(
             if lone and name == "train":
                 notes.append(
                     f"{count_text(len(lone), 'identity', 'identities')} with images of one "
-                    f"modality only left out of training: {few(lone)}."
+                    f"modality only left out of training: {few([names.get(p, p) for p in lone])}."
                 )
             rows = rows[both[rows]]
         parts[name] = rows.astype(np.int64)

@@ -6,13 +6,21 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from vireid.data.listing import check_exist, check_path, read_text
-from vireid.types import InputError, Modality, Sample, is_missing, parse_pid, parse_time
+from vireid.types import (
+    FIRST_NAME,
+    InputError,
+    Modality,
+    Sample,
+    is_missing,
+    parse_pid,
+    parse_time,
+)
 
 T = TypeVar("T")
 
@@ -41,12 +49,13 @@ class Table:
     Attributes:
         split: path → "fit", "val" or "test", or None where no split is given.
         roles: path → 0 (query), 1 (gallery) or -1, or None where no roles are given.
+        names: identity → its name, where that isn't a number.
     """
 
     samples: list[Sample]
     split: dict[str, str] | None = None
     roles: dict[str, int] | None = None
-    notes: list[str] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
 
 
 def read_rows(
@@ -187,6 +196,12 @@ def read_pid(row: Row) -> int:
     return _located(row, parse_pid, row.cells.get("pid", ""))
 
 
+def names_of(texts: Iterable[str]) -> dict[int, str]:
+    """Identity → the name that it was made from, of those that aren't numbers."""
+    names = {parse_pid(text): text for text in texts}
+    return {pid: text for pid, text in names.items() if pid >= FIRST_NAME}
+
+
 def read_modality(row: Row, otherwise: Modality | None = None) -> Modality:
     """The row's sensor.
 
@@ -248,7 +263,7 @@ def read_table(path: Path) -> Table:
             raise InputError(
                 f"{row.where} has no pid, which every image needs; -1 leaves an image out."
             )
-    table = Table(samples=[])
+    table = Table(samples=[], names=names_of(row.cells["pid"] for row in rows))
     split: dict[str, str] = {}
     roles: dict[str, int] = {}
     for row in rows:

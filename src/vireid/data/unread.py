@@ -16,12 +16,13 @@ def unread(dataset: Dataset, root: str | Path | None) -> list[str]:
         return []
     found = walk(dataset.root)
     taken = {sample.path for sample in dataset.samples}
-    others = [path for path in found.images if path not in taken]
+    known = dataset.left_out
+    others = [path for path in found.images if path not in taken and not path.startswith(known)]
     if others and found.again:  # the same files by the paths of links?
         real = _files(dataset.root, taken)
         others = [path for path in others if not _files(dataset.root, {path}) <= real]
     found.again.clear()  # which of the paths is read is the loader's choice
-    reason = f"images that {dataset.facts.title} doesn't take ({dataset.facts.layout})"
+    reason = f"images outside {dataset.facts.layout}"
     return [*([left_out(reason, others)] if others else []), *found.notes()]
 
 

@@ -27,6 +27,7 @@ from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
 from vireid.data.facts import UPRIGHT, Decoding
+from vireid.data.pixels import SKIP
 from vireid.embed.copying import pinned
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import RING, decoded_ahead, shared_pixels
@@ -288,7 +289,8 @@ class _Job:
     def _note_broken(self, row: int, problem: str) -> None:
         if not self.skip_broken:
             raise InputError(
-                f"{problem} What was embedded before it is kept: start the same command again."
+                f"{problem} {SKIP} What was embedded before it is kept: start the same command "
+                "again."
             )
         self.broken[row] = problem
 
