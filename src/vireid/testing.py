@@ -86,17 +86,19 @@ def evaluate(
     weights: str | Path,
     options: TestOptions | None = None,
     *,
+    epoch: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
     """Test weights on a data set, as `vireid test` does.
 
     Args:
-        weights: a run's folder, or a weights file.
+        weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
+        epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
         device: "auto", "cpu" or "cuda:N".
-        out: folder of the report (default: RUN/test/NAME); with two directions, one folder each
-            in it.
+        out: folder of the report (default: RUN/test/NAME, of a checkpoint RUN/test/NAME-epochN);
+            with two directions, one folder each in it.
 
     Returns:
         One report a direction, written before the next search begins.
@@ -107,19 +109,32 @@ def evaluate(
     """
     from vireid.data import prepare, without
     from vireid.embed import load
+    from vireid.training.epoch import find_checkpoint, load_epoch, position
+    from vireid.weights import is_shipped
 
     options = options or TestOptions()
-    weights = Path(weights)
-    if (weights / TRIALS).is_file():
+    shipped = is_shipped(weights)
+    if not shipped and (Path(weights) / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
-            f"{weights / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
+            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
         )
-    run = _run_of(weights)
+    checkpoint = find_checkpoint(weights, epoch)
+    run = _run_of(weights, checkpoint)
+    if shipped and out is None and (run / "config.json").is_file():
+        raise InputError(
+            f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
+            "it. Name another folder by `out`."
+        )
     check_folder(Path(out) if out else run, "the report")
-    embedder = load(weights, device=device, precision=options.precision)
-    trained = {**_run_config(run), **embedder.metadata}
-    name = resolve_dataset(options.dataset or trained.get("dataset") or DEFAULT_DATASET)
+    precision = options.precision
+    if checkpoint is None:
+        embedder = load(weights, device=device, precision=precision)
+    else:
+        embedder = load_epoch(checkpoint, device=device, precision=precision)
+    trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
+    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
+    name = resolve_dataset(options.dataset or of_run or DEFAULT_DATASET)
     facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
     trial = _trial(options.trial, own.get("trial"), facts)
@@ -138,6 +153,10 @@ def evaluate(
     reports = []
     for search in searches:
         folder = run / "test" / _folder_name(facts, search, trial)
+        if checkpoint is not None:
+            done, step = position(checkpoint)
+            inside = f"-step{step}" if step else ""
+            folder = folder.with_name(f"{folder.name}-epoch{done}{inside}")
         if out is not None:
             folder = Path(out)
             if len(searches) > 1:
@@ -157,10 +176,15 @@ def evaluate(
     return reports
 
 
-def _run_of(weights: Path) -> Path:
+def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
     """The folder of the run that the weights stand in, or one named after their file."""
+    from vireid.training.epoch import run_of
+
+    weights = Path(source)
     if weights.is_dir():
         return weights
+    if checkpoint is not None:
+        return run_of(checkpoint)
     if (weights.parent / "config.json").is_file() and weights.stem == "weights":
         return weights.parent
     return weights.parent / weights.stem

@@ -273,7 +273,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
         ("--recipe", "pub"): "Valid: published, clean, scratch, best.",
-        ("--optim", "rmsprop"): "Valid: sgd, adam.",
+        ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
         ("--augment", "wild"): "Valid: none, plain, published, channel.",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",
         ("--select", "best"): "Valid: last, val, held-out.",

@@ -21,7 +21,8 @@ FOREIGN = {
 
 def test(
     *,
-    resume: Path,
+    resume: str,
+    epoch: int | None = None,
     options: TestOptions,
     out: Path | None = None,
     gpu: int | None = None,
@@ -30,16 +31,19 @@ def test(
     """Test trained weights: find each query of one modality among the gallery of the other.
 
     Args:
-        resume: Weights to test: a run's folder, or a weights file (.safetensors).
-        out: Folder of the report (default: RUN/test/NAME); with both directions, it gets one
-            folder for each.
+        resume: Weights to test: a run's folder, a weights file (.safetensors), a checkpoint in a
+            run's folder, or synth (shipped in the package).
+        epoch: Of a run's folder, test the checkpoint after this many epochs instead of the
+            weights.
+        out: Folder of the report (default: RUN/test/NAME, and RUN/test/NAME-epochN for a
+            checkpoint); with both directions, it gets one folder for each.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.runtime.device import resolve_device
     from vireid.testing import evaluate
 
-    reports = evaluate(resume, options, device=resolve_device(gpu, device), out=out)
+    reports = evaluate(resume, options, epoch=epoch, device=resolve_device(gpu, device), out=out)
     for report in reports:
         results.print(report.to_table())
     folders = [str(report.folder) for report in reports]
