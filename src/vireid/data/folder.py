@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.listing import folder_names, image_names, left_out, walk
-from vireid.data.table import Table, names_of, read_table
-from vireid.types import InputError, Modality, Sample, parse_pid
+from vireid.data.table import Table, read_table
+from vireid.types import FIRST_NAME, InputError, Modality, Sample, parse_pid
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
@@ -78,7 +78,8 @@ def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> 
         for sample in samples:
             identities[table.split[sample.path]].add(sample.pid)
         identities["train"] = identities["fit"] | identities["val"]
-    parts, alone = make_parts(samples, identities, names=table.names)
+    names = {pid: name for pid, name in table.names.items() if pid >= FIRST_NAME}
+    parts, alone = make_parts(samples, identities, names=names)
     if not all(sample.camid >= 0 for sample in samples):
         facts = dataclasses.replace(facts, rule=Rule(), whole_gallery=True)
     roles = None
@@ -91,7 +92,7 @@ def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> 
         parts=parts,
         notes=(*notes, *alone),
         roles=roles,
-        pid_names=table.names,
+        pid_names=names,
         left_out=tuple(junk),
     )
 
@@ -138,7 +139,7 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
         Sample(path=path, pid=parse_pid(name), camid=_camera(pattern, path), modality=modality)
         for path, name, modality in images
     ]
-    return Table(samples=samples, names=names_of(name for _, name, _ in images))
+    return Table(samples=samples, names={parse_pid(name): name for _, name, _ in images})
 
 
 def _what_there_is(root: Path) -> str:

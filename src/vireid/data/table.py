@@ -6,14 +6,13 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from vireid.data.listing import check_exist, check_path, read_text
 from vireid.types import (
-    FIRST_NAME,
     InputError,
     Modality,
     Sample,
@@ -49,7 +48,7 @@ class Table:
     Attributes:
         split: path → "fit", "val" or "test", or None where no split is given.
         roles: path → 0 (query), 1 (gallery) or -1, or None where no roles are given.
-        names: identity → its name, where that isn't a number.
+        names: identity → what the user calls it.
     """
 
     samples: list[Sample]
@@ -196,12 +195,6 @@ def read_pid(row: Row) -> int:
     return _located(row, parse_pid, row.cells.get("pid", ""))
 
 
-def names_of(texts: Iterable[str]) -> dict[int, str]:
-    """Identity → the name that it was made from, of those that aren't numbers."""
-    names = {parse_pid(text): text for text in texts}
-    return {pid: text for pid, text in names.items() if pid >= FIRST_NAME}
-
-
 def read_modality(row: Row, otherwise: Modality | None = None) -> Modality:
     """The row's sensor.
 
@@ -263,15 +256,17 @@ def read_table(path: Path) -> Table:
             raise InputError(
                 f"{row.where} has no pid, which every image needs; -1 leaves an image out."
             )
-    table = Table(samples=[], names=names_of(row.cells["pid"] for row in rows))
+    table = Table(samples=[])
     split: dict[str, str] = {}
     roles: dict[str, int] = {}
     for row in rows:
         image = check_path(row.cells["path"], row.where)
+        pid = read_pid(row)
+        table.names[pid] = row.cells["pid"]
         table.samples.append(
             Sample(
                 path=image,
-                pid=read_pid(row),
+                pid=pid,
                 camid=read_number(row, "camid"),
                 modality=read_modality(row),
                 time=read_time(row),
