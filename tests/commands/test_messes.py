@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import command_kit
 import fakes
 import numpy as np
 import pytest
@@ -126,6 +128,30 @@ def test_sentences_point_where_there_is_a_way(mess: Path, trained: Path, tmp_pat
     for file, flag in ((broken, "--skip-broken"), (raw, "--intensity-range")):
         (tmp_path / "list.txt").write_text(str(file))
         assert flag in refused(capsys, *one, tmp_path / "list.txt")
+
+
+def test_a_run_keeps_the_range_that_it_was_trained_with(tmp_path: Path, capsys) -> None:
+    root = fakes.make_folder(tmp_path / "own", identities=6, images=1)
+    for file in sorted(root.glob("infrared/*/*.png")):
+        grey = np.asarray(Image.open(file).convert("L")).astype(np.uint16)
+        Image.fromarray(28000 + 12 * grey).save(file.with_suffix(".tif"))
+        file.unlink()
+    words = ("--dataset", "folder", "--method", "agw")
+    message = refused(capsys, "train", *words, "--data-root", root, "--config",
+                      command_kit.tiny_config(tmp_path), "--device", "cpu")  # fmt: skip
+    assert "more than 8 bits per channel" in message and "Set --intensity-range to" in message
+    message = refused(capsys, "prepare", *words[:2], "--data-root", root)
+    assert "Set --intensity-range to" in message
+    ranged = ("--intensity-range", "28000:31060")
+    assert command_kit.train(tmp_path / "run", root, *words, *ranged) == 0
+    assert "intensity_range was '28000:31060' and is 'minmax'" in refused(
+        capsys, "train", "--resume", tmp_path / "run", "--intensity-range", "minmax"
+    )
+    test = ("test", "--resume", tmp_path / "run", "--device", "cpu", "--figure-queries", 0)
+    assert run(*test) == 0
+    (report,) = (tmp_path / "run" / "test").glob("*/report.json")
+    prepared = json.loads(report.read_text())["protocol"]["preprocessing"]
+    assert prepared["intensity_range"] == "28000:31060" and prepared["orientation"] == "upright"
 
 
 def test_rooms_name_fields_and_commands_name_flags() -> None:

@@ -167,7 +167,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
     @app.post("/api/search", tags=["search"], responses=ERRORS)
     async def search(
         request: Request,
-        image: Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP of one person")],
+        image: Annotated[UploadFile, File(description="image file of one person")],
         modality: Annotated[str, Form(description="sensor of the upload: visible or infrared")],
         top: Annotated[int, Form(ge=1)] = 24,
         cameras: Annotated[str | None, Form(description="1,2,5; empty: any")] = None,
