@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,21 @@ def test_a_run_keeps_the_range_that_it_was_trained_with(tmp_path: Path, capsys) 
     (report,) = (tmp_path / "run" / "test").glob("*/report.json")
     prepared = json.loads(report.read_text())["protocol"]["preprocessing"]
     assert prepared["intensity_range"] == "28000:31060" and prepared["orientation"] == "upright"
+
+
+def test_an_absent_camera_is_named_to_the_last(trained: Path, tmp_path: Path, capsys) -> None:
+    """By info, by training and in the report: numbers without it are no published ones."""
+    root = fakes.make_sysu(tmp_path / "sysu", images=1)
+    shutil.rmtree(root / "cam5")
+    note = "SYSU-MM01 has 6 cameras; this copy has no image of 5"
+    assert run("info", root) == 0
+    assert note in capsys.readouterr().out
+    assert command_kit.train(tmp_path / "run", root) == 0
+    assert note in said(capsys)
+    words = ("--data-root", root, "--device", "cpu", "--figure-queries", 0, "--trials", 1)
+    assert run("test", "--resume", tmp_path / "run", *words) == 0
+    (report,) = (tmp_path / "run" / "test").glob("*/report.md")
+    assert note in report.read_text()
 
 
 def test_rooms_name_fields_and_commands_name_flags() -> None:
