@@ -592,8 +592,8 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     table.write_text("file,pid\na.jpg,1\n")
     with pytest.raises(InputError, match="lacks the column path"):
         read_source(table, modality=Modality.VISIBLE)
-    table.write_text("path,pid\na.jpg,one\n")
-    with pytest.raises(InputError, match=r"Line 2 of .*: the pid is 'one'"):
+    table.write_text("path,camid\na.jpg,one\n")
+    with pytest.raises(InputError, match=r"Line 2 of .*: the camid is 'one'"):
         read_source(table, modality=Modality.VISIBLE)
     with pytest.raises(InputError, match="not a regular expression"):
         read_source(listed, modality=Modality.VISIBLE, camera_pattern="(")
