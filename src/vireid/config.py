@@ -18,7 +18,7 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -275,6 +275,15 @@ def convert(hint: Any, item: Any, where: str) -> Any:
             return item
         raise InputError(f"`{where}` is {item!r}; a value of type {hint.__name__} was expected.")
     return item
+
+
+def flatten(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names: {"recipe": {"lr": 0.1}} → {"recipe.lr": 0.1}."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        inner = flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else None
+        flat |= {before + key: value} if inner is None else inner
+    return flat
 
 
 def overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def hash_of(folder: Path) -> str:
 def test_what_a_run_leaves(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {"config.json", "log.jsonl", "checkpoints", "weights.safetensors",
-                     "curves.png", "batch.png"}  # fmt: skip
+                     "curves.png", "batch.png", "record.json"}  # fmt: skip
     lines = read_log(finished / "log.jsonl")
     epochs = [line for line in lines if line["kind"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [0, 1, 2]

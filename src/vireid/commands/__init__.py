@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "train": "vireid.commands.train:train",
     "test": "vireid.commands.test:test",
     "report": "vireid.commands.report:report",
+    "compare": "vireid.commands.compare:compare",
     "embed": "vireid.commands.search:embed",
     "index": "index",
     "search": "vireid.commands.search:search",

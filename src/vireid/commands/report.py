@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
 from vireid.console import results
 from vireid.files import check_folder
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.evaluation import Report
 
 
 def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bool = False) -> int:
@@ -20,13 +25,13 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
         average: Average reports that differ only in the seed (or in the split, as RegDB's trials
             do); any other difference is an error that names it.
     """
-    from vireid.evaluation import Report, average_reports, compare
+    from vireid.evaluation import average_reports, compare
 
     if not reports:
         raise InputError("Name at least one report.json, as `vireid test` writes it.")
     if out is not None:
         check_folder(out, "the tables")
-    loaded = [Report.load(file) for path in reports for file in _files(path)]
+    loaded = load_reports(reports)
     mean = average_reports(loaded) if average else None
     comparison = compare([mean] if mean else loaded)
     results.print(comparison.to_table())
@@ -38,6 +43,21 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
     comparison.write(out)
     next_step(f"{out} (comparison.md, .csv, .tex{', report.json' if mean else ''})")
     return 0
+
+
+def load_reports(paths: Sequence[Path]) -> list[Report]:
+    """The reports that the words of a command name: files, folders, or runs with all their tests.
+
+    Raises:
+        InputError: one of them is none, or a report is named twice.
+    """
+    from vireid.evaluation import Report
+
+    files = [file for path in paths for file in _files(path)]
+    for number, file in enumerate(files):
+        if file.resolve() in [earlier.resolve() for earlier in files[:number]]:
+            raise InputError(f"'{file}' is named twice. Name each report once.")
+    return [Report.load(file) for file in files]
 
 
 def _files(path: Path) -> list[Path]:

@@ -33,6 +33,7 @@ def train_one(
     max_steps: int | None = None,
     refit: bool = False,
     resume: bool = False,
+    other_code: bool = False,
 ) -> int:
     """Train a run and say what it took; with `refit` once more on all training identities."""
     from vireid.training.run import train
@@ -42,7 +43,7 @@ def train_one(
     if not resume:
         _refuse_used(folder)
     options = dataclasses.replace(options, device=device)
-    result = train(options, folder, max_steps=max_steps, resume=resume)
+    result = train(options, folder, max_steps=max_steps, resume=resume, other_code=other_code)
     if int(os.environ.get("RANK", "0")):
         return 0
     if refit:

@@ -165,7 +165,12 @@ def describe_run(source: str | Path) -> dict[str, str]:
     count = sum(tensor.numel() for tensor in tensors.values()) / 1e6
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
     facts |= {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
-    for name in (*of_run, "epoch", "chosen", "size", "commit"):
+    for name in (*of_run, "epoch", "chosen", "size"):
         if name in metadata:
             facts[name] = str(metadata[name])
-    return facts | {"architecture": str(metadata["model"].get("arch"))}
+    kept = metadata.get("record") or {}
+    for name in ("commit", "options_hash", "data_hash", "start_hash"):
+        if kept.get(name) or metadata.get(name):
+            facts[name.replace("_", " ")] = str(kept.get(name) or metadata.get(name))
+    arch = kept.get("architecture") or metadata["model"].get("arch")
+    return facts | {"architecture": str(arch)}

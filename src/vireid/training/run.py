@@ -26,6 +26,7 @@ def train(
     *,
     max_steps: int | None = None,
     resume: bool = False,
+    other_code: bool = False,
 ) -> TrainResult:
     """Train a method on a data set, as `vireid train` does, and leave a run folder.
 
@@ -38,9 +39,12 @@ def train(
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
             equal length.
         resume: go on from the newest checkpoint in `run`.
+        other_code: resume also with other code, packages or data than the run began with; its
+            record and every report on it then say so.
 
     Raises:
-        InputError: options, data or run folder that can't be used; a loss that became NaN.
+        InputError: options, data or run folder that can't be used; a loss that became NaN; other
+            code or data without `other_code`.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the state was saved.
     """
     folder = Path(run)
@@ -73,7 +77,9 @@ def train(
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
     try:
-        result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
+        result = trainer.train(
+            options, data, store, folder, evaluate=evaluate, resume=resume, other_code=other_code
+        )
     except InputError:
         if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
             (folder / "config.json").unlink()  # nothing was begun

@@ -17,10 +17,9 @@ from vireid.figures import draw_batch
 from vireid.methods import Method
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
-from vireid.runtime.provenance import commit, versions
 from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
-from vireid.training import checkpoint
+from vireid.training import checkpoint, record
 from vireid.training.assemble import Assembly
 from vireid.training.journal import Journal
 from vireid.training.options import TrainOptions
@@ -70,6 +69,7 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     resume: bool = False,
+    other_code: bool = False,
 ) -> TrainResult:
     """Train a method and leave a run folder.
 
@@ -80,15 +80,18 @@ def train(
         evaluate: called every `options.eval_every` epochs with the method in eval mode and the
             number of finished epochs, on every rank; returns named fractions.
         resume: go on from the newest whole checkpoint in `run`.
+        other_code: resume also with other code, packages or data than the run began with.
 
     Raises:
-        InputError: options, data or a run folder that can't be used; a loss that became NaN.
+        InputError: options, data or a run folder that can't be used; a loss that became NaN;
+            other code without `other_code`.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved and the user told how
             to resume.
     """
     world = join(options.device)
     try:
-        return _Run(options, dataset, store, Path(run), world, evaluate, resume).train()
+        parts = (options, dataset, store, Path(run), world, evaluate)
+        return _Run(*parts, resume=resume, other_code=other_code).train()
     except BaseException:
         world.fail()
         raise
@@ -105,11 +108,17 @@ class _Run:
         run: Path,
         world: World,
         evaluate: Evaluate | None,
+        *,
         resume: bool,
+        other_code: bool,
     ) -> None:
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
         self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
-        state = open_folder(options, run, world, resume=resume, say=self.journal.say)
+        self.record = record.begin(options, dataset) if world.first else None
+        state, self.record = open_folder(
+            options, run, world, self.record,
+            resume=resume, other_code=other_code, say=self.journal.say,
+        )  # fmt: skip
         self.store = store
         self.parts = Assembly(options, dataset, store, world, pretrained=state is None)
         for note in self.parts.data.notes:
@@ -118,6 +127,10 @@ class _Run:
         if state is not None:
             source = f"The checkpoint of '{run}'"
             self.progress = unpack(state, self.parts.step, world, source, self.journal.say)
+        if self.record is not None:
+            precision, method = self.parts.precision.name, self.parts.method
+            self.record = record.finish(self.record, method, precision=precision, ranks=world.size)
+            self.record = record.keep(self.record, options, run)
         self.writer = BackgroundWriter()
         self._stop_requested = threading.Event()
         self._images, self._seconds, self._epoch_rate = 0, 0.0, 0.0  # trained in this start
@@ -299,8 +312,7 @@ class _Run:
             "epoch": progress.epoch,
             "chosen": chosen,
             "seed": options.seed,
-            "versions": versions(),
-            "commit": commit(),
+            "record": self.record,
         }
         tensors = portable(self.parts.method)
         self.writer.submit(save_weights, self.run / WEIGHTS, tensors, metadata)
