@@ -622,23 +622,17 @@ def run(
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """What decided a run's numbers beside its seed, its start and its data: its resolved options
-    without places, engine and names."""
-    from vireid.training.options import MAY_CHANGE
+    """What decided a run's numbers beside its seed, its start and its data."""
+    from vireid.training.record import decisive
 
-    options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    for name in ("seed", *MAY_CHANGE):
-        options.pop(name, None)
-    for name in NAMES_ONLY:
-        options["recipe"].pop(name)
-    if Path(options["model"]["pretrained"]).is_file():
-        options["model"]["pretrained"] = "a file"  # that the start's hash names
-    return options
+    options = decisive(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    return {name: value for name, value in options.items() if name != "seed"}
 
 
 def hash_of(plain: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    from vireid.runtime.record import hash_of
+
+    return hash_of(plain)
 
 
 def finished(folder: Path) -> bool:

@@ -148,7 +148,7 @@ def test_records_say_in_what_runs_differ() -> None:
     assert "change 1" in recipe_of(other)
     found = own_code({"augment": "/home/me/a.py:Mine", "hooks": ["/x/b.py:On"], "model": {"a": 1}})
     assert {name: label for name, (label, _) in found.items()} == {
-        "augment": "a.py:Mine", "hooks": "b.py:On"
+        "augment": "a.py:Mine", "hooks.1": "b.py:On"
     }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def recipe_of(record: Record) -> dict[str, Any]:
     options = {k: v for k, v in record.get("options", {}).items() if k not in VARIED}
     recipe = flatten(options)
     for name, code in record.get("code", {}).items():
-        recipe[name] = f"{recipe.get(name, code['name'])} ({code['sha256'][:8]})"
+        recipe[name] = f"{code['name']} ({code['sha256'][:8]})"
     recipe |= {name: record[name] for name in ("precision", "ranks") if name in record}  # type: ignore[literal-required]
     for number, change in enumerate(record.get("changes", []), 1):
         recipe[f"change {number}"] = change
@@ -84,10 +84,12 @@ def own_code(options: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
     """Options that name a Python file of the user's own: dotted name → (file.py:Name, file)."""
     found = {}
     for name, value in flatten(options).items():
-        for one in value if isinstance(value, (list, tuple)) else [value]:
+        several = isinstance(value, (list, tuple))
+        for number, one in enumerate(value if several else [value], 1):
             if isinstance(one, str) and ".py:" in one:
                 path = Path(one.rsplit(":", 1)[0])
-                found[name] = (f"{path.name}:{one.rsplit(':', 1)[1]}", path)
+                label = f"{path.name}:{one.rsplit(':', 1)[1]}"
+                found[f"{name}.{number}" if several else name] = label, path
     return found
 
 
@@ -107,8 +109,8 @@ def other_code(record: Record | None, method: object) -> str:
     if code is None or file is None or code_hash(Path(file)) == code["sha256"]:
         return ""
     return (
-        f"the code of the method ({code['name']}) has changed since these weights were trained; the "
-        f"run keeps a copy in its folder {CODE}"
+        f"the code of the method ({code['name']}) has changed since these weights were trained; "
+        f"the run keeps a copy in its folder {CODE}"
     )
 
 
