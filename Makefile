@@ -22,12 +22,12 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing vireid and its libraries into $(VENV) (PyTorch is large: minutes on a first run) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[synthetic,serve]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing vireid and its test tools into $(VENV) (PyTorch is large: minutes on a first run) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,logging,milvus]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
 	@touch $@ $(VENV)/.installed
 
 demo: setup  ## synthetic people -> train -> test -> search page, on this machine
