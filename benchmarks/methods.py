@@ -42,6 +42,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from _common import hardware, hardware_line, record, result_path, versions
 
+from vireid.runtime.record import hash_of
+
 HERE = Path(__file__).resolve().parent
 SEEDS = 6  # below so many paired seeds a table says that it shows nothing yet
 
@@ -72,7 +74,6 @@ CLAIM: dict[str, list[str]] = {
         ("agw", ["--method", "agw"]),
     )
 }
-NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
 GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
 
 
@@ -241,6 +242,7 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
     """The options of an earlier run with today's keys; what was fixed then stands as an option."""
     from vireid.config import overlay, to_plain
     from vireid.methods.recipe import Recipe
+    from vireid.training.options import TrainOptions
 
     after = dict(before)
     if "max_steps" in before:  # up to commit 1cb04f5
@@ -257,9 +259,8 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
                 own["discriminator_lr"] = None  # the recipe's
             after["method_options"] = own
     if "recipe" in after:  # options that came later are off unless they are given
-        after["recipe"] = overlay(to_plain(Recipe()), after["recipe"])
-        for name in NAMES_ONLY:
-            after["recipe"].pop(name)
+        defaults = to_plain(TrainOptions(method=after["method"], recipe=Recipe()))
+        after = overlay(without_places(defaults), after)
     return after
 
 
@@ -623,16 +624,14 @@ def run(
 
 def configuration(folder: Path) -> dict[str, Any]:
     """What decided a run's numbers beside its seed, its start and its data."""
+    return without_places(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+
+
+def without_places(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that decide numbers, without the seed."""
     from vireid.training.record import decisive
 
-    options = decisive(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    return {name: value for name, value in options.items() if name != "seed"}
-
-
-def hash_of(plain: Any) -> str:
-    from vireid.runtime.record import hash_of
-
-    return hash_of(plain)
+    return {name: value for name, value in decisive(options).items() if name != "seed"}
 
 
 def finished(folder: Path) -> bool:
