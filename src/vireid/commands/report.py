@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
-from vireid.console import results
+from vireid.console import results, say
 from vireid.files import check_folder
 from vireid.types import InputError
 
@@ -15,17 +15,27 @@ if TYPE_CHECKING:
     from vireid.evaluation import Report
 
 
-def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bool = False) -> int:
+def report(
+    reports: tuple[Path, ...],
+    /,
+    *,
+    out: Path | None = None,
+    average: bool = False,
+    embedding: str | None = None,
+    metrics: tuple[str, ...] = (),
+) -> int:
     """Compare reports in one table, or average the seeds of one experiment.
 
     Args:
         reports: report.json files, folders that hold one, or runs with all their tests.
-        out: Folder for comparison.md, .csv and .tex, and the average's report.json (default:
-            print only).
+        out: Folder for comparison.md, .csv and .tex, paper.md and .tex (methods by searches, seeds
+            averaged, best in bold), and the average's report.json (default: print only).
         average: Average reports that differ only in the seed (or in the split, as RegDB's trials
             do); any other difference is an error that names it.
+        embedding: Test embedding in paper.md and .tex (default: embedding).
+        metrics: Metrics in paper.md and .tex, such as rank1 mean_ap (default: these two).
     """
-    from vireid.evaluation import average_reports, compare
+    from vireid.evaluation import average_reports, compare, paper_table
 
     if not reports:
         raise InputError("Name at least one report.json, as `vireid test` writes it.")
@@ -33,7 +43,8 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
         check_folder(out, "the tables")
     loaded = load_reports(reports)
     mean = average_reports(loaded) if average else None
-    comparison = compare([mean] if mean else loaded)
+    shown = [mean] if mean else loaded
+    comparison = compare(shown)
     results.print(comparison.to_table())
     if out is None:
         suggest("the same with --out DIR writes Markdown, CSV and LaTeX tables.")
@@ -41,7 +52,15 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
     if mean:
         mean.write(out)
     comparison.write(out)
-    next_step(f"{out} (comparison.md, .csv, .tex{', report.json' if mean else ''})")
+    names = ["comparison.md, .csv, .tex", *(["report.json"] if mean else [])]
+    try:
+        paper_table(shown, embedding=embedding, metrics=metrics).write(out)
+        names.append("paper.md, .tex")
+    except InputError as error:
+        if embedding or metrics:
+            raise
+        say(f"note: there is no table for a paper: {error}")
+    next_step(f"{out} ({', '.join(names)})")
     return 0
 
 

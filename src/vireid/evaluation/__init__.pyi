@@ -14,6 +14,8 @@ from .metrics import score_embeddings as score_embeddings
 from .paired import Difference as Difference
 from .paired import PairedComparison as PairedComparison
 from .paired import compare_paired as compare_paired
+from .paper import PaperTable as PaperTable
+from .paper import paper_table as paper_table
 from .protocol import Protocol as Protocol
 from .report import Report as Report
 from .reranking import rerank as rerank
