@@ -21,6 +21,7 @@ def embed(
     modality: str | None = None,
     out: Path,
     weights: str = "synth",
+    method: str | None = None,
     batch_size: int = 256,
     dtype: str = "float16",
     tta: str = "none",
@@ -42,6 +43,7 @@ def embed(
         modality: visible or infrared; needed unless the table has the column.
         out: embeddings file to write.
         weights: a run's folder, a weights file, or synth (shipped in the package).
+        method: path/to/my.py:MyMethod, where the weights are of a method of your own.
         batch_size: images per step.
         dtype: float16 or float32 vectors.
         tta: none or flip (sum of the image's and its mirror image's embedding).
@@ -64,7 +66,7 @@ def embed(
     tta = choose("test-time augmentation", tta, ("none", "flip"))
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
-    embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
+    embedder = load(weights, device=resolve_device(gpu, device), method=method, precision=precision)
     summary = embed_files(
         embedder,
         images,
@@ -92,6 +94,7 @@ def search(
     images: Path | None = None,
     modality: str,
     weights: str = "synth",
+    method: str | None = None,
     top: int = 20,
     cameras: tuple[int, ...] = (),
     gallery_modality: str | None = None,
@@ -113,6 +116,7 @@ def search(
         images: a folder of images instead, each a query.
         modality: the sensor that took the query: visible or infrared.
         weights: a run's folder, a weights file, or synth; the ones the index was made with.
+        method: path/to/my.py:MyMethod, where the weights are of a method of your own.
         top: results for each query.
         cameras: only these cameras.
         gallery_modality: only images of this sensor: visible or infrared.
@@ -146,7 +150,7 @@ def search(
     from vireid.runtime.device import resolve_device
 
     with open_index(index) as opened:
-        embedder = load(weights, device=resolve_device(gpu, device))
+        embedder = load(weights, device=resolve_device(gpu, device), method=method)
         hits = Searcher(opened, embedder).search_images(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
@@ -217,6 +221,7 @@ def serve(
     *,
     index: str,
     weights: str = "synth",
+    method: str | None = None,
     port: int = 8000,
     host: str = "127.0.0.1",
     token: str | None = None,
@@ -228,6 +233,7 @@ def serve(
     Args:
         index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         weights: a run's folder, a weights file, or synth; the ones the index was made with.
+        method: path/to/my.py:MyMethod, where the weights are of a method of your own.
         port: port to listen on.
         host: address to listen on; any other than 127.0.0.1 needs a token.
         token: the token that clients must send (or set $VIREID_TOKEN).
@@ -240,6 +246,7 @@ def serve(
     serve(
         index,
         weights,
+        method=method,
         host=host,
         port=port,
         token=token,

@@ -23,6 +23,7 @@ def test(
     *,
     resume: Path,
     options: TestOptions,
+    method: str | None = None,
     out: Path | None = None,
     gpu: int | None = None,
     device: str = "auto",
@@ -31,6 +32,7 @@ def test(
 
     Args:
         resume: a run's folder, or a weights file (.safetensors).
+        method: path/to/my.py:MyMethod, where the weights are of a method of your own.
         out: folder of the report (default: RUN/test/NAME); with both directions, one folder
             each in it.
         gpu: number of the GPU, from 0.
@@ -39,7 +41,7 @@ def test(
     from vireid.runtime.device import resolve_device
     from vireid.testing import evaluate
 
-    reports = evaluate(resume, options, device=resolve_device(gpu, device), out=out)
+    reports = evaluate(resume, options, method=method, device=resolve_device(gpu, device), out=out)
     for report in reports:
         results.print(report.to_table())
     folders = [str(report.folder) for report in reports]

@@ -39,22 +39,30 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
     return 0
 
 
-def export_weights(run: Path, /, *, format: str = "published", out: Path | None = None) -> int:
+def export_weights(
+    run: Path,
+    /,
+    *,
+    format: str = "published",
+    method: str | None = None,
+    out: Path | None = None,
+) -> int:
     """Write a run's weights in another program's format.
 
     Args:
         run: a run's folder or a weights file.
         format: published (a checkpoint that the published MCLNet or AGW code loads).
+        method: path/to/my.py:MyMethod, where the weights are of a method of your own.
         out: file to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
     from vireid.weights import load_weights
 
     choose("format", format, ("published",))
-    method, _ = load_weights(run)
+    built, _ = load_weights(run, method)
     target = out or (run if run.is_dir() else run.parent) / "published.t"
     _check_new(target)
-    export_published(method, target)
+    export_published(built, target)
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
     return 0
 

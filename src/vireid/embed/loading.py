@@ -15,13 +15,18 @@ def load(
     weights: str | Path,
     device: str | torch.device = "auto",
     *,
+    method: str | None = None,
     precision: str = "auto",
     compiled: bool | None = None,
 ) -> Embedder:
     """An embedder from a run's folder, a weights file, or "synth" (shipped).
 
+    Args:
+        method: "my.py:MyMethod", needed for weights of a method of your own: no code is run
+            because a weights file names it.
+
     Raises:
-        InputError: missing, damaged or mismatched weights.
+        InputError: missing, damaged or mismatched weights, or a `method` that is needed.
     """
     source: str | Path = weights
     if str(weights).strip().lower() == "synth" and not Path(weights).exists():
@@ -34,8 +39,8 @@ def load(
                 "or a .safetensors file; `vireid train` writes one."
             )
         source = shipped
-    method, metadata = load_weights(source)
-    return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
+    built, metadata = load_weights(source, method)
+    return Embedder(built, metadata, device=device, precision=precision, compiled=compiled)
 
 
 def import_published(path: str | Path, device: str | torch.device = "auto") -> Embedder:

@@ -13,18 +13,60 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
+from vireid.config import convert
 from vireid.files import atomic_write, file_hash, read_json, write_text
-from vireid.training.options import refuse_old_keys
-from vireid.types import InputError
+from vireid.models.foreign import load_foreign
+from vireid.training.options import check_config
+from vireid.types import InputError, shown
 from vireid.version import __version__
 from vireid.weights import WEIGHTS, read_weights
 
 NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
 FORMAT = 2
+
+
+class RankState(TypedDict):
+    """What each rank has of its own: sums of its losses in this epoch, batch statistics, random
+    numbers."""
+
+    sums: dict[str, float]
+    buffers: dict[str, Tensor]
+    random: Tensor
+    device_random: Tensor | None
+
+
+class State(TypedDict):
+    """What a checkpoint holds; `run_state` packs it, and checks what is in the inner ones."""
+
+    format: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    method: dict[str, Tensor]
+    optimisers: dict[str, dict[str, dict[str, Tensor]]]
+    scaler: dict[str, Any]
+    progress: dict[str, Any]
+    ranks: list[RankState]
+
+
+def _check_plain(value: Any, where: str, most: int = 10_000) -> None:
+    """Raises InputError unless `value` is a tree of plain values, as JSON writes them: parts that
+    are there many times would take for ever to go through."""
+    left, seen = [value], 0
+    while left:
+        one, seen = left.pop(), seen + 1
+        if isinstance(one, dict) and all(isinstance(key, str) for key in one):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        elif not (one is None or isinstance(one, (bool, int, float, str))):
+            raise InputError(f"{where} holds {shown(one)}, which is no plain value.")
+        if seen > most:
+            raise InputError(f"{where} holds more than {most} values.")
 
 
 def checkpoint_name(epoch: int, step: int) -> str:
@@ -109,12 +151,17 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
 def _load_checkpoint(path: Path) -> dict[str, Any]:
     if not _is_whole(path):
         raise InputError(f"The checkpoint '{path}' is damaged: its checksum is missing or wrong.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state.get("format") != FORMAT:
+    where = f"The checkpoint '{path}'"
+    state = load_foreign(path)
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise InputError(f"{where} holds no state of a run.")
+    if state["format"] != FORMAT:
         raise InputError(
-            f"The checkpoint '{path}' has format {state.get('format')}; vireid {__version__} reads "
-            f"format {FORMAT}. The version that wrote it can resume the run."
+            f"{where} has format {state['format']}; vireid {__version__} reads format {FORMAT}. "
+            "The version that wrote it can resume the run."
         )
+    convert(State, state, where)
+    _check_plain(state["config"], f"{where}: config")
     return state
 
 
@@ -135,9 +182,7 @@ def describe_run(source: str | Path) -> dict[str, str]:
     path = Path(source)
     facts: dict[str, str] = {}
     if path.is_dir():
-        options = read_json(path / "config.json")
-        if isinstance(options, dict):
-            refuse_old_keys(options, f"'{path / 'config.json'}'")
+        options = check_config(read_json(path / "config.json"), f"'{path / 'config.json'}'")
         try:
             facts |= {
                 "method": options["method"],
