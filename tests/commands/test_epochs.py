@@ -18,8 +18,8 @@ from vireid.training import load_epoch
 from vireid.types import InputError
 from vireid.weights import read_weights
 
-QUICK = ("--pictures", 0, "--trials", 1, "--device", "cpu")
-OPTIONS = TestOptions(num_trials=1, pictures=0)
+QUICK = ("--figure-queries", 0, "--trials", 1, "--device", "cpu")
+OPTIONS = TestOptions(num_trials=1, figure_queries=0)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_there_and_back(method: str, people: Path, tmp_path: Path, capsys) -> No
     file.unlink()
 
     report = tmp_path / "report"
-    words = ("--data-root", people, "--device", "cpu", "--pictures", 0, "--trials", 1)
+    words = ("--data-root", people, "--device", "cpu", "--figure-queries", 0, "--trials", 1)
     assert run("test", "--resume", weights, "--dataset", "sysu", *words, "--out", report) == 0
     found = json.loads((report / "report.json").read_text())
     assert found["protocol"]["method"] == method and found["protocol"]["arch"] == "resnet50"

@@ -174,7 +174,7 @@ def test_words_are_words_whatever_lies_beside(
     assert run("embed", *images, "--weights", "synth", "--device", "cpu", "--workers", 1) == 0
     assert vireid.embed.load_embeddings("e.safetensors").weights_hash == shipped
     assert "agw on resnet18" in refused(capsys, "export-weights", "synth")
-    test = ("--data-root", people, "--device", "cpu", "--pictures", 0, "--trials", 1)
+    test = ("--data-root", people, "--device", "cpu", "--figure-queries", 0, "--trials", 1)
     Path("synth/config.json").write_text("{}")
     assert "Name another folder by --out" in refused(capsys, "test", "--resume", "synth", *test)
     assert run("test", "--resume", "synth", *test, "--out", "report") == 0

@@ -276,12 +276,12 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
     Raises:
         InputError: the published code has no such network, or the file cannot be written.
     """
-    options, ddag = method.model_options, isinstance(method, DDAG)
+    options, ddag = method.model_options, method if isinstance(method, DDAG) else None
     fits = options.arch == "resnet50"
     fits &= options.pooling == ("gem" if options.nonlocal_channels else "average")
-    if ddag:
-        fits &= not options.nonlocal_channels and method.part is not None
-        fits &= method.graph is not None and method.options.heads == _HEADS
+    if ddag is not None:
+        fits &= not options.nonlocal_channels and ddag.part is not None
+        fits &= ddag.graph is not None and ddag.options.heads == _HEADS
     if not fits:
         raise InputError(
             "The published codes have three networks: resnet50 with average pooling (base), with "
@@ -289,10 +289,11 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
             f"part attention and a graph attention of {_HEADS} heads (ddag). This one is "
             f"{method.name} on {options.arch} with {options.pooling} pooling and "
             f"{'' if options.nonlocal_channels else 'no '}non-local blocks"
-            f"{_attentions(method) if ddag else ''}; it cannot be written as a published "
+            f"{'' if ddag is None else _attentions(ddag)}; it cannot be written as a published "
             "checkpoint."
         )
-    state, net = method.state_dict(), {}
+    state = method.state_dict()
+    net: dict[str, Tensor] = {}
     for name, (names, shape) in _places(method).items():
         parts = state[name].detach().cpu().reshape(len(names), *shape)
         net |= dict(zip(names, parts, strict=True))
@@ -303,7 +304,7 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
             if key.startswith(live)
             for other in dead
         }
-    if ddag:
+    if ddag is not None:
         net |= dict.fromkeys(_UNUSED_CLASSIFIERS, net["classifier.weight"])
     with atomic_write(path) as file:
         torch.save({"net": net, "epoch": epoch}, file)
