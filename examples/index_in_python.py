@@ -1,4 +1,4 @@
-"""Embed a folder of visible pictures, index it, and search it with infrared ones.
+"""Embed a folder of visible images, index it, and search it with infrared ones.
 
     python examples/index_in_python.py GALLERY_FOLDER QUERY_FOLDER INDEX [WEIGHTS]
 
@@ -16,7 +16,7 @@ from vireid.index import Filters, Searcher, create_index
 
 
 def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None:
-    """Index `gallery`, then print the best visible match of each picture in `queries`."""
+    """Index `gallery`, then print the best visible match of each image in `queries`."""
     embedder = vireid.load(weights)
     root = Path(gallery)
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
@@ -34,7 +34,7 @@ def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None
         image_roots=[root],
     ) as index:
         added = index.add(embeddings).added
-        print(f"{added} pictures indexed in {place}")
+        print(f"{added} images indexed in {place}")
 
         wanted = sorted(path for path in Path(queries).rglob("*.jpg"))
         searcher = Searcher(index, embedder)

@@ -19,10 +19,13 @@ from vireid.data.protocol import SyntheticSet
 from vireid.files import atomic_write, code_of, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
+from vireid.models.foreign import describe_file, kind_of, misfits
 from vireid.models.options import ModelOptions
+from vireid.models.pretrained import shipped_weights
 from vireid.types import InputError, Limits, Side, shown
 
 WEIGHTS = "weights.safetensors"  # in a run's folder
+WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
 FORMAT = 2
 _READ = (1, FORMAT)  # the first one has no hash of its facts
 
@@ -141,12 +144,28 @@ def save_weights(
     return facts["weights_hash"]
 
 
+def is_shipped(source: str | Path) -> bool:
+    """Whether `source` is the word `synth`, whatever lies beside the command.
+
+    A folder of that name is "./synth", or a `Path`.
+    """
+    return isinstance(source, str) and source.strip().lower() == "synth"
+
+
 def find_weights(source: str | Path) -> Path:
-    """The weights file that a run folder or a file name stands for.
+    """The weights file that a run's folder, a file's name or the word `synth` stands for.
 
     Raises:
         InputError: there is none.
     """
+    if is_shipped(source):
+        shipped = shipped_weights()
+        if shipped is None:
+            raise InputError(
+                "The weights 'synth' aren't in this installation. Name a run's folder "
+                "or a .safetensors file; `vireid train` writes one."
+            )
+        return shipped
     path = Path(source)
     if path.is_dir():
         path = path / WEIGHTS
@@ -175,15 +194,20 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"'{path}' is not a whole safetensors file: {error}. Train or copy it "
-            "again; for a checkpoint of the published code use "
-            "`vireid import-weights`."
-        ) from error
+        what = describe_file(path) or (
+            f"is not a whole safetensors file: {error}. Train or copy it again."
+        )
+        raise InputError(f"'{path}' {what}") from error
     if "vireid" not in header:
+        published = kind_of(tensors) == "published"
         raise InputError(
-            f"'{path}' was not written by vireid: its header names no method. Give a run's "
-            "folder or its weights.safetensors."
+            f"'{path}' was not written by vireid: its header names no method. "
+            + (
+                f"It is a checkpoint of a published code; `vireid import-weights {path}` makes "
+                "weights of it."
+                if published
+                else "Give a run's folder or its weights.safetensors."
+            )
         )
     metadata = _read_facts(header["vireid"], path)
     if weights_hash(tensors) != metadata["weights_hash"]:
@@ -215,7 +239,7 @@ def load_weights(source: str | Path, method: str | None = None) -> tuple[Method,
     """Build the method that a weights file describes, with exactly its weights, in eval mode.
 
     Args:
-        source: a run's folder or a .safetensors file.
+        source: a run's folder, a .safetensors file, or the word `synth`.
         method: "my.py:MyMethod", needed for weights of a method of the user's own.
 
     Returns:
@@ -297,33 +321,15 @@ def mismatch(own: Tensor, given: Tensor) -> str:
 def _check_fit(method: Method, tensors: Mapping[str, Tensor], source: str) -> None:
     """See `load_strictly`."""
     own = method.state_dict()
-    missing = [name for name in own if name not in tensors]
-    unknown = [name for name in tensors if name not in own]
-    other = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in tensors and own[name].shape != tensors[name].shape
-    ]
-    kinds = [
-        f"{name}, which {wrong}"
-        for name in own
-        if name in tensors
-        and own[name].shape == tensors[name].shape
-        and (wrong := mismatch(own[name], tensors[name]))
-    ]
-    problems = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
-        for what, names in (
-            ("missing", missing),
-            ("unknown", unknown),
-            ("of another shape", other),
-            ("of another kind", kinds),
-        )
-        if names
-    ]
+    problems = misfits({name: tensor.shape for name, tensor in own.items()}, tensors)
+    if not problems:
+        problems = "; ".join(
+            f"{name}, which {wrong}"
+            for name in own
+            if (wrong := mismatch(own[name], tensors[name]))
+        )[:400]
     if problems:
         raise InputError(
             f"The weights in {source} are of another network than '{method.name}' as configured: "
-            f"tensors {'; '.join(problems)}. Use the method, architecture and options they were "
-            "trained with."
+            f"tensors {problems}. Use the method, architecture and options they were trained with."
         )

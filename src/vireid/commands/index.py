@@ -26,12 +26,13 @@ def create(
     """Make an index from an embeddings file.
 
     Args:
-        index: folder to make, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        embeddings: file that `vireid embed` wrote.
-        image_root: folder that the images' paths are relative to; the page shows only files in it
+        index: Index to make: a folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file
+            (.db).
+        embeddings: File that `vireid embed` wrote.
+        image_root: Folder that the images' paths are relative to; the page shows only files in it
             (default: the nearest folder that contains all images).
-        which: which vectors: pooled, embedding or part (default: the weights' recommendation,
-            else embedding).
+        which: Vectors to put into the index: pooled, embedding or part (default: those that the
+            weights recommend, else embedding).
     """
     from vireid.embed import load_embeddings
     from vireid.index import create_index
@@ -81,8 +82,8 @@ def add(*, index: str, embeddings: Path) -> int:
     """Add an embeddings file to an index. Images that are in it already are skipped.
 
     Args:
-        index: the index.
-        embeddings: file that `vireid embed` wrote, with the index's weights.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        embeddings: File that `vireid embed` wrote, with the index's weights.
     """
     return _put(index, embeddings, replace=False)
 
@@ -91,8 +92,8 @@ def update(*, index: str, embeddings: Path) -> int:
     """Replace the images of an embeddings file in an index, by path; new ones are added.
 
     Args:
-        index: the index.
-        embeddings: file that `vireid embed` wrote, with the index's weights.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        embeddings: File that `vireid embed` wrote, with the index's weights.
     """
     return _put(index, embeddings, replace=True)
 
@@ -124,11 +125,11 @@ def remove(
     """Remove the images that match every condition; `vireid index compact` then frees the space.
 
     Args:
-        index: the index.
-        paths: images by path.
-        older_than: images taken longer ago than this, such as 30d, 12h or 2w.
-        cameras: images of these cameras.
-        pids: images of these identities.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        paths: Remove the images with these paths.
+        older_than: Remove images taken longer ago than this, such as 30d, 12h or 2w.
+        cameras: Remove images of these cameras.
+        pids: Remove images of these identities.
     """
     from vireid.index import Filters, open_index
 
@@ -157,8 +158,8 @@ def info(*, index: str, json: bool = False) -> int:
     """Show what an index holds.
 
     Args:
-        index: the index.
-        json: print JSON on standard output.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        json: Print JSON on standard output.
     """
     from vireid.config import to_plain
     from vireid.index import open_index
@@ -201,7 +202,7 @@ def verify(*, index: str) -> int:
     """Check all rows and files of an index against their checksums.
 
     Args:
-        index: the index.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
     """
     from vireid.index import open_index
 
@@ -222,7 +223,7 @@ def compact(*, index: str) -> int:
     """Free the space of removed images.
 
     Args:
-        index: the index.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
     """
     from vireid.index import open_index
 

@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV and LaTeX, and numbers as text: percent in print, fractions inside."""
+"""Tables as Markdown, CSV and LaTeX, and numbers as text: fractions become percent in print."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from vireid.evaluation.measures import METRICS
+from vireid.evaluation.measures import METRICS, units
 
 Row = Sequence[str]
 
 
 class Entry(TypedDict):
-    """One metric of a report; fractions."""
+    """One metric of a report, as its `of` gives it."""
 
     mean: float
     std: float
@@ -32,14 +32,20 @@ def number_cells(numbers: Numbers) -> list[str]:
 
 def spread(metric: str, entry: Entry) -> str:
     """'54.75 ± 1.20'; without the deviation where there is one trial."""
-    percent = METRICS[metric].percent
+    text = METRICS[metric].text
     one = len(entry["trials"]) == 1
-    return percent(entry["mean"]) + ("" if one else f" ± {percent(entry['std'])}")
+    return text(entry["mean"]) + ("" if one else f" ± {text(entry['std'])}")
 
 
-def percent_cells(values: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
-    """One row of fractions in percent, empty where a metric is absent."""
-    return [METRICS[m].percent(values[m]) if m in values else "" for m in metrics]
+def value_cells(values: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
+    """One row of values without deviations, empty where a metric is absent."""
+    return [METRICS[m].text(values[m]) if m in values else "" for m in metrics]
+
+
+def caption(metrics: Sequence[str], means: str = "mean ± deviation") -> str:
+    """What the numbers of some metrics are in, and what they are means of, as a sentence."""
+    words = f"{units(metrics)}, {means}."
+    return words[:1].upper() + words[1:]
 
 
 def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:

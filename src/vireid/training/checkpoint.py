@@ -40,8 +40,8 @@ class RankState(TypedDict):
     device_random: Tensor | None
 
 
-class State(TypedDict):
-    """What a checkpoint holds; `run_state` packs it, and checks what is in the inner ones."""
+class _State(TypedDict):
+    """See `State`."""
 
     format: int
     config: dict[str, Any]
@@ -51,6 +51,12 @@ class State(TypedDict):
     scaler: dict[str, Any]
     progress: dict[str, Any]
     ranks: list[RankState]
+
+
+class State(_State, total=False):
+    """What a checkpoint holds; `run_state` packs it, and checks what is in the inner ones."""
+
+    average: dict[str, Tensor] | None
 
 
 def _check_plain(value: Any, where: str, most: int = 10_000) -> None:
@@ -135,7 +141,7 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
     paths = list_checkpoints(folder)
     for path in paths:
         try:
-            return _load_checkpoint(path), path, notes
+            return load_checkpoint(path), path, notes
         except InputError as error:
             notes.append(str(error))
     if notes:
@@ -148,7 +154,12 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
     )
 
 
-def _load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in one checkpoint.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
     if not _is_whole(path):
         raise InputError(f"The checkpoint '{path}' is damaged: its checksum is missing or wrong.")
     where = f"The checkpoint '{path}'"

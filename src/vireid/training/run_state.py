@@ -67,6 +67,7 @@ def pack(
         "versions": versions(),
         "method": _on_host(method.state_dict()),
         "optimisers": _on_host(step.optimisers.state()),
+        "average": _on_host(step.average.state()) if step.average else None,
         "scaler": step.scaler_state(),
         "progress": to_plain(progress),
         "ranks": ranks,
@@ -89,6 +90,8 @@ def unpack(
         )
     load_strictly(step.method, state["method"], source)
     step.optimisers.restore(state["optimisers"])
+    if step.average:
+        step.average.restore(state.get("average"))
     step.restore_scaler(state["scaler"])
     if len(state["ranks"]) != world.size:
         if progress.step:
