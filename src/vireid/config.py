@@ -15,6 +15,7 @@ import inspect
 import itertools
 import math
 import operator
+import re
 import textwrap
 import tomllib
 import types
@@ -119,7 +120,8 @@ def _check_limits(name: str, metadata: Mapping[str, Any], number: float, value: 
         return
     words = " and ".join(f"{_LIMITS[kind][1]} {limit:g}" for kind, limit in stated.items())
     must = "every number must be" if isinstance(value, tuple) else "it must be"
-    raise InputError(f"`{name}` is {shown(value)}; {must} {words}.")
+    subject = f"`{name}`" if _is_name(name) else name
+    raise InputError(f"{subject} is {shown(value)}; {must} {words}.")
 
 
 @functools.cache
@@ -210,7 +212,7 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
             raise InputError(
                 f"{where} has an unknown key {shown(key)}.{hint} Valid: {', '.join(fields)}."
             )
-    values = {key: convert(hints[key], item, f"{where}.{key}") for key, item in plain.items()}
+    values = {key: convert(hints[key], item, _inside(where, key)) for key, item in plain.items()}
     missing = [
         name
         for name, f in fields.items()
@@ -237,8 +239,10 @@ def convert(hint: Any, item: Any, where: str) -> Any:
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
 
+    subject = f"`{where}`" if _is_name(where) else where
+
     def wrong(expected: str) -> InputError:
-        return InputError(f"`{where}` is {shown(item)}; {expected} was expected.")
+        return InputError(f"{subject} is {shown(item)}; {expected} was expected.")
 
     if hint is Any or (isinstance(hint, type) and dataclasses.is_dataclass(item)):
         return item
@@ -254,7 +258,7 @@ def convert(hint: Any, item: Any, where: str) -> Any:
         for choice in choices:
             words = typing.get_args(choice) if typing.get_origin(choice) is typing.Literal else ()
             if words and len(choices) > 1 and item not in words:
-                problems.append(f"`{where}` is {shown(item)}; a number or {words[0]} was expected.")
+                problems.append(f"{subject} is {shown(item)}; a number or {words[0]} was expected.")
                 continue
             try:
                 return convert(choice, item, where)
@@ -269,7 +273,7 @@ def convert(hint: Any, item: Any, where: str) -> Any:
         if item in arguments or (choices_of(hint) and isinstance(item, str)):
             return item  # words are checked by the object that holds them
         raise InputError(
-            f"`{where}` is {shown(item)}; expected one of {', '.join(map(str, arguments))}."
+            f"{subject} is {shown(item)}; expected one of {', '.join(map(str, arguments))}."
         )
     if origin in (tuple, list):
         if not isinstance(item, (list, tuple)):
@@ -277,7 +281,7 @@ def convert(hint: Any, item: Any, where: str) -> Any:
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
             if len(arguments) != len(item):
                 raise InputError(
-                    f"`{where}` is {shown(item)}; {len(arguments)} values were expected."
+                    f"{subject} is {shown(item)}; {len(arguments)} values were expected."
                 )
             return tuple(
                 convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(arguments, item))
@@ -288,8 +292,8 @@ def convert(hint: Any, item: Any, where: str) -> Any:
         if not isinstance(item, dict):
             raise wrong("an object")
         if odd := [key for key in item if not isinstance(key, str)]:
-            raise InputError(f"`{where}` has the key {shown(odd[0])}; a word was expected.")
-        return {k: convert(arguments[1], v, f"{where}.{k[:40]}") for k, v in item.items()}
+            raise InputError(f"{subject} has the key {shown(odd[0])}; a word was expected.")
+        return {k: convert(arguments[1], v, _inside(where, k)) for k, v in item.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
         if isinstance(item, str) and item.upper() in hint.__members__:
             return hint[item.upper()]
@@ -309,14 +313,25 @@ def convert(hint: Any, item: Any, where: str) -> Any:
     return item
 
 
+def _is_name(where: str) -> bool:
+    """Whether `where` is the name of a value alone, which messages put in backticks."""
+    return re.fullmatch(r"[\w.\[\]-]+", where) is not None
+
+
+def _inside(where: str, name: str) -> str:
+    """How a message names a value in another one: "recipe.lr", "a.json: recipe.lr"."""
+    within = _is_name(where) or ": " in where
+    return f"{where}{'.' if within else ': '}{name[:40]}"
+
+
 def _convert_dict(hint: Any, item: Any, where: str) -> dict[str, Any]:
     """The values of a `TypedDict` converted; other keys stay as they are."""
     item = convert(dict[str, Any], item, where)
     hints = hints_of(hint)
     if missing := [name for name in hint.__required_keys__ if name not in item]:
-        raise InputError(f"`{where}` lacks {', '.join(sorted(missing))}.")
+        raise InputError(f"{where} lacks {', '.join(sorted(missing))}.")
     return {
-        name: convert(hints[name], value, f"{where}.{name}") if name in hints else value
+        name: convert(hints[name], value, _inside(where, name)) if name in hints else value
         for name, value in item.items()
     }
 

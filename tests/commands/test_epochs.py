@@ -71,7 +71,7 @@ def test_a_checkpoint_becomes_weights(three: Path, tmp_path: Path, capsys) -> No
     again, facts = read_weights(tmp_path / "3.safetensors")
     assert facts["weights_hash"] == last["weights_hash"]  # the last epoch's are the run's
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
-    assert {k for k in last if facts[k] != last[k]} == {"chosen"}
+    assert {k for k in last if facts[k] != last[k]} == {"chosen", "facts_hash"}
     other = read_weights(tmp_path / "2.safetensors")[1]
     assert other["epoch"] == 2 and other["weights_hash"] != last["weights_hash"]
     assert load_epoch(three, 2, device="cpu").weights_hash == other["weights_hash"]
