@@ -183,7 +183,7 @@ def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
     Args:
         stated: the name in the file, perhaps "somewhere/my.py:Name".
         given: what the user gave, or None.
-        what: the option's name ("method").
+        what: the option's name, "method" or "dataset".
         where: the file, as the message calls it ("'runs/a'").
 
     Returns:
@@ -198,8 +198,9 @@ def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
     if given is not None and same_code(stated, given):
         return given
     file, name = stated.rsplit(":", 1)
+    noun = "data set" if what == "dataset" else what
     raise UnnamedCode(
-        f"{where} needs the {what} {shown(name)}, which was in the Python file {shown(file, 300)}"
+        f"{where} needs the {noun} {shown(name)}, which was in the Python file {shown(file, 300)}"
         + (f"; {shown(given)} was given. " if given is not None else ". ")
         + "Code is run only where you name it yourself, never because a file names it. If you know "
         f"that file, or have your own copy of it, give it as `{what}` FILE:{name[:80]}.",

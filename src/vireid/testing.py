@@ -19,7 +19,7 @@ from vireid.data.registry import (
     load_dataset,
     resolve_dataset,
 )
-from vireid.files import check_folder, code_of, read_json, same_code
+from vireid.files import check_folder, code_of, read_json
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def evaluate(
         code_of(stated, None, what="dataset", where=f"'{weights}'")
     name = resolve_dataset(options.dataset or stated)
     facts = facts_of(name)
-    own = trained if same_code(name, trained.get("dataset") or "") else {}
+    own = trained if name == trained.get("dataset") else {}
     trial = _trial(options.trial, own.get("trial"), facts)
     searches = _searches(facts, options)
     data = load_dataset(

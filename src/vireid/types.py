@@ -53,7 +53,7 @@ def parse_time(text: str | float) -> float:
             moment = datetime.fromisoformat(word)
         except ValueError:
             raise InputError(
-                f"The time is '{word}'; seconds since 1970 or a date such as "
+                f"The time is {shown(word)}; seconds since 1970 or a date such as "
                 "'2026-03-01 18:00' (UTC) was expected."
             ) from None
         if moment.tzinfo is None:
@@ -61,7 +61,7 @@ def parse_time(text: str | float) -> float:
         seconds = moment.timestamp()
     if not 0 <= seconds < LAST_MOMENT:
         raise InputError(
-            f"The time '{word}' is not between 1970 and 2200. Give seconds (not milliseconds) "
+            f"The time {shown(word)} is not between 1970 and 2200. Give seconds (not milliseconds) "
             "since 1970, or a date."
         )
     return seconds
@@ -86,7 +86,7 @@ class Modality(IntEnum):
             return cls.VISIBLE
         if name in {"infrared", "ir", "nir", "thermal", "i", "1"}:
             return cls.INFRARED
-        raise InputError(f"The modality is '{text}'; it must be 'visible' or 'infrared'.")
+        raise InputError(f"The modality is {shown(str(text))}; it must be 'visible' or 'infrared'.")
 
     @property
     def word(self) -> str:

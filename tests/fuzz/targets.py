@@ -112,7 +112,7 @@ def target(cls: type[Target]) -> type[Target]:
 
 
 def _images() -> list[bytes]:
-    pictures = [fakes.picture(1, False, 0), fakes.picture(2, True, 0).convert("L")]
+    pictures = [fakes.image(1, False, 0), fakes.image(2, True, 0).convert("L")]
     pictures += [pictures[0].convert("P"), pictures[0].convert("RGBA"), pictures[0].convert("CMYK")]
     deep = Image.fromarray(np.arange(48 * 24, dtype=np.uint16).reshape(48, 24))
     out = []
