@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -61,16 +62,39 @@ def inputs(target: Target, seed: int) -> Iterator[Any]:
         number += 1
 
 
+def sample(target: Target, count: int) -> Iterator[tuple[int, Any]]:
+    """At most `count` inputs with their numbers: the seeds, half of the others odd ones, spread
+    over all of them, then the first mutations."""
+    seeds, odd = len(target.seeds), len(target.odd)
+    some = min(odd, max(0, count - seeds) // 2)
+    numbers = [*range(seeds), *(seeds + n * odd // some for n in range(some))]
+    numbers += range(seeds + odd, seeds + odd + count - len(numbers))
+    wanted = set(numbers)
+    for number, value in enumerate(inputs(target, 0)):
+        if number in wanted:
+            yield number, value
+        if number >= numbers[-1]:
+            return
+
+
 def run(
-    target: Target, *, seed: int = 0, count: int | None = None, seconds: float | None = None
+    target: Target,
+    *,
+    seed: int = 0,
+    count: int | None = None,
+    seconds: float | None = None,
+    stop: bool = False,
 ) -> Result:
-    """Try inputs until there are `count`, or for so many seconds."""
+    """Try inputs until there are `count`, or for so many seconds; with `stop` until one is bad."""
     result, began = Result(), time.monotonic()
+    # what is the same each time has been tried by the tests
+    first = 0 if seconds is None else len(target.seeds) + len(target.odd)
     for number, value in enumerate(inputs(target, seed)):
-        if (count is not None and number >= count) or (
-            seconds is not None and time.monotonic() - began > seconds
-        ):
-            return result
+        if number < first:
+            continue
+        late = seconds is not None and time.monotonic() - began > seconds
+        if late or number == count or (stop and result.bad):
+            break
         try_one(target, value, number, result)
     return result
 
@@ -118,8 +142,8 @@ def peak() -> int:
 
 @contextmanager
 def limits() -> Iterator[None]:
-    """An alarm after `SECONDS`, where the system has one; only the main thread may use it."""
-    if not hasattr(signal, "setitimer"):  # Windows
+    """An alarm after `SECONDS`, where the system has one and this is the thread that gets it."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() != threading.main_thread():
         yield
         return
 
@@ -141,14 +165,32 @@ def limits() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def wait_for_ever() -> None:
+    """A hang, for tests of this module."""
+    while True:
+        pass
+
+
+def refuse(text: str) -> None:
+    """A refusal, for tests of this module."""
+    raise InputError(text)
+
+
 def memory_folder() -> str | None:
     """A folder in memory, where files needn't reach a disk; None where there is none."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def silence() -> None:
+@contextmanager
+def silent() -> Iterator[None]:
     """No warnings of the library on the terminal."""
-    logging.getLogger("vireid").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("vireid")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def table(results: dict[str, Result]) -> str:

@@ -16,6 +16,8 @@ import os
 import random
 import shutil
 import sqlite3
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Any
 import fakes
 import index_helpers
 import numpy as np
+import scipy.io
 import torch
 import training_kit
 from evaluation import examples
@@ -35,7 +38,7 @@ from safetensors.torch import save as torch_bytes
 from fuzz import mutations
 from vireid.commands.train import prepare as train_defaults
 from vireid.console import console, results
-from vireid.data import ProtocolOptions, load_dataset, prepare
+from vireid.data import ProtocolOptions, load_dataset, prepare, trials
 from vireid.data.decoding import decode
 from vireid.embed import load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
@@ -52,6 +55,7 @@ from vireid.testing import evaluate as test
 from vireid.training import train_options
 from vireid.training.checkpoint import describe_run
 from vireid.types import Embeddings, InputError, Modality
+from vireid.weights import weights_hash
 
 SIZE = (64, 32)
 ARCH = "test_resnet"  # 0.4 M values
@@ -138,6 +142,7 @@ class ImageFile(Target):
     def make(self) -> None:
         self.odd = [one for one in _images() if one[:4] in (b"II*\0", b"\x89PNG")][-2:]
         self.seeds = [one for one in _images() if one not in self.odd]
+        self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text"]
 
     def use(self, value: bytes) -> None:
         decode(self.put("image.jpg", value), SIZE)
@@ -152,7 +157,15 @@ class Upload(ImageFile):
     def make(self) -> None:
         super().make()
         tiff = [one for one in self.seeds if one[:4] == b"II*\0"]
-        self.odd += [*tiff, b""]
+        small, moving, huge = io.BytesIO(), io.BytesIO(), io.BytesIO()
+        fakes.image(1, False, 0).resize((4, 4)).save(small, "PNG")
+        frames = [fakes.image(pid, False, 0) for pid in (1, 2)]
+        frames[0].save(moving, "PNG", save_all=True, append_images=frames[1:])
+        Image.new("1", (1500, 1500)).save(huge, "PNG")
+        bomb = bytearray(small.getvalue())
+        bomb[16:24] = (10**5).to_bytes(4, "big") * 2  # width and height
+        bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+        self.odd += [*tiff, *(one.getvalue() for one in (small, moving, huge)), bytes(bomb)]
         self.seeds = [one for one in self.seeds if one not in tiff]
 
     def use(self, value: bytes) -> None:
@@ -192,12 +205,23 @@ class EmbedTable(_Text):
             "pid\n1\n",
             "path,path\na,b\n",
             'path\n"a',
-            f"{head}\na,{'9' * 20},1,ir,0\n",
+            "path\n",
+            "path\n ,\n",
+            "path,pid\n,1\n",
+            b"\xff\n",
+            " \n",
         ]
+        self.odd += [
+            f"{head}\na,{row}\n"
+            for row in ("9" * 20 + ",1,ir,0", "1,1," + "a" * 70_000 + ",0", "1,1,ir,soon", "1,1,ir",
+                        "1,1,ir,1e99", "1,1,,", "1,1,ir,2026-03-01T18:00:00+08:00", "1,1,ir,\0",
+                        "1,1,ir,\na,1,1,ir,")
+        ]  # fmt: skip
+        self.seeds.append("path,modality\nc3_0001.jpg,ir\nd.jpg,rgb\nc4_2026-03-01.jpg,v\n")
 
     def use(self, value: str | bytes) -> None:
         path = self.put("t.csv", self.content(value))
-        for pattern in (None, r"c(?P<camid>\d+)_(?P<time>.*)"):
+        for pattern in (None, r"(\d+)", r"c(?P<camid>\d+)_(?P<time>20[\d-]+)"):
             read_source(path, modality=Modality.VISIBLE, camera_pattern=pattern)
 
 
@@ -241,7 +265,12 @@ class DatasetTable(_Text):
         ]
         self.odd = [
             "path,pid,modality\n../a,1,ir\n",
+            "path,pid,modality\na\\b,1,ir\n",
+            "path,pid,modality\n.,1,ir\n",
+            "path,pid,modality\nabsent.png,1,ir\n",
             f"path,pid,modality,camid\n{rows[0][0]},1,ir,1\n{rows[1][0]},1,ir,\n",
+            f"path,pid,modality\n{rows[0][0]},,ir\n",
+            f"path,pid,modality,split\n{rows[0][0]},1,ir,sometimes\n",
         ]
 
     def use(self, value: str | bytes) -> None:
@@ -264,10 +293,18 @@ class _Lists(_Text):
         self.originals = {path: path.read_bytes() for path in self.files()}
         self.seeds = [(path, content.decode()) for path, content in self.originals.items()]
         self.odd = [
+            (path, changed)
+            for path, text in self.seeds
+            for changed in (text.replace(" 0", " 9", 1), text.replace("/1/", "/x/", 1),
+                            text.replace(" 0", " 1", 1))
+        ]  # fmt: skip
+        self.odd += [
             (path, text)
             for path in self.originals
-            for text in ("", "1,1\n", "Visible/1/a.bmp 0\nVisible/1/a.bmp 0\n", "a\\b 0", "x 5\n")
-        ]
+            for text in ("", "1,1\n", "Visible/1/a.bmp 0\nVisible/1/a.bmp 0\n", "a\\b 0", "x 5\n",
+                         "Visible/a/b.bmp 0\n", "Visible/1/a.bmp 0\n\nVisible/2/b.bmp 0\n",
+                         "Visible/1/a.bmp 0\nVisible/1/b.bmp 1\n", "1", "Visible/1/a.bmp 1\n")
+        ]  # fmt: skip
 
     def make_root(self, root: Path) -> Path:
         raise NotImplementedError
@@ -341,7 +378,8 @@ class PublishedArrays(Target):
         self.odd = [
             (path, self.array(array))
             for path in files
-            for array in (np.zeros(3, object), np.zeros((6, 64, 32, 4), np.uint8), np.zeros(0),
+            for array in (np.zeros(3, object), np.array([0, 0, 1, 1, 2, -1]), np.zeros(0),
+                          np.zeros((6, 64, 32, 4), np.uint8),
                           np.full(6, 2**63, np.uint64), np.zeros((0, 64, 32, 3), np.uint8))
         ]  # fmt: skip
         zipped = io.BytesIO()
@@ -377,19 +415,21 @@ class OfficialDraw(Target):
     name = "mat"
 
     def make(self) -> None:
-        from vireid.data import trials
-
-        self.trials = trials
         root = fakes.make_sysu(self.work / "root", images=1)
         counts = {(pid, camid): 1 for pid in range(9, 13) for camid in range(1, 7)}
         self.path = fakes.write_permutations(root / "exp" / "rand_perm_cam.mat", counts)
         self.data = load_dataset("sysu", root)
         self.seeds = [self.path.read_bytes()]
-        self.odd = [b"", b"MATLAB 7.3", b"\x89HDF"]
+        self.odd = [b"", b"MATLAB 7.3", b"\x89HDF", b"text"]
+        other = self.work / "other.mat"
+        for odd in ({(1, 1): 1}, dict.fromkeys(counts, 2)):
+            self.odd.append(fakes.write_permutations(other, odd).read_bytes())
+        scipy.io.savemat(other, {"rand_perm_cam": np.zeros(3)})
+        self.odd.append(other.read_bytes())
 
     def use(self, value: bytes) -> None:
         self.path.write_bytes(value)
-        self.trials(self.data, ProtocolOptions(draw="official"))
+        trials(self.data, ProtocolOptions(draw="official"))
 
 
 # Weights and checkpoints ----------------------------------------------------------------------
@@ -414,6 +454,19 @@ class Foreign(Target):
                 torch.save(content, file, _use_new_zipfile_serialization=new)
                 self.seeds.append(file.getvalue())
         self.seeds.append(torch_bytes(net))
+        zipped = io.BytesIO()
+        with zipfile.ZipFile(zipped, "w") as archive:
+            archive.writestr("a.txt", "text")
+        self.odd = [b"<html>", b"version https://git-lfs.github.com/spec/v1\nsize 7\n",
+                    b"\x1f\x8b",
+                    b"\x89HDF", zipped.getvalue(), b"", b"\x80\x02.", b"text", b"{" * 20,
+                    self.seeds[0][:200]]  # fmt: skip
+        for odd in ({"net": {"visible_module.visible.conv1.weight": torch.zeros(1)}},
+                    {"net": Path("x")},
+                    {"config": {}, "method": {}, "optimisers": {}, "progress": 1},
+                    {"net": {"model.stem_visible.x": torch.zeros(1)}}, [1],
+                    {"net": print}):  # fmt: skip
+            self.odd.append(_saved(odd))
 
     def use(self, value: bytes) -> None:
         path = self.put("net.safetensors" if value[8:9] == b"{" else "net.t", value)
@@ -441,11 +494,9 @@ class Weights(Target):
 
     def make(self) -> None:
         self.root = fakes.make_sysu(self.work / "sysu", images=1)
-        for number, method in enumerate(("base", "mcl")):
-            run = self.home / f"run{number}"
-            options = tiny_options(self.root, method=method)
-            quietly(training_kit.run, run, options)
-            self.seeds.append((run / "weights.safetensors").read_bytes())
+        run = self.home / "run"
+        quietly(training_kit.run, run, tiny_options(self.root, method="mcl"))
+        self.seeds = [(run / "weights.safetensors").read_bytes()]
         self.tensors, facts = _parts(self.seeds[0])
         self.odd = [
             self.written({**facts, **change})
@@ -459,7 +510,13 @@ class Weights(Target):
                 {"camera_pattern": "("}, {"part": "test"}, {"weights_hash": 1},
             )
         ]  # fmt: skip
-        self.odd.append(torch_bytes(self.tensors))
+        self.odd += [torch_bytes(self.tensors), self.seeds[0].replace(b"mcl", b"mcm"), b"", b"{"]
+        self.odd.append(self.written({**facts, "weights_hash": "0" * 64}))
+        whole, name = self.tensors, next(iter(self.tensors))
+        for other in (whole[name].long(), whole[name][:1], whole[name].half()):
+            self.tensors = {**whole, name: other}
+            self.odd.append(self.written({**facts, "weights_hash": weights_hash(self.tensors)}))
+        self.tensors = whole
 
     def written(self, facts: Any) -> bytes:
         """A weights file with these facts, its sums made to fit where the format has some."""
@@ -484,7 +541,7 @@ class Weights(Target):
         embedder.embed(np.zeros((1, *SIZE, 3), np.uint8), "visible")
         if embedder.size != SIZE:  # the images would be decoded again
             return
-        options = TestOptions(data_root=str(self.root), pictures=0, num_trials=1)
+        options = TestOptions(data_root=str(self.root), figure_queries=0, num_trials=1)
         quietly(test, path, options, device="cpu", out=self.work / "report")
 
 
@@ -512,45 +569,57 @@ class Checkpoints(Target):
     name = "checkpoint"
 
     def make(self) -> None:
-        self.runs = []
-        for number, method in enumerate(("base", "mcl")):
-            options = tiny_options(method=method)
-            run = self.home / f"run{number}"
-            quietly(training_kit.run, run, options)
-            (path,) = (run / "checkpoints").glob("*.pt")
-            self.runs.append((run, options, path.name))
-            self.seeds.append((number, path.name, path.read_bytes()))
-            self.seeds.append((number, "log.jsonl", (run / "log.jsonl").read_bytes()))
-        state = torch.load(io.BytesIO(self.seeds[0][2]), weights_only=True)
-        name = self.seeds[0][1]
+        self.run, self.options = self.home / "run", tiny_options(method="mcl")
+        quietly(training_kit.run, self.run, self.options)
+        (path,) = (self.run / "checkpoints").glob("*.pt")
+        self.seeds = [(one.name, one.read_bytes()) for one in (path, self.run / "log.jsonl")]
+        state = torch.load(io.BytesIO(self.seeds[0][1]), weights_only=True)
+        name = path.name
         for key in state:
             for odd in ({}, None, [1], "x", {"x": {"y": 1}}, torch.zeros(2)):
-                self.odd.append((0, name, _saved({**state, key: odd})))
+                self.odd.append((name, _saved({**state, key: odd})))
+        self.odd += [
+            (name, _saved({**state, "progress": {**state["progress"], **change}}))
+            for change in ({"step": 0}, {"step": 1}, {"epoch": -1}, {"best": 2.0}, {"more": 1})
+        ]
+        rank = state["ranks"][0]
+        self.odd += [
+            (name, _saved({**state, "ranks": ranks}))
+            for ranks in ([], [rank, rank], [{**rank, "random": torch.zeros(3)}],
+                          [{**rank, "buffers": {"x": torch.zeros(1)}}],
+                          [{**rank, "random": torch.zeros(5056, dtype=torch.uint8)}])
+        ]  # fmt: skip
+        self.odd.append((name, _saved({**state, "format": 1})))
+        main = state["optimisers"]["main"]
+        parameter = next(iter(main))
+        self.odd += [
+            (name, _saved({**state, "optimisers": {"main": {**main, parameter: entry}}}))
+            for entry in ({}, {"momentum_buffer": torch.zeros(1)})
+        ]
         shared: Any = {}
         for _ in range(60):
             shared = {"a": shared, "b": shared}
-        self.odd.append((0, name, _saved({**state, "config": shared})))
+        self.odd.append((name, _saved({**state, "config": shared})))
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
-        number, name, content = seed
+        name, content = seed
         if name == "log.jsonl":
             lines = content.decode().splitlines()
             i = r.randrange(len(lines))
             if r.random() < 0.5:
-                return number, name, mutations.of_text(r, content.decode(), ',:{}"\n')
+                return name, mutations.of_text(r, content.decode(), ',:{}"\n')
             lines[i] = json.dumps(mutations.of_value(r, json.loads(lines[i])))
-            return number, name, "\n".join(lines).encode("utf-8", "surrogatepass")
+            return name, "\n".join(lines).encode("utf-8", "surrogatepass")
         if r.random() < 0.4:
-            return number, name, mutations.of_bytes(r, content)
+            return name, mutations.of_bytes(r, content)
         state = torch.load(io.BytesIO(content), weights_only=True)
-        return number, name, _saved(_odd_state(r, state, self.words))
+        return name, _saved(_odd_state(r, state, self.words))
 
     def use(self, value: Any) -> None:
-        number, name, content = value
-        run, options, _ = self.runs[number]
+        name, content = value
         copied = self.work / "run"
         shutil.rmtree(copied, ignore_errors=True)
-        shutil.copytree(run, copied)
+        shutil.copytree(self.run, copied)
         path = copied / ("checkpoints" if name.endswith(".pt") else "") / name
         path.write_bytes(content)
         if name.endswith(".pt"):
@@ -558,7 +627,7 @@ class Checkpoints(Target):
             digest = hashlib.sha256(content).hexdigest()
             path.with_name(f"{name}.sha256").write_text(f"{digest}  {name}\n")
         describe_run(copied)
-        quietly(training_kit.run, copied, options, resume=True)
+        quietly(training_kit.run, copied, self.options, resume=True)
 
 
 def _saved(state: Any) -> bytes:
@@ -632,6 +701,16 @@ class Configurations(Target):
             ("config.json", b"[" * 100_000), ("config.json", b"1" * 5000), ("config.json", b"\xff"),
             ("config.json", {**plain, "max_steps": 3}), ("config.toml", "a = [" * 10_000),
             ("config.toml", 'method = "none"'), ("trials.json", {}), ("config.json", []),
+            ("config.json", b'{"lr": 1e999}'), ("config.toml", "seed = 1e999"),
+            ("config.toml", "a"),
+            *(("config.json", value) for value in (
+                {"method": "base", "method_options": {"hidden": 1}}, {"data_root": 7}, {"model": 7},
+                {"model": {"pretrained": "none"}, "recipe": {"name": "mine", "lr": 1}},
+                {"recipe": {"schedule": {"milestones": [1, "a"]}}}, {"select": "never"},
+                {"recipe": {"schedule": {"milestones": 3}}, "size": [1]}, {"trial": "some"},
+                {"select": 3}, {"model": {"pretrained": 7}}, {"size": [1]}, {"seed": True},
+                {"seed": 2**62, "keep": 0}, {"recipe": {"lr": 1, "loss": 1}},
+            )),
         ]  # fmt: skip
 
     def mutate(self, r: random.Random, seed: tuple[str, Any]) -> Any:
@@ -787,8 +866,10 @@ class EmbeddingsValues(Target):
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.seeds.append((arrays, about))
         whole = self.seeds[0]
+        self.odd = [({"pids": whole[0]["pids"]}, whole[1])]
         for name in whole[0]:
-            for odd in (np.zeros(3), np.zeros((40, 2), np.int32), np.zeros(40, np.uint8)):
+            for odd in (np.zeros(3), np.zeros((40, 2), np.int32), np.zeros(40, np.uint8),
+                        np.arange(40)[::-1], np.full(40, -7), np.full(40, -7.0)):  # fmt: skip
                 self.odd.append(({**whole[0], name: odd}, whole[1]))
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
@@ -882,9 +963,18 @@ class IndexBytes(_IndexFolder):
             for path in sorted((self.home / f"index{number}").iterdir())
             if path.name != "writer.lock"
         ]
-        self.odd = [
+        with np.load(self.home / "index1" / "projection-0001.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        vectors = (self.home / "index0" / "vectors-0001.f16").read_bytes()
+        self.odd = [(0, "vectors-0001.f16", vectors[:-2]), (1, "codes-0001.i8", b"x"),
+                    (0, "vectors-0001.f16", bytes(len(vectors))), (1, "projection-0001.npz", b"x"),
+                    (0, "index.sqlite", b"text" * 300)]  # fmt: skip
+        self.odd += [
             (1, "projection-0001.npz", _npz(**change))
-            for change in ({}, {"mean": np.zeros(3)}, {"axes": np.zeros(4), "steps": np.zeros(4)},
+            for change in ({}, {**arrays, "axes": np.zeros((16, 0), np.float32),
+                                "steps": np.zeros(0, np.float32)},
+                           {**arrays, "mean": 1 - arrays["mean"]}, {"mean": np.zeros(3)},
+                           {"axes": np.zeros(4), "steps": np.zeros(4)},
                            {"steps": np.zeros((2, 2), np.complex64)}, {"fitted": np.array("x")})
         ]  # fmt: skip
 
@@ -1039,6 +1129,17 @@ class Reports(Target):
             {**one, key: value}
             for key in one
             for value in (None, 1, "x", [], {}, [1], {"embedding": 1}, {"embedding": {"rank1": 1}})
+        ]
+        mean = self.seeds[2]
+        self.odd += [
+            {**mean, "averaged": {**mean["averaged"], "values": {}}},
+            {**one, "protocol": {**one["protocol"], "embeddings": []}},
+            {**one, "protocol": {**one["protocol"], "embeddings": ["curves"]}},
+            {**one, "protocol": {**one["protocol"], "trials": [1]}},
+            {**one, "reranked": {"other": one["pooled"]}},
+            {**one, "confidence": {"pooled": {"rank1": [0.5]}}},
+            {**one, "counts": {name: [1] for name in one["counts"]}},
+            {**one, "pooled": {"mean_ap": one["pooled"]["mean_ap"]}},
         ]
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
