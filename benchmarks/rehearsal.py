@@ -58,6 +58,7 @@ GALLERIES = {"all": 301, "indoor": 112}  # single-shot
 INFRARED, CAMERAS, PIDS = (3, 6), range(1, 7), range(1, 534)
 TEST_COUNTS = ROOT / "tests" / "golden" / "sysu_test_counts.csv"
 SEED = 16
+CHECKPOINTS = "checkpoints/*.pt"  # whole ones, of a run
 PAGE = ROOT / "docs" / "data.md"
 BLOCK = re.compile(r"(<!-- rehearsal[^>]*-->\n).*?(<!-- /rehearsal -->)", re.DOTALL)
 
@@ -462,7 +463,7 @@ class Rehearsal:
                 begin += ["--checkpoint-steps", save_every]
                 self.steps.vireid(
                     f"train {recipe}, killed in the middle", *begin, gpu=gpu,
-                    kill=lambda: steps_done(run) > steps // 2,
+                    kill=lambda: steps_done(run) > steps // 2 and any(run.glob(CHECKPOINTS)),
                 )  # fmt: skip
                 facts["killed_after_step"] = steps_done(run)
                 saved = [path.stem.rpartition("-")[2] for path in run.glob("checkpoints/*.pt")]

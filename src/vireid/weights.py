@@ -39,6 +39,7 @@ class Trained(TypedDict, total=False):
     dataset: str | None
     data_root: str | None
     camera_pattern: str | None
+    intensity_range: str | None
     trial: Annotated[int, Limits(1, 1000)]
     part: str
     synthetic: SyntheticSet | None

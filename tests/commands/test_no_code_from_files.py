@@ -150,7 +150,7 @@ def test_python_asks_too(bad_run: Path, evil: str) -> None:
         lambda: TrainOptions.read(config | {"method": "mcl", "dataset": evil}, "config.json"),
     ]
     for number, call in enumerate(calls):
-        with pytest.raises(UnnamedCode, match="needs the (method|data set) 'M'") as caught:
+        with pytest.raises(UnnamedCode, match=r"needs the (method|data set) 'M'") as caught:
             call()
         assert caught.value.name == evil, number
     with pytest.raises(InputError):
@@ -160,9 +160,7 @@ def test_python_asks_too(bad_run: Path, evil: str) -> None:
 def test_a_data_set_is_asked_for(
     trained: Path, sysu_root: Path, tmp_path: Path, evil: str, capsys
 ) -> None:
-    weights = with_facts(
-        trained / "weights.safetensors", tmp_path / "w.safetensors", dataset=evil
-    )
+    weights = with_facts(trained / "weights.safetensors", tmp_path / "w.safetensors", dataset=evil)
     words = ("test", "--resume", weights, "--device", "cpu", "--data-root", sysu_root)
     message = refused(capsys, *words)
     assert "needs the data set 'M'" in message and message.endswith(f" --dataset {evil}")
@@ -195,7 +193,9 @@ def test_no_text_of_a_weights_file_names_code(trained: Path, tmp_path: Path, evi
             continue
 
 
-def test_other_files_name_no_code(trained: Path, sysu_root: Path, tmp_path: Path, evil: str, capsys):
+def test_other_files_name_no_code(
+    trained: Path, sysu_root: Path, tmp_path: Path, evil: str, capsys
+):
     embedder = vireid.load(trained, device="cpu")
     found = embedder.embed(sorted(sysu_root.rglob("*.jpg"))[:3], "visible")
     path = tmp_path / "e.safetensors"
@@ -253,7 +253,7 @@ def test_changed_facts_are_noticed(trained: Path, tmp_path: Path) -> None:
         for changed in ({**facts, name: 7 if value != 7 else 8},
                         {key: inner for key, inner in facts.items() if key != name}):  # fmt: skip
             save_file(tensors, target, {"vireid": json.dumps(changed)})
-            with pytest.raises(InputError, match="damaged|has the format"):
+            with pytest.raises(InputError, match=r"damaged|has the format"):
                 read_weights(target)
     save_file(tensors, target, {"vireid": json.dumps(facts | {"more": 1})})
     with pytest.raises(InputError, match="damaged or was changed"):

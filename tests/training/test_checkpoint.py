@@ -62,7 +62,9 @@ def test_newest_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
         checkpoint.save_checkpoint(tmp_path, state(epoch), epoch=epoch, keep=2)
     checkpoint.save_checkpoint(tmp_path, state(3.5), epoch=3, step=9, keep=2)
     found, path, notes = checkpoint.load_latest(tmp_path)
-    assert found["method"]["x"][0] == 3.5 and found["config"]["words"] == ["a", 1, None] and not notes
+    assert (
+        found["method"]["x"][0] == 3.5 and found["config"]["words"] == ["a", 1, None] and not notes
+    )
     assert path.name == "epoch-0003-step-000009.pt"
     assert [p.name for p in checkpoint.list_checkpoints(tmp_path)] == [
         "epoch-0003-step-000009.pt",

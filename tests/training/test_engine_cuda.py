@@ -45,12 +45,15 @@ def test_the_published_order_is_captured() -> None:
     """Over compiled and over eager kernels the discriminator steps before the backward pass."""
 
     def of(**options: str) -> np.ndarray:
-        return losses(method="mcl", precision="float32", discriminator_lr=0.5, **options)
+        """Four steps in which the order weighs much."""
+        return losses(4, method="mcl", precision="float32", discriminator_lr=5.0,
+                      confusion_weight=30.0, **options)  # fmt: skip
 
     eager = of(engine="eager", discriminator_step="before")
     for engine in ("graph", "compiled"):
-        np.testing.assert_allclose(of(engine=engine, discriminator_step="before"), eager, rtol=2e-3)
-    assert np.abs(of(engine="eager", discriminator_step="after") / eager - 1).max() > 1e-2
+        np.testing.assert_allclose(of(engine=engine, discriminator_step="before"), eager, rtol=5e-3)
+    other = of(engine="eager", discriminator_step="after")
+    assert (np.abs(other / eager - 1)[1:] > 3e-2).all()
 
 
 def test_clipping_and_averaging_are_captured() -> None:

@@ -188,9 +188,10 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
             index.add(found, which=which)
     query = people / night[len(night) // 2].path
     with open_index(str(out / "index")) as index:
-        hits = Searcher(index, embedder).search_images([query], Modality.INFRARED, top=10)
+        searcher = Searcher(index, embedder)
+        hits = searcher.search_images([query], Modality.INFRARED, top=10)
         results.print(hits_table(query, hits[0]))
-        save_figure(out / "search.jpg", [query], hits, index.info().image_roots)
+        save_figure(out / "search.jpg", [query], hits, index.info().image_roots, searcher.decoding)
     return query
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vireid.commands.common import next_step, print_json, suggest
 from vireid.console import facts_table, results, say
-from vireid.types import Embeddings, InputError
+from vireid.types import Embeddings, InputError, parse_pid
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -120,7 +120,7 @@ def remove(
     paths: tuple[str, ...] = (),
     older_than: str | None = None,
     cameras: tuple[int, ...] = (),
-    pids: tuple[int, ...] = (),
+    pids: tuple[str, ...] = (),
 ) -> int:
     """Remove the images that match every condition; `vireid index compact` then frees the space.
 
@@ -129,14 +129,14 @@ def remove(
         paths: Remove the images with these paths.
         older_than: Remove images taken longer ago than this, such as 30d, 12h or 2w.
         cameras: Remove images of these cameras.
-        pids: Remove images of these identities.
+        pids: Remove images of these identities, numbers or names.
     """
     from vireid.index import Filters, open_index
 
     if not (paths or older_than or cameras or pids):
         raise InputError("Say what to remove: --paths, --older-than, --cameras or --pids.")
     limit = None if older_than is None else time.time() - _duration(older_than)
-    filters = Filters(camids=cameras or None, pids=pids or None) if cameras or pids else None
+    filters = Filters(camids=cameras or None, pids=tuple(map(parse_pid, pids)) or None)
     with open_index(index, write=True) as opened:
         count = opened.remove(paths=list(paths) or None, older_than=limit, filters=filters)
     say(f"{count:,} images removed from '{index}'.")

@@ -108,8 +108,9 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
     typed = {name: _typed(words, name) for name in names}
     if typed["epochs"] is not None and typed["max-steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
-    names = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
-    choices = Choices(**{name: _typed(words, name) for name in names}, lr=typed["lr"] is not None)
+    decisive = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
+    chosen = {name: _typed(words, name) for name in decisive}
+    choices = Choices(**chosen, lr=typed["lr"] is not None)
     if typed["resume"] is None:
         return {"start": Start(), "options": defaults(typed["config"], choices)}
     if typed["config"] is not None:

@@ -184,7 +184,7 @@ def load_embeddings(path: str | Path) -> Embeddings:
         modality=arrays["modality"],
         times=arrays["times"],
         weights_hash=about["weights_hash"],
-        preprocessing=about["preprocessing"],
+        preprocessing=dict(about["preprocessing"]),
     )
     try:
         embeddings.check_values()
@@ -226,9 +226,9 @@ def _shapes(file: Any, about: _About, path: Path) -> dict[str, tuple[str, list[i
             f"'{path}' is not a whole embeddings file: it has no {shown(missing[0])}. Write it "
             "again with `vireid embed`."
         )
-    found = {name: file.get_slice(name) for name in (*columns, *vectors)}
-    found = {name: (one.get_dtype(), one.get_shape()) for name, one in found.items()}
-    (count, *_) = (*found["path_ends"][1], 0)
+    slices = {name: file.get_slice(name) for name in (*columns, *vectors)}
+    found = {name: (one.get_dtype(), one.get_shape()) for name, one in slices.items()}
+    count = next(iter(found["path_ends"][1]), 0)
     for name, (kind, shape) in found.items():
         if name in vectors:
             fits = kind in ("F16", "F32") and len(shape) == 2 and shape[0] == count and shape[1] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -14,6 +15,7 @@ import numpy as np
 from rich.table import Table
 
 from vireid.console import table
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.files import write_text
 from vireid.index.entries import Hit
 
@@ -86,21 +88,26 @@ def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]
 
 
 def save_figure(
-    path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]], image_roots: Sequence[str]
+    path: Path,
+    queries: Sequence[Path],
+    hits: Sequence[Sequence[Hit]],
+    image_roots: Sequence[str],
+    decoding: Decoding = UPRIGHT,
 ) -> None:
     """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each.
 
-    Missing images are grey.
+    Missing and broken images are grey.
     """
     from vireid.figures import Entry, RankedList, draw_ranked, save_image
 
     lists = []
     for query, ranked in list(zip(queries, hits))[:MAX_DRAWN]:
         entries = [
-            Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
+            Entry(_pixels(hit.path, image_roots, decoding), hit.similarity, _label(hit), None)
             for hit in ranked[:10]
         ]
-        lists.append(RankedList(_pixels(str(query), ()), query.name, query.parent.name, entries))
+        pixels = _pixels(str(query), (), decoding)
+        lists.append(RankedList(pixels, query.name, query.parent.name, entries))
     save_image(draw_ranked(lists, "Most similar first"), path)
 
 
@@ -109,10 +116,10 @@ def _label(hit: Hit) -> str:
     return " · ".join(f"{name} {number}" for name, number in parts if number >= 0)
 
 
-def _pixels(path: str, roots: Sequence[str]) -> np.ndarray:
-    from vireid.data.decoding import decode
+def _pixels(path: str, roots: Sequence[str], decoding: Decoding) -> np.ndarray:
+    from vireid.data.decoding import ImageError, decode
 
     for file in (Path(path), *(Path(root) / path for root in roots)):
-        if file.is_file():
-            return decode(file, (288, 144))
+        with contextlib.suppress(ImageError):
+            return decode(file, (288, 144), decoding)
     return np.full((288, 144, 3), 128, np.uint8)

@@ -28,6 +28,9 @@ class CrossModalityRetrievalLoss(nn.Module):
     Visible-Infrared Person Re-Identification" (2023), and the code of MCJA.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, embedding: Tensor, pids: Tensor, modality: Tensor) -> Tensor:
         """The loss of `embedding` (B, D), of any length; `pids`, `modality` (B,); 0-d.
 

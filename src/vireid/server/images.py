@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.index.base import Index
 from vireid.server.uploads import decode_upload
 from vireid.types import InputError
@@ -31,8 +32,9 @@ class GalleryImages:
     no disguised file) leaves the server.
     """
 
-    def __init__(self, index: Index, *, max_pixels: int) -> None:
+    def __init__(self, index: Index, *, max_pixels: int, decoding: Decoding = UPRIGHT) -> None:
         self._index = index
+        self._decoding = decoding
         self._max_pixels = max_pixels
         self._thumbnail = lru_cache(MAX_THUMBNAILS)(partial(self._encode, size="thumb"))
 
@@ -53,9 +55,11 @@ class GalleryImages:
     def _encode(self, path: str, size: Size) -> bytes:
         data = read_under(self._index.image_roots, path)
         try:
-            image = decode_upload(data, max_pixels=self._max_pixels, min_side=1)
+            image = decode_upload(
+                data, max_pixels=self._max_pixels, min_side=1, decoding=self._decoding
+            )
         except InputError as error:
-            raise ImageError("The file of this entry is not an image that can be shown.") from error
+            raise ImageError(f"The file of this entry can't be shown. {error}") from error
         image.thumbnail((MAX_SIDE[size], MAX_SIDE[size]))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=92 if size == "full" else 85)

@@ -207,7 +207,7 @@ def _read(folder: Path, number: int, rows: int, vectors: np.ndarray) -> Projecti
     if codes_file.stat().st_size < rows * size:
         raise InputError("its codes were cut off")
     codes = np.memmap(codes_file, np.int8, "r", shape=(rows, size))
-    arrays = {name: values[name] for name in ("mean", "axes", "steps")}
+    arrays: dict[str, Any] = {name: values[name] for name in ("mean", "axes", "steps")}
     loaded = Projection(number=number, **scalars, **arrays, codes=codes)
     sample = np.unique(np.linspace(0, rows - 1, 64).astype(np.int32))
     if not codes_agree(loaded, vectors, sample):
