@@ -38,7 +38,7 @@ from safetensors.torch import save as torch_bytes
 from fuzz import mutations
 from vireid.commands.train import prepare as train_defaults
 from vireid.console import console, results
-from vireid.data import ProtocolOptions, load_dataset, prepare, trials
+from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
 from vireid.data.decoding import decode
 from vireid.embed import load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
@@ -104,6 +104,18 @@ class Target:
         return path
 
 
+def used_once(use: Callable[[Any], Any], ways: list[Any]) -> None:
+    """Use it in every way; it is refused where all of them refuse it."""
+    refusals = []
+    for way in ways:
+        try:
+            use(way)
+        except InputError as error:
+            refusals.append(error)
+    if len(refusals) == len(ways):
+        raise refusals[0]
+
+
 TARGETS: dict[str, type[Target]] = {}
 
 
@@ -145,7 +157,12 @@ class ImageFile(Target):
         self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text"]
 
     def use(self, value: bytes) -> None:
-        decode(self.put("image.jpg", value), SIZE)
+        path = self.put("image.jpg", value)
+        used_once(
+            lambda how: decode(path, SIZE, decoding=how),
+            [Decoding(), Decoding(intensity_range="minmax", orientation="stored"),
+             Decoding(intensity_range="0:65535")],
+        )  # fmt: skip
 
 
 @target
@@ -170,7 +187,12 @@ class Upload(ImageFile):
 
     def use(self, value: bytes) -> None:
         try:
-            to_pixels(decode_upload(value, max_pixels=10**6, min_side=8), SIZE)
+            used_once(
+                lambda how: to_pixels(
+                    decode_upload(value, max_pixels=10**6, min_side=8, decoding=how), SIZE
+                ),
+                [Decoding(), Decoding(intensity_range="minmax")],
+            )
         except UploadError as error:
             assert error.status in (413, 415, 422)
             raise
@@ -217,12 +239,27 @@ class EmbedTable(_Text):
                         "1,1,ir,1e99", "1,1,,", "1,1,ir,2026-03-01T18:00:00+08:00", "1,1,ir,\0",
                         "1,1,ir,\na,1,1,ir,")
         ]  # fmt: skip
-        self.seeds.append("path,modality\nc3_0001.jpg,ir\nd.jpg,rgb\nc4_2026-03-01.jpg,v\n")
+        self.seeds += [
+            "path,modality\nc3_0001.jpg,ir\nd.jpg,rgb\nc4_2026-03-01.jpg,v\n",
+            "sep=;\nPATH;pid;Time\na.jpg;Anna B.;1772388000000\n",
+            "path\tpid\tcamid\na.jpg\t7.0\t1\n",
+        ]
+        self.odd += [self.seeds[0].encode("utf-16"), b"\xef\xbb\xbf" + self.seeds[1].encode()]
+        self.odd += [
+            "path,pid\na,1.2E+19\n",
+            "path,pid\na,1\n./a,1\n",
+            "path,time\na,20260301\n",
+            "path,pid\na,1,2\n",
+            "path,type\na,ir\n",
+        ]
 
     def use(self, value: str | bytes) -> None:
         path = self.put("t.csv", self.content(value))
-        for pattern in (None, r"(\d+)", r"c(?P<camid>\d+)_(?P<time>20[\d-]+)"):
-            read_source(path, modality=Modality.VISIBLE, camera_pattern=pattern)
+        patterns = (None, r"(\d+)", r"c(?P<camid>\d+)_(?P<time>20[\d-]+)")
+        used_once(
+            lambda how: read_source(path, modality=how[0], camera_pattern=how[1]),
+            [(sensor, one) for sensor in (None, Modality.VISIBLE) for one in patterns],
+        )
 
 
 @target
@@ -259,9 +296,11 @@ class DatasetTable(_Text):
             f"{'query' if kind == 'infrared' else 'gallery'},{1_772_388_000 + n}"
             for n, (path, person, kind, camid) in enumerate(rows)
         )
+        mixed = plain.replace(",", "; ").replace(f";{rows[0][1]};", ";-1;", 1)
         self.seeds = [
             f"path,pid,modality\n{plain}\n",
             f"path,pid,modality,camid,split,role,time\n{full}\n",
+            f"Path;PID;Modality\n{mixed}\n",
         ]
         self.odd = [
             "path,pid,modality\n../a,1,ir\n",
