@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz.mutations import of_bytes
 from scipy.io import loadmat, savemat
 
-from fuzz.mutations import of_bytes
 from vireid.data.matlab import read_variables
 from vireid.types import InputError
 

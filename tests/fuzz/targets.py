@@ -241,7 +241,7 @@ class EmbedTable(_Text):
         ]  # fmt: skip
         self.seeds += [
             "path,modality\nc3_0001.jpg,ir\nd.jpg,rgb\nc4_2026-03-01.jpg,v\n",
-            "sep=;\nPATH;pid;Time\na.jpg;Anna B.;1772388000000\n",
+            "sep=;\nPATH;pid;Time\na.jpg;Anna B.;1772388000\n",
             "path\tpid\tcamid\na.jpg\t7.0\t1\n",
         ]
         self.odd += [self.seeds[0].encode("utf-16"), b"\xef\xbb\xbf" + self.seeds[1].encode()]
@@ -249,6 +249,7 @@ class EmbedTable(_Text):
             "path,pid\na,1.2E+19\n",
             "path,pid\na,1\n./a,1\n",
             "path,time\na,20260301\n",
+            "path,time\na,1772388000000\n",
             "path,pid\na,1,2\n",
             "path,type\na,ir\n",
         ]
