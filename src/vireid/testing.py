@@ -111,7 +111,8 @@ def evaluate(
     """
     from vireid.data import prepare, without
     from vireid.embed import load
-    from vireid.training.epoch import find_checkpoint, load_epoch, position
+    from vireid.training.checkpoint import position
+    from vireid.training.epoch import find_checkpoint, load_epoch
     from vireid.weights import is_shipped
 
     options = options or TestOptions()

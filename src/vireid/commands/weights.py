@@ -24,8 +24,8 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
             one's own: path/to/my.py:MyMethod.
         out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
-    from vireid.embed import Embedder
-    from vireid.methods.published import IMPORTED, read_published
+    from vireid.embed import import_published
+    from vireid.methods.published import IMPORTED
     from vireid.training.epoch import find_checkpoint, load_epoch
 
     target = out or file.with_suffix(".safetensors")
@@ -37,11 +37,10 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
         embedder = load_epoch(file, method=method, device="cpu")
     else:
         name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
-        published = read_published(file)
-        embedder = Embedder(published.build(name).eval(), {}, device="cpu")
-        more = f", {published.num_pids} identities"
-        if published.epoch >= 0:
-            more += f"; the file says epoch {published.epoch}"
+        embedder = import_published(file, "cpu", method=name)
+        more = f", {embedder.method.sizes.num_pids} identities"
+        if "epoch" in embedder.metadata:
+            more += f"; the file says epoch {embedder.metadata['epoch']}"
     embedder.save(target)
     network = embedder.method
     count = sum(p.numel() for p in network.model.parameters()) / 1e6

@@ -9,7 +9,6 @@ that the published code loads the file strictly.
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -221,7 +220,7 @@ def _whole_number(value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return -1
-    return int(number) if math.isfinite(number) and number >= 0 else -1
+    return int(number) if 0 <= number < 2**31 else -1
 
 
 class _Place(NamedTuple):

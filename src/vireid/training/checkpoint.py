@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vireid.config import convert
 from vireid.files import atomic_write, file_hash, read_json, write_text
+from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
 from vireid.training.options import check_config
 from vireid.types import InputError, shown
@@ -78,6 +79,13 @@ def _check_plain(value: Any, where: str, most: int = 10_000) -> None:
 def checkpoint_name(epoch: int, step: int) -> str:
     """File name of the state before `step` of `epoch` (both from 0)."""
     return f"epoch-{epoch:04d}-step-{step:06d}.pt"
+
+
+def position(path: Path) -> tuple[int, int]:
+    """Epochs that were done when a checkpoint was written, and steps of the next one."""
+    match = NAME.fullmatch(path.name)
+    assert match, path
+    return int(match[1]), int(match[2])
 
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
@@ -189,34 +197,66 @@ def _sum_file(path: Path) -> Path:
 
 
 def describe_run(source: str | Path) -> dict[str, str]:
-    """Facts about a run's folder or a weights file, as text for a table."""
+    """Facts about a run's folder, a checkpoint in it, a checkpoint of the published codes or a
+    weights file, as text for a table.
+
+    Raises:
+        InputError: it is something else, or damaged.
+    """
     path = Path(source)
     facts: dict[str, str] = {}
+    if path.is_file() and path.suffix != ".safetensors":
+        return _describe_checkpoint(path)
     if path.is_dir():
-        options = check_config(read_json(path / "config.json"), f"'{path / 'config.json'}'")
-        try:
-            facts |= {
-                "method": options["method"],
-                "data set": f"{options['dataset']} (trial {options['trial']})",
-                "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
-                "weights kept": options["select"],
-                "seed": str(options["seed"]),
-            }
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"'{path / 'config.json'}' is not the configuration of a run: it has no "
-                f"{error.args[0] if isinstance(error, KeyError) else 'options'}. Name a folder "
-                "that `vireid train` wrote, or a data set's."
-            ) from error
+        facts = _describe_options(read_json(path / "config.json"), f"'{path / 'config.json'}'")
         newest = list_checkpoints(path / "checkpoints")
         facts["newest checkpoint"] = newest[0].name if newest else "none yet"
         if not (path / WEIGHTS).is_file():
             return facts
     tensors, metadata = read_weights(path)
-    count = sum(tensor.numel() for tensor in tensors.values()) / 1e6
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
-    facts |= {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
+    facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]}
     for name in (*of_run, "epoch", "chosen", "size", "commit"):
         if name in metadata:
             facts[name] = str(metadata[name])
     return facts | {"architecture": str(metadata["model"].get("arch"))}
+
+
+def _describe_options(config: Any, where: str) -> dict[str, str]:
+    options = check_config(config, where)
+    try:
+        return {
+            "method": options["method"],
+            "data set": f"{options['dataset']} (trial {options['trial']})",
+            "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+            "weights kept": options["select"],
+            "seed": str(options["seed"]),
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{where} is not the configuration of a run: it has no "
+            f"{error.args[0] if isinstance(error, KeyError) else 'options'}. Name a folder "
+            "that `vireid train` wrote, or a data set's."
+        ) from error
+
+
+def _describe_checkpoint(path: Path) -> dict[str, str]:
+    if NAME.fullmatch(path.name):
+        state, (epoch, step) = load_checkpoint(path), position(path)
+        facts = _describe_options(state["config"], f"The checkpoint '{path}': config")
+        facts |= {"after": f"epoch {epoch}" + (f", step {step} of the next" if step else "")}
+        tensors = state["method"]
+    else:
+        published = read_published(path)
+        facts = {
+            "checkpoint of": "the published code",
+            "network": f"{published.model_options.arch} with {published.network}",
+            "training identities": str(published.num_pids),
+            **({"epoch": str(published.epoch)} if published.epoch >= 0 else {}),
+        }
+        tensors = published.net
+    return facts | {"weights": _count(tensors)}
+
+
+def _count(tensors: Mapping[str, Tensor]) -> str:
+    return f"{sum(tensor.numel() for tensor in tensors.values()) / 1e6:.1f} M values"

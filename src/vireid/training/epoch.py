@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vireid.embed import Embedder
-from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint
+from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint, position
 from vireid.types import InputError
 from vireid.weights import build_from, is_shipped, read_weights
 
@@ -79,13 +79,6 @@ def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None
         f"{'those there are after ' + ', '.join(there) if there else 'there is none of any'}. A "
         "run keeps its last ones, as many as its option `keep` says."
     )
-
-
-def position(path: Path) -> tuple[int, int]:
-    """Epochs that were done when a checkpoint was written, and steps of the next one."""
-    match = NAME.fullmatch(path.name)
-    assert match, path
-    return int(match[1]), int(match[2])
 
 
 def run_of(path: Path) -> Path:
