@@ -249,7 +249,10 @@ def test_queries_travel_beside_the_report(base: Report, tmp_path: Path) -> None:
     ap, matched = loaded.queries["pooled.mean_ap"], loaded.queries["matched"]
     assert np.average(ap, weights=matched) == pytest.approx(base.raw["pooled"]["mean_ap"]["mean"])
     (tmp_path / "queries.npz").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"queries.npz' is not readable"):
+    with pytest.raises(InputError, match=r"queries.npz' holds no readable arrays"):
+        Report.load(tmp_path / "report.json")
+    np.savez(tmp_path / "queries.npz", pids=np.arange(3), camids=np.arange(3), matched=np.ones(2))
+    with pytest.raises(InputError, match="numbers of one set of queries"):
         Report.load(tmp_path / "report.json")
     average_reports([made(base, 0), made(base, 1)]).write(tmp_path)
     assert not (tmp_path / "queries.npz").exists()

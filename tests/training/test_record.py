@@ -17,6 +17,7 @@ from vireid import weights
 from vireid.config import to_plain
 from vireid.data import prepare
 from vireid.data.content import data_hash
+from vireid.methods.recipe import Schedule
 from vireid.runtime import record as records
 from vireid.runtime.record import Record, code_hash, other_code, own_code, recipe_of, unlike
 from vireid.training import record
@@ -118,10 +119,30 @@ def test_an_edited_method_stops_a_resume(mine: Path, tmp_path: Path, capsys) -> 
     (place,) = {Path(copy).parts[0] for copy in kept["code"]["method"]["copies"]}
     assert (folder / "code" / place / "helper_of_mine.py").read_text() == "SCALE = 2.0\n"
 
-    method, metadata = weights.load_weights(folder)
+    method, metadata = weights.load_weights(folder, options.method)
     assert other_code(metadata["record"], method) == ""
     mine.write_text(MINE + "\n# edited\n")
     assert "has changed since these weights were trained" in other_code(metadata["record"], method)
+
+
+def test_a_moved_file_is_named_again(tmp_path: Path) -> None:
+    text = MINE.replace("import helper_of_mine\n", "").replace("helper_of_mine.SCALE", "1.5")
+    for name in ("here", "there", "edited"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(text + ("# new\n" if name == "edited" else ""))
+
+    def options(folder: str, epochs: int) -> Any:
+        method = f"{tmp_path / folder / 'mine.py'}:Mine"
+        schedule = {"schedule": Schedule(kind="constant"), "epochs": epochs}
+        return tiny_options(method, steps_per_epoch=1, recipe=schedule)
+
+    run(tmp_path / "run", options("here", 1))
+    (tmp_path / "here" / "mine.py").unlink()
+    run(tmp_path / "run", options("there", 2), resume=True)
+    kept = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert kept["changes"] == [] and kept["options"]["method"] == "mine.py:Mine"
+    with pytest.raises(InputError, match="would go on with something else"):
+        run(tmp_path / "run", options("edited", 3), resume=True)
 
 
 def test_other_packages_and_other_data_stop_a_resume_too() -> None:

@@ -21,6 +21,7 @@ def embed(
     modality: str | None = None,
     out: Path,
     weights: str = "synth",
+    method: str | None = None,
     batch_size: int = 256,
     dtype: str = "float16",
     tta: str = "none",
@@ -45,6 +46,7 @@ def embed(
         out: Embeddings file to write.
         weights: Weights to embed with: a run's folder, a weights file, or synth (part of the
             package).
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         batch_size: Images per batch.
         dtype: Number format of the vectors: float16 or float32.
         tta: Test-time augmentation: none, or flip, which adds the embeddings of an image and its
@@ -73,7 +75,7 @@ def embed(
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
     decoding = Decoding(intensity_range=intensity_range)
-    embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
+    embedder = load(weights, device=resolve_device(gpu, device), method=method, precision=precision)
     summary = embed_files(
         embedder,
         images,
@@ -102,6 +104,7 @@ def search(
     images: Path | None = None,
     modality: str,
     weights: str = "synth",
+    method: str | None = None,
     top: int = 20,
     cameras: tuple[int, ...] = (),
     gallery_modality: str | None = None,
@@ -125,6 +128,7 @@ def search(
         modality: Sensor that took the query: visible or infrared.
         weights: The weights that the index was made with: a run's folder, a weights file, or
             synth.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         top: Results for each query.
         cameras: Search only images of these cameras.
         gallery_modality: Search only images of this sensor: visible or infrared.
@@ -161,7 +165,7 @@ def search(
     from vireid.runtime.device import resolve_device
 
     with open_index(index) as opened:
-        embedder = load(weights, device=resolve_device(gpu, device))
+        embedder = load(weights, device=resolve_device(gpu, device), method=method)
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
         hits = searcher.search_images(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
@@ -235,6 +239,7 @@ def serve(
     *,
     index: str,
     weights: str = "synth",
+    method: str | None = None,
     port: int = 8000,
     host: str = "127.0.0.1",
     token: str | None = None,
@@ -248,6 +253,7 @@ def serve(
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         weights: The weights that the index was made with: a run's folder, a weights file, or
             synth.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         port: Port to listen on.
         host: Address to listen on; any other than 127.0.0.1 needs a token.
         token: Token that clients must send (default: $VIREID_TOKEN).
@@ -264,6 +270,7 @@ def serve(
     serve(
         index,
         weights,
+        method=method,
         host=host,
         port=port,
         token=token,

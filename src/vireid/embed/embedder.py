@@ -32,7 +32,7 @@ from vireid.methods import Method
 from vireid.runtime.device import memory_format
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, join
-from vireid.runtime.record import other_code
+from vireid.runtime.record import other_code, record_of
 from vireid.types import Embeddings, InputError, Modality
 from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
@@ -117,7 +117,7 @@ class Embedder:
     def other_code(self) -> str:
         """That a method of the user's own isn't what its weights were trained with, as a sentence;
         "" if it is, or if that isn't known."""
-        return other_code(self.metadata.get("record"), self.method)
+        return other_code(record_of(self.metadata), self.method)
 
     @property
     def preprocessing(self) -> dict[str, Any]:

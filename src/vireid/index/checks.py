@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from vireid.types import Embeddings, InputError
+from vireid.config import to_plain
+from vireid.types import Embeddings, InputError, Limits, Preprocessing, shown
 
 LENGTH_TOLERANCE = 0.01
 """How far from 1 an embedding's length may be; float16 vectors are off by up to 0.001."""
+
+
+class IndexFacts(TypedDict):
+    """What is stored about an index as a whole, beside what its backend needs."""
+
+    weights_hash: str
+    embedding: str
+    dim: Annotated[int, Limits(1, 2**20)]
+    image_roots: list[str]
+    preprocessing: Preprocessing
 
 
 class Row(NamedTuple):
@@ -59,7 +69,7 @@ def check_embeddings(
 
     Raises:
         InputError: another test embedding, other weights, dimension or preprocessing than the
-            index's, or a path that cannot be stored.
+            index's, or a path or another value that cannot be stored.
     """
     if which is not None and which != embedding:
         raise InputError(
@@ -86,13 +96,14 @@ def check_embeddings(
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
     _check_paths(embeddings.paths)
+    embeddings.check_values()
     return vectors
 
 
 def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     if not (theirs and ours):
         return
-    theirs, ours = json.loads(json.dumps([theirs, ours]))  # as an index stores it: tuples are lists
+    theirs, ours = to_plain([theirs, ours])  # as an index stores it: tuples are lists
     if theirs.get("intensity_range") is None:  # they are images with 8 bits, which it never changes
         theirs["intensity_range"] = ours.get("intensity_range")
     for one, other in ((theirs, ours), (ours, theirs)):
@@ -111,6 +122,8 @@ def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
 
 def _check_paths(paths: Sequence[str]) -> None:
     count = Counter(paths)
+    if odd := next((path for path in count if "\0" in path), None):
+        raise InputError(f"The path {shown(odd)} has a zero byte in it, so no file can be there.")
     if count[""]:
         raise InputError(
             f"{count['']} of {len(paths)} embeddings have no path. An index identifies its "

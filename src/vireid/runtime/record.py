@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from vireid.config import flatten
+from vireid.config import convert, flatten
 from vireid.files import atomic_write, file_hash
 
 RECORD = "record.json"  # in a run's folder
@@ -51,6 +51,16 @@ class Record(TypedDict, total=False):
     precision: str
     ranks: int
     changes: list[str]
+
+
+def record_of(metadata: Mapping[str, Any]) -> Record | None:
+    """The record in a weights file's metadata; None of weights from before there were records.
+
+    Raises:
+        InputError: its values aren't those of a record.
+    """
+    kept = metadata.get("record")
+    return None if kept is None else convert(Record, kept, "the record of the weights")
 
 
 def hash_of(plain: Any) -> str:
@@ -104,7 +114,7 @@ def code_hash(path: Path) -> str:
 def other_code(record: Record | None, method: object) -> str:
     """That a method isn't what its weights were trained with, as a sentence; "" if it is, or if
     that isn't known."""
-    code = ((record or {}).get("code") or {}).get("method")
+    code = (record or {}).get("code", {}).get("method")
     file = getattr(sys.modules.get(type(method).__module__), "__file__", None)
     if code is None or file is None or code_hash(Path(file)) == code["sha256"]:
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vireid.config import to_plain
+from vireid.config import convert, to_plain
 from vireid.data import Dataset
 from vireid.data.content import data_hash
 from vireid.files import file_hash, read_json, write_json
@@ -27,9 +27,11 @@ from vireid.runtime.record import (
     own_code,
 )
 from vireid.training.options import MAY_CHANGE, TrainOptions
+from vireid.types import InputError
 
 A_FILE = "a file"  # for the path of the weights that a run starts from; their hash names them
 _NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
+_NEEDED = ("options", "code", "package_hash", "versions", "data_hash", "start")
 _CODE_VERSIONS = ("vireid", "torch", "timm")  # of packages that compute what a run trains
 
 
@@ -78,9 +80,21 @@ def begin(options: TrainOptions, dataset: Dataset) -> Record:
 
 
 def read(run: Path) -> Record | None:
-    """The record in a run's folder; None of a run from before there were records."""
+    """The record in a run's folder; None of a run from before there were records.
+
+    Raises:
+        InputError: the file isn't a record.
+    """
     path = run / RECORD
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found: Record = convert(Record, read_json(path), str(path))
+    if lacking := [name for name in _NEEDED if name not in found]:
+        raise InputError(
+            f"'{path}' lacks {', '.join(lacking)}; a run's record was expected. Restore the file, "
+            "or remove it: then it isn't known whether the run goes on as it began."
+        )
+    return found
 
 
 def other_code(before: Record, now: Record) -> list[str]:
@@ -99,7 +113,7 @@ def other_code(before: Record, now: Record) -> list[str]:
             found.append(f"{name} was {one} and is {other}")
     if before["package_hash"] != now["package_hash"]:
         found.append(
-            f"the code of vireid has changed (commit {before['commit']} and {now['commit']})"
+            f"the code of vireid has changed (commit {before.get('commit')} and {now['commit']})"
         )
     if before["data_hash"] != now["data_hash"]:
         found.append("the images or labels of the data set have changed")

@@ -48,6 +48,7 @@ class LocalIndex(Index):
         self._lock = WriterLock(folder) if write else None
         try:
             self._catalog = Catalog(folder, write=write)
+            facts = self._catalog.facts()
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
@@ -55,7 +56,6 @@ class LocalIndex(Index):
         self._guard = threading.RLock()  # one thread at a time in the catalog
         self._newest: State | None = None
         self._version = -1
-        facts = self._catalog.facts()
         self.weights_hash = facts["weights_hash"]
         self.embedding = facts["embedding"]
         self.dim = facts["dim"]
@@ -109,11 +109,22 @@ class LocalIndex(Index):
             if self._newest is not None and version == self._version:
                 return self._newest
             for _ in range(_ATTEMPTS):
-                with self._catalog.transaction("DEFERRED"):
-                    head = self._catalog.head()
-                    columns = read_columns(self._catalog, head, self._newest)
                 try:
-                    self._newest = self._with_files(head, columns)
+                    with self._catalog.transaction("DEFERRED"):
+                        head = self._catalog.head()
+                        # first, so that no more slots are read than the file has vectors
+                        path = store.file_of(self.folder, head.generation)
+                        vectors = store.map_vectors(path, head.written, self.dim)
+                        columns = read_columns(self._catalog, head, self._newest)
+                        rows = self._catalog.count() if self._newest is None else 0
+                    if rows > len(columns["live"]):
+                        log.warning(
+                            "%d entries of the index '%s' can't be used and are never found; "
+                            "`vireid index verify` says which.",
+                            rows - len(columns["live"]),
+                            self.folder,
+                        )
+                    self._newest = self._with_files(head, vectors, columns)
                     self._version = version
                     return self._newest
                 except FileNotFoundError:
@@ -124,9 +135,7 @@ class LocalIndex(Index):
             "from its embeddings."
         )
 
-    def _with_files(self, head: Head, columns: dict[str, Any]) -> State:
-        path = store.file_of(self.folder, head.generation)
-        vectors = store.map_vectors(path, head.written, self.dim)
+    def _with_files(self, head: Head, vectors: np.ndarray, columns: dict[str, Any]) -> State:
         loaded = None
         if head.projection:
             loaded = self._newest.projection if self._newest else None
@@ -238,9 +247,15 @@ class LocalIndex(Index):
                     return [str(error)]
                 with self._catalog.transaction("DEFERRED"):
                     if self._catalog.head() == state.head:
-                        stored = list(self._catalog.checksums())
+                        stored = self._catalog.checksums()
+                        invalid = self._catalog.invalid(integrity.NAMED)
+                        count = self._catalog.count() - len(stored)
                         break
-        return [*integrity.damaged_vectors(state, stored), *integrity.damaged_codes(state)]
+        return [
+            *integrity.unusable_entries(invalid, count),
+            *integrity.damaged_vectors(state, stored),
+            *integrity.damaged_codes(state),
+        ]
 
     # -- writing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from vireid.index.local.catalog import Catalog, StoredRow
 from vireid.index.local.projection import ProjectionOptions
 from vireid.index.local.state import State
 from vireid.types import Embeddings, InputError
+
+log = logging.getLogger(__name__)
 
 _REFIT = 2  # a projection is fitted again when the set has grown by this factor
 
@@ -61,6 +64,7 @@ class LocalWriter:
             else:
                 replaced.append((row_id, stored))
         with self._catalog.transaction():
+            self._catalog.make_way([*new, *(stored for _, stored in replaced)])
             self._catalog.insert(new)
             self._catalog.replace(replaced)
             self._catalog.bury(existing[row.path][1] for _, (_, row, _) in replaced)
@@ -94,7 +98,7 @@ class LocalWriter:
         new = store.file_of(self._folder, generation)
         new.unlink(missing_ok=True)
         with self._catalog.transaction("DEFERRED"):
-            stored = list(self._catalog.checksums())
+            stored = [row for row in self._catalog.checksums() if row[0] < state.head.written]
         slots = [slot for slot, _, _ in stored]
         chunks = (
             np.asarray(state.vectors[block]) for block in checks.in_blocks(slots, store.CHUNK)
@@ -109,6 +113,7 @@ class LocalWriter:
                     "verify` lists them."
                 )
             with self._catalog.transaction():
+                dropped = self._catalog.drop_unusable(state.head.written)
                 self._catalog.move((n, slot) for n, slot in enumerate(slots) if n != slot)
                 self._catalog.set_facts(
                     generation=generation, written=len(slots), projection=0, projected=0
@@ -116,6 +121,8 @@ class LocalWriter:
         except BaseException:
             new.unlink(missing_ok=True)
             raise
+        if dropped:
+            log.warning("%d entries that couldn't be used were removed.", dropped)
         self._catalog.shrink()
 
     def project(self, state: State, options: ProjectionOptions, *, refit: bool) -> bool:

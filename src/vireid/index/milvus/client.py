@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from vireid.config import convert
 from vireid.extras import require
+from vireid.files import parse_json
+from vireid.index.checks import IndexFacts
 from vireid.index.milvus.rows import PATH_BYTES
 from vireid.types import InputError
 
@@ -178,13 +181,19 @@ def make_collection(client: Any, address: Address, facts: dict[str, Any]) -> Non
         client.alter_collection_properties(address.collection, properties={_FACTS: text})
 
 
+class MilvusFacts(IndexFacts):
+    """`index`: which of Milvus's structures finds vectors."""
+
+    index: str
+
+
 def read_facts(collection: dict[str, Any]) -> dict[str, Any] | None:
     """The facts given to `make_collection`, from a collection's description; None if it was not
     made by vireid."""
     text = collection.get("description") or collection.get("properties", {}).get(_FACTS, "")
     try:
-        facts = json.loads(text)
-    except ValueError:
+        facts = parse_json(text, "the collection's description")
+        facts = convert(MilvusFacts, facts, "the collection's description")
+    except InputError:
         return None
-    ours = {"weights_hash", "dim", "embedding", "image_roots", "preprocessing", "index"}
-    return facts if isinstance(facts, dict) and ours <= facts.keys() else None
+    return facts if facts["index"] in INDEX_TYPES else None
