@@ -65,8 +65,8 @@ class Start(Options):
     """With --resume: go on although the code of your own method or data set, vireid, PyTorch, timm
     or the data are others than the run began with; its record and every report will say so."""
     refit: bool = False
-    """With --select val: train again afterwards, on all training identities, for as many epochs as
-    were best."""
+    """With --select val: train again afterwards, on all training identities, for as many steps of
+    the same schedule as were best."""
     gpu: int | None = None
     """GPU to train on, by its number from 0; short for --device cuda:N."""
 

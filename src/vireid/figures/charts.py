@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vireid.figures.style import GREEN, RED, new_figure, save_figure
+from vireid.figures.style import FAINT, GREEN, RED, new_figure, save_figure
 
 
 def cmc_curve(path: str | Path, curves: Mapping[str, Sequence[float]], heading: str = "") -> Path:
@@ -83,6 +83,9 @@ def training_curves(path: str | Path, lines: Sequence[Mapping[str, Any]]) -> Non
         axes[2].plot([line["epoch"] + 1 for line in tested], values, marker="o", label=name)
     if tested:
         axes[2].set(title="validation identities (%)")
+        if best := [line["epoch"] + 1 for line in tested if line.get("best")]:
+            words = f"weights kept: epoch {best[-1]}"
+            axes[2].axvline(best[-1], color=FAINT, linestyle="--", linewidth=1, label=words)
     for panel in axes:
         panel.set(xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
