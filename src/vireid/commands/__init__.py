@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "info": "vireid.commands.data:info",
     "train": "vireid.commands.train:train",
     "test": "vireid.commands.test:test",
+    "sweep": "vireid.commands.sweep:sweep",
     "report": "vireid.commands.report:report",
     "compare": "vireid.commands.compare:compare",
     "embed": "vireid.commands.search:embed",

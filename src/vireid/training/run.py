@@ -65,7 +65,7 @@ def train(
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
-        options = _for_steps(options, data, max_steps)
+        options = for_steps(options, data, max_steps)
     if options.eval_every and options.part == "train":
         say(
             "note: the validation identities are trained on too, so the numbers between epochs "
@@ -164,7 +164,7 @@ def _summarise(folder: Path, result: TrainResult) -> None:
     )
 
 
-def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
+def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
     """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
     epochs = -(-max_steps // _whole_epoch(options, data))
     usual = options.eval_every == usual_eval_every(options.recipe.epochs)
