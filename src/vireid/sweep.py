@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from vireid.config import convert, read_plain, to_plain
 from vireid.console import say
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vireid.evaluation import Report
     from vireid.training.options import TrainOptions
 
+T = TypeVar("T")
 STATE = "sweep.json"
 _LAST_LINES = 3  # of a run's log that are told where it failed
 _GRACE = 60.0  # seconds that a run has to save itself when it is stopped
@@ -317,6 +318,18 @@ def _data(options: TrainOptions) -> Any:
 # Running ----------------------------------------------------------------------------------------
 
 
+def devices() -> list[int | None]:
+    """Numbers of the GPUs that this process may use, as the driver counts them; None, for the CPU,
+    where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return [None]
+    if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return [int(number) for number in named.split(",")]
+    return [*range(torch.cuda.device_count())]
+
+
 class Stopped(Exception):
     """A run was ended because the sweep ends; it can go on later."""
 
@@ -338,38 +351,75 @@ def run_sweep(
         tell: receives a sentence on each run.
     """
     began, stop = time.monotonic(), stop or threading.Event()
-    work: queue.Queue[Job] = queue.Queue()
-    for job in sweep.jobs:
-        work.put(job)
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    longest = 0.0
+    complete = [job for job in sweep.jobs if job.trained()]  # at most a test is left
+    rest = [job for job in sweep.jobs if job not in complete]
+
+    def after(job: Job, state: str, seconds: float) -> None:
+        job.state, job.seconds = state, seconds
+        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {state}")
+        try:
+            sweep.write()
+        except InputError as error:
+            tell(f"note: there is no table: {error}")
+
+    def make(job: Job, device: int | None) -> None:
+        _make(job, sweep, device, stop)
+
+    run_all(complete, make, devices, stop=stop, after=after)
+    run_all(rest, make, devices, deadline=deadline, stop=stop, after=after)
+
+
+def run_all(
+    jobs: Sequence[T],
+    make: Callable[[T, int | None], object],
+    devices: Sequence[int | None],
+    *,
+    after: Callable[[T, str, float], object],
+    deadline: float = float("inf"),
+    estimate: float = 0.0,
+    stop: threading.Event | None = None,
+) -> None:
+    """Make jobs, one at a time on each device, in their order.
+
+    Args:
+        make: does one, on a GPU by its number, or None for the CPU. It has to watch `stop`, and
+            raises `Stopped` where that ended it; any other exception is a failure.
+        after: told of each job how it ended ("done", or why not) and the seconds that it took;
+            called by one thread at a time.
+        deadline: seconds after which `stop` is set; a job that would not end before is not begun,
+            going by the longest until then.
+        estimate: seconds a job, before any is known.
+    """
+    began, stop = time.monotonic(), stop or threading.Event()
+    work: queue.Queue[T] = queue.Queue()
+    for job in jobs:
+        work.put(job)
+    lock, known, longest = threading.Lock(), False, estimate
+
+    def left() -> T | None:
+        with contextlib.suppress(queue.Empty):
+            return work.get_nowait()
+        return None
 
     def worker(device: int | None) -> None:
-        nonlocal longest
-        while not stop.is_set():
-            try:
-                job = work.get_nowait()
-            except queue.Empty:
-                return
-            if not job.trained() and time.monotonic() - began + longest > deadline:
-                job.state = "no time was left"
-                continue
-            start, new = time.monotonic(), not job.trained()
-            try:
-                _make(job, sweep, device, stop)
-                job.state = "done"
-            except Stopped:
-                job.state = "stopped; it goes on with the next call"
-            except (InputError, OSError, RuntimeError) as error:  # the other runs go on
-                job.state = f"failed: {error}"
-            job.seconds = time.monotonic() - start
-            if new and job.state == "done":
-                longest = max(longest, job.seconds)
-            tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {job.state}")
-            try:
-                sweep.write()
-            except InputError as error:
-                tell(f"note: there is no table: {error}")
+        nonlocal known, longest
+        while (job := left()) is not None:
+            start, state = time.monotonic(), "done"
+            if stop.is_set() or start - began + 1.05 * longest > deadline:
+                state = "no time was left"
+            else:
+                try:
+                    make(job, device)
+                except Stopped:
+                    state = "stopped; it goes on with the next call"
+                except Exception as error:  # the other jobs go on
+                    state = f"failed: {error}"
+            seconds = time.monotonic() - start
+            with lock:
+                if state == "done":
+                    longest, known = max(longest if known else 0.0, seconds), True
+                after(job, state, seconds)
 
     threads = [threading.Thread(target=worker, args=(device,)) for device in devices]
     for thread in threads:
@@ -379,11 +429,6 @@ def run_sweep(
             thread.join(0.2)
             if time.monotonic() - began > deadline:
                 stop.set()
-    for job in sweep.jobs:
-        if job.state == "waiting":
-            job.state = "no time was left"
-    with contextlib.suppress(InputError):  # told above
-        sweep.write()
 
 
 def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> None:
@@ -416,7 +461,16 @@ def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> 
 def _call(
     words: list[str], job: Job, sweep: Sweep, device: int | None, stop: threading.Event
 ) -> None:
-    """Run a command of ours in a process of its own, told to stop in good order with the sweep.
+    log = sweep.folder / "logs" / f"{job.folder.name}.log"
+    call([sys.executable, "-m", "vireid", *words], log, device, stop)
+
+
+def call(command: Sequence[str], log: Path, device: int | None, stop: threading.Event) -> None:
+    """Run a command in a process of its own, which is told to stop in good order with the sweep.
+
+    Args:
+        log: gets what it prints, behind what is there.
+        device: the GPU that it sees, by number; None for all.
 
     Raises:
         RuntimeError: it failed; the last lines that it printed.
@@ -425,14 +479,12 @@ def _call(
     environment = {**os.environ, "NO_COLOR": "1"}
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(device)
-    log = sweep.folder / "logs" / f"{job.folder.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as out:
         begin = out.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "vireid", *words],
-            stdout=out, stderr=out, env=environment, start_new_session=True,
-        )  # fmt: skip
+            command, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
         asked = 0.0
         while process.poll() is None:
             time.sleep(0.1)
@@ -446,4 +498,5 @@ def _call(
     if process.returncode:
         text = log.read_bytes()[begin:].decode("utf-8", "replace")
         last = " ".join(" ".join(text.strip().splitlines()[-_LAST_LINES:]).split())
-        raise RuntimeError(f"`vireid {words[0]}` ended with code {process.returncode}: {last}")
+        words = " ".join(command[1:4])
+        raise RuntimeError(f"`{words}` ended with code {process.returncode}: {last}")

@@ -125,4 +125,4 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(sysu_root: Path, tmp_path
     assert command_kit.run("sweep", write(tmp_path, base=base), "--out", tmp_path / "out",
                            "--device", "cpu") == 1  # fmt: skip
     message = " ".join(capsys.readouterr().err.split())
-    assert "failed: `vireid train` ended with code 2" in message and "does not exist" in message
+    assert "failed: `-m vireid train` ended with code 2" in message and "does not exist" in message

@@ -75,20 +75,13 @@ def sweep(
 
 
 def _devices(gpus: tuple[int, ...], device: str) -> list[int | None]:
-    import os
-
-    import torch
-
     from vireid.runtime.device import resolve_device
+    from vireid.sweep import devices
 
     if device not in ("auto", "cpu"):
         raise InputError(f"`device` is {device}; auto or cpu was expected. Choose GPUs by `gpus`.")
+    for gpu in gpus:
+        resolve_device(gpu, "auto")  # there is such a GPU
     if gpus:
-        for gpu in gpus:
-            resolve_device(gpu, "auto")
-    elif device == "cpu" or not torch.cuda.is_available():
-        return [None]
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = [int(one) for one in named.split(",")] if named else range(torch.cuda.device_count())
-    numbers = list(there)
-    return [numbers[gpu] for gpu in gpus] if gpus else [*numbers]
+        return [devices()[gpu] for gpu in gpus]
+    return [None] if device == "cpu" else devices()

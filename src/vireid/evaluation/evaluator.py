@@ -130,9 +130,10 @@ def _counts(dataset: Dataset, drawn: Sequence[Trial], scores: Sequence[Scores]) 
 def _queries(
     dataset: Dataset, drawn: Sequence[Trial], raw: Mapping[str, Sequence[Scores]]
 ) -> dict[str, np.ndarray]:
-    """The report's `queries`."""
-    rows = np.unique(np.concatenate([trial.query for trial in drawn]))
-    places = [np.searchsorted(rows, trial.query) for trial in drawn]
+    """The report's `queries`, in the order of the protocol."""
+    found, first = np.unique(np.concatenate([t.query for t in drawn]), return_index=True)
+    rows, back = found[np.argsort(first)], np.argsort(np.argsort(first))
+    places = [back[np.searchsorted(found, trial.query)] for trial in drawn]
     matched = np.zeros(len(rows), np.int64)
     for place, one in zip(places, next(iter(raw.values()))):
         np.add.at(matched, place[one.has_match], 1)
