@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +128,7 @@ def search(
     """
     from vireid.embed import load
     from vireid.index import Filters, Searcher, open_index
+    from vireid.index.output import where_they_are
 
     queries = _queries(image, images)
     for file in (csv, save):
@@ -150,15 +150,14 @@ def search(
         hits = Searcher(opened, embedder).search_images(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
-        roots = opened.image_roots
-    _show(queries, hits, roots, json=json, csv=csv, save=save)
+        found = [[where_they_are(hit, opened.roots) for hit in ranked] for ranked in hits]
+    _show(queries, found, json=json, csv=csv, save=save)
     return 0
 
 
 def _show(
     queries: list[Path],
     hits: list[list[Hit]],
-    roots: Sequence[str],
     *,
     json: bool,
     csv: Path | None,
@@ -180,7 +179,7 @@ def _show(
         say("Nothing found: no image in the index matches the filters.")
         return
     if save:
-        save_figure(save, queries, hits, roots)
+        save_figure(save, queries, hits)
         next_step(save)
         if len(queries) > MAX_DRAWN:
             say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")

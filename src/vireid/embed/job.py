@@ -205,6 +205,8 @@ class _Job:
         add()
         return {
             "images": digest.hexdigest(),
+            "base": self.source.base,  # in the result's header, which has to stay as it is
+            "root": self.source.root,
             "weights_hash": self.embedder.weights_hash,
             "preprocessing": self.embedder.preprocessing | {"tta": self.tta or "none"},
             "precision": self.embedder.precision,
@@ -300,6 +302,8 @@ class _Job:
             pids=source.pids[rows],
             camids=source.camids[rows],
             times=source.times[rows],
+            base=source.base,
+            root=source.root,
         )
 
     def _finish(self) -> tuple[int, list[str]]:

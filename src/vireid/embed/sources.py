@@ -26,6 +26,8 @@ class Source:
         paths: what each image is called in the embeddings file: as given in a list or table,
             the whole path for a folder's images.
         pids, camids, modality: (N,) int64; times: (N,) float64. -1 and NaN where unknown.
+        base: the folder that relative paths start from.
+        root: the folder that was named, or that of the list or table.
     """
 
     files: list[str]
@@ -34,6 +36,8 @@ class Source:
     camids: np.ndarray
     modality: np.ndarray
     times: np.ndarray
+    base: str
+    root: str
 
 
 def read_source(
@@ -77,6 +81,7 @@ def read_source(
         )
 
     paths = [row.cells["path"] for row in rows]
+    root = os.path.abspath(source if source.is_dir() else source.parent)
     return Source(
         files=paths if source.is_dir() else [str(source.parent / path) for path in paths],
         paths=paths,
@@ -84,6 +89,8 @@ def read_source(
         camids=column("camid", lambda row: read_number(row, "camid"), -1),
         modality=column("modality", sensor, -1 if "modality" in columns else sensor(rows[0])),
         times=column("time", read_time, float("nan")),
+        base=os.getcwd() if source.is_dir() else root,
+        root=root,
     )
 
 

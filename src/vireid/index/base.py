@@ -16,6 +16,7 @@ import numpy as np
 
 from vireid.index import checks
 from vireid.index.entries import AddResult, Entry, Filters, Hit, IndexInfo
+from vireid.index.roots import ImageRoot
 from vireid.types import Embeddings, InputError
 
 
@@ -29,7 +30,7 @@ class Index(abc.ABC):
         url: its address as messages show it, without user and password.
         backend: the backend's name.
         writable: whether it was opened for writing.
-        weights_hash, embedding, dim, image_roots: as in `IndexInfo`.
+        weights_hash, embedding, dim, image_roots, prefixes: as in `IndexInfo`.
     """
 
     backend: str
@@ -39,6 +40,7 @@ class Index(abc.ABC):
     embedding: str
     dim: int
     image_roots: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
 
     # -- what users call
 
@@ -65,20 +67,24 @@ class Index(abc.ABC):
 
     def _put(self, embeddings: Embeddings, which: str | None, *, replace: bool) -> AddResult:
         self._check_writable()
-        vectors = checks.check_embeddings(
-            embeddings,
-            which,
-            embedding=self.embedding,
-            weights_hash=self.weights_hash,
-            dim=self.dim,
-            preprocessing=self.preprocessing,
-        )
+        vectors = self._check_embeddings(embeddings, which)
+        checks.check_paths(embeddings.paths)
         added, replaced = self._write(embeddings, vectors, replace=replace)
         return AddResult(
             added=added,
             replaced=replaced,
             skipped=len(embeddings) - added - replaced,
             count=len(self),
+        )
+
+    def _check_embeddings(self, embeddings: Embeddings, which: str | None) -> np.ndarray:
+        return checks.check_embeddings(
+            embeddings,
+            which,
+            embedding=self.embedding,
+            weights_hash=self.weights_hash,
+            dim=self.dim,
+            preprocessing=self.preprocessing,
         )
 
     def remove(
@@ -109,9 +115,30 @@ class Index(abc.ABC):
             raise InputError(f"`older_than` is {older_than}; seconds since 1970 were expected.")
         return self._remove(paths, older_than, filters)
 
+    def count(
+        self,
+        *,
+        paths: Sequence[str] | None = None,
+        older_than: float | None = None,
+        filters: Filters | None = None,
+    ) -> int:
+        """How many entries match every condition: those that `remove` would remove."""
+        return self._count(paths, older_than, filters or Filters())
+
+    @property
+    def roots(self) -> tuple[ImageRoot, ...]:
+        """The folders that hold the images, with the prefixes of their entries' paths."""
+        prefixes = (*self.prefixes, *[""] * len(self.image_roots))
+        return tuple(map(ImageRoot, self.image_roots, prefixes))
+
+    def set_roots(self, roots: Sequence[ImageRoot]) -> None:
+        """Say where the images are, for pages and figures that show them."""
+        self._check_writable()
+        self._set_roots([root.folder for root in roots], [root.prefix for root in roots])
+
     def search(
         self,
-        vectors: np.ndarray,
+        vectors: np.ndarray | Embeddings,
         *,
         top: int = 20,
         filters: Filters | None = None,
@@ -120,7 +147,8 @@ class Index(abc.ABC):
         """The most similar entries for each query, best first.
 
         Args:
-            vectors: (Q, D) or (D,) queries of any positive length; only their direction counts.
+            vectors: Q embeddings, or (Q, D) or (D,) queries of any positive length; only their
+                direction counts. Of embeddings the index's own is taken.
             top: at most this many hits for each query.
             filters: which entries may be returned.
             exact: True scans every vector; False uses the fast way if there is one; None lets
@@ -132,8 +160,10 @@ class Index(abc.ABC):
 
         Raises:
             InputError: another dimension than the index's, a query that is zero or not
-                finite, `top` below 1.
+                finite, `top` below 1; embeddings of other weights or preprocessing.
         """
+        if isinstance(vectors, Embeddings):
+            vectors = self._check_embeddings(vectors, None)
         queries = checks.check_queries(vectors, self.dim, top)
         return self._search(queries, top, filters or Filters(), exact)
 
@@ -234,6 +264,22 @@ class Index(abc.ABC):
     def __len__(self) -> int:
         """How many entries there are."""
 
+    # -- what a backend may leave out
+
+    def _count(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        """See `count`."""
+        raise InputError(f"The index '{self.url}' can't count entries by conditions.")
+
+    def _set_roots(self, folders: Sequence[str], prefixes: Sequence[str]) -> None:
+        """See `set_roots`."""
+        raise InputError(f"The index '{self.url}' can't change its image roots.")
+
+    def discard(self) -> None:
+        """Close the index and delete it with all that it holds, where it has just been made."""
+        self.close()
+
     # -- what backends share
 
     def _check_writable(self) -> None:
@@ -267,6 +313,7 @@ class Index(abc.ABC):
             dim=self.dim,
             preprocessing=self.preprocessing,
             image_roots=self.image_roots,
+            prefixes=self.prefixes,
             **counted,
         )
 

@@ -149,6 +149,8 @@ class IndexInfo:
         time_range: earliest and latest time in seconds since 1970, or None.
         size_on_disk: bytes, or None where the server does not say.
         image_roots: folders that hold the images.
+        prefixes: the word that begins the paths of each folder's entries, "" for none; as many, or
+            none at all.
         mode: "exact", or a description of how candidates are chosen before they are re-scored.
         details: the backend's own facts: projection size, candidates, measured recall ...
     """
@@ -168,4 +170,5 @@ class IndexInfo:
     size_on_disk: int | None
     image_roots: tuple[str, ...]
     mode: str
+    prefixes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ from rich.table import Table
 from vireid.console import table
 from vireid.files import write_text
 from vireid.index.entries import Hit
+from vireid.index.roots import ImageRoot, file_of
 
 MAX_DRAWN = 40
 """Queries in one figure; viewers don't open much taller ones."""
 COLUMNS = ("query", "rank", "path", "similarity", "camid", "pid", "modality", "time")
+
+
+def where_they_are(hit: Hit, roots: Sequence[ImageRoot]) -> Hit:
+    """A hit whose path leads to its image from the working folder, if it is there."""
+    file = file_of(hit.path, roots)
+    return hit if file is None else replace(hit, path=_short_path(str(file)))
 
 
 def hits_as_json(queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
@@ -86,7 +94,10 @@ def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]
 
 
 def save_figure(
-    path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]], image_roots: Sequence[str]
+    path: Path,
+    queries: Sequence[Path],
+    hits: Sequence[Sequence[Hit]],
+    image_roots: Sequence[str] = (),
 ) -> None:
     """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vireid.index.base import Index
+from vireid.index.roots import places_of
 from vireid.server.uploads import decode_upload
 from vireid.types import InputError
 
@@ -51,7 +52,8 @@ class GalleryImages:
         return self._encode(entry.path, size)
 
     def _encode(self, path: str, size: Size) -> bytes:
-        data = read_under(self._index.image_roots, path)
+        roots = self._index.roots
+        data = _read(list(places_of(path, roots)), [root.folder for root in roots])
         try:
             image = decode_upload(data, max_pixels=self._max_pixels, min_side=1)
         except InputError as error:
@@ -76,18 +78,18 @@ def read_under(roots: Sequence[str | Path], path: str) -> bytes:
     Raises:
         ImageError: no such file under any root; the sentence doesn't say which.
     """
+    return _read([(root, path) for root in roots], roots)
+
+
+def _read(places: Sequence[tuple[str | Path, str]], roots: Sequence[str | Path]) -> bytes:
+    """See `read_under`; `places` are folders and paths relative to them, tried in this order."""
     if not roots:
-        raise ImageError(
-            "This index has no image root, so its images can't be shown. Make it with "
-            "`image_roots`."
-        )
-    if "\0" in path:
-        raise ImageError("The image of this entry is not under the index's image roots.")
+        raise ImageError("This index has no image root, so its images can't be shown.")
     resolved_roots = [Path(root).resolve() for root in roots]
-    for root in resolved_roots:
+    for folder, path in places:
         try:
-            file = (root / path).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):
+            file = (Path(folder).resolve() / path).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):  # ValueError: a zero byte
             continue
         for base in resolved_roots:
             if file.is_relative_to(base) and file != base:

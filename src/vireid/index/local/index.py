@@ -12,6 +12,7 @@ beyond the last acknowledged row is overwritten by the next add.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from vireid.index.local.catalog import FILE, Catalog, Head, check_is_index
 from vireid.index.local.lock import WriterLock
 from vireid.index.local.projection import ProjectionOptions
 from vireid.index.local.state import State, read_columns
-from vireid.index.local.writer import LocalWriter
+from vireid.index.local.writer import PARTS, LocalWriter
+from vireid.index.roots import ImageRoot
 from vireid.types import Embeddings, InputError, Modality
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class LocalIndex(Index):
         self.weights_hash = facts["weights_hash"]
         self.embedding = facts["embedding"]
         self.dim = facts["dim"]
-        self.image_roots = tuple(facts["image_roots"])
+        self._take_roots(facts)
         self._closed = False
         self.writable = write
         self._writer = LocalWriter(folder, self._catalog, self.dim) if write else None
@@ -97,6 +99,15 @@ class LocalIndex(Index):
         """An existing index; see `open_index`."""
         return cls(Path(url), write, options or ProjectionOptions())
 
+    def _take_roots(self, facts: dict[str, Any]) -> None:
+        self.image_roots = tuple(facts["image_roots"])
+        self.prefixes = tuple(facts.get("prefixes", ()))
+
+    @property
+    def roots(self) -> tuple[ImageRoot, ...]:
+        self._state()  # another process may have changed them
+        return super().roots
+
     # -- reading
 
     def _state(self) -> State:
@@ -110,6 +121,7 @@ class LocalIndex(Index):
                 with self._catalog.transaction("DEFERRED"):
                     head = self._catalog.head()
                     columns = read_columns(self._catalog, head, self._newest)
+                    self._take_roots(self._catalog.facts())
                 try:
                     self._newest = self._with_files(head, columns)
                     self._version = version
@@ -161,6 +173,25 @@ class LocalIndex(Index):
             )
             for row, row_scores in zip(best, scores)
         ]
+
+    def _count(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        return len(self._matching(paths, older_than, filters))
+
+    def _matching(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> np.ndarray:
+        """Slots of the entries that match every condition."""
+        with self._guard:
+            state = self._state()
+            slots = state.select(filters)
+            if older_than is not None:
+                slots = slots[state.times[slots] < older_than]
+            if paths is not None:
+                named = [slot for _, slot in self._catalog.ids_of(list(paths)).values()]
+                slots = np.intersect1d(slots, np.array(named, dtype=np.int64))
+            return slots
 
     def entries(self, row_ids: Sequence[int]) -> list[Entry]:
         with self._guard:
@@ -260,16 +291,16 @@ class LocalIndex(Index):
     ) -> int:
         with self._guard:
             writer = self._open_writer()
-            state = self._state()
-            slots = state.select(filters)
-            if older_than is not None:
-                slots = slots[state.times[slots] < older_than]
-            if paths is not None:
-                named = [slot for _, slot in self._catalog.ids_of(list(paths)).values()]
-                slots = np.intersect1d(slots, np.array(named, dtype=np.int64))
-            writer.remove(state.ids[slots].tolist(), slots.tolist())
+            slots = self._matching(paths, older_than, filters)
+            writer.remove(self._state().ids[slots].tolist(), slots.tolist())
             self._version = -1
             return len(slots)
+
+    def _set_roots(self, folders: Sequence[str], prefixes: Sequence[str]) -> None:
+        with self._guard:
+            facts = {"image_roots": list(folders), "prefixes": list(prefixes)}
+            self._open_writer().set_facts(**facts)
+            self._take_roots(facts)
 
     def compact(self) -> int:
         with self._guard:
@@ -287,6 +318,15 @@ class LocalIndex(Index):
             self._version = -1
             self._state()
             writer.sweep()
+
+    def discard(self) -> None:
+        self._open_writer()
+        self.close()
+        for path in self.folder.iterdir():
+            if path.name.startswith((FILE, "writer.lock", *PARTS)):
+                path.unlink()
+        with contextlib.suppress(OSError):  # something else is in it
+            self.folder.rmdir()
 
     def _open_writer(self) -> LocalWriter:
         self._check_open(not self._closed)

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from vireid.index.local.state import State
 from vireid.types import Embeddings, InputError
 
 _REFIT = 2  # a projection is fitted again when the set has grown by this factor
+
+PARTS = ("vectors-", "projection-", "codes-", ".projection-")
+"""How the names of all files begin that the catalog refers to."""
 
 
 class LocalWriter:
@@ -36,8 +40,7 @@ class LocalWriter:
             *projection.files_of(self._folder, head.projection),
         }
         for path in self._folder.iterdir():
-            ours = path.name.startswith(("vectors-", "projection-", "codes-", ".projection-"))
-            if ours and path not in kept:
+            if path.name.startswith(PARTS) and path not in kept:
                 # Windows keeps a file that a reader has mapped; a later sweep deletes it.
                 with contextlib.suppress(PermissionError):
                     path.unlink(missing_ok=True)
@@ -78,6 +81,11 @@ class LocalWriter:
             chunk = np.asarray(vectors[block], dtype=np.float32)
             checks.check_lengths(chunk, [embeddings.paths[n] for n in block])
             yield chunk.astype(np.float16)
+
+    def set_facts(self, **facts: Any) -> None:
+        """Change facts about the index as a whole."""
+        with self._catalog.transaction():
+            self._catalog.set_facts(**facts)
 
     def remove(self, ids: list[int], slots: list[int]) -> None:
         """Delete entries; their vectors stay in the file until `compact`."""
