@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import facts_table, results, say, warn
+from vireid.console import console, facts_table, results, say, warn
 from vireid.types import Embeddings, InputError
 
 if TYPE_CHECKING:
@@ -155,15 +158,19 @@ def remove(
     older_than: str | None = None,
     cameras: tuple[int, ...] = (),
     pids: tuple[int, ...] = (),
+    dry_run: bool = False,
+    yes: bool = False,
 ) -> int:
     """Remove the images that match every condition; `vireid index compact` then frees the space.
 
     Args:
         index: the index.
         paths: images by path.
-        older_than: images taken longer ago than this, such as 30d, 12h or 2w.
-        cameras: images of these cameras.
+        older_than: images taken longer ago than this, such as 30d, 12h or 2w; asks first.
+        cameras: images of these cameras; asks first.
         pids: images of these identities.
+        dry_run: only say how many would be removed.
+        yes: don't ask.
     """
     from vireid.index import Filters, open_index
 
@@ -171,12 +178,40 @@ def remove(
         raise InputError("Say what to remove: --paths, --older-than, --cameras or --pids.")
     limit = None if older_than is None else time.time() - _duration(older_than)
     filters = Filters(camids=cameras or None, pids=pids or None) if cameras or pids else None
+    conditions: dict[str, Any] = {"older_than": limit, "filters": filters}
+    with open_index(index) as opened:  # nobody else has to wait for the answer
+        conditions["paths"] = _entries_of(opened, paths) if paths else None
+        total, count = len(opened), opened.count(**conditions)
+    if dry_run:
+        say(f"{count:,} of {total:,} images would be removed from '{index}'.")
+        return 0
+    if count and (older_than or cameras) and not yes:
+        _ask(f"Remove {count:,} of {total:,} images from '{index}'?")
     with open_index(index, write=True) as opened:
-        count = opened.remove(paths=list(paths) or None, older_than=limit, filters=filters)
+        count = opened.remove(**conditions)
     say(f"{count:,} images removed from '{index}'.")
     if count:
         suggest(f"vireid index compact --index {index}   (frees the space)")
     return 0
+
+
+def _entries_of(index: Index, paths: tuple[str, ...]) -> list[str]:
+    """Paths of entries, of which each was given as the index has it or as the image is found."""
+    from vireid.index.roots import namer
+
+    name = namer(index.roots)
+    return [path if index.count(paths=[path]) else name(path) or path for path in paths]
+
+
+def _ask(question: str) -> None:
+    """Raises InputError unless the answer on standard input is yes."""
+    console.print(f"{escape(question)} [bold]\\[y/N][/] ", end="")
+    try:
+        answer = sys.stdin.readline()
+    except OSError:  # there is no standard input
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise InputError("Nothing was removed. Answer y, or give --yes where nobody can answer.")
 
 
 def _duration(text: str) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from vireid.console import table
-from vireid.files import write_text
+from vireid.files import csv_text, write_text
 from vireid.index.entries import Hit
 from vireid.index.roots import ImageRoot, file_of
 
@@ -84,13 +82,12 @@ def time_text(seconds: float) -> str:
 
 def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> None:
     """One row per hit, with the columns of `COLUMNS`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for result in hits_as_json(queries, hits):
-        for hit in result["hits"]:
-            writer.writerow({"query": result["query"], **hit})
-    write_text(path, text.getvalue())
+    rows = [
+        [{"query": result["query"], **hit}[name] for name in COLUMNS]
+        for result in hits_as_json(queries, hits)
+        for hit in result["hits"]
+    ]
+    write_text(path, csv_text(COLUMNS, rows))
 
 
 def save_figure(
