@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -218,7 +219,12 @@ def serve(
     weights: str = "synth",
     port: int = 8000,
     host: str = "127.0.0.1",
-    token: str | None = None,
+    token: tuple[str, ...] = (),
+    token_file: Path | None = None,
+    allowed_host: tuple[str, ...] = (),
+    trusted_proxy: tuple[str, ...] = (),
+    audit_log: Path | None = None,
+    reason_required: bool = False,
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
@@ -229,19 +235,40 @@ def serve(
         weights: a run's folder, a weights file, or synth; the ones the index was made with.
         port: port to listen on.
         host: address to listen on; any other than 127.0.0.1 needs a token.
-        token: the token that clients must send (or set $VIREID_TOKEN).
+        token: the token that clients must send, or NAME=TOKEN of each user, whom the audit log
+            then tells apart (or set $VIREID_TOKEN). Other users of this machine can see it in the
+            list of processes; a file hides it.
+        token_file: file with a line "NAME TOKEN" for each user.
+        allowed_host: names under which the server may be reached, besides its IP address.
+        trusted_proxy: addresses or networks of proxies in front of it, which say in
+            X-Forwarded-For for whom they ask.
+        audit_log: file for who searched when (default: beside the index, INDEX.audit.jsonl).
+        reason_required: every search needs a reason, which the audit log keeps.
         gpu: number of the GPU.
         device: auto, cpu or cuda:N.
     """
     from vireid.runtime.device import resolve_device
     from vireid.server.app import serve
+    from vireid.server.settings import ServerSettings, read_tokens
 
+    tokens = read_tokens(token, token_file)
+    if not tokens and (alone := os.environ.get("VIREID_TOKEN")):
+        tokens = {"token": alone}
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        tokens=tokens,
+        allowed_hosts=tuple(name.lower() for name in allowed_host),
+        trusted_proxies=trusted_proxy,
+        audit_log=audit_log,
+        require_reason=reason_required,
+    )
     serve(
         index,
         weights,
         host=host,
         port=port,
-        token=token,
         device=resolve_device(gpu, device),
+        settings=settings,
     )
     return 0

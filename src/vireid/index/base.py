@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vireid.index import checks
-from vireid.index.entries import AddResult, Entry, Filters, Hit, IndexInfo
+from vireid.index.entries import AddResult, Entry, Filters, Hit, IndexInfo, NoSuchEntry
 from vireid.index.roots import ImageRoot
 from vireid.types import Embeddings, InputError
 
@@ -227,7 +227,7 @@ class Index(abc.ABC):
         """These entries, in this order.
 
         Raises:
-            InputError: an entry doesn't exist; it may have been removed.
+            NoSuchEntry: an entry doesn't exist; it may have been removed.
         """
 
     @abc.abstractmethod
@@ -236,7 +236,7 @@ class Index(abc.ABC):
         this one").
 
         Raises:
-            InputError: an entry doesn't exist; it may have been removed.
+            NoSuchEntry: an entry doesn't exist; it may have been removed.
         """
 
     @abc.abstractmethod
@@ -296,9 +296,9 @@ class Index(abc.ABC):
             raise InputError(f"The index '{self.url}' has been closed. Open it again.")
 
     def _check_none_missing(self, missing: Sequence[int]) -> None:
-        """Raises InputError if there are row ids without an entry."""
+        """Raises NoSuchEntry if there are row ids without an entry."""
         if len(missing):
-            raise InputError(
+            raise NoSuchEntry(
                 f"The index '{self.url}' has no entry {missing[0]}; it may have been removed. "
                 "Search again."
             )

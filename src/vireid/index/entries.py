@@ -10,6 +10,10 @@ from typing import Any
 from vireid.types import InputError, Modality
 
 
+class NoSuchEntry(InputError):
+    """An entry that isn't in the index, or not any more."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
     """Which entries a search may return. None means any; an entry must match every field set.

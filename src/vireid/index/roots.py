@@ -116,7 +116,8 @@ def place(
     if files and not folders and (prefix is not None or None in names):
         new = _new(_common(embeddings, files), prefix, roots)
         names = _names(embeddings, files, (*roots, *new), new)
-    if None in names:
+    named = [name for name in names if name is not None]
+    if len(named) < len(names):
         missing = names.index(None)
         example = files[missing] if files else embeddings.paths[missing]
         where = " and ".join(f"'{root.folder}'" for root in new or roots)
@@ -124,7 +125,7 @@ def place(
             f"{names.count(None):,} of {len(names):,} images are not in {where}: '{example}' is "
             "one. Name the folder that holds all of them as `image_root`."
         )
-    return replace(embeddings, paths=names, base="", root=""), tuple(new)
+    return replace(embeddings, paths=named, base="", root=""), tuple(new)
 
 
 def move(roots: Sequence[ImageRoot], folder: str | Path, prefix: str | None) -> list[ImageRoot]:
@@ -223,7 +224,9 @@ def _names(
     hold what the embedded folder held, or what the paths say, or be a folder that begins them.
     """
     name = namer(roots)
-    names = [name(file) for file in files] if files else [None] * len(embeddings)
+    names: list[str | None] = [None] * len(embeddings)
+    if files:
+        names = [name(file) for file in files]
     outside = [n for n, known in enumerate(names) if known is None]
     some = outside[:: -(-len(outside) // TRIED)] if outside else []
     if files and any(os.path.isfile(files[n]) for n in some):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +35,7 @@ class GalleryImages:
     def __init__(self, index: Index, *, max_pixels: int) -> None:
         self._index = index
         self._max_pixels = max_pixels
-        self._thumbnail = lru_cache(MAX_THUMBNAILS)(partial(self._encode, size="thumb"))
+        self._thumbnails: OrderedDict[tuple, bytes] = OrderedDict()
 
     def jpeg(self, row_id: int, size: Size) -> bytes:
         """One entry's image as JPEG bytes.
@@ -47,13 +47,22 @@ class GalleryImages:
             (entry,) = self._index.entries([row_id])
         except InputError as error:
             raise ImageError("The index has no such entry; it may have been removed.") from error
-        if size == "thumb":
-            return self._thumbnail(entry.path)
-        return self._encode(entry.path, size)
-
-    def _encode(self, path: str, size: Size) -> bytes:
         roots = self._index.roots
-        data = _read(list(places_of(path, roots)), [root.folder for root in roots])
+        folders = [root.folder for root in roots]
+        places = list(places_of(entry.path, roots))
+        if size == "full":
+            return self._encode(_read(places, folders), size)
+        # A file that was deleted or replaced must not be shown from memory.
+        state = tuple(_state(file) for _, file in _inside(places, folders))
+        data = self._thumbnails.get(state)
+        if data is None:
+            data = self._encode(_read(places, folders), size)
+            self._thumbnails[state] = data
+            while len(self._thumbnails) > MAX_THUMBNAILS:
+                self._thumbnails.popitem(last=False)
+        return data
+
+    def _encode(self, data: bytes, size: Size) -> bytes:
         try:
             image = decode_upload(data, max_pixels=self._max_pixels, min_side=1)
         except InputError as error:
@@ -85,6 +94,17 @@ def _read(places: Sequence[tuple[str | Path, str]], roots: Sequence[str | Path])
     """See `read_under`; `places` are folders and paths relative to them, tried in this order."""
     if not roots:
         raise ImageError("This index has no image root, so its images can't be shown.")
+    for base, file in _inside(places, roots):
+        data = _read_regular(base, file.relative_to(base).parts)
+        if data is not None:
+            return data
+    raise ImageError("The image of this entry is not under the index's image roots.")
+
+
+def _inside(
+    places: Sequence[tuple[str | Path, str]], roots: Sequence[str | Path]
+) -> Iterator[tuple[Path, Path]]:
+    """Root and file, links resolved, of each place that is there and leads into a root."""
     resolved_roots = [Path(root).resolve() for root in roots]
     for folder, path in places:
         try:
@@ -93,10 +113,16 @@ def _read(places: Sequence[tuple[str | Path, str]], roots: Sequence[str | Path])
             continue
         for base in resolved_roots:
             if file.is_relative_to(base) and file != base:
-                data = _read_regular(base, file.relative_to(base).parts)
-                if data is not None:
-                    return data
-    raise ImageError("The image of this entry is not under the index's image roots.")
+                yield base, file
+
+
+def _state(file: Path) -> tuple:
+    """What tells a file from the one that was there before."""
+    try:
+        status = file.stat()
+    except OSError:
+        return (file,)
+    return file, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_regular(root: Path, parts: tuple[str, ...]) -> bytes | None:

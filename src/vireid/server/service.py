@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,15 +14,16 @@ import numpy as np
 from fastapi import Request
 
 from vireid.index.base import Index
-from vireid.index.entries import Filters, Hit, IndexInfo
+from vireid.index.entries import Filters, Hit, IndexInfo, NoSuchEntry
 from vireid.index.searcher import Searcher
 from vireid.server.access import Tokens
 from vireid.server.audit import AuditLog
-from vireid.server.images import GalleryImages
+from vireid.server.images import GalleryImages, ImageError
 from vireid.server.refusal import Refusal
 from vireid.server.settings import ServerSettings
 from vireid.server.uploads import decode_upload, to_pixels
 from vireid.server.worker import Busy, Job, SearchWorker
+from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.embed import Embedder
@@ -94,12 +97,19 @@ class SearchService:
         async with self._info_lock:
             try:
                 await self._count()
+            except Refusal:
+                self._info = None  # what is gone isn't described any longer
             except Exception as error:
                 logger.error("the index could not be counted: %s", type(error).__name__)
 
     async def read(self, function: Any, *arguments: Any) -> Any:
-        """Run something that reads the index or its images in a thread, few at a time."""
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._reading)
+        """Run something that reads the index or its images in a thread, few at a time.
+
+        Raises:
+            Refusal: the index can't be read.
+        """
+        with _of_index():
+            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._reading)
 
     async def decode(self, data: bytes) -> tuple[np.ndarray, int, int]:
         """Decode an upload in a thread, two at a time; see `decode_upload`.
@@ -139,7 +149,8 @@ class SearchService:
                 "example with a case number.",
             )
         try:
-            hits = await self.worker.run(job)
+            with _of_index():
+                hits = await self.worker.run(job)
         except Busy as error:
             raise overloaded(error) from error
         await self.note(
@@ -159,6 +170,26 @@ class SearchService:
         await anyio.to_thread.run_sync(
             lambda: self.audit.write(event, user=user, client=client, **facts)
         )
+
+
+@contextmanager
+def _of_index() -> Iterator[None]:
+    """Sentences about the index name its place, which is none of the client's business."""
+    try:
+        yield
+    except NoSuchEntry as error:
+        sentence = "There is no such entry in the index; it may have been removed. Search again."
+        raise Refusal(422, "no_entry", sentence) from error
+    except ImageError:
+        raise  # its sentence names no path
+    except InputError as error:
+        logger.error("the index can't be read: %s", type(error).__name__)
+        raise Refusal(
+            503,
+            "index",
+            "The index can't be read at the moment; the person who runs this server should look at "
+            "it with `vireid index verify`.",
+        ) from error
 
 
 def overloaded(busy: Busy) -> Refusal:

@@ -57,6 +57,9 @@ class LocalIndex(Index):
         self._guard = threading.RLock()  # one thread at a time in the catalog
         self._newest: State | None = None
         self._version = -1
+        # What tells the files in use from others of their names; None where there is none.
+        self._file = _identity(folder / FILE)
+        self._vectors: tuple[int, int] | None = None
         facts = self._catalog.facts()
         self.weights_hash = facts["weights_hash"]
         self.embedding = facts["embedding"]
@@ -110,13 +113,42 @@ class LocalIndex(Index):
 
     # -- reading
 
+    def _look(self) -> None:
+        """Notice that the folder is gone, or that another index has taken its place: open files
+        outlive their folder, and nothing of an index that was deleted may be answered.
+
+        Raises:
+            InputError: it is gone, or the other index holds other vectors.
+        """
+        self._check_open(not self._closed)
+        if _identity(self.folder / FILE) == self._file:
+            return
+        if not (self.folder / FILE).exists():
+            raise InputError(
+                f"The index '{self.folder}' has been deleted or moved away while it was open. "
+                "Put it back, or open another one."
+            )
+        with contextlib.closing(type(self)(self.folder, False, self.options)) as other:
+            names = ("weights_hash", "embedding", "dim", "preprocessing")
+            if self.writable or any(getattr(self, n) != getattr(other, n) for n in names):
+                raise InputError(
+                    f"Another index has taken the place of '{self.folder}' while it was open. Open "
+                    "it again."
+                )
+            self._catalog, other._catalog = other._catalog, self._catalog
+            self._file = other._file
+        self._newest, self._version = None, -1
+
     def _state(self) -> State:
         """The newest committed state."""
         with self._guard:
-            self._check_open(not self._closed)
+            self._look()
             version = self._catalog.version()
             if self._newest is not None and version == self._version:
-                return self._newest
+                path = store.file_of(self.folder, self._newest.head.generation)
+                if _identity(path) == self._vectors:
+                    return self._newest
+                self._newest = None
             for _ in range(_ATTEMPTS):
                 with self._catalog.transaction("DEFERRED"):
                     head = self._catalog.head()
@@ -137,6 +169,7 @@ class LocalIndex(Index):
     def _with_files(self, head: Head, columns: dict[str, Any]) -> State:
         path = store.file_of(self.folder, head.generation)
         vectors = store.map_vectors(path, head.written, self.dim)
+        self._vectors = _identity(path)
         loaded = None
         if head.projection:
             loaded = self._newest.projection if self._newest else None
@@ -152,7 +185,8 @@ class LocalIndex(Index):
         self, queries: np.ndarray, top: int, filters: Filters, exact: bool | None
     ) -> list[list[Hit]]:
         for attempt in range(_ATTEMPTS):
-            state = self._state()
+            with self._guard:
+                state, catalog = self._state(), self._catalog
             slots = state.select(filters)
             if exact is None:
                 exact = len(slots) * self.dim * 2 <= self.options.exact_bytes
@@ -161,6 +195,8 @@ class LocalIndex(Index):
             else:
                 scores, best = state.projection.search(state.vectors, slots, queries, top)
             with self._guard:
+                if catalog is not self._catalog and attempt < _ATTEMPTS - 1:
+                    continue  # another index has taken this one's place
                 ids = np.unique(state.ids[best])
                 paths = self._catalog.paths(ids.tolist())
             if len(paths) == len(ids) or attempt == _ATTEMPTS - 1:
@@ -195,7 +231,7 @@ class LocalIndex(Index):
 
     def entries(self, row_ids: Sequence[int]) -> list[Entry]:
         with self._guard:
-            self._check_open(not self._closed)
+            self._look()
             by_id = self._catalog.entries(list(row_ids))
         self._check_none_missing([n for n in row_ids if n not in by_id])
         return [by_id[n] for n in row_ids]
@@ -341,6 +377,14 @@ class LocalIndex(Index):
             self._catalog.close()
             if self._lock is not None:
                 self._lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _counts(values: np.ndarray) -> dict[int, int]:
