@@ -91,6 +91,9 @@ class LocalIndex(Index):
         lock = WriterLock(folder)
         try:
             Catalog.create(folder, facts)
+        except BaseException:
+            _clear(folder)
+            raise
         finally:
             lock.release()
         return cls.open(folder, write=True, options=options)
@@ -358,11 +361,7 @@ class LocalIndex(Index):
     def discard(self) -> None:
         self._open_writer()
         self.close()
-        for path in self.folder.iterdir():
-            if path.name.startswith((FILE, "writer.lock", *PARTS)):
-                path.unlink()
-        with contextlib.suppress(OSError):  # something else is in it
-            self.folder.rmdir()
+        _clear(self.folder)
 
     def _open_writer(self) -> LocalWriter:
         self._check_open(not self._closed)
@@ -377,6 +376,15 @@ class LocalIndex(Index):
             self._catalog.close()
             if self._lock is not None:
                 self._lock.release()
+
+
+def _clear(folder: Path) -> None:
+    """Delete an index, and its folder if nothing else is in it."""
+    for path in folder.iterdir():
+        if path.name.startswith((FILE, "writer.lock", *PARTS)):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

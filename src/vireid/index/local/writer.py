@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from vireid.index.local.catalog import Catalog, StoredRow
 from vireid.index.local.projection import ProjectionOptions
 from vireid.index.local.state import State
 from vireid.types import Embeddings, InputError
+
+log = logging.getLogger(__name__)
 
 _REFIT = 2  # a projection is fitted again when the set has grown by this factor
 
@@ -125,7 +128,10 @@ class LocalWriter:
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-        self._catalog.shrink()
+        try:
+            self._catalog.shrink()
+        except InputError as error:  # what was to be done is done
+            log.warning("The index is compacted, but its catalog keeps its size. %s", error)
 
     def project(self, state: State, options: ProjectionOptions, *, refit: bool) -> bool:
         """Bring the projection up to date, if the set is large enough to need one.
