@@ -116,6 +116,27 @@ def median_time(fn: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> flo
     return statistics.median(times)
 
 
+def log_lines(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log.jsonl, which may still be written; a line cut off is left out."""
+    try:
+        texts = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    lines = []
+    for text in texts:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def steps_done(run: Path) -> int:
+    """The last step in a run's log, which has a line every `--log-every` steps and each epoch."""
+    lines = log_lines(run)
+    return lines[-1]["global_step"] if lines else 0
+
+
 def result_path(name: str) -> Path:
     """Where today's result of a benchmark on this machine stands; its folder is made."""
     folder = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")

@@ -3,8 +3,8 @@
     python benchmarks/augmentation.py
 
 One CPU thread for augmentation (a GPU too where there is one, waiting for it), beside
-torchvision's transforms on the same pictures one by one; decoding by one and by all cores.
-Pictures are noise: only speed is measured.
+torchvision's transforms on the same images one by one; decoding by one and by all cores.
+Images are noise: only speed is measured.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def augmenting() -> dict[str, float]:
     images = torch.from_numpy(
         np.random.default_rng(0).integers(0, 256, (ROWS, *SIZE, 3), dtype=np.uint8)
     )
-    pictures = [Image.fromarray(image.numpy()) for image in images]
+    separate = [Image.fromarray(image.numpy()) for image in images]
     one_by_one = v2.Compose([
         v2.Pad(10), v2.RandomCrop(SIZE), v2.RandomHorizontalFlip(), v2.PILToTensor(),
         v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
@@ -63,7 +63,7 @@ def augmenting() -> dict[str, float]:
     out = {
         "augment_cpu_img_per_s": ROWS / median_time(lambda: augment(images, draws), 15, 3),
         "torchvision_cpu_img_per_s": ROWS
-        / median_time(lambda: torch.stack([one_by_one(picture) for picture in pictures]), 7),
+        / median_time(lambda: torch.stack([one_by_one(image) for image in separate]), 7),
     }
     if torch.cuda.is_available():
         augment, images, draws = augment.cuda(), images.cuda(), draws.cuda()
@@ -83,11 +83,11 @@ def decoding() -> dict[str, float]:
         files = []
         for number in range(1500):
             coarse = generator.integers(0, 256, (36, 14, 3), dtype=np.uint8)
-            picture = Image.fromarray(coarse).resize((112, 288), Image.Resampling.BILINEAR)
+            image = Image.fromarray(coarse).resize((112, 288), Image.Resampling.BILINEAR)
             noise = generator.integers(-9, 10, (288, 112, 1))
-            picture = Image.fromarray((np.array(picture) + noise).clip(0, 255).astype(np.uint8))
+            image = Image.fromarray((np.array(image) + noise).clip(0, 255).astype(np.uint8))
             files.append(Path(folder) / f"{number}.jpg")
-            picture.save(files[-1], quality=88)
+            image.save(files[-1], quality=88)
         size = float(np.mean([file.stat().st_size for file in files]))
         pixels = np.memmap(
             Path(folder) / "pixels", dtype=np.uint8, mode="w+", shape=(len(files), *SIZE, 3)

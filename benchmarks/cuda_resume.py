@@ -10,7 +10,6 @@ moments (in the middle of an epoch, checkpoints every 20 steps) and resumed unti
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shlex
 import subprocess
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import record
+from _common import record, steps_done
 from safetensors.torch import load_file
 
 PEOPLE = ("--layout", "sysu", "--identities", "48", "--test-identities", "4", "--images", "3",
@@ -97,20 +96,6 @@ def compare(engine: str, args: argparse.Namespace, folder: Path) -> dict[str, An
         "tensors that differ": f"{len(different)} of {len(one)}",
         "seconds undisturbed": round(seconds, 1),
     }
-
-
-def steps_done(run: Path) -> int:
-    """The last step in the run's log, which has a line every 50 steps and each epoch."""
-    try:
-        lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    for line in reversed(lines):
-        try:
-            return json.loads(line)["global_step"]
-        except ValueError:
-            continue  # cut off while it was being written
-    return 0
 
 
 def command(engine: str, args: argparse.Namespace, *words: object) -> list[str]:

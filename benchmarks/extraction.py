@@ -42,7 +42,7 @@ from vireid.embed.ring import shared_pixels  # noqa: E402
 from vireid.methods import Sizes, build_method, method_class  # noqa: E402
 from vireid.types import Modality  # noqa: E402
 
-DIFFERENT = 5000  # files with pictures of their own; more are links to them
+DIFFERENT = 5000  # files with images of their own; more are links to them
 ROUNDS = 3  # of decoding and embedding files, in turns
 POINTS = 0.1  # by which Rank-1 may differ from float32's, in percent
 
@@ -62,10 +62,10 @@ def write_files(folder: Path, images: np.ndarray, count: int) -> list[Path]:
     """JPEG files of about 11 kB (smoothed noise), as a camera's crops are."""
 
     def one(number: int) -> Path:
-        picture = Image.fromarray(images[number % len(images)]).resize((72, 144))
+        image = Image.fromarray(images[number % len(images)]).resize((72, 144))
         path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
         path.parent.mkdir(exist_ok=True)
-        picture.resize((144, 288), Image.Resampling.BICUBIC).save(path, quality=90)
+        image.resize((144, 288), Image.Resampling.BICUBIC).save(path, quality=90)
         return path
 
     with ThreadPoolExecutor(usable_cores()) as pool:

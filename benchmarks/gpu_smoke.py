@@ -1,4 +1,4 @@
-"""First look at a GPU: every engine and method on random pictures, in about a minute and compiling.
+"""First look at a GPU: every engine and method on random images, in about a minute and compiling.
 
     python benchmarks/gpu_smoke.py [--quick] [--only SECTION,SECTION]
 
@@ -171,7 +171,7 @@ def float16(dataset: Any, store: Any) -> dict[str, Any]:
 
 
 def host_store(dataset: Any, store: Any) -> dict[str, Any]:
-    """Pictures kept in the host's memory, beside the device store, same engine."""
+    """Images kept in the host's memory, beside the device store, same engine."""
     out = {
         where: timed(dataset, store, engine="graph", store=where) for where in ("device", "host")
     }
@@ -301,7 +301,7 @@ def main() -> None:
     start = time.perf_counter()
     print(torch.__version__, torch.version.cuda, torch.cuda.get_device_name(0), flush=True)
     dataset, store = random_data(arguments.images)
-    print(f"{len(store.images)} pictures, {time.perf_counter() - start:.1f} s", flush=True)
+    print(f"{len(store.images)} images, {time.perf_counter() - start:.1f} s", flush=True)
     sections: dict[str, Callable[[Any, Any], Any]] = {
         "engines": engines,
         "curves": curves,

@@ -5,7 +5,7 @@
 
 Two sets are made in DIR, equal but for the people: `people`, and `empty`, the same scenes drawn
 without them. One network is trained on each by the same recipe. Then every camera is searched in
-every other one, with a single picture of each test identity in the gallery, so that all searches
+every other one, with a single image of each test identity in the gallery, so that all searches
 have the same chance level, 1 / identities, and can be compared:
 
 - the network trained on `empty` should not tell its test identities apart: no p below 0.05
@@ -68,7 +68,7 @@ def kind_of(query: int, gallery: int) -> str:
 
 def searches(found: Embeddings, which: str) -> list[dict[str, Any]]:
     """A row for each kind of search, shares in percent: the mean over its pairs of cameras and
-    over the pictures that stand for an identity in the gallery."""
+    over the images that stand for an identity in the gallery."""
     vectors = found.vectors[which].astype(np.float32)
     pids, cameras = np.unique(found.pids), np.unique(found.camids)
     of = {
@@ -170,7 +170,7 @@ def main() -> None:
         table=rows,
         notes=[
             "Synthetic people, preset standard; test identities that no network was trained on. "
-            "Shares in percent; the gallery holds one picture of each identity, by one camera.",
+            "Shares in percent; the gallery holds one image of each identity, by one camera.",
             *verdicts(rows),
         ],
     )

@@ -62,7 +62,7 @@ ROWS: dict[str, list[str]] = {
 # MCLNet's claim: each of its parts left out, and all of them, under the erasing that it was
 # published with and without. Learned centers, the exact triplet, the published schedule.
 CLAIM: dict[str, list[str]] = {
-    f"{name} ({word})": [*flags, "--recipe", "published", "--augment", augment]
+    f"{name} ({word})": [*flags, "--recipe", "clean", "--augment", augment]
     for word, augment in (("erasing", "published"), ("plain", "plain"))
     for name, flags in (
         ("mcl", ["--method", "mcl"]),
@@ -72,6 +72,7 @@ CLAIM: dict[str, list[str]] = {
         ("agw", ["--method", "agw"]),
     )
 }
+NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
 GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
 
 
@@ -238,6 +239,9 @@ def as_written_now(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any
 
 def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
     """The options of an earlier run with today's keys; what was fixed then stands as an option."""
+    from vireid.config import overlay, to_plain
+    from vireid.methods.recipe import Recipe
+
     after = dict(before)
     if "max_steps" in before:  # up to commit 1cb04f5
         after["steps_per_epoch"] = after.pop("max_steps")
@@ -245,7 +249,31 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
         after["select"] = words.get((after.pop("choose"), after.pop("part")), "val")
         if before["method"] == "mcl":
             after["method_options"] = {**before["method_options"], "discriminator_lr": 0.1}
+    if recipe_had_no_precision(before):
+        after["recipe"] = {**after["recipe"], "precision": after.pop("precision")}
+        if before["method"] == "mcl":
+            own = {**after["method_options"], "discriminator_step": "after"}
+            if own["discriminator_lr"] == after["recipe"]["lr"]:
+                own["discriminator_lr"] = None  # the recipe's
+            after["method_options"] = own
+    if "recipe" in after:  # options that came later are off unless they are given
+        after["recipe"] = overlay(to_plain(Recipe()), after["recipe"])
+        for name in NAMES_ONLY:
+            after["recipe"].pop(name)
     return after
+
+
+def recipe_had_no_precision(options: dict[str, Any] | None) -> bool:
+    """Whether a run is from before commit 7edde53, when `clean` was called `published`."""
+    return options is None or "precision" in options
+
+
+def flags_as_written_now(flags: list[str], options: dict[str, Any] | None) -> list[str]:
+    """The flags of an earlier run, whose options these were, as they are typed today."""
+    if not recipe_had_no_precision(options):
+        return flags
+    pairs = zip(["", *flags], flags)
+    return ["clean" if pair == ("--recipe", "published") else pair[1] for pair in pairs]
 
 
 class Table:
@@ -339,9 +367,11 @@ class Table:
                 self.queries = {**file, **self.queries}
         for one in runs:
             row, seed = one["row"], one["seed"]
-            if self.rows.setdefault(row, one["flags"]) != one["flags"]:
+            then = results.get("configurations", {}).get(one.get("config_hash"))
+            flags = flags_as_written_now(one["flags"], then)
+            if self.rows.setdefault(row, flags) != flags:
                 raise refused(
-                    f"Row '{row}' of '{path}' was trained with {shlex.join(one['flags'])}, here it "
+                    f"Row '{row}' of '{path}' was trained with {shlex.join(flags)}, here it "
                     f"means {shlex.join(self.rows[row])}. Give one of them another name."
                 )
             facts = {k: v for k, v in one.items() if k not in ("row", "seed", "flags")}
@@ -570,7 +600,7 @@ def run(
                     args.part,
                     "--out",
                     str(out),
-                    "--pictures",
+                    "--figure-queries",
                     "0",
                     *where,
                 ]
@@ -599,7 +629,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for name in ("seed", *MAY_CHANGE):
         options.pop(name, None)
-    for name in ("name", "method_options", "model_options"):  # the last two are in force already
+    for name in NAMES_ONLY:
         options["recipe"].pop(name)
     if Path(options["model"]["pretrained"]).is_file():
         options["model"]["pretrained"] = "a file"  # that the start's hash names

@@ -1,12 +1,13 @@
 """Graph against eager: the same losses over 500 steps, measured against rounding's own noise.
 
-    python benchmarks/parity.py [--steps 500] [--method mcl] [--identities 60] [--runs 4]
+    python benchmarks/parity.py [--recipes published,clean] [--steps 500] [--method mcl] [--runs 4]
 
-Every run starts from one seed and sees the same batches. Training is chaotic: a weight moved by
-one part in ten million changes single losses within some steps, so each engine runs several times
-with such other roundings. The criterion is a permutation test and stands in the result: were the
-labels "eager" and "graph" exchanged among the curves in every possible way, how often would the
-two groups be as far from each other as they are?
+Every recipe is judged by itself, in its own number format; the time of a step on both engines
+stands beside. Every run starts from one seed and sees the same batches. Training is chaotic: a
+weight moved by one part in ten million changes single losses within some steps, so each engine
+runs several times with such other roundings. The criterion is a permutation test and stands in the
+result: were the labels "eager" and "graph" exchanged among the curves in every possible way, how
+often would the two groups be as far from each other as they are?
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ WINDOW = 25  # steps whose mean is compared
 LEVEL = 0.05  # of the test
 
 
-def curve(data: Any, steps: int, *, nudge: int = 0, **options: Any) -> np.ndarray:
-    """Total loss of each step; with `nudge`, a seed, weights are first moved by one part in ten
-    million."""
+def curve(
+    data: Any, steps: int, *, nudge: int = 0, **options: Any
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Total loss of each step, and what ran; with `nudge`, a seed, weights are first moved by one
+    part in ten million, without it later steps are timed."""
     bench = StepBench(*data, lr=0.02, **options)
     if nudge:
         with torch.no_grad():
@@ -42,10 +45,12 @@ def curve(data: Any, steps: int, *, nudge: int = 0, **options: Any) -> np.ndarra
             for parameter in bench.run.optimisers.parameters:
                 sign = torch.rand(parameter.shape, generator=generator).to(parameter.device)
                 parameter.mul_(1 + 1e-7 * (2 * sign - 1))
-    print(bench.engine.why, flush=True)
+    precision = bench.run.precision.why
+    print(f"{precision}; {bench.engine.why}", flush=True)
     found = np.array(bench.losses(steps))
+    facts = {} if nudge else {"precision": precision, **bench.time(min(100, steps))}
     bench.close()
-    return found
+    return found, facts
 
 
 def windows(values: np.ndarray) -> np.ndarray:
@@ -103,7 +108,7 @@ def judge(eager: list[np.ndarray], graph: list[np.ndarray]) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, np.ndarray], path: Path) -> None:
-    """The curves as a picture, and their differences from the first one below."""
+    """The curves as a figure, and their differences from the first one below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -124,10 +129,51 @@ def draw(curves: dict[str, np.ndarray], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def judged(
+    data: Any, steps: int, runs: int, engines: dict[str, str], **options: Any
+) -> dict[str, Any]:
+    """One recipe's curves, the verdict on them, and the time of its steps."""
+    curves: dict[str, np.ndarray] = {}
+    timed = {}
+    for number, (name, engine) in product(range(runs), engines.items()):
+        label = f"{name}, rounding {number}"
+        curves[label], facts = curve(data, steps, engine=engine, nudge=number, **options)
+        print(label, np.round(curves[label][[0, 1, 2, -3, -2, -1]], 4), facts, flush=True)
+        if facts:
+            timed[name] = facts
+    groups = [[v for name, v in curves.items() if name.startswith(kind)] for kind in engines]
+    last = {kind: np.mean([windows(v)[-4:] for v in g]) for kind, g in zip(engines, groups)}
+    return {
+        **judge(*groups),
+        "timed": timed,
+        "mean loss of the last 4 windows": {kind: float(value) for kind, value in last.items()},
+        "curves": curves,
+    }
+
+
+def sentences(recipe: str, found: dict[str, Any]) -> list[str]:
+    """What a recipe's curves and times come to."""
+    return [
+        f"{recipe}: rms of the differences of means of {WINDOW} steps: eager among themselves "
+        f"{found['eager among themselves, mean']:.4g} (mean), graph to eager "
+        f"{found['graph to eager, mean']:.4g}.",
+        f"{recipe}: exchanging the labels in all {found['ways to exchange']} ways, the groups are "
+        f"at least as far apart in a share p = {found['p']:.3f} of them: "
+        f"{'within' if found['within the noise'] else 'NOT within'} the noise (p >= {LEVEL}).",
+        f"{recipe}: mean loss of the last {4 * WINDOW} steps: "
+        + ", ".join(f"{k} {v:.4f}" for k, v in found["mean loss of the last 4 windows"].items())
+        + ".",
+        f"{recipe}: a step takes "
+        + ", ".join(f"{facts['ms']} ms ({kind})" for kind, facts in found["timed"].items())
+        + f"; {found['timed']['graph']['precision']}.",
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--method", default="mcl")
+    parser.add_argument("--recipes", default="published,clean", help="names, with commas")
     parser.add_argument("--identities", type=int, default=60)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--arch", default="resnet50")
@@ -138,42 +184,39 @@ def main() -> None:
     data = random_data(arguments.identities * 36, num_pids=arguments.identities, size=size)
     common = {"method": arguments.method, "arch": arguments.arch, "device": arguments.device}
     engines = {"eager": "eager", "graph": "graph" if cuda else "eager"}
-    curves = {}
-    for number, (name, engine) in product(range(arguments.runs), engines.items()):
-        label = f"{name}, rounding {number}"
-        curves[label] = curve(data, arguments.steps, engine=engine, nudge=number, **common)
-        print(label, np.round(curves[label][[0, 1, 2, -3, -2, -1]], 4), flush=True)
-    groups = [[v for name, v in curves.items() if name.startswith(kind)] for kind in engines]
-    verdict = judge(*groups)
-    last = {kind: np.mean([windows(v)[-4:] for v in g]) for kind, g in zip(engines, groups)}
+    recipes = arguments.recipes.split(",")
+    found = {
+        recipe: judged(data, arguments.steps, arguments.runs, engines, recipe=recipe, **common)
+        for recipe in recipes
+    }
+    curves = {recipe: results.pop("curves") for recipe, results in found.items()}
     results: dict[str, Any] = {
         "criterion": f"p >= {LEVEL} in the exact permutation test of the labels, by the mean rms "
         f"of the differences of means of {WINDOW} steps",
-        **verdict,
         "steps": arguments.steps,
-        "curves": {name: [round(v, 5) for v in values.tolist()] for name, values in curves.items()},
+        "recipes": {
+            recipe: {
+                **found[recipe],
+                "curves": {k: [round(v, 5) for v in curve] for k, curve in curves[recipe].items()},
+            }
+            for recipe in recipes
+        },
     }
-    first = curves["eager, rounding 0"]
     table = [
-        {"against eager, rounding 0": name, **distance(values, first)}
-        for name, values in curves.items()
+        {"recipe": recipe, "against eager, rounding 0": name, **distance(values, first)}
+        for recipe in recipes
+        for first in [curves[recipe]["eager, rounding 0"]]
+        for name, values in curves[recipe].items()
         if values is not first
     ]
-    notes = [
-        f"Rms of the differences of means of {WINDOW} steps: eager among themselves "
-        f"{verdict['eager among themselves, mean']:.4g} (mean), graph to eager "
-        f"{verdict['graph to eager, mean']:.4g}.",
-        f"Exchanging the labels in all {verdict['ways to exchange']} ways, the groups are at least "
-        f"as far apart in a share p = {verdict['p']:.3f} of them: "
-        f"{'within' if verdict['within the noise'] else 'NOT within'} the noise (p >= {LEVEL}).",
-        f"Mean loss of the last {4 * WINDOW} steps: "
-        + ", ".join(f"{kind} {value:.4f}" for kind, value in last.items())
-        + ".",
-    ]
+    notes = [line for recipe in recipes for line in sentences(recipe, found[recipe])]
     if not cuda:
         notes.append("Without a GPU 'graph' is eager too: this only tries the script.")
-    path = record(f"parity-{arguments.method}", results, table=table, notes=notes)
-    draw(curves, path.with_suffix(".png"))
+    name = "-".join(["parity", arguments.method, *recipes])
+    path = record(name, results, table=table, notes=notes)
+    for recipe in recipes:
+        more = f"-{recipe}" if len(recipes) > 1 else ""
+        draw(curves[recipe], path.with_name(f"{path.stem}{more}.png"))
     print(path.with_suffix(".md").read_text())
     print(path, os.environ.get("OUT", ""))
 

@@ -1,6 +1,6 @@
 """The search server under 100 concurrent clients for 60 s.
 
-Every client has its own loopback address (127.1.x.y), keeps one connection, uploads a picture,
+Every client has its own loopback address (127.1.x.y), keeps one connection, uploads an image,
 checks the answer against the one computed beforehand through the Python API, and obeys
 Retry-After. Server and clients share the machine: the clients are one asyncio process that does
 little but wait.
@@ -8,7 +8,7 @@ little but wait.
     python benchmarks/server.py --weights synth --clients 100 --seconds 60 --entries 1000000
 
 Without --weights: a ResNet-50 with random weights at 288 x 144, which costs what a trained one
-costs. The queries are random pictures, each of which is in the index; the other entries are
+costs. The queries are random images, each of which is in the index; the other entries are
 vectors of 60,000 made-up identities.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--entries", type=int, default=1_000_000, help="rows of the index")
-    parser.add_argument("--queries", type=int, default=16, help="different pictures")
+    parser.add_argument("--queries", type=int, default=16, help="different images")
     parser.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -133,9 +133,9 @@ def run_server(folder: str, options: dict[str, Any], ready: Any, stop: Any) -> N
     embedder = vireid.load(weights, device="cpu")
     torch.set_num_threads(options["threads"])
     random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (options["queries"], 288, 144, 3), dtype=np.uint8)
+    images = random.integers(0, 256, (options["queries"], 288, 144, 3), dtype=np.uint8)
     which = embedder.default_embedding
-    own = embedder.embed(pictures, "infrared").vectors[which].astype(np.float32)
+    own = embedder.embed(images, "infrared").vectors[which].astype(np.float32)
     n = options["entries"]
     vectors = np.empty((n, own.shape[1]), dtype=np.float16)
     people = random.standard_normal((PEOPLE, own.shape[1]), dtype=np.float32)
@@ -159,9 +159,9 @@ def run_server(folder: str, options: dict[str, Any], ready: Any, stop: Any) -> N
     built = round(time.perf_counter() - started, 1)
     del vectors
     index = open_index(Path(folder) / "index")
-    expected = Searcher(index, embedder).search_images(pictures, "infrared", top=20)
-    queries = [(encode(picture), [(str(h.row_id), h.similarity) for h in hits])
-               for picture, hits in zip(pictures, expected)]  # fmt: skip
+    expected = Searcher(index, embedder).search_images(images, "infrared", top=20)
+    queries = [(encode(image), [(str(h.row_id), h.similarity) for h in hits])
+               for image, hits in zip(images, expected)]  # fmt: skip
     settings = replace(ServerSettings(), audit_log=Path(folder) / "audit.jsonl")
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -192,10 +192,10 @@ def random_weights(path: Path) -> Path:
     return path
 
 
-def encode(picture: np.ndarray) -> bytes:
-    """A multipart body with the picture as PNG."""
+def encode(image: np.ndarray) -> bytes:
+    """A multipart body with the image as PNG."""
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", compress_level=1)
+    Image.fromarray(image).save(out, "PNG", compress_level=1)
     part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="'
     fields = "".join(f'{part}{name}"\r\n\r\n{value}\r\n'
                      for name, value in (("modality", "infrared"), ("top", 20)))  # fmt: skip

@@ -4,7 +4,7 @@
 
 As ImageNet weights would, it knows people only as visible cameras see them. The recipe is this
 file: 2,000 people of seed 4242 + S in SYSU-MM01's layout, others for every start and other than
-VIReID-Synth v1's, whose seed `vireid synthesize` refuses; of their pictures those of the four
+VIReID-Synth v1's, whose seed `vireid synthesize` refuses; of their images those of the four
 visible cameras, cameras 1 and 2 called visible, 4 and 5 called infrared; method `agw` from nothing
 by the recipe `scratch`, plain augmentation, 16 x (4 + 4) images a step, 6,000 steps, seed 7 + S,
 deterministic. Then the infrared stem becomes a copy of the visible one.
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="for the people and the run")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people-only", action="store_true", help="make the people, then stop")
-    parser.add_argument("--pictures", type=Path, help="train on this folder of SYSU-MM01's layout")
+    parser.add_argument("--folder", type=Path, help="train on this folder of SYSU-MM01's layout")
     parser.add_argument("--workers", type=int, help="processes that render (one a core)")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--identities", type=int, default=2000)
@@ -56,8 +56,8 @@ def main() -> None:
         "images": args.images,
         "seed": PEOPLE_SEED + args.seed,
     }
-    folder = args.pictures or args.work / f"people-{args.seed}"
-    if args.pictures is None:
+    folder = args.folder or args.work / f"people-{args.seed}"
+    if args.folder is None:
         words = [word for name, value in people.items() for word in (f"--{name}", value)]
         vireid("synthesize", "--out", folder, *words, *workers(args.workers))
     table = write_table(folder)
@@ -97,7 +97,7 @@ def workers(number: int | None) -> list[Any]:
 
 
 def write_table(folder: Path) -> Path:
-    """The table of the visible cameras' pictures, unless it is there."""
+    """The table of the visible cameras' images, unless it is there."""
     table = folder / "visible-cameras.csv"
     if not table.is_file():
         with open(table, "w", newline="", encoding="utf-8") as file:

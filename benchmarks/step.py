@@ -2,7 +2,7 @@
 
     python benchmarks/step.py [--images 33180] [--steps 100] [--method mcl] [--no-published]
 
-Random pictures in SYSU-MM01's proportions, `mcl` complete with the published augmentation,
+Random images in SYSU-MM01's proportions, `mcl` complete with the published augmentation,
 ResNet-50, 288x144, 8 identities x (4 + 4) = 64 images a step. Medians of three stretches.
 """
 

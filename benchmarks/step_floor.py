@@ -61,10 +61,10 @@ def counted(size: tuple[int, int] = (288, 144)) -> tuple[list[Convolution], floa
     def convolution(layer: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
         nonlocal between
         assert isinstance(layer, nn.Conv2d)
-        share = IMAGES / 2  # two pictures stand for a batch, or one for its half in a stem
+        share = IMAGES / 2  # two images stand for a batch, or one for its half in a stem
         flop = 2 * out.numel() * layer.weight[0].numel() * share
         data = BYTES * ((given[0].numel() + out.numel()) * share + layer.weight.numel())
-        passes = 2 if given[0].shape[1] == 3 else 3  # pictures need no gradient
+        passes = 2 if given[0].shape[1] == 3 else 3  # images need no gradient
         work.extend([Convolution(flop, data)] * passes)
         between += CASTS * layer.weight.numel()
 

@@ -169,7 +169,7 @@ def score(weights: Path, root: Path, dataset: str) -> dict[str, dict[str, float]
         "infrared-to-visible",
         "--out",
         out,
-        "--pictures",
+        "--figure-queries",
         6,
     )
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))

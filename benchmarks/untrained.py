@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def chance(data: Dataset, rows: np.ndarray, vectors: np.ndarray, modes: list[str]) -> dict:
-    """Rank-1 and mAP where pictures of an identity and camera stand for another identity's."""
+    """Rank-1 and mAP where images of an identity and camera stand for another identity's."""
     g = np.random.default_rng(0)
     pids = np.unique(data.pids[rows])
     infrared = np.flatnonzero(data.modality[rows] == Modality.INFRARED)

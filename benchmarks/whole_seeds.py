@@ -3,7 +3,7 @@
     python benchmarks/whole_seeds.py --seeds 0,1 --work DIR --deadline SECONDS [--merge OLD.json]
 
 What the processor does (rendering, compiling) goes on beside what the GPUs do: the kernels of the
-start and of the rows are compiled on pictures of noise, as many as the people will have, while
+start and of the rows are compiled on images of noise, as many as the people will have, while
 those are rendered; later seeds' people and starts are made while earlier seeds' rows train. Rows
 are methods.py's, starts start.py's; DIR/*.log say what each part did. With two GPUs the first start
 is made twice, to see whether it comes out equal. Beside the rows' result stands one named
@@ -154,7 +154,7 @@ class Jobs:
         config.write_text(
             json.dumps({"steps_per_epoch": 3, "recipe": {"epochs": 1}}), encoding="utf-8"
         )
-        words = [HERE / "start.py", "--seed", 0, "--work", self.work / "compiled", "--pictures",
+        words = [HERE / "start.py", "--seed", 0, "--work", self.work / "compiled", "--folder",
                  self.work / "noise-start", "--steps", 3, "--arch", self.args.arch,
                  "--extra=--deterministic --engine graph",
                  "--out", self.work / "compiled" / "start.safetensors"]  # fmt: skip
@@ -195,7 +195,7 @@ class Jobs:
 
 
 def write_noise(folder: Path, parts: dict[str, range], images: int) -> None:
-    """Pictures of noise in SYSU-MM01's layout: one file, linked.
+    """Images of noise in SYSU-MM01's layout: one file, linked.
 
     Args:
         parts: name → identities.

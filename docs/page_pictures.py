@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--weights", default="synth")
     parser.add_argument("--people", type=Path, help="SYSU layout; made anew if left out")
-    parser.add_argument("--query", default="cam3/0001/0001.jpg", help="an infrared picture in it")
+    parser.add_argument("--query", default="cam3/0001/0001.jpg", help="an infrared image in it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def make_people(folder: Path) -> Path:
-    """24 synthetic people, 6 cameras, 3 pictures each."""
+    """24 synthetic people, 6 cameras, 3 images each."""
     from vireid.synthetic import write_dataset
 
     write_dataset(folder, identities=24, images=3, seed=4242)
@@ -71,7 +71,7 @@ def make_people(folder: Path) -> Path:
 
 
 def make_index(people: Path, place: Path, embedder: vireid.Embedder, leave_out: str) -> None:
-    """Index all pictures but the query, each person walking by the cameras within half an hour."""
+    """Index all images but the query, each person walking by the cameras within half an hour."""
     files = sorted(f for f in people.glob("cam*/*/*.jpg") if f != people / leave_out)
     pids = np.array([int(f.parent.name) for f in files])
     camids = np.array([int(f.parent.parent.name[3:]) for f in files])
@@ -112,7 +112,7 @@ def take(query: Path, url: str) -> None:
             page.set_input_files("#file", query)
             page.locator("input[name=result_modality][value=visible]").evaluate("e => e.click()")
             page.click("#go:not([disabled])")
-            page.wait_for_selector(".card .picture.loaded")
+            page.wait_for_selector(".card .image.loaded")
             if by_person:
                 page.locator("input[name=view][value=person]").check(force=True)
             page.mouse.move(700, 5)

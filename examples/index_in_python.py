@@ -1,4 +1,4 @@
-"""Embed a folder of visible pictures, index it, and search it with infrared ones.
+"""Embed a folder of visible images, index it, and search it with infrared ones.
 
     python examples/index_in_python.py GALLERY_FOLDER QUERY_FOLDER INDEX [WEIGHTS]
 
@@ -15,13 +15,13 @@ from vireid.index import Filters, Searcher, build_index
 
 
 def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None:
-    """Index `gallery`, then print the best visible match of each picture in `queries`."""
+    """Index `gallery`, then print the best visible match of each image in `queries`."""
     embedder = vireid.load(weights)
     root = Path(gallery)
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
     # Entries are named by the image root, so that the folder can move.
     with build_index(place, embedder.embed(paths, "visible"), image_roots=[root]) as index:
-        print(f"{len(index)} pictures indexed in {place}")
+        print(f"{len(index)} images indexed in {place}")
 
         wanted = sorted(path for path in Path(queries).rglob("*.jpg"))
         searcher = Searcher(index, embedder)

@@ -51,6 +51,6 @@ HALLWAY = DatasetFacts(
     load=load,
     is_layout=is_layout,
     rule=Rule(skip_pairs=((2, 3),)),  # cameras 2 and 3 hang side by side
-    scopes={"all": None, "front": (1, 3, 4)},
-    directions=("visible_to_infrared",),
+    scopes={"all": None, "front": (1, 3, 4)},  # for `--mode`; the first is the default
+    directions=("visible_to_infrared",),  # the other one is refused
 )

@@ -1,6 +1,6 @@
 """Search a running server (`vireid serve`) from a program, with nothing but httpx.
 
-    python examples/search_over_http.py http://127.0.0.1:8000 PICTURE infrared
+    python examples/search_over_http.py http://127.0.0.1:8000 IMAGE infrared
 
 Set VIREID_TOKEN if the server asks for one. A busy server says when to come back.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 
-def search(server: str, picture: Path, modality: str, *, top: int = 10, tries: int = 5) -> dict:
+def search(server: str, image: Path, modality: str, *, top: int = 10, tries: int = 5) -> dict:
     """The server's answer: `hits`, best first, each with similarity, camid, time, pid, row_id."""
     token = os.environ.get("VIREID_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -23,7 +23,7 @@ def search(server: str, picture: Path, modality: str, *, top: int = 10, tries: i
         answer = httpx.post(
             f"{server}/api/search",
             headers=headers,
-            files={"image": picture.read_bytes()},
+            files={"image": image.read_bytes()},
             data={"modality": modality, "top": top},
             timeout=60,
         )

@@ -1,6 +1,6 @@
-"""Find the people in a folder that look like one picture.
+"""Find the people in a folder who look like the one in an image.
 
-    python examples/search_three_lines.py PICTURE INDEX [WEIGHTS]
+    python examples/search_three_lines.py IMAGE INDEX [WEIGHTS]
 
 Make the index before, for example with
 
@@ -12,10 +12,10 @@ import sys
 
 import vireid
 
-picture, place, *weights = sys.argv[1:]
+image, place, *weights = sys.argv[1:]
 
 searcher = vireid.Searcher(
     vireid.open_index(place), vireid.load(weights[0] if weights else "synth")
 )
-(hits,) = searcher.search_images([picture], "infrared", top=10)
+(hits,) = searcher.search_images([image], "infrared", top=10)
 print(*(f"{hit.similarity:.3f}  camera {hit.camid}  {hit.path}" for hit in hits), sep="\n")

@@ -1,4 +1,4 @@
-"""Running commands in this process as a user would, on a network and pictures that are tiny."""
+"""Running commands in this process as a user would, on a network and images that are tiny."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def llcm_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def folder_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Own pictures of 10 identities; camera pattern r'c(\\d+)_'."""
+    """Own images of 10 identities; camera pattern r'c(\\d+)_'."""
     return fakes.make_folder(tmp_path_factory.mktemp("folder"))
 
 

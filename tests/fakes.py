@@ -1,6 +1,6 @@
 """Small fake data sets in their true layouts, made in a fraction of a second.
 
-Pictures are noise around a colour that belongs to the identity, so that a network can learn
+Images are noise around a colour that belongs to the identity, so that a network can learn
 them; infrared ones are grey. Everything is fixed by the arguments.
 """
 
@@ -15,8 +15,8 @@ from PIL import Image
 SYSU_VISIBLE, SYSU_INFRARED = (1, 2, 4, 5), (3, 6)
 
 
-def picture(pid: int, infrared: bool, seed: int, size: tuple[int, int] = (48, 24)) -> Image.Image:
-    """A picture of an identity, (height, width), RGB."""
+def image(pid: int, infrared: bool, seed: int, size: tuple[int, int] = (48, 24)) -> Image.Image:
+    """An image of an identity, (height, width), RGB."""
     colour = np.random.default_rng([7, pid]).integers(40, 216, size=(3, 3))  # head, body, legs
     generator = np.random.default_rng([pid, infrared, seed])
     bands = np.repeat(colour, -(-size[0] // 3), axis=0)[: size[0], None, :].repeat(size[1], axis=1)
@@ -27,9 +27,9 @@ def picture(pid: int, infrared: bool, seed: int, size: tuple[int, int] = (48, 24
 
 
 def save(path: Path, pid: int, infrared: bool, seed: int, size: tuple[int, int] = (48, 24)) -> None:
-    """Write one picture; the ending chooses the format."""
+    """Write one image; the ending chooses the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(pid, infrared, seed, size).save(path)
+    image(pid, infrared, seed, size).save(path)
 
 
 def write_ids(path: Path, ids: Iterable[int]) -> None:
@@ -132,7 +132,7 @@ def make_llcm(root: Path, *, train: int = 4, test: int = 4, images: int = 2) -> 
 
 
 def make_folder(root: Path, *, identities: int = 10, images: int = 2) -> Path:
-    """Own pictures: visible/PID/* and infrared/PID/*, cameras 1, 2 and 3, 4 in the file names."""
+    """Own images: visible/PID/* and infrared/PID/*, cameras 1, 2 and 3, 4 in the file names."""
     for pid in range(1, identities + 1):
         for kind, cameras in (("visible", (1, 2)), ("infrared", (3, 4))):
             for camid in cameras:

@@ -59,6 +59,12 @@ def golden(name: str) -> dict[str, np.ndarray]:
         return dict(file)
 
 
+@cache
+def start_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
+    """The start of a tensor, rounded to float32."""
+    return torch.tensor(start_value(name, shape), dtype=torch.float32)
+
+
 def start_value(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The start of a tensor, by the rule that made the golden files."""
     a = np.random.default_rng(zlib.crc32(name.encode()) + 20261122).standard_normal(shape)
@@ -91,8 +97,7 @@ def start_value(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def load_start(method: Method) -> None:
     """Give the method the golden start weights, rounded to float32."""
     state = {
-        name: torch.tensor(start_value(name, tuple(value.shape)), dtype=torch.float32)
-        for name, value in method.state_dict().items()
+        name: start_tensor(name, tuple(value.shape)) for name, value in method.state_dict().items()
     }
     method.load_state_dict(state)
 

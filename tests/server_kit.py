@@ -44,7 +44,7 @@ LOOSE = ServerSettings(searches_per_second=1000, search_burst=5000, reads_per_se
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Pictures, weights and an index of them; the last person's identity is not recorded."""
+    """Images, weights and an index of them; the last person's identity is not recorded."""
 
     root: Path
     weights: Path
@@ -158,16 +158,16 @@ def running(world: World, settings: ServerSettings = LOOSE) -> Iterator[Running]
             listener.close()
 
 
-def picture_bytes(pid: int = 1, *, infrared: bool = True, form: str = "PNG",
+def image_bytes(pid: int = 1, *, infrared: bool = True, form: str = "PNG",
                   size: tuple[int, int] = (96, 48)) -> bytes:  # fmt: skip
-    """A picture of a person as an encoded file."""
+    """An image of a person as an encoded file."""
     out = io.BytesIO()
-    fakes.picture(pid, infrared, 999, size).save(out, form)
+    fakes.image(pid, infrared, 999, size).save(out, form)
     return out.getvalue()
 
 
 def post(client: httpx.Client, data: bytes, **fields: object) -> httpx.Response:
-    """Upload a picture to the search; it is said to be infrared unless told otherwise."""
+    """Upload an image to the search; it is said to be infrared unless told otherwise."""
     return client.post(
         "/api/search",
         files={"image": ("C:\\Users\\Jane Doe\\me.png", data, "image/png")},

@@ -1,14 +1,19 @@
-"""What benchmarks conclude with: the judgement of loss curves, the row of the best recipe."""
+"""What benchmarks conclude with: the judgement of loss curves, the row of the best recipe, the
+rehearsal from folder to table."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fakes
 import numpy as np
 import pytest
+from command_kit import run as command
+from scipy.io import savemat
 
 from vireid.methods.recipes import RECIPES
 
@@ -115,20 +120,32 @@ def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
         again.start(1, {"start_hash": "another"})
 
 
-def test_results_from_before_the_options_were_renamed_are_merged(benchmarks: None) -> None:
+@pytest.mark.parametrize(
+    "name, seeds", [("2026-11-25-2x-h100-80gb-hbm3", {0}), ("2026-11-26-2x-h200", {0, 1})]
+)
+def test_results_from_before_the_options_were_renamed_are_merged(
+    benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, seeds: set[int]
+) -> None:
     import methods
 
     root = Path(methods.__file__).parent
-    path = root / "results" / "claim-2026-11-25-2x-h100-80gb-hbm3.json"
+    path = root / "results" / f"claim-{name}.json"
     setting = json.loads(path.read_text())["results"]["setting"]
     setting["config"] = json.loads((root / "start_track.json").read_text())
     setting["versions"]["vireid"] = "0.1.0"
     table = methods.Table("claim", setting, [*methods.CLAIM], {**methods.ROWS, **methods.CLAIM})
     table.merge(path)
-    assert {seed for _, seed in table.results} == {0} and len(table.results) == 10
-    assert {methods.hash_of(options) for options in table.configurations.values()} == {
-        facts["config_hash"] for facts in table.results.values()
-    }
+    assert {seed for _, seed in table.results} == seeds and len(table.results) == 10 * len(seeds)
+    start = tmp_path / "start.safetensors"
+    start.touch()
+    for row, flags in methods.CLAIM.items():
+        words = ["--arch", "resnet18", "--pretrained", start, "--dataset", "sysu", *flags]
+        words += ["--config", root / "start_track.json", "--print-config"]
+        assert command("train", *words) == 0
+        (tmp_path / "config.json").write_text(capsys.readouterr().out)
+        today = methods.configuration(tmp_path)
+        for seed in seeds:
+            assert table.configurations[table.results[row, seed]["config_hash"]] == today, row
     other = {**setting, "config": {**setting["config"], "steps_per_epoch": 100}}
     with pytest.raises(SystemExit):
         methods.Table("claim", other, [], {}).merge(path)
@@ -157,3 +174,88 @@ def test_configuration_names_what_decides_numbers(benchmarks: None, tmp_path: Pa
     assert found(method_options=MCLOptions(centers="learned")) == same  # what holds by default
     assert found(method_options=MCLOptions(centers="frozen")) != same
     assert found(steps_per_epoch=200) != same
+
+
+@pytest.fixture
+def rehearse(benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs rehearsal.py at its smallest with more flags: exit code, result file, results."""
+    import rehearsal
+
+    def run(*flags: str) -> tuple[int, Path, dict[str, Any]]:
+        monkeypatch.setenv("OUT", str(tmp_path / "out"))
+        words = ["--scale", "tiny", "--recipes", "clean", "--device", "cpu", *flags]
+        monkeypatch.setattr(sys, "argv", ["rehearsal.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            rehearsal.main()
+        (path,) = (tmp_path / "out").glob("rehearsal-*.json")
+        return ended.value.code, path, json.loads(path.read_text())["results"]
+
+    return run
+
+
+def test_rehearsal_from_the_folder_to_the_table(rehearse: Any) -> None:
+    import rehearsal
+
+    code, path, results = rehearse("--tests", "indoor-official")
+    assert results["problems"] == [] and results["complete"] and code == 0
+    assert [row["step"] for row in results["steps"]] == [
+        "synthesize", "the other images of the tree", "info", "prepare",
+        "train clean, killed in the middle", "train clean, resumed",
+        "test clean, indoor, official draw", "report",
+    ]  # fmt: skip
+    assert results["parts"] == {"train": [8, 64, 32], "test": [4, 24, 14]}
+    assert len(results["checks"]) == 7 + 1  # counts of `info`, queries of the test
+    assert results["rows_of_the_table"] == 2  # pooled and embedding
+    facts = results["trainings"]["clean"]
+    assert 0 < facts["resumed_from_step"] <= facts["killed_after_step"] < facts["steps"] == 9
+    hours = {f"{name}, {epochs} epochs": round(epochs * 9 * facts["step_ms"] / 3.6e6, 2)
+             for name, epochs in (("mcl", 201), ("agw", 81))}  # fmt: skip
+    assert facts["reckoned_hours"] == hours
+    block = rehearsal.expectations(path)
+    assert "| `train --recipe clean`, mcl, 201 epochs | " in block and block.count("\n| `") == 5
+
+
+def test_rehearsal_whose_time_is_up_says_what_is_missing(rehearse: Any) -> None:
+    code, path, results = rehearse("--deadline", "0")
+    assert code == 1 and not results["complete"] and results["steps"] == []
+    assert "INCOMPLETE. synthesize: not begun" in path.with_suffix(".md").read_text()
+
+
+def test_rehearsal_has_the_true_counts(benchmarks: None, tmp_path: Path) -> None:
+    import rehearsal
+
+    plan = rehearsal.even_plan()
+    assert plan.parts == {"train": (395, 22258, 11909), "test": (96, 6775, 3803)}
+    assert sum(map(len, plan.lists.values())) == 491 == len({pid for pid, _ in plan.counts})
+
+    counts = {(1, 1): 4, (1, 3): 5, (2, 4): 3, (2, 6): 2, (4, 2): 6, (5, 5): 2, (5, 6): 7}
+    fakes.write_permutations(tmp_path / "rand_perm_cam.mat", counts)
+    for name, pids in (("train", [1]), ("test", [2])):
+        savemat(tmp_path / f"{name}_id.mat", {"id": np.array([pids], dtype=float)})
+    official = rehearsal.official_plan(tmp_path)
+    assert official.counts == counts  # those of pid 4 too, which is in no list
+    assert official.lists == {"train": [1], "val": [5], "test": [2]}
+    assert official.parts == {"train": (2, 4 + 2, 5 + 7), "test": (1, 3, 2)}
+
+
+def test_rehearsal_reckons_without_checkpoints(benchmarks: None, tmp_path: Path) -> None:
+    import rehearsal
+
+    seconds = {10: 1.0, 20: 1.1, 30: 1.9, 40: 2.1, 50: 2.9}  # a checkpoint after 20 and 40
+    lines = [{"step": step, "seconds": at} for step, at in seconds.items()]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 6')
+    (tmp_path / "summary.json").write_text(
+        '{"seconds": 2.9, "peak_cpu_bytes": 0, "peak_gpu_bytes": 0, "store_bytes": 0}'
+    )
+    facts = rehearsal.training_facts(tmp_path, "precision x; engine y", 50, 20)
+    assert facts["step_ms"] == pytest.approx(15)  # of 10 and 20 ms, where none was written
+
+
+def test_what_to_expect_is_what_the_result_says(benchmarks: None) -> None:
+    import rehearsal
+
+    (found,) = rehearsal.BLOCK.finditer(rehearsal.PAGE.read_text(encoding="utf-8"))
+    head = found[1].removeprefix("<!-- rehearsal").removesuffix(" -->\n")
+    if head:
+        path = FOLDER / "results" / head.removeprefix(": ")
+        assert found[0] == found[1] + rehearsal.expectations(path) + found[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from command_kit import refused, run
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.commands.flags import Flags
 from vireid.config import Options, meanings
+from vireid.data import Variant, facts_of, registry
 
 ALL = [(name,) for name in COMMANDS if name != "index"] + [("index", n) for n in INDEX_COMMANDS]
 
@@ -44,7 +46,7 @@ def test_help_explains_every_flag(words: tuple[str, ...], capsys) -> None:
             assert f"{name}:" in (load(target).__doc__ or ""), f"{target} doesn't explain {name}"
             if parameter.kind is parameter.KEYWORD_ONLY:
                 assert f"--{name.replace('_', '-')}" in shown
-    assert "{None}" not in shown and "(default: )" not in shown and "\x1b" not in shown
+    assert "{" not in shown and "(default: )" not in shown and "\x1b" not in shown
 
 
 def test_the_contract_of_other_scripts() -> None:
@@ -106,6 +108,43 @@ def test_rare_flags_are_shown_when_asked_for(capsys) -> None:
     assert "--graph-weight" in capsys.readouterr().out
 
 
+def test_help_speaks_of_flags_and_shows_the_default_of_switches(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # one column of frames
+    assert run("train", "--help-all") == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert re.search(r"--deterministic [A-Z][^(]*\(default: off\)", shown)
+    assert re.search(r"--confusion, --no-confusion [A-Z][^(]*\(default: on\)", shown)
+    assert re.search(r"--size N N [A-Z][^(]*\(default: 288 144\)", shown)
+    assert "where --channel left it alone" in shown  # the docstring names the field
+
+
+def test_data_sets_and_methods_are_named_from_their_tables(monkeypatch, capsys) -> None:
+    """Also one that the texts have never heard of."""
+    night = dataclasses.replace(
+        facts_of("regdb"), name="nightgate", title="Nightgate", splits=3, shots=(1, 4),
+        scopes={"all": None, "night": (1,)}, directions=("visible_to_infrared",),
+        variants={"mirrored": Variant(direction="visible_to_infrared", note="")},
+    )  # fmt: skip
+    monkeypatch.setattr(registry, "_registered", {"nightgate": night})
+    splits = "1 to 10 (RegDB), 1 to 3 (Nightgate)"
+    wanted = {
+        "train": ("llcm, folder (own data), nightgate or path/", splits, "base, agw, ddag, mcl or"),
+        "prepare": ("nightgate or path/",),
+        "info": ("nightgate or path/", splits),
+        "test": (
+            "nightgate or path/", splits, "all, indoor (SYSU-MM01), night (Nightgate)",
+            "1, 10 (SYSU-MM01), 4 (Nightgate)", "seeded, official (SYSU-MM01)",
+            "infrared-to-visible (SYSU-MM01, own data), both (RegDB, LLCM), "
+            "visible-to-infrared (Nightgate)", "standard, legacy-deen (LLCM), mirrored (Nightgate)",
+        ),
+    }  # fmt: skip
+    for command, texts in wanted.items():
+        assert run(command, "--help") == 0
+        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for text in texts:
+            assert text in shown, (command, text)
+
+
 def test_overview_and_version(capsys) -> None:
     assert run("--help") == 0
     shown = capsys.readouterr().out
@@ -140,6 +179,11 @@ def test_a_flag_that_is_needed(capsys) -> None:
 )
 def test_a_value_of_another_kind(flag: str, word: str, expected: str, capsys) -> None:
     assert f"'{word}' was given, {expected} was expected" in refused(capsys, "train", flag, word)
+
+
+def test_a_message_names_the_flag_where_the_field_has_another_name(capsys) -> None:
+    message = refused(capsys, "test", "--resume", "x", "--trials", 0)
+    assert "--trials is 0; it must be at least 1." in message
 
 
 def test_a_reader_that_goes_away(sysu_root: Path) -> None:

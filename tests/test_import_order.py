@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
     "version", "types", "files", "console", "config", "cores", "data", "synthetic", "losses",
     "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index", "server",
-    "testing", "training", "bench", "commands", "cli",
+    "training", "testing", "bench", "commands", "cli",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [

@@ -150,7 +150,7 @@ def test_no_sentence_is_endless(world: kit.World, capsys, tmp_path: Path) -> Non
     assert shortened("short", 10) == "short"
     with kit.running(world) as server, server.client() as client:
         for fields in ({"time_from": long}, {"modality": long}, {"cameras": long}):
-            answer = kit.post(client, kit.picture_bytes(), **fields)
+            answer = kit.post(client, kit.image_bytes(), **fields)
             assert answer.status_code == 422 and len(answer.text) < LONGEST + 200
 
 

@@ -27,7 +27,7 @@ SIZE = (64, 32)
 
 
 def tiny_data(num_pids: int = 6) -> tuple[Dataset, PixelStore]:
-    """Identities with 2 pictures in each of six cameras."""
+    """Identities with 2 images in each of six cameras."""
     return random_data(12 * num_pids, size=SIZE, num_pids=num_pids)
 
 

@@ -46,6 +46,15 @@ def kind_of(hint: typing.Any) -> str:
     return " or ".join(one if isinstance(one, str) else kind_of(one) for one in inner)
 
 
+def shown_default(value: typing.Any) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
 def table(title: str, group: str, cls: type[Options], leave_out: set[str] = frozenset()) -> str:  # type: ignore[assignment]
     """One group of options as Markdown."""
     lines = [f"## {title}", "", f"`{group}`" if group else "top level", ""]
@@ -63,7 +72,7 @@ def table(title: str, group: str, cls: type[Options], leave_out: set[str] = froz
         flag = "--" + field.metadata.get("flag", field.name).replace("_", "-")
         if flag[2:].replace("-", "_") != field.name:
             flag += f" (key `{field.name}`)"
-        shown = "" if value in (None, "") else str(value)
+        shown = shown_default(value)
         note = "" if group or field.name not in MAY_CHANGE else " *May change on resume.*"
         text = texts[field.name].replace("|", "\\|")
         lines.append(f"| {flag} | {kind_of(hints[field.name])} | {shown} | {text}{note} |")

@@ -212,8 +212,7 @@ def train_and_test(source: Path) -> dict[str, Any]:
         weights[name] = digest_tensors(Path("runs", name, "weights.safetensors"))
     for name, (run, *flags) in TESTS.items():
         folder = Path("tests", name).absolute()
-        vireid("test", "--resume", f"runs/{run}", "--out", str(folder), "--pictures", "0", *CPU,
-               *flags)  # fmt: skip
+        vireid("test", "--resume", f"runs/{run}", "--out", str(folder), *CPU, *flags)
         for path in sorted(folder.rglob("report.json")):
             key = "/".join([name, *path.parent.relative_to(folder).parts])
             reports[key] = dict(numbers(json.loads(path.read_text())))

@@ -103,7 +103,7 @@ def _overview(prog: str, table: dict[str, str]) -> str:
         lines += [vireid.__doc__ or "", ""]
     width = max(map(len, table)) + 2
     for name, target in table.items():
-        summary = f"{', '.join(INDEX_COMMANDS)}: what `search` and `serve` look into."
+        summary = f"Make or change an index to search: {', '.join(INDEX_COMMANDS)}."
         if ":" in target:
             summary = (load(target).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:<{width}}{summary}")

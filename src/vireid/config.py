@@ -18,6 +18,7 @@ import textwrap
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -40,6 +41,7 @@ def option(
     rare: bool = False,
     flag: str | None = None,
     aliases: dict[str, str] | None = None,
+    choices: Callable[[], str] | None = None,
 ) -> T:
     """The default of an option, and what is known of it besides.
 
@@ -49,10 +51,12 @@ def option(
         rare: only `--help-all` shows its flag.
         flag: the flag's name without dashes, where it is not the field's; "" for no flag.
         aliases: other words for the values of a choice.
+        choices: gives what the option's own name in braces stands for in its docstring, such as
+            {dataset} for the names in the registry of data sets.
     """
     metadata = {
         "at_least": at_least, "above": above, "at_most": at_most, "below": below, "rare": rare,
-        "flag": flag, "aliases": aliases,
+        "flag": flag, "aliases": aliases, "choices": choices,
     }  # fmt: skip
     given = {k: v for k, v in metadata.items() if v is not None and v is not False}
     if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):
@@ -136,24 +140,34 @@ def choices_of(hint: Any) -> tuple[str, ...]:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Field → the docstring under it, on one line; those of base classes included."""
+    """Field → the docstring under it, on one line, with its choices; those of base classes
+    included."""
     out: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError):
-            continue  # made at run time: its fields have no source
-        body = tree.body[0].body  # type: ignore[attr-defined]
-        for one, after in itertools.pairwise(body):
-            if (
-                isinstance(one, ast.AnnAssign)
-                and isinstance(one.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                out[one.target.id] = " ".join(str(after.value.value).split())
+        if dataclasses.is_dataclass(base):
+            out |= _own_meanings(base)
+    for one in dataclasses.fields(cls):
+        if one.name in out and (choices := one.metadata.get("choices")):
+            out[one.name] = out[one.name].replace(f"{{{one.name}}}", choices())
+    return out
+
+
+@functools.cache  # reading source takes much of `--help`
+def _own_meanings(cls: type) -> dict[str, str]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError):
+        return {}  # made at run time: its fields have no source
+    out = {}
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    for one, after in itertools.pairwise(body):
+        if (
+            isinstance(one, ast.AnnAssign)
+            and isinstance(one.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            out[one.target.id] = " ".join(str(after.value.value).split())
     return out
 
 

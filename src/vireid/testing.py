@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vireid.config import Options, option
 from vireid.console import choose, say, tell_broken
+from vireid.data import known
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
 from vireid.data.registry import (
     DEFAULT_DATASET,
@@ -23,7 +24,7 @@ from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
-    from vireid.data.protocol import Dataset, ProtocolOptions
+    from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions
     from vireid.embed import Embedder
     from vireid.evaluation import Report
 
@@ -41,40 +42,39 @@ class TestOptions(Options):
     __test__: ClassVar[bool] = False  # no class of tests, whatever pytest thinks of the name
     title: ClassVar[str] = "search"
 
-    dataset: str | None = None
-    """sysu, regdb, llcm, folder or path/to/my.py:MY_SET (default: the run's)."""
+    dataset: str | None = option(None, choices=known.datasets)
+    """Data set: {dataset} (default: the run's)."""
     data_root: str | None = None
     """The data set's folder (default: the run's)."""
     camera_pattern: str | None = None
-    """folder: regular expression that finds the camera's number in a file's name (default: the
-    run's)."""
-    scope: str = option("all", flag="mode")
-    """all or indoor (SYSU-MM01's two searches)."""
-    shots: int = 1
-    """Gallery images for each identity and camera: 1 or 10 (SYSU-MM01)."""
-    draw: str = "seeded"
-    """seeded or official gallery draw (SYSU-MM01; official reads exp/rand_perm_cam.mat)."""
-    direction: str | None = None
-    """infrared-to-visible, visible-to-infrared or both. Default: both for RegDB and LLCM,
-    infrared-to-visible for the others."""
-    variant: str = option("standard", flag="protocol")
-    """standard, or legacy-deen (LLCM from visible to infrared only: queries and gallery as
-    DEEN's script swaps them; marked in the report)."""
+    """With `dataset` folder: regular expression that finds the camera number in a file name
+    (default: the run's)."""
+    scope: str | None = option(None, flag="mode", choices=known.scopes)
+    """Which cameras are searched (default: the data set's first): {scope}."""
+    shots: int | None = option(None, choices=known.shots)
+    """Gallery images of each identity by each camera (default: the data set's first): {shots}."""
+    draw: str = option("seeded", choices=known.draws)
+    """How the gallery is drawn: {draw}; official reads the data set's own permutation file."""
+    direction: str | None = option(None, choices=known.usual_directions)
+    """Modality of the queries and of the gallery: infrared-to-visible, visible-to-infrared or both.
+    Default: {direction}."""
+    variant: str = option("standard", flag="protocol", choices=known.variants)
+    """Variant of the protocol: {variant}; docs/protocols.md explains them, reports mark them."""
     part: Literal["test", "val"] = "test"
-    """test, or val for the validation identities."""
-    trial: int | None = None
-    """RegDB's split (default: the run's; another one is refused, because the model has seen those
-    people)."""
+    """Identities to test on: test, or val for the validation identities."""
+    trial: int | None = option(None, choices=known.splits)
+    """Split of the identities, where a data set has several (default: the run's; another one is
+    refused, because the model has seen those people): {trial}."""
     num_trials: int = option(10, flag="trials", at_least=1)
-    """Gallery draws to average."""
+    """Gallery draws to average over."""
     rerank: bool = False
-    """Add k-reciprocal re-ranked numbers beside the raw ones."""
+    """Report the numbers after k-reciprocal re-ranking too."""
     tta: Literal["none", "flip"] = "none"
-    """Test-time augmentation; flip: sum of the image's and its mirror image's embedding."""
-    pictures: int = option(8, at_least=0)
-    """Queries in the figure of ranked results; 0 for no figures."""
+    """Test-time augmentation; flip adds the embeddings of an image and its mirror image."""
+    figure_queries: int = option(8, at_least=0)
+    """Queries in the figure of ranked results; 0 draws no figures."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
-    """Number format of the network."""
+    """Number format the network computes in; auto is float16 on a GPU, float32 on a CPU."""
     skip_broken: bool = False
     """Leave out images that can't be decoded, and list them."""
 
@@ -83,17 +83,19 @@ def evaluate(
     weights: str | Path,
     options: TestOptions | None = None,
     *,
+    epoch: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
     """Test weights on a data set, as `vireid test` does.
 
     Args:
-        weights: a run's folder, or a weights file.
+        weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
+        epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
         device: "auto", "cpu" or "cuda:N".
-        out: folder of the report (default: RUN/test/NAME); with two directions, one folder each
-            in it.
+        out: folder of the report (default: RUN/test/NAME, of a checkpoint RUN/test/NAME-epochN);
+            with two directions, one folder each in it.
 
     Returns:
         One report a direction, written before the next search begins.
@@ -104,19 +106,32 @@ def evaluate(
     """
     from vireid.data import prepare, without
     from vireid.embed import load
+    from vireid.training.epoch import find_checkpoint, load_epoch, position
+    from vireid.weights import is_shipped
 
     options = options or TestOptions()
-    weights = Path(weights)
-    if (weights / TRIALS).is_file():
+    shipped = is_shipped(weights)
+    if not shipped and (Path(weights) / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
-            f"{weights / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
+            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
         )
-    run = _run_of(weights)
+    checkpoint = find_checkpoint(weights, epoch)
+    run = _run_of(weights, checkpoint)
+    if shipped and out is None and (run / "config.json").is_file():
+        raise InputError(
+            f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
+            "it. Name another folder by `out`."
+        )
     check_folder(Path(out) if out else run, "the report")
-    embedder = load(weights, device=device, precision=options.precision)
-    trained = {**_run_config(run), **embedder.metadata}
-    name = resolve_dataset(options.dataset or trained.get("dataset") or DEFAULT_DATASET)
+    precision = options.precision
+    if checkpoint is None:
+        embedder = load(weights, device=device, precision=precision)
+    else:
+        embedder = load_epoch(checkpoint, device=device, precision=precision)
+    trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
+    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
+    name = resolve_dataset(options.dataset or of_run or DEFAULT_DATASET)
     facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
     trial = _trial(options.trial, own.get("trial"), facts)
@@ -134,6 +149,10 @@ def evaluate(
     reports = []
     for search in searches:
         folder = run / "test" / _folder_name(facts, search, trial)
+        if checkpoint is not None:
+            done, step = position(checkpoint)
+            inside = f"-step{step}" if step else ""
+            folder = folder.with_name(f"{folder.name}-epoch{done}{inside}")
         if out is not None:
             folder = Path(out)
             if len(searches) > 1:
@@ -147,16 +166,21 @@ def evaluate(
                 tta=options.tta,
                 rerank=options.rerank,
                 folder=folder,
-                pictures=options.pictures,
+                figure_queries=options.figure_queries,
             )
         )
     return reports
 
 
-def _run_of(weights: Path) -> Path:
+def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
     """The folder of the run that the weights stand in, or one named after their file."""
+    from vireid.training.epoch import run_of
+
+    weights = Path(source)
     if weights.is_dir():
         return weights
+    if checkpoint is not None:
+        return run_of(checkpoint)
     if (weights.parent / "config.json").is_file() and weights.stem == "weights":
         return weights.parent
     return weights.parent / weights.stem
@@ -234,22 +258,25 @@ def _seen_seeds(trained: dict[str, Any]) -> set[int]:
     return seeds
 
 
-def _searches(facts: DatasetFacts, options: TestOptions) -> list[ProtocolOptions]:
+def _searches(facts: DatasetFacts, options: TestOptions) -> list[SearchOptions]:
     from vireid.config import from_plain
     from vireid.data.protocol import ProtocolOptions
 
-    scope_aliases = {f"{scope}-search": scope for scope in facts.scopes}
+    scope = options.scope
+    if scope is not None:
+        aliases = {f"{name}-search": name for name in facts.scopes}
+        scope = _choose("mode", scope, tuple(facts.scopes), facts, aliases)
     variant = _choose("protocol", options.variant, facts.variant_names, facts)
     plain = {
         "part": options.part,
-        "scope": _choose("mode", options.scope, tuple(facts.scopes), facts, scope_aliases),
+        "scope": scope,
         "shots": options.shots,
         "draw": _choose("draw", options.draw, facts.draws, facts),
         "num_trials": options.num_trials,
         "variant": variant,
     }
     return [
-        from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol")
+        from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol").of(facts)
         for direction in _directions(facts, options.direction, variant)
     ]
 
@@ -268,6 +295,11 @@ def _choose(
 
 
 def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Direction]:
+    """The searches that are asked for, by their directions.
+
+    Raises:
+        InputError: no such direction, or one that the data set or the variant doesn't define.
+    """
     choices = (*DIRECTIONS, "both")
     direction: Any = given and choose("direction", given, choices, aliases=DIRECTION_ALIASES)
     if variant in facts.variants:
@@ -279,11 +311,18 @@ def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Di
             )
         return [only]
     if direction is None:
-        return list(facts.directions)
-    return list(DIRECTIONS) if direction == "both" else [direction]
+        return list(facts.tested_directions)
+    asked = list(DIRECTIONS) if direction == "both" else [direction]
+    if not set(asked) <= set(facts.directions):
+        defined = " and ".join(facts.directions).replace("_", " ")
+        raise InputError(
+            f"`direction` is {direction.replace('_', ' ')}, but {facts.title} is searched from "
+            f"{defined} only. Leave `direction` out."
+        )
+    return asked
 
 
-def _folder_name(facts: DatasetFacts, options: ProtocolOptions, trial: int) -> str:
+def _folder_name(facts: DatasetFacts, options: SearchOptions, trial: int) -> str:
     """What tells one search of a data set from the others, for the report's folder."""
     words = [facts.name] if options.part == "test" else [facts.name, options.part]
     choices = [
@@ -296,7 +335,7 @@ def _folder_name(facts: DatasetFacts, options: ProtocolOptions, trial: int) -> s
         )
         if count > 1
     ]
-    usual = facts.directions == (options.direction,)
+    usual = facts.tested_directions == (options.direction,)
     if not (choices and usual):
         choices.append(options.direction.replace("_", "-"))
     if options.variant != "standard":
@@ -313,7 +352,7 @@ def run_protocol(
     folder: Path,
     tta: str = "none",
     rerank: bool = False,
-    pictures: int = 8,
+    figure_queries: int = 8,
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
@@ -345,8 +384,8 @@ def run_protocol(
         drawn=drawn, keep=searches.append, rerank=rerank, context=context,
     )  # fmt: skip
     report.write(folder)
-    if pictures:
+    if figure_queries:
         from vireid.figures import write_figures
 
-        write_figures(folder, report, data, store, searches[0], count=pictures)
+        write_figures(folder, report, data, store, searches[0], count=figure_queries)
     return report

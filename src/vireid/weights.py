@@ -19,11 +19,14 @@ from vireid.config import from_plain, to_plain
 from vireid.files import atomic_write
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.options import MethodOptions
+from vireid.models.foreign import describe_file, kind_of, misfits
 from vireid.models.options import ModelOptions
+from vireid.models.pretrained import shipped_weights
 from vireid.types import InputError
 
 log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"  # in a run's folder
+WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
 FORMAT = 1
 
 
@@ -90,12 +93,28 @@ def save_weights(
     return facts["weights_hash"]
 
 
+def is_shipped(source: str | Path) -> bool:
+    """Whether `source` is the word `synth`, whatever lies beside the command.
+
+    A folder of that name is "./synth", or a `Path`.
+    """
+    return isinstance(source, str) and source.strip().lower() == "synth"
+
+
 def find_weights(source: str | Path) -> Path:
-    """The weights file that a run folder or a file name stands for.
+    """The weights file that a run's folder, a file's name or the word `synth` stands for.
 
     Raises:
         InputError: there is none.
     """
+    if is_shipped(source):
+        shipped = shipped_weights()
+        if shipped is None:
+            raise InputError(
+                "The weights 'synth' aren't in this installation. Name a run's folder "
+                "or a .safetensors file; `vireid train` writes one."
+            )
+        return shipped
     path = Path(source)
     if path.is_dir():
         path = path / WEIGHTS
@@ -124,15 +143,20 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"'{path}' is not a whole safetensors file: {error}. Train or copy it "
-            "again; for a checkpoint of the published code use "
-            "`vireid import-weights`."
-        ) from error
+        what = describe_file(path) or (
+            f"is not a whole safetensors file: {error}. Train or copy it again."
+        )
+        raise InputError(f"'{path}' {what}") from error
     if "vireid" not in header:
+        published = kind_of(tensors) == "published"
         raise InputError(
-            f"'{path}' was not written by vireid: its header names no method. Give a run's "
-            "folder or its weights.safetensors."
+            f"'{path}' was not written by vireid: its header names no method. "
+            + (
+                f"It is a checkpoint of a published code; `vireid import-weights {path}` makes "
+                "weights of it."
+                if published
+                else "Give a run's folder or its weights.safetensors."
+            )
         )
     metadata = json.loads(header["vireid"])
     if weights_hash(tensors) != metadata.get("weights_hash"):
@@ -147,7 +171,7 @@ def load_weights(source: str | Path) -> tuple[Method, dict[str, Any]]:
     """Build the method that a weights file describes, with exactly its weights, in eval mode.
 
     Args:
-        source: a run's folder or a .safetensors file.
+        source: a run's folder, a .safetensors file, or the word `synth`.
 
     Returns:
         The method on the CPU and the file's metadata.
@@ -156,22 +180,33 @@ def load_weights(source: str | Path) -> tuple[Method, dict[str, Any]]:
         InputError: missing, damaged, foreign or mismatched weights; never an untrained network.
     """
     tensors, metadata = read_weights(source)
-    path = find_weights(source)
-    model = from_plain(ModelOptions, metadata["model"], f"the network in '{path}'")
+    return build_from(tensors, metadata, f"'{find_weights(source)}'"), metadata
+
+
+def build_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], source: str) -> Method:
+    """The method that `metadata` describes with the weights `tensors`, on the CPU, in eval mode.
+
+    Args:
+        source: names them in messages.
+
+    Raises:
+        InputError: the tensors are of another network.
+    """
+    model = from_plain(ModelOptions, metadata["model"], f"the network in {source}")
     if ":" in metadata["method"]:
         log.warning(
-            "'%s' was trained with the method in %s; that file is run now.",
-            path,
+            "%s was trained with the method in %s; that file is run now.",
+            source,
             metadata["method"],
         )
     method = build_method(
         metadata["method"],
         dataclasses.replace(model, pretrained="none"),
-        from_plain(Sizes, metadata["sizes"], f"the sizes in '{path}'"),
+        from_plain(Sizes, metadata["sizes"], f"the sizes in {source}"),
         metadata["method_options"],
     )
-    load_strictly(method, tensors, f"'{path}'")
-    return method.eval(), metadata
+    load_strictly(method, tensors, source)
+    return method.eval()
 
 
 def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -181,23 +216,11 @@ def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) ->
         InputError: names the tensors that are missing, unknown or of another shape.
     """
     own = method.state_dict()
-    missing = [name for name in own if name not in tensors]
-    unknown = [name for name in tensors if name not in own]
-    other = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in tensors and own[name].shape != tensors[name].shape
-    ]
-    problems = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
-        if names
-    ]
+    problems = misfits({name: tensor.shape for name, tensor in own.items()}, tensors)
     if problems:
         raise InputError(
             f"The weights in {source} are of another network than '{method.name}' as configured: "
-            f"tensors {'; '.join(problems)}. Use the method, architecture and options they were "
-            "trained with."
+            f"tensors {problems}. Use the method, architecture and options they were trained with."
         )
     with torch.no_grad():
         for name, tensor in own.items():

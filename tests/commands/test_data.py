@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import fakes
-from command_kit import refused, run, said
+from command_kit import refused, run, said, tiny_config
 
 
 def test_synthetic_people(tmp_path: Path, capsys) -> None:
@@ -76,10 +77,35 @@ def test_info_of_each_layout(
     assert "exactly one" in refused(capsys, "info", folder_root, "--camera-pattern", "c")
 
 
+def test_the_suggested_training_works(tmp_path: Path, capsys) -> None:
+    """With few people, without cameras, in a folder with a space in its name."""
+    root = fakes.make_folder(tmp_path / "my data", identities=6)
+    assert run("info", root) == 0
+    words = shlex.split(said(capsys).split("Next: ")[1])
+    assert words[:4] == ["vireid", "train", "--dataset", "folder"]
+    assert words[-4:] == ["--method", "agw", "--pids-per-batch", "4"]
+    quick = ("--config", tiny_config(tmp_path), "--device", "cpu", "--run", tmp_path / "one")
+    assert run(*words[1:], *quick) == 0
+    capsys.readouterr()
+    assert run("prepare", "--dataset", "folder", "--data-root", root,
+               "--camera-pattern", r"c(\d+)_") == 0  # fmt: skip
+    suggested = said(capsys)
+    assert "--camera-pattern 'c(\\d+)_' --method mcl --pids-per-batch 4" in suggested
+    alone = fakes.make_folder(tmp_path / "alone", identities=2)
+    assert run("info", alone) == 0
+    suggested = said(capsys)
+    assert "here it finds 0" in suggested and "Next" not in suggested
+
+
+def test_info_of_one_split(regdb_root: Path, capsys) -> None:
+    assert run("info", regdb_root, "--trial", 3) == 0
+    assert "--trial 3" in said(capsys)
+
+
 def test_info_names_what_is_suspicious(tmp_path: Path, sysu_root: Path, capsys) -> None:
     root = tmp_path / "sysu"
     shutil.copytree(sysu_root, root)
-    (root / "cam1" / "0002" / "0001.jpg").write_bytes(b"no picture")
+    (root / "cam1" / "0002" / "0001.jpg").write_bytes(b"no image")
     shutil.rmtree(root / "cam3" / "0003")
     shutil.rmtree(root / "cam6" / "0003")
     assert run("info", root, "--json") == 0

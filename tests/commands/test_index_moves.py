@@ -133,7 +133,7 @@ def test_a_move_takes_one_command(
     assert run("index", "create", "--index", "ix", "--embeddings", file) == 0
     new = tmp_path / "new"
     new.mkdir()
-    shutil.move(a / "crops", new / "pictures")
+    shutil.move(a / "crops", new / "images")
     shutil.move(a / "ix", new / "ix")
     monkeypatch.chdir(new)
     assert set(shown(new / "ix").values()) == {False}
@@ -141,21 +141,21 @@ def test_a_move_takes_one_command(
     assert "--image-root is 'gone'" in refusal
     with kit.running(replace(world, index=new / "ix")) as server, server.client() as client:
         assert client.get("/api/image/1").status_code == 404
-        assert run("index", "update", "--index", "ix", "--image-root", "pictures") == 0
+        assert run("index", "update", "--index", "ix", "--image-root", "images") == 0
         assert client.get("/api/image/1").status_code == 200  # also in a server that runs
     assert shown(new / "ix") == ALL
     words = ("--index", "ix", "--weights", world.weights, "--modality", "visible", *CPU)
     said(capsys)
-    assert run("search", *words, "--image", "pictures/0001.jpg", "--json", "--save", "r.png") == 0
+    assert run("search", *words, "--image", "images/0001.jpg", "--json", "--save", "r.png") == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    assert answer["hits"][0]["path"] == str(Path("pictures/0001.jpg"))
+    assert answer["hits"][0]["path"] == str(Path("images/0001.jpg"))
     # An embeddings file from before the move: the folder that it names is gone.
     assert run("index", "add", "--index", "ix", "--embeddings", file) == 0
     assert "0 images added" in said(capsys)
-    flags = ("--index", "fresh", "--embeddings", file, "--image-root", "pictures")
+    flags = ("--index", "fresh", "--embeddings", file, "--image-root", "images")
     assert run("index", "create", *flags) == 0
     assert "can't show" not in said(capsys)
-    assert shown(new / "fresh") == {p.replace("crops", "pictures"): True for p in ALL}
+    assert shown(new / "fresh") == {p.replace("crops", "images"): True for p in ALL}
 
 
 def test_which_of_several_folders_has_moved(site, embed, tmp_path: Path, capsys) -> None:

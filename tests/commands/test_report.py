@@ -9,7 +9,7 @@ import command_kit
 import pytest
 from command_kit import refused, run
 
-QUICK = ("--pictures", 0, "--trials", 2, "--device", "cpu")
+QUICK = ("--figure-queries", 0, "--trials", 2, "--device", "cpu")
 
 
 @pytest.fixture(scope="module")

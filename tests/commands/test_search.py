@@ -1,4 +1,4 @@
-"""embed, index, search, serve: from folders of pictures to the person."""
+"""embed, index, search, serve: from folders of images to the person."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ def test_search_for_people(
     files = ("--csv", tmp_path / "hits.csv", "--save", tmp_path / "ranks.png")
     assert run("search", *words, "--images", night, "--top", 2, *files) == 0
     assert len((tmp_path / "hits.csv").read_text().splitlines()) == 1 + 2 * 2
-    with Image.open(tmp_path / "ranks.png") as picture:
-        assert picture.height > 400  # two queries, one below the other
+    with Image.open(tmp_path / "ranks.png") as image:
+        assert image.height > 400  # two queries, one below the other
     capsys.readouterr()
     assert run("search", *words, "--image", night / "0001.jpg", "--cameras", 9) == 0
     shown = capsys.readouterr()

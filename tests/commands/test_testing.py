@@ -11,15 +11,16 @@ import fakes
 import pytest
 from command_kit import refused, run
 
-METRICS = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
-QUICK = ("--pictures", 0, "--trials", 2, "--device", "cpu")
+from vireid.evaluation import METRICS
+
+QUICK = ("--figure-queries", 0, "--trials", 2, "--device", "cpu")
 
 
 def protocol(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text())["protocol"]
 
 
-def test_a_report_with_pictures_in_the_run(trained: Path, tmp_path: Path, capsys) -> None:
+def test_a_report_with_figures_in_the_run(trained: Path, tmp_path: Path, capsys) -> None:
     run_folder = tmp_path / "run"
     shutil.copytree(trained, run_folder)
     words = ("--mode", "ALL", "--draw", "Seeded", "--rerank", "--tta", "FLIP", "--trials", 2)
@@ -110,7 +111,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
         (("--tta", "rotate"), "Valid: none, flip."),
         (("--part", "train"), "Valid: test, val."),
         (("--trials", 0), "at least 1"),
-        (("--pictures", -1), "at least 0"),
+        (("--figure-queries", -1), "at least 0"),
         (("--trial", 2), "has one split only"),
         (("--protocol", "legacy-deen"), "The data set is SYSU-MM01"),
         (("--gpu", 97), "GPUs present:"),

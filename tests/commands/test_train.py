@@ -87,7 +87,7 @@ def test_the_epoch_is_chosen_on_validation_identities(
     again = facts(tmp_path / "one-refit")
     assert again["part"] == "train" and again["epoch"] == best["epoch"]
     assert best["chosen"] in again["chosen"] and "'one'" in again["chosen"]
-    assert run("test", "--resume", one, "--part", "val", "--pictures", 0, "--trials", 1) == 0
+    assert run("test", "--resume", one, "--part", "val", "--figure-queries", 0, "--trials", 1) == 0
     message = refused(capsys, "test", "--resume", tmp_path / "one-refit", "--part", "val")
     assert "have seen" in message
     assert "--select val" in refused(
@@ -95,7 +95,7 @@ def test_the_epoch_is_chosen_on_validation_identities(
     )
 
 
-def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path, capsys) -> None:
+def test_own_images_with_and_without_cameras(tmp_path: Path, folder_root: Path, capsys) -> None:
     own = ("--dataset", "folder")
     config = ("--config", tiny_config(tmp_path), "--data-root", folder_root, "--device", "cpu")
     message = refused(capsys, "train", *own, *config, "--run", tmp_path / "one")
@@ -104,7 +104,7 @@ def test_own_pictures_with_and_without_cameras(tmp_path: Path, folder_root: Path
     pattern = (*own, "--camera-pattern", r"c(\d+)_")
     assert command_kit.train(tmp_path / "two", folder_root, *pattern) == 0
     for name in ("one", "two"):
-        assert run("test", "--resume", tmp_path / name, "--pictures", 0, "--trials", 1) == 0
+        assert run("test", "--resume", tmp_path / name, "--figure-queries", 0, "--trials", 1) == 0
     assert facts(tmp_path / "two")["sizes"]["num_cameras"] == 4
     assert capsys.readouterr().out.count("own data") == 2
 
@@ -120,7 +120,7 @@ def test_a_table_is_found_again_on_resume(tmp_path: Path, folder_root: Path) -> 
     one = tmp_path / "one"
     assert command_kit.train(one, table, "--dataset", "folder") == 0
     assert run("train", "--resume", one, "--device", "cpu", "--epochs", 2) == 0
-    assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+    assert run("test", "--resume", one, "--figure-queries", 0, "--trials", 1) == 0
 
 
 def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch) -> None:
@@ -141,7 +141,7 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
     assert run("train", "--method", "my.py:MyMethod", "--help") == 0
     assert "--hetero-weight X" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
-    assert run("test", "--resume", "one", "--pictures", 0, "--trials", 1) == 0
+    assert run("test", "--resume", "one", "--figure-queries", 0, "--trials", 1) == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
     assert report["protocol"]["method"] == "my-method"
     words = (*words[:3], sysu_root, *words[4:])
@@ -273,7 +273,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
         ("--recipe", "pub"): "Valid: published, clean, scratch, best.",
-        ("--optim", "rmsprop"): "Valid: sgd, adam.",
+        ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
         ("--augment", "wild"): "Valid: none, plain, published, channel.",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",
         ("--select", "best"): "Valid: last, val, held-out.",
@@ -350,7 +350,7 @@ def test_an_identity_of_one_modality(tmp_path: Path, capsys) -> None:
     assert command_kit.train(one, root) == 0
     message = said(capsys)
     assert message.count("left out of training: 1.") == 1
-    assert run("test", "--resume", one, "--pictures", 0, "--trials", 1) == 0
+    assert run("test", "--resume", one, "--figure-queries", 0, "--trials", 1) == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
     assert report["counts"]["gallery"] == [9]  # all three identities by three cameras
 

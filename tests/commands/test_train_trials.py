@@ -32,7 +32,7 @@ def test_a_model_is_tested_on_its_own_trial(tmp_path: Path, root: Path, capsys) 
     assert "trial 3" in refused(
         capsys, "test", "--resume", moved, "--data-root", root, "--trial", 1
     )
-    assert run("test", "--resume", one, "--pictures", 0, "--out", tmp_path / "both") == 0
+    assert run("test", "--resume", one, "--figure-queries", 0, "--out", tmp_path / "both") == 0
     for direction in ("infrared-to-visible", "visible-to-infrared"):
         report = json.loads((tmp_path / "both" / direction / "report.json").read_text())
         assert report["protocol"]["split"] == 3

@@ -20,16 +20,16 @@ def one_by_one(images: np.ndarray, draws: np.ndarray, pad: int) -> np.ndarray:
     for image, (crop_y, crop_x, flip, colour, y, x, h, w) in zip(images, draws):
         height, width, _ = image.shape
         padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
-        picture = padded[crop_y : crop_y + height, crop_x : crop_x + width].astype(np.float64)
+        changed = padded[crop_y : crop_y + height, crop_x : crop_x + width].astype(np.float64)
         if flip:
-            picture = picture[:, ::-1]
+            changed = changed[:, ::-1]
         if 1 <= colour <= 3:
-            picture = np.repeat(picture[..., colour - 1 : colour], 3, axis=2)
+            changed = np.repeat(changed[..., colour - 1 : colour], 3, axis=2)
         elif colour == 4:
-            picture = np.repeat((picture @ np.array(GREY_WEIGHTS))[..., None], 3, axis=2)
-        picture = (picture / 255 - MEAN) / STD
-        picture[y : y + h, x : x + w] = ERASE_FILL
-        out.append(picture.transpose(2, 0, 1))
+            changed = np.repeat((changed @ np.array(GREY_WEIGHTS))[..., None], 3, axis=2)
+        changed = (changed / 255 - MEAN) / STD
+        changed[y : y + h, x : x + w] = ERASE_FILL
+        out.append(changed.transpose(2, 0, 1))
     return np.stack(out)
 
 
@@ -50,8 +50,16 @@ def test_equals_a_loop_over_images(options):
     out = augment(torch.from_numpy(images), torch.from_numpy(draws))
     assert out.dtype == torch.float32
     assert out.shape == (64, 3, *SIZE)
-    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert out.is_contiguous()
     np.testing.assert_allclose(out.numpy(), one_by_one(images, draws, options.pad), atol=1e-5)
+
+
+def test_away_from_a_cpu_images_are_channels_last():
+    """As tensor cores read them; PyTorch's device without data stands for a GPU."""
+    augment = Augment(EVERYTHING, SIZE).to("meta")
+    images = torch.empty(4, *SIZE, 3, dtype=torch.uint8, device="meta")
+    out = augment(images, torch.empty(4, 8, dtype=torch.int32, device="meta"))
+    assert out.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_normalise_is_augmentation_without_change():

@@ -33,6 +33,15 @@ def test_a_clean_data_set(sysu_root):
     assert json.loads(json.dumps(report)) == report
 
 
+def test_many_cameras_are_counted_not_listed(sysu_root):
+    report = inspect("sysu", sysu_root, pixels=False)
+    report["cameras"] = [report["cameras"][0] | {"camid": camid} for camid in range(1, 313)]
+    _, cameras, *_ = tables(report)
+    assert cameras.row_count == 21
+    assert list(cameras.columns[0].cells)[-1].plain == "and 292 more"
+    assert list(cameras.columns[-1].cells)[-1].plain == str(292 * 24)
+
+
 def test_everything_suspicious(tmp_path):
     root = fakes.make_sysu(tmp_path, train=3, val=2, test=3, images=1)
     fakes.write_ids(root / "exp" / "test_id.txt", [3, 6, 7, 8])  # 3 is trained on
@@ -58,7 +67,7 @@ def test_everything_suspicious(tmp_path):
     assert "nearly black" in text and "12 x 40" in text and "camera" in text
 
 
-def test_without_opening_pictures(llcm_root):
+def test_without_opening_images(llcm_root):
     report = inspect("llcm", llcm_root, pixels=False)
     assert report["sizes"] == [] and set(report["suspicious"]) == {"one_modality", "in_two_parts"}
     assert len(tables(report)) == 3

@@ -10,6 +10,7 @@ import pytest
 
 from vireid.data import ProtocolOptions, Rule, facts_of, load_dataset, training_rows, trials
 from vireid.data.folder import list_images
+from vireid.data.registry import DATASETS
 from vireid.types import InputError, Modality
 
 
@@ -32,7 +33,7 @@ def test_the_root_comes_from_the_argument_or_the_environment(sysu_root, tmp_path
     refuse("no data set 'sisu'.*Did you mean 'sysu'", "sisu", sysu_root)
 
 
-@pytest.mark.parametrize("name", ["sysu", "regdb", "llcm", "folder"])
+@pytest.mark.parametrize("name", DATASETS)
 def test_an_empty_folder_is_no_data_set(name, tmp_path):
     refuse("Expected|none of the folders", name, tmp_path)
 
@@ -249,7 +250,7 @@ def test_damaged_llcm(tmp_path):
     refuse("train_nir.txt' does not exist", "llcm", root)
 
 
-# ---- own pictures
+# ---- own images
 
 
 def test_folder_splits_by_identity_with_a_seed(folder_root):
@@ -297,22 +298,22 @@ def write_table(root: Path, header: str, *lines: str) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
+def image_root(tmp_path) -> Path:
     for name in ("a", "b", "ü ,c", "d"):
         fakes.save(tmp_path / "img" / f"{name}.png", 1, False, 0, (16, 8))
     return tmp_path
 
 
-def test_table_with_every_column(pictures):
+def test_table_with_every_column(image_root):
     write_table(
-        pictures,
+        image_root,
         "Path,pid,modality,camid,split,role,time,remark",
         "img/a.png,7,visible,1,train,,2026-05-01T22:15:00,hello",
         "img/b.png,7,IR,2,train,,1000.5,",
         '"img/ü ,c.png",9,rgb,1,test,gallery,2026-05-01T22:15:00+02:00,',
         "img/d.png,9,thermal,2,test,query,,",
     )
-    dataset = load_dataset("folder", pictures)
+    dataset = load_dataset("folder", image_root)
     assert dataset.rule == facts_of("llcm").rule and list(dataset.pids) == [7, 7, 9, 9]
     assert [s.time for s in dataset.samples] == [1777673700.0, 1000.5, None, 1777666500.0]
     (trial,) = trials(dataset, ProtocolOptions())
@@ -320,8 +321,8 @@ def test_table_with_every_column(pictures):
     assert list(dataset.parts["train"]) == [0, 1]
     with pytest.raises(InputError, match="no visible image for the query"):
         trials(dataset, ProtocolOptions(direction="visible_to_infrared"))
-    assert load_dataset("folder", pictures / "samples.csv").samples == dataset.samples
-    refuse("is a table", "folder", pictures, camera_pattern=r"(\d)")
+    assert load_dataset("folder", image_root / "samples.csv").samples == dataset.samples
+    refuse("is a table", "folder", image_root, camera_pattern=r"(\d)")
 
 
 GOOD = "img/b.png,8,infrared"
@@ -355,17 +356,17 @@ GOOD = "img/b.png,8,infrared"
         ("path,pid,modality,role", "img/a.png,1,visible,probe", "role is 'probe'"),
     ],
 )
-def test_damaged_tables(pictures, header, line, message):
+def test_damaged_tables(image_root, header, line, message):
     columns = header.count(",") - 2
     good = GOOD + {0: "", 1: "," + ("test" if "split" in header else "")}.get(columns, "")
-    write_table(pictures, header, good, line)
-    before = sorted(p.name for p in pictures.rglob("*"))
-    refuse(message, "folder", pictures)
-    assert sorted(p.name for p in pictures.rglob("*")) == before  # nothing was written
+    write_table(image_root, header, good, line)
+    before = sorted(p.name for p in image_root.rglob("*"))
+    refuse(message, "folder", image_root)
+    assert sorted(p.name for p in image_root.rglob("*")) == before  # nothing was written
 
 
-def test_tables_empty_binary_or_leaking(pictures):
-    path = pictures / "samples.csv"
+def test_tables_empty_binary_or_leaking(image_root):
+    path = image_root / "samples.csv"
     for content, message in (
         (b"", "is empty"),
         (b"path,pid,modality\n", "no row"),
@@ -373,16 +374,16 @@ def test_tables_empty_binary_or_leaking(pictures):
         (b"path,pid,modality\n\x00,1,v\n", "zero byte"),
     ):
         path.write_bytes(content)
-        refuse(message, "folder", pictures)
+        refuse(message, "folder", image_root)
     write_table(
-        pictures,
+        image_root,
         "path,pid,modality,split",
         "img/a.png,1,v,train",
         "img/b.png,1,i,train",
         "img/d.png,1,i,test",
     )
     # names that are no numbers are numbered inside; the path says who is meant
-    refuse(r"both 'train' and 'test' of .*'img/a.png'", "folder", pictures)
+    refuse(r"both 'train' and 'test' of .*'img/a.png'", "folder", image_root)
 
 
 # ---- in words

@@ -17,6 +17,7 @@ from vireid.data import (
     DatasetFacts,
     ProtocolOptions,
     Rule,
+    Variant,
     dataset_names,
     load_dataset,
     register,
@@ -64,7 +65,7 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     one = tmp_path / "one"
     assert command_kit.train(one, root, "--dataset", name) == 0
     quick = ("test", "--resume", one, "--trials", 2, "--device", "cpu")
-    assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--pictures", 0) == 0
+    assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--figure-queries", 0) == 0
     folders = sorted((one / "test").iterdir())
     assert [folder.name for folder in folders] == ["hallway-all", "hallway-front"]
     assert (folders[0] / "ranks.jpg").is_file()
@@ -82,9 +83,22 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     assert run("report", *folders, "--out", tmp_path / "compared") == 0
     text = (tmp_path / "compared" / "comparison.md").read_text()
     assert "differ in search" in text and "Hallway" in text and "front-search" in text
-    assert "Valid: all, front. (The data set is Hallway.)" in " ".join(
-        refused(capsys, *quick, "--mode", "indoor").split()
+    assert "Valid: all, front. (The data set is Hallway.)" in refused(
+        capsys, *quick, "--mode", "indoor"
     )
+    for direction in ("both", "i2v"):
+        assert "Hallway is searched from visible to infrared only" in refused(
+            capsys, *quick, "--direction", direction
+        )
+    gate = tmp_path / "gate.py"  # one scope, of its own name
+    text = EXAMPLE.read_text().replace('"all": None, ', "").replace('"hallway"', '"gate"')
+    gate.write_text(text)
+    at_gate = (*quick, "--dataset", f"{gate}:HALLWAY", "--data-root", root, "--figure-queries", 0)
+    assert run(*at_gate) == 0
+    protocol = json.loads((one / "test" / "gate-visible-to-infrared" / "report.json").read_text())[
+        "protocol"
+    ]
+    assert (protocol["scope"], protocol["direction"]) == ("front", "visible_to_infrared")
 
 
 def test_from_python(root: Path) -> None:
@@ -95,15 +109,15 @@ def test_from_python(root: Path) -> None:
     dataset = load_dataset("mine", root)
     with pytest.raises(InputError, match="expected one of all, front"):
         trials(dataset, ProtocolOptions(scope="indoor"))
-    (trial,) = trials(
-        dataset, ProtocolOptions(scope="front", direction="visible_to_infrared", num_trials=1)
-    )
+    with pytest.raises(InputError, match="expected one of visible_to_infrared"):
+        trials(dataset, ProtocolOptions(direction="infrared_to_visible"))
+    (trial,) = trials(dataset, ProtocolOptions(scope="front", num_trials=1))
     assert set(dataset.camids[trial.query]) == {1} and set(dataset.camids[trial.gallery]) == {3, 4}
 
 
 def test_its_rule_scores(root: Path) -> None:
     dataset = example().load(root)
-    options = ProtocolOptions(direction="visible_to_infrared", num_trials=1)
+    options = ProtocolOptions(num_trials=1)
     drawn = trials(dataset, options)
     rows = np.arange(len(dataset))
     embeddings = embeddings_of(dataset, rows, names=("pooled",))
@@ -119,6 +133,19 @@ def test_its_rule_scores(root: Path) -> None:
     assert np.array_equal(by_name.first, search.scores.first)
 
 
+def test_the_first_scope_shots_and_direction_are_the_defaults(root: Path) -> None:
+    facts = example(scopes={"front": (1, 3, 4), "all": None}, shots=(2, 1))
+    options = ProtocolOptions(part="test").of(facts)
+    assert (options.scope, options.shots) == ("front", 2)
+    assert options.direction == "visible_to_infrared"
+    assert (options.query_modality, options.gallery_modality) == (0, 1)
+    assert facts.tested_directions == ("visible_to_infrared",)
+    dataset = dataclasses.replace(facts.load(root), facts=facts)
+    (trial,) = trials(dataset, ProtocolOptions(num_trials=1))
+    assert set(dataset.camids[trial.query]) == {1}
+    assert len(trial.gallery) == 3 * 2 * 2, "people, infrared cameras, shots"
+
+
 def test_rules_may_have_several_parts() -> None:
     rule = Rule(skip_pairs=((1, 2), (1, 1)), skip_same_camera=True, collapse_identities=True)
     similarity = np.array([[0.9, 0.8, 0.7, 0.6]])
@@ -128,13 +155,19 @@ def test_rules_may_have_several_parts() -> None:
 
 
 def test_what_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="already"):
+        register(example(name="sysu"))
+    swapped = Variant(direction="infrared_to_visible", note="")
     for facts, message in (
-        (example(name="sysu"), "already"),
-        (example(scopes={"front": None}), "A scope 'all', 1 shot"),
-        (example(shots=(4,)), r"the shots \(4,\)"),
+        ({"scopes": {}}, "has no scope"),
+        ({"shots": (0,)}, r"the shots \(0,\)"),
+        ({"directions": ()}, "has no direction"),
+        ({"directions": ("sideways",)}, "the directions sideways;"),
+        ({"variants": {"swapped": swapped}}, "a variant of a direction that is not among"),
+        ({"splits": 0}, "has 0 splits"),
     ):
         with pytest.raises(InputError, match=message):
-            register(facts)
+            example(**facts)
     with pytest.raises(InputError, match=r"It has: HALLWAY\."):
         load_dataset(f"{EXAMPLE}:OTHER", root)
     with pytest.raises(InputError, match="does not exist"):

@@ -30,10 +30,10 @@ def pillow(path: Path, size=(288, 144)) -> np.ndarray:
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 def test_decoding_equals_pillow(tmp_path, ending, mode):
     path = tmp_path / f"a.{ending}"
-    picture = fakes.picture(1, False, 0, (301, 97)).convert(mode)
-    (
-        picture if (mode, ending) not in {("P", "jpg"), ("P", "webp")} else picture.convert("RGB")
-    ).save(path)
+    image = fakes.image(1, False, 0, (301, 97)).convert(mode)
+    (image if (mode, ending) not in {("P", "jpg"), ("P", "webp")} else image.convert("RGB")).save(
+        path
+    )
     assert np.array_equal(decode(path, (288, 144)), pillow(path))
 
 
@@ -240,7 +240,7 @@ def test_decoding_into_plain_memory(sysu_root):
 def test_jpeg_of_every_subsampling_equals_pillow(tmp_path):
     for subsampling in range(3):
         buffer = io.BytesIO()
-        fakes.picture(3, False, 1, (257, 131)).save(
+        fakes.image(3, False, 1, (257, 131)).save(
             buffer, "JPEG", subsampling=subsampling, progressive=subsampling == 1
         )
         path = tmp_path / f"{subsampling}.jpg"

@@ -82,7 +82,7 @@ def test_the_arrays_alone_do_for_training(sysu_root, arrays, tmp_path):
         prepare(dataset, size=(64, 32))
 
 
-def test_arrays_beside_the_pictures_are_the_training_pixels(arrays, tmp_path):
+def test_arrays_beside_the_images_are_the_training_pixels(arrays, tmp_path):
     root = copy(arrays, fakes.make_sysu(tmp_path))
     path = root / "train_rgb_resized_img.npy"
     marked = np.load(path)
@@ -92,12 +92,12 @@ def test_arrays_beside_the_pictures_are_the_training_pixels(arrays, tmp_path):
     store = prepare(dataset)
     assert dataset.samples[0].path == "cam1/0001/0001.jpg"
     assert np.all(store.images[0] == 17)
-    assert prepare(dataset, size=(16, 8)).images.shape == (144, 16, 8, 3)  # from the pictures
+    assert prepare(dataset, size=(16, 8)).images.shape == (144, 16, 8, 3)  # from the images
     plain = prepare(load_dataset("sysu", fakes.make_sysu(tmp_path / "plain")))
     assert np.array_equal(store.images[1:], plain.images[1:])
 
 
-def test_arrays_that_do_not_fit_the_pictures_are_not_used(arrays, tmp_path):
+def test_arrays_that_do_not_fit_the_images_are_not_used(arrays, tmp_path):
     root = copy(arrays, fakes.make_sysu(tmp_path, images=1))
     dataset = load_dataset("sysu", root)
     assert not dataset.pixel_files and any("not used" in note for note in dataset.notes)

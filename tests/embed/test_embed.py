@@ -1,4 +1,4 @@
-"""From weights and pictures to vectors and files."""
+"""From weights and images to vectors and files."""
 
 from __future__ import annotations
 
@@ -58,24 +58,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def expected(embedder: Embedder, pictures: np.ndarray, visible: bool) -> np.ndarray:
+def expected(embedder: Embedder, images: np.ndarray, visible: bool) -> np.ndarray:
     with torch.no_grad():
-        image = normalise(torch.from_numpy(pictures))
+        image = normalise(torch.from_numpy(images))
         return embedder.method.embed(image, len(image) if visible else 0)["embedding"].numpy()
 
 
 def test_arrays_and_the_modality_that_chooses_the_stem(embedder: Embedder) -> None:
     _, store = tiny_data()
-    pictures = store.images[:5]
+    images = store.images[:5]
     for modality, visible in (("visible", True), (Modality.INFRARED, False)):
-        found = embedder.embed(pictures, modality)
-        np.testing.assert_allclose(
-            found.embedding, expected(embedder, pictures, visible), atol=1e-6
-        )
+        found = embedder.embed(images, modality)
+        np.testing.assert_allclose(found.embedding, expected(embedder, images, visible), atol=1e-6)
         np.testing.assert_allclose(np.linalg.norm(found.pooled, axis=1), 1, atol=1e-5)
-    mixed = embedder.embed(pictures, ["v", "i", "v", "i", "i"])
+    mixed = embedder.embed(images, ["v", "i", "v", "i", "i"])
     assert mixed.modality.tolist() == [0, 1, 0, 1, 1]
-    alone = embedder.embed(pictures[1:2], "infrared")
+    alone = embedder.embed(images[1:2], "infrared")
     np.testing.assert_allclose(mixed.embedding[1], alone.embedding[0], atol=1e-5)
     assert mixed.weights_hash == embedder.weights_hash and mixed.pids.tolist() == [-1] * 5
 
@@ -105,8 +103,8 @@ def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
 def test_files_equal_the_published_preprocessing(embedder: Embedder, folder: Path) -> None:
     files = sorted(folder.rglob("[0-9]*.jpg"))[:6]
     found = embedder.embed(files, "visible")
-    pictures = np.stack([decode(file, SIZE) for file in files])
-    np.testing.assert_allclose(found.embedding, expected(embedder, pictures, True), atol=1e-6)
+    images = np.stack([decode(file, SIZE) for file in files])
+    np.testing.assert_allclose(found.embedding, expected(embedder, images, True), atol=1e-6)
     raw = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
     np.testing.assert_allclose(embedder.embed(raw, "visible").embedding, found.embedding, atol=1e-6)
     assert list(found.paths) == [str(file) for file in files]
@@ -142,8 +140,8 @@ def test_weights_saved_and_loaded(embedder: Embedder, tmp_path: Path) -> None:
 
 
 def test_float16_is_much_nearer_to_float32_than_bfloat16(embedder: Embedder) -> None:
-    pictures = np.random.default_rng(1).integers(0, 255, (8, *embedder.size, 3), np.uint8)
-    image = normalise(torch.from_numpy(pictures))
+    images = np.random.default_rng(1).integers(0, 255, (8, *embedder.size, 3), np.uint8)
+    image = normalise(torch.from_numpy(images))
     away = {}
     with torch.inference_mode():
         exact = embedder.method.embed(image, 8)["embedding"]
@@ -157,8 +155,8 @@ def test_float16_is_much_nearer_to_float32_than_bfloat16(embedder: Embedder) -> 
 def test_a_batch_beyond_the_number_format_is_computed_again(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = np.random.default_rng(0).integers(0, 255, (40, *embedder.size, 3), np.uint8)
-    exact = embedder.embed(pictures, "visible")
+    images = np.random.default_rng(0).integers(0, 255, (40, *embedder.size, 3), np.uint8)
+    exact = embedder.embed(images, "visible")
     coarse = Embedder(embedder.method, embedder.metadata, device="cpu", precision="bfloat16")
     ran = coarse.forward
 
@@ -167,7 +165,7 @@ def test_a_batch_beyond_the_number_format_is_computed_again(
 
     monkeypatch.setattr(coarse, "forward", overflowing)
     overflowing.expect = ran.expect
-    found = coarse.embed(pictures, "visible")
+    found = coarse.embed(images, "visible")
     for name, values in exact.vectors.items():
         np.testing.assert_allclose(found.vectors[name], values, atol=1e-6)
     assert " ".join(capsys.readouterr().err.split()).count("exceed the range of bfloat16") == 1
@@ -247,8 +245,8 @@ def test_a_method_that_cannot_be_recorded_is_run_nevertheless(
 
 
 def test_vectors_leave_the_device_as_float16(embedder: Embedder) -> None:
-    pictures = np.random.default_rng(3).integers(0, 255, (9, *embedder.size, 3), np.uint8)
-    batches = [(pictures[:6], 0), (pictures[6:], 1)]
+    images = np.random.default_rng(3).integers(0, 255, (9, *embedder.size, 3), np.uint8)
+    batches = [(images[:6], 0), (images[6:], 1)]
     exact, half = (
         list(embedder.stream(iter(batches), tta=None, batch_size=6, total=9, dtype=dtype))
         for dtype in ("float32", "float16")

@@ -23,7 +23,8 @@ def score_by_loop(
     rule: str,
     max_rank: int = 20,
 ) -> dict:
-    """CMC, mean AP and mean INP as a loop over queries, each with its whole sorted gallery."""
+    """Every metric of a report by its key there, and the CMC, as a loop over queries, each with
+    its whole sorted gallery."""
     order_of_all = np.argsort(-similarity, axis=1, kind="stable")
     curves, precisions, penalties = [], [], []
     for q in range(len(query_pids)):
@@ -51,8 +52,10 @@ def score_by_loop(
         precisions.append(float((np.array(precision) * match).sum() / match.sum()))
         last = np.flatnonzero(match)[-1]
         penalties.append(precision[last])
+    cmc = np.mean(curves, axis=0)
     return {
-        "cmc": np.mean(curves, axis=0),
+        "cmc": cmc,
+        **{f"rank{k}": cmc[k - 1] for k in (1, 5, 10, 20)},
         "mean_ap": float(np.mean(precisions)),
         "mean_inp": float(np.mean(penalties)),
         "num_queries": len(curves),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evaluation.reference import score_by_loop
 from vireid.data import facts_of
-from vireid.evaluation import chance, score, score_embeddings
+from vireid.evaluation import METRICS, Metric, chance, score, score_embeddings
 from vireid.evaluation.metrics import Scores
 from vireid.evaluation.ranking import Task, rank, rank_on_device
 from vireid.types import InputError
@@ -76,8 +76,11 @@ def test_equals_the_slow_reference_with_and_without_ties(seed, rule, values) -> 
     case = problem(seed, values=values, images=25, people=7)
     found, slow = score(*case, rule=rule), score_by_loop(*case, rule)
     np.testing.assert_allclose(found.cmc, slow["cmc"], atol=1e-12)
-    assert found.mean_ap == pytest.approx(slow["mean_ap"], abs=1e-12)
-    assert found.mean_inp == pytest.approx(slow["mean_inp"], abs=1e-12)
+    assert (found.mean_ap, found.mean_inp) == tuple(
+        METRICS[m].of(found) for m in ("mean_ap", "mean_inp")
+    )
+    for name, metric in METRICS.items():
+        assert metric.of(found) == pytest.approx(slow[name], abs=1e-12), name
     assert found.num_queries == slow["num_queries"]
 
 
@@ -210,6 +213,17 @@ def test_collapse_counts_people_and_regdb_images() -> None:
     firsts = {rule: score(similarity, [2], gallery_pids, [6], camids, rule=rule).first[0]
               for rule in RULES}  # fmt: skip
     assert firsts == {"sysu": 2, "llcm": 2, "regdb": 4}
+
+
+def test_a_metric_counts_queries_with_a_match_only() -> None:
+    metric = Metric(head="First", of_query=lambda scores: scores.first, unit="rank")
+    found = score(np.array([[0.9, 0.8], [0.9, 0.8], [0.9, 0.8]]), [2, 1, 9], [1, 2], rule="regdb")
+    assert found.first.tolist() == [2, 1, 0]
+    assert metric.of(found) == 1.5 and METRICS["rank1"].of(found) == 0.5
+    assert (metric.text(1.5), METRICS["rank1"].text(0.5)) == ("1.50", "50.00")
+    averaged = Metric(head="First", of_query=lambda scores: scores.first.mean())
+    with pytest.raises(InputError, match=r"First gives .* for 3 queries"):
+        averaged.of(found)
 
 
 def test_ties_go_to_the_smaller_index() -> None:

@@ -14,11 +14,10 @@ from rich.console import Console
 
 from evaluation.examples import embeddings_of, sysu_like
 from vireid.data import ProtocolOptions
-from vireid.evaluation import METRICS as METRICS_TABLE
-from vireid.evaluation import Metric, Report, average_reports, compare, evaluate
+from vireid.evaluation import METRICS, Metric, Report, average_reports, compare, evaluate
 from vireid.types import InputError
 
-METRICS = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
+PROMISED = {"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}  # others script by them
 
 
 def make(
@@ -61,6 +60,7 @@ def test_json_is_the_contract(report: Report, tmp_path: Path) -> None:
     report.write(tmp_path / "all")
     assert report.folder == tmp_path / "all"
     plain = json.loads((tmp_path / "all" / "report.json").read_text())
+    assert set(METRICS) >= PROMISED
     for source in (plain, plain["reranked"]):
         for name in ("pooled", "embedding"):
             assert list(source[name]) == list(METRICS)
@@ -293,8 +293,8 @@ def test_a_new_metric_is_one_line_and_older_reports_are_read(
     report: Report, tmp_path: Path, monkeypatch
 ) -> None:
     old = json.loads(json.dumps(report.to_plain()))
-    rank2 = Metric(head="Rank-2", of=lambda scores: scores.at(2), decimals=1)
-    monkeypatch.setitem(METRICS_TABLE, "rank2", rank2)
+    rank2 = Metric(head="Rank-2", of_query=lambda scores: scores.first <= 2, decimals=1)
+    monkeypatch.setitem(METRICS, "rank2", rank2)
     new = make(1)
     assert 0 < new.raw["pooled"]["rank2"]["mean"] <= 1
     assert "Rank-2" in (new.write(tmp_path / "new").folder / "report.md").read_text()
@@ -312,3 +312,30 @@ def test_a_new_metric_is_one_line_and_older_reports_are_read(
     mean = average_reports([without, new])
     assert "rank2" not in mean.raw["pooled"] and "mean_inp" in mean.raw["pooled"]
     assert "Rank-2" in comparison.to_latex() and comparison.to_table().row_count
+
+
+def test_a_metric_that_is_no_fraction_is_not_printed_in_percent(
+    report: Report, tmp_path: Path, monkeypatch
+) -> None:
+    everywhere = {"in_terminal": True, "in_brief": True, "in_comparison": True}
+    first = Metric(head="First", of_query=lambda s: s.first, unit="rank", **everywhere)
+    monkeypatch.setitem(METRICS, "mean_first", first)
+    new = make(1)
+    numbers = new.raw["pooled"]["mean_first"]
+    assert 1 <= numbers["mean"] < 12, "twelve people in the gallery"
+    cell = f"{numbers['mean']:.2f} ± {numbers['std']:.2f}"
+    low, high = new.confidence["pooled"]["mean_first"]
+    assert low < numbers["mean"] < high
+    markdown = (new.write(tmp_path).folder / "report.md").read_text()
+    assert f"{low:.2f} to {high:.2f}" in markdown
+    comparison = compare([report, new])
+    for text in (markdown, str(new), comparison.to_markdown()):
+        assert cell in text and "Percent; First: rank, mean ± deviation" in text
+    assert cell.replace("±", "$\\pm$") in comparison.to_latex()
+    assert "Percent; First: rank, mean" in comparison.to_latex()
+    for table in (new.to_table(), comparison.to_table()):
+        text = " ".join(text_of(table).split())
+        assert cell.replace(" ", "") in text and "percent; First: rank" in text
+    (row,) = [r for r in csv.DictReader(io.StringIO(comparison.to_csv()))
+              if r["embedding"] == "pooled" and r["mean_first"]]  # fmt: skip
+    assert float(row["mean_first"]) == pytest.approx(numbers["mean"], abs=1e-6)

@@ -24,7 +24,7 @@ def words(world: server_kit.World) -> tuple:
             "--modality", "infrared", "--top", 3, *CPU)  # fmt: skip
 
 
-def test_several_pictures_are_queries_of_their_own(
+def test_several_images_are_queries_of_their_own(
     words, world: server_kit.World, tmp_path: Path, capsys
 ) -> None:
     some = [world.root / f"cam3/000{n}/0000.jpg" for n in (1, 2, 3)]
@@ -76,7 +76,7 @@ def test_paths_below_this_folder_are_short(tmp_path: Path, monkeypatch) -> None:
     assert [cell.plain for cell in cells] == [str(Path("a/1.jpg")), "/elsewhere/2.jpg", "b/3.jpg"]
 
 
-def test_a_picture_of_many_queries_stays_of_a_size_that_opens(
+def test_a_figure_of_many_queries_stays_of_a_size_that_opens(
     world: server_kit.World, tmp_path: Path
 ) -> None:
     query = world.root / "cam3/0001/0000.jpg"
@@ -84,6 +84,6 @@ def test_a_picture_of_many_queries_stays_of_a_size_that_opens(
     heights = []
     for count in (1, MAX_DRAWN, 3 * MAX_DRAWN):
         save_figure(tmp_path / "p.jpg", [query] * count, [found] * count, [str(world.root)])
-        with Image.open(tmp_path / "p.jpg") as picture:
-            heights.append(picture.height)
+        with Image.open(tmp_path / "p.jpg") as image:
+            heights.append(image.height)
     assert heights[0] < heights[1] == heights[2] < 65_535  # JPEG's limit

@@ -1,4 +1,4 @@
-"""Pictures in, ranked entries out, with a real (untrained, small) network."""
+"""Images in, ranked entries out, with a real (untrained, small) network."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def embedder() -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("pictures")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     paths = []
     for n in range(30):
@@ -44,9 +44,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module", params=[None, "flip"])
-def searcher(request, embedder, pictures, tmp_path_factory: pytest.TempPathFactory):
+def searcher(request, embedder, files, tmp_path_factory: pytest.TempPathFactory):
     gallery = embedder.embed(
-        [str(path) for path in pictures],
+        [str(path) for path in files],
         Modality.VISIBLE,
         tta=request.param,
         camids=np.arange(30) % 2 + 1,
@@ -60,17 +60,17 @@ def searcher(request, embedder, pictures, tmp_path_factory: pytest.TempPathFacto
         yield Searcher(index, embedder)
 
 
-def test_an_indexed_picture_finds_itself(searcher, pictures) -> None:
-    answers = searcher.search_images([str(pictures[3]), pictures[8]], "visible", top=5)
-    assert [hits[0].path for hits in answers] == [str(pictures[3]), str(pictures[8])]
+def test_an_indexed_image_finds_itself(searcher, files) -> None:
+    answers = searcher.search_images([str(files[3]), files[8]], "visible", top=5)
+    assert [hits[0].path for hits in answers] == [str(files[3]), str(files[8])]
     assert all(hits[0].similarity > 0.999 for hits in answers)  # as embedded: flipped or not
     assert all(len(hits) == 5 for hits in answers)
 
 
 def test_embeddings_are_searched_with_the_vectors_that_the_index_holds(
-    embedder, pictures, tmp_path: Path
+    embedder, files, tmp_path: Path
 ) -> None:
-    found = embedder.embed(pictures, "visible")
+    found = embedder.embed(files, "visible")
     about = {"weights_hash": embedder.weights_hash, "dim": found.pooled.shape[1]}
     about["preprocessing"] = found.preprocessing
     with create_index(tmp_path / "index", embedding="pooled", **about) as index:
@@ -79,23 +79,23 @@ def test_embeddings_are_searched_with_the_vectors_that_the_index_holds(
         assert index.search(found, top=7) == by_hand
         assert index.search(found.embedding, top=7) != by_hand  # the mistake it is to prevent
         for wrong, words in (
-            (tiny(1).embed(pictures[:2], "visible"), "Vectors of different weights"),
-            (embedder.embed(pictures[:2], "visible", tta="flip"), "tta: 'flip' here"),
+            (tiny(1).embed(files[:2], "visible"), "Vectors of different weights"),
+            (embedder.embed(files[:2], "visible", tta="flip"), "tta: 'flip' here"),
             (dataclasses.replace(found, vectors={"embedding": found.embedding}), "hold embedding"),
         ):
             with pytest.raises(InputError, match=words):
                 index.search(wrong)
 
 
-def test_arrays_filters_and_the_other_sensor(searcher, pictures) -> None:
-    images = np.stack([np.array(Image.open(path)) for path in pictures[:2]])
+def test_arrays_filters_and_the_other_sensor(searcher, files) -> None:
+    images = np.stack([np.array(Image.open(path)) for path in files[:2]])
     answers = searcher.search_images(images, Modality.INFRARED, filters=Filters(camids=(2,)))
     assert len(answers) == 2
     assert all(hit.camid == 2 for hits in answers for hit in hits) and len(answers[0]) == 15
 
 
-def test_reranking_orders_the_candidates_as_the_evaluation_does(searcher, pictures) -> None:
-    queries = searcher.embed(pictures[:3], Modality.INFRARED)
+def test_reranking_orders_the_candidates_as_the_evaluation_does(searcher, files) -> None:
+    queries = searcher.embed(files[:3], Modality.INFRARED)
     plain = searcher.search_vectors(queries, top=30)
     ranked = searcher.search_vectors(queries, top=10, rerank=True)
     for query, before, after in zip(queries, plain, ranked):
@@ -105,9 +105,9 @@ def test_reranking_orders_the_candidates_as_the_evaluation_does(searcher, pictur
         assert set(after) <= set(before)
 
 
-def test_reranking_few_candidates(searcher, pictures) -> None:
+def test_reranking_few_candidates(searcher, files) -> None:
     (hits,) = searcher.search_images(
-        [pictures[0]], "visible", filters=Filters(camids=(9,)), rerank=True
+        [files[0]], "visible", filters=Filters(camids=(9,)), rerank=True
     )
     assert hits == []
 
@@ -122,8 +122,8 @@ def test_another_size_is_refused(searcher) -> None:
         Searcher(searcher.index, tiny(0, size=(32, 16)))
 
 
-def test_a_picture_that_cannot_be_read(searcher, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+def test_an_image_that_cannot_be_read(searcher, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(InputError):
         searcher.search_images([tmp_path / "broken.jpg"], "visible")
 
@@ -136,7 +136,7 @@ def test_an_embedding_that_the_weights_do_not_give(embedder, tmp_path: Path) -> 
             searcher.embed(np.zeros((1, 48, 24, 3), np.uint8), "visible")
 
 
-def test_gallery_and_query_columns_reach_the_hits(searcher, embedder, pictures) -> None:
-    hits = searcher.search_images([pictures[4]], "visible", top=1)[0]
+def test_gallery_and_query_columns_reach_the_hits(searcher, embedder, files) -> None:
+    hits = searcher.search_images([files[4]], "visible", top=1)[0]
     assert dataclasses.asdict(hits[0])["camid"] == 1
     assert hits[0].modality is Modality.VISIBLE and hits[0].pid == -1 and hits[0].time is None

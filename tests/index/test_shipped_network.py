@@ -84,7 +84,7 @@ def none_of_ten(pid: int, hits: list[Hit]) -> float:
 
 
 def test_the_index_gives_the_numbers_of_vireid_test(answers, people: Path, tmp_path: Path) -> None:
-    words = ("--dataset", "sysu", "--data-root", people, "--trials", 1, "--pictures", 0)
+    words = ("--dataset", "sysu", "--data-root", people, "--trials", 1, "--figure-queries", 0)
     out = ("--out", tmp_path / "report", "--device", "cpu")
     assert run("test", "--resume", shipped_weights(), *words, *out) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())

@@ -13,6 +13,7 @@ from test_contract import EXAMPLE, make, make_batch
 
 from vireid.methods import RECIPES, Sizes, build_method, method_class, recipes_of, resolve_method
 from vireid.methods.options import AGWOptions, MCLOptions
+from vireid.methods.recipe import Schedule
 from vireid.training.defaults import Choices, defaults
 from vireid.types import InputError
 
@@ -108,8 +109,8 @@ def test_recipes_are_those_of_the_published_code() -> None:
     published = RECIPES["mcl"]["published"]
     assert (published.lr, published.epochs, published.momentum) == (0.1, 201, 0.9)
     assert (published.augment.erase, published.augment.erase_area) == (0.8, (0.1, 0.8))
-    factors = [published.schedule.factor(epoch, 0, 1) for epoch in (0, 9, 10, 19, 20, 49, 50, 200)]
-    assert factors == pytest.approx([0.1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    factors = [published.schedule.factor(epoch, 1, 201) for epoch in (0, 9, 10, 19, 20, 49, 50)]
+    assert factors == pytest.approx([0.1, 1, 1, 1, 0.1, 0.1, 0.01])
     for name in ("base", "agw", "ddag"):
         assert RECIPES[name]["published"].epochs == 81
         assert RECIPES[name]["published"].augment.erase == 0
@@ -122,9 +123,27 @@ def test_recipes_are_those_of_the_published_code() -> None:
     assert of_agw == AGWOptions(triplet="published")
     scratch = RECIPES["mcl"]["scratch"]
     assert (scratch.lr, scratch.schedule.kind, scratch.augment.channel) == (0.05, "cosine", 0.35)
-    assert scratch.schedule.factor(0, 199, 8000) == 1
-    assert scratch.schedule.factor(0, 8000, 8000) == pytest.approx(0)
+    assert scratch.schedule.factor(199, 400, 20) == 1
+    assert scratch.schedule.factor(8000, 400, 20) == pytest.approx(0)
     assert recipes_of(f"{EXAMPLE}:MyMethod") == RECIPES["base"]
+
+
+def test_schedules() -> None:
+    """Hand-worked: 4 epochs of 10 steps, warm-up over one of them or over 5 steps."""
+    by_epoch, by_step = {"warmup_epochs": 2}, {"warmup_steps": 5}
+
+    def factors(steps: tuple[int, ...], **options: Any) -> list[float]:
+        schedule = Schedule(**options)
+        return [schedule.factor(step, 10, 4) for step in steps]
+
+    assert factors((0, 9, 10, 19, 20, 39), kind="constant", **by_epoch) == [0.5, 0.5, 1, 1, 1, 1]
+    assert factors((0, 4, 5), kind="constant", **by_step) == pytest.approx([0.2, 1, 1])
+    linear = factors((4, 5, 22, 40), kind="linear", floor=0.1, **by_step)
+    assert linear == pytest.approx([1, 1, 0.1 + 0.9 * 18 / 35, 0.1])
+    cosine = factors((0, 10, 20, 30, 40), kind="cosine", **by_epoch)
+    assert cosine == pytest.approx([0.5, 1, 1, 0.5, 0])
+    steps = factors((4, 9, 20, 30), milestones=(2, 3), factors=(0.5, 0.25), **by_step)
+    assert steps == [1, 1, 0.5, 0.25]
 
 
 def test_names() -> None:

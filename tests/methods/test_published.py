@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from published_kit import is_dead, keys_of
 
 from vireid.methods import Sizes, export_published, import_published, method_class
-from vireid.methods.published import _is_alive, read_published
+from vireid.methods.published import _place, read_published
+from vireid.models.attention import BatchGraph, PartAttention
 from vireid.models.foreign import load_foreign
 from vireid.types import InputError
 
@@ -23,18 +25,11 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def keys_of(method: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in a published checkpoint; `base` lacks the non-local blocks."""
-    lines = (GOLDEN / "checkpoint_keys.txt").read_text().splitlines()
-    table = {line.split()[0]: tuple(map(int, line.split()[1:])) for line in lines}
-    return {k: s for k, s in table.items() if method == "mcl" or not k.startswith("NL_")}
-
-
 def value_of(key: str, shape: tuple[int, ...], statistics: dict[str, np.ndarray]) -> torch.Tensor:
     """The golden checkpoint's tensor, by the rule that made it; dead ones are zeros."""
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
-    if not _is_alive(key):
+    if is_dead(key):
         return torch.zeros(1).expand(shape)
     if key in statistics:
         return torch.tensor(statistics[key])
@@ -89,8 +84,8 @@ def test_embeddings_and_the_way_back(
     export_published(method, out, epoch=12)
     before, after = torch.load(path, weights_only=False)["net"], load_foreign(out)["net"]
     assert {k: v.shape for k, v in before.items()} == {k: v.shape for k, v in after.items()}
-    for key in filter(_is_alive, before):
-        assert torch.equal(before[key], after[key]), key
+    for key in before:
+        assert is_dead(key) or torch.equal(before[key], after[key]), key
     assert out.stat().st_size < 110e6  # dead copies share the memory of live ones
     assert read_published(out).epoch == 12
 
@@ -104,12 +99,51 @@ def test_import_under_another_name(published: tuple[str, Path]) -> None:
         assert import_published(path, "agw").name == "agw"
 
 
-def test_networks_that_the_published_code_lacks(tmp_path: Path) -> None:
-    for name, arch in (("base", "resnet18"), ("ddag", "resnet50")):
-        cls = method_class(name)
-        method = cls(cls.model_defaults(arch, "none"), Sizes(num_pids=4))
-        with pytest.raises(InputError, match="cannot be written as a published checkpoint"):
-            export_published(method, tmp_path / "x.t")
+def test_ddags_modules_have_their_published_places() -> None:
+    """Golden tensors of the published modules, put where the product puts them, give the golden
+    outputs."""
+    golden = {k: torch.tensor(v) for k, v in np.load(GOLDEN / "ddag.npz").items()}
+    theirs = {
+        k.replace("part/weights/", "wpa."): v for k, v in golden.items() if "part/weights" in k
+    }
+    theirs["wpa.bottleneck.num_batches_tracked"] = torch.tensor(0)
+    for kind in "Wa":
+        for head in range(4):
+            theirs[f"attention_{head}.{kind}"] = golden[f"graph/weights/head{head}/{kind}"]
+        theirs[f"out_att.{kind}"] = golden[f"graph/weights/out/{kind}"]
+    part = PartAttention(48).double().eval()
+    graph = BatchGraph(48, 20, heads=4, head_dim=32, dropout=0.0).double()
+    for prefix, module in (("part", part), ("graph", graph)):
+        for name, tensor in module.state_dict().items():
+            names, shape = _place(f"{prefix}.{name}", tuple(tensor.shape))
+            found = [theirs[key] for key in names]
+            assert {tuple(one.shape) for one in found} == {shape}
+            tensor.copy_(torch.stack(found).reshape(tensor.shape))
+    with torch.no_grad():
+        feature = part(golden["part/map"].double(), golden["part/neck_feature"].double())
+        logs = graph(golden["graph/pooled"].double(), golden["graph/pids"])
+    for ours, expected in (
+        (feature, golden["part/eval/output"]), (logs, golden["graph/log_probabilities"])
+    ):  # fmt: skip
+        assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "options"),
+    [
+        ("base", "resnet18", {}),
+        ("ddag", "resnet18", {}),
+        ("ddag", "resnet50", {"part": False, "graph": False}),
+        ("ddag", "resnet50", {"part": False, "heads": 1, "head_dim": 1}),
+    ],
+)
+def test_networks_that_the_published_code_lacks(
+    name: str, arch: str, options: dict, tmp_path: Path
+) -> None:
+    cls = method_class(name)
+    method = cls(cls.model_defaults(arch, "none"), Sizes(num_pids=4), cls.Options(**options))
+    with pytest.raises(InputError, match="cannot be written as a published checkpoint"):
+        export_published(method, tmp_path / "x.t")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,17 +154,34 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         ([1], "not a checkpoint of the published"),
         (
             {"net": {"classifier.weight": torch.zeros(2, 2), "blocks.0.q": torch.zeros(1)}},
-            "such as 'blocks.0.q'",
+            r"'classifier.weight' has the shape \(2, 2\); \(N, 2048\) was expected",
         ),
+        ({"net": {"classifier.weight": torch.tensor(3.0)}}, r"has the shape \(\)"),
+        ({"net": {"classifier.weight": torch.zeros(1, 2048)}}, "N at least 2"),
+        (
+            {"net": {"classifier.weight": torch.zeros(1).expand(10**12, 2048)}},
+            "the shape",  # a file of 1 kB may not ask for a network of 8 PB
+        ),
+        (
+            {"classifier.weight": torch.zeros(3, 2048), "NL_2.0.theta.weight": torch.zeros(1)},
+            "'NL_2.0.theta.weight' has the shape",
+        ),
+        ({"classifier.weight": torch.zeros(3, 2048), "wpa.x": torch.zeros(1)}, "'wpa.gate' is mis"),
+        ({"model.stem_visible.conv1.weight": torch.zeros(1)}, "weights of vireid already"),
     ):
         torch.save(content, path)
         with pytest.raises(InputError, match=words):
             read_published(path)
-    torch.save({"net": {"classifier.weight": torch.zeros(3, 2048)}}, path)
-    with pytest.raises(InputError, match="not those of the published ResNet-50"):
+    net = {"classifier.weight": torch.zeros(3, 2048), "blocks.0.q": torch.zeros(1)}
+    torch.save({"net": net}, path)
+    with pytest.raises(InputError, match="not those of the published ResNet-50") as caught:
         import_published(path)
+    assert "1 unknown (blocks.0.q)" in str(caught.value)
+    assert "bn1.weight" in str(caught.value) and len(str(caught.value)) < 500  # of 320 missing
     with pytest.raises(InputError, match="There is no file"):
         read_published(tmp_path / "absent.t")
+    with pytest.raises(InputError, match="is a folder"):
+        read_published(tmp_path)
 
 
 class _Malice:

@@ -211,11 +211,11 @@ def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
     sysu_root: Path, tmp_path: Path, device: str
 ) -> None:
     torch.set_num_threads(1)
-    weights, pictures = tmp_path / "run", sysu_root / "cam1"
+    weights, images = tmp_path / "run", sysu_root / "cam1"
     assert command_kit.train(weights, sysu_root) == 0
     for name in ("one", "two"):
         for words in (
-            ("embed", "--weights", weights, "--images", pictures, "--modality", "visible",
+            ("embed", "--weights", weights, "--images", images, "--modality", "visible",
              "--batch-size", 2, "--device", device, "--out", tmp_path / f"{name}.safetensors"),
             ("test", "--resume", weights, "--device", device, "--out", tmp_path / name),
         ):  # fmt: skip

@@ -45,10 +45,10 @@ def other_address() -> str:
 
 def searches(client: httpx.Client, seconds: float) -> list[float]:
     """How long each search took of a client that goes on searching."""
-    picture, took, end = kit.picture_bytes(), [], time.perf_counter() + seconds
+    image, took, end = kit.image_bytes(), [], time.perf_counter() + seconds
     while time.perf_counter() < end:
         started = time.perf_counter()
-        answer = kit.post(client, picture)
+        answer = kit.post(client, image)
         assert answer.status_code == 200, answer.text
         assert len(answer.json()["hits"]) == 24
         took.append(time.perf_counter() - started)
@@ -84,7 +84,7 @@ def test_a_working_client_beside_a_hostile_one(locked: kit.Running, source: str)
                 if source != "127.0.0.1":  # strangers of one address share its sign-ins
                     assert page.status_code == 200
                     assert other.post("/api/session", json=session).status_code == 200
-                answer = kit.post(other, kit.picture_bytes())
+                answer = kit.post(other, kit.image_bytes())
                 assert answer.status_code == (401 if source == "127.0.0.1" else 200)
                 came = time.perf_counter() - started
     limit = max(1.0, 5 * quiet)  # a second, unless the machine itself is busy
@@ -106,7 +106,7 @@ def test_slow_sign_ins_keep_nobody_out(locked: kit.Running) -> None:
         with locked.client() as client:
             started = time.perf_counter()
             assert client.post("/api/session", json={"token": kit.TOKEN}).status_code == 200
-            assert kit.post(client, kit.picture_bytes()).status_code == 200
+            assert kit.post(client, kit.image_bytes()).status_code == 200
             assert time.perf_counter() - started < 3
         started = time.perf_counter()
         answers = {one.recv(1000).split()[1] for one in slow}
@@ -155,7 +155,7 @@ def test_a_trusted_proxy_says_who_asks(behind, noted: str, address: str) -> None
     server, log = behind
     headers = OWN | {"x-forwarded-for": noted, "host": "search.example.org"}
     with server.client(headers=headers) as client:
-        assert kit.post(client, kit.picture_bytes()).status_code == 200
+        assert kit.post(client, kit.image_bytes()).status_code == 200
     assert kit.audit_lines(log)[-1]["client"] == address
 
 
@@ -175,7 +175,7 @@ def test_users_behind_one_proxy_are_counted_apart(behind) -> None:
 
 def test_nobody_else_is_believed(locked: kit.Running, tmp_path: Path) -> None:
     with locked.client(headers=OWN | {"x-forwarded-for": "203.0.113.9"}) as client:
-        assert kit.post(client, kit.picture_bytes()).status_code == 200
+        assert kit.post(client, kit.image_bytes()).status_code == 200
     assert kit.audit_lines(tmp_path / "log.jsonl")[-1]["client"] == "127.0.0.1"
 
 
@@ -196,10 +196,10 @@ def test_a_deleted_index_answers_nothing(own_index: kit.World, caplog, monkeypat
     monkeypatch.setattr("vireid.server.service.INFO_SECONDS", 0.0)
     with kit.running(own_index) as server, server.client() as client:
         assert all(client.get(path).status_code == 200 for path in EVERY)
-        assert kit.post(client, kit.picture_bytes()).status_code == 200
+        assert kit.post(client, kit.image_bytes()).status_code == 200
         shutil.rmtree(own_index.index)
         with caplog.at_level(logging.INFO, logger="vireid"):
-            answers = [kit.post(client, kit.picture_bytes())]
+            answers = [kit.post(client, kit.image_bytes())]
             answers.append(client.post("/api/search/by-row", json={"row_id": "1"}))
             for _ in range(20):  # what is known of it is counted again in the background
                 if client.get("/api/info").status_code != 200:
@@ -218,26 +218,26 @@ def test_a_deleted_index_answers_nothing(own_index: kit.World, caplog, monkeypat
             preprocessing=own_index.embeddings.preprocessing,
         ) as index:  # fmt: skip
             index.add(replace(own_index.embeddings, pids=own_index.embeddings.pids * 0 + 77))
-        hits = kit.post(client, kit.picture_bytes()).json()["hits"]
+        hits = kit.post(client, kit.image_bytes()).json()["hits"]
         assert {hit["pid"] for hit in hits} == {77}
         assert client.get("/api/image/1").status_code == 200
 
 
 def test_an_index_of_other_weights_is_not_taken_up(own_index: kit.World) -> None:
     with kit.running(own_index) as server, server.client() as client:
-        assert kit.post(client, kit.picture_bytes()).status_code == 200
+        assert kit.post(client, kit.image_bytes()).status_code == 200
         shutil.rmtree(own_index.index)
         create_index(own_index.index, weights_hash="0" * 64, dim=512).close()
-        assert kit.post(client, kit.picture_bytes()).status_code == 503
+        assert kit.post(client, kit.image_bytes()).status_code == 503
         assert client.get("/api/image/1").status_code == 404
 
 
 def test_vectors_that_were_deleted_are_not_searched(own_index: kit.World) -> None:
     with kit.running(own_index) as server, server.client() as client:
-        assert kit.post(client, kit.picture_bytes()).status_code == 200
+        assert kit.post(client, kit.image_bytes()).status_code == 200
         (vectors,) = own_index.index.glob("vectors-*")
         vectors.unlink()
-        assert kit.post(client, kit.picture_bytes()).status_code == 503
+        assert kit.post(client, kit.image_bytes()).status_code == 503
 
 
 def test_a_deleted_image_is_not_shown_from_memory(world: kit.World, tmp_path: Path) -> None:

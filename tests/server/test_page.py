@@ -72,7 +72,7 @@ def query_file(world: kit.World, pid: int = 2, camid: int = 3) -> str:
 
 
 def search(page, path: str) -> None:
-    """Choose a picture and search with it."""
+    """Choose an image and search with it."""
     page.set_input_files("#file", path)
     expect(page.locator("#preview")).to_be_visible()
     page.get_by_role("button", name="Search", exact=True).click()
@@ -81,7 +81,7 @@ def search(page, path: str) -> None:
 
 def test_upload_results_filter_details(world, server, open_page) -> None:
     with open_page(server) as page:
-        expect(page.get_by_text("60 pictures · 6 cameras · 4 known people")).to_be_visible()
+        expect(page.get_by_text("60 images · 6 cameras · 4 known people")).to_be_visible()
         expect(page.get_by_role("heading", name="Find one person")).to_be_visible()
         expect(page.get_by_role("button", name="Search", exact=True)).to_be_disabled()
 
@@ -113,15 +113,15 @@ def test_upload_results_filter_details(world, server, open_page) -> None:
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_role("heading", name="Match 2 of 12")).to_be_focused()
         assert dialog.get_by_role("figure").count() == 2
-        expect(dialog.locator(".picture.missing")).to_have_count(0)
+        expect(dialog.locator(".image.missing")).to_have_count(0)
         expect(dialog.get_by_text("a hint, not a proof")).to_be_visible()
         expect(dialog.locator(".strip circle.current")).to_have_count(1)
 
         dialog.get_by_role("button", name="Search with this one").click()
-        expect(page.locator("#results-facts")).to_contain_text("picture of camera")
+        expect(page.locator("#results-facts")).to_contain_text("image of camera")
         expect(page.get_by_role("button", name="Back to the previous search")).to_be_visible()
         page.get_by_role("button", name="Back to the previous search").click()
-        expect(page.locator("#results-facts")).to_contain_text("picture of yours")
+        expect(page.locator("#results-facts")).to_contain_text("image of yours")
 
 
 def test_nothing_passes_the_filters(world, server, open_page) -> None:
@@ -130,7 +130,7 @@ def test_nothing_passes_the_filters(world, server, open_page) -> None:
         page.locator("label", has_text="Infrared").nth(1).click()
         page.set_input_files("#file", query_file(world))
         page.get_by_role("button", name="Search", exact=True).click()
-        expect(page.get_by_role("heading", name="No picture passes the filters")).to_be_visible()
+        expect(page.get_by_role("heading", name="No image passes the filters")).to_be_visible()
         page.get_by_role("button", name="Clear filters and search").click()
         expect(page.get_by_role("heading", name="24 matches")).to_be_visible()
 
@@ -260,12 +260,12 @@ def test_narrow_screens(world, server, open_page, width) -> None:
 
 def test_files_that_are_refused(world, server, open_page, tmp_path) -> None:
     wrong, empty, large = tmp_path / "notes.txt", tmp_path / "empty.png", tmp_path / "large.png"
-    wrong.write_text("not a picture")
+    wrong.write_text("not an image")
     empty.write_bytes(b"")
-    large.write_bytes(kit.picture_bytes() + b"\0" * 11 * 2**20)
+    large.write_bytes(kit.image_bytes() + b"\0" * 11 * 2**20)
     with open_page(server) as page:
         expect(page.locator(".state")).to_be_visible()
-        for path, words in ((wrong, "not a picture"), (empty, "is empty"), (large, "at most 10")):
+        for path, words in ((wrong, "not an image"), (empty, "is empty"), (large, "at most 10")):
             page.set_input_files("#file", str(path))
             expect(page.get_by_role("alert")).to_contain_text(words)
             expect(page.locator("#go")).to_be_disabled()
@@ -276,14 +276,14 @@ def test_files_that_are_refused(world, server, open_page, tmp_path) -> None:
         expect(page.locator("#go")).to_be_disabled()
 
 
-def test_a_picture_can_be_dropped(world, server, open_page) -> None:
+def test_an_image_can_be_dropped(world, server, open_page) -> None:
     drop = """async (bytes) => { const data = new DataTransfer();
         data.items.add(new File([new Uint8Array(bytes)], 'dropped.png', {type: 'image/png'}));
         document.querySelector('#results').dispatchEvent(
             new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})); }"""
     with open_page(server) as page:
         expect(page.locator(".state")).to_be_visible()
-        page.evaluate(drop, list(kit.picture_bytes(infrared=False)))
+        page.evaluate(drop, list(kit.image_bytes(infrared=False)))
         expect(page.get_by_text("dropped.png")).to_be_visible()
         expect(page.get_by_role("radio", name="Visible camera")).to_be_checked()
 
@@ -352,7 +352,7 @@ def test_an_empty_index(world, open_page, tmp_path) -> None:
         expect(page.locator("#time-field")).to_be_hidden()
 
 
-def test_pictures_that_cannot_be_shown(world, open_page, tmp_path) -> None:
+def test_images_that_cannot_be_shown(world, open_page, tmp_path) -> None:
     with create_index(
         tmp_path / "index", weights_hash=world.embedder.weights_hash,
         dim=world.embeddings.embedding.shape[1],
@@ -361,7 +361,7 @@ def test_pictures_that_cannot_be_shown(world, open_page, tmp_path) -> None:
     with kit.running(replace(world, index=tmp_path / "index")) as server, \
             open_page(server, expected=("404",)) as page:  # fmt: skip
         search(page, query_file(world))
-        expect(page.get_by_text("Picture can't be shown").first).to_be_visible()
+        expect(page.get_by_text("Image can't be shown").first).to_be_visible()
 
 
 def test_the_strip_says_which_times_are_not_known(world, open_page, tmp_path) -> None:

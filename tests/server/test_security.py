@@ -124,7 +124,7 @@ def test_without_a_token_only_the_empty_page_is_there(locked) -> None:
         for path in ("/api/info", "/api/image/1", "/api/openapi.json", "/api/sightings?row_id=1",
                      "/api//info", "/nothing", "/static/../api/info"):  # fmt: skip
             assert client.get(path).status_code == 401, path
-        assert kit.post(client, kit.picture_bytes()).status_code == 401
+        assert kit.post(client, kit.image_bytes()).status_code == 401
         assert client.get("/api/session").json() == {"required": True, "user": None}
 
 
@@ -132,7 +132,7 @@ def test_tokens_name_their_user(locked) -> None:
     server, log = locked
     with server.client(headers={"authorization": f"Bearer {kit.TOKEN}"}) as client:
         assert client.get("/api/info").json()["user"] == "jane"
-        assert kit.post(client, kit.picture_bytes()).status_code == 200
+        assert kit.post(client, kit.image_bytes()).status_code == 200
     assert kit.audit_lines(log)[-1]["user"] == "jane"
     assert kit.TOKEN not in log.read_text()
 
@@ -193,10 +193,10 @@ def test_other_addresses_need_a_token() -> None:
 def test_rates(world) -> None:
     settings = replace(kit.LOOSE, searches_per_second=1.0, search_burst=3)
     with kit.running(world, settings) as server, server.client() as client:
-        codes = [kit.post(client, kit.picture_bytes()).status_code for _ in range(6)]
+        codes = [kit.post(client, kit.image_bytes()).status_code for _ in range(6)]
         assert codes[:3] == [200] * 3
         assert 429 in codes[3:]
-        answer = kit.post(client, kit.picture_bytes())
+        answer = kit.post(client, kit.image_bytes())
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
         assert client.get("/api/info").status_code == 200
@@ -204,7 +204,7 @@ def test_rates(world) -> None:
 
 def test_logs_hold_no_paths(server, client, world, caplog) -> None:
     with caplog.at_level(logging.DEBUG, logger="vireid"):
-        kit.post(client, kit.picture_bytes())
+        kit.post(client, kit.image_bytes())
         kit.post(client, b"broken")
         client.get("/home/jane/secret?name=jane")
         client.get("/api/image/1")
@@ -225,5 +225,5 @@ def test_logs_hold_no_paths(server, client, world, caplog) -> None:
 def test_no_search_without_its_line_in_the_log(world, tmp_path) -> None:
     with kit.running(world, replace(kit.LOOSE, audit_log=Path("/dev/full"))) as server, \
             server.client() as client:  # fmt: skip
-        assert kit.post(client, kit.picture_bytes()).status_code == 500
+        assert kit.post(client, kit.image_bytes()).status_code == 500
         assert server.alive()

@@ -18,7 +18,7 @@ from vireid.server.settings import ServerSettings, is_loopback
 from vireid.server.uploads import UploadError, decode_upload
 from vireid.types import InputError
 
-PNG = kit.picture_bytes()
+PNG = kit.image_bytes()
 
 
 class Clock:
@@ -123,7 +123,7 @@ def test_fields_are_read_or_refused(text: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda tail: PNG[:40] + tail))
-def test_bytes_are_a_picture_or_refused(data: bytes) -> None:
+def test_bytes_are_an_image_or_refused(data: bytes) -> None:
     try:
         image = decode_upload(data, max_pixels=10**6, min_side=8)
     except UploadError as error:

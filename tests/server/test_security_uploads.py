@@ -1,4 +1,4 @@
-"""Attacks with files: paths, links, broken and oversized pictures."""
+"""Attacks with files: paths, links, broken and oversized images."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def trapped(tmp_path_factory: pytest.TempPathFactory, world: kit.World):
         yield s, bad, good, log
 
 
-def test_only_plain_pictures_under_the_roots_are_served(trapped) -> None:
+def test_only_plain_images_under_the_roots_are_served(trapped) -> None:
     server, bad, good, log = trapped
     with server.client() as client:
-        hits = kit.post(client, kit.picture_bytes(), top=60).json()["hits"]
+        hits = kit.post(client, kit.image_bytes(), top=60).json()["hits"]
         entries = server.index.entries([int(hit["row_id"]) for hit in hits])
         rows = {entry.path: entry.row_id for entry in entries}
         assert set(rows) == {*bad, *good}
@@ -120,9 +120,9 @@ def test_paths_that_lead_nowhere(server, target) -> None:
 
 
 def mutations(count: int) -> list[bytes]:
-    """Real pictures with bytes flipped, cut out, doubled, or with another format's head."""
+    """Real images with bytes flipped, cut out, doubled, or with another format's head."""
     random = np.random.default_rng(7)
-    seeds = [kit.picture_bytes(i, form=form) for i, form in
+    seeds = [kit.image_bytes(i, form=form) for i, form in
              enumerate(("PNG", "JPEG", "WEBP", "BMP") * 2)]  # fmt: skip
     made = []
     for number in range(count):
@@ -167,7 +167,7 @@ def png_bomb(width: int, height: int) -> bytes:
 
 def text_bomb() -> bytes:
     """A PNG whose text chunk unpacks to 200 MB."""
-    plain = kit.picture_bytes()
+    plain = kit.image_bytes()
     body = b"Comment\0\0" + zlib.compress(b"\0" * 200_000_000, 9)
     chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(
         ">I", zlib.crc32(b"zTXt" + body))  # fmt: skip
@@ -207,10 +207,10 @@ def encoded(form: str) -> bytes:
         (lambda: encoded("PPM"), 415, "not_an_image"),
         (lambda: animation("PNG"), 415, "animated"),
         (lambda: animation("WEBP"), 415, "animated"),
-        (lambda: kit.picture_bytes(form="JPEG")[:300], 422, "broken"),
+        (lambda: kit.image_bytes(form="JPEG")[:300], 422, "broken"),
     ],
 )
-def test_files_that_are_no_fair_pictures(client, server, audit, make, status, code) -> None:
+def test_files_that_are_no_fair_images(client, server, audit, make, status, code) -> None:
     data = make()
     started = time.perf_counter()
     answer = kit.post(client, data)
@@ -222,7 +222,7 @@ def test_files_that_are_no_fair_pictures(client, server, audit, make, status, co
 
 def test_a_declared_type_changes_nothing(client) -> None:
     for declared in ("text/html", "application/x-php", "image/svg+xml", "", "x" * 200):
-        files = {"image": ("a.php", kit.picture_bytes(), declared or None)}
+        files = {"image": ("a.php", kit.image_bytes(), declared or None)}
         answer = client.post("/api/search", files=files, data={"modality": "infrared"})
         assert answer.status_code == 200
 

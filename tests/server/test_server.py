@@ -78,12 +78,12 @@ def test_uploads_are_resized_as_gallery_images_are(world) -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP"])
 def test_formats(client, form) -> None:
-    assert len(kit.post(client, kit.picture_bytes(form=form), top=3).json()["hits"]) == 3
+    assert len(kit.post(client, kit.image_bytes(form=form), top=3).json()["hits"]) == 3
 
 
 def test_filters_hold_for_every_hit(client) -> None:
     answer = kit.post(
-        client, kit.picture_bytes(), top=60, cameras="1, 4", result_modality="visible",
+        client, kit.image_bytes(), top=60, cameras="1, 4", result_modality="visible",
         time_from=kit.START + 1800, time_to=kit.START + 3600,
     ).json()  # fmt: skip
     assert answer["hits"]
@@ -91,7 +91,7 @@ def test_filters_hold_for_every_hit(client) -> None:
         assert hit["camid"] in (1, 4)
         assert hit["modality"] == "visible"
         assert kit.START + 1800 <= hit["time"] <= kit.START + 3600
-    only = kit.post(client, kit.picture_bytes(), pids="3", top=60).json()["hits"]
+    only = kit.post(client, kit.image_bytes(), pids="3", top=60).json()["hits"]
     assert {hit["pid"] for hit in only} == {3}
     assert len(only) == kit.CAMERAS * kit.IMAGES
 
@@ -102,7 +102,7 @@ def test_times_without_a_zone_are_utc_wherever_the_server_is(client, monkeypatch
         time.tzset()
     try:
         forms = (kit.START + 1800, "2026-01-05T08:30", "2026-01-05 16:30+08:00")
-        uploads = [kit.post(client, kit.picture_bytes(), top=60, time_from=t) for t in forms]
+        uploads = [kit.post(client, kit.image_bytes(), top=60, time_from=t) for t in forms]
         rows = [
             client.post("/api/search/by-row", json={"row_id": "1", "top": 60, "time_from": t})
             for t in forms
@@ -135,13 +135,13 @@ def test_times_without_a_zone_are_utc_wherever_the_server_is(client, monkeypatch
     ],
 )
 def test_fields_that_cannot_be_used_are_named(client, fields, word) -> None:
-    answer = kit.post(client, kit.picture_bytes(), **fields)
+    answer = kit.post(client, kit.image_bytes(), **fields)
     assert answer.status_code == 422
     assert word in answer.json()["error"]["sentence"]
 
 
 def test_search_with_an_entry_and_its_sightings(client, world) -> None:
-    first = kit.post(client, kit.picture_bytes(), pids="2", top=1).json()["hits"][0]
+    first = kit.post(client, kit.image_bytes(), pids="2", top=1).json()["hits"][0]
     answer = client.post("/api/search/by-row", json={"row_id": first["row_id"], "top": 7}).json()
     assert answer["query"]["row_id"] == first["row_id"]
     assert answer["hits"][0]["row_id"] == first["row_id"]
@@ -159,7 +159,7 @@ def test_search_with_an_entry_and_its_sightings(client, world) -> None:
 
 
 def test_sightings_without_identity_say_that_they_only_look_alike(client) -> None:
-    everything = kit.post(client, kit.picture_bytes(), top=60).json()["hits"]
+    everything = kit.post(client, kit.image_bytes(), top=60).json()["hits"]
     unknown = next(hit for hit in everything if hit["pid"] == -1)
     seen = client.get("/api/sightings", params={"row_id": unknown["row_id"]}).json()
     assert seen["basis"] == "similarity"
@@ -177,8 +177,8 @@ def test_entries_that_do_not_exist(client, server, row_id) -> None:
     assert server.alive()
 
 
-def test_pictures_are_small_jpegs_without_metadata(client) -> None:
-    row = kit.post(client, kit.picture_bytes(), top=1).json()["hits"][0]["row_id"]
+def test_images_are_small_jpegs_without_metadata(client) -> None:
+    row = kit.post(client, kit.image_bytes(), top=1).json()["hits"][0]["row_id"]
     for size in ("thumb", "full"):
         answer = client.get(f"/api/image/{row}", params={"size": size})
         assert answer.headers["content-type"] == "image/jpeg"
@@ -198,8 +198,8 @@ def test_the_interface_is_described(client) -> None:
     assert "modality" in str(described)
 
 
-def test_who_searched_is_written_down_without_pictures(client, audit) -> None:
-    kit.post(client, kit.picture_bytes(), top=5, cameras="2", reason="case 17\nforged: line")
+def test_who_searched_is_written_down_without_images(client, audit) -> None:
+    kit.post(client, kit.image_bytes(), top=5, cameras="2", reason="case 17\nforged: line")
     line = kit.audit_lines(audit)[-1]
     assert line["event"] == "search"
     assert (line["user"], line["client"], line["hits"]) == ("local", "127.0.0.1", 5)
@@ -213,7 +213,7 @@ def test_who_searched_is_written_down_without_pictures(client, audit) -> None:
 
 
 def test_many_clients_get_the_answers_that_one_gets(server) -> None:
-    queries = [kit.picture_bytes(pid, infrared=bool(i % 2)) for i, pid in enumerate([1, 2, 3] * 8)]
+    queries = [kit.image_bytes(pid, infrared=bool(i % 2)) for i, pid in enumerate([1, 2, 3] * 8)]
     fields = [{"top": 5 + i % 3, "modality": ["visible", "infrared"][i % 2]} for i in range(24)]
     with server.client() as one:
         alone = [kit.post(one, q, **f).json()["hits"] for q, f in zip(queries, fields)]
@@ -246,7 +246,7 @@ def test_overload_is_answered_quickly(world) -> None:
         def ask(_: int) -> tuple[int, float, str | None]:
             with server.client() as own:
                 started = time.perf_counter()
-                answer = kit.post(own, kit.picture_bytes())
+                answer = kit.post(own, kit.image_bytes())
                 return (answer.status_code, time.perf_counter() - started,
                         answer.headers.get("retry-after"))  # fmt: skip
 
@@ -263,7 +263,7 @@ def test_a_late_answer_is_503(world) -> None:
         search = server.index.search
         server.index.search = lambda *a, **k: (time.sleep(0.8), search(*a, **k))[1]
         with server.client() as client:
-            answer = kit.post(client, kit.picture_bytes())
+            answer = kit.post(client, kit.image_bytes())
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "2"
             assert answer.json()["error"]["code"] == "late"
@@ -273,10 +273,10 @@ def test_a_late_answer_is_503(world) -> None:
 def test_a_reason_may_be_asked_for(world) -> None:
     with kit.running(world, replace(kit.LOOSE, require_reason=True)) as server, \
             server.client() as client:  # fmt: skip
-        answer = kit.post(client, kit.picture_bytes())
+        answer = kit.post(client, kit.image_bytes())
         assert answer.status_code == 422
         assert answer.json()["error"]["code"] == "reason"
-        assert kit.post(client, kit.picture_bytes(), reason="case 4").status_code == 200
+        assert kit.post(client, kit.image_bytes(), reason="case 4").status_code == 200
 
 
 def test_weights_of_another_index_are_refused(world, tmp_path) -> None:
@@ -303,6 +303,6 @@ def test_serve_refuses_what_it_cannot_do(world, monkeypatch, tmp_path) -> None:
 
 
 def test_an_empty_filter_is_no_filter(client) -> None:
-    answer = kit.post(client, kit.picture_bytes(), cameras="", time_from="", result_modality="")
+    answer = kit.post(client, kit.image_bytes(), cameras="", time_from="", result_modality="")
     assert answer.status_code == 200
     assert Filters(modality=Modality.VISIBLE) != Filters()

@@ -39,7 +39,7 @@ def test_index_in_python(world, run, tmp_path) -> None:
         "index_in_python.py", world.root / "cam1", world.root / "cam3", tmp_path / "index",
         world.weights,
     )  # fmt: skip
-    assert lines[0].startswith("10 pictures indexed")
+    assert lines[0].startswith("10 images indexed")
     assert len(lines) == 11
 
 

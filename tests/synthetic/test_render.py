@@ -1,4 +1,4 @@
-"""Pictures: what each sensor sees, masks, and the scene without its person."""
+"""Images: what each sensor sees, masks, and the scene without its person."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_mask_covers_a_person(visible):
     assert np.ptp(rows) > 0.75 * len(mask)
 
 
-def test_same_arguments_same_picture_other_view_other_picture(visible):
+def test_same_arguments_same_image_other_view_other_image(visible):
     np.testing.assert_array_equal(render_person(0, 1, 1, 0)["visible"], visible["visible"])
     other = render_person(0, 1, 1, 1)["visible"]
     assert other.shape != visible["visible"].shape or (other != visible["visible"]).any()

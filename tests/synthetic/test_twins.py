@@ -42,7 +42,7 @@ def plain(value):
 
 
 def recorded(monkeypatch, room, name: str) -> list:
-    """Arguments of each call of a compiled pass while pictures are drawn."""
+    """Arguments of each call of a compiled pass while images are drawn."""
     calls, function = [], getattr(room, name)
 
     def call(*arguments):
@@ -89,7 +89,7 @@ def test_shading(monkeypatch):
         shading.shade(sensor, *few, *others, pair[0])
         slow(sensor, *few, *map(plain, others), pair[1])
         drawn = few[1] >= 0
-        found.setdefault(sensor, []).append([picture[drawn] for picture in pair])
+        found.setdefault(sensor, []).append([image[drawn] for image in pair])
     agree_in_every_sensor(found)
 
 

@@ -205,6 +205,7 @@ def test_foreign_folders_are_left_alone(sysu, tmp_path):
         ({"images": 0}, "`images` is 0"),
         ({"seed": -1}, "`seed` is -1"),
         ({"seed": 10**9 + 1}, "reserved for the VIReID-Synth releases"),
+        ({"seed": 999_999_937}, "`seed` is 999999937; its people are the passers-by"),
         ({"workers": 0}, "`workers` is 0"),
         ({"layout": "market"}, "layout 'market'. Valid: sysu, regdb, llcm"),
         ({"preset": "hrad"}, "Did you mean 'hard'"),

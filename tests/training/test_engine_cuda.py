@@ -45,12 +45,22 @@ def test_the_published_order_is_captured() -> None:
     """Over compiled and over eager kernels the discriminator steps before the backward pass."""
 
     def of(**options: str) -> np.ndarray:
-        return losses(method="mcl", precision="float32", discriminator_lr=0.5, **options)
+        """Four steps in which the order weighs much."""
+        return losses(4, method="mcl", precision="float32", discriminator_lr=5.0,
+                      confusion_weight=30.0, **options)  # fmt: skip
 
     eager = of(engine="eager", discriminator_step="before")
     for engine in ("graph", "compiled"):
-        np.testing.assert_allclose(of(engine=engine, discriminator_step="before"), eager, rtol=2e-3)
-    assert np.abs(of(engine="eager", discriminator_step="after") / eager - 1).max() > 1e-2
+        np.testing.assert_allclose(of(engine=engine, discriminator_step="before"), eager, rtol=5e-3)
+    other = of(engine="eager", discriminator_step="after")
+    assert (np.abs(other / eager - 1)[1:] > 3e-2).all()
+
+
+def test_clipping_and_averaging_are_captured() -> None:
+    words = {"precision": "float32", "clip_norm": 1.0, "ema": 0.9, "optim": "adamw"}
+    np.testing.assert_allclose(
+        losses(engine="graph", **words), losses(engine="eager", **words), rtol=2e-3
+    )
 
 
 def test_ddag_with_dropout_is_captured() -> None:
@@ -64,7 +74,7 @@ def test_low_precision_is_near(precision: str) -> None:
     np.testing.assert_allclose(near, exact, rtol=0.1)
 
 
-def test_host_store_feeds_the_graph_the_same_pictures() -> None:
+def test_host_store_feeds_the_graph_the_same_images() -> None:
     device = losses(engine="graph", store="device", precision="float32")
     host = losses(engine="graph", store="host", precision="float32")
     np.testing.assert_allclose(host, device, rtol=2e-3)
@@ -136,22 +146,22 @@ def test_a_method_that_looks_at_values_is_embedded(
 
 
 @pytest.mark.parametrize("pins", [True, False])
-def test_files_through_the_ring_equal_pictures_in_memory(
+def test_files_through_the_ring_equal_images_in_memory(
     method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pins: bool
 ) -> None:
     """Small batches, so that the ring is used again and again."""
     if not pins:
         monkeypatch.setattr(job, "pinned", lambda pixels, device: nullcontext())
     generator = np.random.default_rng(0)
-    pictures = generator.integers(0, 255, (203, *SIZE, 3), np.uint8)
+    images = generator.integers(0, 255, (203, *SIZE, 3), np.uint8)
     (tmp_path / "images").mkdir()
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(tmp_path / "images" / f"{number:03d}.png")
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number:03d}.png")
     one = embedder(method, compiled=True)
     done = embed_files(one, tmp_path / "images", tmp_path / "out", modality=Modality.VISIBLE,
                        batch_size=8, dtype="float32", workers=4)  # fmt: skip
-    assert done.count == len(pictures)
-    exact = embedder(method, compiled=False).embed(pictures, "visible", batch_size=8)
+    assert done.count == len(images)
+    exact = embedder(method, compiled=False).embed(images, "visible", batch_size=8)
     for name, vectors in load_embeddings(tmp_path / "out").vectors.items():
         np.testing.assert_allclose(vectors, exact.vectors[name], atol=1e-4)
 

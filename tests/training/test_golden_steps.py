@@ -51,20 +51,20 @@ def _double_the_body(method: Method) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, mutate, changes",
+    "name, steps, mutate, changes",
     [
-        ("mcl_published", None, {"discriminator_step": "after"}),
-        ("mcl_published", None, {"centers": "learned"}),
-        ("agw", _train_the_shift, {}),
-        ("agw", _double_the_body, {}),
+        ("mcl_published", 1, None, {"discriminator_step": "after"}),
+        ("mcl_published", 1, None, {"centers": "learned"}),
+        ("agw", 2, _train_the_shift, {}),
+        ("agw", 1, _double_the_body, {}),
     ],
 )
 def test_mutants_are_found(
-    name: str, mutate: Callable[[Method], None] | None, changes: dict[str, Any]
+    name: str, steps: int, mutate: Callable[[Method], None] | None, changes: dict[str, Any]
 ) -> None:
-    result = run_steps(name, steps=2, mutate=mutate or (lambda _: None), **changes)
+    result = run_steps(name, steps=steps, mutate=mutate or (lambda _: None), **changes)
     losses, digests, _ = deviations(name, result)
-    assert losses > 100 * LOSSES or digests > 100 * DIGESTS
+    assert losses > 10 * LOSSES or digests > 10 * DIGESTS
 
 
 @pytest.mark.parametrize("method", ["base", "agw", "ddag", "mcl"])
@@ -96,10 +96,10 @@ def test_the_published_order_survives_the_compiler() -> None:
         step.compute = torch.compile(step.losses, backend="aot_eager", dynamic=False)
 
     eager, traced = (
-        run_steps("mcl_published", arch="resnet10t", wrap=wrap)
+        run_steps("mcl_published", arch="resnet10t", steps=3, wrap=wrap)
         for wrap in (lambda _: None, compiled)
     )
-    after = run_steps("mcl_published", arch="resnet10t", discriminator_step="after")
+    after = run_steps("mcl_published", arch="resnet10t", steps=3, discriminator_step="after")
     for one, other, clean in zip(eager.losses[1:], traced.losses[1:], after.losses[1:]):
         assert other == pytest.approx(one, rel=1e-9)
         assert clean["confusion"] != pytest.approx(one["confusion"], rel=1e-6)

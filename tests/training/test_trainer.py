@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from training_kit import run, tiny_data, tiny_options
 
 from vireid import weights
+from vireid.methods import Method
 from vireid.training import checkpoint
 from vireid.training.journal import read_log
 from vireid.training.trainer import train
@@ -110,6 +112,39 @@ def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, cap
     assert [line["losses"] for line in first] == [line["losses"] for line in last]
 
 
+def test_average_clipping_freezing_and_an_early_step_resume(tmp_path: Path) -> None:
+    """From inside an epoch, bit for bit, and the average is tested beside the weights."""
+    options = tiny_options(
+        "mcl",
+        recipe={"ema": 0.9, "clip_norm": 5.0, "freeze_epochs": 1},
+        method_options={"discriminator_step": "before"},
+        eval_every=1,
+        checkpoint_steps=3,
+        keep=9,
+    )
+    sums: list[float] = []
+
+    def evaluate(method: Method, epoch: int) -> dict[str, float]:
+        sums.append(float(method.state_dict()["model.classifier.weight"].double().sum()))
+        return {"mean_ap": 0.5}
+
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    result = run(whole, options, evaluate=evaluate)
+    assert result.metrics.keys() == {"mean_ap", "ema_mean_ap"}
+    raw, averaged = (weights.read_weights(whole / name) for name in ("", "weights_ema.safetensors"))
+    for found, (tensors, _) in zip(sums[-2:], (raw, averaged)):
+        assert found == pytest.approx(float(tensors["model.classifier.weight"].double().sum()))
+    assert averaged[1]["averaged"] == 0.9 and "averaged" not in raw[1]
+    assert sums[-1] != sums[-2]
+
+    shutil.copytree(whole, folder)
+    for path in checkpoint.list_checkpoints(folder / "checkpoints")[:-2]:
+        path.unlink()
+    run(folder, options, evaluate=evaluate, resume=True)
+    for before, name in ((raw, ""), (averaged, "weights_ema.safetensors")):
+        assert weights.read_weights(folder / name)[1]["weights_hash"] == before[1]["weights_hash"]
+
+
 def test_ddag_resumes_its_dropout(tmp_path: Path) -> None:
     """Random numbers that are drawn on the device inside a step go on where they were."""
     words = {"recipe": {"epochs": 1}, "checkpoint_steps": 2, "keep": 9}
@@ -169,7 +204,7 @@ def test_the_best_epoch_on_validation_is_kept(tmp_path: Path) -> None:
     assert metadata["epoch"] == 2 and "60.00 %" in metadata["chosen"]
 
 
-def test_broken_pictures_and_single_modality_are_left_out(tmp_path: Path, capsys) -> None:
+def test_broken_images_and_single_modality_are_left_out(tmp_path: Path, capsys) -> None:
     dataset, store = tiny_data()
     lost = [i for i, s in enumerate(dataset.samples) if s.pid == 3 and s.modality == 1]
     store.valid[lost] = False

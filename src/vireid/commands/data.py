@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, print_json, suggest
 from vireid.console import choose, facts_table, results, say, tell_broken
+from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import check_folder
 from vireid.testing import TRIALS
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import Dataset
 
 
 def synthesize(
@@ -32,20 +38,20 @@ def synthesize(
     interrupted one.
 
     Args:
-        out: folder to make; an existing folder that this command did not make is refused.
-        identities: number of people, including those for testing.
-        test_identities: how many of them are for testing (default: a fifth, at least 2). A sixth
+        out: Folder to make; an existing folder that this command did not make is refused.
+        identities: Number of people, including those for testing.
+        test_identities: How many of them are for testing (default: a fifth, at least 2). A sixth
             of the rest is for validation.
-        images: images of each person by each camera.
-        layout: sysu (six cameras, visible and near-infrared), regdb (visible and thermal
-            pairs) or llcm (nine cameras, low light).
-        preset: easy, standard or hard.
-        seed: seed of people, clothes, scenes and cameras.
-        workers: processes (default: one per core).
-        masks: also write a mask of the person for each image, in the folder masks.
-        v1: make VIReID-Synth v1, the frozen benchmark, instead; it fixes everything but `out` and
-            `workers`.
-        verify: with --v1, compare an existing folder with the checksums of v1 and write nothing.
+        images: Images of each person by each camera.
+        layout: Layout of the folder: sysu (six cameras, visible and near-infrared), regdb (visible
+            and thermal pairs) or llcm (nine cameras, low light).
+        preset: How hard the images are: easy, standard or hard.
+        seed: Seed of people, clothes, scenes and cameras.
+        workers: Number of processes (default: one per core).
+        masks: Also write a mask of the person for each image, in the folder masks.
+        v1: Make VIReID-Synth v1, the frozen benchmark, instead; only `out` and `workers` can be
+            chosen then.
+        verify: With --v1: compare an existing folder with the checksums of v1, and write nothing.
     """
     if verify and not v1:
         raise InputError("--verify compares with the checksums of VIReID-Synth v1; add --v1.")
@@ -83,9 +89,11 @@ def synthesize(
     rate = summary.num_images / max(summary.seconds, 1e-9)
     next_step(
         f"{summary.num_images:,} images of {summary.num_identities} synthetic people in '{out}' "
-        f"({summary.seconds:.0f} s, {rate:.0f} img/s)",
-        f"vireid train --dataset {layout} --data-root {out} --method mcl --pretrained none",
+        f"({summary.seconds:.0f} s, {rate:.0f} img/s)"
     )
+    from vireid.data import load_dataset
+
+    _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), pretrained="none")
     return 0
 
 
@@ -102,20 +110,20 @@ def prepare(
 ) -> int:
     """Decode and resize every image once, into one cache file.
 
-    `train` and `test` do this by themselves when needed.
+    Training and testing do this by themselves where it is needed.
 
     Args:
-        dataset: sysu, regdb, llcm, folder or path/to/my.py:MY_SET.
-        data_root: the data set's folder (default: $VIREID_DATA/NAME).
-        npy: also write the published preprocessing's .npy files at the data root.
-        camids: with --npy, write the camera numbers too (--no-camids: as the first of the two
-            published scripts).
-        workers: processes (default: one for each core).
-        camera_pattern: folder: regular expression that finds the camera's number in a file's
-            name, as 'c(\\d+)_'.
-        skip_broken: leave out images that cannot be decoded, and list them.
-        cache: folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
-            where that cannot be written).
+        dataset: Data set: {dataset}.
+        data_root: The data set's folder (default: $VIREID_DATA/NAME).
+        npy: Also write the .npy files of the published preprocessing, at the data root.
+        camids: With --npy, write the camera numbers too; the first of the two published scripts
+            writes none.
+        workers: Number of processes (default: one per core).
+        camera_pattern: With `dataset` folder: regular expression that finds the camera number in
+            a file name, such as 'c(\\d+)_'.
+        skip_broken: Leave out images that can't be decoded, and list them.
+        cache: Folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
+            where that can't be written).
     """
     from vireid.data import load_dataset, prepare, write_published_npy
 
@@ -130,11 +138,12 @@ def prepare(
     if npy:
         written = write_published_npy(data, store, data.root, camids=camids)
         next_step(", ".join(map(str, written)))
-    next_step(
-        f"{store.path}: {len(store.images):,} images of {store.size[0]}x{store.size[1]}",
-        f"vireid train --dataset {name} --data-root {data.root} --method mcl",
-    )
+    next_step(f"{store.path}: {len(store.images):,} images of {store.size[0]}x{store.size[1]}")
+    _suggest_training(name, data.root, *_trainable(data), camera_pattern=camera_pattern)
     return 0
+
+
+setattr(prepare, "choices", {"dataset": known.datasets})  # noqa: B010 - read by `commands.flags`
 
 
 def info(
@@ -146,16 +155,15 @@ def info(
     camera_pattern: str | None = None,
     json: bool = False,
 ) -> int:
-    """Show what a data set's folder or a run's folder holds, and everything suspicious in it.
+    """Show what a data set or a run holds, and everything suspicious in it.
 
     Args:
-        target: a data set's folder, a CSV table, or a run's folder.
-        dataset: sysu, regdb, llcm, folder or path/to/my.py:MY_SET (default: recognised by its
-            files).
-        trial: RegDB's split, 1 to 10.
-        camera_pattern: folder: regular expression that finds the camera's number in a file's
-            name, as 'c(\\d+)_'.
-        json: print JSON on standard output instead of tables.
+        target: A data set's folder, a CSV table, or a run's folder.
+        dataset: Data set: {dataset} (default: recognised by its files).
+        trial: Split of the identities, where a data set has several: {trial}.
+        camera_pattern: With `dataset` folder: regular expression that finds the camera number in
+            a file name, such as 'c(\\d+)_'.
+        json: Print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
         done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))
@@ -178,13 +186,61 @@ def info(
         return 0
     from vireid.data.inspect import inspect, tables
 
-    facts = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
+    found = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
     if json:
-        print_json(facts)
+        print_json(found)
         return 0
-    for part in tables(facts):
+    for part in tables(found):
         results.print(part)
-    for note in facts["notes"]:
+    for note in found["notes"]:
         results.print(f"note: {note}", markup=False)
-    suggest(f"vireid train --dataset {dataset or facts['name']} --data-root {target} --method mcl")
+    camids = {camera["camid"] for camera in found["cameras"]}
+    _suggest_training(
+        dataset or found["name"],
+        target,
+        found["parts"]["train"]["identities"],
+        0 if -1 in camids else len(camids),
+        trial=trial if trial > 1 else None,
+        camera_pattern=camera_pattern,
+    )
     return 0
+
+
+setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # noqa: B010
+
+
+def _trainable(data: Dataset) -> tuple[int, int]:
+    """Training identities, and cameras (0 where they are unknown)."""
+    pids = {data.samples[row].pid for row in data.parts["train"]}
+    camids = {sample.camid for sample in data.samples}
+    return len(pids), 0 if -1 in camids else len(camids)
+
+
+def _suggest_training(
+    dataset: str,
+    root: Path,
+    people: int,
+    cameras: int,
+    *,
+    pretrained: str | None = None,
+    trial: int | None = None,
+    camera_pattern: str | None = None,
+) -> None:
+    """Say how to train on a data set, with what its few people or unknown cameras need."""
+    from vireid.training.defaults import Choices, defaults
+
+    if people < 2:
+        say(
+            "Training needs at least 2 identities with images of both modalities; here it finds "
+            f"{people}."
+        )
+        return
+    method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
+    recipe = defaults(None, Choices(method=method, pretrained=pretrained)).recipe
+    flags = {
+        "--dataset": dataset, "--data-root": root, "--trial": trial,
+        "--camera-pattern": camera_pattern, "--method": method, "--pretrained": pretrained,
+        "--pids-per-batch": people if people < recipe.pids_per_batch else None,
+    }  # fmt: skip
+    words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]
+    suggest(shlex.join(["vireid", "train", *words]))

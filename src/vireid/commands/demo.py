@@ -137,7 +137,7 @@ def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dic
             store,
             ProtocolOptions(),
             folder=folder if name == "after" else out_before(folder),
-            pictures=8 if name == "after" else 0,
+            figure_queries=8 if name == "after" else 0,
         )
         best = report.best()
         numbers[f"{name}_rank1"] = best["rank1"]["mean"]
@@ -212,9 +212,9 @@ def demo(*, out: Path = Path("demo"), device: str = "auto", seed: int = 2026) ->
     """Make synthetic people, train, test and search: the whole job, in minutes.
 
     Args:
-        out: folder for everything the demo makes.
-        device: auto, cpu or cuda:N.
-        seed: seed of the synthetic people.
+        out: Folder for everything that the demo makes.
+        device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
+        seed: Seed of the synthetic people.
     """
     run_demo(out, device=device, seed=seed)
     return 0

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import inspect
 import io
+import itertools
 import re
 import sys
 import types
@@ -59,13 +60,16 @@ class Flags:
         self.prog, self.function = prog, function
         self.everything = "--help-all" in words
         self.words = ["--help" if word == "--help-all" else word for word in words]
-        self.defaults = self._defaults([])
-        self.names = self._flag_names()
+        self._use(self._defaults([]))
         try:
-            self.defaults = self._defaults(self.words)
+            self._use(self._defaults(self.words))
         except InputError as error:
             raise InputError(self.with_dashes(str(error))) from error
+
+    def _use(self, defaults: dict[str, Options]) -> None:
+        self.defaults = defaults
         self.names = self._flag_names()
+        self.renamed = dict(itertools.chain(*map(renamed_fields, defaults.values())))
 
     def _defaults(self, words: Sequence[str]) -> dict[str, Options]:
         """Each parameter that is an option dataclass → its default."""
@@ -116,6 +120,7 @@ class Flags:
         def flag(match: re.Match[str]) -> str:
             off, on = match.groups()
             name = (off or on).rsplit(".", 1)[-1]
+            name = self.renamed.get(name, name)
             if name not in self.names:
                 return match.group(0)
             return f"{'--no-' if off else '--'}{name.replace('_', '-')}"
@@ -201,7 +206,11 @@ class Flags:
         called.__annotations__ = hints
         called.__name__ = function.__name__
         # arguments on one line each, for the terminal to wrap
-        called.__doc__ = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "")
+        text = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "")
+        choices: Mapping[str, Callable[[], str]] = getattr(function, "choices", {})
+        for name, words in choices.items():
+            text = text.replace(f"{{{name}}}", words())
+        called.__doc__ = self.with_dashes(text)
         return called
 
     def _registry(self) -> ConstructorRegistry:
@@ -229,7 +238,8 @@ class Flags:
             kind = marked(hints[one.name], value, one.metadata)
             if one.metadata.get("rare") and self._help() and not self.everything:
                 kind = Annotated[kind, tyro.conf.Suppress]
-            fields.append(StructFieldSpec(one.name, kind, value, texts.get(one.name, "")))
+            text = self.with_dashes(texts.get(one.name, ""))
+            fields.append(StructFieldSpec(one.name, kind, value, text))
 
         def build(**values: Any) -> Any:
             return dataclasses.replace(default, **fixed, **values)
@@ -256,6 +266,16 @@ def option_flags(options: Options) -> dict[str, bool]:
     return names
 
 
+def renamed_fields(options: Options) -> Iterator[tuple[str, str]]:
+    """Field → flag, with underscores, where the flag has another name; nested ones too."""
+    for one in dataclasses.fields(options):
+        value = getattr(options, one.name)
+        if isinstance(value, Options):
+            yield from renamed_fields(value)
+        elif flag := one.metadata.get("flag"):
+            yield one.name, flag.replace("-", "_")
+
+
 def _titles(before: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """tyro's name of each group of flags → its title."""
     for name, value in options.items():
@@ -274,7 +294,8 @@ def marked(hint: Any, default: Any, metadata: Mapping[str, Any]) -> Any:
     name = metadata.get("flag")
     nothing = default is inspect.Parameter.empty or default in (None, "", ())
     if hint is bool:
-        argument = tyro.conf.arg(name=name, help_behavior_hint="")
+        shown = f"(default: {'on' if default else 'off'})"
+        argument = tyro.conf.arg(name=name, help_behavior_hint=shown)
         if default:
             return Annotated[hint, argument]
         return Annotated[hint, tyro.conf.FlagCreatePairsOff, argument]  # off needs no second flag

@@ -32,13 +32,14 @@ def create(
     """Make an index from an embeddings file.
 
     Args:
-        index: folder to make, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        embeddings: file that `vireid embed` wrote.
-        image_root: folder that holds the images; paths in the index start with its name, and the
+        index: Index to make: a folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file
+            (.db).
+        embeddings: File that `vireid embed` wrote.
+        image_root: Folder that holds the images; paths in the index start with its name, and the
             page shows only files in it (default: the folder that was embedded).
-        prefix: word that paths in the index start with instead.
-        which: which vectors: pooled, embedding or part (default: the weights' recommendation,
-            else embedding).
+        prefix: Word that paths in the index start with instead.
+        which: Vectors to put into the index: pooled, embedding or part (default: those that the
+            weights recommend, else embedding).
     """
     from vireid.embed import load_embeddings
     from vireid.index import build_index
@@ -64,11 +65,11 @@ def add(
     """Add an embeddings file to an index. Images that are in it already are skipped.
 
     Args:
-        index: the index.
-        embeddings: file that `vireid embed` wrote, with the index's weights.
-        image_root: folder that holds the images (default: the index's, or else the folder that
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        embeddings: File that `vireid embed` wrote, with the index's weights.
+        image_root: Folder that holds the images (default: the index's, or else the folder that
             was embedded).
-        prefix: word that their paths in the index start with (default: the folder's name); tells
+        prefix: Word that their paths in the index start with (default: the folder's name); tells
             apart images of two places with the same names.
     """
     return _put(index, embeddings, image_root, prefix, update=False)
@@ -85,10 +86,10 @@ def update(
     where the images are after a move: --image-root without --embeddings.
 
     Args:
-        index: the index.
-        embeddings: file that `vireid embed` wrote, with the index's weights.
-        image_root: folder that holds the images.
-        prefix: word that their paths in the index start with.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        embeddings: File that `vireid embed` wrote, with the index's weights.
+        image_root: Folder that holds the images.
+        prefix: Word that their paths in the index start with.
     """
     if embeddings is not None:
         return _put(index, embeddings, image_root, prefix, update=True)
@@ -164,13 +165,13 @@ def remove(
     """Remove the images that match every condition; `vireid index compact` then frees the space.
 
     Args:
-        index: the index.
-        paths: images by path.
-        older_than: images taken longer ago than this, such as 30d, 12h or 2w; asks first.
-        cameras: images of these cameras; asks first.
-        pids: images of these identities.
-        dry_run: only say how many would be removed.
-        yes: don't ask.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        paths: Remove the images with these paths.
+        older_than: Remove images taken longer ago than this, such as 30d, 12h or 2w; asks first.
+        cameras: Remove images of these cameras; asks first.
+        pids: Remove images of these identities.
+        dry_run: Only say how many would be removed.
+        yes: Don't ask.
     """
     from vireid.index import Filters, open_index
 
@@ -227,8 +228,8 @@ def info(*, index: str, json: bool = False) -> int:
     """Show what an index holds.
 
     Args:
-        index: the index.
-        json: print JSON on standard output.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        json: Print JSON on standard output.
     """
     from vireid.config import to_plain
     from vireid.index import open_index
@@ -276,7 +277,7 @@ def verify(*, index: str) -> int:
     """Check all rows and files of an index against their checksums.
 
     Args:
-        index: the index.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
     """
     from vireid.index import open_index
 
@@ -297,7 +298,7 @@ def compact(*, index: str) -> int:
     """Free the space of removed images.
 
     Args:
-        index: the index.
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
     """
     from vireid.index import open_index
 

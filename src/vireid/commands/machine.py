@@ -28,10 +28,10 @@ OPTIONAL = {
 
 
 def doctor(*, json: bool = False) -> int:
-    """Show what this machine has for vireid, and what is missing.
+    """Show what vireid finds on this machine, and what is missing.
 
     Args:
-        json: print JSON on standard output instead of a table.
+        json: Print JSON on standard output instead of tables.
     """
     facts = _facts()
     if json:
@@ -117,19 +117,19 @@ def bench(
     device: str = "auto",
     published: bool = True,
 ) -> int:
-    """Measure this machine: training step, extraction, evaluation, beside the published way.
+    """Time this machine: training step, extraction and evaluation, beside the published way.
 
     The published way is a simple implementation written from its description: two backward
     passes a step, a Python loop over classes, evaluation as a NumPy loop over queries.
 
     Args:
-        json: print JSON on standard output.
-        arch: backbone.
-        method: method whose step is timed.
-        steps: steps to time, after warming up.
-        gpu: number of the GPU.
-        device: auto, cpu or cuda:N.
-        published: time the published way too (--no-published to save the time).
+        json: Print JSON on standard output instead of tables.
+        arch: Backbone.
+        method: Method whose step is timed.
+        steps: Steps to time, after warming up.
+        gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
+        device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
+        published: Time the published way too.
     """
     from vireid.bench import measure
     from vireid.runtime.device import resolve_device

@@ -15,10 +15,10 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
 
     Args:
         reports: report.json files, folders that hold one, or runs with all their tests.
-        out: folder for comparison.md, .csv and .tex, and the average's report.json (default:
+        out: Folder for comparison.md, .csv and .tex, and the average's report.json (default:
             print only).
-        average: average reports that differ in the seed (or in the split, as RegDB's trials)
-            alone; any other difference is an error that names it.
+        average: Average reports that differ only in the seed (or in the split, as RegDB's trials
+            do); any other difference is an error that names it.
     """
     from vireid.evaluation import Report, average_reports, compare
 

@@ -33,25 +33,29 @@ def embed(
 ) -> int:
     """Turn images into an embeddings file.
 
-    Under torchrun the work is shared among the ranks. An interrupted run goes on where it
+    Under torchrun the work is shared among the ranks. An interrupted run continues where it
     stopped.
 
     Args:
-        images: a folder (with its subfolders), a text file with one path per line, or a CSV
+        images: A folder (with its subfolders), a text file with one path per line, or a CSV
             table with the column path and any of pid, camid, modality, time.
-        modality: visible or infrared; needed unless the table has the column.
-        out: embeddings file to write.
-        weights: a run's folder, a weights file, or synth (shipped in the package).
-        batch_size: images per step.
-        dtype: float16 or float32 vectors.
-        tta: none or flip (sum of the image's and its mirror image's embedding).
-        camera_pattern: regular expression with a group around the camera's number, or with
-            groups named camid, pid, time, searched in each path.
-        workers: decoding processes (default: one per core).
-        skip_broken: leave out images that can't be decoded, and list them.
-        gpu: number of the GPU.
-        device: auto, cpu or cuda:N.
-        precision: auto, bfloat16, float16 or float32.
+        modality: Sensor that took the images: visible or infrared; needed unless the table has a
+            column modality.
+        out: Embeddings file to write.
+        weights: Weights to embed with: a run's folder, a weights file, or synth (part of the
+            package).
+        batch_size: Images per batch.
+        dtype: Number format of the vectors: float16 or float32.
+        tta: Test-time augmentation: none, or flip, which adds the embeddings of an image and its
+            mirror image.
+        camera_pattern: Regular expression that is searched in each path: a group around the
+            camera number, or groups named camid, pid and time.
+        workers: Number of decoding processes (default: one per core).
+        skip_broken: Leave out images that can't be decoded, and list them.
+        gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
+        device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
+        precision: Number format the network computes in: bfloat16, float16, float32, or auto
+            (float16 on a GPU, float32 on a CPU).
     """
     from vireid.embed import embed_files, load
     from vireid.runtime.device import resolve_device
@@ -105,27 +109,28 @@ def search(
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
-    """Find the person in an image in an index.
+    """Search an index for the person in an image.
 
     Args:
-        index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        image: image of the person to find, or several, each a query.
-        images: a folder of images instead, each a query.
-        modality: the sensor that took the query: visible or infrared.
-        weights: a run's folder, a weights file, or synth; the ones the index was made with.
-        top: results for each query.
-        cameras: only these cameras.
-        gallery_modality: only images of this sensor: visible or infrared.
-        time_from: only images from this time on: seconds since 1970, or ISO 8601 such as
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        image: Image of the person to find; several images are several queries.
+        images: Folder of images instead, each a query.
+        modality: Sensor that took the query: visible or infrared.
+        weights: The weights that the index was made with: a run's folder, a weights file, or
+            synth.
+        top: Results for each query.
+        cameras: Search only images of these cameras.
+        gallery_modality: Search only images of this sensor: visible or infrared.
+        time_from: Search only images from this time on: seconds since 1970, or ISO 8601 such as
             2026-01-31T08:00 (UTC where no zone is given).
-        time_to: only images up to this time.
-        pids: only these identities.
-        rerank: re-rank the best candidates by k-reciprocal neighbours.
-        json: print JSON on standard output.
-        csv: write the hits to this file instead of printing them.
-        save: draw the ranked results (.png or .jpg).
-        gpu: number of the GPU.
-        device: auto, cpu or cuda:N.
+        time_to: Search only images up to this time.
+        pids: Search only images of these identities.
+        rerank: Re-rank the best candidates by k-reciprocal neighbours.
+        json: Print JSON on standard output.
+        csv: Write the hits to this file instead of printing them.
+        save: Draw the ranked results into this file (.png or .jpg).
+        gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
+        device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.embed import load
     from vireid.index import Filters, Searcher, open_index
@@ -228,24 +233,25 @@ def serve(
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
-    """Open a page in the browser to search an index.
+    """Serve a web page that searches an index.
 
     Args:
-        index: the index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        weights: a run's folder, a weights file, or synth; the ones the index was made with.
-        port: port to listen on.
-        host: address to listen on; any other than 127.0.0.1 needs a token.
-        token: the token that clients must send, or NAME=TOKEN of each user, whom the audit log
-            then tells apart (or set $VIREID_TOKEN). Other users of this machine can see it in the
+        index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
+        weights: The weights that the index was made with: a run's folder, a weights file, or
+            synth.
+        port: Port to listen on.
+        host: Address to listen on; any other than 127.0.0.1 needs a token.
+        token: Token that clients must send, or NAME=TOKEN of each user, whom the audit log then
+            tells apart (default: $VIREID_TOKEN). Other users of this machine can see it in the
             list of processes; a file hides it.
-        token_file: file with a line "NAME TOKEN" for each user.
-        allowed_host: names under which the server may be reached, besides its IP address.
-        trusted_proxy: addresses or networks of proxies in front of it, which say in
+        token_file: File with a line "NAME TOKEN" for each user.
+        allowed_host: Names under which the server may be reached, besides its IP address.
+        trusted_proxy: Addresses or networks of proxies in front of it, which say in
             X-Forwarded-For for whom they ask.
-        audit_log: file for who searched when (default: beside the index, INDEX.audit.jsonl).
-        reason_required: every search needs a reason, which the audit log keeps.
-        gpu: number of the GPU.
-        device: auto, cpu or cuda:N.
+        audit_log: File for who searched when (default: beside the index, INDEX.audit.jsonl).
+        reason_required: Every search needs a reason, which the audit log keeps.
+        gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
+        device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.runtime.device import resolve_device
     from vireid.server.app import serve

@@ -46,34 +46,37 @@ class Start(Options):
     """How to train: clean (default with pretrained weights), published (as the published code,
     with its accidents), scratch (default without pretrained weights), or best."""
     augment: str | None = None
-    """Preset of augmentation: none, plain (crop, flip), published (and erasing up to 0.8) or
-    channel (milder erasing; visible images as one channel or grey). Default: the recipe's."""
+    """Augmentation preset: none, plain (crop and flip), published (plain, and erasing up to 0.8 of
+    the image) or channel (milder erasing; visible images as one channel or grey) (default: the
+    recipe's)."""
     max_steps: int | None = option(None, at_least=1)
-    """Train for about this many steps instead of epochs, in whole epochs of equal length."""
+    """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""
     config: Path | None = None
-    """File with any option, JSON or TOML: all of a run's config.json, or a part of it; flags
-    override it."""
+    """JSON or TOML file of options: a run's config.json, or a part of one. Flags override it."""
     print_config: bool = False
-    """Print all options of the run as JSON, and stop."""
+    """Print all options that the run would have, as JSON, and exit."""
     run: str | None = None
-    """Name of the run in the folder of --model-path, or a path (default: named by data set,
-    method, arch, recipe and seed)."""
+    """Name of the run, or a path to its folder (default: a name made of data set, method, arch,
+    recipe and seed)."""
     model_path: Path = Path("runs")
-    """Parent folder of runs."""
+    """Folder in which runs are made, each in a folder of its own. Weights to start from are
+    --pretrained."""
     resume: Path | None = None
-    """Go on with this run, in its own folder; --epochs may raise its number of epochs."""
+    """Continue this run, in its own folder; --epochs may raise its number of epochs."""
     refit: bool = False
-    """With --select val: then train on all training identities for the epochs that were best."""
+    """With --select val: train again afterwards, on all training identities, for as many epochs as
+    were best."""
     gpu: int | None = None
-    """Number of the GPU, from 0."""
+    """GPU to train on, by its number from 0; short for --device cuda:N."""
 
 
 def train(*, start: Start, options: TrainOptions) -> int:
     """Train a method on a data set.
 
-    Ctrl-C saves and says how to go on. Everything about the run is in its folder: config.json,
-    log.jsonl, checkpoints, weights.safetensors, curves.png. The defaults shown are those of the
-    method, recipe and file given beside --help; --help-all also shows rare flags.
+    Ctrl-C saves the run and says how to continue it. Everything about the run is in its folder:
+    config.json, log.jsonl, checkpoints, weights.safetensors, curves.png. The defaults shown are
+    those of the --method, --recipe and --config given along with --help; --help-all also shows
+    the flags that are rarely needed.
     """
     if options.data_root is not None:
         # absolute, so that the run finds its data from every folder

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step
 from vireid.console import results, say
-from vireid.data.facts import DIRECTIONS
 from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
 from vireid.testing import TRIALS, TestOptions, evaluate
@@ -30,7 +29,7 @@ def train_all_trials(
     from vireid.config import to_plain
     from vireid.training.run_state import compare_options
 
-    splits = facts_of(options.dataset).splits
+    facts = facts_of(options.dataset)
     asked = {"options": to_plain(options), "max_steps": max_steps}
     if (folder / TRIALS).is_file():
         begun = read_json(folder / TRIALS)
@@ -44,9 +43,9 @@ def train_all_trials(
         raise InputError(f"'{folder}' holds another run. Give another --run.")
     else:
         write_json(folder / TRIALS, asked)
-    reports: dict[str, list[Report]] = {direction: [] for direction in DIRECTIONS}
+    reports: dict[str, list[Report]] = {name: [] for name in facts.tested_directions}
     try:
-        for trial in range(1, splits + 1):
+        for trial in range(1, facts.splits + 1):
             one = dataclasses.replace(options, trial=trial)
             for report in _trial(one, folder / f"trial{trial}", device, max_steps):
                 reports[report.protocol.direction].append(report)
@@ -65,20 +64,27 @@ def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
 
 
 def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
-    """Train and test one model, unless that is done; its reports in both directions."""
+    """Train and test one model, unless that is done; its reports, one a direction."""
     from vireid.evaluation import Report
     from vireid.training.run import SUMMARY, train
 
+    facts = facts_of(options.dataset)
     if not (folder / SUMMARY).is_file():
-        say(f"Trial {options.trial} of {facts_of(options.dataset).splits}")
+        say(f"Trial {options.trial} of {facts.splits}")
         resume = (folder / "config.json").is_file()
         one = dataclasses.replace(options, device=device)
         train(one, folder, max_steps=max_steps, resume=resume)
-    places = [folder / "test" / direction.replace("_", "-") for direction in DIRECTIONS]
+    places = [_place(folder, direction) for direction in facts.tested_directions]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]
-    search = TestOptions(direction="both", data_root=options.data_root)
-    return evaluate(folder, search, device=device, out=folder / "test")
+    search = TestOptions(data_root=options.data_root)
+    out = folder / "test" if len(places) > 1 else places[0]
+    return evaluate(folder, search, device=device, out=out)
+
+
+def _place(folder: Path, direction: str) -> Path:
+    """The folder of a direction's report, as `evaluate` names it where there are several."""
+    return folder / "test" / direction.replace("_", "-")
 
 
 def _average(reports: dict[str, list[Report]], folder: Path) -> int:
@@ -86,7 +92,7 @@ def _average(reports: dict[str, list[Report]], folder: Path) -> int:
 
     for direction, found in reports.items():
         mean = average_reports(found)
-        mean.write(folder / "test" / direction.replace("_", "-"))
+        mean.write(_place(folder, direction))
         results.print(mean.to_table())
     next_step(folder / "test", f"vireid report {folder}")
     return 0

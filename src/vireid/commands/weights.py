@@ -1,4 +1,4 @@
-"""import-weights, export-weights: to and from the published code's checkpoints."""
+"""import-weights, export-weights: to and from checkpoints, the published code's and our own."""
 
 from __future__ import annotations
 
@@ -12,49 +12,68 @@ from vireid.types import InputError
 
 
 def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
-    """Turn a checkpoint of the published MCLNet or AGW code into weights of vireid.
+    """Convert a checkpoint of the published MCLNet, AGW or DDAG code, or of a run, to weights.
 
-    No code in the file is run. The two unused copies of ResNet-50 in it are dropped.
+    No code in the file is run. The unused copies of ResNet-50 in a published one are dropped.
 
     Args:
-        file: the published checkpoint (.t or .pth).
-        method: mcl, agw or base: what reports call these weights (default: mcl where the network
-            has non-local blocks, since the MCLNet and AGW codes write the same tensors; else
-            base).
-        out: file to write (default: beside it, ending in .safetensors).
+        file: The published checkpoint (.t or .pth), or a file in RUN/checkpoints.
+        method: What reports call these weights: mcl, agw, ddag or base (default: mcl where the
+            network has non-local blocks, since the MCLNet and AGW codes write the same tensors;
+            ddag where it has part attention; else base).
+        out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
     from vireid.embed import Embedder
-    from vireid.methods.published import import_published
+    from vireid.methods.published import IMPORTED, read_published
+    from vireid.training.epoch import find_checkpoint, load_epoch
 
     target = out or file.with_suffix(".safetensors")
+    if target == file and file.exists():
+        raise InputError(f"'{file}' has the ending of what is written. Name the new file by --out.")
     _check_new(target)
-    name = None
-    if method is not None:
-        name = choose("method", method, ("base", "agw", "mcl"), aliases=ALIASES)
-    imported = import_published(file, name).eval()
-    Embedder(imported, {}, device="cpu").save(target)
-    count = sum(p.numel() for p in imported.model.parameters()) / 1e6
-    say(f"Method {imported.name}, {count:.1f} M parameters.")
+    name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
+    more = ""
+    if find_checkpoint(file) is not None:
+        if name is not None:
+            raise InputError(
+                f"'{file}' is a checkpoint of a run, which has its method already. Leave --method "
+                "out; it is for published checkpoints."
+            )
+        embedder = load_epoch(file, device="cpu")
+    else:
+        published = read_published(file)
+        embedder = Embedder(published.build(name).eval(), {}, device="cpu")
+        more = f", {published.num_pids} identities"
+        if published.epoch >= 0:
+            more += f"; the file says epoch {published.epoch}"
+    embedder.save(target)
+    network = embedder.method
+    count = sum(p.numel() for p in network.model.parameters()) / 1e6
+    say(f"Method {network.name}, {count:.1f} M parameters{more}.")
     next_step(target, f"vireid test --resume {target} --dataset sysu --data-root DIR")
     return 0
 
 
-def export_weights(run: Path, /, *, format: str = "published", out: Path | None = None) -> int:
+def export_weights(run: str, /, *, format: str = "published", out: Path | None = None) -> int:
     """Write a run's weights in another program's format.
 
     Args:
-        run: a run's folder or a weights file.
-        format: published (a checkpoint that the published MCLNet or AGW code loads).
-        out: file to write (default: published.t in the run's folder).
+        run: A run's folder or a weights file.
+        format: Format to write: published, a checkpoint that the published MCLNet, AGW or DDAG
+            code loads.
+        out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
-    from vireid.weights import load_weights
+    from vireid.weights import is_shipped, load_weights
 
     choose("format", format, ("published",))
-    method, _ = load_weights(run)
-    target = out or (run if run.is_dir() else run.parent) / "published.t"
+    weights, _ = load_weights(run)
+    folder = Path(run)
+    if is_shipped(run) or not folder.is_dir():
+        folder = folder.parent
+    target = out or folder / "published.t"
     _check_new(target)
-    export_published(method, target)
+    export_published(weights, target)
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
     return 0
 

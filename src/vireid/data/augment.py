@@ -93,7 +93,8 @@ class Augment(nn.Module):
             draws: (B, 8) int32 on the same device.
 
         Returns:
-            (B, 3, H, W) float32, normalised, in channels_last memory.
+            (B, 3, H, W) float32, normalised; on a CPU contiguous, elsewhere in channels_last
+            memory.
         """
         height, width = self.size
         pad = self.options.pad
@@ -127,7 +128,10 @@ class Augment(nn.Module):
                 (x >= left) & (x < left + draws[:, ERASE_W, None])
             )[:, None, :]
             out = torch.where(erased, self._fill, out)
-        return out.view(count, height, width, 3).permute(0, 3, 1, 2)
+        image = out.view(count, height, width, 3).permute(0, 3, 1, 2)
+        # PyTorch's batch norm on a CPU sums channels-last values one by one in float32, which
+        # costs the variance of a large batch three digits; a contiguous image costs no time.
+        return image.contiguous() if image.device.type == "cpu" else image
 
 
 def _rectangles(

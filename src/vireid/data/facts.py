@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from vireid.types import InputError
+
 Direction = Literal["infrared_to_visible", "visible_to_infrared"]
 DIRECTIONS: tuple[Direction, ...] = ("infrared_to_visible", "visible_to_infrared")
 
@@ -17,6 +19,9 @@ DIRECTIONS: tuple[Direction, ...] = ("infrared_to_visible", "visible_to_infrared
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Which gallery images a query ignores, and what its ranks count.
+
+    It knows an image by its identity and its camera number. A rule about anything else (the
+    day, the place) is written by numbering that as the camera.
 
     Attributes:
         skip_pairs: (query camid, gallery camid): queries of the first camera ignore all gallery
@@ -81,17 +86,21 @@ class DatasetFacts:
         rule: how a search is scored.
         aliases: other words for `dataset`.
         is_layout: whether a folder is laid out as this data set; None if that can't be told.
-        scopes: scope → camids that are searched, None for all cameras. "all" has to be among
-            them.
-        shots: numbers of gallery images for each identity and camera that may be asked for; 1
-            has to be among them.
-        permutations: file of the official gallery draw in SYSU-MM01's form, relative to the
-            root, where there is one; see `vireid.data.permutation`.
+        scopes: scope → camids of its queries and of its gallery, None for all cameras; the first
+            scope is the default.
+        shots: numbers of gallery images for each identity and camera that may be asked for; the
+            first is the default.
+        permutations: MATLAB file of the official gallery draw in SYSU-MM01's form, relative to
+            the root, where there is one; see `vireid.data.permutation`.
         whole_gallery: no gallery is drawn, all images are searched, in one trial.
-        directions: tested where no direction is asked for.
+        directions: those that are defined; the first is the default.
+        every_direction: where no direction is asked for, all of them are tested, not the first.
         variants: variant → how it differs from the standard protocol.
         splits: divisions of the identities into training and testing, each with a model of its
             own; `trial` counts them from 1.
+
+    Raises:
+        InputError: no scope, no number of shots, no direction or no split, or one that can't be.
     """
 
     name: str
@@ -104,9 +113,31 @@ class DatasetFacts:
     shots: tuple[int, ...] = (1,)
     permutations: str | None = None
     whole_gallery: bool = False
-    directions: tuple[Direction, ...] = DIRECTIONS[:1]
+    directions: tuple[Direction, ...] = DIRECTIONS
+    every_direction: bool = False
     variants: Mapping[str, Variant] = field(default_factory=dict)
     splits: int = 1
+
+    def __post_init__(self) -> None:
+        named = {*self.directions, *(variant.direction for variant in self.variants.values())}
+        for problem, found in (
+            ("no scope, as scopes={'all': None}", not self.scopes),
+            (f"the shots {self.shots}; whole numbers from 1 on were expected",
+             not self.shots or min(self.shots) < 1),
+            ("no direction", not self.directions),
+            (f"the directions {', '.join(sorted(named))}; {' and '.join(DIRECTIONS)} exist",
+             not named <= {*DIRECTIONS}),
+            ("a variant of a direction that is not among its directions",
+             not named <= {*self.directions}),
+            (f"{self.splits} splits; at least one was expected", self.splits < 1),
+        ):  # fmt: skip
+            if found:
+                raise InputError(f"The data set '{self.name}' has {problem}. Correct its facts.")
+
+    @property
+    def tested_directions(self) -> tuple[Direction, ...]:
+        """Those that are tested where no direction is asked for."""
+        return self.directions if self.every_direction else self.directions[:1]
 
     @property
     def draws(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vireid.data.permutation import read_permutations
-from vireid.data.protocol import Dataset, ProtocolOptions, Trial
+from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions, Trial
 from vireid.types import InputError
 
 # (identity, camera) → rows in the order of their paths; keys in sorted order.
@@ -29,8 +29,8 @@ def trials(dataset: Dataset, options: ProtocolOptions) -> list[Trial]:
         InputError: the data set has no such protocol, the part is empty, or the permutation
             file of the official draw is missing or does not fit the images.
     """
-    _check(dataset, options)
     facts = dataset.facts
+    options = options.of(facts)
     query, gallery = _sides(dataset, options)
     if searches_whole_gallery(dataset, options):
         return [Trial(dataset.trial if facts.splits > 1 else 0, query, gallery)]
@@ -62,7 +62,7 @@ def _roles(dataset: Dataset, options: ProtocolOptions) -> np.ndarray | None:
     return roles if roles is not None and np.any(roles >= 0) else None
 
 
-def _sides(dataset: Dataset, options: ProtocolOptions) -> tuple[np.ndarray, np.ndarray]:
+def _sides(dataset: Dataset, options: SearchOptions) -> tuple[np.ndarray, np.ndarray]:
     """All query rows, and all rows that the gallery is drawn from."""
     rows, roles = dataset.parts[options.part], _roles(dataset, options)
     cameras = dataset.facts.scopes[options.scope]
@@ -96,9 +96,7 @@ def _groups(dataset: Dataset, rows: np.ndarray) -> Groups:
     return groups
 
 
-def _drawer(
-    dataset: Dataset, options: ProtocolOptions, groups: Groups
-) -> Callable[[int], list[int]]:
+def _drawer(dataset: Dataset, options: SearchOptions, groups: Groups) -> Callable[[int], list[int]]:
     file = dataset.facts.permutations
     if options.draw == "seeded" or file is None:
         return lambda number: seeded_draw(groups, number, options.shots)
@@ -123,25 +121,3 @@ def seeded_draw(groups: Groups, number: int, shots: int) -> list[int]:
     for files in groups.values():
         drawn += generator.sample(files, min(shots, len(files)))
     return drawn
-
-
-def _check(dataset: Dataset, options: ProtocolOptions) -> None:
-    """Refuse what a data set's evaluation does not define."""
-    facts = dataset.facts
-    for name, choices in (
-        ("scope", tuple(facts.scopes)),
-        ("shots", facts.shots),
-        ("draw", facts.draws),
-        ("variant", facts.variant_names),
-    ):
-        value = getattr(options, name)
-        if value not in choices:
-            raise InputError(
-                f"The protocol's `{name}` is {value!r}; for the data set {facts.title}, expected "
-                f"one of {', '.join(map(str, choices))}."
-            )
-    if options.draw == "official" and options.num_trials > 10:
-        raise InputError(
-            f"`num_trials` is {options.num_trials}; the official permutation file has 10 draws. "
-            "Give 1 to 10."
-        )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TINY_SIDE = 16  # pixels; below this no person can be recognised
 NEARLY_BLACK = 8  # mean grey level
 _EXAMPLES = 20  # kept of each kind of problem
+_CAMERAS = 20  # shown as a table
 _LEAKS = (("train", "test"), ("fit", "val"), ("val", "test"))
 
 
@@ -95,19 +96,18 @@ def tables(report: dict[str, Any]) -> list[Table]:
             for part, c in report["parts"].items()
         ],
     )
-    cameras = table(
-        "Cameras",
-        ("camera", "modality", "identities", "images"),
-        [
-            (
-                "unknown" if c["camid"] < 0 else c["camid"],
-                c["modality"],
-                c["identities"],
-                c["images"],
-            )
-            for c in report["cameras"]
-        ],
-    )
+    rows = [
+        (
+            "unknown" if c["camid"] < 0 else c["camid"],
+            c["modality"],
+            c["identities"],
+            c["images"],
+        )
+        for c in report["cameras"][:_CAMERAS]
+    ]
+    if rest := report["cameras"][_CAMERAS:]:
+        rows.append((f"and {len(rest)} more", "", "", sum(c["images"] for c in rest)))
+    cameras = table("Cameras", ("camera", "modality", "identities", "images"), rows)
     sizes = table(
         "Sizes (the ten most frequent)",
         ("height x width", "images"),

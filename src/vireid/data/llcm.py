@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.data.facts import DIRECTIONS, DatasetFacts, Rule, Variant
+from vireid.data.facts import DatasetFacts, Rule, Variant
 from vireid.data.labels import identities_of
 from vireid.data.listing import (
     ListedImage,
@@ -129,7 +129,7 @@ LLCM = DatasetFacts(
     load=load,
     is_layout=_is_layout,
     rule=Rule(skip_same_camera=True, collapse_identities=True),
-    directions=DIRECTIONS,
+    every_direction=True,
     variants={
         "legacy-deen": Variant(
             direction="visible_to_infrared",

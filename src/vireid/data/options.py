@@ -20,17 +20,17 @@ class AugmentOptions(Options):
     pad: int = option(10, at_least=0, rare=True)
     """Zero pixels added on each side before the random crop back to the input size."""
     flip: float = option(0.5, at_least=0, at_most=1, rare=True)
-    """Probability of a mirror image."""
+    """Probability that an image is mirrored."""
     erase: float = option(0.0, at_least=0, at_most=1, rare=True)
     """Probability that a rectangle is erased."""
     erase_area: tuple[float, float] = option((0.1, 0.8), above=0, at_most=1, rare=True)
-    """Smallest and largest share of the image that is erased."""
+    """Smallest and largest area of the rectangle, as shares of the image."""
     erase_aspect: float = option(0.3, above=0, at_most=1, rare=True)
-    """Smallest height/width of the rectangle; the largest is its inverse."""
+    """Smallest ratio of the rectangle's height to its width; the largest is its inverse."""
     channel: float = option(0.0, at_least=0, at_most=1, rare=True)
-    """Probability that a visible image becomes one of its channels, thrice."""
+    """Probability that one channel of a visible image replaces all three."""
     grey: float = option(0.0, at_least=0, at_most=1, rare=True)
-    """Probability that a visible image becomes grey (drawn after `channel` failed)."""
+    """Probability that a visible image becomes grey, where `channel` left it alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,9 @@
-"""SYSU-MM01's official gallery permutations, `exp/rand_perm_cam.mat`."""
+"""Official gallery permutations in the form of SYSU-MM01's `exp/rand_perm_cam.mat`.
+
+A MATLAB file (to version 7) with `rand_perm_cam`, a column of cells, one for each camera from 1:
+each a column of cells, one for each identity from 1: each a matrix (draws, n) of the numbers 1 to n
+of that identity's n images of that camera, sorted by path; empty where there are none.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ class Permutations:
     """The order in which each identity's images of a camera enter the gallery.
 
     Args:
-        cells: (6, 1) object array; `cells[camid-1][0][pid-1][0]` is (trials, n) image numbers
+        cells: (cameras, 1) object array; `cells[camid-1][0][pid-1][0]` is (trials, n) image numbers
             from 1, as the file holds them.
         path: where they come from, for messages.
     """
@@ -62,8 +67,7 @@ def read_permutations(path: str | Path) -> Permutations:
     if not path.is_file():
         raise InputError(
             f"The official gallery draw needs '{path}', which does not exist. Copy "
-            "rand_perm_cam.mat from the data set's own evaluation code there, or use the seeded "
-            "draw (--draw seeded)."
+            "it from the data set's own evaluation code, or use the seeded draw (--draw seeded)."
         )
     with path.open("rb") as file:
         start = file.read(128)
@@ -80,10 +84,10 @@ def read_permutations(path: str | Path) -> Permutations:
             "use the seeded draw."
         ) from error
     cells = content.get("rand_perm_cam")
-    if cells is None or cells.dtype != object or cells.shape != (6, 1):
+    if cells is None or cells.dtype != object or cells.shape[1:] != (1,):
         names = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
         raise InputError(
-            f"'{path}' does not hold 'rand_perm_cam' as 6 cameras of cells (it holds: {names}). "
-            "Use the file that came with SYSU-MM01."
+            f"'{path}' does not hold 'rand_perm_cam' as a column of cells, one for each camera (it "
+            f"holds: {names}). Use the file that came with the data set."
         )
     return Permutations(cells, path)

@@ -117,26 +117,26 @@ class Dataset:
 class ProtocolOptions:
     """Which search is run. Every field is part of a number's name.
 
-    Scope, shots, draw and variant are checked against the data set's facts by
-    `vireid.data.trials`.
+    What a data set decides (scope, shots, draw, direction, variant) is checked against its facts
+    by `of`, which `vireid.data.trials` calls.
 
     Attributes:
         part: the identities searched for; "val" may be empty.
-        scope: which cameras are searched ("indoor" of SYSU-MM01).
-        shots: gallery images drawn for each identity and camera.
+        scope: which cameras are searched ("indoor" of SYSU-MM01); None: the data set's first.
+        shots: gallery images drawn for each identity and camera; None: the data set's first.
         draw: how gallery images are drawn: "seeded" as most public code does, "official" by the
             data set's own permutation file.
-        direction: modality of the query, then of the gallery.
+        direction: modality of the query, then of the gallery; None: the data set's first.
         num_trials: number of gallery draws; 1 to 10 for "official". Where the whole gallery is
             searched, there is one trial.
         variant: "standard", or one of the data set's variants.
     """
 
     part: Literal["test", "val"] = "test"
-    scope: str = "all"
-    shots: int = 1
+    scope: str | None = None
+    shots: int | None = None
     draw: Literal["seeded", "official"] = "seeded"
-    direction: Direction = "infrared_to_visible"
+    direction: Direction | None = None
     num_trials: int = 10
     variant: str = "standard"
 
@@ -144,16 +144,54 @@ class ProtocolOptions:
         valid: dict[str, tuple] = {
             "part": ("test", "val"),
             "draw": ("seeded", "official"),
-            "direction": DIRECTIONS,
+            "direction": (None, *DIRECTIONS),
         }
         for name, choices in valid.items():
             if getattr(self, name) not in choices:
                 raise InputError(
                     f"The protocol's `{name}` is {getattr(self, name)!r}; "
-                    f"expected one of {', '.join(map(str, choices))}."
+                    f"expected one of {', '.join(map(str, filter(None, choices)))}."
                 )
         if self.num_trials < 1:
             raise InputError(f"`num_trials` is {self.num_trials}; at least 1 is needed.")
+
+    def of(self, facts: DatasetFacts) -> SearchOptions:
+        """The same of one data set, with its own scope, shots and direction where none is given.
+
+        Raises:
+            InputError: the data set doesn't define such a search.
+        """
+        defined = {
+            "scope": tuple(facts.scopes),
+            "shots": facts.shots,
+            "draw": facts.draws,
+            "direction": facts.directions,
+            "variant": facts.variant_names,
+        }
+        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        for name, choices in defined.items():
+            if values[name] is None:
+                values[name] = choices[0]
+            if values[name] not in choices:
+                raise InputError(
+                    f"The protocol's `{name}` is {values[name]!r}; for the data set {facts.title}, "
+                    f"expected one of {', '.join(map(str, choices))}."
+                )
+        if self.draw == "official" and self.num_trials > 10:
+            raise InputError(
+                f"`num_trials` is {self.num_trials}; the official permutation file has 10 draws. "
+                "Give 1 to 10."
+            )
+        return SearchOptions(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(ProtocolOptions):
+    """`ProtocolOptions` of one data set, which defines such a search; nothing is left open."""
+
+    scope: str
+    shots: int
+    direction: Direction
 
     @property
     def query_modality(self) -> Modality:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.data.facts import DIRECTIONS, DatasetFacts, Rule
+from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.labels import identities_of
 from vireid.data.listing import check_exist, check_labels, read_list
 from vireid.types import InputError, Modality, Sample
@@ -81,6 +81,6 @@ REGDB = DatasetFacts(
     is_layout=_is_layout,
     rule=Rule(),
     whole_gallery=True,
-    directions=DIRECTIONS,
+    every_direction=True,
     splits=10,
 )

@@ -35,17 +35,11 @@ def register(facts: DatasetFacts) -> DatasetFacts:
     The command line takes `path/to/my.py:MY_SET` instead, a `DatasetFacts` in a file.
 
     Raises:
-        InputError: the name belongs to another data set, or the facts contradict each other.
+        InputError: the name belongs to another data set.
     """
     if facts.name in DATASETS or _registered.get(facts.name, facts) != facts:
         raise InputError(
             f"There is a data set named '{facts.name}' already. Give yours another `name`."
-        )
-    if "all" not in facts.scopes or 1 not in facts.shots or not facts.directions:
-        raise InputError(
-            f"The data set '{facts.name}' has the scopes {tuple(facts.scopes)}, the shots "
-            f"{facts.shots} and the directions {facts.directions}. A scope 'all', 1 shot and a "
-            "direction have to be among them; every command starts from those."
         )
     _registered[facts.name] = facts
     return facts
@@ -54,6 +48,12 @@ def register(facts: DatasetFacts) -> DatasetFacts:
 def dataset_names() -> tuple[str, ...]:
     """The data sets of this package, then those registered."""
     return (*DATASETS, *_registered)
+
+
+def known_facts() -> Iterator[DatasetFacts]:
+    """The facts of `dataset_names()`, in that order."""
+    yield from map(_built_in, DATASETS)
+    yield from _registered.values()
 
 
 def resolve_dataset(name: str) -> str:
@@ -66,7 +66,7 @@ def resolve_dataset(name: str) -> str:
     if ".py:" in name:
         file, attribute = name.rsplit(":", 1)
         return f"{Path(file).expanduser().resolve()}:{attribute}"
-    aliases = {alias: facts.name for facts in _all_facts() for alias in facts.aliases}
+    aliases = {alias: facts.name for facts in known_facts() for alias in facts.aliases}
     try:
         return choose("data set", name, dataset_names(), aliases=aliases)
     except InputError as error:
@@ -98,7 +98,7 @@ def rule_named(rule: str | Rule) -> Rule:
 
 def name_of_rule(rule: Rule) -> str:
     """The first data set that has the rule, or the rule in words."""
-    return next((facts.name for facts in _all_facts() if facts.rule == rule), str(rule))
+    return next((facts.name for facts in known_facts() if facts.rule == rule), str(rule))
 
 
 def title_of(name: str) -> str:
@@ -210,11 +210,6 @@ def check_trial(facts: DatasetFacts, trial: int) -> None:
     raise InputError(
         f"`trial` is {trial}; {facts.title} has the splits 1 to {facts.splits}. Give one of them."
     )
-
-
-def _all_facts() -> Iterator[DatasetFacts]:
-    yield from map(_built_in, DATASETS)
-    yield from _registered.values()
 
 
 def _built_in(name: str) -> DatasetFacts:

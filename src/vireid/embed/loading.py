@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from vireid.embed.embedder import Embedder
-from vireid.types import InputError
 from vireid.weights import load_weights
 
 
@@ -20,28 +19,20 @@ def load(
 ) -> Embedder:
     """An embedder from a run's folder, a weights file, or "synth" (shipped).
 
+    The text "synth" is always the shipped weights; a folder of that name is "./synth".
+
     Raises:
         InputError: missing, damaged or mismatched weights.
     """
-    source: str | Path = weights
-    if str(weights).strip().lower() == "synth" and not Path(weights).exists():
-        from vireid.models.pretrained import shipped_weights
-
-        shipped = shipped_weights()
-        if shipped is None:
-            raise InputError(
-                "The weights 'synth' aren't in this installation. Name a run's folder "
-                "or a .safetensors file; `vireid train` writes one."
-            )
-        source = shipped
-    method, metadata = load_weights(source)
+    method, metadata = load_weights(weights)
     return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
 
 
 def import_published(path: str | Path, device: str | torch.device = "auto") -> Embedder:
-    """An embedder from a checkpoint of the published MCLNet or AGW code.
+    """An embedder from a checkpoint of the published MCLNet, AGW or DDAG code.
 
-    The file is opened without running code in it.
+    The file is opened without running code in it. The published baseline's network has the
+    method `base`; one with non-local blocks is `mcl`, as MCLNet and AGW write the same tensors.
 
     Raises:
         InputError: it is not such a checkpoint, or needs more than tensors and numbers.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vireid.evaluation import tables
-from vireid.evaluation.measures import METRICS
+from vireid.evaluation.measures import METRICS, units
 from vireid.evaluation.protocol import PROTOCOL_WORDS, Protocol, protocol_value
 from vireid.evaluation.report import Report, averaged_words, summary
 from vireid.evaluation.tables import Numbers
@@ -87,7 +87,7 @@ class Comparison:
         )
 
     def to_markdown(self) -> str:
-        lines = ["# Comparison", "", "Percent, mean ± deviation.", ""]
+        lines = ["# Comparison", "", tables.caption([*METRICS]), ""]
         if self.differences:
             lines += [f"**{self.warning()}**", ""]
         lines += [f"{averaged_words(r)}\n" for r in self.reports if r.averaged]
@@ -100,7 +100,7 @@ class Comparison:
                                                   words=len(columns))])  # fmt: skip
 
     def to_csv(self) -> str:
-        """Means and deviations in columns of their own, as fractions."""
+        """Means and deviations in columns of their own, as in report.json: no percent."""
         columns = [word.lower().replace(" ", "_") for word in (*_WORDS, "re-ranking")]
         for metric in METRICS:
             columns += [metric, f"{metric}_std"]
@@ -121,7 +121,7 @@ class Comparison:
     def to_latex(self) -> str:
         columns, rows, same = self._compact()
         sentences = [
-            "Percent, mean ± deviation.",
+            tables.caption([*METRICS]),
             f"{same[:1].upper()}{same[1:]}." if same else "",
             f"Re-ranking: {self._reranking()}." if self._reranking() else "",
             self.warning(),
@@ -133,12 +133,12 @@ class Comparison:
         )
 
     def to_table(self) -> Table:
-        """Rank-1 and mAP for `vireid.console.console.print`."""
+        """The metrics that are `in_comparison`, for `vireid.console.console.print`."""
         from vireid.console import table
 
         columns, rows, same = self._compact()
         lines = self.lines()
-        shown = ("rank1", "mean_ap")
+        shown = [name for name, metric in METRICS.items() if metric.in_comparison]
         # Many narrow columns of words can't be read: all but the embedding share one, said once.
         cells, last = [], ""
         for line, words in zip(lines, rows):
@@ -150,7 +150,8 @@ class Comparison:
             cells.append([text if text != last else "", line.words[-1], *numbers])
             last = text
         heads = "; ".join(word for word in columns if word != "Embedding")
-        out = table(same, [heads, "Embedding", *(METRICS[m].head for m in shown)], cells)
+        title = "; ".join(filter(None, [same, units(shown)]))
+        out = table(title, [heads, "Embedding", *(METRICS[m].head for m in shown)], cells)
         for position, column in enumerate(out.columns):
             if position < 2:  # words may break, numbers must not
                 column.justify, column.overflow = "left", "fold"

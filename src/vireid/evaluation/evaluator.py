@@ -22,9 +22,10 @@ from vireid.types import Embeddings, InputError
 from vireid.version import __version__
 
 if TYPE_CHECKING:
-    from vireid.data.protocol import Dataset, ProtocolOptions, Trial
+    from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions, Trial
 
 _RESAMPLES = 1000
+_MOST_PAIRS = 400  # of cameras, each searched by itself; more make a table that nobody reads
 _BESIDE = ("complete", "masks")  # of a synthetic set, without effect on its images
 
 
@@ -59,17 +60,20 @@ def evaluate(
     Raises:
         InputError: an image of a trial has no embedding, or no query has a match.
     """
+    options = options.of(dataset.facts)
     drawn = trials(dataset, options) if drawn is None else drawn
     raw: dict[str, list[Scores]] = {}
     reranked: dict[str, list[Scores]] = {}
     pairs: dict[str, list[dict[tuple[int, int], Scores]]] = {}
     best: Search | None = None
+    num_pairs = _num_camera_pairs(dataset, drawn)
     for search in search_trials(dataset, drawn, embeddings, rows):
         name = search.name
         if name not in raw and (best is None or _order(search) < _order(best)):
             best = search
         raw.setdefault(name, []).append(search.scores)
-        pairs.setdefault(name, []).append(search.camera_pairs())
+        if num_pairs <= _MOST_PAIRS:
+            pairs.setdefault(name, []).append(search.camera_pairs())
         if rerank:
             distance = reranked_distance(search.query, search.gallery, k1=k1, k2=k2, weight=weight)
             reranked.setdefault(name, []).append(
@@ -94,7 +98,7 @@ def evaluate(
         curves={
             name: np.mean([s.cmc for s in scores], axis=0).tolist() for name, scores in raw.items()
         },
-        notes=(*dataset.notes, *_marks(dataset, options)),
+        notes=(*dataset.notes, *_marks(dataset, options, num_pairs)),
         **_counts(dataset, drawn, next(iter(raw.values()))),
     )  # fmt: skip
 
@@ -126,7 +130,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Confidence intervals for other people, of each metric that is a mean over queries.
+    """Confidence intervals for other people, of each metric that is `in_brief`.
 
     Whole identities are drawn with replacement from those of the queries, the same draw for
     all trials, and the mean over the trials is taken; the gallery stays. The interval is the
@@ -139,18 +143,17 @@ def bootstrap(
     Returns:
         metric → [low, high].
     """
-    metrics = {name: m.of_queries for name, m in METRICS.items() if m.of_queries is not None}
+    metrics = {name: metric for name, metric in METRICS.items() if metric.in_brief}
     identities = np.unique(np.concatenate(query_pids))
     drawn = np.random.default_rng(seed).multinomial(
         len(identities), np.full(len(identities), 1 / len(identities)), size=resamples
     )
     means = []
     for one, pids in zip(scores, query_pids):
-        valid = one.first > 0
-        columns = [of_queries(one)[valid] for of_queries in metrics.values()]
-        table = np.stack([*columns, np.ones(valid.sum())], axis=1).astype(np.float64)
+        columns = [metric.values(one) for metric in metrics.values()]
+        table = np.stack([*columns, np.ones(one.num_queries)], axis=1).astype(np.float64)
         sums = np.zeros((len(identities), len(metrics) + 1))
-        np.add.at(sums, np.searchsorted(identities, pids[valid]), table)
+        np.add.at(sums, np.searchsorted(identities, pids[one.has_match]), table)
         total = drawn @ sums
         # a draw of identities none of which has a match says nothing
         means.append(total[:, :-1] / np.where(total[:, -1:] > 0, total[:, -1:], np.nan))
@@ -159,14 +162,26 @@ def bootstrap(
     return {metric: [float(low[i]), float(high[i])] for i, metric in enumerate(metrics)}
 
 
-def _marks(dataset: Dataset, options: ProtocolOptions) -> list[str]:
-    """What a reader must know of a protocol that isn't the usual one."""
+def _num_camera_pairs(dataset: Dataset, drawn: Sequence[Trial]) -> int:
+    """Cameras of the queries times cameras of the gallery, over all trials."""
+    sides = zip(*((trial.query, trial.gallery) for trial in drawn))
+    query, gallery = (len(np.unique(dataset.camids[np.concatenate(rows)])) for rows in sides)
+    return query * gallery
+
+
+def _marks(dataset: Dataset, options: SearchOptions, num_pairs: int) -> list[str]:
+    """What a reader must know of a protocol that isn't the usual one, or of what is left out."""
     marks = []
     if options.shots > 1 and options.draw == "seeded":
         marks.append(
             "The seeded multi-shot gallery is vireid's own definition (random.sample of up to "
             f"{options.shots} sorted files); no published code defines one. Do not compare it with "
             "other seeded multi-shot numbers."
+        )
+    if num_pairs > _MOST_PAIRS:
+        marks.append(
+            f"Queries and gallery form {num_pairs:,} pairs of cameras, too many for numbers camera "
+            f"by camera (at most {_MOST_PAIRS})."
         )
     if options.variant in dataset.facts.variants:
         marks.append(dataset.facts.variants[options.variant].note)
@@ -195,7 +210,7 @@ def _numbers(scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
 
 def _protocol(
     dataset: Dataset,
-    options: ProtocolOptions,
+    options: SearchOptions,
     drawn: Sequence[Trial],
     names: Sequence[str],
     embeddings: Embeddings,

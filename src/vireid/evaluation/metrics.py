@@ -73,6 +73,11 @@ class Scores:
             **ranks._asdict(),
         )
 
+    @property
+    def has_match(self) -> np.ndarray:
+        """(Q,) bool: the queries that count."""
+        return self.first > 0
+
     def at(self, k: int) -> float:
         """Rank-k accuracy: the share of queries with a match among the first k."""
         return float(self.cmc[k - 1])
@@ -200,7 +205,7 @@ def chance(scores: Scores) -> dict[str, float]:
     with probability M / N and has (i - 1)(M - 1) / (N - 1) other matches before it, so
     E[AP] = ((N - M) / (N - 1) · H_N + N (M - 1) / (N - 1)) / N with H_N the N-th harmonic number.
     """
-    valid = scores.first > 0
+    valid = scores.has_match
     m = scores.matches[valid].astype(np.float64)
     n = scores.kept[valid]
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n.max() + 1))])[n]

@@ -11,9 +11,17 @@ import numpy as np
 
 from vireid.config import from_plain, to_plain
 from vireid.data.registry import title_of
-from vireid.evaluation.measures import METRICS
+from vireid.evaluation.measures import METRICS, units
 from vireid.evaluation.protocol import Protocol, protocol_rows
-from vireid.evaluation.tables import Numbers, Row, markdown, number_cells, percent_cells, spread
+from vireid.evaluation.tables import (
+    Numbers,
+    Row,
+    caption,
+    markdown,
+    number_cells,
+    spread,
+    value_cells,
+)
 from vireid.files import read_json, write_json, write_text
 from vireid.types import InputError
 
@@ -21,13 +29,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "vireid-report-1"
-IN_WORDS = ("rank1", "mean_ap", "mean_inp")  # the metrics that `print(report)` shows
-TERMINAL = tuple(name for name, metric in METRICS.items() if metric.in_terminal)
 
 
 @dataclass(kw_only=True, repr=False)
 class Report:
-    """The result of `vireid.evaluation.evaluate`. Numbers are fractions.
+    """The result of `vireid.evaluation.evaluate`. Numbers are fractions, but those of a metric
+    with another `unit`.
 
     Attributes:
         protocol: what was measured, on what, how.
@@ -140,24 +147,25 @@ class Report:
             tables[name] = numbers
             if name in self.reranked:
                 tables[f"{name}, re-ranked"] = self.reranked[name]
+        brief = [name for name, metric in METRICS.items() if metric.in_brief]
         width = max(map(len, tables))
         rows = [
             f"{name:{width}}  "
-            + ", ".join(
-                f"{METRICS[m].head} {spread(m, numbers[m])}" for m in IN_WORDS if m in numbers
-            )
+            + ", ".join(f"{METRICS[m].head} {spread(m, numbers[m])}" for m in brief if m in numbers)
             for name, numbers in tables.items()
         ]
-        return "\n".join([title(self), f"{self.protocol.search()}.", *rows, _percent_of(self)])
+        return "\n".join([title(self), f"{self.protocol.search()}.", *rows, _caption(self, brief)])
 
     def to_table(self) -> Table:
-        """The numbers in percent, for `vireid.console.console.print`."""
+        """The numbers for `vireid.console.console.print`: the metrics that are `in_terminal`, few
+        deviations."""
         from vireid.console import table
 
+        shown = [name for name, metric in METRICS.items() if metric.in_terminal]
         return table(
-            f"{title(self)}: {self.protocol.search()} (percent)",
-            ["", *(METRICS[metric].head for metric in TERMINAL)],
-            terminal_rows(self),
+            f"{title(self)}: {self.protocol.search()} ({units(shown)})",
+            ["", *(METRICS[metric].head for metric in shown)],
+            _terminal_rows(self, shown),
         )
 
 
@@ -193,27 +201,26 @@ def report_rows(report: Report) -> tuple[Row, list[Row]]:
         if name in report.reranked:
             rows.append(["  re-ranked", *number_cells(report.reranked[name])])
     if report.chance:
-        by_chance = percent_cells(report.chance, tuple(METRICS))
+        by_chance = value_cells(report.chance, tuple(METRICS))
         rows.append(["random order (expected)", *by_chance])
     return ["Test embedding", *(metric.head for metric in METRICS.values())], rows
 
 
-def terminal_rows(report: Report) -> list[Row]:
-    """As `report_rows`, narrow: the metrics of `TERMINAL`, few deviations."""
+def _terminal_rows(report: Report, shown: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     for name, numbers in report.raw.items():
-        rows.append([name, *_terminal_cells(numbers)])
+        rows.append([name, *_terminal_cells(numbers, shown)])
         if name in report.reranked:
-            rows.append(["  re-ranked", *_terminal_cells(report.reranked[name])])
+            rows.append(["  re-ranked", *_terminal_cells(report.reranked[name], shown)])
     if report.chance:
-        rows.append(["chance", *percent_cells(report.chance, TERMINAL)])
+        rows.append(["chance", *value_cells(report.chance, shown)])
     return rows
 
 
-def _terminal_cells(numbers: Numbers) -> list[str]:
-    cells = percent_cells({name: entry["mean"] for name, entry in numbers.items()}, TERMINAL)
-    for position, name in enumerate(TERMINAL):
-        if METRICS[name].deviation_in_terminal and name in numbers:
+def _terminal_cells(numbers: Numbers, shown: Sequence[str]) -> list[str]:
+    cells = value_cells({name: entry["mean"] for name, entry in numbers.items()}, shown)
+    for position, name in enumerate(shown):
+        if METRICS[name].in_comparison and name in numbers:
             cells[position] = spread(name, numbers[name]).replace(" ", "")
     return cells
 
@@ -227,7 +234,7 @@ def report_markdown(report: Report) -> str:
     if report.averaged:
         lines += [averaged_words(report), ""]
     lines += [
-        _percent_of(report),
+        _caption(report, [*METRICS]),
         "",
         markdown(*report_rows(report)),
     ]
@@ -257,11 +264,12 @@ def report_markdown(report: Report) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _percent_of(report: Report) -> str:
+def _caption(report: Report, metrics: Sequence[str]) -> str:
     count = len(next(iter(report.raw.values()))["rank1"]["trials"])
     if count == 1:
-        return "Percent, of one trial."
-    return f"Percent, mean ± deviation over {count} {'models' if report.averaged else 'trials'}."
+        return caption(metrics, "of one trial")
+    what = "models" if report.averaged else "trials"
+    return caption(metrics, f"mean ± deviation over {count} {what}")
 
 
 def averaged_words(report: Report) -> str:
@@ -304,7 +312,7 @@ def _trial_section(report: Report) -> list[str]:
 
 
 def _trial_cells(numbers: Numbers, trial: int) -> list[str]:
-    return percent_cells({m: entry["trials"][trial] for m, entry in numbers.items()}, [*METRICS])
+    return value_cells({m: entry["trials"][trial] for m, entry in numbers.items()}, [*METRICS])
 
 
 def _pair_section(report: Report) -> list[str]:
@@ -323,7 +331,7 @@ def _pair_section(report: Report) -> list[str]:
         galleries = sorted({row["gallery_camid"] for row in rows})
         cells = {
             (row["query_camid"], row["gallery_camid"]): (
-                " / ".join(percent_cells(row, ("rank1", "mean_ap")))
+                " / ".join(value_cells(row, ("rank1", "mean_ap")))
             )
             for row in rows
         }
@@ -336,4 +344,4 @@ def _pair_section(report: Report) -> list[str]:
 
 
 def _interval(metric: str, pair: Sequence[float]) -> str:
-    return " to ".join(METRICS[metric].percent(end) for end in pair)
+    return " to ".join(METRICS[metric].text(end) for end in pair)

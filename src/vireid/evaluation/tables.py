@@ -1,14 +1,14 @@
-"""Tables as Markdown, CSV and LaTeX, and numbers as text: percent in print, fractions inside."""
+"""Tables as Markdown, CSV and LaTeX, and numbers as text: fractions become percent in print."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vireid.evaluation.measures import METRICS
+from vireid.evaluation.measures import METRICS, units
 
 Row = Sequence[str]
-# metric → {"mean", "std", "trials"}; fractions
+# metric → {"mean", "std", "trials"}, as the metric's `of` gives them
 Numbers = dict[str, dict[str, Any]]
 
 
@@ -20,14 +20,20 @@ def number_cells(numbers: Numbers) -> list[str]:
 
 def spread(metric: str, entry: Mapping[str, Any]) -> str:
     """'54.75 ± 1.20'; without the deviation where there is one trial."""
-    percent = METRICS[metric].percent
+    text = METRICS[metric].text
     one = len(entry["trials"]) == 1
-    return percent(entry["mean"]) + ("" if one else f" ± {percent(entry['std'])}")
+    return text(entry["mean"]) + ("" if one else f" ± {text(entry['std'])}")
 
 
-def percent_cells(values: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
-    """One row of fractions in percent, empty where a metric is absent."""
-    return [METRICS[m].percent(values[m]) if m in values else "" for m in metrics]
+def value_cells(values: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
+    """One row of values without deviations, empty where a metric is absent."""
+    return [METRICS[m].text(values[m]) if m in values else "" for m in metrics]
+
+
+def caption(metrics: Sequence[str], means: str = "mean ± deviation") -> str:
+    """What the numbers of some metrics are in, and what they are means of, as a sentence."""
+    words = f"{units(metrics)}, {means}."
+    return words[:1].upper() + words[1:]
 
 
 def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:

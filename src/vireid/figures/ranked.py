@@ -81,7 +81,7 @@ def ranked_results(
     trial, scores, similarity = search.trial, search.scores, search.similarity
     pids, gallery_pids, camids, gallery_camids = search.labels
     lists = []
-    for q in _chosen(trial, scores.first > 0, count, queries):
+    for q in _chosen(trial, scores.has_match, count, queries):
         pid, camid = int(pids[q]), int(camids[q])
         order = np.argsort(-similarity[q], kind="stable")[:top]
         entries = [

@@ -1,6 +1,13 @@
 from .center import CenterAggregationLoss as CenterAggregationLoss
+from .circle import CircleLoss as CircleLoss
 from .confusion import confusion_loss as confusion_loss
 from .confusion import discriminator_loss as discriminator_loss
 from .confusion import frozen_logits as frozen_logits
+from .discrepancy import DomainAlignmentLoss as DomainAlignmentLoss
+from .discrepancy import maximum_mean_discrepancy as maximum_mean_discrepancy
+from .generated import CenterPairLoss as CenterPairLoss
+from .generated import branch_overlap as branch_overlap
+from .retrieval import CrossModalityRetrievalLoss as CrossModalityRetrievalLoss
+from .squared_triplet import SquaredTripletLoss as SquaredTripletLoss
 from .triplet import HardTripletLoss as HardTripletLoss
 from .triplet import WeightedTripletLoss as WeightedTripletLoss

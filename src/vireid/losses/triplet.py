@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from vireid.types import InputError
 _FLOOR = 1e-6
 _FAR = 1e30
 # From here on softplus(x) is x to the last digit; PyTorch's default of 20 loses some in float64.
-_LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
+LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
 def pairwise_distance(features: Tensor) -> Tensor:
@@ -72,23 +73,32 @@ class WeightedTripletLoss(nn.Module):
 
     def __init__(self, arithmetic: Literal["exact", "published"] = "exact") -> None:
         super().__init__()
-        if arithmetic not in ("exact", "published"):
-            raise InputError(
-                f"The arithmetic of the weighted triplet is '{arithmetic}'; "
-                "it must be 'exact' or 'published'."
-            )
         self.arithmetic = arithmetic
+        self.weights = softmax_weights(arithmetic)
 
     def forward(self, features: Tensor, pids: Tensor) -> Tensor:
         """The loss of `features` (B, D) with identities `pids` (B,), as a 0-d tensor."""
         with no_autocast(features):
             distance = pairwise_distance(full(features))
             same = pids[:, None] == pids[None, :]
-            weights = _exact_weights if self.arithmetic == "exact" else _published_weights
-            positive = (weights(distance, same) * distance).sum(1)
-            negative = (weights(-distance, ~same) * distance).sum(1)
+            positive = (self.weights(distance, same) * distance).sum(1)
+            negative = (self.weights(-distance, ~same) * distance).sum(1)
             gap = positive - negative
-            return F.softplus(gap, threshold=_LINEAR[gap.dtype]).mean()
+            return F.softplus(gap, threshold=LINEAR[gap.dtype]).mean()
+
+
+def softmax_weights(arithmetic: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function of (scores, mask) that gives a triplet's weights in that arithmetic.
+
+    Raises:
+        InputError: there is no such arithmetic.
+    """
+    if arithmetic not in ("exact", "published"):
+        raise InputError(
+            f"The arithmetic of the weighted triplet is '{arithmetic}'; "
+            "it must be 'exact' or 'published'."
+        )
+    return _exact_weights if arithmetic == "exact" else _published_weights
 
 
 def _exact_weights(score: Tensor, mask: Tensor) -> Tensor:

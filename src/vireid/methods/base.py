@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vireid.losses.full_precision import full, no_autocast
 from vireid.methods.options import MethodOptions
-from vireid.methods.recipe import Recipe
+from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.models.backbone import resolve_arch
 from vireid.models.options import ModelOptions
@@ -46,6 +46,7 @@ class ParameterGroup:
             share the main optimiser.
         momentum: of SGD (Nesterov where above 0).
         weight_decay: as PyTorch's optimisers define it.
+        freezes: is held still in the recipe's first `freeze_epochs`.
         early_term: name of a loss term. The group, which needs an optimiser of its own, takes its
             step on that term alone, before the backward pass of the others: what they computed
             stands, but where they read the group's weights as `.data` their gradient goes through
@@ -58,9 +59,10 @@ class ParameterGroup:
     lr: float | None = None
     lr_scale: float = 1.0
     scheduled: bool = True
-    optimiser: Literal["sgd", "adam"] | None = None
+    optimiser: OptimiserName | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    freezes: bool = False
     early_term: str | None = None
 
 
@@ -150,6 +152,7 @@ class Method(nn.Module):
                 name="backbone",
                 parameters=trainable(body),
                 lr_scale=self.model_options.backbone_scale or 1.0,
+                freezes=True,
             ),
             ParameterGroup(name="head", parameters=trainable(head)),
             ParameterGroup(name="additions", parameters=trainable(more)),

@@ -28,7 +28,7 @@ class MethodOptions(Options):
     triplet_weight: float = option(1.0, at_least=0)
     """Weight of the triplet loss on the pooled features."""
     label_smoothing: float = option(0.0, at_least=0, below=1)
-    """Of the cross-entropy."""
+    """Label smoothing of the cross-entropy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class BaselineOptions(MethodOptions):
     """Options of `base`."""
 
     margin: float = option(0.3, at_least=0)
-    """Of the batch-hard triplet loss."""
+    """Margin of the batch-hard triplet loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,8 @@ class AGWOptions(MethodOptions):
     network: ClassVar[dict[str, Any]] = {"pooling": "gem", "nonlocal_channels": 1}
 
     triplet: Literal["exact", "published"] = "exact"
-    """Softmax weights of the weighted triplet: exact, or the published arithmetic."""
+    """How the weighted triplet loss computes its softmax weights: exactly, or by the published
+    arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +55,14 @@ class MCLOptions(AGWOptions):
     """Options of `mcl`."""
 
     confusion: bool = True
-    """Train a modality discriminator and confuse it."""
+    """Train a modality discriminator, and the encoder to confuse it."""
     identity_centers: bool = True
-    """Center aggregation by identity."""
+    """Add center aggregation by identity."""
     camera_centers: bool = True
-    """Center aggregation by camera; needs camera ids."""
+    """Add center aggregation by camera; the data set must say which camera took each image."""
     centers: Literal["learned", "frozen"] = "learned"
-    """Learned with the network, or frozen at random as published."""
+    """Whether the centers are learned with the network, or frozen where they start, at random, as
+    published."""
     confusion_weight: float = option(1.0, at_least=0)
     """Weight of the encoder's confusion term."""
     identity_center_weight: float = option(0.0005, at_least=0)
@@ -68,11 +70,11 @@ class MCLOptions(AGWOptions):
     camera_center_weight: float = option(0.0005, at_least=0)
     """Weight of center aggregation by camera."""
     rho: float = option(4500.0, at_least=0)
-    """Squared distance that centers should keep from each other."""
+    """Squared distance that the centers should keep from each other."""
     sigma: float = option(8.0, at_least=0)
-    """Squared spread within a class that is left alone."""
+    """Spread within a class, as a squared distance, that costs nothing."""
     hidden: int = option(128, at_least=1)
-    """Width of the discriminator."""
+    """Width of the discriminator's hidden layer."""
     discriminator_lr: float | None = option(None, above=0)
     """Learning rate of the discriminator, which the schedule leaves alone (default: the recipe's
     rate, as published)."""
@@ -86,21 +88,21 @@ class DDAGOptions(BaselineOptions):
     """Options of `ddag`."""
 
     part: bool = True
-    """Part attention, its feature and its cross-entropy."""
+    """Add part attention, with its own feature and cross-entropy."""
     graph: bool = True
-    """Cross-modality graph attention, in training only."""
+    """Add cross-modality graph attention, in training only."""
     parts: int = option(3, at_least=1)
-    """Horizontal parts."""
+    """Horizontal bands into which part attention divides an image."""
     heads: int = option(4, at_least=1)
-    """Heads of the graph attention."""
+    """Number of heads of the graph attention."""
     head_dim: int = option(512, at_least=1)
-    """Their width."""
+    """Width of each head of the graph attention."""
     dropout: float = option(0.2, at_least=0, below=1)
-    """On the graph's input, attention and hidden features."""
+    """Dropout probability of the graph attention's input, attention weights and hidden features."""
     part_weight: float = option(1.0, at_least=0)
     """Weight of the part feature's cross-entropy."""
     graph_weight: float = option(1.0, at_least=0)
-    """Weight of the graph loss, on top of its dynamic weight."""
+    """Weight of the graph loss, multiplied with its dynamic weight."""
 
 
 OPTIONS: dict[str, type[MethodOptions]] = {

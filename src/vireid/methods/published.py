@@ -1,221 +1,316 @@
-"""Checkpoints of the published MCLNet and AGW code, read into our names and written back.
+"""Checkpoints of the published MCLNet, AGW and DDAG code, read into our names and written back.
 
 The published network holds three whole ResNets of which it uses one and two stems: of
 `visible_module.visible` and `thermal_module.thermal` only conv1 and bn1 are alive, of
-`base_resnet.base` only layer1 to layer4. Reading drops the dead copies; writing fills their
-places with live tensors, so that the published code loads the file strictly.
+`base_resnet.base` only layer1 to layer4. DDAG's has two more classifiers and a layer `wpa.W`
+that it never uses. Reading drops what is dead; writing fills its place with live tensors, so
+that the published code loads the file strictly.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vireid.files import atomic_write
 from vireid.methods.base import Method, Sizes
-from vireid.methods.options import MCLOptions
+from vireid.methods.ddag import DDAG
+from vireid.methods.options import DDAGOptions, MCLOptions
 from vireid.methods.registry import method_class
-from vireid.models.foreign import load_foreign
+from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
-_STREAMS = {"visible_module.visible": "stem_visible", "thermal_module.thermal": "stem_infrared"}
-_BODY = "base_resnet.base"
-_STEM = r"(conv1|bn1)\."
-_STAGE = r"layer[1-4]\."
-_NONLOCAL = {"W.0": "w", "W.1": "bn"}
+_DIM = 2048  # of ResNet-50's last map
+_HEADS = 4  # of DDAG's graph attention, whatever its flags
+
+# Beginnings of names: ours → the published code's.
+_NAMES = {
+    r"model\.stem_visible\.": "visible_module.visible.",
+    r"model\.stem_infrared\.": "thermal_module.thermal.",
+    r"model\.(layer\d)\.": r"base_resnet.base.\1.",
+    r"model\.nonlocal(\d)\.(\d+)\.w\.": r"NL_\1.\2.W.0.",
+    r"model\.nonlocal(\d)\.(\d+)\.bn\.": r"NL_\1.\2.W.1.",
+    r"model\.neck\.": "bottleneck.",
+    r"model\.classifier\.": "classifier.",
+    r"part\.gate": "wpa.gate",
+    r"part\.query\.": "wpa.fc1.0.",
+    r"part\.key\.": "wpa.fc2.",
+    r"part\.value\.": "wpa.fc3.",
+    r"part\.bn\.": "wpa.bottleneck.",
+}
 _FUSED = ("theta", "phi", "g.0")  # one convolution of ours, in this order
+_DEAD = re.compile(
+    r"(visible_module\.visible|thermal_module\.thermal)\.(layer\d|fc)\.|"
+    r"base_resnet\.base\.(conv1|bn1|fc)\.|classifier[12]\.weight$|wpa\.W\."
+)
+# Beginnings of live names → of dead ones whose place their tensors can fill.
+_FILLING = {
+    "visible_module.visible.": ("base_resnet.base.",),
+    "base_resnet.base.layer": ("visible_module.visible.layer", "thermal_module.thermal.layer"),
+    "wpa.fc1.0.": ("wpa.W.0.",),
+    "wpa.bottleneck.": ("wpa.W.1.",),
+}
+_UNUSED_CLASSIFIERS = ("classifier1.weight", "classifier2.weight")  # of DDAG
+# What tells the three networks apart → the methods of ours that have it.
+_NETWORKS = {
+    "part attention": ("ddag",),
+    "non-local blocks": ("mcl", "agw"),
+    "no non-local blocks": ("base",),
+}
+IMPORTED = tuple(name for names in _NETWORKS.values() for name in names)  # methods of ours
 
 
 class Published(NamedTuple):
     """What a published checkpoint holds.
 
     Attributes:
-        method: "mcl" (with non-local blocks; the AGW code writes the same tensors) or "base".
-        state: tensors named as in `Method.state_dict()`, all of its `model.` part.
+        path: of the file.
+        network: "part attention" (DDAG), "non-local blocks" (MCLNet and AGW write the same
+            tensors) or "no non-local blocks" (their baseline).
+        net: its live tensors, under the published names.
         num_pids: training identities.
         model_options: of its network, with pretrained "none".
-        epoch: of the file; -1 where it has none.
+        ddag_options: what its tensors say about DDAG's modules; None for the others.
+        epoch: of the file; -1 where it has none, or something that is no number.
     """
 
-    method: str
-    state: dict[str, Tensor]
+    path: str
+    network: str
+    net: dict[str, Tensor]
     num_pids: int
     model_options: ModelOptions
+    ddag_options: DDAGOptions | None
     epoch: int
+
+    def build(self, method: str | None = None) -> Method:
+        """A method of ours with this network; see `import_published`."""
+        names = _NETWORKS[self.network]
+        name = method or names[0]
+        if name not in names:
+            raise InputError(
+                f"The network in '{self.path}' has {self.network}; that is not the method {name}. "
+                f"Import it as {' or '.join(names)}."
+            )
+        options: Any = self.ddag_options
+        if name == "mcl":
+            options = MCLOptions(
+                confusion=False, identity_centers=False, camera_centers=False, triplet="published"
+            )
+        built = method_class(name)(self.model_options, Sizes(num_pids=self.num_pids), options)
+        places = _places(built)
+        shapes = {key: place.shape for place in places.values() for key in place.names}
+        if problems := misfits(shapes, self.net):
+            raise InputError(
+                f"The tensors in '{self.path}' are not those of the published ResNet-50 networks: "
+                f"{problems}. It belongs to another network, or is incomplete."
+            )
+        with torch.no_grad():
+            for key, tensor in built.state_dict().items():
+                if key in places:
+                    theirs = [self.net[name] for name in places[key].names]
+                    tensor.copy_(torch.stack(theirs).reshape(tensor.shape))
+        return built
 
 
 def import_published(path: str | Path, method: str | None = None) -> Method:
-    """A method of ours with the network of a published MCLNet or AGW checkpoint.
+    """A method of ours with the network of a published MCLNet, AGW or DDAG checkpoint.
 
     Args:
         path: the published file.
         method: "mcl" or "agw" for a network with non-local blocks (both codes write the same
-            tensors; "mcl" if not said), "base" for one without.
+            tensors; "mcl" if not said), "ddag" for one with part attention, "base" for one
+            without either.
 
-    What the published file does not hold (discriminator, centers) is left out: the method has
-    confusion and center losses switched off.
+    What the published file does not hold (discriminator, centers, the weight of DDAG's graph
+    loss) is left out: `mcl` has confusion and center losses switched off.
 
     Raises:
         InputError: the file is not such a checkpoint, or does not fit the method.
     """
-    published = read_published(path)
-    name = method or published.method
-    if (published.method == "base") != (name == "base"):
-        blocks = "no non-local blocks" if published.method == "base" else "non-local blocks"
-        raise InputError(
-            f"The network in '{path}' has {blocks}; that is not the method {name}. "
-            f"Import it as {'base' if published.method == 'base' else 'mcl or agw'}."
-        )
-    options = None
-    if name == "mcl":
-        options = MCLOptions(
-            confusion=False, identity_centers=False, camera_centers=False, triplet="published"
-        )
-    imported = method_class(name)(
-        published.model_options, Sizes(num_pids=published.num_pids), options
-    )
-    try:
-        imported.load_state_dict(published.state, strict=True)
-    except RuntimeError as error:
-        problem = str(error).strip().split("\n")[1].strip()
-        raise InputError(
-            f"The tensors in '{path}' are not those of the published ResNet-50 networks: {problem}"
-        ) from error
-    return imported
+    return read_published(path).build(method)
 
 
 def read_published(path: str | Path) -> Published:
-    """Read a checkpoint of the published MCLNet or AGW code; no code in it is run.
+    """Read a checkpoint of the published MCLNet, AGW or DDAG code; no code in it is run.
+
+    The named tensors may lie under `net`, `state_dict` or `model`, or at the top, and their names
+    may begin with "module.".
 
     Raises:
         InputError: the file cannot be read, is refused, or is not such a checkpoint.
     """
     content = load_foreign(path)
-    net = content.get("net", content) if isinstance(content, dict) else None
-    is_state = isinstance(net, dict) and all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in net.items()
-    )
-    if not isinstance(net, dict) or not is_state or "classifier.weight" not in net:
+    kind, net = kind_of(content), named_tensors(content)
+    if kind == "ours":
+        raise InputError(f"The file '{path}' holds weights of vireid already. Use it as it is.")
+    if kind == "run":
         raise InputError(
-            f"The file '{path}' is not a checkpoint of the published MCLNet or AGW code: a "
+            f"The file '{path}' is a checkpoint of a run of vireid. In its run's folder, "
+            "RUN/checkpoints, `vireid import-weights` makes weights of it."
+        )
+    if "classifier.weight" not in net:
+        raise InputError(
+            f"The file '{path}' is not a checkpoint of the published MCLNet, AGW or DDAG code: a "
             "dictionary with an entry 'net' of named tensors, 'classifier.weight' among them, was "
             "expected."
         )
-    net = {key.removeprefix("module."): value for key, value in net.items()}
-    strange = [key for key in net if not _is_alive(key) and not _is_dead(key)]
-    if strange:
-        raise InputError(
-            f"The file '{path}' has tensors that the published MCLNet and AGW networks don't "
-            f"have, such as '{strange[0]}' ({len(strange)} in all). It belongs to another network."
+    net = {key: value for key, value in net.items() if not _DEAD.match(key)}
+    width, network, ddag = None, "no non-local blocks", None
+    if any(key.startswith("wpa.") for key in net):
+        network = "part attention"
+        heads = sum(re.fullmatch(r"attention_\d+\.W", key) is not None for key in net)
+        ddag = DDAGOptions(
+            parts=_free(net, "wpa.gate", (None,), path),
+            heads=max(1, heads),
+            head_dim=_free(net, "attention_0.W", (_DIM, None), path),
         )
-    width = net["NL_2.0.theta.weight"].shape[0] if "NL_2.0.theta.weight" in net else None
-    options = ModelOptions(
-        arch="resnet50",
-        pretrained="none",
-        nonlocal_channels=width,
-        pooling="gem" if width else "average",
-    )
-    epoch = content.get("epoch") if "net" in content else None
+    elif any(key.startswith("NL_") for key in net):
+        network = "non-local blocks"
+        width = _free(net, "NL_2.0.theta.weight", (None, 512, 1, 1), path)
     return Published(
-        method="mcl" if width else "base",
-        state=_to_ours(net, path),
-        num_pids=net["classifier.weight"].shape[0],
-        model_options=options,
-        epoch=-1 if epoch is None else int(epoch),
+        path=str(path),
+        network=network,
+        net=net,
+        num_pids=_free(net, "classifier.weight", (None, _DIM), path, at_least=2),
+        model_options=ModelOptions(
+            arch="resnet50",
+            pretrained="none",
+            nonlocal_channels=width,
+            pooling="gem" if width else "average",
+        ),
+        ddag_options=ddag,
+        epoch=_whole_number(content.get("epoch")),
     )
 
 
-def _is_alive(key: str) -> bool:
-    if re.match(rf"{re.escape(_BODY)}\.{_STAGE}", key):
-        return True
-    if any(re.match(rf"{re.escape(stream)}\.{_STEM}", key) for stream in _STREAMS):
-        return True
-    return re.match(r"(bottleneck|classifier|NL_[23]\.\d+)\.", key) is not None
+def _free(
+    net: dict[str, Tensor],
+    key: str,
+    shape: tuple[int | None, ...],
+    path: str | Path,
+    at_least: int = 1,
+) -> int:
+    """The length of a tensor along the one axis whose length the network leaves free."""
+    tensor, axis = net.get(key), shape.index(None)
+    if tensor is not None and tensor.ndim == len(shape):
+        length = tensor.shape[axis]
+        fits = tuple(tensor.shape) == (*shape[:axis], length, *shape[axis + 1 :])
+        # one value may be repeated any number of times, and the network would hold them all
+        stored = tensor.untyped_storage().nbytes() >= tensor.nbytes
+        if fits and stored and length >= at_least:
+            return length
+    found = "is missing" if tensor is None else f"has the shape {tuple(tensor.shape)}"
+    wanted = ", ".join("N" if length is None else str(length) for length in shape)
+    raise InputError(
+        f"The file '{path}' is not a checkpoint of the published ResNet-50 networks: its tensor "
+        f"'{key}' {found}; ({wanted}) was expected, N at least {at_least}."
+    )
 
 
-def _is_dead(key: str) -> bool:
-    whole = "|".join(re.escape(name) for name in (*_STREAMS, _BODY))
-    return re.match(rf"({whole})\.(conv1|bn1|layer[1-4]|fc)\.", key) is not None
+def _whole_number(value: Any) -> int:
+    """A number of an epoch as anybody may have stored it; -1 where it is none."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return -1
+    return int(number) if math.isfinite(number) and number >= 0 else -1
 
 
-def _to_ours(net: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    ours: dict[str, Tensor] = {}
-    for key, value in net.items():
-        if not _is_alive(key) or key.startswith("NL_"):
-            continue
-        name = key.removeprefix(f"{_BODY}.")
-        for theirs, stem in _STREAMS.items():
-            name = name.replace(theirs, stem)
-        ours["model." + re.sub(r"^bottleneck\.", "neck.", name)] = value
-    for block in sorted({key[: key.index(".", 5)] for key in net if key.startswith("NL_")}):
-        stage, position = block.removeprefix("NL_").split(".")
-        target = f"model.nonlocal{stage}.{position}."
-        for kind in ("weight", "bias"):
-            parts = [net.get(f"{block}.{part}.{kind}") for part in _FUSED]
-            if any(part is None for part in parts):
-                raise InputError(f"The file '{path}' lacks part of the non-local block '{block}'.")
-            ours[f"{target}theta_phi_g.{kind}"] = torch.cat(parts)  # type: ignore[arg-type]
-        for theirs, name in _NONLOCAL.items():
-            prefix = f"{block}.{theirs}."
-            ours |= {
-                f"{target}{name}.{key.removeprefix(prefix)}": value
-                for key, value in net.items()
-                if key.startswith(prefix)
-            }
-    return ours
+class _Place(NamedTuple):
+    """Where the published code keeps a tensor of ours: stacked, these are its values in order.
+
+    Attributes:
+        names: of the published tensors.
+        shape: of each of them.
+    """
+
+    names: list[str]
+    shape: tuple[int, ...]
+
+
+def _places(method: Method) -> dict[str, _Place]:
+    """The place of each tensor of a method's network, by its name in `method.state_dict()`."""
+    parts = ("model.", "part.", "graph.") if isinstance(method, DDAG) else ("model.",)
+    return {
+        name: _place(name, tuple(tensor.shape))
+        for name, tensor in method.state_dict().items()
+        if name.startswith(parts)
+    }
+
+
+def _place(name: str, shape: tuple[int, ...]) -> _Place:
+    if fused := re.fullmatch(r"model\.nonlocal(\d)\.(\d+)\.theta_phi_g\.(\w+)", name):
+        stage, position, kind = fused.groups()
+        names = [f"NL_{stage}.{position}.{part}.{kind}" for part in _FUSED]
+        return _Place(names, (shape[0] // len(_FUSED), *shape[1:]))
+    if head := re.fullmatch(r"graph\.(hidden|out)\.(weight|a)", name):
+        kind = "W" if head[2] == "weight" else "a"
+        layers = ["out_att"] if head[1] == "out" else [f"attention_{i}" for i in range(shape[0])]
+        return _Place([f"{layer}.{kind}" for layer in layers], shape[1:])
+    if re.fullmatch(r"part\.(query|key|value)\.weight", name):
+        shape = (*shape, 1)  # a convolution over a map of height 1 there
+    for ours, theirs in _NAMES.items():
+        renamed, count = re.subn(f"^{ours}", theirs, name)
+        if count:
+            return _Place([renamed], shape)
+    raise AssertionError(f"the published networks have no tensor '{name}'")
 
 
 def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> None:
     """Write the network of a method of ours as the published code's checkpoint.
 
     Args:
-        method: `base` with average pooling, or `agw` or `mcl`, on resnet50.
+        method: `base` with average pooling, `agw` or `mcl`, or `ddag` with both attentions; on
+            resnet50.
         path: the file to write; whole or not at all.
         epoch: to store beside the tensors.
 
     Raises:
         InputError: the published code has no such network, or the file cannot be written.
     """
-    options = method.model_options
-    expected = "gem" if options.nonlocal_channels else "average"
-    if options.arch != "resnet50" or options.pooling != expected or method.name == "ddag":
+    options, ddag = method.model_options, method if isinstance(method, DDAG) else None
+    fits = options.arch == "resnet50"
+    fits &= options.pooling == ("gem" if options.nonlocal_channels else "average")
+    if ddag is not None:
+        fits &= not options.nonlocal_channels and ddag.part is not None
+        fits &= ddag.graph is not None and ddag.options.heads == _HEADS
+    if not fits:
         raise InputError(
-            "The published code has two networks: resnet50 with average pooling (base), and "
-            "resnet50 with non-local blocks and generalised-mean pooling (agw, mcl). This one is "
+            "The published codes have three networks: resnet50 with average pooling (base), with "
+            "non-local blocks and generalised-mean pooling (agw, mcl), and with average pooling, "
+            f"part attention and a graph attention of {_HEADS} heads (ddag). This one is "
             f"{method.name} on {options.arch} with {options.pooling} pooling and "
-            f"{'' if options.nonlocal_channels else 'no '}non-local blocks; it cannot be written "
-            "as a published checkpoint."
+            f"{'' if options.nonlocal_channels else 'no '}non-local blocks"
+            f"{_attentions(ddag) if ddag is not None else ''}; it cannot be written as a published "
+            "checkpoint."
         )
-    state = {
-        key.removeprefix("model."): value.detach().cpu()
-        for key, value in method.state_dict().items()
-        if key.startswith("model.")
-    }
+    state = method.state_dict()
+    net: dict[str, Tensor] = {}
+    for name, (names, shape) in _places(method).items():
+        parts = state[name].detach().cpu().reshape(len(names), *shape)
+        net |= dict(zip(names, parts, strict=True))
+    for live, dead in _FILLING.items():
+        net |= {
+            other + key.removeprefix(live): value
+            for key, value in net.items()
+            if key.startswith(live)
+            for other in dead
+        }
+    if ddag is not None:
+        net |= dict.fromkeys(_UNUSED_CLASSIFIERS, net["classifier.weight"])
     with atomic_write(path) as file:
-        torch.save({"net": _to_theirs(state), "epoch": epoch}, file)
+        torch.save({"net": net, "epoch": epoch}, file)
 
 
-def _to_theirs(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    body = {key: value for key, value in state.items() if re.match(_STAGE, key)}
-    theirs: dict[str, Tensor] = {}
-    for whole, stem in (*_STREAMS.items(), (_BODY, "stem_visible")):
-        stems = {k.removeprefix(f"{stem}."): v for k, v in state.items() if k.startswith(stem)}
-        theirs |= {f"{whole}.{key}": value for key, value in (stems | body).items()}
-    for key, value in state.items():
-        if key.startswith(("neck.", "classifier.")):
-            theirs[key.replace("neck.", "bottleneck.")] = value
-        elif block := re.match(r"nonlocal(\d)\.(\d+)\.(\w+)\.(\w+)", key):
-            stage, position, part, kind = block.groups()
-            prefix = f"NL_{stage}.{position}."
-            if part == "theta_phi_g":
-                split = value.chunk(len(_FUSED))
-                theirs |= {f"{prefix}{p}.{kind}": v.clone() for p, v in zip(_FUSED, split)}
-            else:
-                layer = next(name for name, ours in _NONLOCAL.items() if ours == part)
-                theirs[f"{prefix}{layer}.{kind}"] = value
-    return theirs
+def _attentions(method: DDAG) -> str:
+    part = "" if method.part is not None else "no "
+    graph = f"{method.options.heads} heads" if method.graph is not None else "no graph attention"
+    return f", {part}part attention, {graph}"

@@ -10,6 +10,8 @@ from vireid.config import Options, option
 from vireid.data.options import AugmentOptions
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
+OptimiserName = Literal["sgd", "adam", "adamw"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Options):
@@ -17,17 +19,22 @@ class Schedule(Options):
 
     title: ClassVar[str] = "schedule"
 
-    kind: Literal["steps", "cosine", "constant"] = option("steps", flag="schedule", rare=True)
-    """steps: multiplied by each of `factors` from the epoch beside it in `milestones` on, as
-    published; cosine: falls to 0 at the last step; constant."""
+    kind: Literal["steps", "cosine", "linear", "constant"] = option(
+        "steps", flag="schedule", rare=True
+    )
+    """Course of the learning rate. steps: multiplied by each of `factors` from the epoch beside it
+    in `milestones` on, as published; cosine, linear: falls to `floor` at the last step; constant:
+    stays."""
     milestones: tuple[int, ...] = option((20, 50), at_least=0, rare=True)
-    """steps: epochs at which the rate changes."""
+    """With `kind` steps: epochs at which the rate changes."""
     factors: tuple[float, ...] = option((0.1, 0.01), at_least=0, rare=True)
-    """steps: one factor of the base rate for each milestone."""
+    """With `kind` steps: one factor of the base rate for each milestone."""
+    floor: float = option(0.0, at_least=0, at_most=1, rare=True)
+    """With `kind` cosine or linear: the factor at the last step."""
     warmup_epochs: int = option(10, at_least=0, rare=True)
-    """steps, constant: linear from 1/warmup to 1 by epoch, as published: (epoch + 1) / warmup."""
+    """Epochs of warm-up, as published: (epoch + 1) / warmup. Counts where `warmup_steps` is 0."""
     warmup_steps: int = option(0, at_least=0, rare=True)
-    """cosine: linear from 0 to 1 over this many steps."""
+    """Steps of warm-up, linear from 0 to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,17 +44,22 @@ class Schedule(Options):
                 f"{len(self.factors)} `factors`; give one factor for each milestone."
             )
 
-    def factor(self, epoch: int, step: int, total_steps: int) -> float:
-        """The factor at `epoch` (from 0) and global `step` (from 0) of `total_steps`."""
-        if self.kind == "cosine":
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            span = max(1, total_steps - self.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - self.warmup_steps) / span)))
-        if epoch < self.warmup_epochs:
-            return (epoch + 1) / self.warmup_epochs
+    def warmup(self, steps_per_epoch: int) -> int:
+        """Steps of warm-up."""
+        return self.warmup_steps or self.warmup_epochs * steps_per_epoch
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """The factor at global `step` (from 0) of a run of `epochs`."""
+        epoch, warmup = step // steps_per_epoch, self.warmup(steps_per_epoch)
+        if step < warmup:
+            by_step = self.warmup_steps > 0
+            return (step + 1) / warmup if by_step else (epoch + 1) / self.warmup_epochs
         if self.kind == "constant":
             return 1.0
+        if self.kind != "steps":
+            gone = min(1.0, (step - warmup) / max(1, steps_per_epoch * epochs - warmup))
+            left = 0.5 * (1 + math.cos(math.pi * gone)) if self.kind == "cosine" else 1 - gone
+            return self.floor + (1 - self.floor) * left
         value = 1.0
         for milestone, factor in zip(self.milestones, self.factors):
             if epoch >= milestone:
@@ -57,31 +69,39 @@ class Schedule(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Options):
-    """How one method is trained."""
+    """How the method is trained."""
 
     title: ClassVar[str] = "recipe"
 
     name: str = option("", flag="")
     """What the recipe is called."""
-    optim: Literal["sgd", "adam"] = "sgd"
-    """Optimiser: SGD with Nesterov momentum, or Adam with its default betas."""
+    optim: OptimiserName = "sgd"
+    """Optimiser: SGD with Nesterov momentum; Adam or AdamW with their default betas."""
     lr: float = option(0.1, above=0)
-    """Base learning rate, of neck and classifier; the backbone has a factor of it."""
+    """Base learning rate, of neck and classifier; the backbone's is `backbone_scale` times it."""
     momentum: float = option(0.9, at_least=0, rare=True)
-    """Of SGD."""
+    """Nesterov momentum of SGD."""
     weight_decay: float = option(5e-4, at_least=0, rare=True)
-    """Of either optimiser."""
+    """Weight decay, whichever the optimiser."""
+    clip_norm: float | None = option(None, above=0, rare=True)
+    """Gradients of the whole step are scaled down to this Euclidean norm where it is larger."""
+    ema: float | None = option(None, above=0, below=1, rare=True)
+    """Decay of an exponential moving average of the weights, which is tested beside them and
+    written to weights_ema.safetensors."""
+    freeze_epochs: int = option(0, at_least=0, rare=True)
+    """The backbone is not trained in the first so many epochs; its batch norms still collect
+    statistics."""
     schedule: Schedule = option(Schedule())
     """The learning rate over the run."""
     epochs: int = option(81, above=0)
-    """Passes over the data; one is max(visible, infrared) // (P x K) + 1 steps."""
+    """Passes over the data, each of max(visible, infrared) // (P x K) + 1 steps."""
     pids_per_batch: int = option(8, above=0)
-    """P, identities in a batch."""
+    """P, the identities in a batch."""
     images_per_pid: int = option(4, above=0)
-    """K, images of each modality for each identity, so a batch has 2 x P x K rows."""
+    """K, the images of each identity in each modality; a batch has 2 x P x K images."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
-    """auto is bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 on
-    a CPU."""
+    """Number format the network computes in; auto is bfloat16 where the GPU has it, float16 with
+    loss scaling on other GPUs, float32 on a CPU."""
     augment: AugmentOptions = option(AugmentOptions())
     """How training images are changed."""
     method_options: dict[str, Any] = option({}, flag="")

@@ -27,6 +27,11 @@ METHODS = {
 ALIASES = {"baseline": "base", "mclnet": "mcl"}
 
 
+def method_choices() -> str:
+    """The methods for a help text."""
+    return f"{', '.join(METHODS)} or path/to/my.py:MyMethod"
+
+
 def resolve_method(name: str) -> str:
     """The name of a method as it is registered, from what a user wrote ("MCL", "baseline"); of
     "file.py:Class" the whole path, so that a run can be used from every folder.

@@ -13,7 +13,7 @@ STARTS = ("imagenet", "synth", "none")  # words of `pretrained`; others are timm
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
-    """How a network is built."""
+    """How the network is built."""
 
     title: ClassVar[str] = "network"
 
@@ -21,16 +21,16 @@ class ModelOptions(Options):
     """Backbone: resnet50, resnet18, or another ResNet of timm that splits into stem, layer1, …,
     layer4."""
     pretrained: str = "imagenet"
-    """First weights: imagenet (torchvision's first, timm tag tv_in1k), synth (trained on
-    synthetic people; ships with the package), none, another timm tag, or a file (safetensors or
-    PyTorch; of the backbone, or weights of a run)."""
+    """Weights to start from: imagenet (torchvision's first ones, timm tag tv_in1k), synth (trained
+    on synthetic people; part of the package), none (random weights), another timm tag, or a file
+    (safetensors or PyTorch: a backbone's weights, or those of a run)."""
     nonlocal_channels: int | None = option(None, at_least=1, rare=True)
-    """Inner width of the non-local blocks, 1 as published; without a value there are none."""
+    """Channels inside the non-local blocks, 1 as published; unset, there are no such blocks."""
     pooling: Literal["gem", "average"] = option("average", rare=True)
-    """Generalised mean with p = 3, or average."""
+    """How the last feature map is pooled: gem, the generalised mean with p = 3, or average."""
     backbone_scale: float | None = option(None, above=0, rare=True)
     """Learning rate of stems, stages and non-local blocks, as a factor of that of neck and
-    classifier. Default: 0.1 with pretrained weights, as published; 1 without."""
+    classifier; unset, 0.1 with pretrained weights, as published, and 1 without."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

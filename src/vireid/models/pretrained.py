@@ -12,13 +12,11 @@ from typing import NamedTuple
 import timm
 from torch import Tensor, nn
 
-from vireid.models.foreign import load_foreign
+from vireid.models.foreign import ENDINGS, kind_of, load_foreign, misfits, named_tensors
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
-_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")
 _HEADS = ("fc.", "head.", "classifier.")
-_OURS = "model.stem_visible."
 
 
 class Source(NamedTuple):
@@ -49,7 +47,12 @@ def find(pretrained: str, arch: str) -> Source | None:
         return _from_hub(IMAGENET_TAG, arch)
     if Path(pretrained).is_file():
         return _from_file(Path(pretrained))
-    if os.sep in pretrained or pretrained.lower().endswith(_ENDINGS):
+    if Path(pretrained).is_dir():
+        raise InputError(
+            f"`pretrained` names the folder '{pretrained}'; a file was expected. Of a run, name "
+            "its weights.safetensors."
+        )
+    if os.sep in pretrained or pretrained.lower().endswith(ENDINGS):
         raise InputError(
             f"`pretrained` names the file '{pretrained}', which does not exist. Give a file that "
             "does, imagenet, another timm tag, synth or none."
@@ -79,21 +82,20 @@ def _synth(arch: str) -> Path:
 
 
 def _from_file(path: Path) -> Source:
-    state = load_foreign(path)
-    for wrapper in ("net", "state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    tensors = (
-        {key: value for key, value in state.items() if isinstance(value, Tensor)}
-        if isinstance(state, dict)
-        else {}
-    )
-    if not tensors:
+    content = load_foreign(path)
+    kind = kind_of(content)
+    if kind == "nothing":
         raise InputError(
             f"The file '{path}' holds no named tensors; the weights of a network were expected."
         )
-    tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return Source(f"'{path}'", tensors, any(key.startswith(_OURS) for key in tensors))
+    if kind in ("published", "run"):
+        what = "a run" if kind == "run" else "the published MCLNet, AGW or DDAG code"
+        raise InputError(
+            f"The file '{path}' is a checkpoint of {what}, not first weights. Make weights of it "
+            f"by `vireid import-weights {path}`, and give the file that this writes as "
+            "`pretrained`."
+        )
+    return Source(f"'{path}'", named_tensors(content), kind == "ours")
 
 
 def _from_hub(tag: str, arch: str) -> Source:
@@ -167,23 +169,9 @@ def load_ours(model: nn.Module, source: Source, arch: str) -> None:
 
 
 def _check(own: dict, state: dict, source: Source, arch: str) -> None:
-    missing = [key for key in own if key not in state]
-    surplus = [key for key in state if key not in own]
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if not (missing or surplus or shapes):
-        return
-    problems = []
-    if missing:
-        problems.append(f"it lacks {len(missing)} tensors, such as {missing[0]}")
-    if surplus:
-        problems.append(f"it has {len(surplus)} tensors too many, such as {surplus[0]}")
-    if shapes:
-        key = shapes[0]
-        problems.append(
-            f"{len(shapes)} tensors have another shape: {key} is {tuple(state[key].shape)}, "
-            f"expected {tuple(own[key].shape)}"
+    problems = misfits({name: tensor.shape for name, tensor in own.items()}, state)
+    if problems:
+        raise InputError(
+            f"The pretrained weights {source.name} do not fit the network {arch}: tensors "
+            f"{problems}. Set `arch` to theirs, or give other weights."
         )
-    raise InputError(
-        f"The pretrained weights {source.name} do not fit the network {arch}: "
-        f"{'; '.join(problems)}. Set `arch` to theirs, or give other weights."
-    )

@@ -9,6 +9,7 @@ from vireid.config import to_plain
 from vireid.console import choose
 from vireid.files import read_json, write_json
 from vireid.synthetic.layouts import LAYOUTS, Split, split_identities
+from vireid.synthetic.pictures.render import PASSER_SEED
 from vireid.synthetic.preset import preset_named
 from vireid.synthetic.versions import GENERATOR_VERSION, VERSIONS, Version
 from vireid.types import InputError
@@ -86,6 +87,11 @@ def checked_parameters(
         raise InputError(
             f"`seed` is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are "
             "reserved for the VIReID-Synth releases)."
+        )
+    if seed == PASSER_SEED:
+        raise InputError(
+            f"`seed` is {seed}; its people are the passers-by in the images of every data set. "
+            "Choose another seed."
         )
     return Parameters(
         layout=layout,

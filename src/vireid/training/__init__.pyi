@@ -2,6 +2,7 @@ from .assemble import Assembly as Assembly
 from .defaults import train_options as train_options
 from .engines import Engine as Engine
 from .engines import build_engine as build_engine
+from .epoch import load_epoch as load_epoch
 from .optimisers import Optimisers as Optimisers
 from .options import MAY_CHANGE as MAY_CHANGE
 from .options import TrainOptions as TrainOptions

@@ -110,6 +110,8 @@ class Assembly:
             means: mean losses of the epoch before, for the method; None in the first one.
         """
         self.method.epoch_started(epoch, means)
+        if epoch == self.options.recipe.freeze_epochs and step == 0:
+            self.optimisers.thaw()
         plan = self.planner.get(epoch)
         self.step.load(plan, step)
         return plan
@@ -131,8 +133,13 @@ class Assembly:
         return self.engine
 
     def advance(self) -> None:
-        """Queue the next step; the host stays at most a few steps ahead of the device."""
-        assert self.engine is not None
+        """Queue the next step; the host stays at most a few steps ahead of the device.
+
+        Raises:
+            RuntimeError: `prepare` was not called before.
+        """
+        if self.engine is None:
+            raise RuntimeError("There is no engine yet; call `prepare` before `advance`.")
         self.engine.advance()
         self._throttle.tick()
 

@@ -93,7 +93,7 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
     paths = list_checkpoints(folder)
     for path in paths:
         try:
-            return _load_checkpoint(path), path, notes
+            return load_checkpoint(path), path, notes
         except InputError as error:
             notes.append(str(error))
     if notes:
@@ -106,7 +106,12 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
     )
 
 
-def _load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in one checkpoint.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
     if not _is_whole(path):
         raise InputError(f"The checkpoint '{path}' is damaged: its checksum is missing or wrong.")
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
-from vireid.methods.recipe import Recipe
+from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
@@ -124,8 +124,8 @@ def _recipe(
         preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
         changes["augment"] = AUGMENTATIONS[preset]
     if choices.optim is not None:
-        changes["optim"] = choose("optimiser", choices.optim, ("sgd", "adam"))
-        if changes["optim"] == "adam" != recipe.optim and not choices.lr:
+        changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
+        if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
             changes["lr"] = ADAM_LR
     return dataclasses.replace(recipe, **changes)
 

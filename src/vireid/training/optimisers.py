@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vireid.methods import Method, ParameterGroup
-from vireid.methods.recipe import Recipe
+from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.training.gradient_mean import buckets
 from vireid.types import InputError
 
@@ -114,15 +114,16 @@ class Optimisers:
         kind: str, parts: list[dict[str, Any]], device: torch.device
     ) -> torch.optim.Optimizer:
         fused = device.type in {"cpu", "cuda"}
-        if kind == "adam":
-            return torch.optim.Adam(parts, fused=fused, capturable=device.type == "cuda")
-        return torch.optim.SGD(parts, fused=fused)
+        if kind == "sgd":
+            return torch.optim.SGD(parts, fused=fused)
+        build = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+        return build(parts, fused=fused, capturable=device.type == "cuda")
 
     def _settings(self, group: ParameterGroup, kind: str) -> dict[str, Any]:
         """What PyTorch's optimiser of this kind is told about a group."""
         recipe = self.recipe
         decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
-        if kind == "adam":
+        if kind != "sgd":
             return {"weight_decay": decay}
         momentum = recipe.momentum if group.momentum is None else group.momentum
         return {"weight_decay": decay, "momentum": momentum, "nesterov": momentum > 0}
@@ -162,11 +163,31 @@ class Optimisers:
         """(steps, G) float32 learning rates of one epoch, on the CPU."""
         recipe, table = self.recipe, torch.empty(steps, len(self.groups))
         for step in range(steps):
-            factor = recipe.schedule.factor(epoch, epoch * steps + step, epochs * steps)
+            factor = recipe.schedule.factor(epoch * steps + step, steps, epochs)
             for i, group in enumerate(self.groups):
                 base = (recipe.lr if group.lr is None else group.lr) * group.lr_scale
                 table[step, i] = base * (factor if group.scheduled else 1.0)
+        if epoch < recipe.freeze_epochs:
+            table[:, [group.freezes for group in self.groups]] = 0.0
         return table
+
+    def thaw(self) -> None:
+        """Forget the state of groups that were frozen: it grew, but moved nothing."""
+        frozen = {id(p) for group in self.groups if group.freezes for p in group.parameters}
+        for _, optimiser in self._all():
+            for parameter, state in optimiser.state.items():
+                for value in state.values():
+                    if id(parameter) in frozen and isinstance(value, Tensor):
+                        value.zero_()
+
+    def clip(self, norm: float, scaler: torch.amp.GradScaler) -> None:
+        """Scale the gradients of all buckets down to a Euclidean norm, if theirs is larger."""
+        if scaler.is_enabled():
+            for by_name in self._by_bucket:
+                for optimiser in by_name.values():
+                    scaler.unscale_(optimiser)
+        late = [p for bucket in self.buckets for p in bucket]
+        nn.utils.clip_grad_norm_(late, norm, foreach=True)
 
     def zero_grad(self) -> None:
         for _, optimiser in self._all():
@@ -226,16 +247,17 @@ def _check(groups: list[ParameterGroup], method: Method) -> None:
     group_of: dict[int, str] = {}
     parameter_names = {id(p): name for name, p in method.named_parameters()}
     for group in groups:
-        if group.optimiser not in (None, "sgd", "adam"):
+        if group.optimiser not in (None, *get_args(OptimiserName)):
             raise InputError(
                 f"The parameter group '{group.name}' of method '{method.name}' asks for the "
-                f"optimiser '{group.optimiser}'; sgd, adam or None (the recipe's) was expected."
+                f"optimiser '{group.optimiser}'; {', '.join(get_args(OptimiserName))} or None (the "
+                "recipe's) was expected."
             )
         if group.early_term is not None and group.optimiser is None:
             raise InputError(
                 f"The parameter group '{group.name}' of method '{method.name}' steps early, on "
                 f"the term '{group.early_term}', but has no optimiser of its own. Give it "
-                "`optimiser` sgd or adam."
+                f"`optimiser` {' or '.join(get_args(OptimiserName))}."
             )
         for parameter in group.parameters:
             if id(parameter) in group_of:

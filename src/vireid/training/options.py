@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
+from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
-from vireid.methods.registry import options_class, resolve_method
+from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
@@ -25,22 +26,24 @@ class TrainOptions(Options):
 
     title: ClassVar[str] = "run"
 
-    dataset: str = DEFAULT_DATASET
-    """Data set: sysu, regdb, llcm, folder (own images) or path/to/my.py:MY_SET."""
+    dataset: str = option(DEFAULT_DATASET, choices=known.datasets)
+    """Data set: {dataset}."""
     data_root: str | None = None
     """The data set's folder (default: $VIREID_DATA/NAME)."""
-    trial: int | Literal["all"] = 1
-    """RegDB's split, 1 to 10; or all: train and test ten models and average them."""
+    trial: int | Literal["all"] = option(1, choices=known.splits)
+    """Split of the identities, where a data set has several: {trial}; or all: train and test a
+    model for each split, and average them."""
     camera_pattern: str | None = option(None, rare=True)
-    """folder: regular expression that finds the camera's number in a file's name, as 'c(\\d+)_'."""
+    """With `dataset` folder: regular expression that finds the camera number in a file name, such
+    as 'c(\\d+)_'."""
     size: tuple[int, int] = option((288, 144), at_least=1)
-    """Height and width of the input."""
+    """Height and width of the input, in pixels."""
     select: Literal["last", "val", "held-out"] = "last"
-    """Which weights are kept. last: of the last epoch, trained on all training identities; val:
-    trained without the validation identities, of the epoch that is best on them; held-out:
-    trained without them, of the last epoch."""
-    method: str = "mcl"
-    """mcl, base, agw, ddag, or path/to/my.py:MyMethod."""
+    """Which weights are kept. last: those of the last epoch, trained on all training identities;
+    val: those of the epoch that does best on the validation identities, trained without them; held-
+    out: those of the last epoch, trained without the validation identities."""
+    method: str = option("mcl", choices=method_choices)
+    """Method: {method}."""
     method_options: MethodOptions = option(MethodOptions())
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
@@ -51,11 +54,11 @@ class TrainOptions(Options):
     seed: int = option(0, at_least=0)
     """One seed fixes weights, batches, augmentation and dropout."""
     deterministic: bool = option(False, rare=True)
-    """Bit-equal repeats on CUDA too, slower."""
+    """Make repeats bit-equal on CUDA too; slower."""
     sync_bn: bool = option(False, rare=True)
-    """Several GPUs: batch norm over all of them."""
+    """With several GPUs: compute batch norm over all of them."""
     gather: bool = option(False, rare=True)
-    """Several GPUs: the triplet sees the embeddings of all of them."""
+    """With several GPUs: let the triplet loss see the embeddings of all of them."""
     steps_per_epoch: int = option(0, at_least=0, rare=True)
     """Shorten every epoch to this many steps (0: whole epochs)."""
 
@@ -64,11 +67,11 @@ class TrainOptions(Options):
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     """How a step is run; docs/engine.md compares them."""
     device: str = "auto"
-    """auto, cpu or cuda:N."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
     """Epochs between tests on the validation identities (0: never)."""
     keep: int = option(2, at_least=1, rare=True)
-    """Checkpoints to keep."""
+    """Number of checkpoints to keep."""
     checkpoint_every: int = option(1, at_least=1, rare=True)
     """Epochs between checkpoints."""
     checkpoint_steps: int = option(0, at_least=0, rare=True)

@@ -54,6 +54,7 @@ def train(
     )
     if not resume:
         _warn_of_recipe(options)
+        _warn_of_warm_up(options, data)
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
@@ -80,6 +81,18 @@ def train(
     if result.engine and not int(os.environ.get("RANK", "0")):
         _summarise(folder, result)
     return result
+
+
+def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
+    """Say that a run ends before its learning rate has risen."""
+    steps = options.steps_per_epoch or _whole_epoch(options, data)
+    recipe = options.recipe
+    warmup, total = recipe.schedule.warmup(steps), recipe.epochs * steps
+    if warmup >= total:
+        warn(
+            f"the run has {total} steps and its warm-up {warmup}: the learning rate never reaches "
+            f"{recipe.lr:g}. Shorten `warmup_epochs` or `warmup_steps`, or train for longer."
+        )
 
 
 def _warn_of_recipe(options: TrainOptions) -> None:
@@ -124,12 +137,16 @@ def _summarise(folder: Path, result: TrainResult) -> None:
 
 def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
     """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
-    recipe = options.recipe
-    counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
-    whole = int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1
-    epochs = -(-max_steps // whole)
+    epochs = -(-max_steps // _whole_epoch(options, data))
     return dataclasses.replace(
         options,
         steps_per_epoch=-(-max_steps // epochs),
-        recipe=dataclasses.replace(recipe, epochs=epochs),
+        recipe=dataclasses.replace(options.recipe, epochs=epochs),
     )
+
+
+def _whole_epoch(options: TrainOptions, data: Dataset) -> int:
+    """Steps of a whole epoch."""
+    recipe = options.recipe
+    counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
+    return int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1

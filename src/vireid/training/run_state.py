@@ -65,6 +65,7 @@ def pack(
         "versions": versions(),
         "method": _on_host(method.state_dict()),
         "optimisers": _on_host(step.optimisers.state()),
+        "average": _on_host(step.average.state()) if step.average else None,
         "scaler": step.scaler_state(),
         "progress": to_plain(progress),
         "ranks": ranks,
@@ -81,6 +82,8 @@ def unpack(
     """
     load_strictly(step.method, state["method"], source)
     step.optimisers.restore(state["optimisers"])
+    if step.average:
+        step.average.restore(state["average"])
     step.restore_scaler(state["scaler"])
     progress = Progress(**state["progress"])
     if len(state["ranks"]) != world.size:

@@ -7,7 +7,7 @@ lines run eagerly, compiled, or as one replayed CUDA graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from vireid.methods import Method
 from vireid.methods.checks import check_terms
 from vireid.runtime.precision import Precision
 from vireid.runtime.ranks import World
+from vireid.training.average import WeightAverage
 from vireid.training.gradient_mean import GradientMean
 from vireid.training.optimisers import Optimisers
 from vireid.training.store import ImageStore
@@ -58,6 +59,7 @@ class Step:
 
     Attributes:
         names: of the losses, once a step has run.
+        average: of the weights; None where the recipe has no `ema`.
         sums: (T,) float64 sums of the losses since the epoch began.
         counter: (1,) int64 number of the next step, on the device.
     """
@@ -96,6 +98,8 @@ class Step:
         if precision.scaled:
             self.scaler.scale(torch.ones((), device=device))  # makes its tensors exist
         self._mean = GradientMean(optimisers.buckets, world)
+        decay = optimisers.recipe.ema
+        self.average = None if decay is None else WeightAverage(method, decay)
         self._early = [
             (early, GradientMean([early.parameters], world)) for early in optimisers.early.values()
         ]
@@ -138,10 +142,16 @@ class Step:
         self._step_early(losses)
         values = torch.stack(list(losses.values()))
         self._mean.backward(self.scaler.scale(values.sum()))
-        for bucket in self._mean.arrivals():
+        arrivals: Iterable[int] = self._mean.arrivals()
+        if (norm := self.optimisers.recipe.clip_norm) is not None:
+            arrivals = list(arrivals)  # the norm is that of all
+            self.optimisers.clip(norm, self.scaler)
+        for bucket in arrivals:
             for optimiser in self.optimisers.of_bucket(bucket):
                 self.scaler.step(optimiser)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update()
         self._accumulate(tuple(losses), values.detach())
         self.counter += 1
 
@@ -209,6 +219,8 @@ class Step:
             self.optimisers.rates,
             self.counter,
         ]
+        if self.average is not None:
+            tensors += self.average.tensors()
         if self._sums is not None:
             tensors.append(self._sums)
         return tensors

@@ -39,9 +39,11 @@ class SyncBatchNorm(_BatchNorm):
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
         keep_statistics(self, mean, variance, len(means) * x.numel() // x.shape[1])
-        scale = torch.rsqrt(variance + self.eps) * self.weight
         columns = [-1 if d == 1 else 1 for d in range(x.dim())]
-        y = (x - mean.view(columns)) * scale.view(columns) + self.bias.view(columns)
+        normal = (x - mean.view(columns)) * torch.rsqrt(variance + self.eps).view(columns)
+        # By the weight itself, not by a product with it: where a group steps before the backward
+        # pass, the gradient goes through the new weight, as in PyTorch's own batch norm.
+        y = normal * self.weight.view(columns) + self.bias.view(columns)
         return y.to(input.dtype)
 
 

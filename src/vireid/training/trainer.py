@@ -27,12 +27,13 @@ from vireid.training.options import TrainOptions
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
 from vireid.types import InputError
-from vireid.weights import WEIGHTS, method_metadata, portable, save_weights
+from vireid.weights import WEIGHTS, WEIGHTS_EMA, method_metadata, portable, save_weights
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
 POLL = 10  # steps between the ranks' agreements on whether to stop
 Evaluate = Callable[[Method, int], dict[str, float]]
+EMA = "ema"  # before the names of the averaged weights' metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,10 @@ class _Run:
     def _end_epoch(self) -> None:
         """Evaluate, write weights and checkpoint, stop if that was asked for."""
         options, progress, method = self.options, self.progress, self.parts.method
+        average = self.parts.step.average
         self.world.mean([buffer for _, buffer in method.named_buffers()])
+        if average is not None:
+            self.world.mean(average.buffers)
         number, start = progress.epoch + 1, time.perf_counter()
         last = number == options.recipe.epochs
         metrics: dict[str, float] = {}
@@ -195,6 +199,10 @@ class _Run:
             method.eval()
             with torch.no_grad():
                 metrics = dict(self.evaluate(method, number))
+                if average is not None:
+                    with average.in_force():
+                        of_average = self.evaluate(method, number)
+                    metrics |= {f"{EMA}_{name}": value for name, value in of_average.items()}
             method.train()
             self.parts.step.check_addresses()
             progress.metrics = metrics
@@ -234,7 +242,7 @@ class _Run:
     def _log(self, kind: str, means: dict[str, float], rate: float, **more: Any) -> None:
         progress, recipe, steps = self.progress, self.options.recipe, self.parts.data.steps
         count = progress.epoch * steps + progress.step
-        factor = recipe.schedule.factor(progress.epoch, count - 1, recipe.epochs * steps)
+        factor = recipe.schedule.factor(count - 1, steps, recipe.epochs)
         self.journal.line(
             kind,
             epoch=progress.epoch,
@@ -269,7 +277,11 @@ class _Run:
         if options.epochs_from:
             chosen += f"; the number of epochs is from {options.epochs_from}"
         if options.select == "val":
-            values = [value for name, value in metrics.items() if name.endswith("mean_ap")]
+            values = [
+                value
+                for name, value in metrics.items()
+                if name.endswith("mean_ap") and not name.startswith(f"{EMA}_")
+            ]
             if not values or sum(values) / len(values) <= (progress.best or -1.0):
                 return
             progress.best = sum(values) / len(values)
@@ -292,6 +304,11 @@ class _Run:
         }
         tensors = portable(self.parts.method)
         self.writer.submit(save_weights, self.run / WEIGHTS, tensors, metadata)
+        if (average := self.parts.step.average) is not None:
+            with average.in_force():
+                tensors = portable(self.parts.method)
+            averaged = {**metadata, "averaged": average.decay}
+            self.writer.submit(save_weights, self.run / WEIGHTS_EMA, tensors, averaged)
 
     @torch.no_grad()
     def _draw_batch(self, plan: Plan) -> None:

@@ -17,7 +17,7 @@ def validation(
     data: Dataset, store: PixelStore, *, precision: str
 ) -> Callable[[Method, int], dict[str, float]]:
     """A function of (method, finished epochs) that returns named fractions on the validation
-    identities: Rank-1, mAP and mINP of each test embedding.
+    identities: the metrics that are `in_brief`, of each test embedding.
 
     Raises:
         InputError: the data set has no validation identities.
@@ -32,18 +32,20 @@ def validation(
     from vireid.data import ProtocolOptions, rows_of, trials
     from vireid.embed import Embedder
     from vireid.evaluation import METRICS, search_trials
+    from vireid.evaluation.measures import PERCENT
 
     drawn = trials(data, ProtocolOptions(part="val"))
     rows = rows_of(drawn)
+    metrics = {name: m for name, m in METRICS.items() if m.in_brief and m.unit == PERCENT}
 
     def run(method: Method, epoch: int) -> dict[str, float]:
         embedder = Embedder(method, {"size": list(store.size)}, precision=precision)
         values: dict[str, list[float]] = {}
         embeddings = embedder.embed_store(store, data, rows)
         for search in search_trials(data, drawn, embeddings, rows):
-            for metric in ("rank1", "mean_ap", "mean_inp"):
-                value = METRICS[metric].of(search.scores)
-                values.setdefault(f"{search.name}_{metric}", []).append(value)
+            for name, metric in metrics.items():
+                value = metric.of(search.scores)
+                values.setdefault(f"{search.name}_{name}", []).append(value)
         return {name: float(np.mean(of_trials)) for name, of_trials in values.items()}
 
     return run

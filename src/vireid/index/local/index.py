@@ -67,7 +67,9 @@ class LocalIndex(Index):
         self._take_roots(facts)
         self._closed = False
         self.writable = write
-        self._writer = LocalWriter(folder, self._catalog, self.dim) if write else None
+        self._writer = LocalWriter(folder, self._catalog, self.dim)
+        if write:
+            self._writer.sweep()
 
     @classmethod
     def create(
@@ -366,7 +368,6 @@ class LocalIndex(Index):
     def _open_writer(self) -> LocalWriter:
         self._check_open(not self._closed)
         self._check_writable()
-        assert self._writer is not None
         return self._writer
 
     def close(self) -> None:

@@ -33,7 +33,6 @@ class LocalWriter:
         self._folder = folder
         self._catalog = catalog
         self._dim = dim
-        self.sweep()
 
     def sweep(self) -> None:
         """Delete files that the catalog no longer refers to, or that a killed writer left."""

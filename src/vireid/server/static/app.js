@@ -1,10 +1,10 @@
-// The page: a picture and filters on one side, what was found on the other.
+// The page: an image and filters on one side, what was found on the other.
 
-import { moveAmongCards, picture, showCards, showFailure, showLoading, showNothing, showStart } from "./cards.js";
+import { galleryImage, moveAmongCards, showCards, showFailure, showLoading, showNothing, showStart } from "./cards.js";
 import { Detail } from "./detail.js";
 import { $, cameraName, h, plural, sensorName } from "./dom.js";
 import { Filters } from "./filters.js";
-import { QueryPicture } from "./picture.js";
+import { QueryImage } from "./image.js";
 import { getInfo, getSession, search, signIn, signOut } from "./server.js";
 import { drawStrip } from "./strip.js";
 
@@ -14,7 +14,7 @@ const state = { info: null, request: null, answer: null, view: "flat", before: [
 
 const say = (text) => { $("status").textContent = text; };
 const filters = new Filters();
-const picked = new QueryPicture({ onChange: () => { $("go").disabled = !picked.file; } });
+const picked = new QueryImage({ onChange: () => { $("go").disabled = !picked.file; } });
 const detail = new Detail({ onAgain: searchWith, onFailure: askForToken });
 
 // ---- searching
@@ -83,7 +83,7 @@ function show(request, answer) {
   }
   const title = plural(hits.length, "match", "matches");
   $("results-title").textContent = title;
-  $("results-facts").textContent = `${queryWords(request, answer)}, among ${plural(answer.searched, "picture", "pictures")} in ${Math.round(answer.milliseconds)} ms`;
+  $("results-facts").textContent = `${queryWords(request, answer)}, among ${plural(answer.searched, "image", "images")} in ${Math.round(answer.milliseconds)} ms`;
   $("query-thumb").replaceChildren(queryThumb(request, answer));
   drawStrip($("strip"), hits, { title: "Where and when", onPick: openHit });
   redraw();
@@ -94,13 +94,13 @@ function show(request, answer) {
 }
 
 function queryWords(request, answer) {
-  if (!request.rowId) return `${sensorName(answer.query.modality)} picture of yours`;
-  return `${sensorName(answer.query.modality)} picture of ${cameraName(answer.query.camid).toLowerCase()}`;
+  if (!request.rowId) return `${sensorName(answer.query.modality)} image of yours`;
+  return `${sensorName(answer.query.modality)} image of ${cameraName(answer.query.camid).toLowerCase()}`;
 }
 
 function queryThumb(request, answer) {
-  if (request.rowId) return picture(answer.query, "thumb", "Searched for");
-  return h("span", { class: "picture loaded" }, h("img", { src: request.url, alt: "Searched for: your picture" }));
+  if (request.rowId) return galleryImage(answer.query, "thumb", "Searched for");
+  return h("span", { class: "image loaded" }, h("img", { src: request.url, alt: "Searched for: your image" }));
 }
 
 function redraw() {
@@ -140,7 +140,7 @@ async function start() {
   }
   const { info } = state;
   $("index-facts").textContent = [
-    plural(info.count, "picture", "pictures"),
+    plural(info.count, "image", "images"),
     plural(info.cameras.filter((camera) => camera.camid >= 0).length, "camera", "cameras"),
     info.identities > 0 ? plural(info.identities, "known person", "known people") : null,
   ].filter(Boolean).join(" · ");

@@ -7,16 +7,16 @@ const AGAIN = "M4.5 11a7.5 7.5 0 1 1 2.2 5.3M4 19v-4h4";
 const PERSON = "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm-7.5 8c.6-3.9 3.7-6 7.5-6s6.9 2.1 7.5 6";
 const WARNING = "M12 8.5v4.5m0 3.2v.3M10.3 4.2 2.9 17a2 2 0 0 0 1.7 3h14.8a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0z";
 
-/** A gallery picture that says so when it can't be shown. */
-export function picture(hit, size, alt) {
-  const box = h("span", { class: "picture" });
+/** A gallery image that says so when it can't be shown. */
+export function galleryImage(entry, size, alt) {
+  const box = h("span", { class: "image" });
   const image = h("img", {
-    src: imageUrl(hit.row_id, size), alt, loading: "lazy", decoding: "async", width: 144, height: 288,
+    src: imageUrl(entry.row_id, size), alt, loading: "lazy", decoding: "async", width: 144, height: 288,
   });
   image.addEventListener("load", () => box.classList.add("loaded"));
   image.addEventListener("error", () => {
     box.classList.add("missing");
-    box.replaceChildren(icon(PERSON), h("span", {}, "Picture can't be shown"));
+    box.replaceChildren(icon(PERSON), h("span", {}, "Image can't be shown"));
   });
   box.append(image);
   return box;
@@ -42,7 +42,7 @@ function card(hit, { onOpen, onAgain }) {
   const open = h("button", {
     class: "card", type: "button", "aria-label": describe(hit), "data-row": hit.row_id, onclick: () => onOpen(hit),
   },
-  h("span", { class: "card-picture" }, picture(hit, "thumb", ""), h("span", { class: "rank" }, String(hit.rank))),
+  h("span", { class: "card-image" }, galleryImage(hit, "thumb", ""), h("span", { class: "rank" }, String(hit.rank))),
   h("span", { class: "card-text" },
     meter(hit.similarity),
     h("span", { class: "card-line strong" }, h("i", { class: `dot ${hit.modality}`, title: sensorName(hit.modality) }),
@@ -70,7 +70,7 @@ export function showCards(box, hits, view, actions) {
     const unknownLast = [...groups].sort((a, b) => (a[0] < 0) - (b[0] < 0));
     box.replaceChildren(...unknownLast.map(([pid, some]) => h("section", { class: "group", "aria-label": personName(pid) },
       h("div", { class: "group-head" }, h("h3", {}, personName(pid)),
-        h("p", { class: "hint" }, `${plural(some.length, "picture", "pictures")}, best ${similarity(some[0].similarity)}`)),
+        h("p", { class: "hint" }, `${plural(some.length, "image", "images")}, best ${similarity(some[0].similarity)}`)),
       list(some))));
   }
   box.setAttribute("aria-busy", "false");
@@ -101,24 +101,24 @@ function twoSensors() {
 export function showStart(box, info) {
   if (info.count === 0) {
     state(box, "empty", twoSensors(), "The index is empty",
-      "Add pictures to it from the shell with vireid index add, then reload this page.");
+      "Add images to it from the shell with vireid index add, then reload this page.");
     return;
   }
   state(box, "empty", twoSensors(), "Find one person",
-    "Choose a picture of a person. You see the most similar pictures of every camera, from infrared to visible and back.");
+    "Choose an image of a person. You see the most similar images of every camera, from infrared to visible and back.");
 }
 
 export function showNothing(box, filtered, onClear) {
-  state(box, "empty", icon(PERSON, { class: "drawing small" }), filtered ? "No picture passes the filters" : "Nothing was found",
+  state(box, "empty", icon(PERSON, { class: "drawing small" }), filtered ? "No image passes the filters" : "Nothing was found",
     filtered ? "Choose more cameras or a longer time." : "The index has no entries to compare with.",
     ...(filtered ? [h("button", { class: "button primary", type: "button", onclick: onClear }, "Clear filters and search")] : []));
 }
 
 const TITLES = {
   unreachable: "The server can't be reached", busy: "The server is busy", late: "The server is busy",
-  rate: "Too many searches", too_large: "The picture is too large", too_many_pixels: "The picture is too large",
-  not_an_image: "This is not a picture we can read", broken: "The picture is damaged",
-  animated: "One picture at a time", too_small: "The picture is too small", empty: "The file is empty",
+  rate: "Too many searches", too_large: "The image is too large", too_many_pixels: "The image is too large",
+  not_an_image: "This is not an image we can read", broken: "The image is damaged",
+  animated: "One image at a time", too_small: "The image is too small", empty: "The file is empty",
 };
 
 export function showFailure(box, failure, onRetry) {

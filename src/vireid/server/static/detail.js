@@ -1,6 +1,6 @@
 // Query and match side by side, with all that is known of the match.
 
-import { meter, picture } from "./cards.js";
+import { galleryImage, meter } from "./cards.js";
 import { $, cameraName, count, gap, h, personName, plural, sensorName, timeFull } from "./dom.js";
 import { getSightings, imageUrl } from "./server.js";
 import { drawStrip } from "./strip.js";
@@ -48,21 +48,21 @@ export class Detail {
     const strip = h("div", { class: "panel strip", hidden: true });
     $("detail-body").replaceChildren(
       h("div", { class: "pair" },
-        h("figure", {}, this.queryPicture(), h("figcaption", {}, h("b", {}, "Searched for"), this.queryText())),
-        h("figure", {}, picture(hit, "full", `Match ${hit.rank}: ${cameraName(hit.camid)}`),
+        h("figure", {}, this.queryImage(), h("figcaption", {}, h("b", {}, "Searched for"), this.queryText())),
+        h("figure", {}, galleryImage(hit, "full", `Match ${hit.rank}: ${cameraName(hit.camid)}`),
           h("figcaption", {}, h("b", {}, "Found"), h("span", {}, h("i", { class: `dot ${hit.modality}` }), sensorName(hit.modality), ", ", cameraName(hit.camid)))),
         this.facts(hit)),
       strip);
     this.loadSightings(hit, strip);
   }
 
-  queryPicture() {
-    if (this.query.row_id) return picture(this.query, "full", "Searched for");
-    return h("span", { class: "picture loaded" }, h("img", { src: this.query.url, alt: "Searched for: your picture" }));
+  queryImage() {
+    if (this.query.row_id) return galleryImage(this.query, "full", "Searched for");
+    return h("span", { class: "image loaded" }, h("img", { src: this.query.url, alt: "Searched for: your image" }));
   }
 
   queryText() {
-    const words = this.query.row_id ? `, ${cameraName(this.query.camid)}` : ", your picture";
+    const words = this.query.row_id ? `, ${cameraName(this.query.camid)}` : ", your image";
     return h("span", {}, h("i", { class: `dot ${this.query.modality}` }), sensorName(this.query.modality), words);
   }
 
@@ -77,10 +77,10 @@ export class Detail {
         apart ? row("To the query", gap(hit.time - this.query.time)) : [],
         row("Identity", hit.pid < 0 ? "Not recorded" : personName(hit.pid)),
         row("File", hit.name)),
-      h("p", { class: "caution" }, "A similarity is a hint, not a proof. Compare the pictures yourself before you act on it."),
+      h("p", { class: "caution" }, "A similarity is a hint, not a proof. Compare the images yourself before you act on it."),
       h("div", { class: "facts-buttons" },
         h("button", { class: "button primary", type: "button", onclick: () => this.again(hit) }, "Search with this one"),
-        h("a", { class: "button", href: imageUrl(hit.row_id, "full"), target: "_blank", rel: "noopener" }, "Open picture")));
+        h("a", { class: "button", href: imageUrl(hit.row_id, "full"), target: "_blank", rel: "noopener" }, "Open image")));
   }
 
   async loadSightings(hit, strip) {
@@ -92,8 +92,8 @@ export class Detail {
       if (signal.aborted || answer.sightings.length < 2) return;
       const known = answer.basis === "identity";
       drawStrip(strip, answer.sightings, {
-        title: known ? `${personName(answer.pid)}: where and when` : "Pictures that look like this one",
-        note: known ? "" : `${plural(answer.sightings.length, "picture", "pictures")} by similarity alone; nobody has confirmed that they show one person`,
+        title: known ? `${personName(answer.pid)}: where and when` : "Images that look like this one",
+        note: known ? "" : `${plural(answer.sightings.length, "image", "images")} by similarity alone; nobody has confirmed that they show one person`,
         current: hit.row_id, width: this.dialog.clientWidth - 82,
       });
     } catch (failure) {

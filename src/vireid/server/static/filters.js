@@ -17,7 +17,7 @@ export class Filters {
     $("camera-field").hidden = cameras.length < 2;
     $("camera-search").hidden = cameras.length <= MANY_CAMERAS;
     $("cameras").replaceChildren(...cameras.map((camera) => h("label", { class: "chip", "data-camera": camera.camid },
-      h("input", { type: "checkbox", name: "camera", value: camera.camid, "aria-label": `Camera ${camera.camid}, ${count(camera.count)} pictures` }),
+      h("input", { type: "checkbox", name: "camera", value: camera.camid, "aria-label": `Camera ${camera.camid}, ${count(camera.count)} images` }),
       h("span", { "aria-hidden": "true" }, String(camera.camid), h("small", {}, count(camera.count))))));
     $("time-field").hidden = info.time_range === null;
     if (info.time_range !== null) {

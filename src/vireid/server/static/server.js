@@ -53,7 +53,7 @@ export function search(request, signal) {
     }, signal));
   }
   const form = new FormData();
-  form.set("image", request.file, "picture");
+  form.set("image", request.file, "image");
   form.set("modality", request.modality);
   form.set("top", request.top);
   form.set("cameras", filters.cameras.join(","));

@@ -41,7 +41,7 @@ function lanesOf(hits) {
 
 function summary(hits, timed) {
   const cameras = new Set(hits.map((hit) => hit.camid)).size;
-  const text = `${plural(hits.length, "picture", "pictures")} from ${plural(cameras, "camera", "cameras")}`;
+  const text = `${plural(hits.length, "image", "images")} from ${plural(cameras, "camera", "cameras")}`;
   if (!timed.length) return `${text}; their times are not recorded`;
   const times = timed.map((hit) => hit.time);
   const rest = hits.length - timed.length;

@@ -2,9 +2,9 @@
 
 Near-infrared albedo is drawn independently of the visible colour: at 850 nm most dyes are
 transparent and the fibre shows (bright), while some blacks, pigments and coatings stay dark
-(pictures of both in Mangold, Shaw and Vollmer, "The physics of near-infrared photography", Eur. J.
-Phys. 34, 2013). So a black jacket may be white at night, and hue tells a network nothing about it.
-What survives between the two is the cut, and a part of the pattern.
+(photographs of both in Mangold, Shaw and Vollmer, "The physics of near-infrared photography",
+Eur. J. Phys. 34, 2013). So a black jacket may be white at night, and hue tells a network nothing
+about it. What survives between the two is the cut, and a part of the pattern.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ HEIGHT, WIDTH = 576, 288
 """Pixels of the image that is shaded; files are at most half as large."""
 _BAG, _METAL, _UMBRELLA = int(Part.BAG), int(Part.METAL), int(Part.UMBRELLA)
 _KIND = {VISIBLE: "visible", NIR: "nir", THERMAL: "thermal"}
-_PASSER_SEED = 999_999_937
-"""Population of the passers-by; no data set may use it."""
+PASSER_SEED = 999_999_937
+"""Population of the passers-by; `checked_parameters` refuses it to data sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def make_actor(person: Person) -> Actor:
 
 @lru_cache(maxsize=8)
 def _passer(number: int, version: Version) -> Actor:
-    return make_actor(sample_person(_PASSER_SEED, number + 1, version=version))
+    return make_actor(sample_person(PASSER_SEED, number + 1, version=version))
 
 
 @jit

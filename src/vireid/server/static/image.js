@@ -1,10 +1,10 @@
-// The picture that is searched with: chosen, dropped or pasted; checked here as far as a page can.
+// The image that is searched with: chosen, dropped or pasted; checked here as far as a page can.
 
 import { $, bytes, count } from "./dom.js";
 
-const GREY = 5; // mean spread of the colour channels, in grey levels, below which a picture has no colour
+const GREY = 5; // mean spread of the colour channels, in grey levels, below which an image has no colour
 
-export class QueryPicture {
+export class QueryImage {
   constructor({ onChange }) {
     this.file = null;
     this.url = null;
@@ -62,7 +62,7 @@ export class QueryPicture {
     this.url = url; // kept for as long as the page: earlier answers still show it
     $("drop-empty").hidden = true;
     $("drop-full").hidden = false;
-    $("file-name").textContent = file.name || "Pasted picture";
+    $("file-name").textContent = file.name || "Pasted image";
     $("file-size").textContent = `${count($("preview").naturalWidth)} × ${count($("preview").naturalHeight)}, ${bytes(file.size)}`;
     if (!this.chosen) this.guess();
     this.onChange();
@@ -70,9 +70,9 @@ export class QueryPicture {
 
   /** A sentence if the file can't be searched with, else "". */
   async problemOf(file, url) {
-    if (file.size === 0) return "The file is empty; choose a picture.";
+    if (file.size === 0) return "The file is empty; choose an image.";
     if (this.limits && file.size > this.limits.upload_bytes) {
-      return `The file has ${bytes(file.size)}; at most ${bytes(this.limits.upload_bytes)} are allowed. Crop the person or make the picture smaller.`;
+      return `The file has ${bytes(file.size)}; at most ${bytes(this.limits.upload_bytes)} are allowed. Crop the person or make the image smaller.`;
     }
     const preview = $("preview");
     preview.src = url;
@@ -80,12 +80,12 @@ export class QueryPicture {
       await preview.decode();
     } catch {
       preview.src = this.url ?? "";
-      return "The file is not a picture that can be read. JPEG, PNG, WebP and BMP are.";
+      return "The file is not an image that can be read. JPEG, PNG, WebP and BMP are.";
     }
     const pixels = preview.naturalWidth * preview.naturalHeight;
     if (this.limits && pixels > this.limits.pixels) {
       preview.src = this.url ?? "";
-      return `The picture has ${count(Math.round(pixels / 1e6))} million pixels; at most ${count(this.limits.pixels / 1e6)} million are allowed. Crop the person first.`;
+      return `The image has ${count(Math.round(pixels / 1e6))} million pixels; at most ${count(this.limits.pixels / 1e6)} million are allowed. Crop the person first.`;
     }
     return "";
   }
@@ -126,6 +126,6 @@ export class QueryPicture {
   }
 
   hint(text) {
-    $("modality-hint").textContent = text || "Night cameras are infrared: their pictures have no colour.";
+    $("modality-hint").textContent = text || "Night cameras are infrared: their images have no colour.";
   }
 }

@@ -1,0 +1,92 @@
+"""The weights in one of a run's checkpoints, to be tested or written as a weights file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from vireid.embed import Embedder
+from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint
+from vireid.types import InputError
+from vireid.weights import build_from, is_shipped, read_weights
+
+
+def load_epoch(
+    source: str | Path,
+    epoch: int | None = None,
+    *,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+) -> Embedder:
+    """An embedder with the weights of one of a run's checkpoints; its `save` writes them.
+
+        vireid.training.load_epoch("runs/agw", 20).save("agw-20.safetensors")
+
+    Args:
+        source: a run's folder, or a file in its folder `checkpoints`.
+        epoch: of a folder, the checkpoint after so many epochs.
+        device, precision: as in `vireid.load`.
+
+    Raises:
+        InputError: there is no such checkpoint, it is damaged, or the run has no weights yet,
+            from which the facts about the network are taken.
+    """
+    path = find_checkpoint(source, epoch)
+    if path is None:
+        raise InputError(
+            f"'{source}' is no checkpoint of a run. Name a file in RUN/checkpoints, or a run's "
+            "folder and an `epoch`."
+        )
+    state = load_checkpoint(path)
+    metadata = read_weights(run_of(path))[1]
+    done, step = position(path)
+    inside = f" and step {step} of the next" if step else ""
+    for name in ("weights_hash", "format"):  # of that file
+        metadata.pop(name, None)
+    metadata |= {
+        "epoch": done, "chosen": f"named by hand: the checkpoint after epoch {done}{inside}"
+    }  # fmt: skip
+    method = build_from(state["method"], metadata, f"the checkpoint '{path}'")
+    return Embedder(method, metadata, device=device, precision=precision)
+
+
+def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None:
+    """The checkpoint that a run's folder and an epoch name, or that `source` is itself; None
+    where it is something else and no epoch is named.
+
+    Raises:
+        InputError: the run has no checkpoint of this epoch, or `source` is no run's folder.
+    """
+    path = Path(source)
+    if epoch is None:
+        return path if path.is_file() and NAME.fullmatch(path.name) else None
+    if is_shipped(source) or not path.is_dir():
+        raise InputError(
+            f"`epoch` is {epoch}, which chooses among a run's checkpoints; '{source}' is not a "
+            "run's folder. Name the folder, or leave `epoch` out."
+        )
+    places = {position(file): file for file in list_checkpoints(path / "checkpoints")}
+    if (epoch, 0) in places:
+        return places[epoch, 0]
+    there = [str(done) for done, step in sorted(places) if step == 0]
+    if len(there) > 6:
+        there = [*there[:3], "…", *there[-3:]]
+    raise InputError(
+        f"'{path / 'checkpoints'}' holds no checkpoint after epoch {epoch}; "
+        f"{'those there are after ' + ', '.join(there) if there else 'there is none of any'}. A "
+        "run keeps its last ones, as many as its option `keep` says."
+    )
+
+
+def position(path: Path) -> tuple[int, int]:
+    """Epochs that were done when a checkpoint was written, and steps of the next one."""
+    match = NAME.fullmatch(path.name)
+    assert match, path
+    return int(match[1]), int(match[2])
+
+
+def run_of(path: Path) -> Path:
+    """The folder of the run that a checkpoint stands in."""
+    return Path(os.path.abspath(path)).parent.parent
