@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import torch
 
@@ -147,33 +146,11 @@ def check_overlap(world: World) -> None:
 def start(
     folder: Path, log: Path, environment: dict[str, str] | None = None, **words: Any
 ) -> BaseProcess:
-    """Train in a process of its own (to be killed); what it says goes to the file `log`.
-
-    Where there is a fork, it is one of a server that has PyTorch imported already.
-    """
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            [
-                "vireid.training.trainer",
-                "vireid.bench.workload",
-                "vireid.embed.storage",
-                "matplotlib.figure",
-                "matplotlib.backends.backend_agg",
-            ]
-        )
-    else:  # Windows
-        context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_child, args=(folder, log, environment or {}, words))
-    process.start()
-    return process
+    """Train in a process of its own (to be killed); what it says goes to the file `log`."""
+    return forks.start(log, _train, folder, words, **(environment or {}))
 
 
-def _child(folder: Path, log: Path, environment: dict[str, str], words: dict[str, Any]) -> None:
-    os.environ.update(environment)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 2)
-    torch.set_num_threads(1)
+def _train(folder: Path, words: dict[str, Any]) -> None:
     resume, embed = words.pop("resume", False), words.pop("embed", False)
     num_pids = words.pop("num_pids", 6)
     run(folder, tiny_options(**words), num_pids=num_pids, resume=resume)

@@ -49,6 +49,9 @@ class TestOptions(Options):
     camera_pattern: str | None = None
     """With `dataset` folder: regular expression that finds the camera number in a file name
     (default: the run's)."""
+    intensity_range: str | None = None
+    """Values that are black and white in images with more than 8 bits per channel: LOW:HIGH, or
+    minmax, which changes contrast from frame to frame (default: the run's)."""
     scope: str | None = option(None, flag="mode", choices=known.scopes)
     """Which cameras are searched (default: the data set's first): {scope}."""
     shots: int | None = option(None, choices=known.shots)
@@ -141,6 +144,7 @@ def evaluate(
         options.data_root or own.get("data_root"),
         trial=trial,
         camera_pattern=options.camera_pattern or own.get("camera_pattern"),
+        intensity_range=options.intensity_range or own.get("intensity_range"),
     )
     _refuse_seen_people(trained, data, searches[0].part if own else "test")
     store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)

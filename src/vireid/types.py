@@ -5,6 +5,9 @@ Nothing here imports PyTorch, so that `vireid --help` stays quick.
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +29,44 @@ class InputError(Exception):
 
 
 LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
+FIRST_NAME, _LAST_NAME = 10**15, 2**53  # of identities; a browser's numbers end there
+_FINER = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+_DAY = re.compile(r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+_MISSING = {"", "-1", "-1.0", "nan", "nat", "none", "null", "na", "n/a", "<na>"}
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says that its value is unknown: empty, -1, or as pandas and databases do."""
+    return text.strip().lower() in _MISSING
+
+
+def parse_pid(text: str | int) -> int:
+    """The number of an identity that a user wrote; the same text is the same number everywhere.
+
+    Args:
+        text: a whole number (7, 007, 7.0), -1 or another word for unknown, or any name. A number
+            of more than 18 digits is a name.
+
+    Returns:
+        The number; -1 where unknown; for a name a hash of it, from 10**15 to 2**53.
+
+    Raises:
+        InputError: a number that a spreadsheet has rounded, such as 1.2E+19.
+    """
+    name = unicodedata.normalize("NFC", str(text).strip())  # folders on a Mac are decomposed
+    if is_missing(name):
+        return -1
+    if number := re.fullmatch(r"0*(\d+?)(?:\.0*)?", name, re.ASCII):
+        name = number[1]
+        if len(name) <= 18:
+            return int(name)
+    if re.fullmatch(r"\d(?:[.,]\d+)?e\+\d+", name, re.ASCII | re.IGNORECASE):
+        raise InputError(
+            f"The identity '{name[:40]}' has been rounded, so that several people may share it. "
+            "Write the column as text, with all of its digits."
+        )
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return FIRST_NAME + int.from_bytes(digest, "big") % (_LAST_NAME - FIRST_NAME)
 
 
 def parse_time(text: str | float) -> float:
@@ -36,11 +77,16 @@ def parse_time(text: str | float) -> float:
             UTC where no zone is given.
 
     Raises:
-        InputError: neither of both, or not from 1970 to the year 2200.
+        InputError: neither of both, or not from 1970 to the year 2200; milliseconds and the like.
     """
     word = str(text).strip()
+    if _DAY.fullmatch(word):
+        raise InputError(
+            f"The time is '{word}', which may be a date or seconds since 1970. Write a date as "
+            f"{word[:4]}-{word[4:6]}-{word[6:]}."
+        )
     try:
-        seconds = float(word)
+        seconds = float(word.replace("_", "?"))  # Python's numbers may have underscores
     except ValueError:
         try:
             moment = datetime.fromisoformat(word)
@@ -53,9 +99,11 @@ def parse_time(text: str | float) -> float:
             moment = moment.replace(tzinfo=UTC)
         seconds = moment.timestamp()
     if not 0 <= seconds < LAST_MOMENT:
+        finer = next((name for n, name in _FINER.items() if 0 < seconds / n < LAST_MOMENT), None)
+        looks = f"; it looks like {finer}" if finer else ""
         raise InputError(
-            f"The time '{word}' is not between 1970 and 2200. Give seconds (not milliseconds) "
-            "since 1970, or a date."
+            f"The time '{word}' is not between 1970 and 2200{looks}. Give seconds since 1970, or "
+            "a date."
         )
     return seconds
 

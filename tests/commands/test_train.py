@@ -285,7 +285,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--max-steps", 0): "at least 1",
         ("--identity-weight", -1): "at least 0",
         ("--label-smoothing", 1): "below 1",
-        ("--pids-per-batch", 70): "Give --pids-per-batch 8 or less",
+        ("--pids-per-batch", 70): "Set --pids-per-batch to 8 or less",
         ("--pids-per-batch", 1): "at least 2 identities",
         ("--method", "base", "--centers", "frozen"): "has no option --centers",
         ("--epochs", 2, "--max-steps", 3): "contradict",

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from vireid.data import ProtocolOptions, Rule, facts_of, load_dataset, training_rows, trials
-from vireid.data.folder import list_images
 from vireid.data.registry import DATASETS
 from vireid.types import InputError, Modality
 
@@ -284,13 +283,6 @@ def test_folder_with_words_numbers_and_one_modality(tmp_path):
     assert row in dataset.parts["test"] and row not in dataset.parts["train"]
 
 
-def test_list_images(folder_root, tmp_path):
-    found = list_images(folder_root)
-    assert len(found) == 80 and found == sorted(found) and all(f.is_file() for f in found)
-    with pytest.raises(InputError, match="no folder"):
-        list_images(tmp_path / "gone")
-
-
 def write_table(root: Path, header: str, *lines: str) -> Path:
     path = root / "samples.csv"
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
@@ -332,11 +324,11 @@ GOOD = "img/b.png,8,infrared"
     ("header", "line", "message"),
     [
         ("path,modality", "img/a.png,visible", "lacks the column pid"),
-        ("path;pid;modality", "img/a.png;1;visible", "lacks the columns path, pid, modality"),
+        ("path|pid|modality", "img/a.png|1|visible", "lacks the columns path, pid, modality"),
         ("path,pid,modality,pid", "img/a.png,1,visible,1", "column pid twice"),
         ("path,pid,modality", "img/a.png,1", "has 2 values"),
         ("path,pid,modality", "img/a.png,1,blue", "modality is 'blue'"),
-        ("path,pid,modality", "img/a.png,,visible", "without a pid"),
+        ("path,pid,modality", "img/a.png,,visible", "has no pid"),
         ("path,pid,modality", "img/b.png,1,visible", "lists 'img/b.png' again"),
         ("path,pid,modality", "img/zz.png,1,visible", "do not exist.*img/zz.png"),
         ("path,pid,modality", "../a.png,1,visible", "leads out"),

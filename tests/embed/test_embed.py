@@ -6,12 +6,13 @@ import copy
 import errno
 import itertools
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ import vireid.embed.job as job
 import vireid.embed.storage as storage
 import vireid.embed.vector_writer as vector_writer
 from vireid import weights
+from vireid.cli import main
 from vireid.data import decode, normalise
 from vireid.data.decode_pool import DecodePool
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
@@ -333,34 +335,50 @@ def test_a_stopped_job_goes_on(
     assert embed_files(embedder, bad, out, **words).count == 70
 
 
+def embed_in_parts_of_one(words: list[str]) -> None:
+    """`vireid WORDS…`, which makes a mark after each image."""
+    job.PART = 1
+    main(words)
+
+
 def test_a_job_killed_twice_writes_the_same_file(
     embedder: Embedder, folder: Path, tmp_path: Path
 ) -> None:
     weights, whole, killed = tmp_path / "w.safetensors", tmp_path / "whole", tmp_path / "killed"
     embedder.save(weights)
-    script = "import vireid.embed.job as job; job.PART = 1; from vireid.cli import main; main()"
+    log = tmp_path / "log"
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
+    def start(out: Path) -> BaseProcess:
         words = ("embed", "--weights", weights, "--images", folder, "--modality", "visible",
                  "--batch-size", 1, "--skip-broken", "--device", "cpu", "--out", out)  # fmt: skip
-        return subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, words)], stderr=subprocess.DEVNULL
-        )
+        return forks.start(log, embed_in_parts_of_one, [*map(str, words)])
 
-    assert start(whole).wait(120) == 0
+    def ended(process: BaseProcess) -> bool:
+        process.join(300)
+        return process.exitcode == 0
+
+    assert ended(start(whole)), log.read_text()
     done = 0
     for _ in range(2):
         process = start(killed)
         while len(parts := list(tmp_path.glob("killed.parts/part-*.json"))) < done + 5:
-            assert process.poll() is None
+            assert process.is_alive(), log.read_text()
             time.sleep(0.002)
         process.kill()
-        process.wait()
+        process.join()
         done = len(parts)
     assert not killed.exists()
-    assert start(killed).wait(120) == 0
+    assert ended(start(killed)), log.read_text()
     assert killed.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("killed.parts*"))
+
+
+def embed_without_a_name(weights: Path, folder: Path, out: Path) -> None:
+    """Write part after part, each of one batch, and never mark what they are parts of."""
+    job.PART = 1
+    job._Job._identity = lambda self: time.sleep(600)
+    words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
+    embed_files(load(weights, "cpu"), folder, out, **words)
 
 
 def test_a_job_killed_before_it_has_a_name(
@@ -368,24 +386,17 @@ def test_a_job_killed_before_it_has_a_name(
 ) -> None:
     weights, out = tmp_path / "w.safetensors", tmp_path / "killed"
     embedder.save(weights)
-    script = (
-        "import sys, time, vireid.embed.job as job; job.PART = 1;"
-        "from vireid.types import Modality; from vireid.embed import load;"
-        "job._Job._identity = lambda self: time.sleep(600);"
-        "job.embed_files(load(sys.argv[1], 'cpu'), sys.argv[2], sys.argv[3], batch_size=8,"
-        "modality=Modality.VISIBLE, workers=1)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, weights, folder, out])
+    process = forks.start(tmp_path / "log", embed_without_a_name, weights, folder, out)
     parts = tmp_path / "killed.parts"
     try:
         while not (parts / "embeddings.safetensors").exists():
-            assert process.poll() is None
+            assert process.is_alive(), (tmp_path / "log").read_text()
             time.sleep(0.01)
         time.sleep(0.5)  # several parts are written, none is marked
         assert not list(parts.glob("*.json"))
     finally:
         process.kill()
-        process.wait()
+        process.join()
     words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
     assert embed_files(embedder, folder, out, **words).resumed == 0
     assert not capsys.readouterr().err and not parts.exists()
@@ -581,8 +592,8 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     table.write_text("file,pid\na.jpg,1\n")
     with pytest.raises(InputError, match="lacks the column path"):
         read_source(table, modality=Modality.VISIBLE)
-    table.write_text("path,pid\na.jpg,one\n")
-    with pytest.raises(InputError, match=r"Line 2 of .*: the pid is 'one'"):
+    table.write_text("path,camid\na.jpg,one\n")
+    with pytest.raises(InputError, match=r"Line 2 of .*: the camid is 'one'"):
         read_source(table, modality=Modality.VISIBLE)
     with pytest.raises(InputError, match="not a regular expression"):
         read_source(listed, modality=Modality.VISIBLE, camera_pattern="(")

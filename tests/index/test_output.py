@@ -80,10 +80,10 @@ def test_a_figure_of_many_queries_stays_of_a_size_that_opens(
     world: server_kit.World, tmp_path: Path
 ) -> None:
     query = world.root / "cam3/0001/0000.jpg"
-    found = [hit("cam1/0001/0000.jpg"), hit("gone.jpg")]
+    found = [hit(str(world.root / "cam1/0001/0000.jpg")), hit("gone.jpg")]
     heights = []
     for count in (1, MAX_DRAWN, 3 * MAX_DRAWN):
-        save_figure(tmp_path / "p.jpg", [query] * count, [found] * count, [str(world.root)])
+        save_figure(tmp_path / "p.jpg", [query] * count, [found] * count)
         with Image.open(tmp_path / "p.jpg") as image:
             heights.append(image.height)
     assert heights[0] < heights[1] == heights[2] < 65_535  # JPEG's limit

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import command_kit
+import forks
 import numpy as np
 import pytest
 import torch
@@ -19,18 +20,26 @@ from command_kit import TINY, tiny_config
 from training_kit import run, start, tiny_data, tiny_options
 
 from vireid import weights
+from vireid.cli import main
 from vireid.embed import load, load_embeddings
 from vireid.training import checkpoint
 from vireid.training.journal import read_log
 
 WORDS = {"method": "mcl", "recipe": {"epochs": 2}}
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
 DEVICES = ["cpu", pytest.param("cuda", marks=two_gpus)]
 
 
 def ranks(folder: Path, count: int = 2, **words: object) -> list[BaseProcess]:
-    """The processes that torchrun would start."""
+    """The processes of a run that torchrun would start."""
+    return [
+        start(folder, said(folder, rank), environment, **(WORDS | words))
+        for rank, environment in enumerate(environments(count))
+    ]
+
+
+def environments(count: int) -> list[dict[str, str]]:
+    """What torchrun tells each of its processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -40,15 +49,7 @@ def ranks(folder: Path, count: int = 2, **words: object) -> list[BaseProcess]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    return [
-        start(
-            folder,
-            said(folder, rank),
-            common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            **(WORDS | words),
-        )
-        for rank in range(count)
-    ]
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
 def said(folder: Path, rank: int) -> Path:
@@ -140,10 +141,11 @@ def elastic(
     """`torchrun --max-restarts 2 … vireid train`, as a user types it once."""
     recipe = {**TINY["recipe"], "epochs": epochs, "pids_per_batch": 4}
     config = tiny_config(folder.parent, recipe=recipe)
-    train = ["--max-restarts=2", "-m", "--", "vireid", "train", "--config", config,
-             "--data-root", root, "--run", folder, *words]  # fmt: skip
+    train = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2",
+             "-m", "--", "vireid", "train", "--config", config, "--data-root", root,
+             "--run", folder, *words]  # fmt: skip
     return subprocess.Popen(
-        [*TORCHRUN, *map(str, train)],
+        [sys.executable, "-m", *map(str, train)],
         stdout=subprocess.DEVNULL,
         stderr=log.open("wb"),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -222,12 +224,11 @@ def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
             if name == "one":
                 assert command_kit.run(*words) == 0
             else:
-                done = subprocess.run(
-                    [*TORCHRUN, "-m", "vireid", *map(str, words)],
-                    capture_output=True,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
-                )
-                assert done.returncode == 0, done.stderr.decode()
+                log = tmp_path / words[0]
+                ended(log, [
+                    forks.start(said(log, rank), main, [*map(str, words)], **environment)
+                    for rank, environment in enumerate(environments(2))
+                ])  # fmt: skip
     files = ["one.safetensors", "one/report.json", "one/report.md"]
     for file in files:
         other = tmp_path / file.replace("one", "two")

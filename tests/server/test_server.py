@@ -116,7 +116,7 @@ def test_times_without_a_zone_are_utc_wherever_the_server_is(client, monkeypatch
     answer = client.post("/api/search/by-row", json=late)
     assert answer.status_code == 422
     assert "'time_from'" in answer.json()["error"]["sentence"]
-    assert "not milliseconds" in answer.json()["error"]["sentence"]
+    assert "looks like milliseconds" in answer.json()["error"]["sentence"]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def prepare(
     camids: bool = True,
     workers: int | None = None,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
     skip_broken: bool = False,
     cache: Path | None = None,
 ) -> int:
@@ -121,6 +122,9 @@ def prepare(
         workers: Number of processes (default: one per core).
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
             a file name, such as 'c(\\d+)_'.
+        intensity_range: Values that are black and white in images with more than 8 bits per
+            channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
+            image, so that contrast changes from frame to frame (default: such images are refused).
         skip_broken: Leave out images that can't be decoded, and list them.
         cache: Folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
             where that can't be written).
@@ -128,7 +132,9 @@ def prepare(
     from vireid.data import load_dataset, prepare, write_published_npy
 
     name = resolve_dataset(dataset)
-    data = load_dataset(name, data_root, camera_pattern=camera_pattern)
+    data = load_dataset(
+        name, data_root, camera_pattern=camera_pattern, intensity_range=intensity_range
+    )
     for note in data.notes:
         say(f"note: {note}")
     if cache is not None:
@@ -139,7 +145,13 @@ def prepare(
         written = write_published_npy(data, store, data.root, camids=camids)
         next_step(", ".join(map(str, written)))
     next_step(f"{store.path}: {len(store.images):,} images of {store.size[0]}x{store.size[1]}")
-    _suggest_training(name, data.root, *_trainable(data), camera_pattern=camera_pattern)
+    _suggest_training(
+        name,
+        data.root,
+        *_trainable(data),
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
+    )
     return 0
 
 
@@ -153,6 +165,7 @@ def info(
     dataset: str | None = None,
     trial: int = 1,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
     json: bool = False,
 ) -> int:
     """Show what a data set or a run holds, and everything suspicious in it.
@@ -163,6 +176,9 @@ def info(
         trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
             a file name, such as 'c(\\d+)_'.
+        intensity_range: Values that are black and white in images with more than 8 bits per
+            channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
+            image, so that contrast changes from frame to frame (default: such images are refused).
         json: Print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
@@ -186,7 +202,13 @@ def info(
         return 0
     from vireid.data.inspect import inspect, tables
 
-    found = inspect(dataset, target, trial=trial, camera_pattern=camera_pattern)
+    found = inspect(
+        dataset,
+        target,
+        trial=trial,
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
+    )
     if json:
         print_json(found)
         return 0
@@ -202,6 +224,7 @@ def info(
         0 if -1 in camids else len(camids),
         trial=trial if trial > 1 else None,
         camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
     )
     return 0
 
@@ -225,6 +248,7 @@ def _suggest_training(
     pretrained: str | None = None,
     trial: int | None = None,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
 ) -> None:
     """Say how to train on a data set, with what its few people or unknown cameras need."""
     from vireid.training.defaults import Choices, defaults
@@ -239,7 +263,8 @@ def _suggest_training(
     recipe = defaults(None, Choices(method=method, pretrained=pretrained)).recipe
     flags = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
-        "--camera-pattern": camera_pattern, "--method": method, "--pretrained": pretrained,
+        "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,
+        "--method": method, "--pretrained": pretrained,
         "--pids-per-batch": people if people < recipe.pids_per_batch else None,
     }  # fmt: skip
     words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]

@@ -178,10 +178,11 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
         build_index(out / "index", load_embeddings(vectors), image_roots=[people]).close()
     query = people / night[len(night) // 2].path
     with open_index(str(out / "index")) as index:
-        (hits,) = Searcher(index, embedder).search_images([query], Modality.INFRARED, top=10)
+        searcher = Searcher(index, embedder)
+        (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
         found = [where_they_are(hit, index.roots) for hit in hits]
     results.print(hits_table(query, found))
-    save_figure(out / "search.jpg", [query], [found])
+    save_figure(out / "search.jpg", [query], [found], searcher.decoding)
     return query
 
 

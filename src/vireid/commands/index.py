@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from vireid.commands.common import next_step, print_json, suggest
 from vireid.console import console, facts_table, results, say, warn
-from vireid.types import Embeddings, InputError
+from vireid.types import Embeddings, InputError, parse_pid
 
 if TYPE_CHECKING:
     from vireid.index import Index
@@ -158,7 +158,7 @@ def remove(
     paths: tuple[str, ...] = (),
     older_than: str | None = None,
     cameras: tuple[int, ...] = (),
-    pids: tuple[int, ...] = (),
+    pids: tuple[str, ...] = (),
     dry_run: bool = False,
     yes: bool = False,
 ) -> int:
@@ -169,7 +169,7 @@ def remove(
         paths: Remove the images with these paths.
         older_than: Remove images taken longer ago than this, such as 30d, 12h or 2w; asks first.
         cameras: Remove images of these cameras; asks first.
-        pids: Remove images of these identities.
+        pids: Remove images of these identities, numbers or names.
         dry_run: Only say how many would be removed.
         yes: Don't ask.
     """
@@ -178,7 +178,8 @@ def remove(
     if not (paths or older_than or cameras or pids):
         raise InputError("Say what to remove: --paths, --older-than, --cameras or --pids.")
     limit = None if older_than is None else time.time() - _duration(older_than)
-    filters = Filters(camids=cameras or None, pids=pids or None) if cameras or pids else None
+    identities = tuple(map(parse_pid, pids)) or None
+    filters = Filters(camids=cameras or None, pids=identities) if cameras or pids else None
     conditions: dict[str, Any] = {"older_than": limit, "filters": filters}
     with open_index(index) as opened:  # nobody else has to wait for the answer
         conditions["paths"] = _entries_of(opened, paths) if paths else None

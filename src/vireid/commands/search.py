@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
 from vireid.console import choose, results, say, tell_broken
+from vireid.data.facts import Decoding
 from vireid.files import check_folder
-from vireid.types import InputError, Modality, parse_time
+from vireid.types import InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:
     from vireid.index import Hit
@@ -27,6 +28,7 @@ def embed(
     camera_pattern: str | None = None,
     workers: int | None = None,
     skip_broken: bool = False,
+    intensity_range: str | None = None,
     gpu: int | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -52,6 +54,9 @@ def embed(
             camera number, or groups named camid, pid and time.
         workers: Number of decoding processes (default: one per core).
         skip_broken: Leave out images that can't be decoded, and list them.
+        intensity_range: Values that are black and white in images with more than 8 bits per
+            channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
+            image, so that contrast changes from frame to frame (default: such images are refused).
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
         precision: Number format the network computes in: bfloat16, float16, float32, or auto
@@ -68,6 +73,7 @@ def embed(
     tta = choose("test-time augmentation", tta, ("none", "flip"))
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
+    decoding = Decoding(intensity_range=intensity_range)
     embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
     summary = embed_files(
         embedder,
@@ -80,6 +86,7 @@ def embed(
         skip_broken=skip_broken,
         tta=None if tta == "none" else tta,
         workers=workers,
+        decoding=decoding,
     )
     tell_broken(summary.broken)
     next_step(
@@ -101,8 +108,9 @@ def search(
     gallery_modality: str | None = None,
     time_from: str | None = None,
     time_to: str | None = None,
-    pids: tuple[int, ...] = (),
+    pids: tuple[str, ...] = (),
     rerank: bool = False,
+    intensity_range: str | None = None,
     json: bool = False,
     csv: Path | None = None,
     save: Path | None = None,
@@ -124,8 +132,11 @@ def search(
         time_from: Search only images from this time on: seconds since 1970, or ISO 8601 such as
             2026-01-31T08:00 (UTC where no zone is given).
         time_to: Search only images up to this time.
-        pids: Search only images of these identities.
+        pids: Search only images of these identities, numbers or names.
         rerank: Re-rank the best candidates by k-reciprocal neighbours.
+        intensity_range: Values that are black and white in queries with more than 8 bits per
+            channel: LOW:HIGH, or minmax, which changes contrast from frame to frame (default: as
+            for the index's images; another range than theirs is refused).
         json: Print JSON on standard output.
         csv: Write the hits to this file instead of printing them.
         save: Draw the ranked results into this file (.png or .jpg).
@@ -145,7 +156,7 @@ def search(
         modality=None if gallery_modality is None else Modality.parse(gallery_modality),
         time_from=_time("--time-from", time_from),
         time_to=_time("--time-to", time_to),
-        pids=pids or None,
+        pids=tuple(map(parse_pid, pids)) or None,
     )
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1.")
@@ -153,17 +164,19 @@ def search(
 
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
-        hits = Searcher(opened, embedder).search_images(
+        searcher = Searcher(opened, embedder, intensity_range=intensity_range)
+        hits = searcher.search_images(
             queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
         )
         found = [[where_they_are(hit, opened.roots) for hit in ranked] for ranked in hits]
-    _show(queries, found, json=json, csv=csv, save=save)
+    _show(queries, found, searcher.decoding, json=json, csv=csv, save=save)
     return 0
 
 
 def _show(
     queries: list[Path],
     hits: list[list[Hit]],
+    decoding: Decoding,
     *,
     json: bool,
     csv: Path | None,
@@ -185,7 +198,7 @@ def _show(
         say("Nothing found: no image in the index matches the filters.")
         return
     if save:
-        save_figure(save, queries, hits)
+        save_figure(save, queries, hits, decoding)
         next_step(save)
         if len(queries) > MAX_DRAWN:
             say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
@@ -201,14 +214,17 @@ def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
         return list(image)
     if images is None or image:
         raise InputError("Give either --image FILE ... or --images FOLDER.")
-    from vireid.data.folder import list_images
+    from vireid.data.listing import walk
 
-    files = list_images(images)
-    if not files:
+    found = walk(images)
+    notes = found.notes()
+    if not found.images:
         raise InputError(
-            f"There is no image in '{images}'. A folder with JPEG, PNG or BMP files was expected."
+            " ".join([f"There is no image in '{images}'. A folder of images was expected.", *notes])
         )
-    return files
+    for note in notes:
+        say(f"note: {note}")
+    return [images / path for path in found.images]
 
 
 def _time(flag: str, text: str | None) -> float | None:
@@ -230,6 +246,7 @@ def serve(
     trusted_proxy: tuple[str, ...] = (),
     audit_log: Path | None = None,
     reason_required: bool = False,
+    intensity_range: str | None = None,
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
@@ -250,6 +267,9 @@ def serve(
             X-Forwarded-For for whom they ask.
         audit_log: File for who searched when (default: beside the index, INDEX.audit.jsonl).
         reason_required: Every search needs a reason, which the audit log keeps.
+        intensity_range: Values that are black and white in queries with more than 8 bits per
+            channel: LOW:HIGH, or minmax, which changes contrast from frame to frame (default: as
+            for the index's images; another range than theirs is refused).
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
@@ -268,6 +288,7 @@ def serve(
         trusted_proxies=trusted_proxy,
         audit_log=audit_log,
         require_reason=reason_required,
+        intensity_range=intensity_range,
     )
     serve(
         index,

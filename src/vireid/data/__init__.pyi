@@ -1,6 +1,7 @@
 from .augment import Augment as Augment
 from .augment import normalise as normalise
 from .facts import DatasetFacts as DatasetFacts
+from .facts import Decoding as Decoding
 from .facts import Rule as Rule
 from .facts import Variant as Variant
 from .gallery import rows_of as rows_of

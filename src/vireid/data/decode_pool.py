@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, NamedTuple, cast
@@ -23,6 +24,7 @@ import numpy as np
 
 from vireid.cores import usable_cores
 from vireid.data.decode_worker import Problems, Task, decode_task
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
 
 CHUNK = 16  # images per task: long enough to hide the exchange, short enough to share out evenly
@@ -66,18 +68,25 @@ class DecodePool:
         pixels: (rows, H, W, 3) uint8.
     """
 
-    def __init__(self, pixels: np.ndarray, workers: int, handle: int | None = None) -> None:
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        workers: int,
+        handle: int | None = None,
+        decoding: Decoding = UPRIGHT,
+    ) -> None:
         """Start the processes; they get ready while the caller does other things.
 
         Args:
             pixels: (rows, H, W, 3) uint8; processes write into a `numpy.memmap` only.
             workers: processes.
             handle: descriptor of the file of `pixels`, if that has no name.
+            decoding: of all images.
 
         Raises:
             InputError: the processes can't be started.
         """
-        self.pixels = pixels
+        self.pixels, self._decoding = pixels, decoding
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()  # None: the pool is closed
         self._processes: list[subprocess.Popen[bytes]] = []
         self._servers: list[threading.Thread] = []
@@ -92,6 +101,7 @@ class DecodePool:
             "file": str(pixels.filename) if handle is None else handle,
             "offset": pixels.offset,
             "shape": list(pixels.shape),
+            "decoding": asdict(decoding),
         }
         try:
             for _ in range(workers):
@@ -116,7 +126,7 @@ class DecodePool:
             part = slice(start, start + CHUNK)
             task = [(int(row), str(file)) for row, file in zip(rows[part], files[part])]
             if self._threads is not None:
-                futures.append(self._threads.submit(decode_task, self.pixels, task))
+                futures.append(self._threads.submit(decode_task, self.pixels, task, self._decoding))
             else:
                 futures.append(Future())
                 self._jobs.put(_Job(futures[-1], task))
@@ -204,7 +214,12 @@ def _tell(questions: IO[bytes], line: str) -> None:
 
 
 def decode_into(
-    out: np.ndarray, paths: Sequence[str | Path], rows: Sequence[int], *, workers: int | None = None
+    out: np.ndarray,
+    paths: Sequence[str | Path],
+    rows: Sequence[int],
+    *,
+    workers: int | None = None,
+    decoding: Decoding = UPRIGHT,
 ) -> Generator[tuple[int, str | None], None, None]:
     """Decode images into rows of an array, by processes where it is a memory-mapped file.
 
@@ -213,11 +228,12 @@ def decode_into(
         paths: n image files.
         rows: n rows of `out`.
         workers: processes; None for one per core.
+        decoding: of all images.
 
     Yields:
         (position in `paths`, None or a sentence on what is wrong), in order.
     """
-    with DecodePool(out, worker_count(len(paths), workers)) as pool:
+    with DecodePool(out, worker_count(len(paths), workers), decoding=decoding) as pool:
         position = 0
         for future in pool.submit(rows, paths):
             problems = dict(future.result())

@@ -1,7 +1,8 @@
 """A process that decodes images into a shared file; started by `vireid.data.decode_pool`.
 
 It reads one JSON line per task, `[[row, path], …]`, and answers with one line,
-`[[row, what is wrong], …]` of those that are broken. The first line says where the pixels go.
+`[[row, what is wrong], …]` of those that are broken. The first line says where the pixels go and
+how images are decoded.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from queue import SimpleQueue
 import numpy as np
 
 from vireid.data.decoding import decode
+from vireid.data.facts import Decoding
 from vireid.types import InputError
 
 Task = list[tuple[int, str]]  # row and file
 Problems = list[tuple[int, str]]  # row and what is wrong
 
 
-def decode_task(pixels: np.ndarray, task: Task) -> Problems:
+def decode_task(pixels: np.ndarray, task: Task, decoding: Decoding) -> Problems:
     """Decode files into rows of `pixels` (rows, H, W, 3); (row, what is wrong) of broken ones."""
     problems = []
     for row, file in task:
         try:
-            pixels[row] = decode(file, pixels.shape[1:3])
+            pixels[row] = decode(file, pixels.shape[1:3], decoding)
         except InputError as error:
             problems.append((row, str(error)))
     return problems
@@ -47,12 +49,13 @@ def main() -> None:
             offset=target["offset"],
             shape=tuple(target["shape"]),
         )
+    decoding = Decoding(**target["decoding"])
     lines: SimpleQueue[str] = SimpleQueue()
     # Read at once, so that the parent never waits with a task while this waits with an answer.
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     for line in iter(lines.get, ""):
         try:
-            sys.stdout.write(json.dumps(decode_task(out, json.loads(line))) + "\n")
+            sys.stdout.write(json.dumps(decode_task(out, json.loads(line), decoding)) + "\n")
             sys.stdout.flush()
         except BrokenPipeError:  # the parent was killed: nobody to tell
             os._exit(1)

@@ -2,59 +2,82 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import contextlib
+import importlib
+import warnings
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageFile
 
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
 
-# What Pillow's decoders raise on damaged files.
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+# Only these of Pillow's decoders are imported and tried: of the others, one starts Ghostscript.
+# JPEG's also reads phones' MPO.
+for _name in ("Jpeg", "Png", "Bmp", "Tiff", "WebP", "Gif", "Ppm", "Jpeg2K", "Avif"):
+    with contextlib.suppress(ImportError):  # AVIF comes with Pillow 11.3
+        importlib.import_module(f"PIL.{_name}ImagePlugin")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = tuple(name for name in _FORMATS if name in Image.OPEN)
+
+# What Pillow remarks on (large images, odd metadata) is either read all the same or refused here.
+# Set once: a filter inside a block isn't safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+
+FULL_RANGE = (0.0, 65535.0)
+_ROWS = 256
+_TURNS = {  # value of the orientation tag → what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(InputError):
     """An image that can't be used.
 
     Attributes:
+        kind: what is wrong: no such file, not an image or damaged, too many pixels, more than 8
+            bits per channel, or more than one image.
         reason: why, in a few words.
     """
 
-    def __init__(self, reason: str, sentences: str) -> None:
+    def __init__(
+        self,
+        kind: Literal["missing", "broken", "large", "deep", "animated"],
+        reason: str,
+        sentences: str,
+    ) -> None:
         super().__init__(sentences)
+        self.kind = kind
         self.reason = reason
 
 
-def decode(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+def decode(path: str | Path, size: tuple[int, int], decoding: Decoding = UPRIGHT) -> np.ndarray:
     """One image at the size of the network, exactly as the published preprocessing makes it.
 
     Args:
         path: an image file.
         size: (height, width).
+        decoding: what is done with deep values and with orientation tags.
 
     Returns:
         (H, W, 3) uint8: Pillow's decoding, converted to RGB, resized with the Lanczos filter.
 
     Raises:
-        ImageError: the file is missing, not an image, truncated, or has 16 bits per channel.
+        ImageError: the file is missing, not an image, truncated, an animation, too large, or has
+            more than 8 bits per channel and `decoding` doesn't say what they mean.
     """
-    return resize(read_image(path), size)
+    return resize(read_image(path, decoding), size)
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
     """An image file as RGB, at its own size.
 
     Raises:
@@ -62,54 +85,149 @@ def read_image(path: str | Path) -> Image.Image:
     """
     try:
         with open_image(path) as image:
-            return to_rgb(image)
+            return to_rgb(image, decoding)
     except FileNotFoundError as error:
-        raise ImageError("missing", f"There is no image '{path}'.") from error
-    except _READ_ERRORS as error:
+        raise ImageError("missing", "missing", f"There is no image '{path}'.") from error
+    except Image.DecompressionBombError as error:
         raise ImageError(
+            "large",
+            "too many pixels",
+            f"The image '{path}' has too many pixels to be one person's ({error}). Crop it.",
+        ) from error
+    except ImageError:
+        raise
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise ImageError(
+            "broken",
             str(error),
-            f"The image '{path}' can't be read: {error}. It is broken or not an image; restore "
-            "it, or leave broken images out with `skip_broken`.",
+            f"The image '{path}' can't be read: {error}. It is broken or not an image.",
         ) from error
 
 
-def open_image(
-    file: str | Path | IO[bytes], *, formats: tuple[str, ...] | None = None
-) -> Image.Image:
+def open_image(file: str | Path | IO[bytes]) -> ImageFile.ImageFile:
     """Read an image's header, so that its size can be judged before `to_rgb` decodes it.
 
     Args:
         file: an image file, or one open for reading.
-        formats: names of the Pillow formats that are tried; None for all.
 
     Raises:
         Whatever Pillow raises on files that aren't images.
     """
-    return Image.open(file, formats=formats)
+    return Image.open(file, formats=FORMATS)
 
 
-def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
+def to_rgb(image: ImageFile.ImageFile, decoding: Decoding = UPRIGHT) -> Image.Image:
     """Decode an opened image.
 
     Args:
         image: from `open_image`.
-        upright: turn it as the camera's orientation tag says.
+        decoding: what is done with deep values and with orientation tags.
 
     Returns:
-        RGB, 8 bits per channel.
+        RGB, 8 bits per channel; of the file's metadata only the orientation tag is kept, 1 to 8,
+        as `info["orientation"]`. (TIFF files are turned always: Pillow does.)
 
     Raises:
-        ImageError: it has more than 8 bits per channel.
+        ImageError: it is an animation, or has more than 8 bits per channel and `decoding` doesn't
+            say what they mean.
         Whatever Pillow raises on damaged pixels.
     """
-    if image.mode.startswith(("I", "F")):  # Pillow would cut such values off at 255
+    if image.format in ("PNG", "WEBP", "GIF", "AVIF") and getattr(image, "is_animated", False):
         raise ImageError(
-            "more than 8 bits per channel",
-            f"The image '{getattr(image, 'filename', '')}' has more than 8 bits per channel (mode "
-            f"{image.mode}), and there is no one way to convert it. Convert it to 8 bits first.",
+            "animated",
+            "an animation",
+            f"{_called(image)} is an animation; a still image was expected. Save one frame of it.",
         )
-    decoded = image.convert("RGB")
-    return ImageOps.exif_transpose(decoded) if upright else decoded
+    depth = _depth(image)  # before the tag, for which Pillow decodes some files
+    tag = _orientation(image)
+    decoded = image.convert("RGB") if depth is None else _to_8_bits(image, depth, decoding)
+    # Asked again: in a PNG file it may follow the pixels, and Pillow turns a TIFF file itself.
+    turn = _orientation(image)
+    if decoding.orientation == "upright" and turn != 1:
+        decoded = decoded.transpose(_TURNS[turn])
+    decoded.info = {"orientation": max(tag, turn)}
+    return decoded
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation tag, 2 to 8, or 1 where there is none: it is upright."""
+    try:
+        tag = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged metadata; the pixels may be fine
+        return 1
+    return tag if tag in _TURNS else 1
+
+
+class _Depth(NamedTuple):
+    """How an image has more than 8 bits per channel.
+
+    Attributes:
+        colour: it has several channels, of which Pillow keeps the upper 8 bits.
+        stretched: what Pillow multiplies the values of one channel by.
+    """
+
+    colour: bool
+    stretched: float = 1.0
+
+
+def _depth(image: ImageFile.ImageFile) -> _Depth | None:
+    """Of an opened image, before its pixels are decoded; None for 8 bits or fewer."""
+    grey = image.mode.startswith(("I", "F"))
+    for codec, _, _, found in image.tile:
+        arguments: Any = found  # of Pillow's decoder: a raw mode, or a tuple that begins with it
+        if codec in ("ppm", "ppm_plain") and arguments[1] > 255:  # its files state their maximum
+            return _Depth(colour=not grey, stretched=65535 / arguments[1])
+        if not grey and ";16" in str(arguments if isinstance(arguments, str) else arguments[0]):
+            return _Depth(colour=True)
+    return _Depth(colour=False) if grey else None
+
+
+def _to_8_bits(image: ImageFile.ImageFile, depth: _Depth, decoding: Decoding) -> Image.Image:
+    """A deep image as RGB."""
+    deep = f"{_called(image)} has more than 8 bits per channel"
+    if decoding.intensity_range is None:
+        raise ImageError(
+            "deep",
+            "more than 8 bits per channel",
+            f"{deep} (mode {image.mode}), and nothing says which values are black and white. Set "
+            "`intensity_range` to LOW:HIGH (0:65535 for all 16 bits) or to minmax, or convert it "
+            "to 8 bits.",
+        )
+    if depth.colour:
+        if decoding.limits != FULL_RANGE:
+            raise ImageError(
+                "deep",
+                "colour with 16 bits per channel",
+                f"{deep} and several channels, and `intensity_range` is "
+                f"{decoding.intensity_range}. Only 0:65535 is possible for such images: of each "
+                "value the upper 8 bits can be read. Convert it to one channel, or to 8 bits.",
+            )
+        return image.convert("RGB")
+    values = np.asarray(image)
+    if decoding.limits:
+        low, high = (limit * depth.stretched for limit in decoding.limits)
+    else:
+        low, high = _smallest_and_largest(values)
+    grey = np.zeros(values.shape, np.uint8)
+    for start in range(0, len(values) if low < high else 0, _ROWS):
+        part = values[start : start + _ROWS].astype(np.float64)  # wide, so only some rows at a time
+        part = np.clip(np.where(np.isnan(part), low, part), low, high)
+        grey[start : start + _ROWS] = np.rint((part - low) * (255 / (high - low)))
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _smallest_and_largest(values: np.ndarray) -> tuple[float, float]:
+    """Of the finite ones."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return 0.0, 0.0
+    return float(values[finite].min()), float(values[finite].max())
+
+
+def _called(image: Image.Image) -> str:
+    """What a sentence calls an opened image; an upload has no name."""
+    name = getattr(image, "filename", "")
+    return f"The image '{name}'" if name else "The image"
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

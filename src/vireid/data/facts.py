@@ -5,6 +5,7 @@ Nothing here imports PyTorch or NumPy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,72 @@ from vireid.types import InputError
 
 Direction = Literal["infrared_to_visible", "visible_to_infrared"]
 DIRECTIONS: tuple[Direction, ...] = ("infrared_to_visible", "visible_to_infrared")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How the values in an image file become RGB with 8 bits; kept wherever pixels or vectors are.
+
+    Attributes:
+        intensity_range: what is done with more than 8 bits per channel, as thermal cameras write
+            them. None refuses such images; "LOW:HIGH" makes LOW black and HIGH white and cuts off
+            what lies beyond; "minmax" takes LOW and HIGH from each image, so that one temperature
+            looks different from frame to frame. Images with 8 bits are never changed by it.
+        orientation: "upright" turns an image as the camera's orientation tag says, "stored"
+            ignores the tag, as the published preprocessing does.
+
+    Raises:
+        InputError: `intensity_range` is something else.
+    """
+
+    intensity_range: str | None = None
+    orientation: Literal["upright", "stored"] = "upright"
+
+    def __post_init__(self) -> None:
+        text = (self.intensity_range or "none").strip().lower()
+        if text == "none":
+            object.__setattr__(self, "intensity_range", None)
+        elif text == "minmax":
+            object.__setattr__(self, "intensity_range", text)
+        else:
+            low, high = _limits(text)
+            object.__setattr__(self, "intensity_range", f"{low:.10g}:{high:.10g}")
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """LOW and HIGH where they are fixed."""
+        if self.intensity_range in (None, "minmax"):
+            return None
+        return _limits(str(self.intensity_range))
+
+    def as_preprocessing(self) -> dict[str, Any]:
+        """The entries of `Embeddings.preprocessing` that say how images were decoded."""
+        return {"intensity_range": self.intensity_range, "orientation": self.orientation}
+
+    @classmethod
+    def of(cls, preprocessing: Mapping[str, Any]) -> Decoding:
+        """From `Embeddings.preprocessing`; files of earlier versions say nothing of it."""
+        return cls(
+            intensity_range=preprocessing.get("intensity_range"),
+            orientation="stored" if preprocessing.get("orientation") == "stored" else "upright",
+        )
+
+
+def _limits(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(
+            f"`intensity_range` is '{text[:40]}'; minmax, or LOW:HIGH with two numbers, the "
+            "smaller first, such as 28000:31000, was expected."
+        )
+    return low, high
+
+
+UPRIGHT = Decoding()
+AS_PUBLISHED = Decoding(orientation="stored")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +151,8 @@ class DatasetFacts:
         title: its name in reports.
         load: (root, *, trial, split_seed, camera_pattern) → `vireid.data.Dataset`.
         rule: how a search is scored.
+        layout: which images of a folder are read, in words.
+        cameras: camids of which a whole copy has images; () if that isn't known.
         aliases: other words for `dataset`.
         is_layout: whether a folder is laid out as this data set; None if that can't be told.
         scopes: scope → camids of its queries and of its gallery, None for all cameras; the first
@@ -96,6 +165,7 @@ class DatasetFacts:
         directions: those that are defined; the first is the default.
         every_direction: where no direction is asked for, all of them are tested, not the first.
         variants: variant → how it differs from the standard protocol.
+        orientation: whether images are turned as their tags say; see `Decoding`.
         splits: divisions of the identities into training and testing, each with a model of its
             own; `trial` counts them from 1.
 
@@ -107,6 +177,8 @@ class DatasetFacts:
     title: str
     load: Callable[..., Any]
     rule: Rule
+    layout: str = "what its loader takes"
+    cameras: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     is_layout: Callable[[Path], bool] | None = None
     scopes: Mapping[str, tuple[int, ...] | None] = field(default_factory=lambda: {"all": None})
@@ -116,6 +188,7 @@ class DatasetFacts:
     directions: tuple[Direction, ...] = DIRECTIONS
     every_direction: bool = False
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    orientation: Literal["upright", "stored"] = "upright"
     splits: int = 1
 
     def __post_init__(self) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.data.facts import DatasetFacts, Rule
-from vireid.data.labels import number_names
-from vireid.data.listing import folder_names, image_names
+from vireid.data.listing import folder_names, image_names, left_out, walk
 from vireid.data.table import Table, read_table
-from vireid.types import InputError, Modality, Sample
+from vireid.types import FIRST_NAME, InputError, Modality, Sample, parse_pid
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
@@ -51,33 +50,23 @@ def load(
                 f"A camera pattern was given, but '{table}' is a table. Give the camera in its "
                 "column 'camid'."
             )
-        content = read_table(table)
-        return _dataset(table.parent, content, split_seed)
-    return _dataset(root, _scan(root, camera_pattern), split_seed)
+        facts = dataclasses.replace(FOLDER, layout=table.name)
+        return _dataset(table.parent, read_table(table), split_seed, facts)
+    return _dataset(root, _scan(root, camera_pattern), split_seed, FOLDER)
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Every image in a folder and the folders in it, sorted; hidden ones are passed over.
-
-    Raises:
-        InputError: the folder does not exist or cannot be read.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder '{folder}'.")
-    images = [folder / name for name in image_names(folder)]
-    for name in folder_names(folder):
-        images += list_images(folder / name)
-    return sorted(images)
-
-
-def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
+def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> Dataset:
     import numpy as np
 
-    from vireid.data.protocol import Dataset, make_parts, sorted_samples
+    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
 
-    samples = sorted_samples(table.samples)
-    notes = list(table.notes)
+    samples = sorted_samples([sample for sample in table.samples if sample.pid >= 0])
+    notes = []
+    if junk := [sample.path for sample in table.samples if sample.pid < 0]:
+        notes.append(
+            f"{count_text(len(junk), 'image', 'images')} of nobody (identity -1) left out, such as "
+            f"'{junk[0]}'."
+        )
     if table.split is None:
         identities = split_identities(samples, split_seed)
         notes.append(
@@ -89,10 +78,10 @@ def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
         for sample in samples:
             identities[table.split[sample.path]].add(sample.pid)
         identities["train"] = identities["fit"] | identities["val"]
-    parts, left_out = make_parts(samples, identities)
-    facts = FOLDER
+    names = {pid: name for pid, name in table.names.items() if pid >= FIRST_NAME}
+    parts, alone = make_parts(samples, identities, names=names)
     if not all(sample.camid >= 0 for sample in samples):
-        facts = dataclasses.replace(FOLDER, rule=Rule(), whole_gallery=True)
+        facts = dataclasses.replace(facts, rule=Rule(), whole_gallery=True)
     roles = None
     if table.roles is not None:
         roles = np.array([table.roles[sample.path] for sample in samples], dtype=np.int64)
@@ -101,8 +90,10 @@ def _dataset(root: Path, table: Table, split_seed: int) -> Dataset:
         root=root,
         samples=samples,
         parts=parts,
-        notes=(*notes, *left_out),
+        notes=(*notes, *alone),
         roles=roles,
+        pid_names=names,
+        left_out=tuple(junk),
     )
 
 
@@ -141,15 +132,20 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
             ]
     if not images:
         raise InputError(
-            f"'{root}' has no images of people. Expected visible/PID/* and infrared/PID/*, or a "
-            f"table {TABLE_NAME} with the columns path, pid and modality."
+            f"'{root}' has no images of people. Expected {FOLDER.layout}, or a table {TABLE_NAME} "
+            f"with the columns path, pid and modality. {_what_there_is(root)}"
         )
-    pids = number_names({name for _, name, _ in images})
     samples = [
-        Sample(path=path, pid=pids[name], camid=_camera(pattern, path), modality=modality)
+        Sample(path=path, pid=parse_pid(name), camid=_camera(pattern, path), modality=modality)
         for path, name, modality in images
     ]
-    return Table(samples=samples)
+    return Table(samples=samples, names={parse_pid(name): name for _, name, _ in images})
+
+
+def _what_there_is(root: Path) -> str:
+    found = walk(root)
+    others = [left_out("images elsewhere", found.images)] if found.images else []
+    return " ".join([*others, *found.notes()])
 
 
 def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
@@ -190,6 +186,7 @@ FOLDER = DatasetFacts(
     title="own data",
     aliases=("own", "csv"),
     load=load,
+    layout="visible/PID/* and infrared/PID/*",
     is_layout=lambda root: True,
     rule=Rule(skip_same_camera=True, collapse_identities=True),  # with camera numbers
 )

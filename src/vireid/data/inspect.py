@@ -14,6 +14,7 @@ import numpy as np
 from vireid.console import progress, table
 from vireid.cores import usable_cores
 from vireid.data.decoding import ImageError, read_image
+from vireid.data.facts import Decoding
 from vireid.data.protocol import Dataset, few
 from vireid.data.registry import facts_of, load_unchecked, recognise
 from vireid.types import InputError, Modality
@@ -35,13 +36,14 @@ def inspect(
     trial: int = 1,
     split_seed: int = 0,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
     pixels: bool = True,
 ) -> dict[str, Any]:
     """Count a data set and look for problems.
 
     Args:
         name: as for `load_dataset`; None to recognise it by its layout.
-        root, trial, split_seed, camera_pattern: as for `load_dataset`.
+        root, trial, split_seed, camera_pattern, intensity_range: as for `load_dataset`.
         pixels: also open every image, to find broken, tiny, nearly black and duplicate ones.
 
     Returns:
@@ -49,7 +51,7 @@ def inspect(
         images, identities, visible, infrared), `cameras` (list of camid, modality, images,
         identities), `sizes` (list of height, width, images; most frequent first) and
         `suspicious` (kind → {count, examples}): duplicates, one_modality, in_two_parts, tiny,
-        broken, nearly_black.
+        broken, deep, turned, nearly_black.
 
     Raises:
         InputError: the data set cannot be read at all.
@@ -62,7 +64,12 @@ def inspect(
         raise InputError("Neither a data set nor its folder was given. Give the folder.")
     # not load_dataset: identities in two parts are to be reported here, not refused
     dataset = load_unchecked(
-        facts, root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
+        facts,
+        root,
+        trial=trial,
+        split_seed=split_seed,
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
     )
     suspicious = {"one_modality": _one_modality(dataset), "in_two_parts": _in_two_parts(dataset)}
     sizes: list[dict[str, int]] = []
@@ -119,6 +126,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "in_two_parts": "identities in two parts",
         "tiny": f"smaller than {TINY_SIDE} pixels",
         "broken": "broken",
+        "deep": "more than 8 bits (set an intensity range)",
+        "turned": "with an orientation tag",
         "nearly_black": "nearly black",
     }
     suspicious = table(
@@ -167,7 +176,8 @@ def _cameras(dataset: Dataset) -> list[dict[str, Any]]:
 def _one_modality(dataset: Dataset) -> list[str]:
     sides = [set(dataset.pids[dataset.modality == m].tolist()) for m in Modality]
     return [
-        f"{pid} ({Modality.VISIBLE.word if pid in sides[0] else Modality.INFRARED.word})"
+        f"{dataset.pid_names.get(pid, pid)} "
+        f"({Modality.VISIBLE.word if pid in sides[0] else Modality.INFRARED.word})"
         for pid in sorted(sides[0] ^ sides[1])
     ]
 
@@ -176,7 +186,7 @@ def _in_two_parts(dataset: Dataset) -> list[str]:
     out = []
     for one, other in _LEAKS:
         both = np.intersect1d(dataset.pids[dataset.parts[one]], dataset.pids[dataset.parts[other]])
-        out += [f"{pid} ({one} and {other})" for pid in both.tolist()]
+        out += [f"{dataset.pid_names.get(pid, pid)} ({one} and {other})" for pid in both.tolist()]
     return out
 
 
@@ -185,37 +195,48 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     paths = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
     problems: dict[str, list[str]] = {
-        kind: [] for kind in ("duplicates", "tiny", "broken", "nearly_black")
+        kind: [] for kind in ("duplicates", "tiny", "broken", "deep", "turned", "nearly_black")
     }
+    upright = dataset.decoding.orientation == "upright"
+    done = "turned upright" if upright else "tag ignored, as published"
     sizes: dict[tuple[int, int], int] = defaultdict(int)
     same: dict[bytes, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(usable_cores()) as pool, progress() as bar:
         task = bar.add_task("Looking at images", total=len(paths))
-        results: Iterable = pool.map(lambda path: _look_at(dataset.root / path), paths)
+        results: Iterable = pool.map(
+            lambda path: _look_at(dataset.root / path, dataset.decoding), paths
+        )
         for path, result in zip(paths, results):
             bar.advance(task)
-            if isinstance(result, str):
-                problems["broken"].append(f"{path} ({result})")
+            if isinstance(result, ImageError):
+                kind = "deep" if result.kind == "deep" else "broken"
+                problems[kind].append(f"{path} ({result.reason})")
                 continue
-            digest, size, mean = result
+            digest, size, mean, tag = result
             same[digest].append(path)
             sizes[size] += 1
             if min(size) < TINY_SIDE:
                 problems["tiny"].append(f"{path} ({size[0]}x{size[1]})")
             if mean < NEARLY_BLACK:
                 problems["nearly_black"].append(path)
+            if tag != 1:
+                problems["turned"].append(f"{path} ({done})")
     problems["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
     ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     return [{"height": h, "width": w, "images": n} for (h, w), n in ordered], problems
 
 
-def _look_at(path: Path) -> tuple[bytes, tuple[int, int], float] | str:
-    """Hash of the pixels, (height, width) and mean grey level; or why it cannot be read."""
+def _look_at(
+    path: Path, decoding: Decoding
+) -> tuple[bytes, tuple[int, int], float, int] | ImageError:
+    """Hash of the pixels, (height, width), mean grey level and orientation tag; or why the image
+    cannot be read."""
     try:
-        image = read_image(path)
+        image = read_image(path, decoding)
     except ImageError as error:
-        return error.reason
+        return error
     size = (image.height, image.width)
     salt = str(size).encode()[:16]
     digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=salt).digest()
-    return digest, size, float(np.asarray(image.convert("L")).mean())
+    mean = float(np.asarray(image.convert("L")).mean())
+    return digest, size, mean, image.info["orientation"]

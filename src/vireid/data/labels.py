@@ -41,10 +41,3 @@ def identities_of(images: list[ListedImage], where: str) -> dict[int, int]:
                 f"('{image.path}'). One identity has one label; correct the list."
             )
     return pid_of
-
-
-def number_names(names: set[str]) -> dict[str, int]:
-    """A number for each identity's name: itself where all are numbers, else its position."""
-    if all(name.isascii() and name.isdigit() and len(name) <= 18 for name in names):
-        return {name: int(name) for name in names}
-    return {name: number for number, name in enumerate(sorted(names))}

@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vireid.types import InputError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# What the decoder reads (`vireid.data.decoding`), by the endings in use.
+IMAGE_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp",
+    ".gif", ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".avif",
+)  # fmt: skip
+# Images all the same, of phones, cameras and editors, which it doesn't read.
+OTHER_ENDINGS = (
+    ".heic", ".heif", ".hif", ".jxl", ".jxr", ".tga", ".psd", ".xcf", ".ico", ".pcx", ".pfm",
+    ".exr", ".hdr", ".svg", ".eps", ".raw", ".dng", ".nef", ".arw", ".cr2", ".cr3", ".orf", ".raf",
+    ".rw2", ".fff", ".seq", ".jps", ".mpo", ".ras", ".sgi", ".xpm",
+)  # fmt: skip
+# Folders that network drives, bins and archives leave beside images, full of copies.
+_SYSTEM_FOLDERS = {
+    "@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
+    "__macosx", "lost+found", "system volume information",
+}  # fmt: skip
+OUR_FOLDER = ".vireid"  # with decoded images
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file's name is that of an image that isn't hidden."""
-    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
+    return name.lower().endswith(IMAGE_ENDINGS) and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or of the system: .git, ._0001.jpg, @eaDir."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
+
+
+def scan(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, sorted by name; nothing where it is absent.
+
+    Raises:
+        InputError: it can't be read, or a name can't be written to tables.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
+        ) from error
+    for entry in found:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The name {entry.name!r} in '{folder}' is not UTF-8 text. Rename the file."
+            ) from error
+    return found
 
 
 def image_names(folder: Path) -> list[str]:
@@ -24,44 +73,100 @@ def image_names(folder: Path) -> list[str]:
     Hidden files (.DS_Store, ._0001.jpg), Thumbs.db and other files that aren't images are
     skipped; endings may be upper-case.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries if is_image_name(entry.name) and entry.is_file()
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise InputError(
-            f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
-        ) from error
-    return _check_text(names, folder)
-
-
-def _check_text(names: list[str], folder: Path) -> list[str]:
-    """Names that can be written to tables: UTF-8."""
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"The name {name!r} in '{folder}' is not UTF-8 text. Rename the file."
-            ) from error
-    return names
+    return [e.name for e in scan(folder) if is_image_name(e.name) and _is_file(Path(e.path))]
 
 
 def folder_names(folder: Path) -> list[str]:
     """Sorted names of the folders in `folder` that are not hidden; none where it is absent."""
+    return [e.name for e in scan(folder) if not is_hidden(e.name) and _leads_to_folder(e)]
+
+
+@dataclass(kw_only=True)
+class Walk:
+    """The images below a folder, and what was passed over.
+
+    Attributes:
+        images: paths relative to the folder, with forward slashes, sorted.
+        passed_over: why → the files or folders, in order.
+        again: linked folders that had been read by another path.
+    """
+
+    images: list[str] = field(default_factory=list)
+    passed_over: dict[str, list[str]] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A sentence for each reason: how many, one of them, and why."""
+        again = {"folders that a link leads to again, and are read once": self.again}
+        reasons = (self.passed_over | again).items()
+        return [left_out(reason, paths) for reason, paths in reasons if paths]
+
+
+def left_out(reason: str, paths: list[str]) -> str:
+    """A note on files that nobody reads."""
+    return f"Left out: {reason} ({len(paths):,}), such as '{paths[0][:200]}'."
+
+
+def walk(root: str | Path) -> Walk:
+    """Every image in a folder and the folders below it; what is hidden is passed over.
+
+    Linked folders are followed, each real folder once: links to a folder that is read anyway,
+    also to one above, add nothing.
+
+    Raises:
+        InputError: there is no such folder, it can't be read, or a name isn't UTF-8.
+    """
+    if not os.path.isdir(root):
+        raise InputError(f"There is no folder '{root}'.")
+    found, start = Walk(), os.path.join(root, "")
+    read: set[tuple[int, int]] = set()
+    links = deque([""])
+    while links:  # after all folders that are there without a link
+        folders = [links.popleft()]
+        while folders:
+            folder = folders.pop()
+            status = os.stat(start + folder)
+            if (status.st_dev, status.st_ino) in read:
+                found.again.append(folder[:-1])
+                continue
+            read.add((status.st_dev, status.st_ino))
+            for entry in scan(start + folder):
+                _sort_in(entry, folder + entry.name, found, folders, links)
+    for paths in (found.images, found.again, *found.passed_over.values()):
+        paths.sort()
+    return found
+
+
+def _sort_in(
+    entry: os.DirEntry[str], path: str, found: Walk, folders: list[str], links: deque[str]
+) -> None:
+    """Put one entry of a folder where it belongs."""
+
+    def pass_over(reason: str) -> None:
+        found.passed_over.setdefault(reason, []).append(path)
+
+    name = entry.name.lower()
+    if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _leads_to_folder(entry)):
+        if is_hidden(name):
+            if name != OUR_FOLDER:
+                pass_over("hidden or system folders")
+        else:
+            (links if entry.is_symlink() else folders).append(path + "/")
+    elif is_hidden(name):
+        return
+    elif entry.is_symlink() and not _is_file(Path(entry.path)):
+        pass_over("links that lead nowhere")
+    elif name.endswith(OTHER_ENDINGS):
+        pass_over("images of a kind that isn't read")
+    elif name.endswith(IMAGE_ENDINGS):
+        found.images.append(path)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise InputError(
-            f"The folder '{folder}' cannot be read: {error.strerror or error}. Check its rights."
-        ) from error
-    return _check_text(names, folder)
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def identity_folders(folder: Path) -> Iterator[tuple[int, str]]:
@@ -72,16 +177,17 @@ def identity_folders(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_text(path: Path, what: str) -> str:
-    """A text file as UTF-8.
+    """A text file in UTF-8, or in UTF-16 as spreadsheets and PowerShell write it.
 
     Args:
         what: what the file is, for messages ("list of test identities").
 
     Raises:
-        InputError: it is missing, unreadable, not UTF-8, or empty.
+        InputError: it is missing, unreadable, neither UTF-8 nor UTF-16, or empty.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode(_encoding(content))
     except FileNotFoundError as error:
         raise InputError(
             f"The {what} '{path}' does not exist. Check that the data root is right and complete; "
@@ -89,7 +195,8 @@ def read_text(path: Path, what: str) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"The {what} '{path}' is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            f"The {what} '{path}' is not UTF-8 or UTF-16 text (byte {error.start}). Save it as "
+            "UTF-8."
         ) from error
     except OSError as error:
         raise InputError(
@@ -98,6 +205,15 @@ def read_text(path: Path, what: str) -> str:
     if not text.strip():
         raise InputError(f"The {what} '{path}' is empty. Restore it from the data set.")
     return text
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = [byte == 0 for byte in content[:4]]  # of the first two letters
+    if zeros == [False, True, False, True]:
+        return "utf-16-le"
+    return "utf-16-be" if zeros == [True, False, True, False] else "utf-8-sig"
 
 
 def read_ids(path: Path, what: str) -> list[int]:

@@ -65,16 +65,17 @@ def load(
         )
     samples, train = _training(root)
     test = set(read_ids(root / "idx" / "test_id.txt", "list of test identities"))
-    notes, unlisted = [], set()
+    notes, unlisted, left = [], set(), []
     for modality, word in FILES.items():
         for camera in folder_names(root / f"test_{word}"):
             if not re.fullmatch(r"cam\d{1,4}", camera, re.IGNORECASE | re.ASCII):
                 continue
             for pid, name in identity_folders(root / f"test_{word}" / camera):
+                folder = f"test_{word}/{camera}/{name}"
                 if pid not in test:
                     unlisted.add(pid)
+                    left.append(f"{folder}/")
                     continue
-                folder = f"test_{word}/{camera}/{name}"
                 samples += [
                     Sample(
                         path=f"{folder}/{image}", pid=pid, camid=int(camera[3:]), modality=modality
@@ -96,6 +97,7 @@ def load(
         samples=ordered,
         parts=parts,
         notes=(*notes, *left_out),
+        left_out=tuple(left),
     )
 
 
@@ -127,6 +129,9 @@ LLCM = DatasetFacts(
     name="llcm",
     title="LLCM",
     load=load,
+    layout="the lists in idx/, test_vis/camN/PID/* and test_nir/camN/PID/*",
+    cameras=tuple(range(1, 10)),
+    orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     rule=Rule(skip_same_camera=True, collapse_identities=True),
     every_direction=True,

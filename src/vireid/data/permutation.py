@@ -67,7 +67,7 @@ def read_permutations(path: str | Path) -> Permutations:
     if not path.is_file():
         raise InputError(
             f"The official gallery draw needs '{path}', which does not exist. Copy "
-            "it from the data set's own evaluation code, or use the seeded draw (--draw seeded)."
+            "it from the data set's own evaluation code, or set `draw` to seeded."
         )
     with path.open("rb") as file:
         start = file.read(128)

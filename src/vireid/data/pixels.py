@@ -23,6 +23,7 @@ import numpy as np
 from vireid.console import progress
 from vireid.data.decode_pool import decode_into
 from vireid.data.decoding import decode
+from vireid.data.facts import AS_PUBLISHED
 from vireid.data.protocol import Dataset, PixelFile, few
 from vireid.data.table import read_rows
 from vireid.files import csv_cell, csv_text, sync_folder, write_text
@@ -31,6 +32,7 @@ from vireid.types import InputError
 __all__ = ["PixelStore", "decode", "prepare"]
 
 log = logging.getLogger(__name__)
+SKIP = "Restore broken images, or leave them out with `skip_broken`."
 _FORMAT = "1"  # part of the key: raise it when the file's content changes its meaning
 
 
@@ -95,6 +97,8 @@ def prepare(
 def content_key(dataset: Dataset, size: tuple[int, int]) -> str:
     """16 hexadecimal digits that change when an image is added, removed or rewritten."""
     digest = hashlib.sha256(f"{_FORMAT} {size[0]}x{size[1]}\n".encode())
+    if dataset.decoding != AS_PUBLISHED:
+        digest.update(f"{dataset.decoding}\n".encode())
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     for row, sample in enumerate(dataset.samples):
         state = "array" if row in in_file else _state(dataset.root / sample.path)
@@ -187,7 +191,9 @@ def _fill(
     paths = [dataset.root / dataset.samples[row].path for row in rows]
     valid = np.ones(len(dataset), dtype=bool)
     # closed at once on an error, so that no process goes on writing
-    answers = contextlib.closing(decode_into(images, paths, rows, workers=workers))
+    answers = contextlib.closing(
+        decode_into(images, paths, rows, workers=workers, decoding=dataset.decoding)
+    )
     with answers as decoded, progress() as bar:
         task = bar.add_task(f"Decoding {dataset.name}", total=len(dataset))
         for file in files:
@@ -196,7 +202,7 @@ def _fill(
         for position, problem in decoded:
             if problem is not None:
                 if not skip_broken:
-                    raise InputError(problem)
+                    raise InputError(f"{problem} {SKIP}")
                 log.warning("%s", problem)
                 valid[rows[position]] = False
                 images[rows[position]] = 0
@@ -290,8 +296,5 @@ def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> Pixe
 
 def _checked(store: PixelStore, skip_broken: bool) -> PixelStore:
     if store.broken and not skip_broken:
-        raise InputError(
-            f"Broken images: {few(store.broken)}. Restore them, or leave them out with "
-            "`skip_broken`."
-        )
+        raise InputError(f"Broken images: {few(store.broken)}. {SKIP}")
     return store

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction, Rule
+from vireid.data.facts import DIRECTIONS, DatasetFacts, Decoding, Direction, Rule
 from vireid.files import read_json
 from vireid.types import InputError, Modality, Sample
 
@@ -51,6 +52,10 @@ class Dataset:
         roles: (N,) int64, 0 for a query and 1 for a gallery image, -1 for neither, or None
             where the data give no roles.
         pixel_files: decoded images that need no decoding.
+        intensity_range: what deep images' values mean; see `Decoding`.
+        pid_names: identity → its name, where that isn't its number.
+        left_out: images, and folders that end with "/", of which the loader's notes say why they
+            are in no sample.
     """
 
     facts: DatasetFacts
@@ -61,6 +66,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
     roles: np.ndarray | None = None
     pixel_files: tuple[PixelFile, ...] = ()
+    intensity_range: str | None = None
+    pid_names: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,6 +79,11 @@ class Dataset:
     def rule(self) -> Rule:
         """How a search is scored."""
         return self.facts.rule
+
+    @cached_property
+    def decoding(self) -> Decoding:
+        """How the image files become pixels."""
+        return Decoding(intensity_range=self.intensity_range, orientation=self.facts.orientation)
 
     @cached_property
     def pids(self) -> np.ndarray:
@@ -149,7 +162,7 @@ class ProtocolOptions:
         for name, choices in valid.items():
             if getattr(self, name) not in choices:
                 raise InputError(
-                    f"The protocol's `{name}` is {getattr(self, name)!r}; "
+                    f"`{name}` is {getattr(self, name)!r}; "
                     f"expected one of {', '.join(map(str, filter(None, choices)))}."
                 )
         if self.num_trials < 1:
@@ -174,8 +187,8 @@ class ProtocolOptions:
                 values[name] = choices[0]
             if values[name] not in choices:
                 raise InputError(
-                    f"The protocol's `{name}` is {values[name]!r}; for the data set {facts.title}, "
-                    f"expected one of {', '.join(map(str, choices))}."
+                    f"`{name}` is {values[name]!r}; for the data set {facts.title}, expected one "
+                    f"of {', '.join(map(str, choices))}."
                 )
         if self.draw == "official" and self.num_trials > 10:
             raise InputError(
@@ -309,13 +322,17 @@ def sorted_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def make_parts(
-    samples: Sequence[Sample], identities: dict[str, set[int]]
+    samples: Sequence[Sample],
+    identities: dict[str, set[int]],
+    *,
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Rows of each part from its identities, and notes on identities left out of training.
 
     Args:
         samples: in their final order.
         identities: part → identities, for "train", "fit", "val" and "test".
+        names: identity → its name, where that isn't its number.
     """
     pids = np.array([sample.pid for sample in samples], dtype=np.int64)
     modality = np.array([int(sample.modality) for sample in samples], dtype=np.int64)
@@ -328,7 +345,7 @@ def make_parts(
             if lone and name == "train":
                 notes.append(
                     f"{count_text(len(lone), 'identity', 'identities')} with images of one "
-                    f"modality only left out of training: {few(lone)}."
+                    f"modality only left out of training: {few([names.get(p, p) for p in lone])}."
                 )
             rows = rows[both[rows]]
         parts[name] = rows.astype(np.int64)
@@ -358,6 +375,19 @@ def check_complete(dataset: object, title: str) -> None:
             f"The samples of the data set {title} are not sorted by path, each path once, so that "
             "a seeded draw would not be the same everywhere. Use `vireid.data.sorted_samples`."
         )
+
+
+def absent_cameras(dataset: Dataset) -> list[str]:
+    """A note on cameras of which this copy of the data set has no image, to test or at all."""
+    names = {"this copy": np.arange(len(dataset)), "the test": dataset.parts["test"]}
+    for where, rows in names.items():
+        absent = sorted({*dataset.facts.cameras} - {*dataset.camids[rows].tolist()})
+        if absent and len(rows) and dataset.camids.max() >= 0:
+            return [
+                f"{dataset.facts.title} has {len(dataset.facts.cameras)} cameras; {where} has no "
+                f"image of {few(absent)}, so numbers are not comparable with published ones."
+            ]
+    return []
 
 
 def check_usable(dataset: Dataset) -> None:

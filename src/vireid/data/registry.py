@@ -5,6 +5,7 @@ Facts are there without NumPy, which would make `--help` slow; loaders import it
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.console import choose
-from vireid.data.facts import DatasetFacts, Rule
+from vireid.data.facts import DatasetFacts, Decoding, Rule
 from vireid.files import import_file
 from vireid.types import InputError
 
@@ -154,6 +155,7 @@ def load_dataset(
     trial: int = 1,
     split_seed: int = 0,
     camera_pattern: str | None = None,
+    intensity_range: str | None = None,
 ) -> Dataset:
     """Read the list of images, identities, cameras and parts of a data set.
 
@@ -164,6 +166,8 @@ def load_dataset(
         split_seed: own images only: fixes the split by identity where the data give none.
         camera_pattern: own images only: a regular expression with one group that finds the
             camera number in an image's file name.
+        intensity_range: what the values of images with more than 8 bits per channel mean; see
+            `vireid.data.facts.Decoding`.
 
     Raises:
         InputError: the folder is missing or is not laid out as expected, lists contradict each
@@ -172,19 +176,24 @@ def load_dataset(
     from vireid.data.protocol import check_usable
 
     dataset = load_unchecked(
-        facts_of(name), root, trial=trial, split_seed=split_seed, camera_pattern=camera_pattern
+        facts_of(name),
+        root,
+        trial=trial,
+        split_seed=split_seed,
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
     )
-
     check_usable(dataset)
     return dataset
 
 
 def load_unchecked(
     facts: DatasetFacts, root: str | Path | None, *, trial: int, split_seed: int,
-    camera_pattern: str | None,
+    camera_pattern: str | None, intensity_range: str | None,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
-    from vireid.data.protocol import check_complete
+    from vireid.data.protocol import absent_cameras, check_complete
+    from vireid.data.unread import unread
 
     check_trial(facts, trial)
     dataset: Dataset = facts.load(
@@ -194,7 +203,11 @@ def load_unchecked(
         camera_pattern=camera_pattern,
     )
     check_complete(dataset, facts.title)
-    return dataset
+    return dataclasses.replace(
+        dataset,
+        intensity_range=Decoding(intensity_range=intensity_range).intensity_range,
+        notes=(*dataset.notes, *unread(dataset, root), *absent_cameras(dataset)),
+    )
 
 
 def check_trial(facts: DatasetFacts, trial: int) -> None:

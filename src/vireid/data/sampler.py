@@ -46,7 +46,7 @@ class IdentitySampler:
         if pids_per_batch > len(pids):
             raise InputError(
                 f"A batch needs {pids_per_batch} identities, but the training data have "
-                f"{len(pids)}. Give --pids-per-batch {len(pids)} or less, or more data."
+                f"{len(pids)}. Set `pids_per_batch` to {len(pids)} or less, or give more data."
             )
         self.pids_per_batch = pids_per_batch
         self.images_per_pid = images_per_pid
@@ -112,7 +112,7 @@ def rank_columns(pids_per_batch: int, images_per_pid: int, rank: int, world: int
     if pids_per_batch % world:
         raise InputError(
             f"A batch of {pids_per_batch} identities cannot be shared by {world} processes. Make "
-            f"--pids-per-batch a multiple of {world}."
+            f"`pids_per_batch` a multiple of {world}."
         )
     share = pids_per_batch // world * images_per_pid
     visible = np.arange(rank * share, (rank + 1) * share, dtype=np.int64)

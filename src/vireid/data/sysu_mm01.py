@@ -57,11 +57,12 @@ def load(
     else:
         notes.append("exp/val_id.txt is absent or empty: there are no validation identities.")
     wanted = {*train, *val, *test}
-    samples, unlisted = [], set()
+    samples, unlisted, left = [], set(), []
     for camid, modality in CAMERAS.items():
         for pid, name in identity_folders(root / f"cam{camid}"):
             if pid not in wanted:
                 unlisted.add(pid)
+                left.append(f"cam{camid}/{name}/")
                 continue
             samples += [
                 Sample(path=f"cam{camid}/{name}/{image}", pid=pid, camid=camid, modality=modality)
@@ -83,6 +84,7 @@ def load(
         samples=ordered,
         parts=parts,
         notes=(*notes, *left_out),
+        left_out=tuple(left),
     )
     return published.attach(dataset) if published.exist(root) else dataset
 
@@ -102,6 +104,9 @@ SYSU = DatasetFacts(
     title="SYSU-MM01",
     aliases=("sysu-mm01",),
     load=load,
+    layout="cam1 to cam6/PID/*",
+    cameras=tuple(CAMERAS),
+    orientation="stored",  # as the published preprocessing reads it
     is_layout=_is_layout,
     # Camera 3 hangs beside camera 2.
     rule=Rule(skip_pairs=((3, 2),), collapse_identities=True),

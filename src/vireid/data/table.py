@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
-from vireid.data.labels import number_names
 from vireid.data.listing import check_exist, check_path, read_text
-from vireid.types import InputError, Modality, Sample, parse_time
+from vireid.types import (
+    InputError,
+    Modality,
+    Sample,
+    is_missing,
+    parse_pid,
+    parse_time,
+)
 
 T = TypeVar("T")
 
 _SPLITS = {"train": "fit", "val": "val", "test": "test"}
 _ROLES = {"query": 0, "gallery": 1, "": -1}
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+_SENSORS = {"visible", "vis", "rgb", "infrared", "ir", "nir", "thermal"}  # words of nothing else
 
 
 class Row(NamedTuple):
@@ -38,12 +48,13 @@ class Table:
     Attributes:
         split: path → "fit", "val" or "test", or None where no split is given.
         roles: path → 0 (query), 1 (gallery) or -1, or None where no roles are given.
+        names: identity → what the user calls it.
     """
 
     samples: list[Sample]
     split: dict[str, str] | None = None
     roles: dict[str, int] | None = None
-    notes: list[str] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
 
 
 def read_rows(
@@ -52,47 +63,82 @@ def read_rows(
     """The rows of a table with one image per row.
 
     Args:
-        path: a CSV file in UTF-8, separated by commas, with the columns' names in its first line
-            (in any case). Blank lines are skipped.
+        path: a CSV file in UTF-8 or UTF-16, separated by commas, semicolons or tabs, with the
+            columns' names in its first line (in any case). Blank lines are skipped.
         required: columns that have to be there; `path` among them.
         optional: columns that the caller reads besides. Others are allowed.
 
     Raises:
-        InputError: it is missing, not UTF-8 or not CSV; a required column is missing, or one that
-            is read is there twice; a row is too short or too long, or lists an image again.
+        InputError: it is missing, not text or not CSV; a required column is missing, one that is
+            read is there twice or under another name; a row is too short or too long, or lists an
+            image again.
     """
     text = read_text(path, "table")
     if "\0" in text:
         raise InputError(f"The table '{path}' has a zero byte in it; it is not a CSV table.")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    separator = find_separator(text, required) or ","
+    lines = _split(text, separator, path)
+    header = [name.strip().lower() for name in lines[0][1]] if lines else []
+    _check_header(path, header, required, optional)
+    if not lines[1:]:
+        raise InputError(f"The table '{path}' has no row below its first line.")
+    rows: list[Row] = []
+    for number, cells in lines[1:]:
+        row = Row(f"Line {number} of '{path}'", dict(zip(header, map(str.strip, cells))))
+        if len(cells) != len(header):
+            raise InputError(
+                f"{row.where} has {len(cells)} values, the first line {len(header)}. Put values "
+                f"that hold a {_SEPARATORS[separator]} in quotation marks."
+            )
+        rows.append(row)
+    check_once(rows)
+    if "modality" in (*required, *optional) and "modality" not in header:
+        _check_no_other_name(path, rows, known={*required, *optional})
+    return rows
+
+
+def find_separator(text: str, required: Sequence[str] = ("path",)) -> str | None:
+    """What separates the columns of a table; None if its first line lacks a required column."""
+    first = next((line for line in text.splitlines() if line.strip() and not _said(line)), "")
+    for separator in _SEPARATORS:
+        with contextlib.suppress(csv.Error):
+            names = next(csv.reader([first], delimiter=separator), [])
+            if {*required} <= {name.strip().lower() for name in names}:
+                return separator
+    return None
+
+
+def _said(line: str) -> bool:
+    """Whether it is the line by which Excel names the separator."""
+    return line.strip().strip('"').lower() in {f"sep={separator}" for separator in _SEPARATORS}
+
+
+def _split(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]:
+    """(number, cells) of each line that isn't blank, the header first."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
         lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise InputError(
             f"The table '{path}' is not CSV (near line {reader.line_num}): {error}."
         ) from error
-    _check_header(path, header, required, optional)
-    if not lines:
-        raise InputError(f"The table '{path}' has no row below its first line.")
-    rows: list[Row] = []
-    first: dict[PurePosixPath, int] = {}
-    for number, cells in lines:
-        row = Row(f"Line {number} of '{path}'", dict(zip(header, map(str.strip, cells))))
-        if len(cells) != len(header):
-            raise InputError(
-                f"{row.where} has {len(cells)} values, the first line {len(header)}. "
-                "Put values that hold a comma in quotation marks."
-            )
+    return lines[1:] if lines and _said(separator.join(lines[0][1])) else lines
+
+
+def check_once(rows: Sequence[Row]) -> None:
+    """Every image is listed once.
+
+    Raises:
+        InputError: a row has no path, or that of an earlier one.
+    """
+    first: dict[PurePosixPath, str] = {}
+    for row in rows:
         if not row.cells["path"]:
             raise InputError(f"{row.where} has no path.")
         image = PurePosixPath(row.cells["path"])
-        if first.setdefault(image, number) != number:
-            raise InputError(
-                f"{row.where} lists '{image}' again (first in line {first[image]}). Remove one."
-            )
-        rows.append(row)
-    return rows
+        if first.setdefault(image, row.where) != row.where:
+            line = first[image].partition(" of ")[0].lower()
+            raise InputError(f"{row.where} lists '{image}' again (first in {line}). Remove one.")
 
 
 def _check_header(
@@ -103,40 +149,76 @@ def _check_header(
         raise InputError(
             f"The table '{path}' lacks the column{'s' if len(missing) > 1 else ''} "
             f"{', '.join(missing)}; its first line is '{','.join(header)[:120]}'. Required: "
-            f"{', '.join(required)}; optional: {', '.join(optional)}; separated by commas."
+            f"{', '.join(required)}; optional: {', '.join(optional)}; separated by commas, "
+            "semicolons or tabs."
         )
     twice = [name for name in (*required, *optional) if header.count(name) > 1]
     if twice:
         raise InputError(f"The table '{path}' has the column {twice[0]} twice. Remove one.")
 
 
-def read_number(row: Row, column: str, *, digits: int = 9) -> int:
-    """A whole number of at most so many digits; -1 where it is missing or the cell says so.
+def _check_no_other_name(path: Path, rows: Sequence[Row], known: set[str]) -> None:
+    """A column that says the sensor under another name must not be passed over."""
+    for name in rows[0].cells.keys() - known:
+        words = {row.cells[name].lower() for row in rows}
+        if words <= _SENSORS:
+            raise InputError(
+                f"The column '{name}' of the table '{path}' seems to be the modality (it says "
+                f"'{rows[0].cells[name]}'), but a column of that name isn't read. Name it modality."
+            )
+
+
+def read_number(row: Row, column: str) -> int:
+    """A whole number of at most 9 digits, also written as 7.0 or 007; -1 where it is unknown.
 
     Raises:
         InputError: something else is there.
     """
     text = row.cells.get(column, "")
-    if text in ("", "-1"):
+    if is_missing(text):
         return -1
-    if not (text.isascii() and text.isdigit() and len(text) <= digits):
+    number = re.fullmatch(r"0*(\d{1,9})(?:\.0*)?", text, re.ASCII)
+    if number is None:
         raise InputError(
-            f"{row.where}: the {column} is '{text[:40]}'; a whole number of at most {digits} "
-            "digits was expected."
+            f"{row.where}: the {column} is '{text[:40]}'; a whole number of at most 9 digits was "
+            "expected."
         )
-    return int(text)
+    return int(number[1])
 
 
-def read_modality(row: Row) -> Modality:
-    """The row's sensor.
+def read_pid(row: Row) -> int:
+    """The identity's number, -1 where it is unknown.
 
     Raises:
-        InputError: it is neither visible nor infrared.
+        InputError: see `vireid.types.parse_pid`.
     """
-    try:
-        return Modality.parse(row.cells["modality"])
-    except InputError as error:
-        raise InputError(f"{row.where}: {error}") from error
+    return _located(row, parse_pid, row.cells.get("pid", ""))
+
+
+def read_modality(row: Row, otherwise: Modality | None = None) -> Modality:
+    """The row's sensor.
+
+    Args:
+        otherwise: that of rows that don't say; others must not contradict it.
+
+    Raises:
+        InputError: it is neither visible nor infrared, unknown, or not `otherwise`.
+    """
+    text = row.cells.get("modality", "")
+    if is_missing(text):
+        if otherwise is None:
+            raise InputError(
+                f"{row.where}: the modality of '{row.cells['path']}' is unknown. Set `modality` to "
+                "visible or infrared, or give a CSV table with the column modality."
+            )
+        return otherwise
+    modality = _located(row, Modality.parse, text)
+    if otherwise not in (None, modality):
+        raise InputError(
+            f"{row.where}: the modality is '{text[:40]}', but `modality` is {otherwise.word}. "
+            "Leave `modality` out, or correct the table."
+        )
+    return modality
 
 
 def read_time(row: Row) -> float | None:
@@ -146,10 +228,13 @@ def read_time(row: Row) -> float | None:
         InputError: see `vireid.types.parse_time`.
     """
     text = row.cells.get("time", "")
-    if not text:
-        return None
+    return None if is_missing(text) else _located(row, parse_time, text)
+
+
+def _located(row: Row, parse: Callable[[str], T], text: str) -> T:
+    """What a parser makes of a cell; its sentence then says where the cell is."""
     try:
-        return parse_time(text)
+        return parse(text)
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from error
 
@@ -166,18 +251,22 @@ def read_table(path: Path) -> Table:
         required=("path", "pid", "modality"),
         optional=("camid", "split", "role", "time"),
     )
-    pids = number_names({row.cells["pid"] for row in rows})
-    if "" in pids:
-        raise InputError(f"The table '{path}' has a row without a pid. Every image needs one.")
+    for row in rows:
+        if is_missing(row.cells["pid"]) and not row.cells["pid"].startswith("-1"):
+            raise InputError(
+                f"{row.where} has no pid, which every image needs; -1 leaves an image out."
+            )
     table = Table(samples=[])
     split: dict[str, str] = {}
     roles: dict[str, int] = {}
     for row in rows:
         image = check_path(row.cells["path"], row.where)
+        pid = read_pid(row)
+        table.names[pid] = row.cells["pid"]
         table.samples.append(
             Sample(
                 path=image,
-                pid=pids[row.cells["pid"]],
+                pid=pid,
                 camid=read_number(row, "camid"),
                 modality=read_modality(row),
                 time=read_time(row),

@@ -25,6 +25,7 @@ from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.augment import MEAN, STD
 from vireid.data.decoding import decode, resize
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.embed.copying import Fetched, copied_ahead
 from vireid.embed.forward import Forward
 from vireid.methods import Method
@@ -112,9 +113,10 @@ class Embedder:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What is done to an image before the network sees it, as plain values."""
-        return self._preprocessing(None)
+        return self.preprocessing_of(None, UPRIGHT)
 
-    def _preprocessing(self, tta: str | None) -> dict[str, Any]:
+    def preprocessing_of(self, tta: str | None, decoding: Decoding) -> dict[str, Any]:
+        """`preprocessing` of images that were decoded so and embedded with `tta`."""
         return {
             "size": list(self.size),
             "resize": "Pillow Lanczos",
@@ -122,6 +124,7 @@ class Embedder:
             "std": list(STD),
             "tta": tta or "none",
             "search_with": self.default_embedding,
+            **decoding.as_preprocessing(),
         }
 
     def save(self, path: str | Path) -> None:
@@ -141,6 +144,7 @@ class Embedder:
         *,
         tta: str | None = None,
         batch_size: int = BATCH,
+        decoding: Decoding = UPRIGHT,
         paths: Sequence[str] | None = None,
         pids: np.ndarray | None = None,
         camids: np.ndarray | None = None,
@@ -154,6 +158,7 @@ class Embedder:
             modality: one for all, or N of them.
             tta: "flip" adds the vectors of the mirrored images; None or "none" doesn't.
             batch_size: at most so many images at a time.
+            decoding: of image files; what is done with deep values and orientation tags.
             paths, pids, camids, times: of the images, for the result.
 
         Raises:
@@ -173,7 +178,7 @@ class Embedder:
         def get(rows: np.ndarray) -> np.ndarray:
             if array is not None:
                 return self._resized(array[rows])
-            return np.stack([decode(images[row], self.size) for row in rows])
+            return np.stack([decode(images[row], self.size, decoding) for row in rows])
 
         vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
         names = (
@@ -181,7 +186,9 @@ class Embedder:
             if paths is not None
             else ([""] * count if array is not None else [os.fspath(path) for path in images])
         )
-        return self.assemble(vectors, names, kinds, tta=tta, pids=pids, camids=camids, times=times)
+        return self.assemble(
+            vectors, names, kinds, tta=tta, decoding=decoding, pids=pids, camids=camids, times=times
+        )
 
     def embed_store(
         self,
@@ -231,6 +238,7 @@ class Embedder:
             [sample.path for sample in samples],
             kinds,
             tta=tta,
+            decoding=dataset.decoding,
             pids=dataset.pids[rows],
             camids=dataset.camids[rows],
             times=np.array([np.nan if s.time is None else s.time for s in samples], np.float64),
@@ -243,6 +251,7 @@ class Embedder:
         modality: np.ndarray,
         *,
         tta: str | None,
+        decoding: Decoding,
         pids: np.ndarray | None = None,
         camids: np.ndarray | None = None,
         times: np.ndarray | None = None,
@@ -259,7 +268,7 @@ class Embedder:
             modality=np.asarray(modality, np.int64),
             times=np.full(len(paths), np.nan) if times is None else np.asarray(times, np.float64),
             weights_hash=self.weights_hash,
-            preprocessing=self._preprocessing(tta),
+            preprocessing=self.preprocessing_of(tta, decoding),
             base=base,
             root=root,
         )

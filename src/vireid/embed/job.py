@@ -26,6 +26,8 @@ import numpy as np
 from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
+from vireid.data.facts import UPRIGHT, Decoding
+from vireid.data.pixels import SKIP
 from vireid.embed.copying import pinned
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import RING, decoded_ahead, shared_pixels
@@ -71,6 +73,7 @@ def embed_files(
     skip_broken: bool = False,
     tta: str | None = None,
     workers: int | None = None,
+    decoding: Decoding = UPRIGHT,
 ) -> EmbedSummary:
     """Embed image files into a file; see `vireid.embed.sources.read_source` for `images`.
 
@@ -81,6 +84,7 @@ def embed_files(
         skip_broken: leave broken images out and list them.
         tta: "flip" adds the mirrored images' vectors.
         workers: decoding processes; None for one per core.
+        decoding: what is done with deep values and orientation tags; it goes into the file.
 
     Raises:
         InputError: nothing to embed, a broken image (without `skip_broken`; what is done stays
@@ -93,7 +97,12 @@ def embed_files(
     if out.is_dir():
         raise InputError(f"`out` is the folder '{out}'; a file was expected.")
     source = read_source(images, modality=modality, camera_pattern=camera_pattern)
-    return _Job(embedder, source, out, batch_size, dtype, skip_broken, tta, workers).run(start)
+    if embedder.world.first:
+        for note in source.notes:
+            say(f"note: {note}")
+    return _Job(embedder, source, out, batch_size, dtype, skip_broken, tta, workers, decoding).run(
+        start
+    )
 
 
 class _Job:
@@ -107,10 +116,11 @@ class _Job:
         skip_broken: bool,
         tta: str | None,
         workers: int | None,
+        decoding: Decoding,
     ) -> None:
         self.embedder, self.source, self.out, self.dtype = embedder, source, out, dtype
         self.batch_size, self.skip_broken, self.tta = batch_size, skip_broken, tta
-        self.workers, self.world = workers, embedder.world
+        self.workers, self.world, self.decoding = workers, embedder.world, decoding
         batches = embedder.batches(source.modality, batch_size)
         self.parts = [batches[start : start + PART] for start in range(0, len(batches), PART)]
         self.largest = max(map(len, batches))
@@ -124,7 +134,7 @@ class _Job:
         with ExitStack() as stack:
             ring = shared_pixels(RING * self.largest, self.embedder.size)
             pixels, handle = stack.enter_context(ring)
-            pool = stack.enter_context(DecodePool(pixels, self._worker_count(expected), handle))
+            pool = stack.enter_context(self._pool(pixels, expected, handle))
             stack.enter_context(pinned(pixels, self.embedder.device))
             writer = stack.enter_context(VectorWriter(self._open_result))
             if self.world.first:
@@ -133,7 +143,7 @@ class _Job:
             missing = self._missing()
             if missing != expected:  # what was there belonged to another job
                 pool.close()
-                pool = stack.enter_context(DecodePool(pixels, self._worker_count(missing), handle))
+                pool = stack.enter_context(self._pool(pixels, missing, handle))
             try:
                 self._embed(missing, pool, writer)
             except InputError as error:
@@ -208,7 +218,7 @@ class _Job:
             "base": self.source.base,  # in the result's header, which has to stay as it is
             "root": self.source.root,
             "weights_hash": self.embedder.weights_hash,
-            "preprocessing": self.embedder.preprocessing | {"tta": self.tta or "none"},
+            "preprocessing": self.embedder.preprocessing_of(self.tta, self.decoding),
             "precision": self.embedder.precision,
             "device": self.embedder.device.type,
             "batch_size": self.batch_size,
@@ -246,6 +256,9 @@ class _Job:
         most = self.workers or max(1, usable_cores() // ranks)
         return worker_count(self._count(missing), most)
 
+    def _pool(self, pixels: np.ndarray, missing: list[int], handle: int | None) -> DecodePool:
+        return DecodePool(pixels, self._worker_count(missing), handle, self.decoding)
+
     def _embed(self, missing: list[int], pool: DecodePool, writer: VectorWriter) -> None:
         if not missing:
             return
@@ -278,7 +291,8 @@ class _Job:
     def _note_broken(self, row: int, problem: str) -> None:
         if not self.skip_broken:
             raise InputError(
-                f"{problem} What was embedded before it is kept: start the same command again."
+                f"{problem} {SKIP} What was embedded before it is kept: start the same command "
+                "again."
             )
         self.broken[row] = problem
 
@@ -299,6 +313,7 @@ class _Job:
             np.array(source.paths, object)[rows].tolist(),
             source.modality[rows],
             tta=self.tta,
+            decoding=self.decoding,
             pids=source.pids[rows],
             camids=source.camids[rows],
             times=source.times[rows],

@@ -10,8 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.data.listing import IMAGE_ENDINGS, is_image_name, read_text
-from vireid.data.table import Row, read_modality, read_number, read_rows, read_time
+from vireid.data.listing import IMAGE_ENDINGS, read_text, walk
+from vireid.data.table import (
+    Row,
+    check_once,
+    find_separator,
+    read_modality,
+    read_number,
+    read_pid,
+    read_rows,
+    read_time,
+)
 from vireid.types import InputError, Modality
 
 COLUMNS = ("pid", "camid", "modality", "time")
@@ -28,6 +37,7 @@ class Source:
         pids, camids, modality: (N,) int64; times: (N,) float64. -1 and NaN where unknown.
         base: the folder that relative paths start from.
         root: the folder that was named, or that of the list or table.
+        notes: sentences on what was left out.
     """
 
     files: list[str]
@@ -38,6 +48,7 @@ class Source:
     times: np.ndarray
     base: str
     root: str
+    notes: tuple[str, ...]
 
 
 def read_source(
@@ -47,9 +58,9 @@ def read_source(
 
     Args:
         images: a folder (searched with its subfolders), a text file with one path per line, or a
-            CSV table with the column path and any of pid, camid, modality, time (see
-            `vireid.types.parse_time`). Paths are relative to the file's folder.
-        modality: of images whose row doesn't say.
+            table with the column path and any of pid, camid, modality, time (see
+            `vireid.data.table.read_rows`). Paths are relative to the file's folder.
+        modality: of images whose row doesn't say; no row may contradict it.
         camera_pattern: regular expression with a named group `camid`, and `pid` or `time` if
             the names hold them, searched in each path.
 
@@ -57,10 +68,11 @@ def read_source(
         InputError: nothing there, a row that can't be read, or no modality.
     """
     source = Path(images)
-    rows = _read_rows(source)
+    notes: list[str] = []
+    rows = _read_rows(source, notes)
     columns = set(rows[0].cells)
     if camera_pattern is not None:
-        _add_from_names(rows, camera_pattern)
+        notes += _add_from_names(rows, camera_pattern)
         columns |= set(COLUMNS)
 
     def column(name: str, read: Callable[[Row], float | None], default: float) -> np.ndarray:
@@ -71,73 +83,65 @@ def read_source(
         return np.array([read(row) for row in rows], dtype)  # None becomes NaN
 
     def sensor(row: Row) -> Modality:
-        if row.cells.get("modality"):
-            return read_modality(row)
-        if modality is not None:
-            return modality
-        raise InputError(
-            f"The modality of '{row.cells['path']}' is unknown. Set `modality` to visible or "
-            "infrared, or give a CSV table with the column modality."
-        )
+        return read_modality(row, modality)
 
     paths = [row.cells["path"] for row in rows]
     root = os.path.abspath(source if source.is_dir() else source.parent)
     return Source(
         files=paths if source.is_dir() else [str(source.parent / path) for path in paths],
         paths=paths,
-        pids=column("pid", lambda row: read_number(row, "pid", digits=18), -1),
+        pids=column("pid", read_pid, -1),
         camids=column("camid", lambda row: read_number(row, "camid"), -1),
         modality=column("modality", sensor, -1 if "modality" in columns else sensor(rows[0])),
         times=column("time", read_time, float("nan")),
         base=os.getcwd() if source.is_dir() else root,
         root=root,
+        notes=tuple(notes),
     )
 
 
-def _read_rows(source: Path) -> list[Row]:
+def _read_rows(source: Path, notes: list[str]) -> list[Row]:
     if source.is_dir():
-        rows = [Row(f"'{file}'", {"path": file}) for file in _walk(source)]
+        found, start = walk(source), os.path.join(source, "")
+        notes += found.notes()
+        files = [start + path for path in found.images]
+        rows = [Row(f"'{file}'", {"path": file}) for file in files]
     elif source.is_file():
-        table = source.suffix.lower() == ".csv"
-        rows = read_rows(source, optional=COLUMNS) if table else _read_list(source)
+        text = read_text(source, "list of images")
+        table = source.suffix.lower() in (".csv", ".tsv") or find_separator(text)
+        rows = read_rows(source, optional=COLUMNS) if table else _read_list(source, text)
     else:
         raise InputError(
             f"There is no '{source}'. A folder of images, a text file with one path per "
             "line, or a CSV table was expected."
         )
     if not rows:
-        raise InputError(
-            f"'{source}' names no image (endings: {', '.join(sorted(IMAGE_ENDINGS))})."
-        )
+        endings = ", ".join(sorted(IMAGE_ENDINGS))
+        raise InputError(" ".join([f"'{source}' names no image (endings: {endings}).", *notes]))
     return rows
 
 
-def _walk(folder: Path) -> list[str]:
-    """Image files below a folder, as strings: there may be millions."""
-    files = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        start = os.path.join(parent, "")
-        files += [start + name for name in sorted(names) if is_image_name(name)]
-    return files
+def _read_list(path: Path, text: str) -> list[Row]:
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    rows = [Row(f"Line {number} of '{path}'", {"path": line}) for number, line in lines if line]
+    check_once(rows)
+    return rows
 
 
-def _read_list(path: Path) -> list[Row]:
-    lines = enumerate(map(str.strip, read_text(path, "list of images").splitlines()), 1)
-    return [Row(f"Line {number} of '{path}'", {"path": line}) for number, line in lines if line]
-
-
-def _add_from_names(rows: list[Row], pattern: str) -> None:
-    """Fill empty cells with what the pattern's groups find in each path."""
+def _add_from_names(rows: list[Row], pattern: str) -> list[str]:
+    """Fill empty cells with what the pattern's groups find in each path; notes on those where
+    it finds nothing."""
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
             f"`camera_pattern` is '{pattern}', which is not a regular expression: {error}."
         ) from error
+    missed = []
     for row in rows:
         match = compiled.search(row.cells["path"])
         if match is None:
+            missed.append(row.cells["path"])
             continue
         groups = match.groupdict() or {
             "camid": match.group(1) if compiled.groups else match.group()
@@ -145,3 +149,9 @@ def _add_from_names(rows: list[Row], pattern: str) -> None:
         for name, value in groups.items():
             if name in COLUMNS and value and not row.cells.get(name):
                 row.cells[name] = value
+    if not missed:
+        return []
+    return [
+        f"`camera_pattern` finds nothing in {len(missed):,} of {len(rows):,} paths, such as "
+        f"'{missed[0][:200]}'; what it stands for is unknown there."
+    ]

@@ -7,7 +7,6 @@ ones and can rely on those checks. Nothing here imports a backend; `backends` ha
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from vireid.index import checks
-from vireid.index.entries import AddResult, Entry, Filters, Hit, IndexInfo, NoSuchEntry
+from vireid.index.entries import (
+    AddResult,
+    Entry,
+    Filters,
+    Hit,
+    IndexInfo,
+    NoSuchEntry,
+    check_time,
+)
 from vireid.index.roots import ImageRoot
 from vireid.types import Embeddings, InputError
 
@@ -111,8 +118,7 @@ class Index(abc.ABC):
             raise InputError(
                 "Nothing says what to remove. Give `paths`, `older_than` or `filters`."
             )
-        if older_than is not None and not math.isfinite(older_than):
-            raise InputError(f"`older_than` is {older_than}; seconds since 1970 were expected.")
+        check_time("`older_than`", older_than)
         return self._remove(paths, older_than, filters)
 
     def count(

@@ -89,13 +89,19 @@ def check_embeddings(
 
 
 def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    if not (theirs and ours):
+        return
     theirs, ours = json.loads(json.dumps([theirs, ours]))  # as an index stores it: tuples are lists
+    if theirs.get("intensity_range") is None:  # they are images with 8 bits, which it never changes
+        theirs["intensity_range"] = ours.get("intensity_range")
+    for one, other in ((theirs, ours), (ours, theirs)):
+        one.setdefault("orientation", other.get("orientation"))  # earlier files don't say
     differences = [
         f"{key}: {theirs.get(key)!r} here, {ours.get(key)!r} in the index"
         for key in sorted(theirs.keys() | ours.keys())
         if theirs.get(key) != ours.get(key)
     ]
-    if theirs and ours and differences:
+    if differences:
         raise InputError(
             f"The images were preprocessed differently from the index's "
             f"({'; '.join(differences)}). Embed them in the same way, or make another index."

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vireid.types import InputError, Modality
+from vireid.types import InputError, Modality, parse_time
+
+
+def check_time(what: str, moment: float | None) -> None:
+    """Raises InputError if a time is not seconds since 1970, but milliseconds, say."""
+    try:
+        if moment is not None:
+            parse_time(moment)
+    except InputError as error:
+        raise InputError(f"{what} is not valid. {error}") from error
 
 
 class NoSuchEntry(InputError):
@@ -43,10 +52,7 @@ class Filters:
                     "to allow all, or give at least one number."
                 )
         for name, moment in (("time_from", self.time_from), ("time_to", self.time_to)):
-            if moment is not None and not math.isfinite(moment):
-                raise InputError(
-                    f"The filter `{name}` is {moment}; seconds since 1970 were expected."
-                )
+            check_time(f"The filter `{name}`", moment)
         if (
             self.time_from is not None
             and self.time_to is not None

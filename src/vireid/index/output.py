@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from vireid.console import table
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.files import csv_text, write_text
 from vireid.index.entries import Hit
 from vireid.index.roots import ImageRoot, file_of
@@ -94,21 +96,22 @@ def save_figure(
     path: Path,
     queries: Sequence[Path],
     hits: Sequence[Sequence[Hit]],
-    image_roots: Sequence[str] = (),
+    decoding: Decoding = UPRIGHT,
 ) -> None:
     """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each.
 
-    Missing images are grey.
+    The hits' paths lead to their images (`where_they_are`); missing and broken ones are grey.
     """
     from vireid.figures import Entry, RankedList, draw_ranked, save_image
 
     lists = []
     for query, ranked in list(zip(queries, hits))[:MAX_DRAWN]:
         entries = [
-            Entry(_pixels(hit.path, image_roots), hit.similarity, _label(hit), None)
+            Entry(_pixels(hit.path, decoding), hit.similarity, _label(hit), None)
             for hit in ranked[:10]
         ]
-        lists.append(RankedList(_pixels(str(query), ()), query.name, query.parent.name, entries))
+        pixels = _pixels(query, decoding)
+        lists.append(RankedList(pixels, query.name, query.parent.name, entries))
     save_image(draw_ranked(lists, "Most similar first"), path)
 
 
@@ -117,10 +120,9 @@ def _label(hit: Hit) -> str:
     return " · ".join(f"{name} {number}" for name, number in parts if number >= 0)
 
 
-def _pixels(path: str, roots: Sequence[str]) -> np.ndarray:
-    from vireid.data.decoding import decode
+def _pixels(path: str | Path, decoding: Decoding) -> np.ndarray:
+    from vireid.data.decoding import ImageError, decode
 
-    for file in (Path(path), *(Path(root) / path for root in roots)):
-        if file.is_file():
-            return decode(file, (288, 144))
+    with contextlib.suppress(ImageError):
+        return decode(path, (288, 144), decoding)
     return np.full((288, 144, 3), 128, np.uint8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vireid.data.facts import Decoding
 from vireid.index.base import Index
 from vireid.index.entries import Filters, Hit
 from vireid.types import InputError, Modality
@@ -22,12 +24,20 @@ class Searcher:
     Args:
         index: an open index.
         embedder: the weights that made the index's vectors (`vireid.load`).
+        intensity_range: what the values of queries with more than 8 bits per channel mean, as
+            `vireid.data.facts.Decoding` says; None for what the index's images were embedded with.
+
+    Attributes:
+        decoding: how queries are decoded: as the index's images were.
 
     Raises:
-        InputError: the index was made with other weights, or for another size of images.
+        InputError: the index was made with other weights, for another size of images, or with
+            another intensity range.
     """
 
-    def __init__(self, index: Index, embedder: Embedder) -> None:
+    def __init__(
+        self, index: Index, embedder: Embedder, *, intensity_range: str | None = None
+    ) -> None:
         if embedder.weights_hash != index.weights_hash:
             raise InputError(
                 f"The index holds vectors of the weights {index.weights_hash[:12]}, but the "
@@ -42,6 +52,19 @@ class Searcher:
             )
         self.index = index
         self.embedder = embedder
+        self.decoding = self._decoding(intensity_range)
+
+    def _decoding(self, asked: str | None) -> Decoding:
+        indexed = Decoding.of(self.index.preprocessing)
+        wanted = dataclasses.replace(indexed, intensity_range=asked or indexed.intensity_range)
+        # Without a range the index has images with 8 bits only, which no range changes.
+        if indexed.intensity_range not in (None, wanted.intensity_range):
+            raise InputError(
+                f"`intensity_range` is {wanted.intensity_range}, but the index's images were "
+                f"embedded with {indexed.intensity_range}, so that equal temperatures would not "
+                "look equal. Leave it out, or embed the images again."
+            )
+        return wanted
 
     def search_images(
         self,
@@ -83,7 +106,7 @@ class Searcher:
             images = [str(path) for path in images]
         # As the gallery was embedded, mirrored copies included.
         tta = self.index.preprocessing.get("tta")
-        embeddings = self.embedder.embed(images, sensor, tta=tta)
+        embeddings = self.embedder.embed(images, sensor, tta=tta, decoding=self.decoding)
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
                 f"The index holds the embedding '{self.index.embedding}', but these weights make "

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vireid.index.entries import Entry, Filters, Hit
-from vireid.types import InputError, Modality, parse_time
+from vireid.types import InputError, Modality, parse_pid, parse_time
 
 RowId = Field(
     pattern=r"^[0-9]{1,19}$",
@@ -136,7 +136,7 @@ class RowSearch(BaseModel):
     result_modality: ModalityWord | None = None
     time_from: float | str | None = Field(default=None, description=TIME)
     time_to: float | str | None = None
-    pids: list[int] | None = Field(default=None, max_length=10_000)
+    pids: list[int | str] | None = Field(default=None, max_length=10_000)
     reason: str | None = Field(default=None, max_length=500)
 
     def filters(self) -> Filters | None:
@@ -146,7 +146,7 @@ class RowSearch(BaseModel):
             self.result_modality,
             self.time_from,
             self.time_to,
-            None if self.pids is None else tuple(self.pids),
+            None if self.pids is None else tuple(map(parse_pid, self.pids)),
         )
 
 
@@ -211,6 +211,12 @@ def parse_numbers(name: str, text: str | None) -> tuple[int, ...] | None:
         raise InputError(
             f"The field '{name}' must be whole numbers separated by commas, such as 1,2,5."
         ) from error
+
+
+def parse_pids(text: str | None) -> tuple[int, ...] | None:
+    """Read '7,12,ann'; see `parse_pid`. None and the empty text mean any."""
+    names = [name for name in (text or "").split(",") if name.strip()]
+    return tuple(sorted(set(map(parse_pid, names)))) or None
 
 
 def read_time(name: str, value: float | str | None) -> float | None:

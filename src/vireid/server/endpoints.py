@@ -167,14 +167,16 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
     @app.post("/api/search", tags=["search"], responses=ERRORS)
     async def search(
         request: Request,
-        image: Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP of one person")],
+        image: Annotated[UploadFile, File(description="image file of one person")],
         modality: Annotated[str, Form(description="sensor of the upload: visible or infrared")],
         top: Annotated[int, Form(ge=1)] = 24,
         cameras: Annotated[str | None, Form(description="1,2,5; empty: any")] = None,
         result_modality: Annotated[str | None, Form(description="sensor of the hits")] = None,
         time_from: Annotated[str | None, Form(description=api.TIME)] = None,
         time_to: Annotated[str | None, Form()] = None,
-        pids: Annotated[str | None, Form(description="identities; empty: any")] = None,
+        pids: Annotated[
+            str | None, Form(description="identities, numbers or names; empty: any")
+        ] = None,
         reason: Annotated[str | None, Form(max_length=500)] = None,
     ) -> api.SearchAnswer:
         """The entries most similar to an uploaded image."""
@@ -185,7 +187,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
             result_modality,
             time_from,
             time_to,
-            api.parse_numbers("pids", pids),
+            api.parse_pids(pids),
         )
         service.check_queue()
         pixels, width, height = await service.decode(await image.read())

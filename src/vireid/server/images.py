@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.index.base import Index
 from vireid.index.roots import places_of
 from vireid.server.uploads import decode_upload
@@ -32,8 +33,9 @@ class GalleryImages:
     no disguised file) leaves the server.
     """
 
-    def __init__(self, index: Index, *, max_pixels: int) -> None:
+    def __init__(self, index: Index, *, max_pixels: int, decoding: Decoding = UPRIGHT) -> None:
         self._index = index
+        self._decoding = decoding
         self._max_pixels = max_pixels
         self._thumbnails: OrderedDict[tuple, bytes] = OrderedDict()
 
@@ -64,9 +66,11 @@ class GalleryImages:
 
     def _encode(self, data: bytes, size: Size) -> bytes:
         try:
-            image = decode_upload(data, max_pixels=self._max_pixels, min_side=1)
+            image = decode_upload(
+                data, max_pixels=self._max_pixels, min_side=1, decoding=self._decoding
+            )
         except InputError as error:
-            raise ImageError("The file of this entry is not an image that can be shown.") from error
+            raise ImageError(f"The file of this entry can't be shown. {error}") from error
         image.thumbnail((MAX_SIDE[size], MAX_SIDE[size]))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=92 if size == "full" else 85)

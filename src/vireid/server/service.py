@@ -39,7 +39,7 @@ class SearchService:
     def __init__(self, index: Index, embedder: Embedder, settings: ServerSettings) -> None:
         self.index = index
         self.settings = settings
-        self.searcher = Searcher(index, embedder)
+        self.searcher = Searcher(index, embedder, intensity_range=settings.intensity_range)
         self.size = embedder.size
         self.tokens = Tokens(
             settings.tokens,
@@ -47,7 +47,9 @@ class SearchService:
             failures_per_minute=settings.failures_per_minute,
         )
         self.audit = AuditLog(settings.audit_log)
-        self.images = GalleryImages(index, max_pixels=settings.max_pixels)
+        self.images = GalleryImages(
+            index, max_pixels=settings.max_pixels, decoding=self.searcher.decoding
+        )
         self.worker = SearchWorker(
             self.searcher,
             max_waiting=settings.max_waiting,
@@ -120,7 +122,10 @@ class SearchService:
 
         def work() -> tuple[np.ndarray, int, int]:
             image = decode_upload(
-                data, max_pixels=self.settings.max_pixels, min_side=self.settings.min_side
+                data,
+                max_pixels=self.settings.max_pixels,
+                min_side=self.settings.min_side,
+                decoding=self.searcher.decoding,
             )
             return to_pixels(image, self.size), image.width, image.height
 

@@ -36,6 +36,8 @@ class ServerSettings:
         max_upload_bytes: size of one uploaded image.
         max_pixels: width times height of one uploaded image, checked before decoding.
         min_side: shortest side, in pixels, of an uploaded image.
+        intensity_range: of uploads with more than 8 bits per channel, as in
+            `vireid.data.facts.Decoding`; None for the index's.
         max_top: most hits in one answer.
         max_uploads: bodies received at the same time; when there are so many, slow ones are cut off
             for the next.
@@ -67,6 +69,7 @@ class ServerSettings:
     max_upload_bytes: int = 10 * 2**20
     max_pixels: int = 24_000_000
     min_side: int = 16
+    intensity_range: str | None = None
     max_top: int = 200
     max_uploads: int = 32
     max_waiting: int = 32

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, UnidentifiedImageError
 
-from vireid.data.decoding import ImageError, open_image, resize, to_rgb
+from vireid.data.decoding import FORMATS, ImageError, open_image, resize, to_rgb
+from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
-
-# Importing the decoders registers them, and no others are used. JPEG's also reads phones' MPO.
-FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-    )
-)
 
 
 class UploadError(InputError):
@@ -45,17 +27,22 @@ class UploadError(InputError):
         self.code = code
 
 
-def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image:
+_REFUSALS = {"animated": (415, "animated"), "deep": (422, "deep_pixels")}
+
+
+def decode_upload(
+    data: bytes, *, max_pixels: int, min_side: int, decoding: Decoding = UPRIGHT
+) -> Image.Image:
     """Decode an uploaded image, whatever its name or declared type says.
 
     The header is read first; size and format are checked before any pixel is decoded, so that
-    a small file that unpacks to gigabytes costs nothing. Metadata is dropped, but the camera's
-    orientation is applied.
+    a small file that unpacks to gigabytes costs nothing. Metadata is dropped.
 
     Args:
         data: the file's bytes.
         max_pixels: largest width times height.
         min_side: smallest side.
+        decoding: what is done with deep values and orientation tags: as with the index's images.
 
     Returns:
         An RGB image.
@@ -66,14 +53,14 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
     if not data:
         raise UploadError(422, "empty", "The uploaded file is empty; choose an image.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = open_image(io.BytesIO(data), formats=FORMATS)
+        image = open_image(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(None, max_pixels) from error
     except UnidentifiedImageError as error:
         raise UploadError(
-            415, "not_an_image", "The uploaded file is not a JPEG, PNG, WebP or BMP image."
+            415,
+            "not_an_image",
+            f"The file is not an image of a known format ({', '.join(FORMATS)}).",
         ) from error
     except Exception as error:  # a decoder may raise anything on crafted bytes
         raise _broken() from error
@@ -86,16 +73,10 @@ def decode_upload(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image
             "too_small",
             f"The image has {width} x {height} pixels; each side needs at least {min_side}.",
         )
-    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
-        raise UploadError(415, "animated", "The image is an animation; upload a still image.")
     try:
-        return to_rgb(image, upright=True)
+        return to_rgb(image, decoding)
     except ImageError as error:
-        raise UploadError(
-            422,
-            "deep_pixels",
-            "The image has more than 8 bits per channel. Save it with 8 and upload it again.",
-        ) from error
+        raise UploadError(*_REFUSALS[error.kind], str(error)) from error
     except Exception as error:  # see above
         raise _broken() from error
 
@@ -119,5 +100,5 @@ def _broken() -> UploadError:
     return UploadError(
         422,
         "broken",
-        "The image is damaged and can't be decoded. Save it again and upload the new file.",
+        "The image is damaged and can't be decoded. Save it again.",
     )

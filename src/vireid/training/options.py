@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, from_plain, option
 from vireid.data import known
+from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
@@ -36,6 +37,10 @@ class TrainOptions(Options):
     camera_pattern: str | None = option(None, rare=True)
     """With `dataset` folder: regular expression that finds the camera number in a file name, such
     as 'c(\\d+)_'."""
+    intensity_range: str | None = option(None, rare=True)
+    """Values that are black and white in images with more than 8 bits per channel, as thermal
+    cameras write them: LOW:HIGH, or minmax, which takes them from each image, so that contrast
+    changes from frame to frame (default: such images are refused)."""
     size: tuple[int, int] = option((288, 144), at_least=1)
     """Height and width of the input, in pixels."""
     select: Literal["last", "val", "held-out"] = "last"
@@ -97,6 +102,8 @@ class TrainOptions(Options):
                 f"'{self.method}' takes {own.__name__}."
             )
         object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
+        decoding = Decoding(intensity_range=self.intensity_range)
+        object.__setattr__(self, "intensity_range", decoding.intensity_range)
         facts = facts_of(self.dataset)
         if self.trial != "all":
             check_trial(facts, self.trial)

@@ -51,6 +51,7 @@ def train(
         options.data_root,
         trial=options.trial,
         camera_pattern=options.camera_pattern,
+        intensity_range=options.intensity_range,
     )
     if not resume:
         _warn_of_recipe(options)

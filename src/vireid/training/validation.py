@@ -24,8 +24,8 @@ def validation(
     """
     if not len(data.parts["val"]):
         raise InputError(
-            f"'{data.root}' has no validation identities, which --eval-every and "
-            "--select val need. Leave these flags out."
+            f"'{data.root}' has no validation identities, which `eval_every` and `select` val "
+            "need. Leave them out."
         )
     import numpy as np
 
