@@ -89,7 +89,9 @@ def by_embed(file: Path, decoding: Decoding, world: server_kit.World, tmp_path: 
 def by_search(file: Path, decoding: Decoding, world: server_kit.World, tmp_path: Path):
     with open_index(world.index) as index:
         searcher = Searcher(index, world.embedder, intensity_range=decoding.intensity_range)
+        (vector,) = searcher.embed([file], "infrared")
         (hits,) = searcher.search_images([file], "infrared", top=60)
+        searcher.notes(vector, "infrared", file)
     return np.array([[hit.row_id, round(hit.similarity, 4)] for hit in hits])
 
 
@@ -138,6 +140,7 @@ DOORS: dict[str, tuple[Callable, ...]] = {  # module that decodes → what a use
     "embed/embedder.py": (by_embedder, by_search),
     "embed/job.py": (by_embed,),
     "index/output.py": (by_figure,),
+    "index/searcher.py": (by_search,),
     "server/service.py": (by_server,),
     "server/uploads.py": (by_server,),
     "server/images.py": (by_thumbnail,),

@@ -139,12 +139,14 @@ def test_a_move_takes_one_command(
     assert set(shown(new / "ix").values()) == {False}
     refusal = refused(capsys, "index", "update", "--index", "ix", "--image-root", "gone")
     assert "--image-root is 'gone'" in refusal
+    words = ("--index", "ix", "--weights", world.weights, "--modality", "visible", *CPU)
+    assert run("search", *words, "--image", "images/0001.jpg", "--save", "grey.png") == 0
+    assert "3 results are grey" in said(capsys)
     with kit.running(replace(world, index=new / "ix")) as server, server.client() as client:
         assert client.get("/api/image/1").status_code == 404
         assert run("index", "update", "--index", "ix", "--image-root", "images") == 0
         assert client.get("/api/image/1").status_code == 200  # also in a server that runs
     assert shown(new / "ix") == ALL
-    words = ("--index", "ix", "--weights", world.weights, "--modality", "visible", *CPU)
     said(capsys)
     assert run("search", *words, "--image", "images/0001.jpg", "--json", "--save", "r.png") == 0
     (answer,) = json.loads(capsys.readouterr().out)

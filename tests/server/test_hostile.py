@@ -94,6 +94,17 @@ def test_a_working_client_beside_a_hostile_one(locked: kit.Running, source: str)
     assert seen["guess 401"] >= 10 and seen["guess 429"] > 0 and "guess 200" not in seen, seen
 
 
+def test_a_working_client_of_an_open_server(world: kit.World, tmp_path: Path) -> None:
+    """Where no token is asked for, a hostile client is nobody else than the working one."""
+    settings = ServerSettings(audit_log=tmp_path / "log.jsonl")
+    with kit.running(world, settings) as server, server.client() as client:
+        quiet = max(searches(client, 0.5))
+        with attacked(server, "127.0.0.1", 4.0) as seen:
+            took = searches(client, 2.5)
+    assert len(took) >= 3 and max(took) < max(1.0, 5 * quiet), (quiet, took, seen)
+    assert seen["slow_head cut"] > 0 and seen["slow_sign_in cut"] > 0, seen
+
+
 def test_slow_sign_ins_keep_nobody_out(locked: kit.Running) -> None:
     slow = []
     try:

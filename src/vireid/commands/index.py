@@ -258,6 +258,10 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
         f"{prefix}: {folder}" if prefix else folder
         for prefix, folder in zip(prefixes, facts["image_roots"])
     ]
+    if strangers := facts.pop("strangers"):
+        compared = sum(tail["pairs"] for tail in strangers["tails"].values())
+        known = "known" if strangers["labelled"] else "unknown"
+        facts["strangers"] = f"{compared:,} pairs of images compared, identities {known}"
     shown: dict[str, object] = {}
     for name, value in facts.items():
         if isinstance(value, dict):

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
-from vireid.console import choose, results, say, tell_broken
+from vireid.console import choose, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder
 from vireid.types import InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:
     from vireid.index import Hit
+
+MAX_NOTES = 20
+"""Queries that are remarked on; JSON has the notes on all."""
 
 
 def embed(
@@ -89,6 +92,12 @@ def embed(
         decoding=decoding,
     )
     tell_broken(summary.broken)
+    if summary.misshapen:
+        warn(
+            f"{len(summary.misshapen):,} of {summary.count:,} images are not shaped like one "
+            f"person, cut out, about twice as high as wide: '{summary.misshapen[0]}' is one. They "
+            "were squeezed to that shape, in which the network finds nobody."
+        )
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
         f"vireid index create --index INDEX --embeddings {out}, or index add to one that is there",
@@ -165,17 +174,21 @@ def search(
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
-        hits = searcher.search_images(
-            queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
+        sensor = Modality.parse(modality)
+        vectors = searcher.embed(queries, sensor)
+        hits = searcher.search_vectors(
+            vectors, modality=sensor, top=top, filters=filters, rerank=rerank
         )
+        notes = [searcher.notes(vector, sensor, query) for query, vector in zip(queries, vectors)]
         found = [[where_they_are(hit, opened.roots) for hit in ranked] for ranked in hits]
-    _show(queries, found, searcher.decoding, json=json, csv=csv, save=save)
+    _show(queries, found, notes, searcher.decoding, json=json, csv=csv, save=save)
     return 0
 
 
 def _show(
     queries: list[Path],
     hits: list[list[Hit]],
+    notes: list[list[str]],
     decoding: Decoding,
     *,
     json: bool,
@@ -186,7 +199,7 @@ def _show(
     from vireid.index.output import MAX_DRAWN, hits_as_json, hits_table, save_figure, write_csv
 
     if json:
-        print_json(hits_as_json(queries, hits))
+        print_json(hits_as_json(queries, hits, notes))
     elif not csv:
         for query, ranked in zip(queries, hits):
             if ranked:
@@ -194,11 +207,20 @@ def _show(
     if csv:
         write_csv(csv, queries, hits)
         next_step(csv)
+    for query, said in list(zip(queries, notes))[:MAX_NOTES]:
+        for sentence in said:
+            warn(f"'{query}': {sentence}")
     if not any(hits):
         say("Nothing found: no image in the index matches the filters.")
         return
     if save:
-        save_figure(save, queries, hits, decoding)
+        missing = save_figure(save, queries, hits, decoding)
+        if missing:
+            warn(
+                f"{len(missing):,} results are grey, as their images can't be read: "
+                f"'{missing[0]}' is one. If they were moved, `vireid index update --index INDEX "
+                "--image-root FOLDER` says where they are."
+            )
         next_step(save)
         if len(queries) > MAX_DRAWN:
             say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")

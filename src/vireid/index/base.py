@@ -7,7 +7,10 @@ ones and can rely on those checks. Nothing here imports a backend; `backends` ha
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,10 @@ from vireid.index.entries import (
     check_time,
 )
 from vireid.index.roots import ImageRoot
-from vireid.types import Embeddings, InputError
+from vireid.index.strangers import SAMPLE, Strangers
+from vireid.types import Embeddings, InputError, Modality
+
+log = logging.getLogger(__name__)
 
 
 class Index(abc.ABC):
@@ -37,7 +43,7 @@ class Index(abc.ABC):
         url: its address as messages show it, without user and password.
         backend: the backend's name.
         writable: whether it was opened for writing.
-        weights_hash, embedding, dim, image_roots, prefixes: as in `IndexInfo`.
+        weights_hash, embedding, dim, image_roots, prefixes, strangers: as in `IndexInfo`.
     """
 
     backend: str
@@ -48,6 +54,7 @@ class Index(abc.ABC):
     dim: int
     image_roots: tuple[str, ...]
     prefixes: tuple[str, ...] = ()
+    strangers: Strangers | None = None
 
     # -- what users call
 
@@ -77,6 +84,7 @@ class Index(abc.ABC):
         vectors = self._check_embeddings(embeddings, which)
         checks.check_paths(embeddings.paths)
         added, replaced = self._write(embeddings, vectors, replace=replace)
+        self._measure_strangers(again=False)
         return AddResult(
             added=added,
             replaced=replaced,
@@ -140,7 +148,12 @@ class Index(abc.ABC):
     def set_roots(self, roots: Sequence[ImageRoot]) -> None:
         """Say where the images are, for pages and figures that show them."""
         self._check_writable()
-        self._set_roots([root.folder for root in roots], [root.prefix for root in roots])
+        facts = {
+            "image_roots": [root.folder for root in roots],
+            "prefixes": [root.prefix for root in roots],
+        }
+        self._set_facts(**facts)
+        self._take_facts(facts)
 
     def search(
         self,
@@ -149,6 +162,7 @@ class Index(abc.ABC):
         top: int = 20,
         filters: Filters | None = None,
         exact: bool | None = None,
+        modality: Modality | None = None,
     ) -> list[list[Hit]]:
         """The most similar entries for each query, best first.
 
@@ -159,6 +173,7 @@ class Index(abc.ABC):
             filters: which entries may be returned.
             exact: True scans every vector; False uses the fast way if there is one; None lets
                 the index choose.
+            modality: the sensor of all queries, for `Hit.one_in`; of embeddings it is known.
 
         Returns:
             Q lists of at most `top` hits; shorter if fewer entries match. Ties are in order of
@@ -168,10 +183,24 @@ class Index(abc.ABC):
             InputError: another dimension than the index's, a query that is zero or not
                 finite, `top` below 1; embeddings of other weights or preprocessing.
         """
+        sensors: Iterable[Modality | None] = itertools.repeat(modality)
         if isinstance(vectors, Embeddings):
+            sensors = map(Modality, vectors.modality.tolist())
             vectors = self._check_embeddings(vectors, None)
         queries = checks.check_queries(vectors, self.dim, top)
-        return self._search(queries, top, filters or Filters(), exact)
+        answers = self._search(queries, top, filters or Filters(), exact)
+        strangers = self.strangers
+        if strangers is None:
+            return answers
+        return [
+            [
+                dataclasses.replace(
+                    hit, one_in=strangers.one_in(hit.similarity, sensor, hit.modality)
+                )
+                for hit in hits
+            ]
+            for hits, sensor in zip(answers, sensors)
+        ]
 
     # -- what a backend implements
 
@@ -246,6 +275,12 @@ class Index(abc.ABC):
         """
 
     @abc.abstractmethod
+    def _count(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        """See `count`."""
+
+    @abc.abstractmethod
     def info(self) -> IndexInfo:
         """What the index holds now."""
 
@@ -272,21 +307,53 @@ class Index(abc.ABC):
 
     # -- what a backend may leave out
 
-    def _count(
-        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
-    ) -> int:
-        """See `count`."""
-        raise InputError(f"The index '{self.url}' can't count entries by conditions.")
-
-    def _set_roots(self, folders: Sequence[str], prefixes: Sequence[str]) -> None:
-        """See `set_roots`."""
+    def _set_facts(self, **facts: Any) -> None:
+        """Keep what JSON can hold about the index as a whole; `_take_facts` takes it again when
+        the index is opened."""
         raise InputError(f"The index '{self.url}' can't change its image roots.")
+
+    def sample(self, count: int) -> list[int]:
+        """Row ids of at most `count` entries, drawn at random but always the same; none if a
+        backend can't draw."""
+        return []
 
     def discard(self) -> None:
         """Close the index and delete it with all that it holds, where it has just been made."""
         self.close()
 
     # -- what backends share
+
+    def _take_facts(self, facts: dict[str, Any]) -> None:
+        """Take over what `_set_facts` has kept."""
+        if "image_roots" in facts:
+            self.image_roots = tuple(facts["image_roots"])
+            self.prefixes = tuple(facts.get("prefixes", ()))
+        if "strangers" in facts:
+            self.strangers = Strangers.read(facts["strangers"])
+
+    def _measure_strangers(self, *, again: bool) -> None:
+        """Measure how similar different people are, if that is `again` to be done or the index has
+        doubled since. A failure (a full disk, say) is a warning: the entries are safe."""
+        count = len(self)
+        if not again and self.strangers is not None and count < 2 * self.strangers.entries:
+            return
+        try:
+            row_ids = self.sample(SAMPLE)
+            if not row_ids:
+                return
+            entries = self.entries(row_ids)
+            found = Strangers.measure(
+                self.vectors_of(row_ids),
+                np.array([entry.pid for entry in entries]),
+                np.array([entry.modality for entry in entries]),
+                entries=count,
+            )
+            if found is not None:
+                facts = {"strangers": found.as_plain()}
+                self._set_facts(**facts)
+                self._take_facts(facts)
+        except InputError as error:
+            log.warning("How similar strangers are could not be measured. %s", error)
 
     def _check_writable(self) -> None:
         """Raises InputError if the index was opened for reading."""
@@ -320,6 +387,7 @@ class Index(abc.ABC):
             preprocessing=self.preprocessing,
             image_roots=self.image_roots,
             prefixes=self.prefixes,
+            strangers=self.strangers,
             **counted,
         )
 

@@ -52,6 +52,7 @@ def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.count_again()
         yield
         service.close()
 

@@ -204,6 +204,12 @@ class Catalog:
             facts["generation"], facts["written"], facts["projection"], facts["projected"], last
         )
 
+    def generation(self) -> int:
+        """Number of the vector file in use."""
+        with self._readable():
+            (number,) = self._execute("SELECT value FROM about WHERE key='generation'").fetchone()
+        return json.loads(number)
+
     def version(self) -> int:
         """A number that changes when another connection has committed."""
         with self._readable():

@@ -7,6 +7,7 @@ stores the others.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -79,8 +80,7 @@ class MilvusIndex(Index):
         self.embedding = facts["embedding"]
         self.dim = facts["dim"]
         self._facts = facts
-        self.image_roots = tuple(facts["image_roots"])
-        self.prefixes = tuple(facts.get("prefixes", ()))
+        self._take_facts(facts)
 
     @classmethod
     def create(cls, url: str | Path, **facts: Any) -> MilvusIndex:
@@ -225,6 +225,11 @@ class MilvusIndex(Index):
             finally:
                 pages.close()
 
+    def sample(self, count: int) -> list[int]:
+        # In order of their ids, which are hashes of paths: as good as drawn.
+        ids = (row["id"] for rows in self._all(["id"]) for row in rows)
+        return list(itertools.islice(ids, count))
+
     def info(self) -> IndexInfo:
         count = len(self)
         cameras: Counter[int] = Counter()
@@ -311,11 +316,11 @@ class MilvusIndex(Index):
                 client.delete(self._address.collection, ids=block)
         return len(ids)
 
-    def _set_roots(self, folders: Sequence[str], prefixes: Sequence[str]) -> None:
-        facts = {**self._facts, "image_roots": list(folders), "prefixes": list(prefixes)}
+    def _set_facts(self, **facts: Any) -> None:
+        facts = {**self._facts, **facts}
         with self._open_client() as client:
             change_facts(client, self._address, facts)
-        self._facts, self.image_roots, self.prefixes = facts, tuple(folders), tuple(prefixes)
+        self._facts = facts
 
     def discard(self) -> None:
         self._check_writable()
