@@ -9,7 +9,7 @@ from typing import Any
 
 from vireid.console import console, progress, say
 from vireid.extras import require
-from vireid.figures import training_curves
+from vireid.figures import save_figure, training_curves
 from vireid.files import write_text
 
 REDRAW = 20.0  # seconds between drawings of the curves
@@ -102,7 +102,9 @@ class Journal:
         now = time.monotonic()
         if not self.active or not (force or now - self._drawn > REDRAW):
             return
-        training_curves(self.run / "curves.png", read_log(self.path))
+        figure = training_curves({self.run.name: read_log(self.path)})
+        if figure is not None:
+            save_figure(figure, self.run / "curves.png")
         self._drawn = time.monotonic()
 
     def end_bar(self) -> None:
