@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import functools
 import itertools
 import sys
 import tempfile
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words.add_argument("--each", type=int, help="so many of each target")
     words.add_argument("--seed", type=int, default=int(time.time()))
     words.add_argument("--input", type=int, help="number of one to try again")
+    words.add_argument(
+        "--trace", action="store_true", help="name each before it is tried, as a crash says nothing"
+    )
     words.add_argument("--stop", action="store_true", help="at a target's first finding")
     given = words.parse_args(arguments)
     names = given.target or list(TARGETS)
@@ -52,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             seconds = given.seconds and (given.seconds - (time.monotonic() - began)) / left
             results[name] = harness.run(
-                target, seed=given.seed, count=each, seconds=seconds, stop=given.stop
-            )
+                target, seed=given.seed, count=each, seconds=seconds, stop=given.stop,
+                began=functools.partial(print, name, flush=True) if given.trace else lambda _: None,
+            )  # fmt: skip
             print(f"{name}: {results[name].bad} findings", file=sys.stderr, flush=True)
     print(f"seed {given.seed}\n{harness.table(results)}")
     return 1 if any(one.bad for one in results.values()) else 0

@@ -25,7 +25,7 @@ from vireid.evaluation import (
     t_interval,
 )
 from vireid.evaluation.paired import write_paired
-from vireid.figures import paired_differences
+from vireid.figures import paired_differences, save_figure
 from vireid.runtime.record import Record
 from vireid.types import InputError
 
@@ -238,7 +238,11 @@ def test_what_is_written(base: Report, tmp_path: Path) -> None:
     text = (tmp_path / "compare.md").read_text()
     assert "| +1.1 | +2.5 |" in text and "better in 6 of 6 seeds" in text
     assert "deviation of a sample (n - 1)" in text and "not corrected for the number" in text
-    path = paired_differences(tmp_path / "differences.png", comparisons)
+    figure = paired_differences(comparisons)
+    (axes,) = figure.axes
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert len(dots) == 4 and list(dots[0].get_xdata()) == pytest.approx([100 * g for g in GAINS])
+    path = save_figure(figure, tmp_path / "differences.png")
     with Image.open(path) as image:
         assert image.width > 400 and len(set(image.convert("L").tobytes())) > 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import random
@@ -12,7 +13,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from fuzz.targets import Target
 from vireid.types import InputError
 
 SECONDS = 20  # longer is a hang
+LOST = 180  # seconds after which the process ends: compiled code that doesn't hear the alarm
 MEMORY = 2 * 2**30  # bytes of one input
 LONGEST = 2000  # characters of a message that a person reads
 
@@ -84,22 +86,26 @@ def run(
     count: int | None = None,
     seconds: float | None = None,
     stop: bool = False,
+    began: Callable[[int], None] = lambda number: None,
 ) -> Result:
-    """Try inputs until there are `count`, or for so many seconds; with `stop` until one is bad."""
-    result, began = Result(), time.monotonic()
+    """Try inputs until there are `count`, or for so many seconds; with `stop` until one is bad.
+    `began` gets each one's number before it is tried."""
+    result, start = Result(), time.monotonic()
     # what is the same each time has been tried by the tests
     first = 0 if seconds is None else len(target.seeds) + len(target.odd)
     for number, value in enumerate(inputs(target, seed)):
         if number < first:
             continue
-        late = seconds is not None and time.monotonic() - began > seconds
+        late = seconds is not None and time.monotonic() - start > seconds
         if late or number == count or (stop and result.bad):
             break
+        began(number)
         try_one(target, value, number, result)
     return result
 
 
 def try_one(target: Target, value: Any, number: int, result: Result) -> None:
+    before = peak()  # of all that the process has done, other tests among it
     try:
         with limits(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -117,7 +123,7 @@ def try_one(target: Target, value: Any, number: int, result: Result) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise
         result.note(number, f"{type(error).__name__} at {place(error)}", str(error))
-    if peak() > MEMORY and "MEMORY" not in result.findings:
+    if peak() > max(MEMORY, before):
         result.note(number, "MEMORY", f"{peak() / 2**30:.1f} GiB")
 
 
@@ -158,9 +164,11 @@ def limits() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+    faulthandler.dump_traceback_later(LOST, exit=True)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

@@ -559,7 +559,8 @@ class Weights(Target):
         ]  # fmt: skip
         self.odd += [torch_bytes(self.tensors), self.seeds[0].replace(b"mcl", b"mcm"), b"", b"{"]
         self.odd.append(self.written({**facts, "weights_hash": "0" * 64}))
-        whole, name = self.tensors, next(iter(self.tensors))
+        whole = self.tensors
+        name = min(key for key, tensor in whole.items() if tensor.ndim)
         for other in (whole[name].long(), whole[name][:1], whole[name].half()):
             self.tensors = {**whole, name: other}
             self.odd.append(self.written({**facts, "weights_hash": weights_hash(self.tensors)}))

@@ -40,9 +40,9 @@ def compare(
     if out is None:
         suggest("the same with --out DIR writes Markdown, JSON and a figure.")
         return 0
-    from vireid.figures import paired_differences
+    from vireid.figures import paired_differences, save_figure
 
     write_paired(comparisons, out)
-    paired_differences(out / "differences.png", comparisons)
+    save_figure(paired_differences(comparisons), out / "differences.png")
     next_step(f"{out} (compare.md, compare.json, differences.png)")
     return 0

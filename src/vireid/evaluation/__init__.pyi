@@ -16,6 +16,8 @@ from .paired import PairedComparison as PairedComparison
 from .paired import compare_paired as compare_paired
 from .paper import PaperTable as PaperTable
 from .paper import paper_table as paper_table
+from .probe import modality_probe as modality_probe
+from .projection import project as project
 from .protocol import Protocol as Protocol
 from .report import Report as Report
 from .reranking import rerank as rerank

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from vireid.config import convert
 from vireid.console import console, progress, say
 from vireid.extras import require
-from vireid.figures import training_curves
+from vireid.figures import save_figure, training_curves
 from vireid.files import parse_json, write_text
 from vireid.types import InputError, Limits
 
@@ -120,7 +120,9 @@ class Journal:
         now = time.monotonic()
         if not self.active or not (force or now - self._drawn > REDRAW):
             return
-        training_curves(self.run / "curves.png", read_log(self.path))
+        figure = training_curves({self.run.name: read_log(self.path)})
+        if figure is not None:
+            save_figure(figure, self.run / "curves.png")
         self._drawn = time.monotonic()
 
     def end_bar(self) -> None:
