@@ -84,4 +84,4 @@ def test_info_shows_the_network(trained: Path, target: str, capsys) -> None:
     assert facts["network"]["architecture"] == facts["architecture"] == "resnet10t"
     assert run("info", trained / target) == 0
     shown = capsys.readouterr().out
-    assert "multiply-adds" in shown and "nonlocal2" in shown and "16 at a time" in shown
+    assert "multiply-adds" in shown and "nonlocal2" in shown and "8 at a time" in shown

@@ -17,7 +17,7 @@ from vireid.methods import Method
 from vireid.runtime.device import peak_cpu_memory
 from vireid.types import Modality
 
-_REPEATS = 5
+_REPEATS = 3
 REST = "rest"  # what is computed outside every part
 TRAINING = "in training only"
 
@@ -119,16 +119,16 @@ def cost_of(embedder: Embedder, *, batch: int | None = None) -> dict[str, Any]:
     """Time and memory of an image on this machine.
 
     Args:
-        batch: images at a time beside a single one; None for 256 on a GPU, 16 on a CPU.
+        batch: images at a time beside a single one; None for 256 on a GPU, 8 on a CPU.
 
     Returns:
         "device", "precision", "ms_one" (one image alone), "batch" and "ms_in_batch" (an image of
-        that many at a time), medians of five; "weights_bytes"; "peak_bytes": of the GPU, or of the
+        that many at a time), medians of three; "weights_bytes"; "peak_bytes": of the GPU, or of the
         whole process on a CPU.
     """
     device = embedder.device
     gpu = device.type == "cuda"
-    batch = batch or (256 if gpu else 16)
+    batch = batch or (256 if gpu else 8)
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
     milliseconds = {}
