@@ -38,7 +38,18 @@ def test_average_of_seeds(runs: list[Path], tmp_path: Path, capsys) -> None:
     assert run("report", *alike, "--average", "--out", tmp_path / "mean") == 0
     mean = json.loads((tmp_path / "mean" / "report.json").read_text())
     assert mean["averaged"]["over"] == ["seed"]
+    paper = (tmp_path / "mean" / "paper.tex").read_text()
+    assert "\\toprule" in paper and "n = 2 seeds" in paper
     assert run("report", tmp_path / "mean", alike[0] / "report.json") == 0
+    average = ("report", *alike, "--average", "--out")
+    assert run(*average, tmp_path / "mean") == 0  # the same question
+    refusal = refused(capsys, *average, alike[0])
+    assert "another question: they differ in what they are averages of. It is kept" in refusal
+    assert "give --out too" in refused(capsys, "report", *alike, "--metrics", "rank1")
+    assert "There is no metric 'rank3'" in refused(
+        capsys, "report", *alike, "--out", tmp_path / "none", "--metrics", "rank3"
+    )
+    assert not (tmp_path / "none").exists()
     capsys.readouterr()
     unlike = runs[0] / "test" / "sysu-indoor-1shot-seeded-2trials"
     assert "differ in search" in refused(capsys, "report", alike[0], unlike, "--average")

@@ -41,10 +41,21 @@ def report(
         raise InputError("Name at least one report.json, as `vireid test` writes it.")
     if out is not None:
         check_folder(out, "the tables")
+    elif embedding or metrics:
+        raise InputError("`embedding` and `metrics` choose what paper.md shows; give `out` too.")
     loaded = load_reports(reports)
     mean = average_reports(loaded) if average else None
+    if mean and out:
+        _refuse_other_report(mean, out)
     shown = [mean] if mean else loaded
     comparison = compare(shown)
+    paper, why = None, ""
+    try:
+        paper = paper_table(shown, embedding=embedding, metrics=metrics) if out else None
+    except InputError as error:
+        if embedding or metrics:
+            raise
+        why = f"note: there is no table for a paper: {error}"
     results.print(comparison.to_table())
     if out is None:
         suggest("the same with --out DIR writes Markdown, CSV and LaTeX tables.")
@@ -53,15 +64,32 @@ def report(
         mean.write(out)
     comparison.write(out)
     names = ["comparison.md, .csv, .tex", *(["report.json"] if mean else [])]
-    try:
-        paper_table(shown, embedding=embedding, metrics=metrics).write(out)
+    if paper:
+        paper.write(out)
         names.append("paper.md, .tex")
-    except InputError as error:
-        if embedding or metrics:
-            raise
-        say(f"note: there is no table for a paper: {error}")
+    else:
+        say(why)
     next_step(f"{out} ({', '.join(names)})")
     return 0
+
+
+def _refuse_other_report(mean: Report, out: Path) -> None:
+    """Keep a report that isn't an earlier one of the same average.
+
+    Raises:
+        InputError: `out` holds such a report; what differs is named.
+    """
+    from vireid.evaluation import Report
+    from vireid.evaluation.comparison import differences, joined
+
+    if not (out / "report.json").is_file():
+        return
+    there = Report.load(out / "report.json")
+    if found := differences(there, mean):
+        raise InputError(
+            f"'{out}' holds the report of another question: they differ in {joined(found)}. It is "
+            "kept; name another folder by `out`."
+        )
 
 
 def load_reports(paths: Sequence[Path]) -> list[Report]:
