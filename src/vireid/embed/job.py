@@ -19,10 +19,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
+from vireid.config import convert
 from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
@@ -39,6 +40,12 @@ from vireid.types import Embeddings, InputError, Modality
 
 PART = 32  # batches per part
 OWNER = ".vireid-embed"  # file that marks the folder as ours before job.json does
+
+
+class _Mark(TypedDict):
+    """What is written of a part that is on the disk: rows of the source that can't be decoded."""
+
+    broken: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +238,17 @@ class _Job:
         rows = np.concatenate(self.parts[number]).tolist() if self.broken else []
         write_json(self._mark_file(number), {"broken": [r for r in rows if r in self.broken]})
 
+    def _broken_of(self, number: int) -> list[int]:
+        """Rows of a part on the disk whose images are broken."""
+        name = self._mark_file(number)
+        broken = convert(_Mark, read_json(name), str(name))["broken"]
+        if not set(broken) <= set(np.concatenate(self.parts[number]).tolist()):
+            raise InputError(
+                f"'{name}' was changed: it names images of other parts. Delete '{self.folder}' and "
+                "run the command again."
+            )
+        return broken
+
     def _discard(self) -> None:
         for file in self.folder.iterdir():
             if file.name != OWNER and file.is_file():
@@ -321,7 +339,7 @@ class _Job:
         """Give the result its name, without the broken images, and remove the folder."""
         keep = np.ones(len(self.source.paths), bool)
         for number in range(len(self.parts)):
-            keep[read_json(self._mark_file(number))["broken"]] = False
+            keep[self._broken_of(number)] = False
         if not keep.any():
             raise InputError("None of the images can be decoded.")
         if keep.all():

@@ -7,8 +7,19 @@ import os
 import socket
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
+from vireid.config import convert
+from vireid.files import parse_json
 from vireid.types import InputError
+
+
+class _Holder(TypedDict):
+    """The text of the file."""
+
+    pid: int
+    host: str
+    since: str
 
 
 class WriterLock:
@@ -25,7 +36,7 @@ class WriterLock:
     def __init__(self, folder: Path) -> None:
         path = folder / "writer.lock"
         try:
-            self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held open on purpose)
+            self._file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (held)
         except OSError as error:
             raise InputError(
                 f"The index '{folder}' can't be written: {error.strerror or error}. Open it for "
@@ -69,7 +80,7 @@ def _try_lock(handle: int) -> None:
 
 def _describe(text: str) -> str:
     try:
-        holder = json.loads(text)
-        return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
-    except (ValueError, KeyError, TypeError):
+        holder = convert(_Holder, parse_json(text, "the lock"), "the lock")
+        return f"process {holder['pid']} on {holder['host'][:80]} (since {holder['since'][:40]})"
+    except InputError:
         return "another process"
