@@ -116,7 +116,8 @@ def test_folders_of_my_own_crops(place: Path, monkeypatch, capsys) -> None:
     recipe = ALL["README.md 1"]
     *before, last = recipe.text.strip().split("\n")
     assert last.startswith("vireid serve")
-    play(type(recipe)(recipe.name, False, "\n".join(before)))
+    text = "\n".join(before).replace("--top 20", "--top 20 --json")
+    play(type(recipe)(recipe.name, False, text))
     shown = capsys.readouterr()
     hits = json.loads(shown.out)[0]["hits"]
     assert hits[0]["path"] == str(Path("day/0001.jpg")) and len(hits) == 6

@@ -233,7 +233,8 @@ def _read_facts(text: str, path: Path) -> dict[str, Any]:
             f"'{path}' is damaged or was changed: the hash of the facts in its header (method, "
             "data set …) is not the one that it was written with. Copy or train it again."
         )
-    return convert(_MoreFacts, facts, where)
+    convert(_MoreFacts, facts, where)
+    return facts  # as they were written: lists stay lists
 
 
 def load_weights(source: str | Path, method: str | None = None) -> tuple[Method, dict[str, Any]]:

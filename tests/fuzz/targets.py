@@ -809,7 +809,9 @@ def use_index(index: Any, work: Path) -> list[Any]:
                     Filters(modality=Modality.INFRARED, time_to=1e9)):  # fmt: skip
         index.search(queries[:1], top=5, filters=filters)
     paths = [Path("query.jpg")] * len(hits)
-    text = json.dumps(hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False).encode()
+    text = json.dumps(
+        hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False
+    ).encode()
     assert text
     shown = [hits_table(Path("query.jpg"), ranked[:20]) for ranked in hits[:1] if ranked]
     quietly(results.print, *shown)
