@@ -52,7 +52,7 @@ def worker(arguments: argparse.Namespace) -> None:
     faulthandler.dump_traceback_later(max(arguments.limit - 20, 10), exit=True)
     world = join(arguments.device)
     cuda = world.device.type == "cuda"
-    size, arch = ((288, 144), "resnet50") if cuda else ((64, 32), "resnet18")
+    size, arch = ((288, 144), "resnet50") if cuda else ((64, 32), "resnet10t")
     torch.manual_seed(0)  # the same network on all ranks
     method = build_method(
         "mcl",
@@ -60,7 +60,7 @@ def worker(arguments: argparse.Namespace) -> None:
         Sizes(num_pids=395, num_cameras=6),
     )
     embedder = Embedder(method, {"size": list(size)}, device=arguments.device, compiled=cuda)
-    _, store = random_data(1024 if cuda else 64, size=size)
+    _, store = random_data(1024 if cuda else 48, num_pids=4, size=size)
     folder = Path(arguments.folder)
     files = sorted((folder / "images").glob("*/*.jpg"))
     own, processes = files[world.rank :: world.size], max(1, usable_cores() // ranks)

@@ -182,7 +182,7 @@ def main() -> None:
     if arguments.variants:
         asked_jobs += [
             (count, variant, 0)
-            for count in counts
+            for count in sorted(counts, reverse=True)
             for variant in ("sync_bn", "gather", "eager")
             if count > 1
         ]
