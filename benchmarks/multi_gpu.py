@@ -125,16 +125,17 @@ class Job:
     def measure(self, deadline: float) -> dict[str, Any]:
         """Its turn: what it found, or an error."""
         assert self.process is not None
+        about = {"gpus": self.count, "first_gpu": self.first, "variant": self.variant}
         self.result.with_suffix(".go").touch()
         try:
             self.process.wait(max(deadline - time.monotonic(), 1))
         except subprocess.TimeoutExpired:
             self.process.terminate()  # torchrun ends its processes; killed, it would leave them
             self.process.wait()
-        about = {"gpus": self.count, "first_gpu": self.first, "variant": self.variant}
+            return about | {"error": "not measured, the time was up"}
         if not self.result.is_file():
             words = self.result.with_suffix(".log").read_text().strip()[-1500:]
-            return about | {"error": words or "no result in time, and no words"}
+            return about | {"error": words or "no result, and no words"}
         return about | json.loads(self.result.read_text())
 
 
