@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vireid.config import Options, option
+from vireid.config import Options, convert, option
 from vireid.console import choose, say, tell_broken
 from vireid.data import known
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
@@ -19,7 +19,7 @@ from vireid.data.registry import (
     load_dataset,
     resolve_dataset,
 )
-from vireid.files import check_folder, read_json
+from vireid.files import check_folder, code_of, read_json
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def evaluate(
     options: TestOptions | None = None,
     *,
     epoch: int | None = None,
+    method: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
@@ -96,6 +97,7 @@ def evaluate(
         weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
         epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
+        method: as in `vireid.load`.
         device: "auto", "cpu" or "cuda:N".
         out: folder of the report (default: RUN/test/NAME, of a checkpoint RUN/test/NAME-epochN);
             with two directions, one folder each in it.
@@ -109,7 +111,8 @@ def evaluate(
     """
     from vireid.data import prepare, without
     from vireid.embed import load
-    from vireid.training.epoch import find_checkpoint, load_epoch, position
+    from vireid.training.checkpoint import position
+    from vireid.training.epoch import find_checkpoint, load_epoch
     from vireid.weights import is_shipped
 
     options = options or TestOptions()
@@ -129,12 +132,15 @@ def evaluate(
     check_folder(Path(out) if out else run, "the report")
     precision = options.precision
     if checkpoint is None:
-        embedder = load(weights, device=device, precision=precision)
+        embedder = load(weights, device=device, method=method, precision=precision)
     else:
-        embedder = load_epoch(checkpoint, device=device, precision=precision)
+        embedder = load_epoch(checkpoint, device=device, method=method, precision=precision)
     trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
     of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
-    name = resolve_dataset(options.dataset or of_run or DEFAULT_DATASET)
+    stated = of_run or DEFAULT_DATASET
+    if options.dataset is None:
+        code_of(stated, None, what="dataset", where=f"'{weights}'")
+    name = resolve_dataset(options.dataset or stated)
     facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
     trial = _trial(options.trial, own.get("trial"), facts)
@@ -192,8 +198,10 @@ def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
 
 def _run_config(run: Path) -> dict[str, Any]:
     """The options of the run, where there is one."""
+    from vireid.weights import Trained
+
     config = run / "config.json"
-    return read_json(config) if config.is_file() else {}
+    return convert(Trained, read_json(config), str(config)) if config.is_file() else {}
 
 
 def _trial(asked: int | None, trained: int | None, facts: DatasetFacts) -> int:
@@ -237,16 +245,19 @@ def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str) -> No
 
 def _trained_set(trained: dict[str, Any]) -> dict[str, Any] | None:
     """The parameters of the synthetic set that weights were trained on, if it was one."""
-    from vireid.data.protocol import SYNTHETIC_MARKER
+    from vireid.data.protocol import read_marker
 
     if trained.get("synthetic") is not None or not trained.get("data_root"):
         return trained.get("synthetic")
-    marker = Path(trained["data_root"]) / SYNTHETIC_MARKER
-    return read_json(marker) if marker.is_file() else None
+    return read_marker(Path(trained["data_root"]))
 
 
-def _seen_seeds(trained: dict[str, Any]) -> set[int]:
-    """Seeds of all synthetic people that weights, or those they started from, were trained on."""
+def _seen_seeds(trained: dict[str, Any], before: tuple[Path, ...] = ()) -> set[int]:
+    """Seeds of all synthetic people that weights, or those they started from, were trained on.
+
+    Args:
+        before: the files on the way to these weights, should one have started from itself.
+    """
     from vireid.models.pretrained import shipped_weights
     from vireid.weights import read_weights
 
@@ -255,10 +266,12 @@ def _seen_seeds(trained: dict[str, Any]) -> set[int]:
     sets += trained.get("trained_on", {}).values()  # the shipped network names several
     seeds = {one["seed"] for one in sets}
     start = trained.get("model", {}).get("pretrained", "none")
-    source = shipped_weights() if start == "synth" else Path(start)
-    if source is not None and source.suffix == ".safetensors" and source.is_file():
+    source = shipped_weights() if start == "synth" else Path(start).resolve()
+    if source is None or source.suffix != ".safetensors" or source in before:
+        return seeds
+    if source.is_file():
         with contextlib.suppress(InputError):  # another program's weights saw none of our people
-            seeds |= _seen_seeds(read_weights(source)[1])
+            seeds |= _seen_seeds(read_weights(source)[1], (*before, source))
     return seeds
 
 

@@ -141,7 +141,11 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
     assert run("train", "--method", "my.py:MyMethod", "--help") == 0
     assert "--hetero-weight X" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
-    assert run("test", "--resume", "one", "--figure-queries", 0, "--trials", 1) == 0
+    quick = ("test", "--resume", "one", "--figure-queries", 0, "--trials", 1)
+    asked, command = refused(capsys, *quick).split(" Then: ")  # no file has code run
+    assert "Code is run only where you name it yourself" in asked
+    assert command == f"vireid {' '.join(map(str, quick))} --method {mine / 'my.py'}:MyMethod"
+    assert run(*quick, "--method", "mine/my.py:MyMethod") == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
     assert report["protocol"]["method"] == "my-method"
     words = (*words[:3], sysu_root, *words[4:])
@@ -153,7 +157,7 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
         capsys, "train", *words, "--method", "mine/worse.py:Mine"
     )
     (mine / "my.py").unlink()
-    message = refused(capsys, "test", "--resume", one, "--trials", 1)
+    message = refused(capsys, *quick, "--method", "mine/my.py:MyMethod")
     assert f"'{mine / 'my.py'}', which does not exist" in message
 
 

@@ -11,6 +11,7 @@ from vireid.console import choose, facts_table, results, say, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import check_folder
+from vireid.models.options import ENDINGS
 from vireid.testing import TRIALS
 from vireid.types import InputError
 
@@ -171,7 +172,7 @@ def info(
     """Show what a data set or a run holds, and everything suspicious in it.
 
     Args:
-        target: A data set's folder, a CSV table, or a run's folder.
+        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
@@ -190,15 +191,19 @@ def info(
         results.print(facts_table(f"Run {target}", facts))
         suggest(f"vireid train --resume {target}   (trains and tests what is left, and averages)")
         return 0
-    if (target / "config.json").is_file() or target.suffix == ".safetensors":
+    is_weights = target.suffix.lower() in ENDINGS and target.is_file()
+    if is_weights or (target / "config.json").is_file():
         from vireid.training.checkpoint import describe_run
 
         run = describe_run(target)
         if json:
             print_json(run)
             return 0
-        results.print(facts_table(f"Run {target}", run))
-        suggest(f"vireid test --resume {target}")
+        results.print(facts_table(f"{'Run' if target.is_dir() else 'File'} {target}", run))
+        published = "checkpoint of" in run
+        suggest(
+            f"vireid import-weights {target}" if published else f"vireid test --resume {target}"
+        )
         return 0
     from vireid.data.inspect import inspect, tables
 

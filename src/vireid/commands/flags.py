@@ -14,6 +14,7 @@ import inspect
 import io
 import itertools
 import re
+import shlex
 import sys
 import types
 import typing
@@ -32,6 +33,7 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
+from vireid.files import UnnamedCode
 from vireid.types import InputError
 
 HELP = ("--help", "-h", "--help-all")
@@ -64,7 +66,7 @@ class Flags:
         try:
             self._use(self._defaults(self.words))
         except InputError as error:
-            raise InputError(self.with_dashes(str(error))) from error
+            raise InputError(self._sentence(error)) from error
 
     def _use(self, defaults: dict[str, Options]) -> None:
         self.defaults = defaults
@@ -97,7 +99,7 @@ class Flags:
                     config=(tyro.conf.OmitArgPrefixes,),
                 ) or 0  # fmt: skip
         except InputError as error:
-            raise InputError(self.with_dashes(str(error))) from error
+            raise InputError(self._sentence(error)) from error
         finally:
             sys.stdout.write(self._titled(shown.getvalue()))
 
@@ -111,6 +113,14 @@ class Flags:
             for fill in "─ ":  # with a frame, and without where the terminal has no such signs
                 padded = f" {title} ".ljust(len(heading), fill)
                 text = text.replace(heading + fill, padded + fill)
+        return text
+
+    def _sentence(self, error: InputError) -> str:
+        """What the user is told; the whole command where one flag is missing from it."""
+        text = self.with_dashes(str(error))
+        if isinstance(error, UnnamedCode) and error.name.isprintable():
+            whole = [*self.prog.split(), *self.words, f"--{error.option}", error.name]
+            text += f" Then: {shlex.join(whole)}"
         return text
 
     def with_dashes(self, sentence: str) -> str:

@@ -104,20 +104,20 @@ def train(*, start: Start, options: TrainOptions) -> int:
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
     """The defaults of all flags, as far as method, network, recipe and file decide them."""
-    typed = {
-        name: _typed(words, name) for name in ("config", "resume", "epochs", "max-steps", "lr")
-    }
+    names = ("config", "resume", "epochs", "max-steps", "lr")
+    typed = {name: _typed(words, name) for name in names}
     if typed["epochs"] is not None and typed["max-steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
-    names = ("method", "arch", "pretrained", "optim", "recipe", "augment")
-    choices = Choices(**{name: _typed(words, name) for name in names}, lr=typed["lr"] is not None)
+    decisive = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
+    chosen = {name: _typed(words, name) for name in decisive}
+    choices = Choices(**chosen, lr=typed["lr"] is not None)
     if typed["resume"] is None:
         return {"start": Start(), "options": defaults(typed["config"], choices)}
     if typed["config"] is not None:
         raise InputError("--resume takes the run's own config.json; leave --config out.")
     folder = Path(typed["resume"])
     if (folder / TRIALS).is_file():
-        plain = to_plain(read_trials(folder)[0])
+        plain = read_trials(folder)["options"]
         return {"start": Start(), "options": resolve(plain, choices, f"'{folder / TRIALS}'")}
     if not (folder / "config.json").is_file():
         raise InputError(
@@ -200,7 +200,7 @@ def _resume(folder: Path, start: Start, options: TrainOptions, device: str) -> i
             f"--pretrained {folder / 'weights.safetensors'}."
         )
     if (folder / TRIALS).is_file():
-        max_steps = read_trials(folder)[1]
+        max_steps = read_trials(folder)["max_steps"]
         return train_all_trials(options, folder, device=device, max_steps=max_steps)
     return train_one(
         options,

@@ -35,6 +35,7 @@ def train_one(
     resume: bool = False,
 ) -> int:
     """Train a run and say what it took; with `refit` once more on all training identities."""
+    from vireid.training.options import named_again
     from vireid.training.run import train
 
     if refit and options.select != "val":
@@ -46,14 +47,15 @@ def train_one(
     if int(os.environ.get("RANK", "0")):
         return 0
     if refit:
-        return _refit(folder, device)
+        return _refit(options, folder, device)
     if result.engine:
         next_step(folder)
-    suggest(f"vireid test --resume {folder}")
+    again = named_again(options)
+    suggest(f"vireid test --resume {folder}{again}")
     if options.select == "val":
         suggest(
-            f"vireid train --resume {folder} --refit   (once more on all training identities, "
-            "for the number of epochs that was best)"
+            f"vireid train --resume {folder}{again} --refit   (once more on all training "
+            "identities, for the number of epochs that was best)"
         )
     return 0
 
@@ -67,13 +69,19 @@ def _refuse_used(folder: Path) -> None:
         )
 
 
-def _refit(folder: Path, device: str) -> int:
-    """Train again on all training identities, for as many epochs as were best."""
+def _refit(options: TrainOptions, folder: Path, device: str) -> int:
+    """Train again on all training identities, for as many epochs as were best.
+
+    Args:
+        options: of the run in `folder`, as it was started; its config.json has them as they were
+            resolved.
+    """
     from vireid.training.options import TrainOptions
     from vireid.training.run import count_epochs
     from vireid.weights import read_weights
 
-    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'")
+    names = {"method": options.method, "dataset": options.dataset}
+    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'", **names)
     metadata = read_weights(folder)[1]
     best, chosen = int(metadata["epoch"]), metadata["chosen"]
     again = folder.with_name(folder.name + "-refit")

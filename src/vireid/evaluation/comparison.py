@@ -311,6 +311,7 @@ def _mean(tables_: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
             if all(metric in table[name] for table in tables_)
         }
         for name in tables_[0]
+        if all(name in table for table in tables_)
     }
 
 

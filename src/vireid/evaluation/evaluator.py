@@ -18,6 +18,7 @@ from vireid.evaluation.protocol import Protocol
 from vireid.evaluation.report import Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
 from vireid.evaluation.search import Search, search_trials
+from vireid.evaluation.tables import Numbers
 from vireid.types import Embeddings, InputError
 from vireid.version import __version__
 
@@ -204,7 +205,7 @@ def _pair_rows(trials: Sequence[dict[tuple[int, int], Scores]]) -> list[dict[str
     return rows
 
 
-def _numbers(scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
+def _numbers(scores: Sequence[Scores]) -> Numbers:
     return {name: summary([metric.of(one) for one in scores]) for name, metric in METRICS.items()}
 
 

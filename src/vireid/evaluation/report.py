@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from vireid.config import from_plain, to_plain
+from vireid.config import convert, from_plain, hints_of, to_plain
 from vireid.data.registry import title_of
 from vireid.evaluation.measures import METRICS, units
 from vireid.evaluation.protocol import Protocol, protocol_rows
 from vireid.evaluation.tables import (
+    Entry,
     Numbers,
     Row,
     caption,
@@ -23,12 +24,53 @@ from vireid.evaluation.tables import (
     value_cells,
 )
 from vireid.files import read_json, write_json, write_text
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "vireid-report-1"
+
+
+class _Pair(TypedDict):
+    """A row of `camera_pairs`."""
+
+    query_camid: int
+    gallery_camid: int
+    queries: float
+    rank1: float
+    mean_ap: float
+
+
+class _Averaged(TypedDict):
+    """What an average is one of."""
+
+    over: list[Literal["seed", "split"]]
+    reports: int
+    values: dict[str, list[int | None]]
+    labels: list[str]
+
+
+class _Counts(TypedDict):
+    """One number a trial."""
+
+    queries: list[int]
+    without_match: list[int]
+    gallery: list[int]
+    identities: list[int]
+
+
+class _Rest(TypedDict, total=False):
+    """What a report.json holds beside its protocol and the numbers of each embedding."""
+
+    reranked: dict[str, Numbers]
+    chance: dict[str, float]
+    confidence: dict[str, dict[str, list[float]]]
+    counts: _Counts
+    camera_pairs: dict[str, list[_Pair]]
+    curves: dict[str, list[float]]
+    averaged: _Averaged
+    notes: list[str]
 
 
 @dataclass(kw_only=True, repr=False)
@@ -94,31 +136,29 @@ class Report:
             InputError: not a report, or one with missing or unknown entries.
         """
         if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+            found = plain.get("format") if isinstance(plain, dict) else None
             raise InputError(
-                f"{where} is not a report of this program (its 'format' is "
-                f"{plain.get('format') if isinstance(plain, dict) else None!r}, expected "
-                f"'{FORMAT}'). Name a report.json that `vireid test` wrote."
+                f"{where} is not a report of this program (its 'format' is {shown(found)}, "
+                f"expected '{FORMAT}'). Name a report.json that `vireid test` wrote."
             )
         protocol = from_plain(Protocol, plain.get("protocol"), f"{where}: protocol")
-        raw = {}
-        for name in protocol.embeddings:
-            raw[name] = _numbers(plain.get(name), f"{where}: {name}")
-        reranked = {
-            name: _numbers(numbers, f"{where}: reranked.{name}")
-            for name, numbers in plain.get("reranked", {}).items()
-        }
-        rest: dict[str, Any] = {
-            key: plain.get(key) or {}
-            for key in ("chance", "confidence", "counts", "camera_pairs", "curves")
-        }
-        return cls(
+        if not protocol.embeddings or not protocol.trials:
+            raise InputError(f"{where}: its protocol names no test embedding or no trial.")
+        # An average of other kinds of numbers, or an earlier version, leaves some empty.
+        given = {key: value for key, value in plain.items() if value not in (None, {}, [])}
+        if odd := [name for name in protocol.embeddings if name in _KEYS]:
+            raise InputError(f"{where}: {shown(odd[0])} can't be the name of a test embedding.")
+        rest: Any = convert(_Rest, {k: v for k, v in given.items() if k in _KEYS}, where)
+        report = cls(
             protocol=protocol,
-            raw=raw,
-            reranked=reranked,
-            averaged=plain.get("averaged"),
-            notes=tuple(plain.get("notes", ())),
-            **rest,
+            raw={
+                name: convert(Numbers, given.get(name, {}), f"{where}: {name}")
+                for name in protocol.embeddings
+            },
+            **{**rest, "notes": tuple(rest.get("notes", ()))},
         )
+        _check_tables(report, where)
+        return report
 
     def write(self, folder: str | Path) -> Report:
         """Write report.json and report.md into `folder`, which `self.folder` names from then on."""
@@ -169,19 +209,42 @@ class Report:
         )
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def summary(values: Sequence[float]) -> Entry:
     """Mean and population deviation of the trials, beside the trials."""
     array = np.asarray(values, np.float64)
     return {"mean": float(array.mean()), "std": float(array.std()), "trials": array.tolist()}
 
 
-def _numbers(plain: Any, where: str) -> Numbers:
-    if not isinstance(plain, dict) or "rank1" not in plain:
-        raise InputError(f"{where} is missing; an object with {', '.join(METRICS)} was expected.")
-    for metric, entry in plain.items():
-        if not isinstance(entry, dict) or not {"mean", "std", "trials"} <= set(entry):
-            raise InputError(f"{where}.{metric} lacks mean, std or trials.")
-    return plain
+_KEYS = frozenset(hints_of(_Rest))
+
+
+def _check_tables(report: Report, where: str) -> None:
+    """The tables of a report that was read have all the cells that are shown.
+
+    Raises:
+        InputError: some are missing.
+    """
+    averaged = report.averaged
+    trials = len(averaged["labels"] if averaged else report.protocol.trials)
+    if averaged and not all(name in averaged["values"] for name in averaged["over"]):
+        raise InputError(f"{where}: `averaged` lacks the values that it is an average over.")
+    if not set(report.reranked) <= set(report.raw):
+        raise InputError(f"{where}: `reranked` has other test embeddings than the protocol.")
+    for name, numbers in [*report.raw.items(), *report.reranked.items()]:
+        if "rank1" not in numbers:
+            raise InputError(
+                f"{where}: {name} is missing; an object with {', '.join(METRICS)} was expected."
+            )
+        if wrong := [m for m, entry in numbers.items() if len(entry["trials"]) != trials]:
+            raise InputError(
+                f"{where}: {name}.{wrong[0][:40]} has {len(numbers[wrong[0]]['trials'])} `trials`; "
+                f"{trials} were expected."
+            )
+    for name, intervals in report.confidence.items():
+        if any(len(interval) != 2 for interval in intervals.values()):
+            raise InputError(f"{where}: confidence.{name[:40]} has an interval without two ends.")
+    if not averaged and any(len(column) != trials for column in report.counts.values()):
+        raise InputError(f"{where}: `counts` are not those of {trials} trials.")
 
 
 def title(report: Report) -> str:

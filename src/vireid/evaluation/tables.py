@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from vireid.evaluation.measures import METRICS, units
 
 Row = Sequence[str]
-# metric → {"mean", "std", "trials"}, as the metric's `of` gives them
-Numbers = dict[str, dict[str, Any]]
+
+
+class Entry(TypedDict):
+    """One metric of a report, as its `of` gives it."""
+
+    mean: float
+    std: float
+    trials: list[float]
+
+
+Numbers = dict[str, Entry]
+"""Metric → its entry."""
 
 
 def number_cells(numbers: Numbers) -> list[str]:
@@ -18,7 +28,7 @@ def number_cells(numbers: Numbers) -> list[str]:
     return [spread(name, numbers[name]) if name in numbers else "" for name in METRICS]
 
 
-def spread(metric: str, entry: Mapping[str, Any]) -> str:
+def spread(metric: str, entry: Entry) -> str:
     """'54.75 ± 1.20'; without the deviation where there is one trial."""
     text = METRICS[metric].text
     one = len(entry["trials"]) == 1

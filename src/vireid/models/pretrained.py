@@ -12,7 +12,8 @@ from typing import NamedTuple
 import timm
 from torch import Tensor, nn
 
-from vireid.models.foreign import ENDINGS, kind_of, load_foreign, misfits, named_tensors
+from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
+from vireid.models.options import ENDINGS
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"

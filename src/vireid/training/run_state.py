@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from vireid.config import to_plain
-from vireid.files import read_json, write_json
+from vireid.config import from_plain, to_plain
+from vireid.files import read_json, same_code, write_json
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
 from vireid.training import checkpoint
-from vireid.training.options import MAY_CHANGE, TrainOptions
+from vireid.training.options import MAY_CHANGE, TrainOptions, check_config
 from vireid.training.step import Step
-from vireid.types import InputError
-from vireid.weights import WEIGHTS, load_strictly
+from vireid.types import InputError, Limits, shown
+from vireid.weights import WEIGHTS, load_strictly, mismatch
+
+Count = Annotated[int, Limits(0, 2**31)]
 
 
 @dataclass
@@ -33,11 +35,11 @@ class Progress:
         metrics: of the last evaluation.
     """
 
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
+    epoch: Count = 0
+    step: Count = 0
+    seconds: Annotated[float, Limits(0, 1e12)] = 0.0
     means: dict[str, float] | None = None
-    best: float | None = None
+    best: Annotated[float, Limits(0, 1)] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -80,12 +82,17 @@ def unpack(
     Raises:
         InputError: it is the state of another network or other optimisers.
     """
+    progress = from_plain(Progress, state["progress"], f"{source}: progress")
+    if progress.step >= step.steps:
+        raise InputError(
+            f"{source} is of step {progress.step} of an epoch, which has {step.steps} steps in "
+            "this run. Start a new run."
+        )
     load_strictly(step.method, state["method"], source)
     step.optimisers.restore(state["optimisers"])
     if step.average:
-        step.average.restore(state["average"])
+        step.average.restore(state.get("average"))
     step.restore_scaler(state["scaler"])
-    progress = Progress(**state["progress"])
     if len(state["ranks"]) != world.size:
         if progress.step:
             raise InputError(
@@ -101,7 +108,16 @@ def unpack(
     step.set_sums(own["sums"])
     buffers = dict(step.method.named_buffers())
     for name, tensor in own["buffers"].items():
+        if name not in buffers or (wrong := mismatch(buffers[name], tensor)):
+            wrong = wrong if name in buffers else "isn't known"
+            raise InputError(f"{source}: the buffer {shown(name)} {wrong}. Start a new run.")
         buffers[name].copy_(tensor)
+    try:
+        torch.Generator().set_state(own["random"])
+    except (RuntimeError, TypeError) as error:  # only PyTorch knows what a state looks like
+        raise InputError(
+            f"{source} holds a state of random numbers that can't be: {error}. Start a new run."
+        ) from error
     torch.set_rng_state(own["random"])
     if world.device.type == "cuda" and own["device_random"] is not None:
         torch.cuda.set_rng_state(own["device_random"], world.device)
@@ -117,13 +133,23 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
     """
 
     def stripped(plain: dict[str, Any]) -> dict[str, Any]:
+        plain = check_config(plain, f"The run '{run}'")
         kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
-        return _flat({**kept, "recipe": {**kept["recipe"], "epochs": None}})
+        return _flat({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
+
+    def same(key: str, one: Any, other: Any) -> bool:
+        if key in ("method", "dataset") and isinstance(one, str) and isinstance(other, str):
+            return same_code(one, other)
+        return one == other
 
     old, new = stripped(before), stripped(now)
-    other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    keys = sorted(old.keys() | new.keys())
+    other = [key for key in keys if not same(key, old.get(key), new.get(key))]
     if other:
-        changes = "; ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in other)
+        changes = "; ".join(
+            f"{key[:80]} was {shown(old.get(key))} and is {shown(new.get(key))}"
+            for key in other[:5]
+        )
         raise InputError(
             f"The run '{run}' can't go on with other options: {changes}. Resume it without them, "
             "or start another run."

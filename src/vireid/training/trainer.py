@@ -23,7 +23,7 @@ from vireid.runtime.signals import stop_on_signals
 from vireid.training import checkpoint
 from vireid.training.assemble import Assembly
 from vireid.training.journal import Journal
-from vireid.training.options import TrainOptions
+from vireid.training.options import TrainOptions, named_again
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
 from vireid.types import InputError
@@ -327,9 +327,10 @@ class _Run:
         self.writer.finish()
         self.world.barrier()
         self.journal.end_bar()
+        again = named_again(self.options)
         self.journal.say(
             f"Stopped in epoch {self.progress.epoch + 1} after {self.progress.step} steps; the "
-            f"state is saved. Go on with: vireid train --resume {self.run}"
+            f"state is saved. Go on with: vireid train --resume {self.run}{again}"
         )
         raise KeyboardInterrupt
 
