@@ -29,8 +29,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import queue
 import shlex
 import statistics
 import subprocess
@@ -44,6 +42,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from _common import BUSY, hardware, hardware_line, record, result_path, versions, write_result
 from scipy import stats
+
+from vireid.evaluation import Report
+from vireid.runtime.record import hash_of
+from vireid.sweep import call, devices, run_all
 
 HERE = Path(__file__).resolve().parent
 METRICS = {"rank1": "Rank-1", "mean_ap": "mAP"}
@@ -76,7 +78,6 @@ CLAIM: dict[str, list[str]] = {
         ("agw", ["--method", "agw"]),
     )
 }
-NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
 GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
 
 
@@ -109,51 +110,32 @@ def main() -> None:
     table = Table(args.name, setting, chosen, rows)
     for path in args.merge:
         table.merge(Path(path))
-    work: queue.Queue[tuple[str, int]] = queue.Queue()
-    for seed in seeds:
-        for row in chosen:
-            if (row, seed) not in table.results:
-                work.put((row, seed))
-    if not work.empty():
+    todo = [(row, seed) for seed in seeds for row in chosen if (row, seed) not in table.results]
+    if todo:
         subprocess.run(  # once, not by each of several runs at a time
             [sys.executable, "-m", "vireid", "prepare", "--dataset", args.dataset,
              "--data-root", args.data], check=True,
         )  # fmt: skip
-    began = time.monotonic()
-    longest = [args.estimate]
-    lock = threading.Lock()
+    began, stop = time.monotonic(), threading.Event()
+    made: dict[tuple[str, int], tuple[dict[str, Any], Details]] = {}
 
-    def worker(gpu: int | None) -> None:
-        while True:
-            try:
-                row, seed = work.get_nowait()
-            except queue.Empty:
-                return
-            if time.monotonic() - began + 1.05 * longest[0] > args.deadline:
-                table.missing.append(f"{row}, seed {seed}: no time was left")
-                continue
-            start = time.monotonic()
-            try:
-                table.start(seed, start_of(seed, args))  # it may be made while others train
-                found, details = run(rows[row], seed, gpu, args)
-            except Exception as error:  # the other runs go on
-                table.missing.append(f"{row}, seed {seed}: {error}")
-                found = {"failed": str(error)}
-            with lock:
-                if "failed" not in found:
-                    longest[0] = max(longest[0] if table.made else 0, time.monotonic() - start)
-                    table.add(row, seed, found, details)
-                print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: {found}", flush=True)
+    def make(job: tuple[str, int], gpu: int | None) -> None:
+        table.start(job[1], start_of(job[1], args))  # it may be made while others train
+        made[job] = run(rows[job[0]], job[1], gpu, args, stop)
 
-    threads = [
-        threading.Thread(target=worker, args=(gpu,))
-        for gpu in devices()
-        for _ in range(args.jobs_per_gpu)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def after(job: tuple[str, int], state: str, _: float) -> None:
+        row, seed = job
+        if state == "done":
+            table.add(row, seed, *made.pop(job))
+        else:
+            table.missing.append(f"{row}, seed {seed}: {state.removeprefix('failed: ')}")
+        facts = table.results.get(job, state)
+        print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: {facts}", flush=True)
+
+    run_all(
+        todo, make, devices() * args.jobs_per_gpu,
+        after=after, deadline=args.deadline, estimate=args.estimate, stop=stop,
+    )  # fmt: skip
     path = table.write()
     print(path.with_suffix(".md").read_text())
     sys.exit(1 if table.missing else 0)
@@ -572,16 +554,6 @@ def chosen_by(results: dict[tuple[str, int], dict[str, Any]]) -> str:
     return "; ".join(sorted(words)) or "none"
 
 
-def devices() -> list[int | None]:
-    """Numbers of the GPUs that this process may use, as the driver counts them."""
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named:
-        return [int(number) for number in named.split(",")]
-    return list(range(torch.cuda.device_count())) or [None]
-
-
 class Details(NamedTuple):
     """What is kept of a run once for all, or beside the table: the options that it was trained
     with, and arrays on its queries by the embedding's name."""
@@ -607,15 +579,12 @@ def start_of(seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(
-    flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace
+    flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace, stop: threading.Event
 ) -> tuple[dict[str, Any], Details]:
     """Train and test one row; its numbers in percent, what the training cost, and details."""
     name = "-".join([*[f.lstrip("-") for f in flags], f"seed{seed}"]).replace("/", "_")
     folder = Path(args.runs) / name
     where = ["--gpu", "0"] if gpu is not None else ["--device", "cpu"]
-    environment = (
-        {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
-    )
     command = [sys.executable, "-m", "vireid"]
     train = [
         *command,
@@ -648,87 +617,53 @@ def run(
         train = [*command, "train", "--resume", str(folder), *where]
     else:
         told.write_text(shlex.join(train), encoding="utf-8")
-    path = folder.parent / f"{name}.log"
-    with open(path, "a", encoding="utf-8") as log:
+    log = folder.parent / f"{name}.log"
+    began = time.monotonic()
+    if not finished(folder):
+        call(train, log, gpu, stop)
+    facts: dict[str, Any] = {
+        "seconds": round(time.monotonic() - began, 1),
+        "gpu": gpu_name(gpu),
+        **training_facts(folder),
+    }
+    if "start_hash" in (start := start_of(seed, args)):
+        facts["start_hash"] = start["start_hash"]
+    chosen = configuration(folder)
+    facts["config_hash"] = hash_of(chosen)
+    queries: dict[str, np.ndarray] = {}
+    for mode in args.modes.split(","):
+        out = folder / "test" / f"{args.part}-{mode}"
+        test = ["test", "--resume", str(folder), "--data-root", args.data, "--mode", mode,
+                "--part", args.part, "--out", str(out), "--figure-queries", "0"]  # fmt: skip
+        call([*command, *test, *where], log, gpu, stop)
+        report = Report.load(out / "report.json")
+        facts["epoch"] = report.protocol.epoch
+        facts["epoch_choice"] = report.protocol.epoch_choice
+        for which, numbers in report.raw.items():
+            for metric in ("rank1", "mean_ap"):
+                value = numbers[metric]["mean"]
+                facts[f"{mode}_{which}_{metric}"] = round(100 * value, 2)
+        queries = queries or of_queries(report)
+    return facts, Details(chosen, queries)
 
-        def call(words: list[str]) -> None:
-            done = subprocess.run(words, stdout=log, stderr=log, env=environment, check=False)
-            if done.returncode:
-                last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-                print("\n".join(last), flush=True)
-                raise RuntimeError(f"`{' '.join(words[1:4])}` ended with code {done.returncode}")
 
-        began = time.monotonic()
-        if not finished(folder):
-            call(train)
-        seconds = time.monotonic() - began
-        facts: dict[str, Any] = {
-            "seconds": round(seconds, 1),
-            "gpu": gpu_name(gpu),
-            **training_facts(folder),
-        }
-        if "start_hash" in (start := start_of(seed, args)):
-            facts["start_hash"] = start["start_hash"]
-        chosen = configuration(folder)
-        facts["config_hash"] = hash_of(chosen)
-        for mode in args.modes.split(","):
-            out = folder / "test" / f"{args.part}-{mode}"
-            call(
-                [
-                    *command,
-                    "test",
-                    "--resume",
-                    str(folder),
-                    "--data-root",
-                    args.data,
-                    "--mode",
-                    mode,
-                    "--part",
-                    args.part,
-                    "--out",
-                    str(out),
-                    "--figure-queries",
-                    "0",
-                    *where,
-                ]
-            )
-            report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-            facts["epoch"] = report["protocol"]["epoch"]
-            facts["epoch_choice"] = report["protocol"]["epoch_choice"]
-            for which in ("pooled", "embedding", "part"):
-                if which in report:
-                    for metric in ("rank1", "mean_ap"):
-                        value = report[which][metric]["mean"]
-                        facts[f"{mode}_{which}_{metric}"] = round(100 * value, 2)
-        mode, file = args.modes.split(",")[0], folder / "test" / "per_query.npz"
-        words = ["--run", folder, "--data", args.data, "--dataset", args.dataset, "--mode", mode,
-                 "--part", args.part, "--out", file]  # fmt: skip
-        call([sys.executable, str(HERE / "per_query.py"), *map(str, words)])
-    with np.load(file) as arrays:
-        return facts, Details(chosen, dict(arrays))
+def of_queries(report: Report) -> dict[str, np.ndarray]:
+    """The average precision of each query, by embedding, with its identity and camera."""
+    table = report.queries
+    found = {name: table[name].astype(np.int16) for name in ("pids", "camids")}
+    return found | {which: table[f"{which}.mean_ap"].astype(np.float16) for which in report.raw}
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """What decided a run's numbers beside its seed, its start and its data: its resolved options
-    without places, engine and names."""
-    options = without_places(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    if Path(options["model"]["pretrained"]).is_file():
-        options["model"]["pretrained"] = "a file"  # that the start's hash names
-    return options
+    """What decided a run's numbers beside its seed, its start and its data."""
+    return without_places(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def without_places(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that decide numbers, without the seed: no places, engine or names."""
-    from vireid.training.options import MAY_CHANGE
+    """The options that decide numbers, without the seed."""
+    from vireid.training.record import decisive
 
-    kept = {key: value for key, value in options.items() if key not in ("seed", *MAY_CHANGE)}
-    recipe = {key: value for key, value in kept["recipe"].items() if key not in NAMES_ONLY}
-    return {**kept, "recipe": recipe}
-
-
-def hash_of(plain: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return {name: value for name, value in decisive(options).items() if name != "seed"}
 
 
 def finished(folder: Path) -> bool:

@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 from _common import record, result_path
-from methods import CLAIM, HERE, devices
+from methods import CLAIM, HERE
 from PIL import Image
+
+from vireid.sweep import devices
 
 V1_PARTS = {"train": range(1, 331), "val": range(331, 396), "test": range(396, 492)}
 V1_IMAGES = 12  # of each person by each camera

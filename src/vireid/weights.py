@@ -134,7 +134,7 @@ def save_weights(
         path: file to write.
         method: the method, or its `portable` state.
         metadata: `method_metadata` and more facts: size, dataset, trial, part,
-            epoch, chosen, seed, versions, commit.
+            epoch, chosen, seed, record.
     """
     state = portable(method) if isinstance(method, torch.nn.Module) else dict(method)
     facts = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}

@@ -42,7 +42,14 @@ from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
 from vireid.data.decoding import decode
 from vireid.embed import load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
-from vireid.evaluation import Report, average_reports, compare, evaluate
+from vireid.evaluation import (
+    Report,
+    average_reports,
+    compare,
+    compare_paired,
+    evaluate,
+    paper_table,
+)
 from vireid.evaluation.report import report_markdown
 from vireid.index import Filters, build_index
 from vireid.index.local.index import LocalIndex
@@ -583,6 +590,7 @@ class Weights(Target):
         if embedder.size != SIZE:  # the images would be decoded again
             return
         options = TestOptions(data_root=str(self.root), figure_queries=0, num_trials=1)
+        shutil.rmtree(self.work / "report", ignore_errors=True)  # of other weights
         quietly(test, path, options, device="cpu", out=self.work / "report")
 
 
@@ -1160,11 +1168,19 @@ class Reports(Target):
         twin["protocol"] |= {"seed": 5, "weights_hash": "1" * 64}
         plain = [Report.from_plain(copy.deepcopy(value)) for value in (one, twin)]
         self.twin, self.seeds = plain[1], [*self.seeds, average_reports(plain).to_plain()]
+        record = {
+            "options": {"seed": 0, "method": "mcl", "recipe": {"lr": 0.1}}, "options_hash": "1",
+            "code": {"method": {"name": "my.py:My", "sha256": "2" * 64, "copies": ["my.py"]}},
+            "versions": {"torch": "2.9"}, "commit": None, "data_hash": "3" * 64, "ranks": 1,
+            "start_hash": None, "changes": ["torch was 2.8 and is 2.9, from epoch 2 on"],
+        }  # fmt: skip
+        self.seeds.append({**one, "record": record})
         self.odd = [
             {**one, key: value}
             for key in one
             for value in (None, 1, "x", [], {}, [1], {"embedding": 1}, {"embedding": {"rank1": 1}})
         ]
+        self.odd += [{**one, "record": {**record, key: v}} for key in record for v in (1, {"a": 1})]
         mean = self.seeds[2]
         self.odd += [
             {**mean, "averaged": {**mean["averaged"], "values": {}}},
@@ -1193,6 +1209,11 @@ class Reports(Target):
         comparison = compare([report, self.twin])
         comparison.write(self.work / "compared")
         quietly(results.print, comparison.to_table())
+        with suppress(InputError):
+            paper_table([report, self.twin]).write(self.work / "paper")
+        with suppress(InputError):
+            for found in compare_paired([report], [self.twin]):
+                found.to_markdown(), quietly(results.print, found.to_table())
         try:
             mean = average_reports([report, self.twin])
         except InputError:

@@ -80,7 +80,7 @@ def prepare(
     """
     key = content_key(dataset, size)
     name = f"{dataset.name}-{size[0]}x{size[1]}-{key}.npy"
-    folders = [Path(cache)] if cache else _folders(dataset.root)
+    folders = [Path(cache)] if cache else cache_folders(dataset.root)
     for folder in folders:
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
@@ -95,8 +95,12 @@ def prepare(
     return _open(folder / name, dataset, size, key)
 
 
-def content_key(dataset: Dataset, size: tuple[int, int]) -> str:
-    """16 hexadecimal digits that change when an image is added, removed or rewritten."""
+def content_key(dataset: Dataset, size: tuple[int, int] = (0, 0)) -> str:
+    """16 hexadecimal digits that change when an image is added, removed or rewritten.
+
+    Args:
+        size: (height, width) of the decoded images; (0, 0) for the files as they are.
+    """
     digest = hashlib.sha256(f"{_FORMAT} {size[0]}x{size[1]}\n".encode())
     if dataset.decoding != AS_PUBLISHED:
         digest.update(f"{dataset.decoding}\n".encode())
@@ -117,7 +121,8 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _folders(root: Path) -> list[Path]:
+def cache_folders(root: Path) -> list[Path]:
+    """Where what was made of the images under `root` is kept; the first that can be written."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return [root / ".vireid", home / "vireid" / name]
