@@ -44,8 +44,8 @@ def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | Non
         inches: of the height, instead of the ratio.
     """
     import matplotlib
-    from matplotlib.rcsetup import cycler
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
     width = WIDTHS[columns]
     with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
