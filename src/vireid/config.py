@@ -312,6 +312,15 @@ def convert(hint: Any, item: Any, where: str) -> Any:
     return item
 
 
+def flatten(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names: {"recipe": {"lr": 0.1}} → {"recipe.lr": 0.1}."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        inner = flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else None
+        flat |= {before + key: value} if inner is None else inner
+    return flat
+
+
 def _is_name(where: str) -> bool:
     """Whether `where` is the name of a value alone, which messages put in backticks."""
     return re.fullmatch(r"[\w.\[\]-]+", where) is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
+import io
 import json
 import math
 import os
@@ -11,7 +13,7 @@ import sys
 import tempfile
 import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -105,6 +107,29 @@ def write_text(target: str | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(target, "w") as file:
         file.write(text)
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV, with every text made harmless by `csv_cell`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """A value that a spreadsheet doesn't take for a formula: a text that begins like one (a file
+    may be called `=cmd|…`) gets an apostrophe before it. Numbers stay as they are."""
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(
+        ("=", "+", "-", "@", "\t", "\r")
+    ):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def write_json(target: str | Path, value: Any) -> None:
@@ -201,7 +226,7 @@ def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
     noun = "data set" if what == "dataset" else what
     raise UnnamedCode(
         f"{where} needs the {noun} {shown(name)}, which was in the Python file {shown(file, 300)}"
-        + (f"; {shown(given)} was given. " if given is not None else ". ")
+        + (f"; {shown(given, 300)} was given. " if given is not None else ". ")
         + "Code is run only where you name it yourself, never because a file names it. If you know "
         f"that file, or have your own copy of it, give it as `{what}` FILE:{name[:80]}.",
         what,

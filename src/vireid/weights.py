@@ -134,7 +134,7 @@ def save_weights(
         path: file to write.
         method: the method, or its `portable` state.
         metadata: `method_metadata` and more facts: size, dataset, trial, part,
-            epoch, chosen, seed, versions, commit.
+            epoch, chosen, seed, record.
     """
     state = portable(method) if isinstance(method, torch.nn.Module) else dict(method)
     facts = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}
@@ -233,7 +233,8 @@ def _read_facts(text: str, path: Path) -> dict[str, Any]:
             f"'{path}' is damaged or was changed: the hash of the facts in its header (method, "
             "data set …) is not the one that it was written with. Copy or train it again."
         )
-    return convert(_MoreFacts, facts, where)
+    convert(_MoreFacts, facts, where)
+    return facts  # as they were written: lists stay lists
 
 
 def load_weights(source: str | Path, method: str | None = None) -> tuple[Method, dict[str, Any]]:

@@ -44,9 +44,11 @@ def report(folder: Path) -> dict:
 def test_an_epoch_is_tested_beside_the_weights(three: Path, tmp_path: Path, capsys) -> None:
     assert run("test", "--resume", three, *QUICK) == 0
     assert run("test", "--resume", three, "--epoch", 2, *QUICK) == 0
-    assert f"vireid report {three / 'test' / 'sysu-all-1shot-seeded-epoch2'}" in said(capsys)
-    last = report(three / "test" / "sysu-all-1shot-seeded")
-    second = report(three / "test" / "sysu-all-1shot-seeded-epoch2")
+    assert f"vireid report {three / 'test' / 'sysu-all-1shot-seeded-1trials-epoch2'}" in said(
+        capsys
+    )
+    last = report(three / "test" / "sysu-all-1shot-seeded-1trials")
+    second = report(three / "test" / "sysu-all-1shot-seeded-1trials-epoch2")
     assert last["protocol"]["epoch"] == 3 and second["protocol"]["epoch"] == 2
     assert second["protocol"]["epoch_choice"] == "named by hand: the checkpoint after epoch 2"
     assert second["protocol"]["weights_hash"] != last["protocol"]["weights_hash"]
@@ -54,7 +56,7 @@ def test_an_epoch_is_tested_beside_the_weights(three: Path, tmp_path: Path, caps
 
     inside = three / "checkpoints" / "epoch-0001-step-000001.pt"
     assert run("test", "--resume", inside, *QUICK) == 0  # the file itself, within an epoch
-    within = report(three / "test" / "sysu-all-1shot-seeded-epoch1-step1")["protocol"]
+    within = report(three / "test" / "sysu-all-1shot-seeded-1trials-epoch1-step1")["protocol"]
     assert within["epoch"] == 1
     assert within["epoch_choice"].endswith("after epoch 1 and step 1 of the next")
     vireid.evaluate(three, OPTIONS, epoch=2, device="cpu", out=tmp_path / "again")

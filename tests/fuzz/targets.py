@@ -42,9 +42,16 @@ from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
 from vireid.data.decoding import decode
 from vireid.embed import load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
-from vireid.evaluation import Report, average_reports, compare, evaluate
+from vireid.evaluation import (
+    Report,
+    average_reports,
+    compare,
+    compare_paired,
+    evaluate,
+    paper_table,
+)
 from vireid.evaluation.report import report_markdown
-from vireid.index import Filters, create_index
+from vireid.index import Filters, build_index
 from vireid.index.local.index import LocalIndex
 from vireid.index.output import hits_as_json, hits_table, write_csv
 from vireid.methods.published import import_published
@@ -583,6 +590,7 @@ class Weights(Target):
         if embedder.size != SIZE:  # the images would be decoded again
             return
         options = TestOptions(data_root=str(self.root), figure_queries=0, num_trials=1)
+        shutil.rmtree(self.work / "report", ignore_errors=True)  # of other weights
         quietly(test, path, options, device="cpu", out=self.work / "report")
 
 
@@ -787,19 +795,11 @@ class Configurations(Target):
 
 def use_embeddings(path: Path, work: Path) -> None:
     """Read, index, search, show."""
-    from vireid.commands.index import _which
-
     rows = load_embeddings(path)
-    which = _which(None, rows)
     folder = work / "index"
     shutil.rmtree(folder, ignore_errors=True)
-    vectors = rows.vectors[which]
     try:
-        with create_index(
-            folder, weights_hash=rows.weights_hash, embedding=which, dim=vectors.shape[1],
-            preprocessing=rows.preprocessing,
-        ) as index:  # fmt: skip
-            index.add(rows, which=which)
+        with build_index(folder, rows) as index:
             assert not index.verify()
             use_index(index, work)
     finally:
@@ -817,7 +817,9 @@ def use_index(index: Any, work: Path) -> list[Any]:
                     Filters(modality=Modality.INFRARED, time_to=1e9)):  # fmt: skip
         index.search(queries[:1], top=5, filters=filters)
     paths = [Path("query.jpg")] * len(hits)
-    text = json.dumps(hits_as_json(paths, hits), allow_nan=False, ensure_ascii=False).encode()
+    text = json.dumps(
+        hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False
+    ).encode()
     assert text
     shown = [hits_table(Path("query.jpg"), ranked[:20]) for ranked in hits[:1] if ranked]
     quietly(results.print, *shown)
@@ -1166,11 +1168,19 @@ class Reports(Target):
         twin["protocol"] |= {"seed": 5, "weights_hash": "1" * 64}
         plain = [Report.from_plain(copy.deepcopy(value)) for value in (one, twin)]
         self.twin, self.seeds = plain[1], [*self.seeds, average_reports(plain).to_plain()]
+        record = {
+            "options": {"seed": 0, "method": "mcl", "recipe": {"lr": 0.1}}, "options_hash": "1",
+            "code": {"method": {"name": "my.py:My", "sha256": "2" * 64, "copies": ["my.py"]}},
+            "versions": {"torch": "2.9"}, "commit": None, "data_hash": "3" * 64, "ranks": 1,
+            "start_hash": None, "changes": ["torch was 2.8 and is 2.9, from epoch 2 on"],
+        }  # fmt: skip
+        self.seeds.append({**one, "record": record})
         self.odd = [
             {**one, key: value}
             for key in one
             for value in (None, 1, "x", [], {}, [1], {"embedding": 1}, {"embedding": {"rank1": 1}})
         ]
+        self.odd += [{**one, "record": {**record, key: v}} for key in record for v in (1, {"a": 1})]
         mean = self.seeds[2]
         self.odd += [
             {**mean, "averaged": {**mean["averaged"], "values": {}}},
@@ -1199,6 +1209,11 @@ class Reports(Target):
         comparison = compare([report, self.twin])
         comparison.write(self.work / "compared")
         quietly(results.print, comparison.to_table())
+        with suppress(InputError):
+            paper_table([report, self.twin]).write(self.work / "paper")
+        with suppress(InputError):
+            for found in compare_paired([report], [self.twin]):
+                found.to_markdown(), quietly(results.print, found.to_table())
         try:
             mean = average_reports([report, self.twin])
         except InputError:
@@ -1212,10 +1227,10 @@ class Reports(Target):
 def quietly(function: Callable[..., Any], *args: Any, **words: Any) -> Any:
     """Call a function that prints, with nothing on the terminal."""
     nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    before = console.file, results.file
+    before = console._file, results._file  # `file` would be the stream of this moment
     with nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         console.file = results.file = nowhere
         try:
             return function(*args, **words)
         finally:
-            console.file, results.file = before
+            console._file, results._file = before

@@ -149,7 +149,7 @@ class Flags:
             if name in self.defaults:
                 names |= option_flags(self.defaults[name])
             elif parameter.kind is parameter.KEYWORD_ONLY:
-                names[name] = parameter.default is True
+                names[flag_of(name)] = parameter.default is True
         return names
 
     def _check(self) -> None:
@@ -175,8 +175,15 @@ class Flags:
             if refuse and (sentence := refuse(flag[2:], self.words)):
                 raise InputError(sentence)
             raise InputError(f"`{self.prog}` has no flag '{word}'.{hint} {see}")
+        hints = typing.get_type_hints(self.function)
+        for name in self._parameters():
+            flag = f"--{name.replace('_', '-')}"
+            # the command-line library would silently take the last one
+            again = [word.replace("_", "-") for word in typed].count(flag) > 1
+            if again and typing.get_origin(hints.get(name)) is tuple:
+                raise InputError(f"{flag} was given twice. Give all its values after one {flag}.")
         missing = [
-            f"--{name.replace('_', '-')}"
+            f"--{flag_of(name).replace('_', '-')}"
             for name, parameter in self._parameters().items()
             if parameter.kind is parameter.KEYWORD_ONLY
             and parameter.default is parameter.empty
@@ -203,7 +210,8 @@ class Flags:
                 parameter = parameter.replace(default=defaults[name])
                 hints[name] = type(defaults[name])
             elif name in hints:
-                hints[name] = marked(hints[name], parameter.default, {})
+                flag = {"flag": flag_of(name)} if flag_of(name) != name else {}
+                hints[name] = marked(hints[name], parameter.default, flag)
             parameters.append(parameter)
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = hints
@@ -290,6 +298,12 @@ def _titles(before: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 def _summary(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def flag_of(parameter: str) -> str:
+    """A parameter's flag, with underscores: one that Python keeps for itself is spelled with an
+    underscore at its end (`with_`)."""
+    return parameter.removesuffix("_")
 
 
 def marked(hint: Any, default: Any, metadata: Mapping[str, Any]) -> Any:

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def train_all_trials(
-    options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None
+    options: TrainOptions,
+    folder: Path,
+    *,
+    device: str,
+    max_steps: int | None = None,
+    other_code: bool = False,
 ) -> int:
     """Train and test a model for each split, skipping what is done, and average the reports.
 
@@ -48,7 +53,8 @@ def train_all_trials(
     try:
         for trial in range(1, facts.splits + 1):
             one = dataclasses.replace(options, trial=trial)
-            for report in _trial(one, folder / f"trial{trial}", device, max_steps):
+            place = folder / f"trial{trial}"
+            for report in _trial(one, place, device, max_steps, other_code=other_code):
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
         say(f"The trials go on with: vireid train --resume {folder}{named_again(options)}")
@@ -72,7 +78,9 @@ def read_trials(folder: Path) -> Trials:
     return convert(Trials, read_json(folder / TRIALS), str(folder / TRIALS))
 
 
-def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
+def _trial(
+    options: TrainOptions, folder: Path, device: str, max_steps: int | None, *, other_code: bool
+) -> list[Report]:
     """Train and test one model, unless that is done; its reports, one a direction."""
     from vireid.evaluation import Report
     from vireid.training.run import SUMMARY, train
@@ -82,7 +90,7 @@ def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | No
         say(f"Trial {options.trial} of {facts.splits}")
         resume = (folder / "config.json").is_file()
         one = dataclasses.replace(options, device=device)
-        train(one, folder, max_steps=max_steps, resume=resume)
+        train(one, folder, max_steps=max_steps, resume=resume, other_code=other_code)
     places = [_place(folder, direction) for direction in facts.tested_directions]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]

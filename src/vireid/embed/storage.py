@@ -2,9 +2,9 @@
 
 Arrays: `vectors.NAME` (N, D) float16 or float32, `pids`, `camids`, `modality` (N,) int64,
 `times` (N,) float64, `paths` (bytes of all paths as UTF-8, one after the other) and `path_ends`
-(N,) int64. The header's metadata hold one entry, `vireid`: the kind of file, weights_hash and
-preprocessing as JSON. (safetensors writes several entries in an order that differs by chance, and
-equal embeddings should be equal files.)
+(N,) int64. The header's metadata hold one entry, `vireid`: the kind of file, weights_hash,
+preprocessing and the folders of the images as JSON. (safetensors writes several entries in an order
+that differs by chance, and equal embeddings should be equal files.)
 """
 
 from __future__ import annotations
@@ -142,6 +142,8 @@ def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[
         "weights_hash": embeddings.weights_hash,
         "preprocessing": embeddings.preprocessing,
         "order": list(embeddings.vectors),
+        "base": embeddings.base,
+        "root": embeddings.root,
     }
     header: dict[str, Any] = {"__metadata__": {"vireid": json.dumps(about)}}
     starts, start = {}, 0
@@ -185,6 +187,8 @@ def load_embeddings(path: str | Path) -> Embeddings:
         times=arrays["times"],
         weights_hash=about["weights_hash"],
         preprocessing=dict(about["preprocessing"]),
+        base=about.get("base", ""),
+        root=about.get("root", ""),
     )
     try:
         embeddings.check_values()
@@ -193,13 +197,18 @@ def load_embeddings(path: str | Path) -> Embeddings:
     return embeddings
 
 
-class _About(TypedDict):
-    """What the header says of the arrays."""
-
+class _Always(TypedDict):
     kind: str
     weights_hash: str
     preprocessing: Preprocessing
     order: list[str]
+
+
+class _About(_Always, total=False):
+    """What the header says of the arrays; files of earlier commits have no `base` and `root`."""
+
+    base: str
+    root: str
 
 
 def _read_about(text: str, path: Path) -> _About:

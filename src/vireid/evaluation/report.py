@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from vireid.config import convert, from_plain, hints_of, to_plain
+from vireid.config import convert, flatten, from_plain, hints_of, to_plain
+from vireid.data.arrays import read_arrays
 from vireid.data.registry import title_of
 from vireid.evaluation.measures import METRICS, units
-from vireid.evaluation.protocol import Protocol, protocol_rows
+from vireid.evaluation.protocol import Protocol, protocol_rows, value_words
 from vireid.evaluation.tables import (
     Entry,
     Numbers,
@@ -23,13 +24,15 @@ from vireid.evaluation.tables import (
     spread,
     value_cells,
 )
-from vireid.files import read_json, write_json, write_text
+from vireid.files import atomic_write, read_json, write_json, write_text
+from vireid.runtime.record import Record
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "vireid-report-1"
+QUERIES = "queries.npz"
 
 
 class _Pair(TypedDict):
@@ -69,6 +72,7 @@ class _Rest(TypedDict, total=False):
     counts: _Counts
     camera_pairs: dict[str, list[_Pair]]
     curves: dict[str, list[float]]
+    record: Record
     averaged: _Averaged
     notes: list[str]
 
@@ -81,8 +85,8 @@ class Report:
     Attributes:
         protocol: what was measured, on what, how.
         raw: test embedding → metric → {"mean", "std", "trials"}; "std" is the population's
-            deviation over the trials. `METRICS` lists the metrics; a report that was written
-            before one existed lacks it.
+            deviation over the trials; of an average, the sample deviation over its models.
+            `METRICS` lists the metrics; a report that was written before one existed lacks it.
         reranked: the same after k-reciprocal re-ranking; empty if it wasn't asked for.
         confidence: test embedding → metric → [low, high], 95 % by bootstrap over identities.
         camera_pairs: test embedding → rows {"query_camid", "gallery_camid", "queries", "rank1",
@@ -91,6 +95,11 @@ class Report:
         counts: one number a trial: "queries" (that count), "without_match", "gallery",
             "identities" (of the queries).
         chance: "rank1" and "mean_ap" expected of a random order.
+        record: of the training run, by which reports of unlike runs are told apart; None for
+            embeddings whose training isn't known, and for weights from before there were records.
+        queries: arrays (Q,) over the queries, means over the trials: "pids", "camids", "matched"
+            (trials in which the query has a match) and "EMBEDDING.METRIC" for each metric that is
+            `in_brief`; kept in queries.npz beside the report. Empty for an average.
         averaged: for an average, {"over": ["seed"], "reports": n, ...}; else None.
         notes: sentences for the reader.
         folder: where the report was written or read, or None.
@@ -104,6 +113,8 @@ class Report:
     curves: dict[str, list[float]] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
+    record: Record | None = None
+    queries: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
     averaged: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     folder: Path | None = field(default=None, compare=False)
@@ -124,6 +135,7 @@ class Report:
             "counts": self.counts,
             "camera_pairs": self.camera_pairs,
             "curves": self.curves,
+            "record": self.record,
             "averaged": self.averaged,
             "notes": list(self.notes),
         }
@@ -161,8 +173,14 @@ class Report:
         return report
 
     def write(self, folder: str | Path) -> Report:
-        """Write report.json and report.md into `folder`, which `self.folder` names from then on."""
+        """Write report.json, report.md and queries.npz into `folder`, which `self.folder` names
+        from then on."""
         folder = Path(folder)
+        if self.queries:
+            with atomic_write(folder / QUERIES) as file:
+                np.savez_compressed(file, **self.queries)  # type: ignore[arg-type]
+        else:
+            (folder / QUERIES).unlink(missing_ok=True)
         write_text(folder / "report.md", report_markdown(self))
         write_json(folder / "report.json", self.to_plain())
         self.folder = folder
@@ -170,13 +188,14 @@ class Report:
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Read a report.json.
+        """Read a report.json and the queries.npz beside it.
 
         Raises:
             InputError: the file is missing or isn't a report.
         """
         path = Path(path)
-        return replace(cls.from_plain(read_json(path), f"'{path}'"), folder=path.parent)
+        report = cls.from_plain(read_json(path), f"'{path}'")
+        return replace(report, folder=path.parent, queries=_read_queries(path.with_name(QUERIES)))
 
     def __repr__(self) -> str:
         return f"Report({title(self)!r}, {self.protocol.search()!r})"
@@ -209,10 +228,34 @@ class Report:
         )
 
 
-def summary(values: Sequence[float]) -> Entry:
-    """Mean and population deviation of the trials, beside the trials."""
+def _read_queries(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a queries.npz; none where the report was copied without it.
+
+    Raises:
+        InputError: it isn't readable, or its arrays don't fit each other.
+    """
+    if not path.is_file():
+        return {}
+    arrays = read_arrays(path)
+    shape = arrays["pids"].shape if "pids" in arrays else ()
+    fits = {"pids", "camids", "matched"} <= arrays.keys() and len(shape) == 1
+    if not fits or any(a.shape != shape or a.dtype.kind not in "if" for a in arrays.values()):
+        raise InputError(
+            f"'{path}' doesn't hold the numbers of one set of queries. Remove it, or test again; "
+            "it is needed only for the bootstrap over identities."
+        )
+    return arrays
+
+
+def summary(values: Sequence[float], *, sample: bool = False) -> Entry:
+    """Mean and deviation of the trials, beside the trials.
+
+    Args:
+        sample: the sample deviation (n - 1), as over models; the population's over trials.
+    """
     array = np.asarray(values, np.float64)
-    return {"mean": float(array.mean()), "std": float(array.std()), "trials": array.tolist()}
+    std = float(array.std(ddof=1 if sample else 0))
+    return {"mean": float(array.mean()), "std": std, "trials": array.tolist()}
 
 
 _KEYS = frozenset(hints_of(_Rest))
@@ -321,18 +364,44 @@ def report_markdown(report: Report) -> str:
         "",
         markdown(["What", "Value"], protocol_rows(protocol), words=2),
     ]
+    lines += _record_section(report.record)
     lines += _trial_section(report) + _pair_section(report)
     if report.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _record_section(record: Record | None) -> list[str]:
+    """What the network was trained with, option by option."""
+    if record is None:
+        return []
+    rows = [
+        (name, value_words(value)) for name, value in flatten(record.get("options", {})).items()
+    ]
+    for name, code in record.get("code", {}).items():
+        rows.append((f"code of {name}", f"{code['name']}, {code['sha256'][:16]}"))
+    facts = {
+        "network": record.get("architecture"),
+        "number format": record.get("precision"),
+        "processes": record.get("ranks"),
+        "training data's hash": (record.get("data_hash") or "")[:16],
+        "hash of the start": (record.get("start_hash") or "none")[:16],
+        "hash of the options": record.get("options_hash", "")[:16],
+        "commit": record.get("commit"),
+        "versions": record.get("versions"),
+    }
+    rows += [(name, value_words(value)) for name, value in facts.items() if value is not None]
+    rows += [("**changed**", change) for change in record.get("changes", [])]
+    return ["## What it was trained with", "", markdown(["Option", "Value"], rows, words=2)]
+
+
 def _caption(report: Report, metrics: Sequence[str]) -> str:
     count = len(next(iter(report.raw.values()))["rank1"]["trials"])
     if count == 1:
         return caption(metrics, "of one trial")
-    what = "models" if report.averaged else "trials"
-    return caption(metrics, f"mean ± deviation over {count} {what}")
+    if report.averaged:
+        return caption(metrics, f"mean ± sample deviation over {count} models")
+    return caption(metrics, f"mean ± deviation over {count} trials")
 
 
 def averaged_words(report: Report) -> str:

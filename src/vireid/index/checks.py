@@ -15,14 +15,23 @@ LENGTH_TOLERANCE = 0.01
 """How far from 1 an embedding's length may be; float16 vectors are off by up to 0.001."""
 
 
-class IndexFacts(TypedDict):
-    """What is stored about an index as a whole, beside what its backend needs."""
-
+class _Always(TypedDict):
     weights_hash: str
     embedding: str
     dim: Annotated[int, Limits(1, 2**20)]
     image_roots: list[str]
     preprocessing: Preprocessing
+
+
+class IndexFacts(_Always, total=False):
+    """What is stored about an index as a whole, beside what its backend needs.
+
+    `prefixes` belong to the image roots and are absent where there are none; `strangers` are there
+    once they have been measured.
+    """
+
+    prefixes: list[str]
+    strangers: dict[str, Any]
 
 
 class Row(NamedTuple):
@@ -60,7 +69,7 @@ def check_embeddings(
     dim: int,
     preprocessing: dict[str, Any],
 ) -> np.ndarray:
-    """The (N, D) vectors to store, if they belong in the index. Their lengths are not checked.
+    """The (N, D) vectors that are compared in the index. Their lengths are not checked.
 
     Args:
         embeddings: N images.
@@ -69,7 +78,7 @@ def check_embeddings(
 
     Raises:
         InputError: another test embedding, other weights, dimension or preprocessing than the
-            index's, or a path or another value that cannot be stored.
+            index's, or a value that cannot be stored.
     """
     if which is not None and which != embedding:
         raise InputError(
@@ -95,7 +104,6 @@ def check_embeddings(
             "weights that the index was made for."
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
-    _check_paths(embeddings.paths)
     embeddings.check_values()
     return vectors
 
@@ -120,7 +128,8 @@ def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def _check_paths(paths: Sequence[str]) -> None:
+def check_paths(paths: Sequence[str]) -> None:
+    """Raises InputError if a path is missing, repeated or can't be stored."""
     count = Counter(paths)
     if odd := next((path for path in count if "\0" in path), None):
         raise InputError(f"The path {shown(odd)} has a zero byte in it, so no file can be there.")

@@ -22,6 +22,7 @@ from vireid.config import convert
 from vireid.files import atomic_write, file_hash, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
+from vireid.runtime.record import record_of
 from vireid.training.options import check_config
 from vireid.types import InputError, shown
 from vireid.version import __version__
@@ -216,10 +217,15 @@ def describe_run(source: str | Path) -> dict[str, str]:
     tensors, metadata = read_weights(path)
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
     facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]}
-    for name in (*of_run, "epoch", "chosen", "size", "commit"):
+    for name in (*of_run, "epoch", "chosen", "size"):
         if name in metadata:
             facts[name] = str(metadata[name])
-    return facts | {"architecture": str(metadata["model"].get("arch"))}
+    kept = record_of(metadata) or {}
+    for name in ("commit", "options_hash", "data_hash", "start_hash"):
+        if value := kept.get(name) or metadata.get(name):
+            facts[name.replace("_", " ")] = str(value)
+    arch = kept.get("architecture") or metadata["model"].get("arch")
+    return facts | {"architecture": str(arch)}
 
 
 def _describe_options(config: Any, where: str) -> dict[str, str]:

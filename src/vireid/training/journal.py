@@ -30,14 +30,15 @@ class LogLine(_LogLine, total=False):
     """What is read of a line of log.jsonl."""
 
     metrics: dict[str, float] | None
+    best: bool
 
 
 class Journal:
     """Writes the run's log and figures; does nothing unless `active`, on the first rank alone.
 
     `log.jsonl` has one object a line. `kind` is "step" (means since the epoch began) or "epoch"
-    (means of the epoch, metrics if it was evaluated); both have epoch, step, losses, lr,
-    images_per_second and seconds of training since the run began.
+    (means of the epoch, metrics if it was evaluated, `best` where they choose the epoch); both have
+    epoch, step, losses, lr, images_per_second and seconds of training since the run began.
     """
 
     def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:

@@ -69,6 +69,12 @@ class TrainOptions(Options):
     steps_per_epoch: int = option(0, at_least=0, rare=True)
     """Shorten every epoch to this many steps (0: whole epochs)."""
 
+    stop_epoch: int = option(0, at_least=0, rare=True)
+    """End the run after so many epochs of its schedule, as --refit does (0: after all)."""
+    criterion: str = option("embedding_mean_ap", rare=True)
+    """With `select` val: the test embedding and the metric that choose the epoch, named as in
+    log.jsonl: embedding_mean_ap, pooled_rank1 …"""
+
     epochs_from: str = option("", flag="")
     """How the number of epochs was found, in words, where another run found it."""
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
@@ -76,7 +82,8 @@ class TrainOptions(Options):
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
-    """Epochs between tests on the validation identities (0: never)."""
+    """Epochs between tests on the validation identities (0: never; with `select` val, a twentieth
+    of the epochs)."""
     keep: int = option(2, at_least=1, rare=True)
     """Number of checkpoints to keep."""
     checkpoint_every: int = option(1, at_least=1, rare=True)
@@ -112,9 +119,18 @@ class TrainOptions(Options):
         elif facts.splits == 1:
             raise InputError(f"`trial` is all; {facts.title} has one split only. Leave it out.")
         if self.select == "val" and not self.eval_every:
-            object.__setattr__(self, "eval_every", 1)
+            object.__setattr__(self, "eval_every", usual_eval_every(self.recipe.epochs))
+        if self.stop_epoch > self.recipe.epochs:
+            raise InputError(
+                f"`stop_epoch` is {self.stop_epoch}, but the run has {self.recipe.epochs} `epochs`."
+            )
         if self.recipe.pids_per_batch < 2:
             raise InputError("`pids_per_batch` is 1; a triplet needs at least 2 identities.")
+
+    @property
+    def last_epoch(self) -> int:
+        """Epochs that are trained; the schedule is that of `recipe.epochs`."""
+        return self.stop_epoch or self.recipe.epochs
 
     @property
     def part(self) -> Literal["train", "fit"]:
@@ -142,6 +158,11 @@ class TrainOptions(Options):
             own, values.get("method_options", {}), f"{where}: method_options"
         )
         return from_plain(cls, values, where)
+
+
+def usual_eval_every(epochs: int) -> int:
+    """Epochs between tests where the epoch is chosen by them: about twenty tests a run."""
+    return max(1, epochs // 20)
 
 
 class _Named(TypedDict, total=False):

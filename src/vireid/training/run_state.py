@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from vireid.config import from_plain, to_plain
+from vireid.config import flatten, from_plain, to_plain
 from vireid.files import read_json, same_code, write_json
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
-from vireid.training import checkpoint
+from vireid.runtime.record import Record
+from vireid.training import checkpoint, record
 from vireid.training.options import MAY_CHANGE, TrainOptions, check_config
 from vireid.training.step import Step
 from vireid.types import InputError, Limits, shown
@@ -135,7 +136,7 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
     def stripped(plain: dict[str, Any]) -> dict[str, Any]:
         plain = check_config(plain, f"The run '{run}'")
         kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
-        return _flat({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
+        return flatten({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
 
     def same(key: str, one: Any, other: Any) -> bool:
         if key in ("method", "dataset") and isinstance(one, str) and isinstance(other, str):
@@ -157,13 +158,27 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
 
 
 def open_folder(
-    options: TrainOptions, run: Path, world: World, *, resume: bool, say: Callable[[str], None]
-) -> dict[str, Any] | None:
+    options: TrainOptions,
+    run: Path,
+    world: World,
+    now: Record | None,
+    *,
+    resume: bool,
+    other_code: bool,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any] | None, Record | None]:
     """Make the run's folder, or find the checkpoint to go on from; alike on every rank.
 
+    Args:
+        now: what is known of the run as it would be made now; None on other ranks than the first.
+        other_code: go on although code, packages or data are others than the run began with.
+
+    Returns:
+        The checkpoint's state, if there is one, and `now` with what is known of the run's past.
+
     Raises:
-        InputError: the folder holds a run and `resume` is off; a run of other options, or whose
-            checkpoints are damaged.
+        InputError: the folder holds a run and `resume` is off; a run of other options, code or
+            data, or whose checkpoints are damaged.
     """
     folder, plain = run / "checkpoints", to_plain(options)
     state, problem = None, None
@@ -178,22 +193,36 @@ def open_folder(
     elif resume:
         say("The run has no checkpoint yet; it starts from its beginning.")
         compare_options(read_json(run / "config.json"), plain, run)
+    if state is not None and now is not None:
+        now, problem = _go_on(now, run, state, other_code=other_code, say=say)
     first_problem = next((text for text in world.gather(problem) if text), None)
     if first_problem:
         raise InputError(first_problem)
     if world.first:
         write_json(run / "config.json", plain)
-    return state
+    return state, now
 
 
-def _flat(plain: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested values by their dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        flat |= (
-            _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+def _go_on(
+    now: Record, run: Path, state: dict[str, Any], *, other_code: bool, say: Callable[[str], None]
+) -> tuple[Record, str | None]:
+    """The record of a resumed run, and why it must not go on."""
+    before = record.read(run)
+    if before is None:
+        say(
+            "note: the run is from before runs kept a record; whether its code and data are still "
+            "what it began with isn't known."
         )
-    return flat
+        return now, None
+    changes = record.other_code(before, now)
+    if changes and not other_code:
+        return now, record.refuse_other_code(changes, before, run)
+    for change in changes:
+        say(f"note: {change}.")
+    if schedule := record.other_schedule(before, now):
+        changes.append(schedule)
+    place = f"epoch {state['progress']['epoch'] + 1}"
+    return record.go_on(before, now, changes, place), None
 
 
 def _on_host(value: Any) -> Any:

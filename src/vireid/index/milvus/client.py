@@ -178,7 +178,13 @@ def make_collection(client: Any, address: Address, facts: dict[str, Any]) -> Non
         make(DataType.FLOAT_VECTOR)  # Milvus Lite has no float16 vectors
     if not client.describe_collection(address.collection).get("description"):
         # Milvus Lite drops descriptions, but keeps properties.
-        client.alter_collection_properties(address.collection, properties={_FACTS: text})
+        change_facts(client, address, facts)
+
+
+def change_facts(client: Any, address: Address, facts: dict[str, Any]) -> None:
+    """Keep other facts from now on, as a property: a description stays as it is."""
+    properties = {_FACTS: json.dumps(facts)}
+    client.alter_collection_properties(address.collection, properties=properties)
 
 
 class MilvusFacts(IndexFacts):
@@ -188,12 +194,12 @@ class MilvusFacts(IndexFacts):
 
 
 def read_facts(collection: dict[str, Any]) -> dict[str, Any] | None:
-    """The facts given to `make_collection`, from a collection's description; None if it was not
-    made by vireid."""
-    text = collection.get("description") or collection.get("properties", {}).get(_FACTS, "")
+    """The facts given to `make_collection` or `change_facts`; None if the collection was not made
+    by vireid."""
+    text = collection.get("properties", {}).get(_FACTS) or collection.get("description", "")
     try:
         facts = parse_json(text, "the collection's description")
-        facts = convert(MilvusFacts, facts, "the collection's description")
+        convert(MilvusFacts, facts, "the collection's description")
     except InputError:
         return None
     return facts if facts["index"] in INDEX_TYPES else None
