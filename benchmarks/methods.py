@@ -9,6 +9,7 @@ A run that would not end before --deadline seconds is not started, and is listed
 result is written after every run. To fill a table over several sessions, name earlier results:
 
     python benchmarks/methods.py … --rows all --merge OLD.json [--merge OLDER.json]
+    python benchmarks/methods.py --table RESULT.json      writes a result's table and notes again
 
 Their runs are taken over, not made again; results of other data, steps or networks are refused.
 
@@ -34,17 +35,19 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _common import hardware, hardware_line, record, result_path, versions
+from _common import BUSY, hardware, hardware_line, record, result_path, versions, write_result
 
 from vireid.evaluation import Report
 from vireid.runtime.record import hash_of
 from vireid.sweep import call, devices, run_all
 
 HERE = Path(__file__).resolve().parent
+METRICS = {"rank1": "Rank-1", "mean_ap": "mAP"}
 SEEDS = 6  # below so many paired seeds a table says that it shows nothing yet
 
 ROWS: dict[str, list[str]] = {
@@ -79,6 +82,8 @@ GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
 
 def main() -> None:
     args = arguments()
+    if args.table is not None:
+        return write_table_again(args.table)
     extra = dict(item.split("=", 1) for item in args.extra_row)
     rows = {**ROWS, **CLAIM, **{name: shlex.split(flags) for name, flags in extra.items()}}
     chosen = GROUPS.get(args.rows) or [r.strip() for r in args.rows.split(",") if r.strip()]
@@ -139,7 +144,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", help="folder of the data set")
+    parser.add_argument("--table", type=Path, metavar="RESULT", help="only make its table again")
     parser.add_argument("--dataset", default="sysu")
     parser.add_argument(
         "--rows",
@@ -184,7 +190,10 @@ def arguments() -> argparse.Namespace:
         metavar="OLD.json",
         help="take the runs of an earlier result over",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.data is None and args.table is None:
+        parser.error("name the data set's folder with --data")
+    return args
 
 
 def refused(sentence: str) -> SystemExit:
@@ -378,16 +387,6 @@ class Table:
                 self.results.items(), key=lambda item: (self.chosen.index(item[0][0]), item[0][1])
             )
         ]
-        lines = []
-        modes = self.setting["modes"].split(",")
-        for row in self.chosen:
-            own = [run for run in flat if run["row"] == row]
-            if own:
-                line = summary(row, own, modes)
-                if CLAIM.keys() & {*self.chosen}:
-                    against = [run for run in flat if run["row"] == whole(row) != row]
-                    line |= less(own, against, modes)
-                lines.append(line)
         beside: dict[str, Any] = {}
         if self.queries:
             file = result_path(self.name).with_suffix(".npz")
@@ -403,11 +402,61 @@ class Table:
                 "missing": self.missing,
                 "merged": self.merged,
                 "steps": self.setting["steps"],
+                "means": self.means(),
+                "differences": self.differences(),
                 **beside,
             },
-            table=lines or [{"row": "none"}],
+            table=self.lines(),
             notes=self.notes(),
         )
+
+    def of(self, row: str) -> list[dict[str, Any]]:
+        """Facts of a row's runs, with their seeds."""
+        return [
+            {"seed": seed, **self.results[name, seed]}
+            for name, seed in sorted(self.results)
+            if name == row
+        ]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The table."""
+        lines = []
+        modes = self.setting["modes"].split(",")
+        for row in self.chosen:
+            if own := self.of(row):
+                line = summary(row, own, modes)
+                if CLAIM.keys() & {*self.chosen}:
+                    against = [] if row == whole(row) else self.of(whole(row))
+                    line |= less(own, against, modes)
+                lines.append(line)
+        return lines or [{"row": "none"}]
+
+    def means(self) -> list[dict[str, Any]]:
+        """Of each row, mean and deviation over its seeds, in percent."""
+        found = []
+        for row, mode, which, metric in product(
+            self.chosen, self.setting["modes"].split(","), ("pooled", "embedding"), METRICS
+        ):
+            key = f"{mode}_{which}_{metric}"
+            if values := [run[key] for run in self.of(row) if key in run]:
+                deviation = statistics.stdev(values) if len(values) > 1 else None
+                numbers = {"seeds": len(values), "mean": statistics.mean(values)}
+                found.append({"row": row, "mode": mode, "which": which, "metric": metric,
+                              **numbers, "deviation": deviation})  # fmt: skip
+        return found
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Of each row of the claim, how far it is from mcl under the same augmentation: mean over
+        paired seeds, Student's 95 % interval and the sign-flip test's two-sided p, in points."""
+        mode = self.setting["modes"].split(",")[0]
+        found = []
+        for row, which, metric in product(self.chosen, ("pooled", "embedding"), METRICS):
+            pairs = paired(self.of(row), self.of(whole(row))) if row in CLAIM else []
+            if row != whole(row) and len(pairs) > 1:
+                key = f"{mode}_{which}_{metric}"
+                numbers = certainty([one[key] - other[key] for one, other in pairs])
+                found.append({"row": row, "which": which, "metric": metric, **numbers})
+        return found
 
     def notes(self) -> list[str]:
         """What the table's numbers are of."""
@@ -442,14 +491,7 @@ class Table:
                 "'less mcl': the row less mcl under the same augmentation, paired by seed: mean ± "
                 "deviation of the differences, in points. The claim is judged on the embedding."
             )
-            rows = {row for row, _ in self.results} & CLAIM.keys()
-            seeds = {seed for _, seed in self.results}
-            paired = [s for s in seeds if all((row, s) in self.results for row in rows)]
-            if len(paired) < SEEDS:
-                notes.append(
-                    f"{len(paired)} of {SEEDS} seeds are made: a direction at most, no result. So "
-                    "few seeds prove nothing about any row."
-                )
+            notes += self.notes_on_the_claim()
         if self.merged:
             commits = sorted({str(f["commit"]) for f in self.results.values() if "commit" in f})
             machines = sorted({str(f["machine"]) for f in self.results.values() if "machine" in f})
@@ -459,6 +501,51 @@ class Table:
                 "machine."
             )
         return notes
+
+    def notes_on_the_claim(self) -> list[str]:
+        """How many whole seeds there are under each augmentation, and the differences of those
+        rows that have all of them."""
+        notes = []
+        for word in dict.fromkeys(whole(row) for row, _ in self.results if row in CLAIM):
+            rows = {row for row, _ in self.results if row in CLAIM and whole(row) == word}
+            seeds = {seed for _, seed in self.results}
+            made = sum(all((row, seed) in self.results for row in rows) for seed in seeds)
+            word = word.removeprefix("mcl (").removesuffix(")")
+            if made < SEEDS:
+                notes.append(
+                    f"{word}: {made} of {SEEDS} seeds are made: a direction at most, no result. So "
+                    "few seeds prove nothing about any row."
+                )
+        sentences: dict[str, list[str]] = {}
+        for d in self.differences():
+            if d["which"] == "embedding" and d["seeds"] >= SEEDS:
+                interval = f"[{d['low']:+.1f}, {d['high']:+.1f}]"
+                sentences.setdefault(d["row"], []).append(
+                    f"{METRICS[d['metric']]} {d['mean']:+.1f}, {interval}, p = {d['p']:.2g}, lower "
+                    f"in {d['lower']} of {d['seeds']} seeds"
+                )
+        notes += [f"{row} less mcl, embedding: {'; '.join(s)}." for row, s in sentences.items()]
+        if sentences:
+            notes.append(
+                "In brackets: 95 % interval of Student's t over paired seeds; p: of the two-sided "
+                f"sign-flip test, which can't be below {2 / 2**SEEDS:.3f} with {SEEDS} seeds; not "
+                "corrected for the number of rows."
+            )
+        return notes
+
+
+def write_table_again(path: Path) -> None:
+    """A result's table and notes once more, from its runs; everything else stays."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    results = result["results"]
+    rows = {run["row"]: run["flags"] for run in results["runs"]}
+    table = Table(result["name"], results["setting"], [*rows], rows)
+    for run in results["runs"]:
+        table.results[run["row"], run["seed"]] = run
+    table.missing, table.merged = results["missing"], results["merged"]
+    results |= {"means": table.means(), "differences": table.differences()}
+    kept = [note for note in result["notes"] if note.startswith(BUSY)]
+    write_result(path, {**result, "notes": table.notes() + kept}, table.lines())
 
 
 def chosen_by(results: dict[tuple[str, int], dict[str, Any]]) -> str:
@@ -625,16 +712,34 @@ def whole(row: str) -> str:
     return f"mcl ({row.rsplit(' (', 1)[-1]}"
 
 
+def paired(
+    runs: list[dict[str, Any]], others: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Runs of two rows with the same seed."""
+    by_seed = {other["seed"]: other for other in others}
+    return [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
+
+
+def certainty(values: list[float]) -> dict[str, Any]:
+    """Mean of paired differences, Student's 95 % interval of it, and the sign-flip test's p."""
+    from vireid.evaluation.significance import sign_flip, t_interval
+
+    return {
+        "seeds": len(values),
+        **t_interval(values)._asdict(),
+        "p": sign_flip(values),
+        "lower": sum(value < 0 for value in values),
+    }
+
+
 def less(
     runs: list[dict[str, Any]], others: list[dict[str, Any]], modes: list[str]
 ) -> dict[str, Any]:
     """Columns of the differences to the runs of another row with the same seeds."""
-    by_seed = {other["seed"]: other for other in others}
-    pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
-    columns = {}
+    pairs, columns = paired(runs, others), {}
     for mode in modes:
         for which in ("pooled", "embedding"):
-            keys = [f"{mode}_{which}_{metric}" for metric in ("rank1", "mean_ap")]
+            keys = [f"{mode}_{which}_{metric}" for metric in METRICS]
             columns[f"{mode} {which} less mcl"] = " / ".join(
                 spread([one[key] - other[key] for one, other in pairs]) for key in keys if pairs
             )

@@ -226,7 +226,7 @@ def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
     noun = "data set" if what == "dataset" else what
     raise UnnamedCode(
         f"{where} needs the {noun} {shown(name)}, which was in the Python file {shown(file, 300)}"
-        + (f"; {shown(given)} was given. " if given is not None else ". ")
+        + (f"; {shown(given, 300)} was given. " if given is not None else ". ")
         + "Code is run only where you name it yourself, never because a file names it. If you know "
         f"that file, or have your own copy of it, give it as `{what}` FILE:{name[:80]}.",
         what,

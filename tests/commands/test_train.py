@@ -300,7 +300,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--select", "best"): "Valid: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",
         ("--lr", 0): "above 0",
-        ("--lr", "inf"): "above 0",
+        ("--lr", "inf"): "a finite number",
         ("--seed", -1): "at least 0",
         ("--epochs", 0): "above 0",
         ("--max-steps", 0): "at least 1",

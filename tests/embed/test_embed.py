@@ -205,7 +205,7 @@ def test_a_recorded_pass_gives_each_batch_its_own_vectors(
     monkeypatch.setattr(forward_module, "capture", capture)
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
-    forward._run = forward._replay  # what `expect` does on a GPU
+    forward._replays = True  # as `expect` sets it on a GPU
     generator = torch.Generator().manual_seed(0)
     batches = [
         (torch.randint(0, 255, (count, *SIZE, 3), generator=generator, dtype=torch.uint8), *how)
@@ -234,9 +234,9 @@ def test_a_method_that_cannot_be_recorded_is_run_nevertheless(
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
-    forward._run = forward._replay
+    forward._replays = True
     if fails == "compiled":
-        forward._compiled = fail
+        forward._network = fail
     image = torch.randint(0, 255, (4, *SIZE, 3), dtype=torch.uint8)
     with torch.inference_mode():
         for _ in range(2):
@@ -435,6 +435,21 @@ def test_parts_of_another_job_are_thrown_away(
 
 def stop(*words: object) -> None:
     raise InputError("stopped")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"broken": [99999]}', '{"broken": "x"}', "[[", "\xff"])
+def test_a_mark_that_was_changed(
+    text: str, embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"modality": Modality.VISIBLE, "batch_size": 8}
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
+        patch.setattr(job._Job, "_finish", stop)
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    (mark, *_) = (tmp_path / "all.parts").glob("part-*.json")
+    mark.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"part-0.*json"):
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    assert not (tmp_path / "all").exists()
 
 
 def test_a_part_is_marked_after_the_name_and_its_rows(

@@ -26,7 +26,7 @@ FAULTS = [
     Fault("embeddings", "embed/storage.py", "convert(_About, about, where)", "about"),
     Fault("index_sql", "index/local/catalog.py", " AND modality IN (0, 1)", ""),
     Fault("index_sql", "index/local/catalog.py", "convert(_MoreFacts, facts, what)", "pass"),
-    Fault("index_sql", "index/local/catalog.py", "slot >= ? AND slot < ?", "slot >= ? OR ?"),
+    Fault("index_sql", "index/local/catalog.py", "AND {sign}slot < ?", "OR ?"),
     Fault("index_bytes", "index/local/projection.py", "array.shape != shape or", ""),
     Fault("checkpoint", "training/checkpoint.py", "    convert(State, state, where)\n", ""),
     Fault("checkpoint", "training/checkpoint.py", "if seen > most:", "if seen < 0:"),
@@ -38,5 +38,6 @@ FAULTS = [
           'code_of(method_of_file or "mcl", None, what="method", where=where)',
           'method_of_file or "mcl"'),
     Fault("csv_embed", "data/table.py", r"(\d{1,9})(?:", r"(\d+)(?:"),
-    Fault("imagefile", "data/decoding.py", "    SyntaxError,\n", ""),
+    Fault("imagefile", "data/decoding.py", "except Exception as error:  # a decoder may",
+          "except OSError as error:  # a decoder may"),
 ]  # fmt: skip

@@ -51,7 +51,7 @@ from vireid.evaluation import (
     paper_table,
 )
 from vireid.evaluation.report import report_markdown
-from vireid.index import Filters, create_index
+from vireid.index import Filters, build_index
 from vireid.index.local.index import LocalIndex
 from vireid.index.output import hits_as_json, hits_table, write_csv
 from vireid.methods.published import import_published
@@ -795,19 +795,11 @@ class Configurations(Target):
 
 def use_embeddings(path: Path, work: Path) -> None:
     """Read, index, search, show."""
-    from vireid.commands.index import _which
-
     rows = load_embeddings(path)
-    which = _which(None, rows)
     folder = work / "index"
     shutil.rmtree(folder, ignore_errors=True)
-    vectors = rows.vectors[which]
     try:
-        with create_index(
-            folder, weights_hash=rows.weights_hash, embedding=which, dim=vectors.shape[1],
-            preprocessing=rows.preprocessing,
-        ) as index:  # fmt: skip
-            index.add(rows, which=which)
+        with build_index(folder, rows) as index:
             assert not index.verify()
             use_index(index, work)
     finally:
@@ -825,7 +817,9 @@ def use_index(index: Any, work: Path) -> list[Any]:
                     Filters(modality=Modality.INFRARED, time_to=1e9)):  # fmt: skip
         index.search(queries[:1], top=5, filters=filters)
     paths = [Path("query.jpg")] * len(hits)
-    text = json.dumps(hits_as_json(paths, hits), allow_nan=False, ensure_ascii=False).encode()
+    text = json.dumps(
+        hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False
+    ).encode()
     assert text
     shown = [hits_table(Path("query.jpg"), ranked[:20]) for ranked in hits[:1] if ranked]
     quietly(results.print, *shown)
@@ -1233,10 +1227,10 @@ class Reports(Target):
 def quietly(function: Callable[..., Any], *args: Any, **words: Any) -> Any:
     """Call a function that prints, with nothing on the terminal."""
     nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    before = console.file, results.file
+    before = console._file, results._file  # `file` would be the stream of this moment
     with nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         console.file = results.file = nowhere
         try:
             return function(*args, **words)
         finally:
-            console.file, results.file = before
+            console._file, results._file = before

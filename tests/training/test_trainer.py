@@ -257,5 +257,6 @@ def test_broken_images_and_single_modality_are_left_out(tmp_path: Path, capsys) 
 
 def test_a_cut_log_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_text(json.dumps({"kind": "step", "epoch": 0, "step": 1}) + '\n{"kind": "st')
+    line = {"kind": "step", "epoch": 0, "step": 1, "losses": {"identity": 1.0}, "lr": 0.1}
+    path.write_text(json.dumps(line) + '\n{"kind": "st')
     assert len(read_log(path)) == 1
