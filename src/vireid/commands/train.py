@@ -110,7 +110,7 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
     }
     if typed["epochs"] is not None and typed["max-steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
-    names = ("method", "arch", "pretrained", "optim", "recipe", "augment")
+    names = ("method", "dataset", "arch", "pretrained", "optim", "recipe", "augment")
     choices = Choices(**{name: _typed(words, name) for name in names}, lr=typed["lr"] is not None)
     if typed["resume"] is None:
         return {"start": Start(), "options": defaults(typed["config"], choices)}

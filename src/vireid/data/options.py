@@ -85,6 +85,11 @@ class AugmentOptions(Options):
         """How many times a batch holds each of its visible images."""
         return 2 if self.second_view else 1
 
+    @property
+    def makes_nan(self) -> bool:
+        """Whether black areas may become NaN."""
+        return self.radical > 0 and self.radical_arithmetic == "published"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("erase_area", "early_erase_area", "radical_area", "early_erase_aspect"):
