@@ -265,6 +265,8 @@ def _protocol(
         if context.get(key) is not None:
             stated[key] = context[key]
         context.pop(key, None)
+    if stated["tta"] == "flip":
+        stated["metric"] = "dot product of the flips' sums"
     return Protocol(
         **search_fields(dataset, options),
         preprocessing=to_plain({k: v for k, v in embeddings.preprocessing.items() if k != "tta"}),
