@@ -112,7 +112,7 @@ def test_from_python(root: Path) -> None:
     dataset = load_dataset("mine", root)
     with pytest.raises(InputError, match="expected one of all, front"):
         trials(dataset, ProtocolOptions(scope="indoor"))
-    with pytest.raises(InputError, match="expected one of visible_to_infrared"):
+    with pytest.raises(InputError, match="expected visible_to_infrared"):
         trials(dataset, ProtocolOptions(direction="infrared_to_visible"))
     (trial,) = trials(dataset, ProtocolOptions(scope="front", num_trials=1))
     assert set(dataset.camids[trial.query]) == {1} and set(dataset.camids[trial.gallery]) == {3, 4}
