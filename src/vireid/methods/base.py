@@ -15,7 +15,7 @@ from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.models.backbone import resolve_arch
 from vireid.models.options import ModelOptions
-from vireid.models.two_stream import build_model
+from vireid.models.two_stream import TwoStream, build_model
 from vireid.types import Batch, Output
 
 
@@ -76,6 +76,7 @@ class Method(nn.Module):
     Class attributes:
         name: in reports and names of runs; the class's own in lower case if it has none.
         Options: frozen dataclass of the method's own options (extends `MethodOptions`).
+        Network: its network; another than `TwoStream` extends it.
         test_embeddings: names of what `embed` returns; reports show the first one first.
         recipes: name → how to train it.
 
@@ -86,6 +87,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    Network: ClassVar[type[TwoStream]] = TwoStream
     test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
     recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
 
@@ -101,7 +103,7 @@ class Method(nn.Module):
         self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
         self.sizes = sizes
         self.options: Any = self.Options() if options is None else options
-        self.model = build_model(self.model_options, sizes.num_pids)
+        self.model = build_model(self.model_options, sizes.num_pids, self.Network)
         self.gather: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
@@ -141,7 +143,7 @@ class Method(nn.Module):
     def groups(self) -> list[ParameterGroup]:
         """Every trainable parameter exactly once: head and additions at the full rate, stems,
         stages and non-local blocks at `backbone_scale` of it."""
-        head = [*self.model.neck.parameters(), *self.model.classifier.parameters()]
+        head = [p for part in self.model.head() for p in part.parameters()]
         heads = {id(parameter) for parameter in head}
         body = [p for p in self.model.parameters() if id(p) not in heads]
         apart = self.separate_groups()
