@@ -45,7 +45,7 @@ class CAJ(AGW):
 
     def trouble(self, means: dict[str, float]) -> str:
         full = self.options.triplet_weight * LIMIT
-        if self.triplet.limit is None or full == 0 or means["triplet"] < full * (1 - 1e-6):
+        if self.options.triplet == "exact" or full == 0 or means["triplet"] < full * (1 - 1e-6):
             return ""
         return (
             f"The triplet loss stood at its limit of {full:g} for a whole epoch: the features lie "

@@ -53,10 +53,9 @@ class DEENNetwork(TwoStream):
                 f"`last_stage` is {len(self.dims)} and `private_stages` {self.private_stages}; "
                 "`last_stage` must be at least 2, and `private_stages` lower."
             )
-        first = next(
-            layer for layer in backbone.stages[0].modules() if isinstance(layer, nn.Conv2d)
-        )
-        dims = (first.in_channels, *self.dims)
+        first = backbone.stages[0].modules()
+        of_stem = next(layer.in_channels for layer in first if isinstance(layer, nn.Conv2d))
+        dims = (of_stem, *self.dims)
         self.aggregations = nn.ModuleDict(
             {
                 str(number): FeatureAggregation(
@@ -94,15 +93,16 @@ class DEEN(Method):
         options, labels = self.options, labels_of_rows(output.pooled, batch)
         identity = self.identity_loss(output.logits, labels)
         triplet = self.on_all_ranks(self.triplet, output.pooled, labels)
-        images, *generated = output.pooled.chunk(BRANCHES)
+        images, first, second = output.pooled.chunk(BRANCHES)
         pairs = [
-            self.pairs(images, branch, batch.pid_label, batch.num_visible) for branch in generated
+            self.pairs(images, branch, batch.pid_label, batch.num_visible)
+            for branch in (first, second)
         ]
         return {
             "identity": options.identity_weight * identity,
             "triplet": options.triplet_weight * triplet,
             "pairs": options.pair_weight * torch.stack(pairs).sum(),
-            "overlap": options.overlap_weight * branch_overlap(*generated, branches=BRANCHES),
+            "overlap": options.overlap_weight * branch_overlap(first, second),
         }
 
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:

@@ -61,6 +61,7 @@ class DNS(Method):
     Options = DNSOptions
     Network = DNSNetwork
     recipes = RECIPES["dns"]
+    model: DNSNetwork
 
     def __init__(
         self, model_options: ModelOptions, sizes: Sizes, options: DNSOptions | None = None
@@ -68,7 +69,7 @@ class DNS(Method):
         super().__init__(model_options, sizes, options)
         chosen = self.options
         half = chosen.circle_cosines == "half"
-        self.circle = CircleLoss(chosen.circle_margin, chosen.circle_scale, half=half)
+        self.circle = CircleLoss(chosen.circle_margin, chosen.circle_scale, half_cosines=half)
         self.alignment = DomainAlignmentLoss()
         self.modality = ModalityClassifiers(self.model.dim, sizes.num_pids)
         if chosen.triplet_weight > 0:

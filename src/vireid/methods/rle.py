@@ -4,8 +4,9 @@
 
 The last map is averaged as a whole (g) and over three horizontal stripes (k), each with a neck and
 a classifier of its own. CE is the cross-entropy after the neck, T the batch-hard triplet loss
-(margin 0.3) before it: the losses of `base`, for each of the four. What is new is the augmentation:
-random mixtures of the channels, and rectangles that are stretched to their largest value and dimmed.
+(margin 0.3) before it: the losses of `base`, for each of the four. What is new is the augmentation,
+random mixtures of the channels, and rectangles that are stretched to their largest value and
+dimmed.
 
 Tested on the four features before the necks as one vector (`pooled`), on those after them
 (`embedding`), on the sum of both similarities (`sum`), and as published: (1 − a) of the first and a
