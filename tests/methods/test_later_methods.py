@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from published_kit import golden_net
+from published_kit import golden_net, is_dead
 from test_contract import make
 from torch import Tensor, nn
 
 from vireid.data.augment import MEAN, STD
 from vireid.losses import WeightedTripletLoss
 from vireid.methods import Method, Sizes, method_class
-from vireid.methods.published import _place, form_of, parse_published
+from vireid.methods.published import _place, form_of, parse_published, published_net
 from vireid.models import ModelOptions, TwoStream
 from vireid.models.backbone import Backbone
 from vireid.types import Batch, InputError
@@ -187,6 +187,10 @@ def test_embeddings_are_those_of_the_published_code(name: str, part: str) -> Non
     }  # the variant's own go before the others
     net = golden_net(variant, statistics, int(file["embeddings/weight_seed"]))
     method = parse_published({"net": net}, "golden").build(name).eval()
+    back = published_net(method)
+    assert {k: v.shape for k, v in back.items()} == {k: v.shape for k, v in net.items()}
+    for key, tensor in net.items():
+        assert is_dead(key, variant) or torch.equal(back[key], tensor), key
     pixels = torch.from_numpy(file["embeddings/images"]).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(value)[:, None, None] for value in (MEAN, STD))
     image = (pixels - mean) / std
