@@ -20,7 +20,7 @@ from vireid.data.registry import (
     resolve_dataset,
 )
 from vireid.files import check_folder, read_json
-from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName, TtaName
 
 if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
@@ -72,8 +72,9 @@ class TestOptions(Options):
     """Gallery draws to average over."""
     rerank: bool = False
     """Report the numbers after k-reciprocal re-ranking too."""
-    tta: Literal["none", "flip"] = "none"
-    """Test-time augmentation; flip adds the embeddings of an image and its mirror image."""
+    tta: TtaName = "none"
+    """Test-time augmentation with an image's mirror image: flip compares the sums of both
+    embeddings, flip-mean the means, brought to length 1 again."""
     figure_queries: int = option(8, at_least=0)
     """Queries in the figure of ranked results; 0 draws no figures."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
@@ -354,7 +355,7 @@ def run_protocol(
     options: ProtocolOptions,
     *,
     folder: Path,
-    tta: str = "none",
+    tta: TtaName = "none",
     rerank: bool = False,
     figure_queries: int = 8,
 ) -> Report:

@@ -108,7 +108,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
         (("--shots", 3), "expected one of 1, 10"),
         (("--mode", "outdoor"), "Valid: all, indoor."),
         (("--direction", "sideways"), "There is no direction"),
-        (("--tta", "rotate"), "Valid: none, flip."),
+        (("--tta", "rotate"), "Valid: none, flip, flip-mean."),
         (("--part", "train"), "Valid: test, val."),
         (("--trials", 0), "at least 1"),
         (("--figure-queries", -1), "at least 0"),

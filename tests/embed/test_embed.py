@@ -102,6 +102,20 @@ def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
         embedder.embed(store.images[:1], "visible", tta="rotate")
 
 
+@pytest.mark.parametrize(("tta", "mean"), [("flip", False), ("flip-mean", True)])
+def test_flips_are_the_sum_or_the_mean_at_length_1(
+    embedder: Embedder, tta: str, mean: bool
+) -> None:
+    images = tiny_data()[1].images[:4]
+    one, other = (embedder.embed(side, "infrared") for side in (images, images[:, :, ::-1].copy()))
+    for name, found in embedder.embed(images, "infrared", tta=tta).vectors.items():
+        expected = one.vectors[name] + other.vectors[name]
+        if mean:
+            expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        assert (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-5).all() == mean
+
+
 def test_files_equal_the_published_preprocessing(embedder: Embedder, folder: Path) -> None:
     files = sorted(folder.rglob("[0-9]*.jpg"))[:6]
     found = embedder.embed(files, "visible")

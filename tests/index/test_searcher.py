@@ -43,7 +43,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.fixture(scope="module", params=[None, "flip"])
+@pytest.fixture(scope="module", params=[None, "flip", "flip-mean"])
 def searcher(request, embedder, files, tmp_path_factory: pytest.TempPathFactory):
     gallery = embedder.embed(
         [str(path) for path in files],

@@ -237,6 +237,8 @@ def _protocol(
         if context.get(key) is not None:
             stated[key] = context[key]
         context.pop(key, None)
+    if stated["tta"] == "flip":
+        stated["metric"] = "dot product of the flips' sums"
     return Protocol(
         dataset=dataset.name,
         synthetic_set={k: v for k, v in made.items() if k not in _BESIDE} if made else None,

@@ -50,7 +50,7 @@ def similarity_histogram(
                 similarity[part], edges, density=True, color=colour, alpha=0.55,
                 label=f"{words} ({int(part.sum()):,} pairs)",
             )  # fmt: skip
-    axes.set(xlabel="cosine similarity", ylabel="density", title=heading)
+    axes.set(xlabel="similarity", ylabel="density", title=heading)
     axes.legend(frameon=False)
     return save_figure(figure, path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -39,6 +39,24 @@ def in_blocks(values: Any, size: int) -> Iterator[Any]:
     """A list or array in slices of at most `size` items."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+class _UnitRows:
+    """(N, D) vectors, each brought to length 1 where it is read: an index compares directions,
+    and a flip's sums have other lengths."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self._vectors, self.shape = vectors, vectors.shape
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        block = np.asarray(self._vectors[rows], np.float32)
+        with np.errstate(invalid="ignore"):  # `check_lengths` refuses a row that is 0
+            return block / np.linalg.norm(block, axis=-1, keepdims=True)
 
 
 def check_embeddings(
@@ -86,6 +104,8 @@ def check_embeddings(
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
     _check_paths(embeddings.paths)
+    if embeddings.preprocessing.get("tta") == "flip":
+        return cast("np.ndarray", _UnitRows(vectors))
     return vectors
 
 

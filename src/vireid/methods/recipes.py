@@ -53,6 +53,12 @@ AUGMENTATIONS = {
     "deen-mild": AugmentOptions(**_DEEN, erase_area=(0.02, 0.4)),
 }
 
+
+def augmentation_choices() -> str:
+    """The presets for a help text."""
+    return ", ".join(AUGMENTATIONS)
+
+
 # The published training step for step, for ImageNet weights: lr 0.1 with ten epochs of warm-up,
 # down at 20 and 50; float32; what AGW's and MCLNet's code does otherwise than their papers.
 _PUBLISHED = Recipe(
