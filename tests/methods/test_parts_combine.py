@@ -45,7 +45,9 @@ def test_stripes_add_to_the_terms_that_a_method_has() -> None:
     method = make("mcl", {"stripes": 2}, identity_weight=2.0)
     output = method.model(batch.image, batch.num_visible)
     plain, added = method.terms(output, batch), method.stripe_terms(output, batch)
-    identity = [torch.nn.functional.cross_entropy(s.logits, batch.pid_label) for s in output.stripes]
+    identity = [
+        torch.nn.functional.cross_entropy(s.logits, batch.pid_label) for s in output.stripes
+    ]
     triplet = [method.triplet(s.pooled, batch.pid_label) for s in output.stripes]
     torch.testing.assert_close(added["identity"], sum(identity))  # twice their mean
     torch.testing.assert_close(added["triplet"], sum(triplet) / 2)
