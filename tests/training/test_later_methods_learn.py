@@ -25,7 +25,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("method", ["caj", "dns", "deen", "rle"])
 def test_the_loss_falls_in_300_steps(method: str, people: Path) -> None:
     dataset = load_dataset("sysu", people)
-    bench = StepBench(dataset, prepare(dataset, size=SIZE, workers=1), device="cpu", method=method, augment=method,
+    store = prepare(dataset, size=SIZE, workers=1)
+    bench = StepBench(dataset, store, device="cpu", method=method, augment=method,
                       arch="resnet10t", recipe="scratch", epochs=100, pids_per_batch=4,
                       images_per_pid=2)  # fmt: skip
     losses = np.array(bench.losses(300))
