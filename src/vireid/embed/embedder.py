@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from vireid.config import to_plain
-from vireid.console import console, say
+from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
@@ -32,6 +32,7 @@ from vireid.methods import Method
 from vireid.runtime.device import memory_format
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, join
+from vireid.runtime.record import other_code, record_of
 from vireid.types import TTA, Embeddings, InputError, Modality
 from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
@@ -100,6 +101,8 @@ class Embedder:
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
         self.default_embedding: str = self.metadata.get("default_embedding", usual)
         self._hash: str | None = self.metadata.get("weights_hash")
+        if changed := self.other_code:
+            warn(f"{changed}.")
         self._hashing = threading.Lock()
 
     @property
@@ -108,6 +111,12 @@ class Embedder:
             if self._hash is None:
                 self._hash = weights_hash(portable(self.method))
             return self._hash
+
+    @property
+    def other_code(self) -> str:
+        """That a method of the user's own isn't what its weights were trained with, as a sentence;
+        "" if it is, or if that isn't known."""
+        return other_code(record_of(self.metadata), self.method)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -255,6 +264,8 @@ class Embedder:
         pids: np.ndarray | None = None,
         camids: np.ndarray | None = None,
         times: np.ndarray | None = None,
+        base: str = "",
+        root: str = "",
     ) -> Embeddings:
         """Vectors and what is known of their images, as one object."""
         unknown = np.full(len(paths), -1, np.int64)
@@ -267,6 +278,8 @@ class Embedder:
             times=np.full(len(paths), np.nan) if times is None else np.asarray(times, np.float64),
             weights_hash=self.weights_hash,
             preprocessing=self.preprocessing_of(tta, decoding),
+            base=base,
+            root=root,
         )
 
     # Inside ------------------------------------------------------------------------------

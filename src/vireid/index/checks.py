@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
-from vireid.types import Embeddings, InputError
+from vireid.config import to_plain
+from vireid.types import Embeddings, InputError, Limits, Preprocessing, shown
 
 LENGTH_TOLERANCE = 0.01
 """How far from 1 an embedding's length may be; float16 vectors are off by up to 0.001."""
+
+
+class _Always(TypedDict):
+    weights_hash: str
+    embedding: str
+    dim: Annotated[int, Limits(1, 2**20)]
+    image_roots: list[str]
+    preprocessing: Preprocessing
+
+
+class IndexFacts(_Always, total=False):
+    """What is stored about an index as a whole, beside what its backend needs.
+
+    `prefixes` belong to the image roots and are absent where there are none; `strangers` are there
+    once they have been measured.
+    """
+
+    prefixes: list[str]
+    strangers: dict[str, Any]
 
 
 class Row(NamedTuple):
@@ -68,7 +87,7 @@ def check_embeddings(
     dim: int,
     preprocessing: dict[str, Any],
 ) -> np.ndarray:
-    """The (N, D) vectors to store, if they belong in the index. Their lengths are not checked.
+    """The (N, D) vectors that are compared in the index. Their lengths are not checked.
 
     Args:
         embeddings: N images.
@@ -77,7 +96,7 @@ def check_embeddings(
 
     Raises:
         InputError: another test embedding, other weights, dimension or preprocessing than the
-            index's, or a path that cannot be stored.
+            index's, or a value that cannot be stored.
     """
     if which is not None and which != embedding:
         raise InputError(
@@ -103,7 +122,7 @@ def check_embeddings(
             "weights that the index was made for."
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
-    _check_paths(embeddings.paths)
+    embeddings.check_values()
     if embeddings.preprocessing.get("tta") == "flip":
         return cast("np.ndarray", _UnitRows(vectors))
     return vectors
@@ -112,7 +131,7 @@ def check_embeddings(
 def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     if not (theirs and ours):
         return
-    theirs, ours = json.loads(json.dumps([theirs, ours]))  # as an index stores it: tuples are lists
+    theirs, ours = to_plain([theirs, ours])  # as an index stores it: tuples are lists
     if theirs.get("intensity_range") is None:  # they are images with 8 bits, which it never changes
         theirs["intensity_range"] = ours.get("intensity_range")
     for one, other in ((theirs, ours), (ours, theirs)):
@@ -129,8 +148,11 @@ def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def _check_paths(paths: Sequence[str]) -> None:
+def check_paths(paths: Sequence[str]) -> None:
+    """Raises InputError if a path is missing, repeated or can't be stored."""
     count = Counter(paths)
+    if odd := next((path for path in count if "\0" in path), None):
+        raise InputError(f"The path {shown(odd)} has a zero byte in it, so no file can be there.")
     if count[""]:
         raise InputError(
             f"{count['']} of {len(paths)} embeddings have no path. An index identifies its "

@@ -39,6 +39,7 @@ class TwoStream(nn.Module):
     A method with a network of its own extends this class and overrides `after_stage`.
 
     Attributes:
+        arch: the timm network that it was made of.
         dim: length of `pooled` and `embedding`.
         dims: channels of the map after each stage.
     """
@@ -66,6 +67,7 @@ class TwoStream(nn.Module):
                         for _ in range(min(last, len(own)))
                     ]
                     self.add_module(f"nonlocal{number}{word}", nn.ModuleList(blocks))
+        self.arch = backbone.arch
         self.dim, shift_trained = self.dims[-1], options.neck_shift_trained
         self.pool = GeneralisedMean() if options.pooling == "gem" else AveragePool()
         self.neck = make_neck(self.dim, shift_trained)
