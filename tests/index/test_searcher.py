@@ -87,6 +87,11 @@ def test_embeddings_are_searched_with_the_vectors_that_the_index_holds(
                 index.search(wrong)
 
 
+def test_queries_have_length_1(searcher, files) -> None:
+    vectors = searcher.embed(files[:3], "infrared")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
 def test_arrays_filters_and_the_other_sensor(searcher, files) -> None:
     images = np.stack([np.array(Image.open(path)) for path in files[:2]])
     answers = searcher.search_images(images, Modality.INFRARED, filters=Filters(camids=(2,)))

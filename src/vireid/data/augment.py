@@ -20,6 +20,7 @@ from vireid.data.operations import (
     mix_channels,
     radical_rectangles,
     recolour,
+    shift_hue,
 )
 from vireid.data.options import ERASE_FILL as ERASE_FILL
 from vireid.data.options import AugmentOptions
@@ -38,7 +39,7 @@ CROP_Y, CROP_X, FLIP, COLOUR, ERASE_Y, ERASE_X, ERASE_H, ERASE_W = range(8)
 
 _STREAM = 2  # tells these random numbers from the sampler's
 # Parts with random numbers of their own, so that turning one on moves no other.
-_EARLY, _MIX, _RADICAL = range(3)
+_EARLY, _MIX, _RADICAL, _HUE = range(4)
 
 
 class Augment(nn.Module):
@@ -65,6 +66,7 @@ class Augment(nn.Module):
             (_EARLY, options.early_erase, 4),
             (_MIX, options.mix, 3),
             (_RADICAL, options.radical, 7 * RECTANGLES),
+            (_HUE, options.infrared_hue, 1),
         ):
             if on:
                 self._places[part] = slice(end, end + width)
@@ -96,7 +98,7 @@ class Augment(nn.Module):
             grey), erased rectangle y, x, h, w (all 0 where nothing is erased). Then, of the parts
             that are on: the early erased rectangle; three weights of the mixture (the bits of
             float32 numbers, all 0 where nothing is mixed); ten radical rectangles and thrice ten
-            factors of theirs (as the weights).
+            factors of theirs (as the weights); the shift of the hue (likewise).
         """
         options = self.options
         generator = np.random.default_rng([seed, epoch, _STREAM])
@@ -117,8 +119,11 @@ class Augment(nn.Module):
         )
         for part, place in self._places.items():
             of_part = np.random.default_rng([seed, epoch, _STREAM, part])
-            odds = (options.early_erase, options.mix, options.radical)[part]
-            chosen = np.flatnonzero(of_part.random(len(flat)) < odds)
+            odds = (options.early_erase, options.mix, options.radical, 1.0)[part]
+            on = of_part.random(shape) < odds
+            if part == _HUE:
+                on[:, :num_visible] = False
+            chosen = np.flatnonzero(on)
             flat[chosen, place] = self._draw_part(part, of_part, len(chosen))
         return draws
 
@@ -146,6 +151,9 @@ class Augment(nn.Module):
         if part == _MIX:
             weights = generator.beta(options.mix_beta, options.mix_beta, (count, 3))
             return _bits(weights / weights.sum(1, keepdims=True))
+        if part == _HUE:
+            largest = options.infrared_hue
+            return _bits(generator.uniform(-largest, largest, (count, 1)))
         number = count * RECTANGLES
         aspect = (RADICAL_ASPECT, 1 / RADICAL_ASPECT)
         rectangles = draw_rectangles(generator, number, self.size, options.radical_area, aspect)
@@ -210,7 +218,10 @@ class Augment(nn.Module):
         return image.contiguous() if image.device.type == "cpu" else image
 
     def _relit(self, image: Tensor, draws: Tensor) -> Tensor:
-        """Images (B, H, W, 3) of values from 0 to 1, mixed and with radical rectangles."""
+        """Images (B, H, W, 3) of values from 0 to 1, with hue shifted, mixed, and with radical
+        rectangles."""
+        if place := self._places.get(_HUE):
+            image = shift_hue(image, draws[:, place].view(torch.float32)[:, 0])
         if place := self._places.get(_MIX):
             image = mix_channels(image, draws[:, place].view(torch.float32))
         if place := self._places.get(_RADICAL):

@@ -93,7 +93,7 @@ def similarity_histogram(
             else ""
         )
         title = ": ".join(part for part in (name, shared) if part)
-        axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+        axes.set(xlabel="similarity", ylabel="density", title=title)
         axes.legend(frameon=False)
     if heading:
         figure.suptitle(heading, fontsize=8)

@@ -99,7 +99,6 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         "size": own_options.input_size,
         **plain,
         "method": method,
-        "dataset": dataset,
         "method_options": from_plain(
             own_options,
             merged(of_recipe, parts["method_options"]),
