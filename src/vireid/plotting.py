@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,7 +246,7 @@ class _Drawing:
         embedder, images = opened.embedder, opened.store.images
         order = np.flatnonzero(search.scores.has_match)
         chosen = np.random.default_rng(self.seed).permutation(order)[: self.queries]
-        rows = []
+        rows: list[Any] = []
         for q in chosen.tolist():
             nearest = np.argsort(-search.similarity[q], kind="stable")[:4]
             gallery = search.trial.gallery[nearest]
@@ -368,8 +368,8 @@ class _Drawing:
     # -- files
 
     def _path(self, unit: Source | None, kind: str, form: str) -> Path:
-        alone = unit is None or len(self.units) == 1
-        return self.out / f"{kind}.{form}" if alone else self.out / f"{kind}-{unit.name}.{form}"
+        of = "" if unit is None or len(self.units) == 1 else f"-{unit.name}"
+        return self.out / f"{kind}{of}.{form}"
 
     def _save(self, unit: Source | None, kind: str, figure: Figure) -> None:
         from vireid.figures import save_figure
@@ -404,18 +404,17 @@ def _joined(files: Sequence[Source]) -> Source:
         raise InputError("The embeddings files are of several networks. Plot them one by one.")
     whole = found[0]
     if len(found) > 1:
-        whole = Embeddings(
+        whole = replace(
+            found[0],
             vectors={
                 name: np.concatenate([one.vectors[name] for one in found])
                 for name in found[0].vectors
             },
             paths=[path for one in found for path in one.paths],
-            **{
-                name: np.concatenate([getattr(one, name) for one in found])
-                for name in ("pids", "camids", "modality", "times")
-            },
-            weights_hash=found[0].weights_hash,
-            preprocessing=found[0].preprocessing,
+            pids=np.concatenate([one.pids for one in found]),
+            camids=np.concatenate([one.camids for one in found]),
+            modality=np.concatenate([one.modality for one in found]),
+            times=np.concatenate([one.times for one in found]),
         )
     names = "+".join(source.name for source in files)
     if len(set(whole.modality.tolist())) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -178,7 +179,7 @@ class Opened:
     embedder: Embedder
     data: Dataset
     store: PixelStore
-    searches: list[ProtocolOptions]
+    searches: Sequence[SearchOptions]
     checkpoint: Path | None
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from vireid.commands.common import next_step
 from vireid.testing import TestOptions
+from vireid.types import InputError
 
 
 def plot(
@@ -20,7 +20,7 @@ def plot(
     people: int = 12,
     queries: int = 4,
     seed: int = 0,
-    columns: Literal[1, 2] = 1,
+    columns: int = 1,
     format: tuple[str, ...] = ("png",),
     method: str | None = None,
     gpu: int | None = None,
@@ -52,6 +52,8 @@ def plot(
     from vireid.plotting import plot as draw
     from vireid.runtime.device import resolve_device
 
+    if columns not in (1, 2):
+        raise InputError(f"--columns is {columns}; a figure is 1 or 2 columns of a paper wide.")
     written = draw(
         sources,
         out,
@@ -61,7 +63,7 @@ def plot(
         people=people,
         queries=queries,
         seed=seed,
-        columns=columns,
+        columns=2 if columns == 2 else 1,
         formats=format,
         method=method,
         device=resolve_device(gpu, device),
