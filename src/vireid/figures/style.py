@@ -24,7 +24,8 @@ Columns = Literal[1, 2]
 WIDTHS: dict[int, float] = {1: 3.5, 2: 7.16}  # inches of one and of two columns of a paper
 FORMATS = ("png", "jpg", "svg", "pdf")
 _DPI = 200
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
