@@ -16,6 +16,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vireid.config import from_plain, to_plain
+from vireid.data.augment import MEAN, STD
 from vireid.files import atomic_write
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.options import MethodOptions
@@ -192,7 +193,9 @@ def build_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], sourc
     Raises:
         InputError: the tensors are of another network.
     """
-    model = from_plain(ModelOptions, metadata["model"], f"the network in {source}")
+    # Weights from before networks had a mean and a deviation of their own took ImageNet's.
+    network = {"input_mean": MEAN, "input_std": STD, **metadata["model"]}
+    model = from_plain(ModelOptions, network, f"the network in {source}")
     if ":" in metadata["method"]:
         log.warning(
             "%s was trained with the method in %s; that file is run now.",

@@ -85,8 +85,8 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
 def test_unknown_tag_lists_those_of_the_arch() -> None:
     with pytest.raises(InputError, match=r"tags for it: .*a1_in1k"):
         build("a99_in1k")
-    with pytest.raises(InputError, match=r"tv_in1k\) for the network resnet26d"):
-        build("imagenet", "resnet26d")
+    with pytest.raises(InputError, match=r"tv_in1k\) for the network vit_small_patch14_dinov2"):
+        build("imagenet", "vit_small_patch14_dinov2")
 
 
 def test_no_network_names_the_file_and_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,9 +36,16 @@ class Augment(nn.Module):
     Args:
         options: probabilities and ranges.
         size: (height, width) of the images.
+        mean, std: of the channels, of values from 0 to 1, by which the network wants them.
     """
 
-    def __init__(self, options: AugmentOptions, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        options: AugmentOptions,
+        size: tuple[int, int],
+        mean: tuple[float, float, float] = MEAN,
+        std: tuple[float, float, float] = STD,
+    ) -> None:
         super().__init__()
         self._scale: Tensor
         self._shift: Tensor
@@ -47,10 +54,10 @@ class Augment(nn.Module):
         self.size = (int(size[0]), int(size[1]))
         # Buffers, so that `.to(device)` moves them once and no step copies from the host; one
         # value for each entry of a row of pixels.
-        std, mean = torch.tensor(STD), torch.tensor(MEAN)
+        deviation = torch.tensor(std)
         for name, value in (
-            ("_scale", 1 / (255 * std)),
-            ("_shift", -mean / std),
+            ("_scale", 1 / (255 * deviation)),
+            ("_shift", -torch.tensor(mean) / deviation),
             ("_fill", torch.tensor(ERASE_FILL)),
         ):
             self.register_buffer(name, value.repeat(self.size[1]), persistent=False)
@@ -161,15 +168,20 @@ def _rectangles(
     return out
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(
+    images: Tensor,
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+) -> Tensor:
     """Images as the network takes them in testing.
 
     Args:
         images: (B, H, W, 3) uint8.
+        mean, std: of the channels, of values from 0 to 1, by which the network wants them.
 
     Returns:
         (B, 3, H, W) float32, in channels_last memory.
     """
     # Python numbers are arguments of the operations: nothing is copied from the host.
-    channels = [(images[..., c].float() / 255 - MEAN[c]) / STD[c] for c in range(3)]
+    channels = [(images[..., c].float() / 255 - mean[c]) / std[c] for c in range(3)]
     return torch.stack(channels, dim=-1).permute(0, 3, 1, 2)

@@ -47,6 +47,7 @@ class Forward:
             compiled: compile, on a GPU (None: where there is much to do).
         """
         self.method, self.precision = method, precision
+        self._statistics = method.input_statistics
         self._compile = compiled
         self._run: Callable[[Tensor, int], dict[str, Tensor]] = self._eager
         self._compiled = self._run
@@ -76,7 +77,7 @@ class Forward:
 
     def _eager(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         with self.precision.autocast(image.device):
-            vectors = self.method.embed(normalise(image), num_visible)
+            vectors = self.method.embed(normalise(image, *self._statistics), num_visible)
         return {name: value.float() for name, value in vectors.items()}
 
     def _replay(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:

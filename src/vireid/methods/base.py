@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -13,9 +13,9 @@ from vireid.losses.full_precision import full, no_autocast
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import RECIPES
-from vireid.models.backbone import resolve_arch
+from vireid.models.backbone import Statistics
 from vireid.models.options import ModelOptions
-from vireid.models.two_stream import build_model
+from vireid.models.two_stream import TwoStream, build_model, resolved
 from vireid.types import Batch, Output
 
 
@@ -76,6 +76,7 @@ class Method(nn.Module):
     Class attributes:
         name: in reports and names of runs; the class's own in lower case if it has none.
         Options: frozen dataclass of the method's own options (extends `MethodOptions`).
+        Network: its network; another than `TwoStream` extends it.
         test_embeddings: names of what `embed` returns; reports show the first one first.
         recipes: name → how to train it.
 
@@ -86,6 +87,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    Network: ClassVar[type[TwoStream]] = TwoStream
     test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
     recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
 
@@ -98,11 +100,18 @@ class Method(nn.Module):
         self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
     ) -> None:
         super().__init__()
-        self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
+        self.model_options = resolved(model_options)
         self.sizes = sizes
         self.options: Any = self.Options() if options is None else options
-        self.model = build_model(self.model_options, sizes.num_pids)
+        self.model = build_model(self.model_options, sizes.num_pids, self.Network)
         self.gather: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def input_statistics(self) -> tuple[Statistics, Statistics]:
+        """Mean and deviation of the input's channels, of values from 0 to 1."""
+        options = self.model_options
+        assert options.input_mean and options.input_std  # `resolved` fills them in
+        return options.input_mean, options.input_std
 
     @classmethod
     def model_defaults(
@@ -141,7 +150,7 @@ class Method(nn.Module):
     def groups(self) -> list[ParameterGroup]:
         """Every trainable parameter exactly once: head and additions at the full rate, stems,
         stages and non-local blocks at `backbone_scale` of it."""
-        head = [*self.model.neck.parameters(), *self.model.classifier.parameters()]
+        head = [p for part in self.model.head() for p in part.parameters()]
         heads = {id(parameter) for parameter in head}
         body = [p for p in self.model.parameters() if id(p) not in heads]
         apart = self.separate_groups()

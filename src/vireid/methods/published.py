@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vireid.data.augment import MEAN, STD
 from vireid.files import atomic_write
 from vireid.methods.base import Method, Sizes
 from vireid.methods.ddag import DDAG
@@ -277,7 +278,8 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
         InputError: the published code has no such network, or the file cannot be written.
     """
     options, ddag = method.model_options, method if isinstance(method, DDAG) else None
-    fits = options.arch == "resnet50"
+    usual = method.input_statistics == (MEAN, STD)
+    fits = options.arch == "resnet50" and usual and options.last_stride == 1
     fits &= options.pooling == ("gem" if options.nonlocal_channels else "average")
     if ddag is not None:
         fits &= not options.nonlocal_channels and ddag.part is not None
@@ -287,7 +289,9 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
             "The published codes have three networks: resnet50 with average pooling (base), with "
             "non-local blocks and generalised-mean pooling (agw, mcl), and with average pooling, "
             f"part attention and a graph attention of {_HEADS} heads (ddag). This one is "
-            f"{method.name} on {options.arch} with {options.pooling} pooling and "
+            f"{method.name} on {options.arch} with last stride {options.last_stride}, "
+            f"{'' if usual else 'an input of another mean or deviation, '}"
+            f"{options.pooling} pooling and "
             f"{'' if options.nonlocal_channels else 'no '}non-local blocks"
             f"{_attentions(ddag) if ddag is not None else ''}; it cannot be written as a published "
             "checkpoint."

@@ -7,9 +7,11 @@ proves it: stem and stages, run one after the other, must give what the network 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -82,7 +84,9 @@ def resolve_arch(arch: str) -> str:
         return names[key(arch)]
     near = difflib.get_close_matches(key(arch), names, n=1)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    raise InputError(f"timm has no network '{arch}'.{hint} Among those that work: {arch_examples()}.")
+    raise InputError(
+        f"timm has no network '{arch}'.{hint} Among those that work: {arch_examples()}."
+    )
 
 
 def create(arch: str) -> nn.Module:
@@ -98,7 +102,7 @@ def create(arch: str) -> nn.Module:
     if is_own(name):
         return _from_file(*name.rsplit(":", 1))
     module = timm.model_entrypoint(name).__module__
-    any_size: dict[str, bool] = {}
+    any_size: dict[str, Any] = {}
     if module.endswith(".swin_transformer"):
         any_size = {"strict_img_size": False}
     elif module.endswith((".vision_transformer", ".deit")):
@@ -130,10 +134,16 @@ def statistics_of(network: nn.Module) -> tuple[Statistics, Statistics]:
     for: those of its timm configuration, or its own attributes `mean` and `std`."""
     configured = getattr(network, "pretrained_cfg", {})
     mean, std = (
-        tuple(map(float, getattr(network, name, None) or configured.get(name) or usual))
+        getattr(network, name, None) or configured.get(name) or usual
         for name, usual in (("mean", MEAN), ("std", STD))
     )
-    return mean, std  # type: ignore[return-value]
+    return three(mean), three(std)
+
+
+def three(numbers: Any) -> Statistics:
+    """Numbers of the three channels."""
+    red, green, blue = map(float, numbers)
+    return red, green, blue
 
 
 def split(
@@ -165,8 +175,8 @@ def split(
         )
     own = not hasattr(network, "forward_features")
     stem, stages, layout = _own_parts(network, arch) if own else _parts(network, arch)
-    whole = None if own else network.forward_features
-    with _still(network), torch.no_grad():
+    whole: Any = None if own else network.forward_features
+    with _on_trial(network):
         values = _trial(stem, stages, arch, whole, opening=True)
         if last_stride == 1:
             if _side(values[-1], layout) < _side(values[-2], layout):
@@ -210,7 +220,7 @@ def _parts(network: nn.Module, arch: str) -> tuple[Chain, list[list[nn.Module]],
     stem = chain[: ends[0] + 1]
     stages = [
         [module for _, module in chain[before + 1 : end + 1] if not isinstance(module, nn.Identity)]
-        for before, end in zip(ends, ends[1:])
+        for before, end in pairwise(ends)
     ]
     last_format = getattr(network, "output_fmt", "NCHW")
     layout: Layout = ChannelsLast() if last_format == "NHWC" else ChannelsFirst()
@@ -331,9 +341,10 @@ def _without_stride(block: nn.Module) -> nn.Module:
 def _padded(layer: nn.Conv2d) -> nn.Module:
     """A convolution with an even kernel that keeps a map's size at stride 1: each place sees
     itself and those right of and below it, as it did where the stride let it stand."""
-    (h, w), (y, x) = layer.kernel_size, layer.padding
+    h, w = layer.kernel_size
+    y, x = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
     layer.padding = (0, 0)
-    return nn.Sequential(nn.ZeroPad2d((x, w - 1 - x, y, h - 1 - y)), layer)  # type: ignore[operator, arg-type]
+    return nn.Sequential(nn.ZeroPad2d((x, w - 1 - x, y, h - 1 - y)), layer)
 
 
 def _enlarge_window(block: nn.Module) -> None:
@@ -373,7 +384,7 @@ def _split_tokens(network: VisionTransformer, arch: str, stride: int | None) -> 
         raise _does_not_split(arch, f"it has {len(blocks)} blocks")
     side = 4 * int(network.patch_embed.patch_size[0])
     image = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
-    with _still(network), torch.no_grad():
+    with _on_trial(network):
         expected = network.forward_features(image)
         stem = TokenStem(network)
         ends = [len(blocks) * (k + 1) // STAGES for k in range(STAGES)]
@@ -386,7 +397,7 @@ def _split_tokens(network: VisionTransformer, arch: str, stride: int | None) -> 
         raise _does_not_split(arch, "its parts, run in a row, give something else than it gives")
     if stride is not None:
         stem = TokenStem(network, stride)
-        with _still(stem), torch.no_grad():
+        with _on_trial(stem):
             values = [stem(image)] * 5
     made = _backbone([("stem", stem)], stages, stem.layout, values, side)
     pixels = stem.layout.stride[0]
@@ -417,18 +428,16 @@ def _side(x: Tensor, layout: Layout) -> int:
     return layout.map_of(x, (_TRIAL, _TRIAL)).shape[2]
 
 
-class _still:  # noqa: N801 - used as a function
-    """Evaluation mode for the time of a trial, which then leaves no trace."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.modes = [(module, module.training) for module in network.modules()]
-        self.network = network
-
-    def __enter__(self) -> None:
-        self.network.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for module, training in self.modes:
+@contextmanager
+def _on_trial(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients, so that a trial leaves no trace."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
             module.training = training
 
 

@@ -27,7 +27,7 @@ FAMILIES = (
     Family("ViT", ("vit_tiny_patch16_224", "vit_small_patch16_224")),
     Family("DeiT", ("deit_tiny_patch16_224", "deit_small_patch16_224")),
     Family("DINOv2", ("vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2")),
-    Family("CLIP", ("vit_base_patch32_clip_224", "vit_base_patch16_clip_224")),
+    Family("CLIP", ("vit_xsmall_patch16_clip_224", "vit_base_patch32_clip_224")),
 )
 
 

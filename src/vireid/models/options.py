@@ -41,6 +41,15 @@ class ModelOptions(Options):
     configuration says)."""
     input_std: tuple[float, float, float] | None = option(None, above=0, rare=True)
     """Deviation of the input's channels, likewise."""
+    private_stages: int = option(0, at_least=0, at_most=3, rare=True)
+    """Stages after the stem that each modality has for itself; the others are shared."""
+    last_stage: int = option(4, at_least=1, at_most=4, rare=True)
+    """Stage whose map is pooled; those after it are left out."""
+    stripes: int | None = option(None, at_least=1, rare=True)
+    """Horizontal stripes of the last map, each pooled and classified for itself beside the whole
+    map; unset, there are none."""
+    neck_shift_trained: bool = option(False, rare=True)
+    """Train the shift of the necks' batch norm too."""
     backbone_scale: float | None = option(None, above=0, rare=True)
     """Learning rate of stems, stages and non-local blocks, as a factor of that of neck and
     classifier; unset, 0.1 with pretrained weights, as published, and 1 without."""
@@ -59,5 +68,10 @@ class ModelOptions(Options):
         object.__setattr__(self, "pretrained", start)
         if (self.input_mean is None) != (self.input_std is None):
             raise InputError("`input_mean` and `input_std` belong together; give both or neither.")
+        if self.private_stages > self.last_stage:
+            raise InputError(
+                f"`private_stages` is {self.private_stages}, but the network ends after stage "
+                f"{self.last_stage}; lower `private_stages` or raise `last_stage`."
+            )
         if self.backbone_scale is None:
             object.__setattr__(self, "backbone_scale", 1.0 if start == "none" else 0.1)

@@ -58,12 +58,12 @@ class TokenStem(nn.Module):
         x = self.patch_embed.proj(image)  # type: ignore[operator]
         places = self._places((x.shape[2], x.shape[3]))
         x = self.patch_embed.norm(x.flatten(2).transpose(1, 2))  # type: ignore[operator]
-        prefix = [self.get_parameter(name) for name in self.prefix]
+        prefix: list[Tensor] = [self.get_parameter(name) for name in self.prefix]
         if places is not None:
             before = places[:, : self.placed]
             x = x + places[:, self.placed :]
             if self.placed:
-                prefix = [torch.cat(prefix, dim=1) + before]  # type: ignore[list-item]
+                prefix = [torch.cat(prefix, dim=1) + before]
         tokens = [token.expand(len(x), -1, -1).to(x.dtype) for token in prefix]
         return self.norm_pre(torch.cat([*tokens, x], dim=1))
 

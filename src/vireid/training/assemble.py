@@ -12,6 +12,7 @@ from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import try_method
+from vireid.models.two_stream import resolved
 from vireid.runtime.device import Throttle, memory_format, tune
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, gather_rows
@@ -31,7 +32,7 @@ class Assembly:
     """Everything that the steps of a run need. The trainer trains with it, `vireid bench` times it.
 
     Attributes:
-        options, world: what it was made from.
+        options, world: what it was made from, the network's options resolved.
         data: the training rows, their labels, and how many steps an epoch has.
         precision: number format of a step.
         method: on its device, in training mode.
@@ -58,6 +59,7 @@ class Assembly:
             dataset, store: samples and their images (row i of the store is sample i).
             pretrained: load pretrained weights; not needed where a checkpoint follows.
         """
+        options = dataclasses.replace(options, model=resolved(options.model))
         self.options, self.world, device = options, world, world.device
         if device.type == "cpu":
             torch.set_num_threads(sensible_threads(world.size))

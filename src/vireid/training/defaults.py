@@ -89,7 +89,11 @@ def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOpti
     model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     if (pretrained == "none") != (start_of_file == "none"):
         model.pop("backbone_scale", None)  # another start needs another rate
-    model |= {"pretrained": pretrained, "arch": choices.arch or model.get("arch", "resnet50")}
+    arch = choices.arch or model.get("arch", "resnet50")
+    if (arch, pretrained) != (model.get("arch", arch), start_of_file):
+        for name in ("input_mean", "input_std"):  # are those of the file's weights
+            model.pop(name, None)
+    model |= {"pretrained": pretrained, "arch": arch}
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
     values = {

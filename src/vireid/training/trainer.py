@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from vireid.data import Dataset, PixelStore
 from vireid.figures import draw_batch
 from vireid.methods import Method
+from vireid.models.two_stream import resolved
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.provenance import commit, versions
@@ -107,6 +108,7 @@ class _Run:
         evaluate: Evaluate | None,
         resume: bool,
     ) -> None:
+        options = replace(options, model=resolved(options.model))  # what config.json says
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
         self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
         state = open_folder(options, run, world, resume=resume, say=self.journal.say)
@@ -315,7 +317,9 @@ class _Run:
         data, device = self.parts.data, self.world.device
         images = torch.from_numpy(self.store.images[data.rows[plan.positions[0]]])
         draws = torch.from_numpy(plan.draws[0])
-        draw_batch(data.augment(images.to(device), draws.to(device)), self.run / "batch.png")
+        batch = data.augment(images.to(device), draws.to(device))
+        statistics = self.parts.method.input_statistics
+        draw_batch(batch, self.run / "batch.png", statistics=statistics)
 
     # Ends ------------------------------------------------------------------------------------
 

@@ -68,7 +68,9 @@ class TrainingSet:
             seed=options.seed,
         )
         self.size = (int(store.size[0]), int(store.size[1]))
-        self.augment = Augment(recipe.augment, self.size)
+        statistics = {"mean": options.model.input_mean, "std": options.model.input_std}
+        known = {name: value for name, value in statistics.items() if value is not None}
+        self.augment = Augment(recipe.augment, self.size, **known)
         self.columns = np.asarray(
             rank_columns(recipe.pids_per_batch, recipe.images_per_pid, rank, world)
         )
