@@ -350,7 +350,7 @@ def _padded(layer: nn.Conv2d) -> nn.Module:
 def _enlarge_window(block: nn.Module) -> None:
     """Let a Swin block after an undone stride shift its windows: its map has several now."""
     if isinstance(block, SwinTransformerBlock):
-        h, w = block.input_resolution
+        h, w = block.input_resolution  # type: ignore[misc]
         block.set_input_size((2 * h, 2 * w), block.window_size)
 
 

@@ -108,9 +108,9 @@ def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
         return three(mean or MEAN), three(std or STD)
     if is_own(arch):
         return statistics_of(create(arch))
-    tag = imagenet_tag(arch) if start == "imagenet" else start
-    configured = timm.get_pretrained_cfg(f"{arch}.{tag}") if tag not in ("none", "synth") else None
-    configured = configured or timm.get_pretrained_cfg(arch)
+    named = f"{arch}.{imagenet_tag(arch) if start == 'imagenet' else start}"
+    has_tag = named in timm.list_pretrained(f"{arch}.*")
+    configured = timm.get_pretrained_cfg(named if has_tag else arch)
     if configured is None:
         return MEAN, STD
     return three(configured.mean), three(configured.std)
