@@ -7,11 +7,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from vireid.methods import Sizes, build_method, method_class
 from vireid.models import ModelOptions, TwoStream, build_model
 from vireid.models.backbone import create, split
 from vireid.models.families import FAMILIES, arch_choices
 from vireid.models.layouts import ChannelsLast, Tokens
 from vireid.models.tokens import resize_grid
+from vireid.types import Batch
 
 SMALLEST = {
     "ResNet": "resnet10t",
@@ -59,6 +61,23 @@ def test_split_network_with_everything_on_top(arch: str) -> None:
             for word in ("visible", "infrared")
         )
         assert visible.keys() == infrared.keys() != set()
+
+
+@pytest.mark.parametrize("method", ["ddag", "dns", "deen", "rle"])
+@pytest.mark.parametrize("arch", ["test_efficientnet", "test_convnext", "test_vit"])
+def test_parts_of_methods_take_the_maps_of_every_family(method: str, arch: str) -> None:
+    """Gates, aggregation, part attention and stripes work on maps, whatever blocks pass on."""
+    torch.manual_seed(0)
+    model = method_class(method).model_defaults(arch, "none")
+    built = build_method(method, model, Sizes(num_pids=4)).train()
+    labels = torch.arange(4).repeat_interleave(2).repeat(2)
+    image = torch.randn(16, 3, 96, 64)
+    terms = built(Batch(image, labels, labels * 0, (torch.arange(16) >= 8).long(), 8))
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    assert all(torch.isfinite(value) for value in terms.values())
+    built.eval()
+    with torch.no_grad():
+        assert set(built.test_embeddings) == set(built.embed(image, 8))
 
 
 def test_another_family_is_proven_not_listed() -> None:

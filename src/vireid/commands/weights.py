@@ -12,15 +12,15 @@ from vireid.types import InputError
 
 
 def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
-    """Convert a checkpoint of the published MCLNet, AGW or DDAG code, or of a run, to weights.
+    """Convert a checkpoint of a method's published code, or of a run, to weights.
 
     No code in the file is run. The unused copies of ResNet-50 in a published one are dropped.
 
     Args:
         file: The published checkpoint (.t or .pth), or a file in RUN/checkpoints.
-        method: What reports call these weights: mcl, agw, ddag or base (default: mcl where the
-            network has non-local blocks, since the MCLNet and AGW codes write the same tensors;
-            ddag where it has part attention; else base).
+        method: What reports call these weights: mcl, agw or caj where the network has non-local
+            blocks, since the MCLNet, AGW and CAJ codes write the same tensors (default: mcl; the
+            networks of base, ddag, dns, deen and rle are told by their tensors).
         out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
     from vireid.embed import Embedder
@@ -59,8 +59,8 @@ def export_weights(run: str, /, *, format: str = "published", out: Path | None =
 
     Args:
         run: A run's folder or a weights file.
-        format: Format to write: published, a checkpoint that the published MCLNet, AGW or DDAG
-            code loads.
+        format: Format to write: published, a checkpoint that the method's published code
+            loads.
         out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -128,11 +130,28 @@ class Method(nn.Module):
         """Named loss terms of a training batch, 0-d and weighted."""
         output = self.model(batch.image, batch.num_visible)
         with no_autocast(batch.image):
-            return self.terms(output, batch)
+            terms = dict(self.terms(output, batch))
+            for name, value in self.stripe_terms(output, batch).items():
+                terms[name] = terms[name] + value if name in terms else value
+            return terms
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """The loss terms, from the network's output for the batch. Runs without autocast."""
         raise NotImplementedError(f"{type(self).__name__} has no `terms`.")
+
+    def stripe_terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """What stripes add to the terms `identity` and `triplet`: the means over stripes of their
+        cross-entropies and, where the method has a `triplet`, of that loss."""
+        stripes, options = output.stripes, self.options
+        if not stripes:
+            return {}
+        labels = labels_of_rows(output.pooled, batch)
+        identity = [self.identity_loss(stripe.logits, labels) for stripe in stripes]
+        terms = {"identity": options.identity_weight * torch.stack(identity).mean()}
+        if (loss := getattr(self, "triplet", None)) is not None:
+            triplet = [self.on_all_ranks(loss, stripe.pooled, labels) for stripe in stripes]
+            terms["triplet"] = options.triplet_weight * torch.stack(triplet).mean()
+        return terms
 
     def identity_loss(self, logits: Tensor, pid_label: Tensor) -> Tensor:
         """Cross-entropy of `logits` (B, num_pids), with the options' label smoothing."""
@@ -182,6 +201,11 @@ class Method(nn.Module):
                 they are unknown.
         """
 
+    def trouble(self, means: dict[str, float]) -> str:
+        """A sentence for the user where an epoch's mean losses show that a term has stopped to
+        train anything; "" where they don't. Called on the host after each epoch."""
+        return ""
+
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         """The test embeddings of normalised images (B, 3, H, W), visible rows first.
 
@@ -190,6 +214,18 @@ class Method(nn.Module):
             evaluation mode first.
         """
         return self.model.embed(image, num_visible)
+
+
+def labels_of_rows(features: Tensor, batch: Batch) -> Tensor:
+    """Identities (N,) of `features` (N, …): N is B, or a multiple of it where a network generates
+    more rows, batch after batch."""
+    return batch.pid_label.repeat(len(features) // len(batch.pid_label))
+
+
+def combined(pooled: Tensor, embedding: Tensor, share: float) -> Tensor:
+    """One vector whose similarities are (1 − share) times those of `pooled`, (N, D) rows of length
+    1, and `share` times those of `embedding`: (N, 2 D), rows of length 1."""
+    return torch.cat([math.sqrt(1 - share) * pooled, math.sqrt(share) * embedding], dim=1)
 
 
 def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

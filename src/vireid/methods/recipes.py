@@ -1,4 +1,4 @@
-"""The recipes of the four methods. Nothing here imports PyTorch."""
+"""The recipes of the methods. Nothing here imports PyTorch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ AUGMENTATIONS = {
     "plain": AugmentOptions(),
     "published": AugmentOptions(erase=0.8, erase_area=(0.1, 0.8)),
     "channel": AugmentOptions(erase=0.5, erase_area=(0.02, 0.4), channel=0.35, grey=0.2),
+    "caj": AugmentOptions(),
+    "dns": AugmentOptions(),
+    "deen": AugmentOptions(),
+    "rle": AugmentOptions(),
 }
 
 # The published training step for step, for ImageNet weights: lr 0.1 with ten epochs of warm-up,
@@ -63,3 +67,62 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     }
     for method in ("base", "agw", "ddag", "mcl")
 }
+
+
+def _later(published: Recipe, scratch: str) -> dict[str, Recipe]:
+    """The recipes of a later method from its published one.
+
+    Args:
+        published: `clean` is the same in mixed precision and without `method_options`.
+        scratch: augmentation of the recipes that start from nothing.
+    """
+    clean = replace(published, name="clean", precision="auto", method_options={})
+    from_nothing = {
+        recipe.name: replace(recipe, augment=AUGMENTATIONS[scratch], method_options={})
+        for recipe in (_SCRATCH, _BEST)
+    }
+    return {"published": published, "clean": clean} | from_nothing
+
+
+_SIX = replace(_PUBLISHED, pids_per_batch=6, method_options={})
+_LATE = (20, 80, 120)  # epochs at which RLE's and DEEN's rate falls
+
+RECIPES["caj"] = _later(
+    replace(
+        _PUBLISHED,
+        epochs=100,
+        augment=AUGMENTATIONS["caj"],
+        method_options={"triplet": "published"},
+    ),
+    scratch="caj",
+)
+RECIPES["dns"] = _later(
+    replace(
+        _SIX,
+        lr=0.2,
+        schedule=Schedule(kind="linear", warmup_epochs=16),
+        epochs=100,
+        precision="float16",
+        augment=AUGMENTATIONS["dns"],
+        method_options={"circle_cosines": "half"},
+    ),
+    scratch="channel",
+)
+RECIPES["deen"] = _later(
+    replace(
+        _SIX,
+        schedule=Schedule(milestones=_LATE[:2], factors=(0.1, 0.01)),
+        epochs=151,
+        augment=AUGMENTATIONS["deen"],
+    ),
+    scratch="channel",
+)
+RECIPES["rle"] = _later(
+    replace(
+        _SIX,
+        schedule=Schedule(milestones=_LATE, factors=(0.1, 0.01, 0.001)),
+        epochs=151,
+        augment=AUGMENTATIONS["rle"],
+    ),
+    scratch="rle",
+)

@@ -39,6 +39,7 @@ class Backbone(NamedTuple):
     Attributes:
         stem: image (B, 3, H, W) → values of the first stage's kind.
         stages: four `nn.Sequential` of blocks.
+        stem_dim: channels after the stem.
         dims: channels after each stage.
         strides: pixels of the image for one place of the map, after the stem and each stage; a
             ResNet has (4, 4, 8, 16, 16).
@@ -48,6 +49,7 @@ class Backbone(NamedTuple):
 
     stem: nn.Module
     stages: nn.ModuleList
+    stem_dim: int
     dims: tuple[int, ...]
     strides: tuple[int, ...]
     layout: Layout
@@ -417,6 +419,7 @@ def _backbone(
     return Backbone(
         stem=first,
         stages=nn.ModuleList(nn.Sequential(*stage) for stage in stages),
+        stem_dim=maps[0].shape[1],
         dims=tuple(x.shape[1] for x in maps[1:]),
         strides=tuple(side // x.shape[2] for x in maps),
         layout=layout,

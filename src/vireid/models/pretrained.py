@@ -144,7 +144,7 @@ def _from_file(path: Path) -> Source:
             f"The file '{path}' holds no named tensors; the weights of a network were expected."
         )
     if kind in ("published", "run"):
-        what = "a run" if kind == "run" else "the published MCLNet, AGW or DDAG code"
+        what = "a run" if kind == "run" else "the published code of a method"
         raise InputError(
             f"The file '{path}' is a checkpoint of {what}, not first weights. Make weights of it "
             f"by `vireid import-weights {path}`, and give the file that this writes as "

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +64,7 @@ class TwoStream(nn.Module):
             private = number <= options.private_stages
             for word in _STREAMS if private else ("",):
                 # the infrared stream's stage starts as the visible one's
-                own: Any = copy.deepcopy(stage) if word == _STREAMS[1] else stage
+                own: nn.Sequential = copy.deepcopy(stage) if word == _STREAMS[1] else stage  # type: ignore[assignment]
                 self.add_module(f"layer{number}{word}", own)
                 last = _NONLOCAL_LAST.get(number) if options.nonlocal_channels else None
                 if last:

@@ -97,6 +97,7 @@ def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOpti
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
     values = {
+        "size": own_options.input_size,
         **plain,
         "method": method,
         "method_options": from_plain(
