@@ -20,6 +20,7 @@ from vireid.data.registry import (
     resolve_dataset,
 )
 from vireid.files import check_folder, read_json
+from vireid.models.families import arch_name
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def run_protocol(
     dataset = metadata.get("dataset")
     context = {
         "method": embedder.method.name,  # of a user's own its name, not its place on a disk
-        "arch": embedder.method.model_options.arch,
+        "arch": arch_name(embedder.method.model_options.arch),
         "trained_on": dataset and label_of(dataset),
         "recipe": metadata.get("recipe"),
         "epoch": metadata.get("epoch"),

@@ -196,12 +196,12 @@ def build_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], sourc
     # Weights from before networks had a mean and a deviation of their own took ImageNet's.
     network = {"input_mean": MEAN, "input_std": STD, **metadata["model"]}
     model = from_plain(ModelOptions, network, f"the network in {source}")
-    if ":" in metadata["method"]:
-        log.warning(
-            "%s was trained with the method in %s; that file is run now.",
-            source,
-            metadata["method"],
-        )
+    own = {"method": metadata["method"], "network": model.arch}
+    for what, name in own.items():
+        if ".py:" in name:
+            log.warning(
+                "%s was trained with the %s in %s; that file is run now.", source, what, name
+            )
     method = build_method(
         metadata["method"],
         dataclasses.replace(model, pretrained="none"),

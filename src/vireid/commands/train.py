@@ -17,6 +17,7 @@ from vireid.data.registry import facts_of
 from vireid.files import check_folder
 from vireid.methods.options import OPTIONS
 from vireid.methods.registry import METHODS
+from vireid.models.families import arch_name
 from vireid.testing import TRIALS
 from vireid.training.defaults import Choices, defaults, resolve
 from vireid.training.options import TrainOptions
@@ -182,7 +183,7 @@ def _run_folder(start: Start, options: TrainOptions) -> Path:
 
         method = method_class(method).name
     facts = facts_of(options.dataset)
-    words = [facts.name, method, options.model.arch, options.recipe.name]
+    words = [facts.name, method, arch_name(options.model.arch), options.recipe.name]
     words += [f"seed{options.seed}"]
     if facts.splits > 1 and options.trial != "all":
         words.append(f"trial{options.trial}")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vireid.data.augment import MEAN, STD
 from vireid.files import import_file
-from vireid.models.families import arch_examples
+from vireid.models.families import arch_examples, is_own
 from vireid.models.layouts import ChannelsFirst, ChannelsLast, Layout
 from vireid.models.tokens import TokenStem
 from vireid.types import InputError
@@ -54,11 +54,6 @@ class Backbone(NamedTuple):
     strides: tuple[int, ...]
     layout: Layout
     signed: bool
-
-
-def is_own(arch: str) -> bool:
-    """Whether `arch` is "path/to/my.py:my_network", a user's own."""
-    return ".py:" in arch
 
 
 def resolve_arch(arch: str) -> str:
@@ -124,7 +119,7 @@ def _from_file(file: str, attribute: str) -> nn.Module:
     network = make()
     if not isinstance(network, nn.Module):
         raise InputError(
-            f"'{attribute}' in '{path}' returned a {type(network).__name__}; a network (an "
+            f"'{attribute}' in '{path}' returned a value of type {type(network).__name__}; a network (an "
             "nn.Module) was expected: one of timm, or one with the attributes `stem` and `stages`, "
             f"the latter {STAGES} stages. examples/my_backbone.py is a whole one."
         )

@@ -40,3 +40,13 @@ def arch_choices() -> str:
 def arch_examples() -> str:
     """A network of each family, for a message."""
     return ", ".join(f"{family.archs[0]} ({family.title})" for family in FAMILIES)
+
+
+def is_own(arch: str) -> bool:
+    """Whether `arch` is "path/to/my.py:my_network", a user's own."""
+    return ".py:" in arch
+
+
+def arch_name(arch: str) -> str:
+    """What a network is called in names of runs and in reports."""
+    return arch.rsplit(":", 1)[1] if is_own(arch) else arch

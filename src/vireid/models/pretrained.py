@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from vireid.console import say
 from vireid.data.augment import MEAN, STD
-from vireid.models.backbone import Statistics, create, is_own, resolve_arch, statistics_of, three
+from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
+from vireid.models.families import is_own
 from vireid.models.foreign import ENDINGS, kind_of, load_foreign, misfits, named_tensors
 from vireid.models.options import ModelOptions
 from vireid.types import InputError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import timm
 import torch
+from command_kit import refused, tiny_config
+from command_kit import run as run_command
 from torch import nn
 from training_kit import SIZE, run, tiny_data, tiny_options
 
@@ -21,6 +25,7 @@ from vireid.models.pretrained import input_statistics
 from vireid.training.checkpoint import describe_run
 from vireid.training.options import TrainOptions
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # timm's own small networks for tests, where a family has one; its smallest member otherwise.
@@ -121,3 +126,46 @@ def test_weights_from_before_took_imagenets_statistics(tmp_path: Path) -> None:
     assert method.input_statistics == HALF
     assert weights.load_weights(tmp_path / "old.safetensors")[0].input_statistics == IMAGENET
     assert isinstance(load(tmp_path / "old.safetensors", device="cpu"), Embedder)
+
+
+def test_backbone_of_ones_own(
+    tmp_path: Path, folder_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """examples/my_backbone.py from the command line: trained, tested, started from again."""
+    arch = EXAMPLES / "my_backbone.py"
+    words = ("train", "--dataset", "folder", "--data-root", folder_root, "--device", "cpu",
+             "--config", tiny_config(tmp_path), "--camera-pattern", r"c(\d+)_",
+             "--arch", f"{arch}:SmallNet")  # fmt: skip
+    assert run_command(*words, "--model-path", tmp_path) == 0
+    (folder,) = tmp_path.glob("folder-mcl-*SmallNet*")
+    embedder = load(folder, device="cpu")
+    assert embedder.method.model.dims == (32, 64, 128, 256)
+    assert embedder.method.input_statistics == HALF
+    assert run_command("test", "--resume", folder, "--device", "cpu") == 0
+    (report,) = folder.rglob("report.json")
+    assert json.loads(report.read_text())["protocol"]["arch"] == "SmallNet"
+    for bad, sentence in {
+        f"{arch}:Missing": "no function or class 'Missing' that makes a network",
+        f"{tmp_path}/none.py:Net": "file '.*none.py' does not exist",
+        f"{bad_networks(tmp_path)}:three": "no attributes `stem`, a module, and `stages`",
+        f"{bad_networks(tmp_path)}:number": "returned a value of type int; a network",
+        f"{bad_networks(tmp_path)}:flat": "its parts, run in a row, give something else",
+    }.items():
+        assert re.search(sentence, refused(capsys, *words[:-1], bad, "--run", tmp_path / "no"))
+    assert not (tmp_path / "no").exists()
+
+
+def bad_networks(folder: Path) -> Path:
+    """A file of functions that make no network that could be taken apart."""
+    path = folder / "bad.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, stages, stem=None):\n"
+        "        super().__init__()\n"
+        "        self.stem, self.stages = stem or nn.Conv2d(3, 4, 4, 4), nn.ModuleList(stages)\n"
+        "def three(): return Net([nn.Identity()] * 3)\n"
+        "def number(): return 5\n"
+        "def flat(): return Net([nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.Flatten()])\n"
+    )
+    return path
