@@ -119,9 +119,9 @@ def _from_file(file: str, attribute: str) -> nn.Module:
     network = make()
     if not isinstance(network, nn.Module):
         raise InputError(
-            f"'{attribute}' in '{path}' returned a value of type {type(network).__name__}; a network (an "
-            "nn.Module) was expected: one of timm, or one with the attributes `stem` and `stages`, "
-            f"the latter {STAGES} stages. examples/my_backbone.py is a whole one."
+            f"'{attribute}' in '{path}' returned a value of type {type(network).__name__}; a "
+            "network (an nn.Module) was expected: one of timm, or one with the attributes `stem` "
+            f"and `stages`, the latter {STAGES} stages. examples/my_backbone.py is a whole one."
         )
     return network
 
