@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from published_kit import golden_net
+from published_kit import golden_net, is_dead
 from test_contract import make
 from torch import Tensor, nn
 
 from vireid.data.augment import MEAN, STD
 from vireid.losses import WeightedTripletLoss
-from vireid.methods import Method, Sizes, method_class
-from vireid.methods.published import _place, form_of, parse_published
+from vireid.methods import Method, Sizes, build_method, method_class
+from vireid.methods.published import _place, form_of, parse_published, published_net
 from vireid.models import ModelOptions, TwoStream
 from vireid.models.backbone import Backbone
+from vireid.training.defaults import Choices, defaults
+from vireid.training.optimisers import Optimisers
+from vireid.training.options import TrainOptions
 from vireid.types import Batch, InputError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -187,6 +191,10 @@ def test_embeddings_are_those_of_the_published_code(name: str, part: str) -> Non
     }  # the variant's own go before the others
     net = golden_net(variant, statistics, int(file["embeddings/weight_seed"]))
     method = parse_published({"net": net}, "golden").build(name).eval()
+    back = published_net(method)
+    assert {k: v.shape for k, v in back.items()} == {k: v.shape for k, v in net.items()}
+    for key, tensor in net.items():
+        assert is_dead(key, variant) or torch.equal(back[key], tensor), key
     pixels = torch.from_numpy(file["embeddings/images"]).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(value)[:, None, None] for value in (MEAN, STD))
     image = (pixels - mean) / std
@@ -223,6 +231,71 @@ SIMILARITIES = {
     },
     "deen": {"sum": "similarity_flip_sum", "weighted": "similarity_flip_0.1_0.9"},
 }
+
+
+# How they are trained -------------------------------------------------------------------------
+
+# method → published group → our groups
+GROUPS = {
+    "caj": {"everything else": ["backbone"], "neck": ["head"], "classifier": ["head"]},
+    "dns": {
+        "everything else": ["backbone"],
+        "layer3": ["stage 3"],
+        "layer4": ["stage 4"],
+        "neck": ["head"],
+        "classifier": ["head"],
+        "modality classifiers": ["additions"],
+    },
+    "deen": {"everything else": ["backbone"], "neck": ["head"], "classifier": ["head"]},
+    "rle": {"everything else": ["backbone"], "four necks and four classifiers": ["head"]},
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_rates_are_those_of_the_published_schedule(name: str) -> None:
+    file = golden(name)
+    options = defaults(None, Choices(method=name, recipe="published"))
+    network = replace(options.model, arch="resnet10t", pretrained="none", backbone_scale=0.1)
+    method = build_method(name, network, Sizes(num_pids=NUM_PIDS), options.method_options)
+    optimisers = Optimisers(method, options.recipe, torch.device("cpu"))
+    places = {group.name: i for i, group in enumerate(optimisers.groups)}
+    assert set(places) == {ours for groups in GROUPS[name].values() for ours in groups}
+    columns = [places[GROUPS[name][str(group)][0]] for group in file["schedule/groups"]]
+    if name != "dns":
+        for epoch, expected in zip(file["schedule/epochs"], file["schedule/lr"]):
+            row = optimisers.rate_table(int(epoch), 2, options.recipe.epochs)[0]
+            np.testing.assert_allclose(row[columns], expected, rtol=1e-6)
+        return
+    steps = int(file["schedule/steps_per_epoch"]) + 1
+    for (epoch, step), expected in zip(file["schedule/epoch_step"], file["schedule/lr"]):
+        if step > 0:  # the published code is one step late, and at step 0 out of order
+            table = optimisers.rate_table(int(epoch), steps, options.recipe.epochs)
+            np.testing.assert_allclose(
+                table[int(step) - 1][columns], expected, rtol=1e-5, atol=1e-9
+            )
+
+
+def test_recipes_differ_between_data_sets_as_published() -> None:
+    def recipe(method: str, dataset: str) -> TrainOptions:
+        return defaults(None, Choices(method=method, recipe="published", dataset=dataset))
+
+    assert [recipe("deen", name).model.last_stage for name in ("sysu", "regdb", "llcm")] == [
+        4,
+        3,
+        4,
+    ]
+    assert [recipe("rle", name).model.last_stage for name in ("sysu", "regdb", "llcm")] == [4, 3, 4]
+    assert recipe("dns", "regdb").recipe.lr == 0.1 and recipe("dns", "llcm").recipe.lr == 0.2
+    areas = [recipe("deen", name).recipe.augment.erase_area for name in ("sysu", "llcm")]
+    assert areas == [(0.2, 0.8), (0.02, 0.4)]
+    rle = recipe("rle", "regdb")
+    assert rle.recipe.augment.radical_arithmetic == "published"
+    assert rle.recipe.augment.grey == 0.5 and rle.method_options.embedding_share == 0.1  # type: ignore[attr-defined]
+    clean = defaults(None, Choices(method="rle", recipe="clean", dataset="regdb"))
+    assert clean.recipe.augment.radical_arithmetic == "exact" and clean.recipe.augment.grey == 0.5
+    assert recipe("rle", "sysu").size == (384, 192) and recipe("deen", "sysu").size == (384, 144)
+    assert recipe("caj", "sysu").size == (288, 144)
+    assert recipe("caj", "sysu").recipe.augment.visible_views == 2
 
 
 # What is particular ---------------------------------------------------------------------------

@@ -260,7 +260,8 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    recipe = defaults(None, Choices(method=method, pretrained=pretrained)).recipe
+    choices = Choices(method=method, dataset=dataset, pretrained=pretrained)
+    recipe = defaults(None, choices).recipe
     flags = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
         "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,

@@ -48,7 +48,8 @@ class Start(Options):
     with its accidents), scratch (default without pretrained weights), or best."""
     augment: str | None = None
     """Augmentation preset: none, plain (crop and flip), published (plain, and erasing up to 0.8 of
-    the image) or channel (milder erasing; visible images as one channel or grey) (default: the
+    the image), channel (milder erasing; visible images as one channel or grey), or as CAJ, DNS, RLE
+    or DEEN train: caj, dns, dns-regdb, dns-llcm, rle, rle-grey, deen, deen-mild (default: the
     recipe's)."""
     max_steps: int | None = option(None, at_least=1)
     """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""
@@ -110,7 +111,7 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
     }
     if typed["epochs"] is not None and typed["max-steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
-    names = ("method", "arch", "pretrained", "optim", "recipe", "augment")
+    names = ("method", "dataset", "arch", "pretrained", "optim", "recipe", "augment")
     choices = Choices(**{name: _typed(words, name) for name in names}, lr=typed["lr"] is not None)
     if typed["resume"] is None:
         return {"start": Start(), "options": defaults(typed["config"], choices)}

@@ -31,9 +31,8 @@ def load(
 def import_published(path: str | Path, device: str | torch.device = "auto") -> Embedder:
     """An embedder from a checkpoint of the published code of a method.
 
-    The file is opened without running code in it. The published baseline's network has the
-    method `base`; one with non-local blocks is `mcl`, as MCLNet, AGW and CAJ write the same
-    tensors.
+    The file is opened without running code in it. A network with non-local blocks is `mcl`, as
+    MCLNet, AGW and CAJ write the same tensors; the others are told by theirs.
 
     Raises:
         InputError: it is not such a checkpoint, or needs more than tensors and numbers.

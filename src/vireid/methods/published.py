@@ -383,6 +383,17 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
     Raises:
         InputError: the published code has no such network, or the file cannot be written.
     """
+    net = published_net(method)
+    with atomic_write(path) as file:
+        torch.save({"net": net, "epoch": epoch}, file)
+
+
+def published_net(method: Method) -> dict[str, Tensor]:
+    """The tensors of a method's network as its published code names and keeps them.
+
+    Raises:
+        InputError: the published code has no such network.
+    """
     form = form_of(method)
     if differences := _differences(method, form):
         raise InputError(
@@ -395,8 +406,7 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
     for name, (names, shape) in _places(method, form).items():
         parts = state[name].detach().cpu().reshape(len(names), *shape)
         net |= dict(zip(names, parts, strict=True))
-    with atomic_write(path) as file:
-        torch.save({"net": net | _dead_tensors(net, form), "epoch": epoch}, file)
+    return net | _dead_tensors(net, form)
 
 
 def _differences(method: Method, form: _Form) -> list[str]:

@@ -50,6 +50,10 @@ class ModelOptions(Options):
     map; unset, there are none."""
     neck_shift_trained: bool = option(False, rare=True)
     """Train the shift of the necks' batch norm too."""
+    stage_factors: tuple[float, float, float, float] = option(
+        (1.0, 1.0, 1.0, 1.0), above=0, rare=True
+    )
+    """Learning rates of stages 1 to 4, as factors of that of the rest of the backbone."""
     backbone_scale: float | None = option(None, above=0, rare=True)
     """Learning rate of stems, stages and non-local blocks, as a factor of that of neck and
     classifier; unset, 0.1 with pretrained weights, as published, and 1 without."""

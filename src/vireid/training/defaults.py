@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
+from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
@@ -28,13 +29,14 @@ class Choices:
     """What decides the defaults of everything else; None: as the file says, or the default.
 
     Attributes:
-        method, arch, pretrained, optim: as in `TrainOptions` and its parts.
-        recipe: name of one of the method's recipes.
+        method, dataset, arch, pretrained, optim: as in `TrainOptions` and its parts.
+        recipe: name of one of the method's recipes, of which some differ between data sets.
         augment: name of a preset of augmentation.
         lr: whether a learning rate is given besides, so that Adam's own isn't needed.
     """
 
     method: str | None = None
+    dataset: str | None = None
     arch: str | None = None
     pretrained: str | None = None
     optim: str | None = None
@@ -68,6 +70,7 @@ def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOpti
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     method_of_file = resolve_method(plain["method"]) if "method" in plain else None
     method = resolve_method(choices.method or method_of_file or "mcl")
+    dataset = resolve_dataset(choices.dataset or plain.get("dataset", DEFAULT_DATASET))
     own_options = options_class(method)
     if method_of_file not in (None, method):  # what the file says is about another method's parts
         network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
@@ -78,9 +81,8 @@ def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOpti
     keeps_recipe = (
         not recipe_of_file or (choices.recipe or recipe_of_file).strip().lower() == recipe_of_file
     )
-    recipe = _recipe(
-        choices, parts["recipe"] if keeps_recipe else {}, recipes_of(method), pretrained, where
-    )
+    recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
+    recipe = _recipe(choices, parts["recipe"] if keeps_recipe else {}, recipes, pretrained, where)
 
     def merged(of_recipe: dict[str, Any], of_file: dict[str, Any]) -> dict[str, Any]:
         """The file goes before the recipe, unless another recipe than the file's was chosen."""
@@ -100,6 +102,7 @@ def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOpti
         "size": own_options.input_size,
         **plain,
         "method": method,
+        "dataset": dataset,
         "method_options": from_plain(
             own_options,
             merged(of_recipe, parts["method_options"]),

@@ -42,7 +42,7 @@ class TrainOptions(Options):
     cameras write them: LOW:HIGH, or minmax, which takes them from each image, so that contrast
     changes from frame to frame (default: such images are refused)."""
     size: tuple[int, int] = option((288, 144), at_least=1)
-    """Height and width of the input, in pixels."""
+    """Height and width of the input, in pixels (default: as the method was published)."""
     select: Literal["last", "val", "held-out"] = "last"
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
     val: those of the epoch that does best on the validation identities, trained without them; held-

@@ -56,6 +56,7 @@ def train(
     if not resume:
         _warn_of_recipe(options)
         _warn_of_warm_up(options, data)
+        _warn_of_black_areas(options)
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
@@ -90,9 +91,11 @@ def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
     recipe = options.recipe
     warmup, total = recipe.schedule.warmup(steps), recipe.epochs * steps
     if warmup >= total:
+        peak = recipe.schedule.kind == "peak"
+        fields = "`peak_epochs`" if peak else "`warmup_epochs` or `warmup_steps`"
         warn(
             f"the run has {total} steps and its warm-up {warmup}: the learning rate never reaches "
-            f"{recipe.lr:g}. Shorten `warmup_epochs` or `warmup_steps`, or train for longer."
+            f"{recipe.lr:g}. Shorten {fields}, or train for longer."
         )
 
 
@@ -108,6 +111,15 @@ def _warn_of_recipe(options: TrainOptions) -> None:
         f"rate{erased} keep a network that starts from nothing near chance; 'scratch' is made "
         "for that."
     )
+
+
+def _warn_of_black_areas(options: TrainOptions) -> None:
+    """Say that images may become NaN, as published."""
+    if options.recipe.augment.makes_nan:
+        warn(
+            "with `radical_arithmetic` published, a rectangle that is black in a channel becomes "
+            "NaN, and the loss with it. Set it to exact, which leaves such areas black."
+        )
 
 
 def count_epochs(count: int) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vireid.data.augment import Augment
+from vireid.data.sampler import count_visible
 from vireid.losses.full_precision import full
 from vireid.methods import Method
 from vireid.methods.checks import check_terms
@@ -35,7 +36,7 @@ class Plan:
     Attributes:
         epoch: from 0.
         positions: (S, B) int64 training positions, visible rows first.
-        draws: (S, B, 8) int32 draws of the augmentation.
+        draws: (S, B, columns) int32 draws of the augmentation.
         rates: (S, G) float32 learning rates.
     """
 
@@ -76,17 +77,19 @@ class Step:
         world: World,
         steps: int,
         batch: int,
+        visible_views: int = 1,
     ) -> None:
         device = world.device
         self.method, self.augment, self.images = method, augment.to(device), images
         self.optimisers, self.precision, self.world = optimisers, precision, world
-        self.steps, self.batch, self.num_visible = steps, batch, batch // 2
+        self.steps, self.batch = steps, batch
+        self.num_visible = count_visible(batch, visible_views)
         self.names: tuple[str, ...] = ()
         self._sums: Tensor | None = None
         self._count = 0
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
         self._rows = torch.zeros(steps, batch, dtype=torch.int64, device=device)
-        self._draws = torch.zeros(steps, batch, 8, dtype=torch.int32, device=device)
+        self._draws: Tensor | None = None  # has the first plan's width, and its own address since
         self._rates = torch.zeros(steps, len(optimisers.groups), device=device)
         self._labels = [
             torch.from_numpy(np.ascontiguousarray(column, dtype=np.int64)).to(device)
@@ -123,7 +126,10 @@ class Step:
     def load(self, plan: Plan, first: int = 0) -> None:
         """Put an epoch's plan on the device and start at step `first`."""
         self._rows.copy_(torch.from_numpy(np.ascontiguousarray(plan.positions)))
-        self._draws.copy_(torch.from_numpy(np.ascontiguousarray(plan.draws)))
+        draws = torch.from_numpy(np.ascontiguousarray(plan.draws))
+        if self._draws is None:
+            self._draws = torch.empty_like(draws, device=self.world.device)
+        self._draws.copy_(draws)
         self._rates.copy_(plan.rates)
         self.counter.fill_(first)
         self.images.start(plan.positions[first:])
@@ -131,6 +137,8 @@ class Step:
     def once(self) -> None:
         """Run one step. Nothing here waits for the device."""
         rows = self._rows.index_select(0, self.counter)[0]
+        if self._draws is None:
+            raise RuntimeError("There is no plan yet; call `load` before `once`.")
         draws = self._draws.index_select(0, self.counter)[0]
         self.optimisers.rates.copy_(self._rates.index_select(0, self.counter)[0])
         index = self._order if self._index is None else self._index.index_select(0, rows)

@@ -240,6 +240,11 @@ class _Run:
                 + (f"The newest checkpoint is '{newest[0].name}'. " if newest else "")
                 + "Use a smaller `lr` or a longer warm-up"
                 + (", or the `precision` float32." if not exact else ".")
+                + (
+                    " Or black areas became NaN, as published: set `radical_arithmetic` to exact."
+                    if self.options.recipe.augment.makes_nan
+                    else ""
+                )
             )
         return means
 

@@ -66,15 +66,22 @@ class TrainingSet:
             pids_per_batch=recipe.pids_per_batch,
             images_per_pid=recipe.images_per_pid,
             seed=options.seed,
+            visible_views=recipe.augment.visible_views,
         )
         self.size = (int(store.size[0]), int(store.size[1]))
         statistics = {"mean": options.model.input_mean, "std": options.model.input_std}
         known = {name: value for name, value in statistics.items() if value is not None}
         self.augment = Augment(recipe.augment, self.size, **known)
         self.columns = np.asarray(
-            rank_columns(recipe.pids_per_batch, recipe.images_per_pid, rank, world)
+            rank_columns(
+                recipe.pids_per_batch,
+                recipe.images_per_pid,
+                rank,
+                world,
+                self.sampler.visible_views,
+            )
         )
-        self.total_batch = 2 * recipe.pids_per_batch * recipe.images_per_pid
+        self.total_batch = self.sampler.rows
         self.batch = len(self.columns)
         self.steps = self.sampler.steps_per_epoch
         if options.steps_per_epoch:
@@ -84,7 +91,11 @@ class TrainingSet:
         """What this rank does in `epoch`: a pure function of the seed and the epoch."""
         positions = self.sampler.epoch(epoch)[: self.steps]
         draws = self.augment.draw(
-            self.total_batch, self.total_batch // 2, self.steps, seed=self.options.seed, epoch=epoch
+            self.total_batch,
+            self.sampler.num_visible,
+            self.steps,
+            seed=self.options.seed,
+            epoch=epoch,
         )
         return Plan(
             epoch=epoch,
