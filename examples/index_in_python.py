@@ -2,17 +2,16 @@
 
     python examples/index_in_python.py GALLERY_FOLDER QUERY_FOLDER INDEX [WEIGHTS]
 
-What it shows: `vireid.load`, `Embedder.embed`, `create_index`, `Filters`, `Searcher`.
+What it shows: `vireid.load`, `Embedder.embed`, `build_index`, `Filters`, `Searcher`.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import vireid
-from vireid.index import Filters, Searcher, create_index
+from vireid.index import Filters, Searcher, build_index
 
 
 def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None:
@@ -20,21 +19,9 @@ def main(gallery: str, queries: str, place: str, weights: str = "synth") -> None
     embedder = vireid.load(weights)
     root = Path(gallery)
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    embeddings = embedder.embed(paths, "visible")
-    # The index keeps paths relative to its image root, so that the folder can move.
-    embeddings = replace(embeddings, paths=[str(path.relative_to(root)) for path in paths])
-
-    which = embedder.default_embedding  # what these weights are best searched with
-    with create_index(
-        place,
-        weights_hash=embedder.weights_hash,
-        embedding=which,
-        dim=embeddings.vectors[which].shape[1],
-        preprocessing=embedder.preprocessing,
-        image_roots=[root],
-    ) as index:
-        added = index.add(embeddings).added
-        print(f"{added} images indexed in {place}")
+    # Entries are named by the image root, so that the folder can move.
+    with build_index(place, embedder.embed(paths, "visible"), image_roots=[root]) as index:
+        print(f"{len(index)} images indexed in {place}")
 
         wanted = sorted(path for path in Path(queries).rglob("*.jpg"))
         searcher = Searcher(index, embedder)

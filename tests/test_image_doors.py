@@ -89,7 +89,9 @@ def by_embed(file: Path, decoding: Decoding, world: server_kit.World, tmp_path: 
 def by_search(file: Path, decoding: Decoding, world: server_kit.World, tmp_path: Path):
     with open_index(world.index) as index:
         searcher = Searcher(index, world.embedder, intensity_range=decoding.intensity_range)
+        (vector,) = searcher.embed([file], "infrared")
         (hits,) = searcher.search_images([file], "infrared", top=60)
+        searcher.notes(vector, "infrared", file)
     return np.array([[hit.row_id, round(hit.similarity, 4)] for hit in hits])
 
 
@@ -120,10 +122,10 @@ def by_figure(file: Path, decoding: Decoding, world: server_kit.World, tmp_path:
     query = tmp_path / "drawn" / "query"  # both names are drawn beside it
     query.parent.mkdir(exist_ok=True)
     query.write_bytes(file.read_bytes())
-    save_figure(tmp_path / "figure.png", [query], [[]], (), decoding)
+    save_figure(tmp_path / "figure.png", [query], [[]], decoding)
     drawn = np.asarray(Image.open(tmp_path / "figure.png"))
     query.unlink()
-    save_figure(tmp_path / "figure.png", [query], [[]], (), decoding)
+    save_figure(tmp_path / "figure.png", [query], [[]], decoding)
     if np.array_equal(drawn, Image.open(tmp_path / "figure.png")):
         raise InputError("drawn in grey: it has more than 8 bits per channel")
     return drawn
@@ -138,6 +140,7 @@ DOORS: dict[str, tuple[Callable, ...]] = {  # module that decodes → what a use
     "embed/embedder.py": (by_embedder, by_search),
     "embed/job.py": (by_embed,),
     "index/output.py": (by_figure,),
+    "index/searcher.py": (by_search,),
     "server/service.py": (by_server,),
     "server/uploads.py": (by_server,),
     "server/images.py": (by_thumbnail,),

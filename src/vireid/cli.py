@@ -7,6 +7,7 @@ and help of its docstring.
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import logging
 import os
@@ -15,12 +16,13 @@ from collections.abc import Sequence
 
 import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
-from vireid.console import console, say
+from vireid.console import console, harmless, say, shortened
 from vireid.types import InputError
 from vireid.version import __version__
 
 USER_ERROR = 2
 INTERRUPTED = 130
+LONGEST_COMPLAINT = 2000  # characters; what was given may be of any length
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console without some sign shows "?" for it
     level = os.environ.get("VIREID_LOG", "WARNING").upper()
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines("%(levelname)s: %(message)s"))
     logging.basicConfig(
-        level=level if level in logging.getLevelNamesMapping() else "WARNING",
-        format="%(levelname)s: %(message)s",
+        level=level if level in logging.getLevelNamesMapping() else "WARNING", handlers=[handler]
     )
     try:
         code = _dispatch(words)
@@ -44,18 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         _complain(str(error))
         code = USER_ERROR
-    except KeyboardInterrupt:
-        _complain("interrupted.")
-        code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
         code = 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _complain(f"The file name '{error.filename}' is longer than this system allows.")
+        code = USER_ERROR
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        code = INTERRUPTED
     sys.exit(code)
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
 
 
 def _complain(text: str) -> None:
     console.print("[bold red]vireid:[/] ", end="")
-    say(text)
+    say(shortened(text, LONGEST_COMPLAINT))
 
 
 def _dispatch(words: list[str]) -> int:

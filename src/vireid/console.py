@@ -5,9 +5,10 @@ output, where they can be piped on.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,18 +17,48 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from vireid.types import InputError
 
+# What a terminal obeys instead of showing it (a file may be called so): control characters but
+# line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
-class _Results(Console):
+
+def harmless(text: str) -> str:
+    """A text for a terminal or for JSON: what a terminal would obey is written as `\\u001b`."""
+    return _OBEYED.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most about `most` characters, cut in its middle."""
+    if len(text) <= most:
+        return text
+    head, tail = text[: most * 2 // 3], text[-(most // 3) :]
+    return f"{head} [… {len(text) - len(head) - len(tail):,} characters …] {tail}"
+
+
+class _Harmless(Console):
+    """All that is printed goes through `harmless`; rich's own colours and cursor movements stay."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
+class _Results(_Harmless):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # the reader went away, as with `| head`; the command line ends
 
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = _Harmless(stderr=True, highlight=False, soft_wrap=True)
 results = _Results(highlight=False, soft_wrap=True)
 
 
@@ -63,7 +94,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         else:
             out.add_column(column, justify="right")
     for row in rows:
-        out.add_row(*[Text(str(cell)) for cell in row])  # a path may look like markup
+        out.add_row(*map(_cell, row))
     return out
 
 
@@ -73,8 +104,13 @@ def facts_table(title: str, facts: Mapping[str, object]) -> Table:
     out.add_column(overflow="fold")
     out.add_column(overflow="fold")
     for name, value in facts.items():
-        out.add_row(Text(name), Text(str(value)))
+        out.add_row(Text(name), _cell(value))
     return out
+
+
+def _cell(value: object) -> Text:
+    """One line of text: a path may look like markup, or hold line ends."""
+    return Text(harmless(str(value).replace("\n", "\\n")))  # here, so that widths are right
 
 
 def say(text: str) -> None:

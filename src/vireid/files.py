@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import sys
 import tempfile
 import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -104,6 +106,29 @@ def write_text(target: str | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(target, "w") as file:
         file.write(text)
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV, with every text made harmless by `csv_cell`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """A value that a spreadsheet doesn't take for a formula: a text that begins like one (a file
+    may be called `=cmd|…`) gets an apostrophe before it. Numbers stay as they are."""
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(
+        ("=", "+", "-", "@", "\t", "\r")
+    ):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def write_json(target: str | Path, value: Any) -> None:

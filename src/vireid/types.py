@@ -212,6 +212,8 @@ class Embeddings:
         vectors: name of the test embedding ("pooled", "embedding", for DDAG also "part") →
             (N, D) float32 or float16, each row of length 1.
         paths: N image paths as given ("" where an array was given).
+        base: the folder that relative paths start from; "" if unknown.
+        root: the folder whose images were embedded; "" if unknown.
         pids, camids: (N,) int64; -1 where unknown.
         modality: (N,) int64.
         times: (N,) float64 seconds since 1970; NaN where unknown.
@@ -227,6 +229,8 @@ class Embeddings:
     times: np.ndarray
     weights_hash: str
     preprocessing: dict = field(default_factory=dict)
+    base: str = ""
+    root: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.paths)

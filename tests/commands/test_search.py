@@ -82,7 +82,7 @@ def test_an_index_changes(people: Path, tmp_path: Path, capsys) -> None:
     assert "72 replaced" in said(capsys)
     assert "Say what to remove" in refused(capsys, "index", "remove", *at)
     assert "such as 30d" in refused(capsys, "index", "remove", *at, "--older-than", "30x")
-    assert run("index", "remove", *at, "--older-than", "1d", "--cameras", 1) == 0
+    assert run("index", "remove", *at, "--older-than", "1d", "--cameras", 1, "--yes") == 0
     assert "24 images removed" in said(capsys)
     assert run("index", "compact", *at) == 0 and run("index", "verify", *at) == 0
     assert "is intact" in said(capsys)
@@ -194,6 +194,67 @@ def test_serve_starts_and_ends_at_ctrl_c(index: Path, trained: Path) -> None:
         server.kill()
     assert server.returncode in (0, 130), message
     assert f"http://127.0.0.1:{port}" in message and "Traceback" not in message
+
+
+@pytest.fixture
+def served(monkeypatch) -> list[dict]:
+    """What `vireid serve` would start with."""
+    calls: list[dict] = []
+    monkeypatch.setattr("vireid.server.app.serve", lambda *_, **words: calls.append(words))
+    monkeypatch.delenv("VIREID_TOKEN", raising=False)
+    return calls
+
+
+def test_serve_takes_its_settings_from_flags(served: list[dict], tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# who may search\njane  janes-own-token\n\njoe\tjoes=own=token\n")
+    words = ("serve", "--index", "ix", *CPU, "--host", "0.0.0.0", "--port", 8123)
+    more = ("--token-file", file, "--allowed-host", "Search.Example.org", "find.local",
+            "--trusted-proxy", "10.0.0.0/8", "::1", "--audit-log", tmp_path / "log",
+            "--reason-required")  # fmt: skip
+    assert run(*words, *more, "--token", "ann=anns-own-token") == 0
+    settings = served[0]["settings"]
+    assert settings.tokens == {
+        "ann": "anns-own-token", "jane": "janes-own-token", "joe": "joes=own=token"
+    }  # fmt: skip
+    assert settings.allowed_hosts == ("search.example.org", "find.local")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert settings.audit_log == tmp_path / "log" and settings.require_reason
+    assert (served[0]["host"], served[0]["port"]) == ("0.0.0.0", 8123)
+    for one in ("just-a-token", "base64+like/token=="):
+        assert run(*words, "--token", one) == 0
+        assert served[-1]["settings"].tokens == {"token": one}
+
+
+def test_serve_takes_a_token_from_the_environment(served: list[dict], monkeypatch) -> None:
+    monkeypatch.setenv("VIREID_TOKEN", "from-the-environment")
+    assert run("serve", "--index", "ix", *CPU, "--trusted-proxy", "10.0.0.7") == 0
+    assert served[0]["settings"].tokens == {"token": "from-the-environment"}
+
+
+def test_tokens_that_are_refused(served: list[dict], tmp_path: Path, capsys) -> None:
+    words = ("serve", "--index", "ix", *CPU)
+    file = tmp_path / "tokens"
+    for content, words_of_it in (
+        ("jane\n", "Line 1 of the --token-file"),
+        ("jane secret-token-1 more\n", "Line 1"),
+        ("jane secret-token-1\nja/ne secret-token-2\n", "Line 2"),
+        ("jane secret-token-1\njane secret-token-2\n", "same name"),
+        ("jane secret-token-1\njoe secret-token-1\n", "same token"),
+        ("jane short\n", "at least 8"),
+    ):
+        file.write_text(content)
+        sentence = refused(capsys, *words, "--token-file", file)
+        assert words_of_it in sentence and "secret-token" not in sentence
+    assert "can't be read" in refused(capsys, *words, "--token-file", tmp_path / "none")
+    sentence = refused(capsys, *words, "--token", "jane=long-enough-1", "long-enough-2")
+    assert "NAME=TOKEN" in sentence and "long-enough" not in sentence
+    twice = ("--token", "jane=long-enough-1", "--token", "joe=long-enough-2")
+    assert "--token was given twice" in refused(capsys, *words, *twice)
+    proxy = ("--trusted-proxy", "proxy.local")
+    assert "--trusted-proxy is 'proxy.local'" in refused(capsys, *words, *proxy)
+    assert "no token is set" in refused(capsys, *words, "--trusted-proxy", "10.0.0.7")
+    assert served == []
 
 
 def test_serve_refuses(index: Path, trained: Path, capsys) -> None:

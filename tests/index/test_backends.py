@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_helpers import DIM, HASH, PREPROCESSING, assert_same_hits, changed, people
+from index_helpers import DIM, HASH, PREPROCESSING, assert_same_hits, changed, fitting, people
 
 from vireid.index import Filters, create_index, open_index
 from vireid.index.backends import BACKENDS, backend_of
@@ -66,15 +66,25 @@ class MemoryIndex(Index):
     def _remove(
         self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
     ) -> int:
-        chosen = [
+        chosen = self._chosen(paths, older_than, filters)
+        for row_id in chosen:
+            del self._entries[row_id], self._vectors[row_id]
+        return len(chosen)
+
+    def _chosen(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> list[int]:
+        return [
             entry.row_id
             for entry in self._matching(filters)
             if (paths is None or entry.path in paths)
             and (older_than is None or (entry.time is not None and entry.time < older_than))
         ]
-        for row_id in chosen:
-            del self._entries[row_id], self._vectors[row_id]
-        return len(chosen)
+
+    def _count(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        return len(self._chosen(paths, older_than, filters))
 
     def _search(
         self, queries: np.ndarray, top: int, filters: Filters, exact: bool | None
@@ -142,8 +152,10 @@ def test_a_backend_from_outside_answers_like_ours(memory: None, tmp_path: Path) 
             for filters in (None, Filters(camids=(1, 5), time_to=300.0), Filters(pids=(3,)),
                             Filters(modality=Modality.INFRARED, time_from=100.0)):  # fmt: skip
                 assert_same_hits(index, gallery, queries, 7, filters)
+                assert index.count(filters=filters) == fitting(gallery, filters or Filters()).sum()
             assert index.update(gallery).replaced == 60
-            assert index.remove(older_than=200.0) == np.nansum(gallery.times < 200.0)
+            old = index.count(older_than=200.0, paths=gallery.paths)
+            assert index.remove(older_than=200.0) == old == np.nansum(gallery.times < 200.0)
     with open_index("memory://people") as reader:
         assert isinstance(reader, MemoryIndex)
         assert (reader.info().backend, reader.info().weights_hash) == ("memory", HASH)

@@ -23,7 +23,7 @@ from index_helpers import (
     people,
 )
 
-from vireid.index import Filters, create_index, open_index
+from vireid.index import Filters, ImageRoot, build_index, create_index, open_index
 from vireid.index.backends import scheme_of
 from vireid.index.milvus.client import parse_url
 from vireid.index.milvus.rows import expression, row_id_of
@@ -105,8 +105,10 @@ def test_the_same_commands_give_the_same_hits_as_a_folder(url: str, tmp_path: Pa
         for one in (local, index):
             result = one.update(newer)
             assert (result.added, result.replaced, result.count) == (10, 10, 310)
-            old = one.remove(older_than=500.0)
-            assert old == np.nansum(gallery.times < 500.0)
+            assert one.count() == 310
+            assert one.count(older_than=500.0, paths=gallery.paths) > 0
+            old = one.count(older_than=500.0)
+            assert one.remove(older_than=500.0) == old == np.nansum(gallery.times < 500.0)
             assert one.remove(filters=Filters(camids=(2,)), paths=gallery.paths[:100]) > 0
             assert one.verify() == []
         assert contents(index, 400) == contents(local, 400)
@@ -126,6 +128,28 @@ def test_the_same_commands_give_the_same_hits_as_a_folder(url: str, tmp_path: Pa
         assert reader.entries([hits[0].row_id])[0].path == newer.paths[15]
         with pytest.raises(InputError, match="no entry"):
             reader.entries([5])
+
+
+@needs_milvus
+def test_image_roots_can_be_changed_and_a_failed_index_leaves_nothing(
+    url: str, tmp_path: Path
+) -> None:
+    roots = (ImageRoot(str(tmp_path), "day"), ImageRoot("/else", "night"))
+    with create(url) as index:
+        assert index.roots == ()
+        index.set_roots(roots)
+        assert index.roots == roots
+    with open_index(url) as reader:
+        assert reader.roots == roots
+        with pytest.raises(InputError, match="write=True"):
+            reader.set_roots(())
+    with open_index(url, write=True) as index:
+        index.discard()
+    wrong = changed(people(5), vectors={"embedding": people(5).embedding * 2})
+    with pytest.raises(InputError, match="length 2"):
+        build_index(url, wrong)
+    with pytest.raises(InputError, match="There is no"):
+        open_index(url)
 
 
 @needs_milvus

@@ -48,7 +48,14 @@ def test_a_table_without_hits_is_written_all_the_same(
     assert len(list(csv.DictReader(out.open()))) == 3
     assert run(*words, *query, "--cameras", 77) == 0
     assert "Nothing found" in said(capsys)
-    assert out.read_text().splitlines() == ["query,rank,path,similarity,camid,pid,modality,time"]
+    assert out.read_text().splitlines() == [
+        "query,rank,path,similarity,one_in,camid,pid,modality,time"
+    ]
+
+
+def test_the_table_says_how_many_strangers_look_as_alike() -> None:
+    shown = hits_table(Path("q"), [hit("a", one_in=40), hit("b", one_in=12_000)])
+    assert [list(column.cells)[1].plain for column in shown.columns][1:] == ["0.500", "1 in 12,000"]
 
 
 def hit(path: str, **known: object) -> Hit:
@@ -80,10 +87,11 @@ def test_a_figure_of_many_queries_stays_of_a_size_that_opens(
     world: server_kit.World, tmp_path: Path
 ) -> None:
     query = world.root / "cam3/0001/0000.jpg"
-    found = [hit("cam1/0001/0000.jpg"), hit("gone.jpg")]
+    found = [hit(str(world.root / "cam1/0001/0000.jpg")), hit("gone.jpg")]
     heights = []
     for count in (1, MAX_DRAWN, 3 * MAX_DRAWN):
-        save_figure(tmp_path / "p.jpg", [query] * count, [found] * count, [str(world.root)])
+        missing = save_figure(tmp_path / "p.jpg", [query] * count, [found] * count)
+        assert missing == ["gone.jpg"] * min(count, MAX_DRAWN)
         with Image.open(tmp_path / "p.jpg") as image:
             heights.append(image.height)
     assert heights[0] < heights[1] == heights[2] < 65_535  # JPEG's limit

@@ -67,6 +67,26 @@ def test_an_indexed_image_finds_itself(searcher, files) -> None:
     assert all(len(hits) == 5 for hits in answers)
 
 
+def test_embeddings_are_searched_with_the_vectors_that_the_index_holds(
+    embedder, files, tmp_path: Path
+) -> None:
+    found = embedder.embed(files, "visible")
+    about = {"weights_hash": embedder.weights_hash, "dim": found.pooled.shape[1]}
+    about["preprocessing"] = found.preprocessing
+    with create_index(tmp_path / "index", embedding="pooled", **about) as index:
+        index.add(found)
+        by_hand = index.search(found.pooled, top=7)
+        assert index.search(found, top=7) == by_hand
+        assert index.search(found.embedding, top=7) != by_hand  # the mistake it is to prevent
+        for wrong, words in (
+            (tiny(1).embed(files[:2], "visible"), "Vectors of different weights"),
+            (embedder.embed(files[:2], "visible", tta="flip"), "tta: 'flip' here"),
+            (dataclasses.replace(found, vectors={"embedding": found.embedding}), "hold embedding"),
+        ):
+            with pytest.raises(InputError, match=words):
+                index.search(wrong)
+
+
 def test_arrays_filters_and_the_other_sensor(searcher, files) -> None:
     images = np.stack([np.array(Image.open(path)) for path in files[:2]])
     answers = searcher.search_images(images, Modality.INFRARED, filters=Filters(camids=(2,)))

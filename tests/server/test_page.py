@@ -87,12 +87,12 @@ def test_upload_results_filter_details(world, server, open_page) -> None:
 
         search(page, query_file(world))
         expect(page.get_by_role("radio", name="Infrared camera")).to_be_checked()
-        expect(page.get_by_role("heading", name="24 matches")).to_be_focused()
+        expect(page.get_by_role("heading", name="24 most similar")).to_be_focused()
         expect(page.get_by_role("status")).to_contain_text(
-            "24 matches. The best has similarity 1.00"
+            "24 most similar. The best has similarity 1.00"
         )
         assert page.locator(".card").count() == 24
-        first = page.get_by_role("button", name="Match 1: similarity 1.00, Camera 3, infrared")
+        first = page.get_by_role("button", name="Result 1: similarity 1.00, Camera 3, infrared")
         expect(first.locator("img")).to_have_js_property("naturalWidth", 48)
         assert page.locator("#strip circle.sighting").count() == 24
 
@@ -101,8 +101,10 @@ def test_upload_results_filter_details(world, server, open_page) -> None:
         expect(page.locator("#filter-count")).to_have_text("1 filter")
         page.locator("#top").select_option("12")
         page.get_by_role("button", name="Search", exact=True).click()
-        expect(page.get_by_role("heading", name="12 matches")).to_be_visible()
+        expect(page.get_by_role("heading", name="12 most similar")).to_be_visible()
         assert set(page.locator(".card-line.strong").all_inner_texts()) == {"Camera 4", "Camera 5"}
+        expect(page.locator("#results-facts")).to_contain_text("among 20 images")
+        expect(page.locator(".card").first).to_contain_text("strangers looks this alike")
 
         page.get_by_role("radio", name="By person").check()
         expect(page.locator(".group").first).to_be_visible()
@@ -111,7 +113,7 @@ def test_upload_results_filter_details(world, server, open_page) -> None:
 
         page.locator(".card").nth(1).click()
         dialog = page.get_by_role("dialog")
-        expect(dialog.get_by_role("heading", name="Match 2 of 12")).to_be_focused()
+        expect(dialog.get_by_role("heading", name="Result 2 of 12")).to_be_focused()
         assert dialog.get_by_role("figure").count() == 2
         expect(dialog.locator(".image.missing")).to_have_count(0)
         expect(dialog.get_by_text("a hint, not a proof")).to_be_visible()
@@ -119,6 +121,7 @@ def test_upload_results_filter_details(world, server, open_page) -> None:
 
         dialog.get_by_role("button", name="Search with this one").click()
         expect(page.locator("#results-facts")).to_contain_text("image of camera")
+        expect(page.locator("#results-facts")).to_contain_text("among 19 images")
         expect(page.get_by_role("button", name="Back to the previous search")).to_be_visible()
         page.get_by_role("button", name="Back to the previous search").click()
         expect(page.locator("#results-facts")).to_contain_text("image of yours")
@@ -132,7 +135,7 @@ def test_nothing_passes_the_filters(world, server, open_page) -> None:
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_role("heading", name="No image passes the filters")).to_be_visible()
         page.get_by_role("button", name="Clear filters and search").click()
-        expect(page.get_by_role("heading", name="24 matches")).to_be_visible()
+        expect(page.get_by_role("heading", name="24 most similar")).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_by_keyboard_alone(world, server, open_page) -> None:
         expect(page.locator("#go")).to_be_enabled()
         page.locator("#go").focus()
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="24 matches")).to_be_focused()
+        expect(page.get_by_role("heading", name="24 most similar")).to_be_focused()
         page.locator(".card").first.focus()
         page.keyboard.press("ArrowRight")
         expect(page.locator(".card").nth(1)).to_be_focused()
@@ -178,10 +181,10 @@ def test_by_keyboard_alone(world, server, open_page) -> None:
         expect(page.locator(".card").last).to_be_focused()
         page.keyboard.press("Home")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="Match 1 of 24")).to_be_focused()
+        expect(page.get_by_role("heading", name="Result 1 of 24")).to_be_focused()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
-        expect(page.get_by_role("heading", name="Match 3 of 24")).to_be_visible()
+        expect(page.get_by_role("heading", name="Result 3 of 24")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.locator(".card").nth(2)).to_be_focused()
 
@@ -202,7 +205,7 @@ def test_everything_has_a_name(world, server, open_page) -> None:
         page.get_by_text("As a table").click()
         assert page.get_by_role("row").count() == 25
         page.locator(".card").first.click()
-        expect(page.get_by_role("dialog", name="Match 1 of 24")).to_be_visible()
+        expect(page.get_by_role("dialog", name="Result 1 of 24")).to_be_visible()
         assert page.evaluate(unnamed) == []
 
 
@@ -309,7 +312,7 @@ def test_a_busy_server_is_asked_again(world, open_page) -> None:
         search(page, query_file(world))
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_role("status")).to_contain_text("trying again in")
-        expect(page.get_by_role("heading", name="24 matches")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="24 most similar")).to_be_visible(timeout=20_000)
 
 
 def test_signing_in_and_giving_a_reason(world, open_page, tmp_path) -> None:

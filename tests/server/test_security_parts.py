@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -190,6 +192,40 @@ def test_the_log_is_whole_under_many_threads(tmp_path: Path) -> None:
     lines = [json.loads(x) for x in (tmp_path / "deep" / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 160
     assert {line["user"] for line in lines} == {f"u{user}" for user in range(8)}
+
+
+def test_a_log_that_was_moved_or_deleted_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "log.jsonl"
+    log = audit.AuditLog(path)
+    log.write("search", user="a", client="c")
+    path.rename(tmp_path / "rotated")
+    log.write("search", user="b", client="c")
+    path.unlink()
+    log.write("search", user="c", client="c")
+    assert '"user":"a"' in (tmp_path / "rotated").read_text()
+    assert [json.loads(line)["user"] for line in path.read_text().splitlines()] == ["c"]
+    assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
+    shutil.rmtree(path.parent)
+    for _ in range(2):  # nothing may be done that isn't written down
+        with pytest.raises(OSError):
+            log.write("search", user="d", client="c")
+    path.parent.mkdir()
+    log.write("search", user="e", client="c")
+    log.close()
+    assert [json.loads(line)["user"] for line in path.read_text().splitlines()] == ["e"]
+
+
+def test_a_line_that_a_full_disk_has_cut_spoils_no_other(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "log.jsonl"
+    log, write = audit.AuditLog(path), os.write
+    monkeypatch.setattr(audit.os, "write", lambda file, data: write(file, data[:20]))
+    with pytest.raises(OSError):
+        log.write("search", user="a", client="c")
+    monkeypatch.undo()
+    log.write("search", user="b", client="c")
+    log.close()
+    cut, whole = path.read_text().splitlines()
+    assert len(cut) == 20 and json.loads(whole)["user"] == "b"
 
 
 def test_a_log_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:

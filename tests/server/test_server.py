@@ -91,6 +91,7 @@ def test_filters_hold_for_every_hit(client) -> None:
         assert hit["camid"] in (1, 4)
         assert hit["modality"] == "visible"
         assert kit.START + 1800 <= hit["time"] <= kit.START + 3600
+    assert answer["searched"] == len(answer["hits"])  # so few that all are shown
     only = kit.post(client, kit.image_bytes(), pids="3", top=60).json()["hits"]
     assert {hit["pid"] for hit in only} == {3}
     assert len(only) == kit.CAMERAS * kit.IMAGES
@@ -144,13 +145,17 @@ def test_search_with_an_entry_and_its_sightings(client, world) -> None:
     first = kit.post(client, kit.image_bytes(), pids="2", top=1).json()["hits"][0]
     answer = client.post("/api/search/by-row", json={"row_id": first["row_id"], "top": 7}).json()
     assert answer["query"]["row_id"] == first["row_id"]
-    assert answer["hits"][0]["row_id"] == first["row_id"]
-    assert len(answer["hits"]) == 7
+    assert first["row_id"] not in {hit["row_id"] for hit in answer["hits"]}
+    assert len(answer["hits"]) == 7 and answer["hits"][0]["rank"] == 1
     filtered = client.post(
         "/api/search/by-row",
         json={"row_id": first["row_id"], "cameras": [3], "result_modality": "infrared"},
     ).json()
     assert {hit["camid"] for hit in filtered["hits"]} == {3}
+    per_camera = kit.PIDS * kit.IMAGES
+    own = first["camid"] == 3  # then it is left out
+    assert filtered["searched"] == len(filtered["hits"]) == per_camera - own
+    assert answer["searched"] == per_camera * kit.CAMERAS - 1
     seen = client.get("/api/sightings", params={"row_id": first["row_id"]}).json()
     assert (seen["basis"], seen["pid"]) == ("identity", 2)
     assert len(seen["sightings"]) == kit.CAMERAS * kit.IMAGES

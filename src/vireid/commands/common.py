@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from vireid.console import choose, console, say
+from vireid.console import choose, console, harmless, say
 from vireid.types import PRECISION_ALIASES, PrecisionName
 
 
@@ -18,7 +18,7 @@ def precision_name(given: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print a result for scripts on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def next_step(wrote: str | Path, then: str | None = None) -> None:

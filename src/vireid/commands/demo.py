@@ -156,8 +156,8 @@ def out_before(folder: Path) -> Path:
 def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
-    from vireid.index import Searcher, create_index, open_index
-    from vireid.index.output import hits_table, save_figure
+    from vireid.index import Searcher, build_index, open_index
+    from vireid.index.output import hits_table, save_figure, where_they_are
 
     data = load_dataset(DEFAULT_DATASET, people)
     test = data.parts["test"]
@@ -175,23 +175,14 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     if not (out / "index").exists():
         from vireid.embed import load_embeddings
 
-        found = load_embeddings(vectors)
-        which = embedder.default_embedding
-        with create_index(
-            str(out / "index"),
-            weights_hash=found.weights_hash,
-            embedding=which,
-            dim=found.vectors[which].shape[1],
-            image_roots=(str(people.resolve()),),
-            preprocessing=found.preprocessing,
-        ) as index:
-            index.add(found, which=which)
+        build_index(out / "index", load_embeddings(vectors), image_roots=[people]).close()
     query = people / night[len(night) // 2].path
     with open_index(str(out / "index")) as index:
         searcher = Searcher(index, embedder)
-        hits = searcher.search_images([query], Modality.INFRARED, top=10)
-        results.print(hits_table(query, hits[0]))
-        save_figure(out / "search.jpg", [query], hits, index.info().image_roots, searcher.decoding)
+        (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
+        found = [where_they_are(hit, index.roots) for hit in hits]
+    results.print(hits_table(query, found))
+    save_figure(out / "search.jpg", [query], [found], searcher.decoding)
     return query
 
 

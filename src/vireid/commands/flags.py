@@ -165,6 +165,13 @@ class Flags:
             if refuse and (sentence := refuse(flag[2:], self.words)):
                 raise InputError(sentence)
             raise InputError(f"`{self.prog}` has no flag '{word}'.{hint} {see}")
+        hints = typing.get_type_hints(self.function)
+        for name in self._parameters():
+            flag = f"--{name.replace('_', '-')}"
+            # the command-line library would silently take the last one
+            again = [word.replace("_", "-") for word in typed].count(flag) > 1
+            if again and typing.get_origin(hints.get(name)) is tuple:
+                raise InputError(f"{flag} was given twice. Give all its values after one {flag}.")
         missing = [
             f"--{name.replace('_', '-')}"
             for name, parameter in self._parameters().items()

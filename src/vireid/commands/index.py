@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import facts_table, results, say
+from vireid.console import console, facts_table, results, say, warn
 from vireid.types import Embeddings, InputError, parse_pid
 
+if TYPE_CHECKING:
+    from vireid.index import Index
+
+TRIED = 8
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -21,6 +26,7 @@ def create(
     index: str,
     embeddings: Path,
     image_root: tuple[Path, ...] = (),
+    prefix: str | None = None,
     which: str | None = None,
 ) -> int:
     """Make an index from an embeddings file.
@@ -29,89 +35,121 @@ def create(
         index: Index to make: a folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file
             (.db).
         embeddings: File that `vireid embed` wrote.
-        image_root: Folder that the images' paths are relative to; the page shows only files in it
-            (default: the nearest folder that contains all images).
+        image_root: Folder that holds the images; paths in the index start with its name, and the
+            page shows only files in it (default: the folder that was embedded).
+        prefix: Word that paths in the index start with instead.
         which: Vectors to put into the index: pooled, embedding or part (default: those that the
             weights recommend, else embedding).
     """
     from vireid.embed import load_embeddings
-    from vireid.index import create_index
+    from vireid.index import build_index
 
     rows = load_embeddings(embeddings)
-    which = _which(which, rows)
-    roots = tuple(str(path.resolve()) for path in image_root) or _roots(rows.paths)
-    with create_index(
-        index,
-        weights_hash=rows.weights_hash,
-        embedding=which,
-        dim=rows.vectors[which].shape[1],
-        image_roots=roots,
-        preprocessing=rows.preprocessing,
-    ) as created:
-        result = created.add(rows, which=which)
+    with build_index(index, rows, which=which, image_roots=image_root, prefix=prefix) as created:
+        _tell_hidden(created, rows)
+        count = len(created)
     next_step(
-        f"index '{index}' with {result.added:,} images",
+        f"index '{index}' with {count:,} images",
         f"vireid search --index {index} --weights THE_SAME --image FILE --modality infrared",
     )
     return 0
 
 
-def _which(which: str | None, rows: Embeddings) -> str:
-    name = which or rows.preprocessing.get("search_with", "embedding")
-    if name not in rows.vectors:
-        raise InputError(
-            f"The embeddings file has no '{name}'. Choose one of: {', '.join(rows.vectors)}."
-        )
-    return name
-
-
-def _roots(paths: Sequence[str]) -> tuple[str, ...]:
-    """The folder that contains all images, on each drive; nothing if an image is missing."""
-    folders = [Path(path).resolve().parent for path in paths if Path(path).is_file()]
-    if len(folders) < len(paths) or not folders:
-        say(
-            "Note: some images don't exist at their paths as seen from this folder, so the page "
-            "can't show them. Name their folder with --image-root."
-        )
-        return ()
-    drives = sorted({folder.anchor for folder in folders})
-    return tuple(os.path.commonpath([f for f in folders if f.anchor == drive]) for drive in drives)
-
-
-def add(*, index: str, embeddings: Path) -> int:
+def add(
+    *,
+    index: str,
+    embeddings: Path,
+    image_root: tuple[Path, ...] = (),
+    prefix: str | None = None,
+) -> int:
     """Add an embeddings file to an index. Images that are in it already are skipped.
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         embeddings: File that `vireid embed` wrote, with the index's weights.
+        image_root: Folder that holds the images (default: the index's, or else the folder that
+            was embedded).
+        prefix: Word that their paths in the index start with (default: the folder's name); tells
+            apart images of two places with the same names.
     """
-    return _put(index, embeddings, replace=False)
+    return _put(index, embeddings, image_root, prefix, update=False)
 
 
-def update(*, index: str, embeddings: Path) -> int:
-    """Replace the images of an embeddings file in an index, by path; new ones are added.
+def update(
+    *,
+    index: str,
+    embeddings: Path | None = None,
+    image_root: tuple[Path, ...] = (),
+    prefix: str | None = None,
+) -> int:
+    """Replace the images of an embeddings file in an index, by path; new ones are added. Or say
+    where the images are after a move: --image-root without --embeddings.
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         embeddings: File that `vireid embed` wrote, with the index's weights.
+        image_root: Folder that holds the images.
+        prefix: Word that their paths in the index start with.
     """
-    return _put(index, embeddings, replace=True)
-
-
-def _put(index: str, embeddings: Path, *, replace: bool) -> int:
-    from vireid.embed import load_embeddings
+    if embeddings is not None:
+        return _put(index, embeddings, image_root, prefix, update=True)
     from vireid.index import open_index
+    from vireid.index.roots import move
 
+    if len(image_root) != 1:
+        raise InputError(
+            "Give `embeddings` to replace images, or one `image_root` to say where they are now."
+        )
     with open_index(index, write=True) as opened:
-        change = opened.update if replace else opened.add
-        result = change(load_embeddings(embeddings))
-    replaced = f", {result.replaced:,} replaced" if replace else ""
+        opened.set_roots(move(opened.roots, image_root[0], prefix))
+    say(f"The images of '{index}' are looked for in '{image_root[0]}'.")
+    return 0
+
+
+def _put(
+    index: str, embeddings: Path, image_root: tuple[Path, ...], prefix: str | None, *, update: bool
+) -> int:
+    from vireid.embed import load_embeddings
+    from vireid.index import add_images, open_index
+
+    rows = load_embeddings(embeddings)
+    with open_index(index, write=True) as opened:
+        before = opened.roots
+        result = add_images(opened, rows, image_roots=image_root, prefix=prefix, update=update)
+        new = [root for root in opened.roots if root not in before]
+        if new:
+            _tell_hidden(opened, rows)
+    replaced = f", {result.replaced:,} replaced" if update else ""
     say(f"{result.added:,} images added{replaced} in '{index}'.")
+    for root in new:
+        say(f"The page shows images in '{root.folder}' from now on, called '{root.prefix}/…'.")
     if result.skipped:
         say(f"{result.skipped:,} were in it already; `vireid index update` replaces them.")
     if result.replaced:
         suggest(f"vireid index compact --index {index}   (frees the space of the old vectors)")
     return 0
+
+
+def _tell_hidden(index: Index, rows: Embeddings) -> None:
+    """Search for some of the images, and warn if the server couldn't show what is found."""
+    from vireid.server.images import GalleryImages, ImageError
+    from vireid.server.settings import ServerSettings
+
+    vectors = rows.vectors[index.embedding]
+    some = vectors[:: max(1, len(vectors) // TRIED)][:TRIED]
+    images = GalleryImages(index, max_pixels=ServerSettings().max_pixels)
+    problems = []
+    for hits in index.search(some, top=1) if len(some) else []:
+        try:
+            images.jpeg(hits[0].row_id, "thumb")
+        except ImageError as error:
+            problems.append(f"'{hits[0].path}': {error}")
+    if problems:
+        warn(
+            f"the page can't show {len(problems)} of {len(some)} images that were tried. "
+            f"{problems[0]} `vireid index update --index INDEX --image-root FOLDER` says where "
+            "they are."
+        )
 
 
 def remove(
@@ -121,28 +159,61 @@ def remove(
     older_than: str | None = None,
     cameras: tuple[int, ...] = (),
     pids: tuple[str, ...] = (),
+    dry_run: bool = False,
+    yes: bool = False,
 ) -> int:
     """Remove the images that match every condition; `vireid index compact` then frees the space.
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         paths: Remove the images with these paths.
-        older_than: Remove images taken longer ago than this, such as 30d, 12h or 2w.
-        cameras: Remove images of these cameras.
+        older_than: Remove images taken longer ago than this, such as 30d, 12h or 2w; asks first.
+        cameras: Remove images of these cameras; asks first.
         pids: Remove images of these identities, numbers or names.
+        dry_run: Only say how many would be removed.
+        yes: Don't ask.
     """
     from vireid.index import Filters, open_index
 
     if not (paths or older_than or cameras or pids):
         raise InputError("Say what to remove: --paths, --older-than, --cameras or --pids.")
     limit = None if older_than is None else time.time() - _duration(older_than)
-    filters = Filters(camids=cameras or None, pids=tuple(map(parse_pid, pids)) or None)
+    identities = tuple(map(parse_pid, pids)) or None
+    filters = Filters(camids=cameras or None, pids=identities) if cameras or pids else None
+    conditions: dict[str, Any] = {"older_than": limit, "filters": filters}
+    with open_index(index) as opened:  # nobody else has to wait for the answer
+        conditions["paths"] = _entries_of(opened, paths) if paths else None
+        total, count = len(opened), opened.count(**conditions)
+    if dry_run:
+        say(f"{count:,} of {total:,} images would be removed from '{index}'.")
+        return 0
+    if count and (older_than or cameras) and not yes:
+        _ask(f"Remove {count:,} of {total:,} images from '{index}'?")
     with open_index(index, write=True) as opened:
-        count = opened.remove(paths=list(paths) or None, older_than=limit, filters=filters)
+        count = opened.remove(**conditions)
     say(f"{count:,} images removed from '{index}'.")
     if count:
         suggest(f"vireid index compact --index {index}   (frees the space)")
     return 0
+
+
+def _entries_of(index: Index, paths: tuple[str, ...]) -> list[str]:
+    """Paths of entries, of which each was given as the index has it or as the image is found."""
+    from vireid.index.roots import namer
+
+    name = namer(index.roots)
+    return [path if index.count(paths=[path]) else name(path) or path for path in paths]
+
+
+def _ask(question: str) -> None:
+    """Raises InputError unless the answer on standard input is yes."""
+    console.print(f"{escape(question)} [bold]\\[y/N][/] ", end="")
+    try:
+        answer = sys.stdin.readline()
+    except OSError:  # there is no standard input
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise InputError("Nothing was removed. Answer y, or give --yes where nobody can answer.")
 
 
 def _duration(text: str) -> float:
@@ -182,6 +253,15 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
     from vireid.index.output import time_text
 
     size, times = facts.pop("size_on_disk"), facts.pop("time_range")
+    prefixes = [*facts.pop("prefixes"), *[""] * len(facts["image_roots"])]
+    facts["image_roots"] = [
+        f"{prefix}: {folder}" if prefix else folder
+        for prefix, folder in zip(prefixes, facts["image_roots"])
+    ]
+    if strangers := facts.pop("strangers"):
+        compared = sum(tail["pairs"] for tail in strangers["tails"].values())
+        known = "known" if strangers["labelled"] else "unknown"
+        facts["strangers"] = f"{compared:,} pairs of images compared, identities {known}"
     shown: dict[str, object] = {}
     for name, value in facts.items():
         if isinstance(value, dict):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
-from vireid.console import choose, results, say, tell_broken
+from vireid.console import choose, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder
 from vireid.types import InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:
-    from vireid.index import Hit, Searcher
+    from vireid.index import Hit
+
+MAX_NOTES = 20
+"""Queries that are remarked on; JSON has the notes on all."""
 
 
 def embed(
@@ -88,6 +92,12 @@ def embed(
         decoding=decoding,
     )
     tell_broken(summary.broken)
+    if summary.misshapen:
+        warn(
+            f"{len(summary.misshapen):,} of {summary.count:,} images are not shaped like one "
+            f"person, cut out, about twice as high as wide: '{summary.misshapen[0]}' is one. They "
+            "were squeezed to that shape, in which the network finds nobody."
+        )
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
         f"vireid index create --index INDEX --embeddings {out}, or index add to one that is there",
@@ -144,6 +154,7 @@ def search(
     """
     from vireid.embed import load
     from vireid.index import Filters, Searcher, open_index
+    from vireid.index.output import where_they_are
 
     queries = _queries(image, images)
     for file in (csv, save):
@@ -163,17 +174,22 @@ def search(
     with open_index(index) as opened:
         embedder = load(weights, device=resolve_device(gpu, device))
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
-        hits = searcher.search_images(
-            queries, Modality.parse(modality), top=top, filters=filters, rerank=rerank
+        sensor = Modality.parse(modality)
+        vectors = searcher.embed(queries, sensor)
+        hits = searcher.search_vectors(
+            vectors, modality=sensor, top=top, filters=filters, rerank=rerank
         )
-    _show(searcher, queries, hits, json=json, csv=csv, save=save)
+        notes = [searcher.notes(vector, sensor, query) for query, vector in zip(queries, vectors)]
+        found = [[where_they_are(hit, opened.roots) for hit in ranked] for ranked in hits]
+    _show(queries, found, notes, searcher.decoding, json=json, csv=csv, save=save)
     return 0
 
 
 def _show(
-    searcher: Searcher,
     queries: list[Path],
     hits: list[list[Hit]],
+    notes: list[list[str]],
+    decoding: Decoding,
     *,
     json: bool,
     csv: Path | None,
@@ -183,7 +199,7 @@ def _show(
     from vireid.index.output import MAX_DRAWN, hits_as_json, hits_table, save_figure, write_csv
 
     if json:
-        print_json(hits_as_json(queries, hits))
+        print_json(hits_as_json(queries, hits, notes))
     elif not csv:
         for query, ranked in zip(queries, hits):
             if ranked:
@@ -191,11 +207,20 @@ def _show(
     if csv:
         write_csv(csv, queries, hits)
         next_step(csv)
+    for query, said in list(zip(queries, notes))[:MAX_NOTES]:
+        for sentence in said:
+            warn(f"'{query}': {sentence}")
     if not any(hits):
         say("Nothing found: no image in the index matches the filters.")
         return
     if save:
-        save_figure(save, queries, hits, searcher.index.image_roots, searcher.decoding)
+        missing = save_figure(save, queries, hits, decoding)
+        if missing:
+            warn(
+                f"{len(missing):,} results are grey, as their images can't be read: "
+                f"'{missing[0]}' is one. If they were moved, `vireid index update --index INDEX "
+                "--image-root FOLDER` says where they are."
+            )
         next_step(save)
         if len(queries) > MAX_DRAWN:
             say(f"It shows the first {MAX_DRAWN} of {len(queries):,} queries.")
@@ -237,7 +262,12 @@ def serve(
     weights: str = "synth",
     port: int = 8000,
     host: str = "127.0.0.1",
-    token: str | None = None,
+    token: tuple[str, ...] = (),
+    token_file: Path | None = None,
+    allowed_host: tuple[str, ...] = (),
+    trusted_proxy: tuple[str, ...] = (),
+    audit_log: Path | None = None,
+    reason_required: bool = False,
     intensity_range: str | None = None,
     gpu: int | None = None,
     device: str = "auto",
@@ -250,7 +280,15 @@ def serve(
             synth.
         port: Port to listen on.
         host: Address to listen on; any other than 127.0.0.1 needs a token.
-        token: Token that clients must send (default: $VIREID_TOKEN).
+        token: Token that clients must send, or NAME=TOKEN of each user, whom the audit log then
+            tells apart (default: $VIREID_TOKEN). Other users of this machine can see it in the
+            list of processes; a file hides it.
+        token_file: File with a line "NAME TOKEN" for each user.
+        allowed_host: Names under which the server may be reached, besides its IP address.
+        trusted_proxy: Addresses or networks of proxies in front of it, which say in
+            X-Forwarded-For for whom they ask.
+        audit_log: File for who searched when (default: beside the index, INDEX.audit.jsonl).
+        reason_required: Every search needs a reason, which the audit log keeps.
         intensity_range: Values that are black and white in queries with more than 8 bits per
             channel: LOW:HIGH, or minmax, which changes contrast from frame to frame (default: as
             for the index's images; another range than theirs is refused).
@@ -259,15 +297,27 @@ def serve(
     """
     from vireid.runtime.device import resolve_device
     from vireid.server.app import serve
-    from vireid.server.settings import ServerSettings
+    from vireid.server.settings import ServerSettings, read_tokens
 
+    tokens = read_tokens(token, token_file)
+    if not tokens and (alone := os.environ.get("VIREID_TOKEN")):
+        tokens = {"token": alone}
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        tokens=tokens,
+        allowed_hosts=tuple(name.lower() for name in allowed_host),
+        trusted_proxies=trusted_proxy,
+        audit_log=audit_log,
+        require_reason=reason_required,
+        intensity_range=intensity_range,
+    )
     serve(
         index,
         weights,
         host=host,
         port=port,
-        token=token,
         device=resolve_device(gpu, device),
-        settings=ServerSettings(intensity_range=intensity_range),
+        settings=settings,
     )
     return 0

@@ -120,7 +120,7 @@ class DecodePool:
             server.start()
 
     def submit(self, rows: Sequence[int], files: Sequence[str | Path]) -> list[Future[Problems]]:
-        """Decode `files` into `rows`; each future gives (row, what is wrong) of broken ones."""
+        """Decode `files` into `rows`; each future gives what there is to say of some."""
         futures: list[Future[Problems]] = []
         for start in range(0, len(files), CHUNK):
             part = slice(start, start + CHUNK)
@@ -148,7 +148,10 @@ class DecodePool:
                 sent.append(job)
                 _tell(questions, json.dumps(job.task))
             try:
-                problems = [(int(row), str(what)) for row, what in json.loads(answers.readline())]
+                problems = [
+                    (int(row), None if what is None else str(what))
+                    for row, what in json.loads(answers.readline())
+                ]
             except (ValueError, TypeError):  # it has ended, or something else prints there
                 process.kill()
                 break

@@ -1,8 +1,8 @@
 """A process that decodes images into a shared file; started by `vireid.data.decode_pool`.
 
 It reads one JSON line per task, `[[row, path], …]`, and answers with one line,
-`[[row, what is wrong], …]` of those that are broken. The first line says where the pixels go and
-how images are decoded.
+`[[row, what is wrong], …]` of those that are broken or, with null, not shaped like a person. The
+first line says where the pixels go and how images are decoded.
 """
 
 from __future__ import annotations
@@ -16,22 +16,27 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from vireid.data.decoding import decode
+from vireid.data.decoding import is_person_shaped, read_image, resize
 from vireid.data.facts import Decoding
 from vireid.types import InputError
 
 Task = list[tuple[int, str]]  # row and file
-Problems = list[tuple[int, str]]  # row and what is wrong
+Problems = list[tuple[int, str | None]]
+"""Row and what is wrong; None if it is only not shaped like a person."""
 
 
 def decode_task(pixels: np.ndarray, task: Task, decoding: Decoding) -> Problems:
-    """Decode files into rows of `pixels` (rows, H, W, 3); (row, what is wrong) of broken ones."""
-    problems = []
+    """Decode files into rows of `pixels` (rows, H, W, 3)."""
+    problems: Problems = []
     for row, file in task:
         try:
-            pixels[row] = decode(file, pixels.shape[1:3], decoding)
+            image = read_image(file, decoding)
         except InputError as error:
             problems.append((row, str(error)))
+            continue
+        pixels[row] = resize(image, pixels.shape[1:3])
+        if not is_person_shaped(*image.size):
+            problems.append((row, None))
     return problems
 
 

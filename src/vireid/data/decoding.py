@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
@@ -27,6 +27,10 @@ FORMATS = tuple(name for name in _FORMATS if name in Image.OPEN)
 warnings.filterwarnings("ignore", module=r"PIL\b")
 
 FULL_RANGE = (0.0, 65535.0)
+SHAPES = (1.2, 6.0)
+"""How many times higher than wide an image of one person is, within wide limits."""
+FLAT = 4.0
+"""Grey levels: the standard deviation of an image in which there is hardly anything to see."""
 _ROWS = 256
 _TURNS = {  # value of the orientation tag → what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,12 +100,36 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
         ) from error
     except ImageError:
         raise
+    except UnidentifiedImageError as error:  # Pillow's sentence would name the file again
+        raise ImageError(
+            "broken",
+            "not an image",
+            f"The image '{path}' can't be read: it is broken or not an image.",
+        ) from error
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise ImageError(
             "broken",
             str(error),
             f"The image '{path}' can't be read: {error}. It is broken or not an image.",
         ) from error
+
+
+def is_person_shaped(width: int, height: int) -> bool:
+    """Whether an image may show one person, cut out; others are squeezed to that shape."""
+    return SHAPES[0] * width <= height <= SHAPES[1] * width
+
+
+def notes_on(image: Image.Image) -> list[str]:
+    """Why nobody may be found in an RGB image, in sentences."""
+    notes = []
+    if not is_person_shaped(*image.size):
+        notes.append(
+            f"The image has {image.width} x {image.height} pixels. One person, cut out, is about "
+            "twice as high as wide; this image is squeezed to that shape. Cut out the person."
+        )
+    if np.asarray(image.convert("L").reduce(max(1, image.width // 32))).std() < FLAT:
+        notes.append("The image shows hardly anything: its pixels are all alike.")
+    return notes
 
 
 def open_image(file: str | Path | IO[bytes]) -> ImageFile.ImageFile:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vireid.console import progress, table
 from vireid.cores import usable_cores
-from vireid.data.decoding import ImageError, read_image
+from vireid.data.decoding import ImageError, is_person_shaped, read_image
 from vireid.data.facts import Decoding
 from vireid.data.protocol import Dataset, few
 from vireid.data.registry import facts_of, load_unchecked, recognise
@@ -125,6 +125,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "one_modality": "identities in one modality only",
         "in_two_parts": "identities in two parts",
         "tiny": f"smaller than {TINY_SIDE} pixels",
+        "misshapen": "not shaped like one person, cut out",
         "broken": "broken",
         "deep": "more than 8 bits (set an intensity range)",
         "turned": "with an orientation tag",
@@ -195,7 +196,8 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     paths = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
     problems: dict[str, list[str]] = {
-        kind: [] for kind in ("duplicates", "tiny", "broken", "deep", "turned", "nearly_black")
+        kind: []
+        for kind in ("duplicates", "tiny", "misshapen", "broken", "deep", "turned", "nearly_black")
     }
     upright = dataset.decoding.orientation == "upright"
     done = "turned upright" if upright else "tag ignored, as published"
@@ -217,6 +219,8 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
             sizes[size] += 1
             if min(size) < TINY_SIDE:
                 problems["tiny"].append(f"{path} ({size[0]}x{size[1]})")
+            if not is_person_shaped(size[1], size[0]):
+                problems["misshapen"].append(f"{path} ({size[0]}x{size[1]})")
             if mean < NEARLY_BLACK:
                 problems["nearly_black"].append(path)
             if tag != 1:

@@ -9,9 +9,7 @@ valid) says what each row is.
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import logging
 import os
 import shutil
@@ -28,7 +26,7 @@ from vireid.data.decoding import decode
 from vireid.data.facts import AS_PUBLISHED
 from vireid.data.protocol import Dataset, PixelFile, few
 from vireid.data.table import read_rows
-from vireid.files import sync_folder, write_text
+from vireid.files import csv_cell, csv_text, sync_folder, write_text
 from vireid.types import InputError
 
 __all__ = ["PixelStore", "decode", "prepare"]
@@ -265,12 +263,13 @@ def _copy(source: Path, images: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _table(dataset: Dataset, valid: np.ndarray) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "pid", "camid", "modality", "valid"])
-    for sample, good in zip(dataset.samples, valid):
-        writer.writerow([sample.path, sample.pid, sample.camid, sample.modality.word, int(good)])
-    return text.getvalue()
+    return csv_text(
+        ["path", "pid", "camid", "modality", "valid"],
+        (
+            [sample.path, sample.pid, sample.camid, sample.modality.word, int(good)]
+            for sample, good in zip(dataset.samples, valid)
+        ),
+    )
 
 
 def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> PixelStore:
@@ -278,7 +277,7 @@ def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> Pixe
         images = np.load(path, mmap_mode="r")
         rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"))
         fits = images.shape == (len(dataset), *size, 3) and [row.cells["path"] for row in rows] == [
-            sample.path for sample in dataset.samples
+            csv_cell(sample.path) for sample in dataset.samples
         ]
         valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
     except (OSError, ValueError, InputError) as error:

@@ -255,6 +255,8 @@ class Embedder:
         pids: np.ndarray | None = None,
         camids: np.ndarray | None = None,
         times: np.ndarray | None = None,
+        base: str = "",
+        root: str = "",
     ) -> Embeddings:
         """Vectors and what is known of their images, as one object."""
         unknown = np.full(len(paths), -1, np.int64)
@@ -267,6 +269,8 @@ class Embedder:
             times=np.full(len(paths), np.nan) if times is None else np.asarray(times, np.float64),
             weights_hash=self.weights_hash,
             preprocessing=self.preprocessing_of(tta, decoding),
+            base=base,
+            root=root,
         )
 
     # Inside ------------------------------------------------------------------------------

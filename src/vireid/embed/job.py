@@ -49,6 +49,7 @@ class EmbedSummary:
         path: the embeddings file.
         count: vectors in it.
         broken: images that were left out.
+        misshapen: images that are not shaped like a person, and were squeezed to that shape.
         seconds, images_per_second: of this start, over all ranks.
         resumed: images whose vectors an earlier start had written.
     """
@@ -56,6 +57,7 @@ class EmbedSummary:
     path: Path
     count: int
     broken: list[str]
+    misshapen: list[str]
     seconds: float
     images_per_second: float
     resumed: int
@@ -126,7 +128,8 @@ class _Job:
         self.largest = max(map(len, batches))
         self.folder = out.with_name(out.name + ".parts")
         self.result = self.folder / "embeddings.safetensors"
-        self.broken: dict[int, str] = {}  # row → what is wrong
+        self.broken: set[int] = set()  # rows
+        self.misshapen: set[int] = set()
 
     def run(self, start: float) -> EmbedSummary:
         expected = self._missing()
@@ -152,12 +155,14 @@ class _Job:
         if problem is not None:
             raise InputError(problem)
         done = sum(self.world.gather(self._count(missing)))
-        count, broken = self.world.gather(self._finish() if self.world.first else (0, []))[0]
+        found = self.world.gather(self._finish() if self.world.first else (0, [], []))[0]
+        count, broken, misshapen = found
         seconds = time.perf_counter() - start
         return EmbedSummary(
             path=self.out,
             count=count,
             broken=broken,
+            misshapen=misshapen,
             seconds=seconds,
             images_per_second=done / seconds,
             resumed=len(self.source.paths) - done,
@@ -215,6 +220,8 @@ class _Job:
         add()
         return {
             "images": digest.hexdigest(),
+            "base": self.source.base,  # in the result's header, which has to stay as it is
+            "root": self.source.root,
             "weights_hash": self.embedder.weights_hash,
             "preprocessing": self.embedder.preprocessing_of(self.tta, self.decoding),
             "precision": self.embedder.precision,
@@ -224,12 +231,16 @@ class _Job:
         }
 
     def _mark_file(self, number: int) -> Path:
-        """What says that a part is on the disk, and which of its images are broken."""
+        """What says that a part is on the disk, and which of its images are broken or misshapen."""
         return self.folder / f"part-{number:06d}.json"
 
     def _mark(self, number: int) -> None:
-        rows = np.concatenate(self.parts[number]).tolist() if self.broken else []
-        write_json(self._mark_file(number), {"broken": [r for r in rows if r in self.broken]})
+        some = self.broken or self.misshapen
+        rows = set(np.concatenate(self.parts[number]).tolist()) if some else set()
+        found = {"broken": self.broken, "misshapen": self.misshapen}
+        write_json(
+            self._mark_file(number), {name: sorted(rows & those) for name, those in found.items()}
+        )
 
     def _discard(self) -> None:
         for file in self.folder.iterdir():
@@ -282,17 +293,20 @@ class _Job:
         self, pool: DecodePool, batches: list[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, int]]:
         """Images and modality of each batch."""
-        images = decoded_ahead(pool, batches, self.source.files, self._note_broken)
+        images = decoded_ahead(pool, batches, self.source.files, self._note)
         for batch, pixels in zip(batches, images):
             yield pixels, int(self.source.modality[batch[0]])
 
-    def _note_broken(self, row: int, problem: str) -> None:
+    def _note(self, row: int, problem: str | None) -> None:
+        if problem is None:
+            self.misshapen.add(row)
+            return
         if not self.skip_broken:
             raise InputError(
                 f"{problem} {SKIP} What was embedded before it is kept: start the same command "
                 "again."
             )
-        self.broken[row] = problem
+        self.broken.add(row)
 
     # The result ---------------------------------------------------------------------------
 
@@ -315,13 +329,18 @@ class _Job:
             pids=source.pids[rows],
             camids=source.camids[rows],
             times=source.times[rows],
+            base=source.base,
+            root=source.root,
         )
 
-    def _finish(self) -> tuple[int, list[str]]:
+    def _finish(self) -> tuple[int, list[str], list[str]]:
         """Give the result its name, without the broken images, and remove the folder."""
         keep = np.ones(len(self.source.paths), bool)
+        misshapen: list[int] = []
         for number in range(len(self.parts)):
-            keep[read_json(self._mark_file(number))["broken"]] = False
+            found = read_json(self._mark_file(number))
+            keep[found["broken"]] = False
+            misshapen += found.get("misshapen", [])  # none in those of an earlier version
         if not keep.any():
             raise InputError("None of the images can be decoded.")
         if keep.all():
@@ -334,4 +353,4 @@ class _Job:
             save_embeddings(self.out, self._embeddings(vectors, keep))
         self._discard()
         broken = [path for path, good in zip(self.source.paths, keep.tolist()) if not good]
-        return int(keep.sum()), broken
+        return int(keep.sum()), broken, [self.source.paths[row] for row in sorted(misshapen)]

@@ -62,7 +62,7 @@ def decoded_ahead(
     pool: DecodePool,
     batches: Sequence[np.ndarray],
     files: Sequence[str],
-    broken: Callable[[int, str], None],
+    found: Callable[[int, str | None], None],
 ) -> Iterator[np.ndarray]:
     """Each batch's images, while the next AHEAD are being decoded.
 
@@ -70,7 +70,8 @@ def decoded_ahead(
         pool: its pixels have room for RING batches of the largest size.
         batches: rows of `files`.
         files: all image files.
-        broken: called with the row of a broken image, which becomes black, and what is wrong.
+        found: called with the row of a broken image, which becomes black, and what is wrong; or
+            with the row of one that is not shaped like a person, and None.
 
     Yields:
         (n, H, W, 3) uint8 in the pool's pixels, unchanged until STAYS further ones were asked for.
@@ -90,7 +91,8 @@ def decoded_ahead(
         first = number % RING * room
         for future in decoding.popleft():
             for row, problem in future.result():
-                broken(int(batch[row - first]), problem)
-                pool.pixels[row] = 0
+                found(int(batch[row - first]), problem)
+                if problem is not None:
+                    pool.pixels[row] = 0
         submit(number + AHEAD)
         yield pool.pixels[first : first + len(batch)]

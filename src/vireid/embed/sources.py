@@ -35,6 +35,8 @@ class Source:
         paths: what each image is called in the embeddings file: as given in a list or table,
             the whole path for a folder's images.
         pids, camids, modality: (N,) int64; times: (N,) float64. -1 and NaN where unknown.
+        base: the folder that relative paths start from.
+        root: the folder that was named, or that of the list or table.
         notes: sentences on what was left out.
     """
 
@@ -44,6 +46,8 @@ class Source:
     camids: np.ndarray
     modality: np.ndarray
     times: np.ndarray
+    base: str
+    root: str
     notes: tuple[str, ...]
 
 
@@ -82,6 +86,7 @@ def read_source(
         return read_modality(row, modality)
 
     paths = [row.cells["path"] for row in rows]
+    root = os.path.abspath(source if source.is_dir() else source.parent)
     return Source(
         files=paths if source.is_dir() else [str(source.parent / path) for path in paths],
         paths=paths,
@@ -89,6 +94,8 @@ def read_source(
         camids=column("camid", lambda row: read_number(row, "camid"), -1),
         modality=column("modality", sensor, -1 if "modality" in columns else sensor(rows[0])),
         times=column("time", read_time, float("nan")),
+        base=os.getcwd() if source.is_dir() else root,
+        root=root,
         notes=tuple(notes),
     )
 

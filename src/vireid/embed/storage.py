@@ -2,9 +2,9 @@
 
 Arrays: `vectors.NAME` (N, D) float16 or float32, `pids`, `camids`, `modality` (N,) int64,
 `times` (N,) float64, `paths` (bytes of all paths as UTF-8, one after the other) and `path_ends`
-(N,) int64. The header's metadata hold one entry, `vireid`: the kind of file, weights_hash and
-preprocessing as JSON. (safetensors writes several entries in an order that differs by chance, and
-equal embeddings should be equal files.)
+(N,) int64. The header's metadata hold one entry, `vireid`: the kind of file, weights_hash,
+preprocessing and the folders of the images as JSON. (safetensors writes several entries in an order
+that differs by chance, and equal embeddings should be equal files.)
 """
 
 from __future__ import annotations
@@ -140,6 +140,8 @@ def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[
         "weights_hash": embeddings.weights_hash,
         "preprocessing": embeddings.preprocessing,
         "order": list(embeddings.vectors),
+        "base": embeddings.base,
+        "root": embeddings.root,
     }
     header: dict[str, Any] = {"__metadata__": {"vireid": json.dumps(about)}}
     starts, start = {}, 0
@@ -193,4 +195,6 @@ def load_embeddings(path: str | Path) -> Embeddings:
         times=arrays["times"],
         weights_hash=about["weights_hash"],
         preprocessing=about["preprocessing"],
+        base=about.get("base", ""),  # absent in files of earlier commits
+        root=about.get("root", ""),
     )

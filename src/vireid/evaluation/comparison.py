@@ -12,7 +12,7 @@ from vireid.evaluation.measures import METRICS, units
 from vireid.evaluation.protocol import PROTOCOL_WORDS, Protocol, protocol_value
 from vireid.evaluation.report import Report, averaged_words, summary
 from vireid.evaluation.tables import Numbers
-from vireid.files import write_text
+from vireid.files import csv_text, write_text
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Comparison:
             ]
             for line in self.lines()
         ]
-        return tables.as_csv(columns, rows)
+        return csv_text(columns, rows)
 
     def to_latex(self) -> str:
         columns, rows, same = self._compact()

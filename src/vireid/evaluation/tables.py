@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,14 +42,6 @@ def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:
     lines.append("|" + "|".join([" :-- "] * words + [" --: "] * (len(columns) - words)) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def as_csv(columns: Row, rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def latex(columns: Row, rows: Sequence[Row], *, words: int, caption: str) -> str:

@@ -1,9 +1,12 @@
 from .backends import create_index as create_index
 from .backends import open_index as open_index
 from .base import Index as Index
+from .building import add_images as add_images
+from .building import build_index as build_index
 from .entries import AddResult as AddResult
 from .entries import Entry as Entry
 from .entries import Filters as Filters
 from .entries import Hit as Hit
 from .entries import IndexInfo as IndexInfo
+from .roots import ImageRoot as ImageRoot
 from .searcher import Searcher as Searcher

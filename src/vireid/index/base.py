@@ -7,15 +7,30 @@ ones and can rely on those checks. Nothing here imports a backend; `backends` ha
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vireid.index import checks
-from vireid.index.entries import AddResult, Entry, Filters, Hit, IndexInfo, check_time
-from vireid.types import Embeddings, InputError
+from vireid.index.entries import (
+    AddResult,
+    Entry,
+    Filters,
+    Hit,
+    IndexInfo,
+    NoSuchEntry,
+    check_time,
+)
+from vireid.index.roots import ImageRoot
+from vireid.index.strangers import SAMPLE, Strangers
+from vireid.types import Embeddings, InputError, Modality
+
+log = logging.getLogger(__name__)
 
 
 class Index(abc.ABC):
@@ -28,7 +43,7 @@ class Index(abc.ABC):
         url: its address as messages show it, without user and password.
         backend: the backend's name.
         writable: whether it was opened for writing.
-        weights_hash, embedding, dim, image_roots: as in `IndexInfo`.
+        weights_hash, embedding, dim, image_roots, prefixes, strangers: as in `IndexInfo`.
     """
 
     backend: str
@@ -38,6 +53,8 @@ class Index(abc.ABC):
     embedding: str
     dim: int
     image_roots: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
+    strangers: Strangers | None = None
 
     # -- what users call
 
@@ -64,20 +81,25 @@ class Index(abc.ABC):
 
     def _put(self, embeddings: Embeddings, which: str | None, *, replace: bool) -> AddResult:
         self._check_writable()
-        vectors = checks.check_embeddings(
+        vectors = self._check_embeddings(embeddings, which)
+        checks.check_paths(embeddings.paths)
+        added, replaced = self._write(embeddings, vectors, replace=replace)
+        self._measure_strangers(again=False)
+        return AddResult(
+            added=added,
+            replaced=replaced,
+            skipped=len(embeddings) - added - replaced,
+            count=len(self),
+        )
+
+    def _check_embeddings(self, embeddings: Embeddings, which: str | None) -> np.ndarray:
+        return checks.check_embeddings(
             embeddings,
             which,
             embedding=self.embedding,
             weights_hash=self.weights_hash,
             dim=self.dim,
             preprocessing=self.preprocessing,
-        )
-        added, replaced = self._write(embeddings, vectors, replace=replace)
-        return AddResult(
-            added=added,
-            replaced=replaced,
-            skipped=len(embeddings) - added - replaced,
-            count=len(self),
         )
 
     def remove(
@@ -107,22 +129,51 @@ class Index(abc.ABC):
         check_time("`older_than`", older_than)
         return self._remove(paths, older_than, filters)
 
+    def count(
+        self,
+        *,
+        paths: Sequence[str] | None = None,
+        older_than: float | None = None,
+        filters: Filters | None = None,
+    ) -> int:
+        """How many entries match every condition: those that `remove` would remove."""
+        return self._count(paths, older_than, filters or Filters())
+
+    @property
+    def roots(self) -> tuple[ImageRoot, ...]:
+        """The folders that hold the images, with the prefixes of their entries' paths."""
+        prefixes = (*self.prefixes, *[""] * len(self.image_roots))
+        return tuple(map(ImageRoot, self.image_roots, prefixes))
+
+    def set_roots(self, roots: Sequence[ImageRoot]) -> None:
+        """Say where the images are, for pages and figures that show them."""
+        self._check_writable()
+        facts = {
+            "image_roots": [root.folder for root in roots],
+            "prefixes": [root.prefix for root in roots],
+        }
+        self._set_facts(**facts)
+        self._take_facts(facts)
+
     def search(
         self,
-        vectors: np.ndarray,
+        vectors: np.ndarray | Embeddings,
         *,
         top: int = 20,
         filters: Filters | None = None,
         exact: bool | None = None,
+        modality: Modality | None = None,
     ) -> list[list[Hit]]:
         """The most similar entries for each query, best first.
 
         Args:
-            vectors: (Q, D) or (D,) queries of any positive length; only their direction counts.
+            vectors: Q embeddings, or (Q, D) or (D,) queries of any positive length; only their
+                direction counts. Of embeddings the index's own is taken.
             top: at most this many hits for each query.
             filters: which entries may be returned.
             exact: True scans every vector; False uses the fast way if there is one; None lets
                 the index choose.
+            modality: the sensor of all queries, for `Hit.one_in`; of embeddings it is known.
 
         Returns:
             Q lists of at most `top` hits; shorter if fewer entries match. Ties are in order of
@@ -130,10 +181,26 @@ class Index(abc.ABC):
 
         Raises:
             InputError: another dimension than the index's, a query that is zero or not
-                finite, `top` below 1.
+                finite, `top` below 1; embeddings of other weights or preprocessing.
         """
+        sensors: Iterable[Modality | None] = itertools.repeat(modality)
+        if isinstance(vectors, Embeddings):
+            sensors = map(Modality, vectors.modality.tolist())
+            vectors = self._check_embeddings(vectors, None)
         queries = checks.check_queries(vectors, self.dim, top)
-        return self._search(queries, top, filters or Filters(), exact)
+        answers = self._search(queries, top, filters or Filters(), exact)
+        strangers = self.strangers
+        if strangers is None:
+            return answers
+        return [
+            [
+                dataclasses.replace(
+                    hit, one_in=strangers.one_in(hit.similarity, sensor, hit.modality)
+                )
+                for hit in hits
+            ]
+            for hits, sensor in zip(answers, sensors)
+        ]
 
     # -- what a backend implements
 
@@ -195,7 +262,7 @@ class Index(abc.ABC):
         """These entries, in this order.
 
         Raises:
-            InputError: an entry doesn't exist; it may have been removed.
+            NoSuchEntry: an entry doesn't exist; it may have been removed.
         """
 
     @abc.abstractmethod
@@ -204,8 +271,14 @@ class Index(abc.ABC):
         this one").
 
         Raises:
-            InputError: an entry doesn't exist; it may have been removed.
+            NoSuchEntry: an entry doesn't exist; it may have been removed.
         """
+
+    @abc.abstractmethod
+    def _count(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        """See `count`."""
 
     @abc.abstractmethod
     def info(self) -> IndexInfo:
@@ -232,7 +305,55 @@ class Index(abc.ABC):
     def __len__(self) -> int:
         """How many entries there are."""
 
+    # -- what a backend may leave out
+
+    def _set_facts(self, **facts: Any) -> None:
+        """Keep what JSON can hold about the index as a whole; `_take_facts` takes it again when
+        the index is opened."""
+        raise InputError(f"The index '{self.url}' can't change its image roots.")
+
+    def sample(self, count: int) -> list[int]:
+        """Row ids of at most `count` entries, drawn at random but always the same; none if a
+        backend can't draw."""
+        return []
+
+    def discard(self) -> None:
+        """Close the index and delete it with all that it holds, where it has just been made."""
+        self.close()
+
     # -- what backends share
+
+    def _take_facts(self, facts: dict[str, Any]) -> None:
+        """Take over what `_set_facts` has kept."""
+        if "image_roots" in facts:
+            self.image_roots = tuple(facts["image_roots"])
+            self.prefixes = tuple(facts.get("prefixes", ()))
+        if "strangers" in facts:
+            self.strangers = Strangers.read(facts["strangers"])
+
+    def _measure_strangers(self, *, again: bool) -> None:
+        """Measure how similar different people are, if that is `again` to be done or the index has
+        doubled since. A failure (a full disk, say) is a warning: the entries are safe."""
+        count = len(self)
+        if not again and self.strangers is not None and count < 2 * self.strangers.entries:
+            return
+        try:
+            row_ids = self.sample(SAMPLE)
+            if not row_ids:
+                return
+            entries = self.entries(row_ids)
+            found = Strangers.measure(
+                self.vectors_of(row_ids),
+                np.array([entry.pid for entry in entries]),
+                np.array([entry.modality for entry in entries]),
+                entries=count,
+            )
+            if found is not None:
+                facts = {"strangers": found.as_plain()}
+                self._set_facts(**facts)
+                self._take_facts(facts)
+        except InputError as error:
+            log.warning("How similar strangers are could not be measured. %s", error)
 
     def _check_writable(self) -> None:
         """Raises InputError if the index was opened for reading."""
@@ -248,9 +369,9 @@ class Index(abc.ABC):
             raise InputError(f"The index '{self.url}' has been closed. Open it again.")
 
     def _check_none_missing(self, missing: Sequence[int]) -> None:
-        """Raises InputError if there are row ids without an entry."""
+        """Raises NoSuchEntry if there are row ids without an entry."""
         if len(missing):
-            raise InputError(
+            raise NoSuchEntry(
                 f"The index '{self.url}' has no entry {missing[0]}; it may have been removed. "
                 "Search again."
             )
@@ -265,6 +386,8 @@ class Index(abc.ABC):
             dim=self.dim,
             preprocessing=self.preprocessing,
             image_roots=self.image_roots,
+            prefixes=self.prefixes,
+            strangers=self.strangers,
             **counted,
         )
 

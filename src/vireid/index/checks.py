@@ -50,7 +50,7 @@ def check_embeddings(
     dim: int,
     preprocessing: dict[str, Any],
 ) -> np.ndarray:
-    """The (N, D) vectors to store, if they belong in the index. Their lengths are not checked.
+    """The (N, D) vectors that are compared in the index. Their lengths are not checked.
 
     Args:
         embeddings: N images.
@@ -59,7 +59,7 @@ def check_embeddings(
 
     Raises:
         InputError: another test embedding, other weights, dimension or preprocessing than the
-            index's, or a path that cannot be stored.
+            index's.
     """
     if which is not None and which != embedding:
         raise InputError(
@@ -85,7 +85,6 @@ def check_embeddings(
             "weights that the index was made for."
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
-    _check_paths(embeddings.paths)
     return vectors
 
 
@@ -109,7 +108,8 @@ def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def _check_paths(paths: Sequence[str]) -> None:
+def check_paths(paths: Sequence[str]) -> None:
+    """Raises InputError if a path is missing, repeated or can't be stored."""
     count = Counter(paths)
     if count[""]:
         raise InputError(

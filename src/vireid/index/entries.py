@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from vireid.index.strangers import Strangers
 from vireid.types import InputError, Modality, parse_time
 
 
@@ -17,6 +18,10 @@ def check_time(what: str, moment: float | None) -> None:
             parse_time(moment)
     except InputError as error:
         raise InputError(f"{what} is not valid. {error}") from error
+
+
+class NoSuchEntry(InputError):
+    """An entry that isn't in the index, or not any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,9 +107,16 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit(Entry):
-    """An entry that a search returned, with its cosine similarity to the query in [-1, 1]."""
+    """An entry that a search returned.
+
+    Attributes:
+        similarity: its cosine similarity to the query, in [-1, 1].
+        one_in: one in so many pairs of strangers is as similar or more, as measured in the index
+            (`vireid.index.strangers`); None if nothing was measured.
+    """
 
     similarity: float
+    one_in: int | None = None
 
 
 def ranked_hits(scored: Iterable[tuple[Entry, float]]) -> list[Hit]:
@@ -155,7 +167,10 @@ class IndexInfo:
         time_range: earliest and latest time in seconds since 1970, or None.
         size_on_disk: bytes, or None where the server does not say.
         image_roots: folders that hold the images.
+        prefixes: the word that begins the paths of each folder's entries, "" for none; as many, or
+            none at all.
         mode: "exact", or a description of how candidates are chosen before they are re-scored.
+        strangers: how similar different people are, or None if that wasn't measured.
         details: the backend's own facts: projection size, candidates, measured recall ...
     """
 
@@ -174,4 +189,6 @@ class IndexInfo:
     size_on_disk: int | None
     image_roots: tuple[str, ...]
     mode: str
+    prefixes: tuple[str, ...] = ()
+    strangers: Strangers | None = None
     details: dict[str, Any] = field(default_factory=dict)

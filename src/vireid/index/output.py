@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,35 @@ from rich.table import Table
 
 from vireid.console import table
 from vireid.data.facts import UPRIGHT, Decoding
-from vireid.files import write_text
+from vireid.files import csv_text, write_text
 from vireid.index.entries import Hit
+from vireid.index.roots import ImageRoot, file_of
 
+SIZE = (288, 144)
+GREY = np.full((*SIZE, 3), 128, np.uint8)
 MAX_DRAWN = 40
 """Queries in one figure; viewers don't open much taller ones."""
-COLUMNS = ("query", "rank", "path", "similarity", "camid", "pid", "modality", "time")
+COLUMNS = ("query", "rank", "path", "similarity", "one_in", "camid", "pid", "modality", "time")
 
 
-def hits_as_json(queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
-    """JSON values: for each query its path and its hits, best first; -1 and None become null."""
+def where_they_are(hit: Hit, roots: Sequence[ImageRoot]) -> Hit:
+    """A hit whose path leads to its image from the working folder, if it is there."""
+    file = file_of(hit.path, roots)
+    return hit if file is None else replace(hit, path=_short_path(str(file)))
+
+
+def hits_as_json(
+    queries: Sequence[Path], hits: Sequence[Sequence[Hit]], notes: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """JSON values: for each query its path, notes on it (`Searcher.notes`) and its hits, best
+    first; -1 and None become null."""
     return [
-        {"query": str(query), "hits": [_as_json(hit, rank) for rank, hit in enumerate(ranked, 1)]}
-        for query, ranked in zip(queries, hits)
+        {
+            "query": str(query),
+            "notes": list(said),
+            "hits": [_as_json(hit, rank) for rank, hit in enumerate(ranked, 1)],
+        }
+        for query, ranked, said in zip(queries, hits, notes)
     ]
 
 
@@ -37,6 +52,7 @@ def _as_json(hit: Hit, rank: int) -> dict[str, Any]:
         "rank": rank,
         "path": hit.path,
         "similarity": round(hit.similarity, 6),
+        "one_in": hit.one_in,
         "camid": None if hit.camid < 0 else hit.camid,
         "pid": None if hit.pid < 0 else hit.pid,
         "modality": hit.modality.word,
@@ -47,11 +63,12 @@ def _as_json(hit: Hit, rank: int) -> dict[str, Any]:
 
 def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
     """A table for `console.print`; empty columns are left out, so that paths have more room."""
-    names = ("path", "similarity", "camera", "identity", "time (UTC)")
+    names = ("path", "similarity", "strangers as similar", "camera", "identity", "time (UTC)")
     rows = [
         (
             _short_path(hit.path),
             f"{hit.similarity:.3f}",
+            "" if hit.one_in is None else f"1 in {hit.one_in:,}",
             "" if hit.camid < 0 else hit.camid,
             "" if hit.pid < 0 else hit.pid,
             "" if hit.time is None else time_text(hit.time),
@@ -78,37 +95,47 @@ def time_text(seconds: float) -> str:
 
 def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> None:
     """One row per hit, with the columns of `COLUMNS`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for result in hits_as_json(queries, hits):
-        for hit in result["hits"]:
-            writer.writerow({"query": result["query"], **hit})
-    write_text(path, text.getvalue())
+    rows = [
+        [{"query": result["query"], **hit}[name] for name in COLUMNS]
+        for result in hits_as_json(queries, hits, [()] * len(queries))
+        for hit in result["hits"]
+    ]
+    write_text(path, csv_text(COLUMNS, rows))
 
 
 def save_figure(
     path: Path,
     queries: Sequence[Path],
     hits: Sequence[Sequence[Hit]],
-    image_roots: Sequence[str],
     decoding: Decoding = UPRIGHT,
-) -> None:
+) -> list[str]:
     """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each.
 
-    Missing and broken images are grey.
+    The hits' paths lead to their images (`where_they_are`).
+
+    Returns:
+        Paths of the hits whose images are missing or broken, and so are grey.
     """
     from vireid.figures import Entry, RankedList, draw_ranked, save_image
 
-    lists = []
+    lists, missing = [], []
+
+    def pixels_of(path: str) -> np.ndarray:
+        pixels = _pixels(path, decoding)
+        if pixels is None:
+            missing.append(path)
+            return GREY
+        return pixels
+
     for query, ranked in list(zip(queries, hits))[:MAX_DRAWN]:
         entries = [
-            Entry(_pixels(hit.path, image_roots, decoding), hit.similarity, _label(hit), None)
-            for hit in ranked[:10]
+            Entry(pixels_of(hit.path), hit.similarity, _label(hit), None) for hit in ranked[:10]
         ]
-        pixels = _pixels(str(query), (), decoding)
-        lists.append(RankedList(pixels, query.name, query.parent.name, entries))
+        pixels = _pixels(query, decoding)
+        shown = GREY if pixels is None else pixels
+        lists.append(RankedList(shown, query.name, query.parent.name, entries))
     save_image(draw_ranked(lists, "Most similar first"), path)
+    return missing
 
 
 def _label(hit: Hit) -> str:
@@ -116,10 +143,9 @@ def _label(hit: Hit) -> str:
     return " · ".join(f"{name} {number}" for name, number in parts if number >= 0)
 
 
-def _pixels(path: str, roots: Sequence[str], decoding: Decoding) -> np.ndarray:
+def _pixels(path: str | Path, decoding: Decoding) -> np.ndarray | None:
     from vireid.data.decoding import ImageError, decode
 
-    for file in (Path(path), *(Path(root) / path for root in roots)):
-        with contextlib.suppress(ImageError):
-            return decode(file, (288, 144), decoding)
-    return np.full((288, 144, 3), 128, np.uint8)
+    with contextlib.suppress(ImageError):
+        return decode(path, SIZE, decoding)
+    return None

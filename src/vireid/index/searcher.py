@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vireid.data.decoding import notes_on, read_image
 from vireid.data.facts import Decoding
 from vireid.index.base import Index
 from vireid.index.entries import Filters, Hit
+from vireid.index.outliers import SAMPLE, Outliers
+from vireid.index.strangers import Strangers
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class Searcher:
         self.index = index
         self.embedder = embedder
         self.decoding = self._decoding(intensity_range)
+        self._outliers: tuple[Strangers, Outliers] | None = None  # of what has been measured
 
     def _decoding(self, asked: str | None) -> Decoding:
         indexed = Decoding.of(self.index.preprocessing)
@@ -94,19 +98,23 @@ class Searcher:
             InputError: an image that can't be read, a filter that is not valid.
         """
         return self.search_vectors(
-            self.embed(images, modality), top=top, filters=filters, rerank=rerank, exact=exact
+            self.embed(images, modality),
+            modality=_sensor(modality),
+            top=top,
+            filters=filters,
+            rerank=rerank,
+            exact=exact,
         )
 
     def embed(
         self, images: Sequence[str | Path] | np.ndarray, modality: Modality | str
     ) -> np.ndarray:
         """(Q, D) float32 query vectors of images, of the index's test embedding."""
-        sensor = modality if isinstance(modality, Modality) else Modality.parse(modality)
         if not isinstance(images, np.ndarray):
             images = [str(path) for path in images]
         # As the gallery was embedded, mirrored copies included.
         tta = self.index.preprocessing.get("tta")
-        embeddings = self.embedder.embed(images, sensor, tta=tta, decoding=self.decoding)
+        embeddings = self.embedder.embed(images, _sensor(modality), tta=tta, decoding=self.decoding)
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
                 f"The index holds the embedding '{self.index.embedding}', but these weights make "
@@ -114,22 +122,63 @@ class Searcher:
             )
         return np.asarray(embeddings.vectors[self.index.embedding], dtype=np.float32)
 
+    def notes(
+        self, vector: np.ndarray, modality: Modality | str, image: str | Path | None = None
+    ) -> list[str]:
+        """Why the hits of one query may mean little, in sentences.
+
+        Args:
+            vector: (D,), of `embed`.
+            modality: the sensor.
+            image: its file, to see what can be seen in it; an upload has been looked at already.
+        """
+        notes = [] if image is None else notes_on(read_image(image, self.decoding))
+        outliers = self._of_index()
+        if outliers and outliers.is_far(vector / np.linalg.norm(vector), _sensor(modality)):
+            notes.append(
+                "The image is of another kind than those of the index, as the network sees it: it "
+                "may show no person, or not only one."
+            )
+        return notes
+
+    def _of_index(self) -> Outliers | None:
+        """What tells outliers, made anew when the index has changed so much that it has measured
+        strangers again."""
+        measured = self.index.strangers
+        if measured is None:
+            return None
+        if self._outliers is None or self._outliers[0] != measured:
+            row_ids = self.index.sample(SAMPLE)
+            entries = self.index.entries(row_ids)
+            found = Outliers(
+                self.index.vectors_of(row_ids),
+                np.array([entry.pid for entry in entries]),
+                np.array([entry.modality for entry in entries]),
+            )
+            self._outliers = measured, found
+        return self._outliers[1]
+
     def search_vectors(
         self,
         vectors: np.ndarray,
         *,
+        modality: Modality | None = None,
         top: int = 20,
         filters: Filters | None = None,
         rerank: bool = False,
         exact: bool | None = None,
     ) -> list[list[Hit]]:
         """As `search_images`, for (Q, D) vectors."""
-        if not rerank:
-            return self.index.search(vectors, top=top, filters=filters, exact=exact)
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
         candidates = self.index.search(
-            queries, top=max(top, RERANK_CANDIDATES), filters=filters, exact=exact
+            queries,
+            top=max(top, RERANK_CANDIDATES) if rerank else top,
+            filters=filters,
+            exact=exact,
+            modality=modality,
         )
+        if not rerank:
+            return candidates
         return [self._rerank(query, hits)[:top] for query, hits in zip(queries, candidates)]
 
     def _rerank(self, query: np.ndarray, hits: list[Hit]) -> list[Hit]:
@@ -141,6 +190,10 @@ class Searcher:
         unit = query / np.linalg.norm(query)
         distance = rerank(unit[None], gallery, k1=min(20, len(hits) - 1), k2=min(6, len(hits) - 1))
         return [hits[i] for i in np.argsort(distance[0], kind="stable")]
+
+
+def _sensor(modality: Modality | str) -> Modality:
+    return modality if isinstance(modality, Modality) else Modality.parse(modality)
 
 
 RERANK_CANDIDATES = 200

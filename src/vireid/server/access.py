@@ -1,4 +1,4 @@
-"""Who may send requests, and how often: tokens, sessions of the page, rates."""
+"""Who may send requests, how often and how many at once: tokens, sessions of the page, rates."""
 
 from __future__ import annotations
 
@@ -46,28 +46,27 @@ class Tokens:
         """Whether requests need a token at all."""
         return bool(self._digests)
 
-    def admit(self, request: HTTPConnection, client: str) -> str:
-        """The user whose token or session a request carries.
+    def who(self, request: HTTPConnection) -> str | None:
+        """The user whose token or session a request carries; None if it carries none that fits."""
+        token = _bearer(request)
+        if token:
+            return self.user_of(token)
+        return self.user_of_session(request.cookies.get(COOKIE, ""))
+
+    def refuse(self, request: HTTPConnection, client: str) -> Refusal:
+        """The answer to a request that carries nothing that fits.
 
         Args:
             request: its headers are read.
             client: whose wrong tokens are counted (`client_key`).
-
-        Raises:
-            Refusal: there is neither, the token is wrong, or this client was wrong too often.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token:
-            return self.check(token.strip(), client)
-        user = self.user_of_session(request.cookies.get(COOKIE, ""))
-        if user is None:
-            raise Refusal(
-                401,
-                "sign_in",
-                "A token is needed: send it as 'Authorization: Bearer "
-                "TOKEN', or sign in on the page.",
-            )
-        return user
+        if _bearer(request):
+            return self.wrong(client)
+        return Refusal(
+            401,
+            "sign_in",
+            "A token is needed: send it as 'Authorization: Bearer TOKEN', or sign in on the page.",
+        )
 
     def check(self, token: str, client: str) -> str:
         """The owner of a token.
@@ -75,22 +74,26 @@ class Tokens:
         Raises:
             Refusal: it is wrong, or this client was wrong too often.
         """
-        wait = self._failures.wait(client)
+        user = self.user_of(token)
+        if user is None:
+            raise self.wrong(client)
+        return user
+
+    def wrong(self, client: str) -> Refusal:
+        """The answer to a wrong token. Who was wrong too often has to wait; the right token never
+        has to, since others may share the address."""
+        wait = self._failures.take(client)
         if wait > 0:
-            raise Refusal(
+            return Refusal(
                 429,
                 "failures",
                 "There were too many wrong tokens from this address. "
                 f"Wait {math.ceil(wait)} s and try again.",
                 wait,
             )
-        user = self.user_of(token)
-        if user is None:
-            self._failures.take(client)
-            raise Refusal(
-                401, "token", "The token is wrong. Ask the person who runs this server for yours."
-            )
-        return user
+        return Refusal(
+            401, "token", "The token is wrong. Ask the person who runs this server for yours."
+        )
 
     def user_of(self, token: str) -> str | None:
         """The owner of a token, or None."""
@@ -161,6 +164,12 @@ class RateLimiter:
         self._buckets.move_to_end(client)
         if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
+
+
+def _bearer(request: HTTPConnection) -> str:
+    """The token in a request's headers, or ""."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def client_key(address: str) -> str:

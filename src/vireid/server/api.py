@@ -80,6 +80,10 @@ class HitAnswer(BaseModel):
     row_id: str = RowId
     rank: int = Field(description="rank in the answer, from 1")
     similarity: float = Field(description="cosine similarity to the query, in [-1, 1]")
+    one_in: int | None = Field(
+        description="one in so many pairs of strangers is as similar or more, as measured in this "
+        "index; null if nothing was measured"
+    )
     camid: int = Field(description="camera number; -1 where unknown")
     pid: int = Field(description="identity; -1 where unknown")
     modality: ModalityWord
@@ -88,7 +92,9 @@ class HitAnswer(BaseModel):
 
     @classmethod
     def of(cls, hit: Hit, rank: int) -> HitAnswer:
-        return cls(rank=rank, similarity=round(hit.similarity, 6), **_columns(hit))
+        return cls(
+            rank=rank, similarity=round(hit.similarity, 6), one_in=hit.one_in, **_columns(hit)
+        )
 
 
 class QueryAnswer(BaseModel):
@@ -102,6 +108,7 @@ class QueryAnswer(BaseModel):
     camid: int = -1
     time: float | None = None
     name: str = ""
+    notes: list[str] = Field(default=[], description="why its hits may mean little, for people")
 
 
 class SearchAnswer(BaseModel):
@@ -109,7 +116,7 @@ class SearchAnswer(BaseModel):
 
     query: QueryAnswer
     hits: list[HitAnswer]
-    searched: int = Field(description="entries in the index")
+    searched: int = Field(description="entries compared with: those that the filters leave")
     milliseconds: float = Field(description="time on the server, waiting included")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -22,9 +23,9 @@ from vireid.server.endpoints import (
     add_session,
     add_sightings,
 )
-from vireid.server.security import Guard
+from vireid.server.security import LINGER_SECONDS, Guard
 from vireid.server.service import SearchService
-from vireid.server.settings import ServerSettings, is_loopback
+from vireid.server.settings import ServerSettings, is_loopback, is_within
 from vireid.types import InputError
 from vireid.version import __version__
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15  # longer than any Retry-After of a busy server
-MAX_CONNECTIONS = 512
 
 
 def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None = None) -> FastAPI:
@@ -52,6 +52,7 @@ def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.count_again()
         yield
         service.close()
 
@@ -119,15 +120,21 @@ def serve(
 
 
 def server_config(app: FastAPI, settings: ServerSettings) -> Any:
-    """The uvicorn configuration: no access log (it would contain paths), proxies' headers
-    ignored, limits on connections and on the time that a request's head takes."""
+    """The uvicorn configuration: no access log (it would contain paths), proxies' headers left to
+    `Guard`, limits on connections and on the time that clients take."""
     import uvicorn
 
-    from vireid.server.connection import limited_protocol
+    from vireid.server.connection import ConnectionLimits, limited_protocol
 
+    proxies = tuple(map(ipaddress.ip_network, settings.trusted_proxies))
+    limits = ConnectionLimits(
+        head_seconds=HEAD_SECONDS,
+        idle_seconds=KEEP_ALIVE_SECONDS + HEAD_SECONDS,
+        body_seconds=settings.upload_seconds + LINGER_SECONDS + 1,  # `Guard` answers before
+    )
     return uvicorn.Config(
         app,
-        http=limited_protocol(head_seconds=HEAD_SECONDS, max_connections=MAX_CONNECTIONS),
+        http=limited_protocol(limits, lambda address: is_within(address, proxies)),
         ws="none",
         access_log=False,
         log_config=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -31,13 +32,14 @@ class AuditLog:
             InputError: the file can't be written.
         """
         self._lock = threading.Lock()
+        self._path = path  # None: nothing is written, or nothing any more
         self._file: int | None = None
+        self._is_cut = False  # within a line, by a full disk
         if path is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            binary = getattr(os, "O_BINARY", 0)  # Windows would write other line ends
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary, 0o600)
+            self._file = _open(path)
         except OSError as error:
             raise InputError(
                 f"The audit log '{path}' can't be written: {error.strerror}. Name a file in a "
@@ -59,7 +61,7 @@ class AuditLog:
         Raises:
             OSError: the disk is full; the search must not be answered then.
         """
-        if self._file is None:
+        if self._path is None:
             return
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -70,9 +72,18 @@ class AuditLog:
         }
         data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            if self._file is None:
+            if self._path is None:
                 return
-            os.write(self._file, data)
+            if self._file is not None and not _is_at(self._file, self._path):  # rotated or deleted
+                os.close(self._file)
+                self._file = None
+            if self._file is None:
+                self._file, self._is_cut = _open(self._path), False
+            data = b"\n" + data if self._is_cut else data
+            written = os.write(self._file, data)
+            self._is_cut = written < len(data)
+            if self._is_cut:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if durable:
                 os.fsync(self._file)
 
@@ -81,4 +92,18 @@ class AuditLog:
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
-                self._file = None
+            self._file = self._path = None
+
+
+def _open(path: Path) -> int:
+    binary = getattr(os, "O_BINARY", 0)  # Windows would write other line ends
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary, 0o600)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Whether an open file is still the one with this path."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(file), there)

@@ -156,11 +156,17 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
 
 
 def add_searching(app: FastAPI, service: SearchService) -> None:
-    async def answer(query: api.QueryAnswer, hits: list[Hit], started: float) -> api.SearchAnswer:
+    async def answer(
+        query: api.QueryAnswer,
+        hits: list[Hit],
+        filters: Filters | None,
+        started: float,
+        itself: str | None = None,
+    ) -> api.SearchAnswer:
         return api.SearchAnswer(
             query=query,
             hits=[api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(hits)],
-            searched=(await service.info()).count,
+            searched=await service.searched(filters, itself),
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
         )
 
@@ -190,23 +196,29 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
             api.parse_pids(pids),
         )
         service.check_queue()
-        pixels, width, height = await service.decode(await image.read())
+        pixels, (width, height), notes = await service.decode(await image.read())
         job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
-        hits = await service.search(request, "search", job, reason=reason, modality=sensor.word)
-        query = api.QueryAnswer(modality=api.sensor_word(sensor), width=width, height=height)
-        return await answer(query, hits, started)
+        found = await service.search(request, "search", job, reason=reason, modality=sensor.word)
+        query = api.QueryAnswer(
+            modality=api.sensor_word(sensor),
+            width=width,
+            height=height,
+            notes=notes + found.notes,
+        )
+        return await answer(query, found.hits, filters, started)
 
     @app.post("/api/search/by-row", tags=["search"], responses=ERRORS)
     async def search_by_row(request: Request, body: api.RowSearch) -> api.SearchAnswer:
-        """The entries most similar to an entry of the index, itself included."""
+        """The entries most similar to an entry of the index, without itself."""
         started = time.perf_counter()
         row_id = api.row_number(body.row_id)
         (entry,) = await service.read(service.index.entries, [row_id])
-        job = Job(row_id=row_id, top=body.top, filters=body.filters())
-        hits = await service.search(
+        filters = body.filters()
+        job = Job(row_id=row_id, modality=entry.modality, top=body.top, filters=filters)
+        found = await service.search(
             request, "search_by_row", job, reason=body.reason, row_id=body.row_id
         )
-        return await answer(api.query_of(entry), hits, started)
+        return await answer(api.query_of(entry), found.hits, filters, started, itself=entry.path)
 
 
 def add_sightings(app: FastAPI, service: SearchService) -> None:
@@ -219,11 +231,13 @@ def add_sightings(app: FastAPI, service: SearchService) -> None:
         has_pid = entry.pid >= 0
         job = Job(
             row_id=number,
+            modality=entry.modality,
+            itself=True,
             top=min(SIGHTINGS if has_pid else LIKELY_SIGHTINGS, service.settings.max_top),
             filters=Filters(pids=(entry.pid,)) if has_pid else None,
         )
-        hits = await service.search(request, "sightings", job, row_id=row_id)
-        ranked = [api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(hits)]
+        found = await service.search(request, "sightings", job, row_id=row_id)
+        ranked = [api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(found.hits)]
         ranked.sort(key=lambda hit: (hit.time is None, hit.time or 0.0, hit.rank))
         return api.SightingsAnswer(
             basis="identity" if has_pid else "similarity", pid=entry.pid, sightings=ranked

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.index.base import Index
+from vireid.index.roots import places_of
 from vireid.server.uploads import decode_upload
 from vireid.types import InputError
 
@@ -36,7 +37,7 @@ class GalleryImages:
         self._index = index
         self._decoding = decoding
         self._max_pixels = max_pixels
-        self._thumbnail = lru_cache(MAX_THUMBNAILS)(partial(self._encode, size="thumb"))
+        self._thumbnails: OrderedDict[tuple, bytes] = OrderedDict()
 
     def jpeg(self, row_id: int, size: Size) -> bytes:
         """One entry's image as JPEG bytes.
@@ -48,12 +49,22 @@ class GalleryImages:
             (entry,) = self._index.entries([row_id])
         except InputError as error:
             raise ImageError("The index has no such entry; it may have been removed.") from error
-        if size == "thumb":
-            return self._thumbnail(entry.path)
-        return self._encode(entry.path, size)
+        roots = self._index.roots
+        folders = [root.folder for root in roots]
+        places = list(places_of(entry.path, roots))
+        if size == "full":
+            return self._encode(_read(places, folders), size)
+        # A file that was deleted or replaced must not be shown from memory.
+        state = tuple(_state(file) for _, file in _inside(places, folders))
+        data = self._thumbnails.get(state)
+        if data is None:
+            data = self._encode(_read(places, folders), size)
+            self._thumbnails[state] = data
+            while len(self._thumbnails) > MAX_THUMBNAILS:
+                self._thumbnails.popitem(last=False)
+        return data
 
-    def _encode(self, path: str, size: Size) -> bytes:
-        data = read_under(self._index.image_roots, path)
+    def _encode(self, data: bytes, size: Size) -> bytes:
         try:
             image = decode_upload(
                 data, max_pixels=self._max_pixels, min_side=1, decoding=self._decoding
@@ -80,25 +91,42 @@ def read_under(roots: Sequence[str | Path], path: str) -> bytes:
     Raises:
         ImageError: no such file under any root; the sentence doesn't say which.
     """
+    return _read([(root, path) for root in roots], roots)
+
+
+def _read(places: Sequence[tuple[str | Path, str]], roots: Sequence[str | Path]) -> bytes:
+    """See `read_under`; `places` are folders and paths relative to them, tried in this order."""
     if not roots:
-        raise ImageError(
-            "This index has no image root, so its images can't be shown. Make it with "
-            "`image_roots`."
-        )
-    if "\0" in path:
-        raise ImageError("The image of this entry is not under the index's image roots.")
+        raise ImageError("This index has no image root, so its images can't be shown.")
+    for base, file in _inside(places, roots):
+        data = _read_regular(base, file.relative_to(base).parts)
+        if data is not None:
+            return data
+    raise ImageError("The image of this entry is not under the index's image roots.")
+
+
+def _inside(
+    places: Sequence[tuple[str | Path, str]], roots: Sequence[str | Path]
+) -> Iterator[tuple[Path, Path]]:
+    """Root and file, links resolved, of each place that is there and leads into a root."""
     resolved_roots = [Path(root).resolve() for root in roots]
-    for root in resolved_roots:
+    for folder, path in places:
         try:
-            file = (root / path).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):
+            file = (Path(folder).resolve() / path).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):  # ValueError: a zero byte
             continue
         for base in resolved_roots:
             if file.is_relative_to(base) and file != base:
-                data = _read_regular(base, file.relative_to(base).parts)
-                if data is not None:
-                    return data
-    raise ImageError("The image of this entry is not under the index's image roots.")
+                yield base, file
+
+
+def _state(file: Path) -> tuple:
+    """What tells a file from the one that was there before."""
+    try:
+        status = file.stat()
+    except OSError:
+        return (file,)
+    return file, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_regular(root: Path, parts: tuple[str, ...]) -> bytes | None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from vireid.console import shortened
+
+LONGEST = 600  # characters of a sentence, which may repeat what was sent
+
 
 class Refusal(Exception):
     """A request that is refused, and what the client is told.
@@ -33,4 +37,5 @@ class Refusal(Exception):
 
     def body(self) -> dict[str, Any]:
         """The JSON body of every error of this server."""
-        return {"error": {"code": self.code, "sentence": self.sentence}}
+        sentence = shortened(self.sentence, LONGEST)
+        return {"error": {"code": self.code, "sentence": sentence}}

@@ -1,7 +1,10 @@
 """The checks that every request passes before the application sees it.
 
-One pure ASGI layer, outermost, in this order: allowed host → same site → rate → token → body
+One pure ASGI layer, outermost, in this order: allowed host → same site → whose token → rate → body
 (size and time) → application under a deadline. Every answer has the same strict headers.
+
+Until a request has shown a token or a session that fits, it counts against its address; from then
+on against its user there. So strangers can't use up what users may do, not even from their address.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import math
 import re
 import time
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -22,7 +27,7 @@ from starlette.requests import HTTPConnection
 from vireid.server.access import RateLimiter, Tokens, client_key
 from vireid.server.audit import AuditLog
 from vireid.server.refusal import Refusal
-from vireid.server.settings import ServerSettings, is_loopback
+from vireid.server.settings import ServerSettings, is_loopback, is_within
 
 logger = logging.getLogger("vireid.server")
 
@@ -30,6 +35,10 @@ OPEN_PATHS = frozenset({"/", "/api/health", "/api/session"})
 OPEN_PREFIX = "/static/"
 SEARCH_PATHS = frozenset({"/api/search", "/api/search/by-row", "/api/sightings"})
 SMALL_BODY = 64 * 1024
+OPEN_BODY = 4 * 1024  # of a request without a token: a sign-in
+OPEN_SECONDS = 3.0
+OPEN_BODIES, OWN_OPEN_BODIES = 16, 4  # at the same time, in all and of one client
+SLOW_SECONDS = 0.5  # after which a body's place may be needed by another
 LINGER_SECONDS = 2.0
 HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
@@ -65,7 +74,10 @@ class Guard:
         self._searches = RateLimiter(settings.searches_per_second, settings.search_burst)
         self._reads = RateLimiter(settings.reads_per_second, settings.read_burst)
         self._notes = RateLimiter(settings.refusals_per_minute / 60, settings.refusals_per_minute)
-        self._bodies = 0
+        self._signs = RateLimiter(settings.sign_ins_per_minute / 60, settings.sign_ins_per_minute)
+        self._proxies = tuple(map(ipaddress.ip_network, settings.trusted_proxies))
+        self._bodies = BodySlots(settings.max_uploads, settings.max_uploads)
+        self._open_bodies = BodySlots(OPEN_BODIES, OWN_OPEN_BODIES)
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -121,25 +133,55 @@ class Guard:
         for name in ("host", "authorization", "content-length"):
             if len(request.headers.getlist(name)) > 1:
                 raise Refusal(400, "headers", f"The request has two {name} headers.")
-        address = request.client.host if request.client else "unknown"
+        address = self._address(scope, request.headers)
         client = client_key(address)
         path = scope["path"]
         scope["vireid.client"], scope["vireid.user"] = address, "local"
         self._check_host(request.headers.get("host", ""))
         _check_site(path, request.headers)
-        limiter = self._searches if path in SEARCH_PATHS else self._reads
-        wait = limiter.take(client)
+        known = not self._tokens.required
+        if not known:
+            user = self._tokens.who(request)
+            known = user is not None
+            scope["vireid.user"] = user or "unknown"
+        reads = scope["method"] in ("GET", "HEAD")
+        who = f"{scope['vireid.user']} at {client}" if known else client
+        limiter = self._searches if path in SEARCH_PATHS and known else self._reads
+        if not known and not reads and path in OPEN_PATHS:
+            limiter = self._signs
+        wait = limiter.take(who)
         if wait > 0:
             sentence = (
                 "There were too many requests from this address. Wait "
                 f"{math.ceil(wait)} s and try again."
             )
             raise Refusal(429, "rate", sentence, wait)
-        if self._tokens.required and not (path in OPEN_PATHS or path.startswith(OPEN_PREFIX)):
-            scope["vireid.user"] = self._tokens.admit(request, client)
-        if scope["method"] in ("GET", "HEAD"):
+        if not known and not (path in OPEN_PATHS or path.startswith(OPEN_PREFIX)):
+            raise self._tokens.refuse(request, client)
+        if reads:
             return receive
-        return await self._body(path, request.headers.get("content-length"), receive)
+        return await self._body(path, request.headers.get("content-length"), receive, known, who)
+
+    def _address(self, scope: dict, headers: Headers) -> str:
+        """Who has sent a request: whoever a trusted proxy says, else who is connected.
+
+        Of the addresses that a chain of proxies has noted, the last one counts that is none of the
+        trusted ones': what comes before it is hearsay.
+        """
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        noted = ",".join(headers.getlist("x-forwarded-for")).split(",")
+        if self._is_proxy(address) and headers.get("x-forwarded-proto", "").strip() == "https":
+            scope["scheme"] = "https"
+        while self._is_proxy(address) and noted:
+            word = noted.pop().strip()
+            said = word if _is_address(word) else _host_name(word) or ""
+            if not _is_address(said):
+                break
+            address = said.strip("[]")
+        return address
+
+    def _is_proxy(self, address: str) -> bool:
+        return is_within(address, self._proxies)
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
@@ -153,49 +195,43 @@ class Guard:
                 421,
                 "host",
                 "This server does not answer to the host name of the request. Use its IP address, "
-                "or add the name to `allowed_hosts`.",
+                "or start it with --allowed-host and the name.",
             )
 
-    async def _body(self, path: str, declared: str | None, receive: Any) -> Any:
+    async def _body(
+        self, path: str, declared: str | None, receive: Any, known: bool, who: str
+    ) -> Any:
         """Receive the whole body, within the limits; returns a callable that replays it."""
-        limit = SMALL_BODY
-        if path == "/api/search":
-            limit += self._settings.max_upload_bytes
-        too_large = Refusal(
-            413,
-            "too_large",
-            "The upload is larger than the "
-            f"{self._settings.max_upload_bytes / 2**20:.0f} MiB allowed.",
-        )
+        limit, seconds, slots = OPEN_BODY, OPEN_SECONDS, self._open_bodies
+        allowed = f"{limit // 1024} KiB"
+        if known and path not in OPEN_PATHS:
+            limit, seconds, slots = SMALL_BODY, self._settings.upload_seconds, self._bodies
+            allowed = f"{limit // 1024} KiB"
+            if path == "/api/search":
+                limit += self._settings.max_upload_bytes
+                allowed = f"{self._settings.max_upload_bytes / 2**20:.0f} MiB"
+        too_large = Refusal(413, "too_large", f"The upload is larger than the {allowed} allowed.")
         if declared is not None:
             if not re.fullmatch(r"[0-9]{1,15}", declared):
                 raise Refusal(400, "headers", "The Content-Length header is not a number.")
             if int(declared) > limit:
                 raise too_large
-        if self._bodies >= self._settings.max_uploads:
-            raise Refusal(503, "busy", "Many uploads are under way. Try again in a moment.", 1)
-        self._bodies += 1
         try:
-            async with asyncio.timeout(self._settings.upload_seconds):
-                parts, size = [], 0
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Refusal(400, "cut", "The upload ended early.")
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limit:
-                        raise too_large
-                    if not message.get("more_body", False):
-                        break
+            async with asyncio.timeout(seconds) as deadline:
+                async with slots.held(deadline, who):
+                    parts, size = [], 0
+                    while True:
+                        message = await receive()
+                        if message["type"] == "http.disconnect":
+                            raise Refusal(400, "cut", "The upload ended early.")
+                        parts.append(message.get("body", b""))
+                        size += len(parts[-1])
+                        if size > limit:
+                            raise too_large
+                        if not message.get("more_body", False):
+                            break
         except TimeoutError as error:
-            raise Refusal(
-                408,
-                "slow",
-                f"The upload took longer than {self._settings.upload_seconds:.0f} s.",
-            ) from error
-        finally:
-            self._bodies -= 1
+            raise Refusal(408, "slow", "The upload took too long.") from error
         body: dict | None = {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
         async def replay() -> dict:
@@ -225,6 +261,56 @@ class Guard:
             )
         except OSError as error:
             logger.error("the audit log can't be written: %s", error.strerror)
+
+
+class BodySlots:
+    """Places for bodies that are being received. When all are taken, the next body gets the place
+    of the one that has taken longest: slow clients keep nobody out.
+
+    Args:
+        places: in all.
+        own: of one client, whose oldest body goes at once.
+    """
+
+    def __init__(self, places: int, own: int) -> None:
+        self._places, self._own = places, own
+        self._held: dict[
+            asyncio.Timeout, tuple[str, float]
+        ] = {}  # client, since when; oldest first
+
+    @asynccontextmanager
+    async def held(self, deadline: asyncio.Timeout, client: str) -> AsyncIterator[None]:
+        """Hold a place during the block; wait for `SLOW_SECONDS` at most.
+
+        Args:
+            deadline: of the body; it is brought forward if the place is needed.
+            client: who sends it.
+
+        Raises:
+            Refusal: so many are waiting that there is no place.
+        """
+        now = asyncio.get_running_loop().time
+        end = now() + SLOW_SECONDS
+        mine = [held for held, (whose, _) in self._held.items() if whose == client]
+        if len(mine) >= self._own:
+            self._cut(mine[0])
+        while len(self._held) >= self._places:
+            oldest, (_, since) = next(iter(self._held.items()))
+            if since + SLOW_SECONDS <= now():
+                self._cut(oldest)
+            elif now() < end:
+                await asyncio.sleep(0.02)
+            else:
+                raise Refusal(503, "busy", "Many uploads are under way. Try again in a moment.", 1)
+        self._held[deadline] = client, now()
+        try:
+            yield
+        finally:
+            self._held.pop(deadline, None)
+
+    def _cut(self, deadline: asyncio.Timeout) -> None:
+        del self._held[deadline]
+        deadline.reschedule(asyncio.get_running_loop().time())
 
 
 def route_of(path: str) -> str:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import numpy as np
 from fastapi import Request
 
+from vireid.data.decoding import notes_on
 from vireid.index.base import Index
-from vireid.index.entries import Filters, Hit, IndexInfo
+from vireid.index.entries import Filters, IndexInfo, NoSuchEntry
 from vireid.index.searcher import Searcher
 from vireid.server.access import Tokens
 from vireid.server.audit import AuditLog
-from vireid.server.images import GalleryImages
+from vireid.server.images import GalleryImages, ImageError
 from vireid.server.refusal import Refusal
 from vireid.server.settings import ServerSettings
 from vireid.server.uploads import decode_upload, to_pixels
-from vireid.server.worker import Busy, Job, SearchWorker
+from vireid.server.worker import Busy, Found, Job, SearchWorker
+from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.embed import Embedder
@@ -84,8 +88,12 @@ class SearchService:
                 if self._info is None:
                     return await self._count()
         elif time.monotonic() - self._counted > INFO_SECONDS and not self._info_lock.locked():
-            self._counting = asyncio.create_task(self._count_again())
+            self.count_again()
         return self._info
+
+    def count_again(self) -> None:
+        """Begin to count what the index holds; of a large one that takes a while."""
+        self._counting = asyncio.create_task(self._count_again())
 
     async def _count(self) -> IndexInfo:
         self._info = info = await self.read(self.index.info)
@@ -96,34 +104,51 @@ class SearchService:
         async with self._info_lock:
             try:
                 await self._count()
+            except Refusal:
+                self._info = None  # what is gone isn't described any longer
             except Exception as error:
                 logger.error("the index could not be counted: %s", type(error).__name__)
 
     async def read(self, function: Any, *arguments: Any) -> Any:
-        """Run something that reads the index or its images in a thread, few at a time."""
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._reading)
+        """Run something that reads the index or its images in a thread, few at a time.
 
-    async def decode(self, data: bytes) -> tuple[np.ndarray, int, int]:
+        Raises:
+            Refusal: the index can't be read.
+        """
+        with _of_index():
+            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._reading)
+
+    async def searched(self, filters: Filters | None, itself: str | None = None) -> int:
+        """How many entries a search compares with: those that the filters leave, without the one
+        whose path is `itself`."""
+
+        def count() -> int:
+            total = self.index.count(filters=filters)
+            return total - (self.index.count(paths=[itself], filters=filters) if itself else 0)
+
+        return await self.read(count)
+
+    async def decode(self, data: bytes) -> tuple[np.ndarray, tuple[int, int], list[str]]:
         """Decode an upload in a thread, two at a time; see `decode_upload`.
 
         Returns:
-            Its pixels at the embedder's size, its own width and height.
+            Its pixels at the embedder's size, its own width and height, and `notes_on` it.
         """
 
-        def work() -> tuple[np.ndarray, int, int]:
+        def work() -> tuple[np.ndarray, tuple[int, int], list[str]]:
             image = decode_upload(
                 data,
                 max_pixels=self.settings.max_pixels,
                 min_side=self.settings.min_side,
                 decoding=self.searcher.decoding,
             )
-            return to_pixels(image, self.size), image.width, image.height
+            return to_pixels(image, self.size), image.size, notes_on(image)
 
         return await anyio.to_thread.run_sync(work, limiter=self._decoding)
 
     async def search(
         self, request: Request, event: str, job: Job, *, reason: str | None = None, **facts: Any
-    ) -> list[Hit]:
+    ) -> Found:
         """Run a job, and write who asked for it to the audit log before answering.
 
         Raises:
@@ -144,19 +169,20 @@ class SearchService:
                 "example with a case number.",
             )
         try:
-            hits = await self.worker.run(job)
+            with _of_index():
+                found = await self.worker.run(job)
         except Busy as error:
             raise overloaded(error) from error
         await self.note(
             request,
             event,
             top=job.top,
-            hits=len(hits),
+            hits=len(found.hits),
             filters=_filter_facts(job.filters),
             reason=reason or None,
             **facts,
         )
-        return hits
+        return found
 
     async def note(self, request: Request, event: str, **facts: Any) -> None:
         """Write to the audit log without delaying other requests."""
@@ -164,6 +190,26 @@ class SearchService:
         await anyio.to_thread.run_sync(
             lambda: self.audit.write(event, user=user, client=client, **facts)
         )
+
+
+@contextmanager
+def _of_index() -> Iterator[None]:
+    """Sentences about the index name its place, which is none of the client's business."""
+    try:
+        yield
+    except NoSuchEntry as error:
+        sentence = "There is no such entry in the index; it may have been removed. Search again."
+        raise Refusal(422, "no_entry", sentence) from error
+    except ImageError:
+        raise  # its sentence names no path
+    except InputError as error:
+        logger.error("the index can't be read: %s", type(error).__name__)
+        raise Refusal(
+            503,
+            "index",
+            "The index can't be read at the moment; the person who runs this server should look at "
+            "it with `vireid index verify`.",
+        ) from error
 
 
 def overloaded(busy: Busy) -> Refusal:

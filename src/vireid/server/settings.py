@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -10,7 +12,10 @@ from vireid.types import InputError
 
 MIN_TOKEN_LENGTH = 8
 _MAKE = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe())"'
+_NAME = re.compile(r"[\w.@-]{1,64}")
 _NOT_LIMITS = ("port", "require_reason")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,9 @@ class ServerSettings:
             only). The names appear in the audit log, the tokens nowhere.
         allowed_hosts: names under which the server may be reached, besides IP addresses and
             loopback; a request for another name is refused (DNS rebinding).
+        trusted_proxies: addresses or networks of proxies in front of the server, which say in
+            X-Forwarded-For for whom they ask. All others' word is ignored. With a proxy anybody
+            may be asking, so a token is needed.
         audit_log: file of JSON lines of who searched when; None writes none.
         require_reason: every search must give a reason, which goes into the audit log.
         max_upload_bytes: size of one uploaded image.
@@ -31,16 +39,20 @@ class ServerSettings:
         intensity_range: of uploads with more than 8 bits per channel, as in
             `vireid.data.facts.Decoding`; None for the index's.
         max_top: most hits in one answer.
-        max_uploads: bodies received at the same time.
+        max_uploads: bodies received at the same time; when there are so many, slow ones are cut off
+            for the next.
         max_waiting: length of the queue of searches; one more is answered 503.
         max_wait_seconds: a search that would wait longer in the queue, judging by recent
             searches, is answered 503 at once.
         max_batch: uploads embedded together when several wait.
         upload_seconds: a body that takes longer is cut off.
         request_seconds: a request that takes longer is answered 503.
-        searches_per_second, search_burst: rate of searches of one client.
-        reads_per_second, read_burst: rate of everything else (thumbnails) of one client.
-        failures_per_minute: wrong tokens of one client before it has to wait.
+        searches_per_second, search_burst: rate of searches of one user at one address.
+        reads_per_second, read_burst: rate of everything else (thumbnails) of one user at one
+            address, and of all who have shown no token there.
+        sign_ins_per_minute: attempts to sign in from one address.
+        failures_per_minute: wrong tokens from one address before they have to wait; right ones
+            never have to.
         refusals_per_minute: refusals of one client that are written to the audit log, so that it
             can't fill the disk.
         session_hours: how long the page stays signed in.
@@ -51,6 +63,7 @@ class ServerSettings:
     port: int = 8000
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     audit_log: Path | None = None
     require_reason: bool = False
     max_upload_bytes: int = 10 * 2**20
@@ -68,6 +81,7 @@ class ServerSettings:
     search_burst: int = 20
     reads_per_second: float = 100.0
     read_burst: int = 600
+    sign_ins_per_minute: int = 60
     failures_per_minute: int = 10
     refusals_per_minute: int = 60
     session_hours: float = 12.0
@@ -84,12 +98,25 @@ class ServerSettings:
                 )
         if not 0 <= self.port < 65536:
             raise InputError(f"`port` is {self.port}; it must be between 0 and 65535.")
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise InputError(
+                    f"`trusted_proxy` is '{network}'; an address or a network such as 10.0.0.0/8 "
+                    "was expected."
+                ) from error
         for user, token in self.tokens.items():
             if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
                 raise InputError(
                     f"The token of '{user}' has {len(token)} characters; at least "
                     f"{MIN_TOKEN_LENGTH} printable ASCII characters were expected. {_MAKE}"
                 )
+        if not self.tokens and self.trusted_proxies:
+            raise InputError(
+                "Others can reach the server through a `trusted_proxy`, and no token is set. Give "
+                f"one as `token` (or in VIREID_TOKEN). {_MAKE}"
+            )
         if not self.tokens and not is_loopback(self.host):
             raise InputError(
                 f"`host` is '{self.host}', where other machines can reach the server, and no token "
@@ -99,6 +126,65 @@ class ServerSettings:
             raise InputError(
                 "HTTPS needs both `certificate` and `private_key`; only one of them is set."
             )
+
+
+def read_tokens(words: Sequence[str] = (), file: str | Path | None = None) -> dict[str, str]:
+    """Tokens by the names of their users.
+
+    Args:
+        words: each NAME=TOKEN, or the only one a TOKEN, whose user is called "token".
+        file: text with a line NAME TOKEN for each user; empty lines and those that begin with #
+            are skipped.
+
+    Raises:
+        InputError: a line without a name, a name or a token twice, a file that can't be read. No
+            message repeats a token.
+    """
+    pairs = []
+    for word in words:
+        name, sign, token = word.partition("=")
+        if sign and _NAME.fullmatch(name) and len(token) >= MIN_TOKEN_LENGTH:
+            pairs.append((name, token))
+        elif len(words) == 1:
+            pairs.append(("token", word))
+        else:
+            raise InputError("Of several `token`s, each is NAME=TOKEN; one of them has no name.")
+    if file is not None:
+        pairs += _token_lines(file)
+    for what, values in (("name", [n for n, _ in pairs]), ("token", [t for _, t in pairs])):
+        if len(set(values)) < len(values):
+            raise InputError(f"Two users have the same {what}. Give each one of their own.")
+    return dict(pairs)
+
+
+def _token_lines(file: str | Path) -> list[tuple[str, str]]:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The `token_file` '{file}' can't be read: {error}.") from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) != 2 or not _NAME.fullmatch(words[0]):
+            raise InputError(
+                f"Line {number} of the `token_file` '{file}' is not a name (letters, digits, dots, "
+                "hyphens, @) and a token with a space between."
+            )
+        pairs.append((words[0], words[1]))
+    return pairs
+
+
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address belongs to one of these networks."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in networks)
 
 
 def is_loopback(host: str) -> bool:

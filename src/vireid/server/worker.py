@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,9 @@ class Job:
     Attributes:
         row_id: the entry whose vector is the query, or None.
         pixels: otherwise, (H, W, 3) uint8 of the size the embedder takes.
-        modality: the sensor of `pixels`.
+        modality: the sensor of the query.
         top, filters: as in `Index.search`.
+        itself: whether the entry may be among its own hits.
     """
 
     pixels: np.ndarray | None = None
@@ -45,6 +46,19 @@ class Job:
     row_id: int | None = None
     top: int = 20
     filters: Filters | None = None
+    itself: bool = False
+
+
+class Found(NamedTuple):
+    """What a job found.
+
+    Attributes:
+        hits: best first.
+        notes: `Searcher.notes` on an upload.
+    """
+
+    hits: list[Hit]
+    notes: list[str]
 
 
 class Busy(Exception):
@@ -62,17 +76,17 @@ class Busy(Exception):
 @dataclass(eq=False)
 class _Task:
     job: Job
-    done: asyncio.Future[list[Hit]]
+    done: asyncio.Future[Found]
     loop: asyncio.AbstractEventLoop
 
-    def answer(self, hits: list[Hit] | None, error: Exception | None = None) -> None:
+    def answer(self, found: Found | Exception) -> None:
         def settle() -> None:
             if self.done.done():
                 return
-            if error is not None:
-                self.done.set_exception(error)
+            if isinstance(found, Exception):
+                self.done.set_exception(found)
             else:
-                self.done.set_result(hits or [])
+                self.done.set_result(found)
 
         try:
             self.loop.call_soon_threadsafe(settle)
@@ -111,8 +125,8 @@ class SearchWorker:
         if self._closed.is_set() or self._tasks.full() or wait > self._max_wait:
             raise Busy(min(10.0, max(1.0, wait / 2)))
 
-    async def run(self, job: Job) -> list[Hit]:
-        """A job's hits, best first; if the caller is cancelled, the job is dropped.
+    async def run(self, job: Job) -> Found:
+        """What a job finds; if the caller is cancelled, the job is dropped.
 
         Raises:
             Busy: the job is refused.
@@ -136,7 +150,7 @@ class SearchWorker:
             except queue.Empty:
                 break
             if task is not None:
-                task.answer(None, Busy())
+                task.answer(Busy())
         self._tasks.put(None)
         self._thread.join(timeout=30)
 
@@ -175,7 +189,9 @@ class SearchWorker:
         try:
             for _ in range(2):
                 started = time.perf_counter()
-                self._searcher.search_images(black, Modality.INFRARED, top=1)
+                (vector,) = self._searcher.embed(black, Modality.INFRARED)
+                self._searcher.search_vectors(vector, top=1)
+                self._searcher.notes(vector, Modality.INFRARED)
                 self._job_seconds = time.perf_counter() - started
         except Exception as error:
             logger.error("the first search failed: %s", type(error).__name__)
@@ -193,12 +209,24 @@ class SearchWorker:
                 pixels = np.stack([task.job.pixels for task in tasks])  # type: ignore[misc]
                 vectors.update(zip(tasks, searcher.embed(pixels, sensor), strict=True))
         ready = [task for task in batch if task in vectors]
-        for (top, filters), tasks in _groups(ready, lambda job: (job.top, job.filters)):
+        for (top, filters, sensor), tasks in _groups(ready, _asked):
             with _failing(tasks):
                 queries = np.stack([vectors[task] for task in tasks])
-                answers = searcher.search_vectors(queries, top=top, filters=filters)
+                answers = searcher.search_vectors(
+                    queries, modality=sensor, top=top, filters=filters
+                )
                 for task, hits in zip(tasks, answers, strict=True):
-                    task.answer(hits)
+                    own = None if task.job.itself else task.job.row_id
+                    others = [hit for hit in hits if hit.row_id != own]
+                    upload = task.job.row_id is None
+                    notes = searcher.notes(vectors[task], sensor) if upload else []
+                    task.answer(Found(others[: task.job.top], notes))
+
+
+def _asked(job: Job) -> tuple[int, Filters | None, Modality]:
+    """What a search of the index needs; of jobs with the same, one search answers all."""
+    leaves_itself = job.row_id is not None and not job.itself
+    return job.top + leaves_itself, job.filters, job.modality
 
 
 @contextmanager
@@ -208,7 +236,7 @@ def _failing(tasks: list[_Task]) -> Iterator[None]:
         yield
     except Exception as error:
         for task in tasks:
-            task.answer(None, error)
+            task.answer(error)
 
 
 def _groups(tasks: list[_Task], key: Callable[[Job], Any]) -> Iterable[tuple[Any, list[_Task]]]:

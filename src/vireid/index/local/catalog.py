@@ -99,7 +99,11 @@ class Catalog:
 
     @staticmethod
     def create(folder: Path, facts: dict[str, Any]) -> None:
-        """Make an empty catalog with these facts; it appears whole or not at all."""
+        """Make an empty catalog with these facts; it appears whole or not at all.
+
+        Raises:
+            InputError: the disk is full or can't be written.
+        """
         temporary = folder / f".{FILE}.{os.getpid()}.tmp"
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
@@ -113,9 +117,15 @@ class Catalog:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.close()
             os.replace(temporary, folder / FILE)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise InputError(
+                f"The index '{folder}' could not be made: {error}. If the disk is full, free some "
+                "space."
+            ) from error
         finally:
             connection.close()
-            temporary.unlink(missing_ok=True)
+            for left in folder.glob(f"{temporary.name}*"):
+                left.unlink()
 
     def _connect(self, path: Path, write: bool) -> sqlite3.Connection:
         name = path.absolute().as_uri()
@@ -141,6 +151,12 @@ class Catalog:
     def _readable(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.OperationalError as error:  # the disk's fault, not the file's
+            raise InputError(
+                f"The catalog of the index '{self.folder}' can't be opened: {error}. It is "
+                "unchanged. If the disk is full, free some space and try again; if it fails, "
+                f"restore '{FILE}' from a copy."
+            ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"The catalog of the index '{self.folder}' can't be read: {error}. {_REBUILD}"
@@ -187,6 +203,12 @@ class Catalog:
         return Head(
             facts["generation"], facts["written"], facts["projection"], facts["projected"], last
         )
+
+    def generation(self) -> int:
+        """Number of the vector file in use."""
+        with self._readable():
+            (number,) = self._execute("SELECT value FROM about WHERE key='generation'").fetchone()
+        return json.loads(number)
 
     def version(self) -> int:
         """A number that changes when another connection has committed."""
@@ -277,7 +299,11 @@ class Catalog:
         return [f"The catalog is damaged: {text}. {_REBUILD}" for text in results if text != "ok"]
 
     def shrink(self) -> None:
-        """Return free space to the disk."""
+        """Return free space to the disk.
+
+        Raises:
+            InputError: it needs some space for that, and there is none; nothing is lost.
+        """
         with self._readable():
             self._execute("VACUUM")
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -25,7 +26,8 @@ class WriterLock:
     def __init__(self, folder: Path) -> None:
         path = folder / "writer.lock"
         try:
-            self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held open on purpose)
+            # Held open, and unbuffered: a full disk must not be noticed when it is closed.
+            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise InputError(
                 f"The index '{folder}' can't be written: {error.strerror or error}. Open it for "
@@ -35,22 +37,26 @@ class WriterLock:
             _try_lock(self._file.fileno())
         except OSError as error:
             self._file.seek(0)
-            holder = _describe(self._file.read())
+            holder = _holder(self._file.read())
             self._file.close()
             raise InputError(
                 f"The index '{folder}' is being written by {holder}. An index has one writer at a "
                 "time: wait until it has finished, or stop it. You can still search."
             ) from error
-        self._file.truncate(0)
         now = datetime.now().isoformat(sep=" ", timespec="seconds")
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": now}, self._file)
-        self._file.flush()
+        self._describe({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
 
     def release(self) -> None:
         """Let other processes write. Releasing twice is fine."""
         if not self._file.closed:
-            self._file.truncate(0)
+            self._describe(None)
             self._file.close()
+
+    def _describe(self, holder: dict[str, object] | None) -> None:
+        """Say who holds the lock. On a full disk it holds without a word."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(0)
+            self._file.write(b"" if holder is None else json.dumps(holder).encode())
 
 
 def _try_lock(handle: int) -> None:
@@ -67,7 +73,7 @@ def _try_lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _describe(text: str) -> str:
+def _holder(text: bytes) -> str:
     try:
         holder = json.loads(text)
         return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"

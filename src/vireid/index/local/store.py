@@ -66,7 +66,7 @@ def append(path: Path, written: int, chunks: Iterator[np.ndarray], dim: int) -> 
     except OSError as error:
         raise InputError(
             f"The vectors could not be written to '{path}': {error.strerror or error}. The index "
-            "is unchanged. Free some space and add them again."
+            "is unchanged. Free some space and try again."
         ) from error
     if is_new:
         sync_folder(path.parent)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,12 @@ from vireid.index.local.projection import ProjectionOptions
 from vireid.index.local.state import State
 from vireid.types import Embeddings, InputError
 
+log = logging.getLogger(__name__)
+
 _REFIT = 2  # a projection is fitted again when the set has grown by this factor
+
+PARTS = ("vectors-", "projection-", "codes-", ".projection-")
+"""How the names of all files begin that the catalog refers to."""
 
 
 class LocalWriter:
@@ -35,8 +42,7 @@ class LocalWriter:
             *projection.files_of(self._folder, head.projection),
         }
         for path in self._folder.iterdir():
-            ours = path.name.startswith(("vectors-", "projection-", "codes-", ".projection-"))
-            if ours and path not in kept:
+            if path.name.startswith(PARTS) and path not in kept:
                 # Windows keeps a file that a reader has mapped; a later sweep deletes it.
                 with contextlib.suppress(PermissionError):
                     path.unlink(missing_ok=True)
@@ -78,14 +84,20 @@ class LocalWriter:
             checks.check_lengths(chunk, [embeddings.paths[n] for n in block])
             yield chunk.astype(np.float16)
 
+    def set_facts(self, **facts: Any) -> None:
+        """Change facts about the index as a whole."""
+        with self._catalog.transaction():
+            self._catalog.set_facts(**facts)
+
     def remove(self, ids: list[int], slots: list[int]) -> None:
         """Delete entries; their vectors stay in the file until `compact`."""
         with self._catalog.transaction():
             self._catalog.delete(ids)
             self._catalog.bury(slots)
 
-    def compact(self, state: State) -> None:
-        """Write the vectors of all entries into a new file and switch to it.
+    def compact(self, state: State, options: ProjectionOptions) -> None:
+        """Write the vectors of all entries, and their projection, into new files and switch to
+        them.
 
         The old files stay for the next `sweep`; readers that have mapped them keep them until
         they look again.
@@ -108,17 +120,40 @@ class LocalWriter:
                     "compacted. Embed those images again and update or remove them; `vireid index "
                     "verify` lists them."
                 )
+            # Before the switch: no search has to do without.
+            facts = self._build(store.map_vectors(new, len(slots), self._dim), options)
             with self._catalog.transaction():
                 self._catalog.move((n, slot) for n, slot in enumerate(slots) if n != slot)
-                self._catalog.set_facts(
-                    generation=generation, written=len(slots), projection=0, projected=0
-                )
+                self._catalog.set_facts(generation=generation, written=len(slots), **facts)
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-        self._catalog.shrink()
+        try:
+            self._catalog.shrink()
+        except InputError as error:  # what was to be done is done
+            log.warning("The index is compacted, but its catalog keeps its size. %s", error)
 
-    def project(self, state: State, options: ProjectionOptions, *, refit: bool) -> bool:
+    def _build(
+        self, vectors: np.ndarray, options: ProjectionOptions, live: np.ndarray | None = None
+    ) -> dict[str, int]:
+        """Build a projection, if the set is large enough to need one.
+
+        Args:
+            vectors: (n, D) float16 of all slots.
+            options: what is large enough, and the sizes to try.
+            live: (m,) int32 slots that hold an entry; None means all.
+
+        Returns:
+            The facts that put it to use.
+        """
+        live = np.arange(len(vectors), dtype=np.int32) if live is None else live
+        if len(live) * self._dim * 2 <= options.exact_bytes:
+            return {"projection": 0, "projected": 0}
+        number = self._catalog.facts().get("last_projection", 0) + 1
+        built = projection.build(self._folder, number, vectors, live, options)
+        return {"projection": number, "projected": len(built.codes), "last_projection": number}
+
+    def project(self, state: State, options: ProjectionOptions) -> bool:
         """Bring the projection up to date, if the set is large enough to need one.
 
         Returns:
@@ -128,17 +163,14 @@ class LocalWriter:
         if count * self._dim * 2 <= options.exact_bytes:
             return False
         current = state.projection
-        if current is not None and not refit and count < _REFIT * current.fitted:
+        if current is not None and count < _REFIT * current.fitted:
             if len(current.codes) == len(state.vectors):
                 return False
             rows = projection.extend(self._folder, current, state.vectors)
             with self._catalog.transaction():
                 self._catalog.set_facts(projected=rows)
             return True
-        number = self._catalog.facts().get("last_projection", 0) + 1
-        built = projection.build(self._folder, number, state.vectors, state.live, options)
+        facts = self._build(state.vectors, options, state.live)
         with self._catalog.transaction():
-            self._catalog.set_facts(
-                projection=built.number, projected=len(built.codes), last_projection=number
-            )
+            self._catalog.set_facts(**facts)
         return True

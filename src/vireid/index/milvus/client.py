@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from vireid.extras import require
 from vireid.index.milvus.rows import PATH_BYTES
 from vireid.types import InputError
 
@@ -97,13 +98,9 @@ def connect(address: Address) -> Any:
     Raises:
         InputError: pymilvus isn't installed, or the server can't be reached.
     """
-    try:
-        from pymilvus import MilvusClient
-    except ImportError as error:
-        raise InputError(
-            f"The index '{address.public}' is in Milvus, whose client isn't installed ({error}). "
-            "Run: pip install 'vireid[milvus]'"
-        ) from error
+    require("milvus")
+    from pymilvus import MilvusClient
+
     # They log every error with a traceback; ours says the same in a sentence.
     for name in ("pymilvus", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -178,13 +175,19 @@ def make_collection(client: Any, address: Address, facts: dict[str, Any]) -> Non
         make(DataType.FLOAT_VECTOR)  # Milvus Lite has no float16 vectors
     if not client.describe_collection(address.collection).get("description"):
         # Milvus Lite drops descriptions, but keeps properties.
-        client.alter_collection_properties(address.collection, properties={_FACTS: text})
+        change_facts(client, address, facts)
+
+
+def change_facts(client: Any, address: Address, facts: dict[str, Any]) -> None:
+    """Keep other facts from now on, as a property: a description stays as it is."""
+    properties = {_FACTS: json.dumps(facts)}
+    client.alter_collection_properties(address.collection, properties=properties)
 
 
 def read_facts(collection: dict[str, Any]) -> dict[str, Any] | None:
-    """The facts given to `make_collection`, from a collection's description; None if it was not
-    made by vireid."""
-    text = collection.get("description") or collection.get("properties", {}).get(_FACTS, "")
+    """The facts given to `make_collection` or `change_facts`; None if the collection was not made
+    by vireid."""
+    text = collection.get("properties", {}).get(_FACTS) or collection.get("description", "")
     try:
         facts = json.loads(text)
     except ValueError:

@@ -7,6 +7,7 @@ stores the others.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from vireid.index.entries import Entry, Filters, Hit, IndexInfo, ranked_hits
 from vireid.index.milvus.client import (
     INDEX_TYPES,
     Address,
+    change_facts,
     connect,
     make_collection,
     parse_url,
@@ -77,7 +79,8 @@ class MilvusIndex(Index):
         self.weights_hash = facts["weights_hash"]
         self.embedding = facts["embedding"]
         self.dim = facts["dim"]
-        self.image_roots = tuple(facts["image_roots"])
+        self._facts = facts
+        self._take_facts(facts)
 
     @classmethod
     def create(cls, url: str | Path, **facts: Any) -> MilvusIndex:
@@ -185,9 +188,30 @@ class MilvusIndex(Index):
         return by_id
 
     def __len__(self) -> int:
+        return self._counted("")
+
+    def _count(
+        self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> int:
+        return sum(map(self._counted, self._conditions(paths, older_than, filters)))
+
+    def _counted(self, where: str) -> int:
         with self._open_client() as client:
-            answer = client.query(self._address.collection, filter="", output_fields=["count(*)"])
+            answer = client.query(
+                self._address.collection, filter=where, output_fields=["count(*)"]
+            )
         return int(answer[0]["count(*)"])
+
+    @staticmethod
+    def _conditions(
+        paths: Sequence[str] | None, older_than: float | None, filters: Filters
+    ) -> list[str]:
+        """Expressions, of which an entry that matches every condition fits one."""
+        every = expression(filters, older_than)
+        if paths is None:
+            return [every]
+        blocks = checks.in_blocks([row_id_of(path) for path in dict.fromkeys(paths)], _ROWS)
+        return [" and ".join(filter(None, [f"id in {block}", every])) for block in blocks]
 
     def _all(self, fields: list[str], where: str = "") -> Iterator[list[dict]]:
         """All matching rows, in blocks."""
@@ -200,6 +224,11 @@ class MilvusIndex(Index):
                     yield rows
             finally:
                 pages.close()
+
+    def sample(self, count: int) -> list[int]:
+        # In order of their ids, which are hashes of paths: as good as drawn.
+        ids = (row["id"] for rows in self._all(["id"]) for row in rows)
+        return list(itertools.islice(ids, count))
 
     def info(self) -> IndexInfo:
         count = len(self)
@@ -280,17 +309,24 @@ class MilvusIndex(Index):
     def _remove(
         self, paths: Sequence[str] | None, older_than: float | None, filters: Filters
     ) -> int:
-        conditions = [expression(filters, older_than)]
-        if paths is not None:
-            blocks = checks.in_blocks([row_id_of(path) for path in paths], _ROWS)
-            conditions = [
-                " and ".join(filter(None, [f"id in {block}", *conditions])) for block in blocks
-            ]
+        conditions = self._conditions(paths, older_than, filters)
         ids = [row["id"] for each in conditions for rows in self._all(["id"], each) for row in rows]
         for block in checks.in_blocks(ids, _ROWS):
             with self._open_client() as client:
                 client.delete(self._address.collection, ids=block)
         return len(ids)
+
+    def _set_facts(self, **facts: Any) -> None:
+        facts = {**self._facts, **facts}
+        with self._open_client() as client:
+            change_facts(client, self._address, facts)
+        self._facts = facts
+
+    def discard(self) -> None:
+        self._check_writable()
+        with self._open_client() as client:
+            client.drop_collection(self._address.collection)
+        self.close()
 
     def compact(self) -> int:
         self._check_writable()

@@ -2,7 +2,7 @@
 
 import { galleryImage, moveAmongCards, showCards, showFailure, showLoading, showNothing, showStart } from "./cards.js";
 import { Detail } from "./detail.js";
-import { $, cameraName, h, plural, sensorName } from "./dom.js";
+import { $, cameraName, count, h, plural, sensorName } from "./dom.js";
 import { Filters } from "./filters.js";
 import { QueryImage } from "./image.js";
 import { getInfo, getSession, search, signIn, signOut } from "./server.js";
@@ -81,13 +81,14 @@ function show(request, answer) {
     say("Nothing was found");
     return;
   }
-  const title = plural(hits.length, "match", "matches");
+  const title = `${count(hits.length)} most similar`;
   $("results-title").textContent = title;
   $("results-facts").textContent = `${queryWords(request, answer)}, among ${plural(answer.searched, "image", "images")} in ${Math.round(answer.milliseconds)} ms`;
+  $("query-notes").replaceChildren(...answer.query.notes.map((note) => h("p", { class: "caution" }, note)));
   $("query-thumb").replaceChildren(queryThumb(request, answer));
   drawStrip($("strip"), hits, { title: "Where and when", onPick: openHit });
   redraw();
-  say(`${title}. The best has similarity ${hits[0].similarity.toFixed(2)}, ${cameraName(hits[0].camid)}.`);
+  say(`${title}. The best has similarity ${hits[0].similarity.toFixed(2)}, ${cameraName(hits[0].camid)}. ${answer.query.notes.join(" ")}`);
   $("results-title").focus({ preventScroll: true });
   const top = $("results").getBoundingClientRect().top;
   if (top > window.innerHeight * 0.6 || top < 0) $("results").scrollIntoView({ block: "start" });

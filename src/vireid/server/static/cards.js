@@ -1,8 +1,9 @@
 // The answer of a search as cards, flat or by person, and every state without cards.
 
-import { cameraName, h, icon, personName, plural, s, sensorName, similarity, timeShort } from "./dom.js";
+import { cameraName, h, icon, personName, plural, s, sensorName, similarity, strangers, timeShort } from "./dom.js";
 import { imageUrl } from "./server.js";
 
+const FULL = 100_000;
 const AGAIN = "M4.5 11a7.5 7.5 0 1 1 2.2 5.3M4 19v-4h4";
 const PERSON = "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm-7.5 8c.6-3.9 3.7-6 7.5-6s6.9 2.1 7.5 6";
 const WARNING = "M12 8.5v4.5m0 3.2v.3M10.3 4.2 2.9 17a2 2 0 0 0 1.7 3h14.8a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0z";
@@ -22,20 +23,20 @@ export function galleryImage(entry, size, alt) {
   return box;
 }
 
-/** A bar and a number; cosine similarities of people run from about 0 to 1. */
-export function meter(value) {
-  const width = Math.max(0, Math.min(1, value)) * 100;
+/** A number and a bar: empty if strangers look this alike, full if only 1 in `FULL` does. */
+export function meter(hit) {
+  const width = hit.one_in === null ? 0 : Math.min(1, Math.log(hit.one_in) / Math.log(FULL)) * 100;
   return h("span", { class: "meter" },
-    s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" },
+    hit.one_in === null ? null : s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" },
       s("rect", { width: 100, height: 4, class: "meter-back" }),
       s("rect", { width: width.toFixed(1), height: 4, class: "meter-fill" })),
-    h("span", { class: "meter-value" }, similarity(value)));
+    h("span", { class: "meter-value" }, similarity(hit.similarity)));
 }
 
 export function describe(hit) {
   const time = hit.time === null ? "time not recorded" : timeShort(hit.time);
-  return `Match ${hit.rank}: similarity ${similarity(hit.similarity)}, ${cameraName(hit.camid)}, `
-    + `${sensorName(hit.modality).toLowerCase()}, ${time}, ${personName(hit.pid)}`;
+  return [`Result ${hit.rank}: similarity ${similarity(hit.similarity)}`, cameraName(hit.camid),
+    sensorName(hit.modality).toLowerCase(), time, personName(hit.pid), strangers(hit)].filter(Boolean).join(", ");
 }
 
 function card(hit, { onOpen, onAgain }) {
@@ -44,14 +45,15 @@ function card(hit, { onOpen, onAgain }) {
   },
   h("span", { class: "card-image" }, galleryImage(hit, "thumb", ""), h("span", { class: "rank" }, String(hit.rank))),
   h("span", { class: "card-text" },
-    meter(hit.similarity),
+    meter(hit),
+    hit.one_in === null ? null : h("span", { class: "card-line" }, strangers(hit)),
     h("span", { class: "card-line strong" }, h("i", { class: `dot ${hit.modality}`, title: sensorName(hit.modality) }),
       cameraName(hit.camid)),
     h("span", { class: "card-line" }, hit.time === null ? "Time not recorded" : timeShort(hit.time)),
     hit.pid < 0 ? null : h("span", { class: "card-line" }, personName(hit.pid))));
   const again = h("button", {
     class: "again", type: "button", title: "Search with this one",
-    "aria-label": `Search with match ${hit.rank}`, onclick: () => onAgain(hit),
+    "aria-label": `Search with result ${hit.rank}`, onclick: () => onAgain(hit),
   }, icon(AGAIN));
   return h("li", {}, open, again);
 }

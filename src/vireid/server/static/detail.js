@@ -1,7 +1,7 @@
-// Query and match side by side, with all that is known of the match.
+// Query and result side by side, with all that is known of the result.
 
 import { galleryImage, meter } from "./cards.js";
-import { $, cameraName, count, gap, h, personName, plural, sensorName, timeFull } from "./dom.js";
+import { $, cameraName, count, gap, h, personName, plural, sensorName, strangers, timeFull } from "./dom.js";
 import { getSightings, imageUrl } from "./server.js";
 import { drawStrip } from "./strip.js";
 
@@ -42,14 +42,14 @@ export class Detail {
   show(at) {
     this.at = at;
     const hit = this.hits[at];
-    $("detail-title").textContent = `Match ${hit.rank} of ${count(this.hits.length)}`;
+    $("detail-title").textContent = `Result ${hit.rank} of ${count(this.hits.length)}`;
     $("previous").disabled = at === 0;
     $("next").disabled = at === this.hits.length - 1;
     const strip = h("div", { class: "panel strip", hidden: true });
     $("detail-body").replaceChildren(
       h("div", { class: "pair" },
         h("figure", {}, this.queryImage(), h("figcaption", {}, h("b", {}, "Searched for"), this.queryText())),
-        h("figure", {}, galleryImage(hit, "full", `Match ${hit.rank}: ${cameraName(hit.camid)}`),
+        h("figure", {}, galleryImage(hit, "full", `Result ${hit.rank}: ${cameraName(hit.camid)}`),
           h("figcaption", {}, h("b", {}, "Found"), h("span", {}, h("i", { class: `dot ${hit.modality}` }), sensorName(hit.modality), ", ", cameraName(hit.camid)))),
         this.facts(hit)),
       strip);
@@ -70,7 +70,8 @@ export class Detail {
     const apart = this.query.time !== null && this.query.time !== undefined && hit.time !== null;
     const row = (name, value) => [h("dt", {}, name), h("dd", {}, value)];
     return h("div", { class: "facts-panel" },
-      h("div", { class: "big-meter" }, h("span", { class: "hint" }, "Similarity"), meter(hit.similarity)),
+      h("div", { class: "big-meter" }, h("span", { class: "hint" }, "Similarity"), meter(hit)),
+      strangers(hit) ? h("p", { class: "strangers" }, `${strangers(hit)}.`) : null,
       h("dl", {},
         row("Camera", hit.camid < 0 ? "Not recorded" : String(hit.camid)),
         row("Time", hit.time === null ? "Not recorded" : timeFull(hit.time)),

@@ -64,6 +64,10 @@ export const personName = (pid) => (pid < 0 ? "Identity not recorded" : `Person 
 export const sensorName = (modality) => (modality === "infrared" ? "Infrared" : "Visible");
 export const similarity = (value) => value.toFixed(2);
 
+/** What a similarity means in this index, or null where that was not measured. */
+export const strangers = ({ one_in: number }) => (number === null ? null
+  : number < 2 ? "Strangers look this alike" : `1 in ${count(number)} strangers looks this alike`);
+
 export function bytes(number) {
   return number < 1048576 ? `${Math.max(1, Math.round(number / 1024))} KiB`
     : `${(number / 1048576).toFixed(1)} MiB`;

@@ -1,0 +1,147 @@
+"""What a similarity means in one index: how many strangers look as alike.
+
+When an index is built, images of it are compared with each other, and the similarities of different
+people are kept. A similarity that 1 in 40 of these pairs reaches says little about two images, one
+that 1 in 100,000 reaches says much more.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vireid.types import Modality
+
+SAMPLE = 2000
+"""Images of an index that are compared with each other."""
+PER_TENFOLD = 8
+"""Similarities that are kept for each power of ten of pairs."""
+FEW = 10
+"""Pairs; of fewer nothing can be said."""
+KINDS = ("visible_infrared", "infrared", "visible")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """The largest similarities of some pairs, and some of the others.
+
+    Attributes:
+        pairs: how many there are.
+        ranks: places in their order, from 1, the most similar pair, to the last, and
+        similarities: of the pairs in these places.
+    """
+
+    pairs: int
+    ranks: list[int]
+    similarities: list[float]
+
+    @classmethod
+    def of(cls, similarities: np.ndarray) -> Tail:
+        """From (n,) similarities of pairs, n > 0."""
+        ordered = -np.sort(-similarities.astype(np.float64))
+        steps = 1 + math.ceil(PER_TENFOLD * math.log10(len(ordered)))
+        ranks = np.unique(np.geomspace(1, len(ordered), steps).round().astype(np.int64))
+        return cls(
+            pairs=len(ordered),
+            ranks=ranks.tolist(),
+            similarities=ordered[ranks - 1].round(4).tolist(),
+        )
+
+    def one_in(self, similarity: float) -> float:
+        """One in how many pairs is as similar or more; at most one more than there are."""
+        above = bisect.bisect_right(self.similarities, -similarity, key=lambda value: -value)
+        # Between two that were kept, all those of the gap count: never too few.
+        as_similar = self.ranks[above] - 1 if above < len(self.ranks) else self.pairs
+        return (self.pairs + 1) / (as_similar + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strangers:
+    """The similarities of different people, as measured in an index.
+
+    Attributes:
+        entries: how many the index had.
+        images: of those that were compared with each other.
+        labelled: whether identities said who is a stranger. If not, all pairs count; those of one
+            person among them make strangers look more alike than they are, never less.
+        tails: of pairs of two images of one sensor, "visible" or "infrared", and of pairs of both,
+            "visible_infrared"; without those that the index has no images of.
+    """
+
+    entries: int
+    images: int
+    labelled: bool
+    tails: dict[str, Tail]
+
+    @classmethod
+    def measure(
+        cls, vectors: np.ndarray, pids: np.ndarray, modality: np.ndarray, *, entries: int
+    ) -> Strangers | None:
+        """Compare images of an index.
+
+        Args:
+            vectors: (n, D) unit vectors of images drawn at random.
+            pids: (n,) identities, -1 where unknown.
+            modality: (n,) their sensors.
+            entries: how many images the index has.
+
+        Returns:
+            None if there are too few.
+        """
+        labelled = bool(2 * np.count_nonzero(pids >= 0) >= len(pids))
+        if labelled:
+            known = pids >= 0
+            vectors, pids, modality = vectors[known], pids[known], modality[known]
+        unit = np.asarray(vectors, np.float32)
+        similarity = unit @ unit.T
+        pairs = np.triu(np.ones(similarity.shape, bool), 1)
+        if labelled:
+            pairs &= pids[:, None] != pids
+        if np.count_nonzero(pairs) < FEW:
+            return None
+        infrared = np.asarray(modality) == Modality.INFRARED
+        both = infrared[:, None] != infrared
+        kinds = (pairs & both, pairs & ~both & infrared, pairs & ~both & ~infrared)
+        found = {name: Tail.of(similarity[kind]) for name, kind in zip(KINDS, kinds) if kind.any()}
+        return cls(entries=entries, images=len(unit), labelled=labelled, tails=found)
+
+    def one_in(self, similarity: float, query: Modality | None, found: Modality) -> int:
+        """One in how many pairs of strangers is as similar or more, rounded down to two digits.
+
+        Args:
+            similarity: cosine of a query and an entry.
+            query: the query's sensor; None where it isn't known.
+            found: the entry's.
+        """
+        kind = "visible_infrared" if query is not found else found.word
+        tail = self.tails.get(kind) if query is not None else None
+        # Two images of one sensor look more alike than those of two: that says too little of a
+        # match, never too much.
+        tails = self.tails.values() if tail is None or tail.pairs < FEW else (tail,)
+        number = math.floor(min(one.one_in(similarity) for one in tails))
+        step = 10 ** max(0, len(str(number)) - 2)
+        return number // step * step
+
+    def as_plain(self) -> dict[str, Any]:
+        """As `read` takes it, for a file of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, facts: object) -> Strangers | None:
+        """What was stored; None if nothing was, or if somebody has made nonsense of it."""
+        try:
+            about: Any = facts
+            tails = {kind: Tail(**tail) for kind, tail in about["tails"].items()}
+            found = cls(**{**about, "tails": tails})
+            for tail in tails.values():
+                if not tail.pairs > 0 or len(tail.ranks) != len(tail.similarities):
+                    return None
+                if min(tail.ranks) < 1 or not np.isfinite(tail.similarities).all():
+                    return None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return found if tails else None

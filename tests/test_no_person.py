@@ -1,0 +1,151 @@
+"""Images in which there is no person, or not only one, are named by every door; people aren't."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import server_kit as kit
+from command_kit import run, said
+from PIL import Image
+
+from vireid.data.decoding import is_person_shaped, notes_on
+from vireid.embed import embed_files
+from vireid.index.outliers import Outliers
+from vireid.types import Modality
+
+CPU = ("--device", "cpu")
+FRAME = "1920 x 1080 pixels. One person, cut out, is about twice as high as wide"
+FLAT = "hardly anything"
+FAR = "of another kind than those of the index"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, world: kit.World) -> Path:
+    """A frame of a whole place, a grey image of a person's shape, and a person."""
+    folder = tmp_path_factory.mktemp("queries")
+    shutil.copy(world.root / "cam3/0002/0001.jpg", folder / "person.jpg")
+    rough = np.random.default_rng(0).integers(0, 255, (27, 48, 3), np.uint8)
+    Image.fromarray(rough).resize((1920, 1080)).save(folder / "frame.jpg")
+    Image.new("RGB", (72, 144), (128, 128, 128)).save(folder / "grey.jpg")
+    return folder
+
+
+def test_what_is_shaped_like_a_person() -> None:
+    assert all(is_person_shaped(*size) for size in [(144, 288), (64, 128), (100, 130), (50, 280)])
+    assert not any(is_person_shaped(*size) for size in [(1920, 1080), (96, 96), (40, 300), (9, 9)])
+
+
+def test_people_are_not_remarked_on(world: kit.World, folder: Path) -> None:
+    with Image.open(folder / "person.jpg") as person:
+        assert notes_on(person.convert("RGB")) == []
+    (day,) = Path(__file__).parent.glob("recipes/day/0001.jpg")
+    with Image.open(day) as person:
+        assert notes_on(person.convert("RGB")) == []
+
+
+def notes(answer: dict) -> list[str]:
+    """Which of the three sentences an answer has."""
+    text = " ".join(answer["notes"])
+    assert len(answer["notes"]) == sum(word in text for word in (FRAME, FLAT, FAR))
+    return [word for word in (FRAME, FLAT, FAR) if word in text]
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_search_page_and_interface_say_why_hits_mean_little(
+    world: kit.World, folder: Path, far: bool, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(Outliers, "is_far", lambda *_: far)
+    expected = {"frame.jpg": [FRAME], "grey.jpg": [FLAT], "person.jpg": []}
+    if far:
+        expected = {name: [*words, FAR] for name, words in expected.items()}
+    words = ("search", "--index", world.index, "--weights", world.weights, "--images", folder,
+             "--modality", "infrared", *CPU)  # fmt: skip
+    assert run(*words, "--json") == 0
+    shown = capsys.readouterr()
+    found = {Path(answer["query"]).name: notes(answer) for answer in json.loads(shown.out)}
+    assert found == expected
+    for name, sentences in expected.items():
+        assert shown.err.count(f"{name}':") == len(sentences)
+    with kit.running(world) as server, server.client() as client:
+        for name, sentences in expected.items():
+            answer = kit.post(client, (folder / name).read_bytes()).json()
+            assert notes(answer["query"]) == sentences
+        again = client.post("/api/search/by-row", json={"row_id": "1"}).json()
+        assert again["query"]["notes"] == []
+
+
+def test_embed_and_info_count_them(world: kit.World, folder: Path, tmp_path: Path, capsys) -> None:
+    words = ("--images", folder, "--modality", "infrared", "--weights", world.weights, *CPU)
+    assert run("embed", *words, "--out", tmp_path / "a.st", "--workers", 1) == 0
+    message = said(capsys)
+    assert "1 of 3 images are not shaped like one person" in message and "frame.jpg" in message
+    own = tmp_path / "own"
+    for modality in ("visible", "infrared"):
+        shutil.copytree(folder, own / modality / "0001")
+    assert run("info", own, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["suspicious"]["misshapen"]
+    assert found["count"] == 2 and "frame.jpg (1080x1920)" in found["examples"][0]
+
+
+def test_a_job_that_goes_on_still_knows_them(
+    world: kit.World, folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """And decoding processes tell of them."""
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(70):
+        shutil.copy(folder / "person.jpg", many / f"{number:03d}.jpg")
+    shutil.copy(folder / "frame.jpg", many / "000.jpg")
+    shutil.copy(folder / "frame.jpg", many / "069.jpg")
+    monkeypatch.setattr("vireid.embed.job.PART", 1)
+    options = {"modality": Modality.INFRARED, "batch_size": 35, "workers": 2}
+    (many / "068.jpg").write_bytes(b"not an image")
+    with pytest.raises(Exception, match="068"):
+        embed_files(world.embedder, many, tmp_path / "out.st", **options)
+    shutil.copy(folder / "person.jpg", many / "068.jpg")
+    found = embed_files(world.embedder, many, tmp_path / "out.st", **options)
+    assert [Path(name).name for name in found.misshapen] == ["000.jpg", "069.jpg"]
+    assert found.count == 70
+
+
+# ---- vectors of another kind
+
+
+def of_people(count: int, images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors that differ along 10 of 64 directions, and a little along all."""
+    random = np.random.default_rng(seed)
+    axes = np.linalg.qr(np.random.default_rng(9).standard_normal((64, 11)))[0].T
+    person = np.repeat(random.standard_normal((count, 10)), images, axis=0)
+    person += 0.3 * random.standard_normal(person.shape)
+    vectors = 3 * axes[0] + person @ axes[1:] + 0.05 * random.standard_normal((len(person), 64))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.repeat(
+        np.arange(count), images
+    )
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("sensors", [1, 2])
+def test_vectors_off_the_directions_of_people_are_far(labelled: bool, sensors: int) -> None:
+    vectors, pids = of_people(60, 4)
+    sensor = np.arange(len(pids)) % sensors
+    outliers = Outliers(vectors, pids if labelled else np.full_like(pids, -1), sensor)
+    others, _ = of_people(50, 2, seed=1)
+    strange = np.random.default_rng(2).standard_normal((100, 64))
+    strange = strange / np.linalg.norm(strange, axis=1, keepdims=True) + 0.7 * vectors.mean(axis=0)
+    strange /= np.linalg.norm(strange, axis=1, keepdims=True)
+    for modality in Modality:
+        assert np.mean([outliers.is_far(one, modality) for one in others]) < 0.05
+        assert np.mean([outliers.is_far(one, modality) for one in strange]) > 0.95
+
+
+def test_of_few_images_nothing_is_far() -> None:
+    vectors, pids = of_people(10, 5)
+    for some in (0, 1, 3, 50):
+        outliers = Outliers(vectors[:some], pids[:some], np.zeros(some, int))
+        assert not outliers.is_far(np.eye(64)[5], Modality.VISIBLE)
+    one = Outliers(vectors, np.zeros(50, int), np.zeros(50, int))  # a single person
+    assert not one.is_far(np.eye(64)[5], Modality.VISIBLE)
