@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from vireid.types import InputError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -191,6 +193,43 @@ def import_file(path: Path, what: str) -> ModuleType:
             f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
         ) from error
     return module
+
+
+def is_code(name: str) -> bool:
+    """Whether `name` is "path/to/my.py:Name", code of the user's own."""
+    return ".py:" in name
+
+
+def whole_code_name(name: str) -> str:
+    """ "path/to/my.py:Name" with the whole path, so that a run can be used from every folder."""
+    file, attribute = name.rsplit(":", 1)
+    return f"{Path(file).expanduser().resolve()}:{attribute}"
+
+
+def import_class(name: str, base: type[T], what: str) -> type[T]:
+    """The class that "path/to/my.py:Name" names; its file is run as Python code.
+
+    Args:
+        base: the class extends it.
+        what: what it is, for messages ("augmentation").
+
+    Raises:
+        InputError: the file is missing or fails, or has no such class.
+    """
+    file, attribute = whole_code_name(name).rsplit(":", 1)
+    module = import_file(Path(file), what)
+    cls = getattr(module, attribute, None)
+    if isinstance(cls, type) and issubclass(cls, base) and cls is not base:
+        return cls
+    found = [
+        key
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base
+    ]
+    raise InputError(
+        f"'{file}' has no class '{attribute}' that extends {base.__module__.rsplit('.', 1)[0]}."
+        f"{base.__name__}. Those that do: {', '.join(found) or 'none'}."
+    )
 
 
 def check_folder(folder: Path, what: str) -> None:

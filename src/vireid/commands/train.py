@@ -49,8 +49,8 @@ class Start(Options):
     augment: str | None = None
     """Augmentation preset: none, plain (crop and flip), published (plain, and erasing up to 0.8 of
     the image), channel (milder erasing; visible images as one channel or grey), or as CAJ, DNS, RLE
-    or DEEN train: caj, dns, dns-regdb, dns-llcm, rle, rle-grey, deen, deen-mild (default: the
-    recipe's)."""
+    or DEEN train: caj, dns, dns-regdb, dns-llcm, rle, rle-grey, deen, deen-mild; or
+    path/to/my.py:MyAugment, one's own on top of the recipe's (default: the recipe's)."""
     max_steps: int | None = option(None, at_least=1)
     """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""
     config: Path | None = None

@@ -23,6 +23,7 @@ from vireid.data.operations import (
 )
 from vireid.data.options import ERASE_FILL as ERASE_FILL
 from vireid.data.options import AugmentOptions
+from vireid.data.own_augment import Rows, check_draws, load_own
 from vireid.data.rectangles import draw_rectangles
 
 # ImageNet's channel means and deviations, of values from 0 to 1.
@@ -38,7 +39,7 @@ CROP_Y, CROP_X, FLIP, COLOUR, ERASE_Y, ERASE_X, ERASE_H, ERASE_W = range(8)
 
 _STREAM = 2  # tells these random numbers from the sampler's
 # Parts with random numbers of their own, so that turning one on moves no other.
-_EARLY, _MIX, _RADICAL = range(3)
+_EARLY, _MIX, _RADICAL, _OWN = range(4)
 
 
 class Augment(nn.Module):
@@ -76,6 +77,10 @@ class Augment(nn.Module):
             if on:
                 self._places[part] = slice(end, end + width)
                 end += width
+        self.own = load_own(options.own, self.size) if options.own else None
+        if self.own is not None:
+            self._places[_OWN] = slice(end, end + self.own.columns)
+            end += self.own.columns
         self.columns = end
         # Buffers, so that `.to(device)` moves them once and no step copies from the host; one
         # value for each entry of a row of pixels.
@@ -103,7 +108,7 @@ class Augment(nn.Module):
             grey), erased rectangle y, x, h, w (all 0 where nothing is erased). Then, of the parts
             that are on: the early erased rectangle; three weights of the mixture (the bits of
             float32 numbers, all 0 where nothing is mixed); ten radical rectangles and thrice ten
-            factors of theirs (as the weights).
+            factors of theirs (as the weights); what a user's own augmentation drew (likewise).
         """
         options = self.options
         generator = np.random.default_rng([seed, epoch, _STREAM])
@@ -124,6 +129,11 @@ class Augment(nn.Module):
         )
         for part, place in self._places.items():
             of_part = np.random.default_rng([seed, epoch, _STREAM, part])
+            if self.own is not None and part == _OWN:
+                rows = self._rows(rows_per_step, num_visible)
+                drawn = self.own.draw(of_part, steps, rows)
+                draws[..., place] = check_draws(self.own, drawn, steps, rows_per_step)
+                continue
             odds = (options.early_erase, options.mix, options.radical)[part]
             chosen = np.flatnonzero(of_part.random(len(flat)) < odds)
             flat[chosen, place] = self._draw_part(part, of_part, len(chosen))
@@ -137,6 +147,13 @@ class Augment(nn.Module):
         channel = (options.channel, options.second_channel, options.infrared_channel)
         grey = (options.grey, options.second_grey, options.infrared_grey)
         return np.repeat(channel, counts), np.repeat(grey, counts)
+
+    def _rows(self, rows: int, num_visible: int) -> Rows:
+        """What the rows of a step are, for a user's own augmentation."""
+        number = np.arange(rows)
+        view = num_visible // self.options.visible_views
+        visible = number < num_visible
+        return Rows(visible=visible, second_view=visible & (number >= view))
 
     def _draw_part(self, part: int, generator: np.random.Generator, count: int) -> np.ndarray:
         """(count, width) int32 columns of a part, of images that it changes."""
@@ -217,7 +234,8 @@ class Augment(nn.Module):
         return image.contiguous() if image.device.type == "cpu" else image
 
     def _relit(self, image: Tensor, draws: Tensor) -> Tensor:
-        """Images (B, H, W, 3) of values from 0 to 1, mixed and with radical rectangles."""
+        """Images (B, H, W, 3) of values from 0 to 1, mixed, with radical rectangles, and as a
+        user's own augmentation leaves them."""
         if place := self._places.get(_MIX):
             image = mix_channels(image, draws[:, place].view(torch.float32))
         if place := self._places.get(_RADICAL):
@@ -229,6 +247,9 @@ class Augment(nn.Module):
                 factors.unflatten(1, (RECTANGLES, 3)),
                 published=self.options.radical_arithmetic == "published",
             )
+        if self.own is not None:
+            numbers = draws[:, self._places[_OWN]].view(torch.float32)
+            image = self.own(image.permute(0, 3, 1, 2), numbers).permute(0, 2, 3, 1)
         return image
 
 

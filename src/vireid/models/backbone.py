@@ -20,8 +20,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vireid.data.augment import MEAN, STD
-from vireid.files import import_file
-from vireid.models.families import arch_examples, is_own
+from vireid.files import import_file, is_code, whole_code_name
+from vireid.models.families import arch_examples
 from vireid.models.layouts import ChannelsFirst, ChannelsLast, Layout
 from vireid.models.tokens import TokenStem
 from vireid.types import InputError
@@ -67,9 +67,8 @@ def resolve_arch(arch: str) -> str:
     def key(name: str) -> str:
         return name.lower().replace("-", "").replace("_", "")
 
-    if is_own(arch):
-        file, attribute = arch.rsplit(":", 1)
-        return f"{Path(file).expanduser().resolve()}:{attribute}"
+    if is_code(arch):
+        return whole_code_name(arch)
     if "." in arch:
         name, tag = arch.split(".", 1)
         raise InputError(
@@ -96,7 +95,7 @@ def create(arch: str) -> nn.Module:
         InputError: there is no such network.
     """
     name = resolve_arch(arch)
-    if is_own(name):
+    if is_code(name):
         return _from_file(*name.rsplit(":", 1))
     module = timm.model_entrypoint(name).__module__
     any_size: dict[str, Any] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vireid.files import is_code
+
 
 class Family(NamedTuple):
     """Networks of timm that are built alike.
@@ -42,11 +44,6 @@ def arch_examples() -> str:
     return ", ".join(f"{family.archs[0]} ({family.title})" for family in FAMILIES)
 
 
-def is_own(arch: str) -> bool:
-    """Whether `arch` is "path/to/my.py:my_network", a user's own."""
-    return ".py:" in arch
-
-
 def arch_name(arch: str) -> str:
     """What a network is called in names of runs and in reports."""
-    return arch.rsplit(":", 1)[1] if is_own(arch) else arch
+    return arch.rsplit(":", 1)[1] if is_code(arch) else arch

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vireid.config import Options, option
-from vireid.models.families import arch_choices, is_own
+from vireid.files import is_code
+from vireid.models.families import arch_choices
 from vireid.types import InputError
 
 STARTS = ("imagenet", "synth", "none")  # words of `pretrained`; others are timm tags or files
@@ -61,7 +62,7 @@ class ModelOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         arch = self.arch.strip()
-        object.__setattr__(self, "arch", arch if is_own(arch) else arch.lower())
+        object.__setattr__(self, "arch", arch if is_code(arch) else arch.lower())
         start = self.pretrained.strip()
         if not start:
             raise InputError(

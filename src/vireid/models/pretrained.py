@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from vireid.console import say
 from vireid.data.augment import MEAN, STD
+from vireid.files import is_code
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
-from vireid.models.families import is_own
 from vireid.models.foreign import ENDINGS, kind_of, load_foreign, misfits, named_tensors
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
@@ -107,7 +107,7 @@ def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
     if path is not None and path.is_file() and (network := network_of(path)):
         mean, std = (network.get(name) for name in ("input_mean", "input_std"))
         return three(mean or MEAN), three(std or STD)
-    if is_own(arch):
+    if is_code(arch):
         return statistics_of(create(arch))
     named = f"{arch}.{imagenet_tag(arch) if start == 'imagenet' else start}"
     has_tag = named in timm.list_pretrained(f"{arch}.*")

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
+from vireid.files import is_code, whole_code_name
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
@@ -31,7 +32,8 @@ class Choices:
     Attributes:
         method, dataset, arch, pretrained, optim: as in `TrainOptions` and its parts.
         recipe: name of one of the method's recipes, of which some differ between data sets.
-        augment: name of a preset of augmentation.
+        augment: name of a preset of augmentation, or a user's own ("file.py:Class"), which comes
+            on top of the recipe's.
         lr: whether a learning rate is given besides, so that Adam's own isn't needed.
     """
 
@@ -129,8 +131,12 @@ def _recipe(
     recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
     if choices.augment is not None:
-        preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
-        changes["augment"] = AUGMENTATIONS[preset]
+        if is_code(choices.augment):
+            own = whole_code_name(choices.augment)
+            changes["augment"] = dataclasses.replace(recipe.augment, own=own)
+        else:
+            preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
+            changes["augment"] = AUGMENTATIONS[preset]
     if choices.optim is not None:
         changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
         if changes["optim"] != "sgd" == recipe.optim and not choices.lr:

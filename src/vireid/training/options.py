@@ -10,6 +10,7 @@ from vireid.config import Options, from_plain, option
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
+from vireid.files import is_code, whole_code_name
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
@@ -53,6 +54,9 @@ class TrainOptions(Options):
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
     """The network."""
+    sampler: str = option("identity", rare=True)
+    """How batches are composed: identity (P identities, and of each K visible and K infrared
+    images), or path/to/my.py:MySampler."""
     recipe: Recipe
     """Learning rates, schedule, batch, precision and augmentation; the batch is the total over all
     ranks."""
@@ -86,7 +90,11 @@ class TrainOptions(Options):
     store: Literal["auto", "device", "host"] = option("auto", rare=True)
     """Where the images are kept; auto: on the device if they fit."""
     tensorboard: bool = option(False, rare=True)
-    """Also write TensorBoard files (needs vireid[logging])."""
+    """Also write TensorBoard files: losses, rates, metrics, configuration and images (needs
+    vireid[logging])."""
+    callbacks: tuple[str, ...] = option((), rare=True, flag="callback")
+    """Code of one's own that is told what a run does, such as a tracker:
+    path/to/my.py:MyCallback, one or several."""
     skip_broken: bool = option(False, rare=True)
     """Leave out images that can't be decoded, and list them."""
 
@@ -102,6 +110,9 @@ class TrainOptions(Options):
                 f"'{self.method}' takes {own.__name__}."
             )
         object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
+        object.__setattr__(self, "sampler", _own(self.sampler, "sampler", "identity"))
+        callbacks = tuple(_own(name, "callbacks") for name in self.callbacks)
+        object.__setattr__(self, "callbacks", callbacks)
         decoding = Decoding(intensity_range=self.intensity_range)
         object.__setattr__(self, "intensity_range", decoding.intensity_range)
         facts = facts_of(self.dataset)
@@ -133,6 +144,20 @@ class TrainOptions(Options):
             own, values.get("method_options", {}), f"{where}: method_options"
         )
         return from_plain(cls, values, where)
+
+
+def _own(name: str, field: str, *known: str) -> str:
+    """A known word, or the whole name of a user's own code.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if is_code(name):
+        return whole_code_name(name)
+    if name.strip().lower() in known:
+        return name.strip().lower()
+    words = "".join(f"{word} or " for word in known)
+    raise InputError(f"`{field}` is '{name}'; {words}path/to/my.py:MyName was expected.")
 
 
 OLD_KEYS = {
@@ -169,5 +194,6 @@ MAY_CHANGE = (
     "log_every",
     "store",
     "tensorboard",
+    "callbacks",
     "skip_broken",
 )

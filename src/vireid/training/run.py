@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from vireid.console import say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
 from vireid.files import write_json
 from vireid.training import trainer
+from vireid.training.callbacks import Callback
 from vireid.training.options import TrainOptions
 from vireid.training.trainer import TrainResult
 from vireid.training.validation import validation
@@ -26,6 +28,7 @@ def train(
     *,
     max_steps: int | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train a method on a data set, as `vireid train` does, and leave a run folder.
 
@@ -38,6 +41,7 @@ def train(
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
             equal length.
         resume: go on from the newest checkpoint in `run`.
+        callbacks: are told what the run does, beside those that `options.callbacks` names.
 
     Raises:
         InputError: options, data or run folder that can't be used; a loss that became NaN.
@@ -74,7 +78,9 @@ def train(
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
     try:
-        result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
+        result = trainer.train(
+            options, data, store, folder, evaluate=evaluate, resume=resume, callbacks=callbacks
+        )
     except InputError:
         if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
             (folder / "config.json").unlink()  # nothing was begun

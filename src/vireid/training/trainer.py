@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from vireid.config import to_plain
 from vireid.data import Dataset, PixelStore
 from vireid.figures import draw_batch
 from vireid.methods import Method
@@ -23,10 +24,12 @@ from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
 from vireid.training import checkpoint
 from vireid.training.assemble import Assembly
+from vireid.training.callbacks import Callback, Callbacks, load_callbacks
 from vireid.training.journal import Journal
 from vireid.training.options import TrainOptions
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
+from vireid.training.tensorboard import TensorBoard
 from vireid.types import InputError
 from vireid.weights import WEIGHTS, WEIGHTS_EMA, method_metadata, portable, save_weights
 
@@ -71,6 +74,7 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train a method and leave a run folder.
 
@@ -81,6 +85,7 @@ def train(
         evaluate: called every `options.eval_every` epochs with the method in eval mode and the
             number of finished epochs, on every rank; returns named fractions.
         resume: go on from the newest whole checkpoint in `run`.
+        callbacks: are told what the run does, beside those that the options name.
 
     Raises:
         InputError: options, data or a run folder that can't be used; a loss that became NaN.
@@ -89,7 +94,7 @@ def train(
     """
     world = join(options.device)
     try:
-        return _Run(options, dataset, store, Path(run), world, evaluate, resume).train()
+        return _Run(options, dataset, store, Path(run), world, evaluate, resume, callbacks).train()
     except BaseException:
         world.fail()
         raise
@@ -107,10 +112,16 @@ class _Run:
         world: World,
         evaluate: Evaluate | None,
         resume: bool,
+        callbacks: Sequence[Callback],
     ) -> None:
         options = replace(options, model=resolved(options.model))  # what config.json says
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
-        self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
+        told: list[Callback] = []
+        if world.first:
+            board = [TensorBoard()] if options.tensorboard else []
+            told = [*board, *load_callbacks(options.callbacks), *callbacks]
+        self.callbacks = Callbacks(told)
+        self.journal = Journal(run, active=world.first)
         state = open_folder(options, run, world, resume=resume, say=self.journal.say)
         self.store = store
         self.parts = Assembly(options, dataset, store, world, pretrained=state is None)
@@ -132,7 +143,9 @@ class _Run:
         if progress.epoch >= epochs:
             self.journal.say(f"The run already has its {epochs} epochs; nothing is left to do.")
         self.journal.open(progress.epoch, progress.step)
+        state: Literal["finished", "stopped", "failed"] = "failed"
         try:
+            self.callbacks.tell("on_start", self.run, to_plain(self.options))
             with stop_on_signals(self._stop_requested):
                 while progress.epoch < epochs:
                     plan = parts.begin_epoch(progress.epoch, progress.step, progress.means)
@@ -142,10 +155,15 @@ class _Run:
                     self._end_epoch()
             self.writer.finish()
             self.world.barrier()  # from here on every rank may read what was written
+            state = "finished"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
         finally:
             self.writer.close()
             self.journal.curves(force=True)
             self.journal.close()
+            self.callbacks.tell("on_end", state)
             parts.close()
         return self._result()
 
@@ -210,6 +228,7 @@ class _Run:
             method.train()
             self.parts.step.check_addresses()
             progress.metrics = metrics
+            self.callbacks.tell("on_evaluate", number, metrics)
         progress.seconds += time.perf_counter() - start
         self._log("epoch", progress.means or {}, self._epoch_rate, metrics=metrics)
         self.journal.curves(force=bool(metrics))
@@ -248,21 +267,25 @@ class _Run:
             )
         return means
 
-    def _log(self, kind: str, means: dict[str, float], rate: float, **more: Any) -> None:
+    def _log(
+        self, kind: Literal["step", "epoch"], means: dict[str, float], rate: float, **more: Any
+    ) -> None:
         progress, recipe, steps = self.progress, self.options.recipe, self.parts.data.steps
         count = progress.epoch * steps + progress.step
         factor = recipe.schedule.factor(count - 1, steps, recipe.epochs)
-        self.journal.line(
-            kind,
-            epoch=progress.epoch,
-            step=progress.step,
-            global_step=count,
-            losses=means,
-            lr=recipe.lr * factor,
-            images_per_second=round(rate, 1),
-            seconds=round(progress.seconds, 3),
+        line = {
+            "kind": kind,
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "global_step": count,
+            "losses": means,
+            "lr": recipe.lr * factor,
+            "images_per_second": round(rate, 1),
+            "seconds": round(progress.seconds, 3),
             **more,
-        )
+        }
+        self.journal.line(line)
+        self.callbacks.tell(f"on_{kind}", line)
 
     # Writing ---------------------------------------------------------------------------------
 
