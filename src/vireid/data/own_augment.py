@@ -90,14 +90,14 @@ def load_own(name: str, size: tuple[int, int]) -> OwnAugment:
             f"{label} returned {what} for images of {image.dtype} {tuple(image.shape)}; the same "
             "type and shape were expected."
         )
+    if not torch.isfinite(first).all():
+        raise InputError(f"{label} makes values that are NaN or infinite.")
     if not np.array_equal(one, two) or not torch.equal(first, again):
         where = "`draw` uses" if not np.array_equal(one, two) else "`forward` draws"
         raise InputError(
             f"{label} gives other images for the same draws: {where} random numbers of its own. "
             "Take them all from the generator that `draw` is given."
         )
-    if not torch.isfinite(first).all():
-        raise InputError(f"{label} makes values that are NaN or infinite.")
     return own
 
 
