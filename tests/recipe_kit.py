@@ -49,12 +49,26 @@ class Recipe:
         return [line for line in bare if line]
 
 
+def _text(page: str) -> str:
+    path = ROOT / page if (ROOT / page).is_file() else ROOT / "docs" / page
+    return path.read_text("utf-8")
+
+
+def mentions() -> list[tuple[str, str]]:
+    """Page and command of each one that stands in a sentence, whole or in part."""
+    found = []
+    for page in PAGES:
+        prose = re.sub(r"^ *```.*?^ *```", "", _text(page), flags=re.M | re.S)
+        for span in re.findall(r"`(vireid [a-z][^`]*)`", prose):
+            found.append((page, " ".join(span.replace("…", "").split())))
+    return sorted(set(found))
+
+
 def recipes() -> dict[str, Recipe]:
     """Name → recipe, of all pages; blocks that are no commands (folders, drawings) are left out."""
     found = {}
     for page in PAGES:
-        path = ROOT / page if (ROOT / page).is_file() else ROOT / "docs" / page
-        blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```", path.read_text("utf-8"), re.M | re.S)
+        blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```", _text(page), re.M | re.S)
         number = 0
         for kind, text in blocks:
             if kind == "python" or text.split()[0] in COMMANDS:

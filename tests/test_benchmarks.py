@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from command_kit import run as command
+from scipy import stats
 from scipy.io import savemat
 
 from vireid.methods.recipes import RECIPES
@@ -143,12 +145,45 @@ def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
         again.start(1, {"start_hash": "another"})
 
 
+def test_differences_are_those_of_student(benchmarks: None) -> None:
+    import methods
+
+    values = [1.0, 2.0, 3.0, 6.0]
+    found, wanted = methods.student(values), stats.ttest_1samp(values, 0)
+    assert (found["mean"], found["seeds"], found["lower"]) == (3.0, 4, 0)
+    interval = wanted.confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+    assert found["p"] == pytest.approx(wanted.pvalue)
+
+
+def test_claim_of_six_seeds_says_how_sure_it_is(table: Any) -> None:
+    """Only rows with six pairs get an interval; a result's table can be made again from it."""
+    import methods
+
+    ours = table()
+    rows = ("mcl (plain)", "agw (plain)", "mcl (erasing)", "agw (erasing)")
+    for seed, (number, row) in product(range(6), enumerate(rows)):
+        if row != "agw (plain)" or seed:
+            ours.results[row, seed] = run_facts(all_embedding_mean_ap=50 + number + seed % 3)
+    whole = ours.write()
+    text = whole.with_suffix(".md").read_text()
+    assert "plain: 5 of 6 seeds" in text and "erasing: " not in text
+    assert "agw (erasing) less mcl, embedding:" in text
+    assert "agw (plain) less mcl, embedding:" not in text
+    before = whole.read_text()
+    methods.write_table_again(whole)
+    assert whole.read_text() == before and whole.with_suffix(".md").read_text() == text
+
+
 @pytest.mark.parametrize(
-    "name, seeds", [("2026-11-25-2x-h100-80gb-hbm3", {0}), ("2026-11-26-2x-h200", {0, 1})]
-)
+    "name, seeds, count",
+    [("2026-11-25-2x-h100-80gb-hbm3", {0}, 10), ("2026-11-26-2x-h200", {0, 1}, 20),
+     ("2026-11-26-7x-h200", {*range(6)}, 55)],
+)  # fmt: skip
 def test_results_from_before_the_options_were_renamed_are_merged(
-    benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, seeds: set[int]
-) -> None:
+    benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str,
+    seeds: set[int], count: int,
+) -> None:  # fmt: skip
     import methods
 
     root = Path(methods.__file__).parent
@@ -158,7 +193,7 @@ def test_results_from_before_the_options_were_renamed_are_merged(
     setting["versions"]["vireid"] = "0.1.0"
     table = methods.Table("claim", setting, [*methods.CLAIM], {**methods.ROWS, **methods.CLAIM})
     table.merge(path)
-    assert {seed for _, seed in table.results} == seeds and len(table.results) == 10 * len(seeds)
+    assert {seed for _, seed in table.results} == seeds and len(table.results) == count
     start = tmp_path / "start.safetensors"
     start.touch()
     for row, flags in methods.CLAIM.items():
@@ -167,7 +202,7 @@ def test_results_from_before_the_options_were_renamed_are_merged(
         assert command("train", *words) == 0
         (tmp_path / "config.json").write_text(capsys.readouterr().out)
         today = methods.configuration(tmp_path)
-        for seed in seeds:
+        for seed in (seed for name, seed in table.results if name == row):
             assert table.configurations[table.results[row, seed]["config_hash"]] == today, row
     other = {**setting, "config": {**setting["config"], "steps_per_epoch": 100}}
     with pytest.raises(SystemExit):
@@ -282,3 +317,13 @@ def test_what_to_expect_is_what_the_result_says(benchmarks: None) -> None:
     if head:
         path = FOLDER / "results" / head.removeprefix(": ")
         assert found[0] == found[1] + rehearsal.expectations(path) + found[2]
+
+
+def test_the_floor_of_every_method_is_counted(benchmarks: None) -> None:
+    """With three times the rows after its expansion, DEEN's last stage costs more than CAJ's."""
+    from step_floor import counted, floor_ms, rows_of
+
+    flop = {name: sum(one.flop for one in counted(name, (96, 32))[0]) for name in ("caj", "deen")}
+    assert flop["deen"] > flop["caj"] * 48 / 96
+    assert rows_of(RECIPES["caj"]["clean"]) == 96 and rows_of(RECIPES["rle"]["clean"]) == 48
+    assert 0 < floor_ms("base", {"bf16_tflops": 700.0, "copy_tb_per_s": 2.8}) < 100

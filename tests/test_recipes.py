@@ -13,23 +13,24 @@ from pathlib import Path
 import command_kit
 import fakes
 import pytest
-from recipe_kit import ROOT, SHELL, play, recipes, serving, words_of
+from recipe_kit import ROOT, SHELL, mentions, play, recipes, serving, words_of
 
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.commands.flags import Flags
+from vireid.types import InputError
 
 ALL = recipes()
 IMAGES = Path(__file__).parent / "recipes"  # synthetic people; night/000N.jpg is day/000N.jpg
 METHOD = "examples/my_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
-    "search": ["README.md 3", "README.md 4", "search.md 1", "search.md 2", "search.md 3",
+    "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
                "server.md 1", "server.md 2", "server.md 3", "responsible-use.md 1",
                "responsible-use.md 2", "responsible-use.md 3", "methods.md 1"],
-    "train": ["README.md 2", "data.md 1", "methods.md 2", "methods.md 3", "synth.md 1",
+    "train": ["start.md 1", "data.md 1", "methods.md 2", "methods.md 3", "synth.md 1",
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
 ELSEWHERE = {
-    "README.md 1": "these are the suite itself and tests/commands/test_demo.py",
+    "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
     "synth.md 2": "tests/synthetic compares parts of v1 with the checksums; all takes minutes",
 }
@@ -62,6 +63,19 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
         if name == "index":
             table, name, rest = INDEX_COMMANDS, rest[0], rest[1:]
         Flags(f"vireid {name}", load(table[name]), rest)._check()
+
+
+@pytest.mark.parametrize(("page", "line"), mentions())
+def test_every_command_in_a_sentence_has_such_flags(page: str, line: str) -> None:
+    line = re.sub(r"[\w/]*my_method\.py", f"{ROOT}/{METHOD}", line.split(" #")[0])
+    words = words_of(line, {"my.py:MY_SET": f"{ROOT}/examples/my_dataset.py:HALLWAY"})
+    table, name, rest = COMMANDS, words[1], words[2:]
+    if name == "index":
+        table, name, rest = INDEX_COMMANDS, rest[0], rest[1:]
+    try:
+        Flags(f"vireid {name}", load(table[name]), rest)._check()
+    except InputError as error:  # it stands for any run, or leaves out what is needed
+        assert " needs --" in str(error) or "'RUN' is not a run" in str(error)
 
 
 # ---- searching, with the network in the package
@@ -99,19 +113,20 @@ def serve_line(name: str) -> list[str]:
 
 
 def test_folders_of_my_own_crops(place: Path, monkeypatch, capsys) -> None:
-    recipe = ALL["README.md 3"]
+    recipe = ALL["README.md 1"]
     *before, last = recipe.text.strip().split("\n")
     assert last.startswith("vireid serve")
-    play(type(recipe)(recipe.name, False, "\n".join(before)))
+    text = "\n".join(before).replace("--top 20", "--top 20 --json")
+    play(type(recipe)(recipe.name, False, text))
     shown = capsys.readouterr()
     hits = json.loads(shown.out)[0]["hits"]
     assert hits[0]["path"] == str(Path("day/0001.jpg")) and len(hits) == 6
     assert all(Path(hit["path"]).is_file() for hit in hits) and "Warning" not in shown.err
-    start = partial(command_kit.run, *serve_line("README.md 3"))
+    start = partial(command_kit.run, *serve_line("README.md 1"))
     with serving(start) as served, served.client() as client:
         assert best_of(client, "night/0001.jpg")["name"] == "0001.jpg"
     names: dict = {}
-    exec(ALL["README.md 4"].text, names)
+    exec(ALL["README.md 2"].text, names)
     assert names["hits"][0].path == "day/0001.jpg"
 
 
@@ -213,7 +228,7 @@ def tiny(tmp_path: Path, monkeypatch) -> dict[str, list]:
 
 @pytest.mark.long
 def test_a_data_set_from_training_to_tables(tiny: dict, tmp_path: Path) -> None:
-    play(ALL["README.md 2"], instead={"--gpu 0": ""}, more=tiny)
+    play(ALL["start.md 1"], instead={"--gpu 0": ""}, more=tiny)
     assert {file.suffix for file in tmp_path.glob("tables*")} >= {".md", ".csv", ".tex"} or (
         tmp_path / "tables"
     ).is_dir()

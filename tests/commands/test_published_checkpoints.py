@@ -51,7 +51,12 @@ def test_there_and_back(checkpoint: str, people: Path, tmp_path: Path, capsys) -
     message = said(capsys)
     identities = 206 if checkpoint.endswith("_regdb") else 395
     assert f"Method {method}, " in message and f"{identities} identities" in message
-    assert ("says epoch 60" in message) == (method not in ("agw", "base"))
+    says = method not in ("agw", "base")
+    assert ("says epoch 60" in message) == says
+    assert run("info", file) == 0
+    shown = capsys.readouterr()
+    assert str(identities) in shown.out and ("60" in shown.out) == says
+    assert f"vireid import-weights {file}" in " ".join(shown.err.split())
     file.unlink()
 
     report = tmp_path / "report"
@@ -59,6 +64,7 @@ def test_there_and_back(checkpoint: str, people: Path, tmp_path: Path, capsys) -
     assert run("test", "--resume", weights, "--dataset", "sysu", *words, "--out", report) == 0
     found = json.loads((report / "report.json").read_text())
     assert found["protocol"]["method"] == method and found["protocol"]["arch"] == "resnet50"
+    assert found["protocol"]["epoch"] == (60 if says else None)
     more = {"ddag": {"part"}, "deen": {"sum", "weighted"}, "rle": {"sum", "weighted"}}
     embeddings = {"pooled", "embedding"} | more.get(method, set())
     assert found["protocol"]["preprocessing"]["size"] == SIZES.get(method, [288, 144])

@@ -242,6 +242,7 @@ def test_tokens_that_are_refused(served: list[dict], tmp_path: Path, capsys) -> 
         ("jane secret-token-1\njane secret-token-2\n", "same name"),
         ("jane secret-token-1\njoe secret-token-1\n", "same token"),
         ("jane short\n", "at least 8"),
+        ("# nobody yet\n\n", "names no user"),
     ):
         file.write_text(content)
         sentence = refused(capsys, *words, "--token-file", file)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import adjust_hue
 
 from vireid.data import Augment, AugmentOptions
 from vireid.data.augment import MEAN, STD
-from vireid.data.operations import mix_channels, radical_rectangles, recolour
+from vireid.data.operations import mix_channels, radical_rectangles, recolour, shift_hue
 from vireid.data.rectangles import draw_rectangles, sides
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.types import InputError
@@ -125,6 +126,25 @@ def test_grey_is_rounded_as_pillow_rounds() -> None:
         value = (out * np.array(STD)[:, None, None] + np.array(MEAN)[:, None, None]) * 255
         off = np.abs(value - expected[:, None])
         assert (off.max() < 1e-3) == rounding and off.max() < 0.502
+
+
+def test_hue_is_shifted_as_torchvision_shifts_it() -> None:
+    image = torch.rand(6, 8, 5, 3)
+    image[1, ..., 1] = image[1, ..., 0]  # two channels alike
+    image[2] = image[2, ..., :1]
+    image[3, :2] = 0.0
+    shifts = torch.tensor([0.3, -0.45, 0.21, 0.5, -0.07, 0.0])
+    found = shift_hue(image, shifts)
+    for one, ours, shift in zip(image, found, shifts.tolist()):
+        theirs = adjust_hue(one.permute(2, 0, 1), shift).permute(1, 2, 0)
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert torch.equal(found[2], image[2]) and torch.equal(found[5], image[5])
+    assert golden("dns")["augment/hue_jitter_on_grey_max_change"] == 0
+    draws = Augment(AUGMENTATIONS["dns-llcm"], SIZE).draw(200, 100, 50, seed=0, epoch=0)
+    drawn = np.ascontiguousarray(draws[..., 8]).view(np.float32)
+    assert (drawn[:, :100] == 0).all() and (np.abs(drawn) <= 0.5).all()
+    assert within_four_errors(drawn[:, 100:].ravel(), 0.0, 0.0)
+    assert drawn[:, 100:].std() == pytest.approx(1 / np.sqrt(12), rel=0.02)
 
 
 # Mixing and radical rectangles ---------------------------------------------------------------
@@ -302,11 +322,17 @@ def applied(options: AugmentOptions, images: np.ndarray, draws: np.ndarray) -> n
     return Augment(options, SIZE)(torch.from_numpy(images), torch.from_numpy(draws)).numpy()
 
 
+def shifted(image: np.ndarray, shift: float) -> np.ndarray:
+    """Hue by torchvision, of an (H, W, 3) image."""
+    plane = adjust_hue(torch.tensor(image).permute(2, 0, 1).clone(), shift)
+    return plane.permute(1, 2, 0).numpy() if shift else image
+
+
 def one_by_one(images: np.ndarray, draws: np.ndarray, *, early: str = "", **words) -> np.ndarray:
     """Augmentation an image at a time, as METHODS reads, in float64; (B, 3, H, W).
 
     Args:
-        early: what the columns after the first eight are, of "erase", "mix" and "radical".
+        early: what the columns after the first eight are, of "erase", "mix", "radical" and "hue".
         words: `fill`, `pad`, and `colour` "before" or "after".
     """
     fill, order = words.get("fill", (0.4914, 0.4822, 0.4465)), words.get("colour", "after")
@@ -322,6 +348,8 @@ def one_by_one(images: np.ndarray, draws: np.ndarray, *, early: str = "", **word
             now = np.repeat(grey[..., None], 3, axis=2)
         now, rest = now / 255, draw[8:]
         floats = rest.view(np.float32).astype(np.float64)
+        if "hue" in early:
+            now = shifted(now, floats[-1])
         if "mix" in early:
             weights = floats[4:7]
             if weights.sum() > 0:
@@ -355,9 +383,9 @@ def one_by_one(images: np.ndarray, draws: np.ndarray, *, early: str = "", **word
 # Without padding for RLE: published rectangles make NaN of it in images that are so small.
 PIPELINES: dict[str, dict] = {
     "caj": {},
-    "dns": {"early": "erase"},
+    "dns": {"early": "erase hue"},
     "dns-regdb": {"early": "erase"},
-    "dns-llcm": {},
+    "dns-llcm": {"early": "hue"},
     "rle": {"early": "erase mix radical", "pad": 0},
     "rle-grey": {"early": "erase mix radical", "pad": 0, "colour": "before"},
     "deen": {"fill": (0.485, 0.456, 0.406), "colour": "before"},
@@ -376,7 +404,7 @@ def test_presets_equal_a_loop_over_images(preset: str) -> None:
 @pytest.mark.parametrize(
     ("preset", "mutant"),
     [
-        ("dns", {"early": ""}),  # one erasing instead of two
+        ("dns", {"early": "hue"}),  # one erasing instead of two
         ("rle", {"early": "erase mix", "pad": 0}),
         ("rle-grey", {"early": "erase mix radical", "pad": 0, "colour": "after"}),
         ("deen", {"colour": "before"}),  # the other methods' fill

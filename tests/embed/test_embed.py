@@ -102,6 +102,20 @@ def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
         embedder.embed(store.images[:1], "visible", tta="rotate")
 
 
+@pytest.mark.parametrize(("tta", "mean"), [("flip", False), ("flip-mean", True)])
+def test_flips_are_the_sum_or_the_mean_at_length_1(
+    embedder: Embedder, tta: str, mean: bool
+) -> None:
+    images = tiny_data()[1].images[:4]
+    one, other = (embedder.embed(side, "infrared") for side in (images, images[:, :, ::-1].copy()))
+    for name, found in embedder.embed(images, "infrared", tta=tta).vectors.items():
+        expected = one.vectors[name] + other.vectors[name]
+        if mean:
+            expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        assert (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-5).all() == mean
+
+
 def test_files_equal_the_published_preprocessing(embedder: Embedder, folder: Path) -> None:
     files = sorted(folder.rglob("[0-9]*.jpg"))[:6]
     found = embedder.embed(files, "visible")
@@ -435,6 +449,21 @@ def test_parts_of_another_job_are_thrown_away(
 
 def stop(*words: object) -> None:
     raise InputError("stopped")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"broken": [99999]}', '{"broken": "x"}', "[[", "\xff"])
+def test_a_mark_that_was_changed(
+    text: str, embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"modality": Modality.VISIBLE, "batch_size": 8}
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
+        patch.setattr(job._Job, "_finish", stop)
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    (mark, *_) = (tmp_path / "all.parts").glob("part-*.json")
+    mark.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"part-0.*json"):
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    assert not (tmp_path / "all").exists()
 
 
 def test_a_part_is_marked_after_the_name_and_its_rows(

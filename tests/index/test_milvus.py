@@ -117,9 +117,15 @@ def test_the_same_commands_give_the_same_hits_as_a_folder(url: str, tmp_path: Pa
                      "weights_hash", "embedding", "dim", "mode"):  # fmt: skip
             assert getattr(ours, name) == getattr(theirs, name), name
         assert ours.image_roots == (str(Path("crops").absolute()),)
+        assert ours.strangers.entries == theirs.strangers.entries == 300
+        for kind, tail in theirs.strangers.tails.items():
+            assert ours.strangers.tails[kind].pairs == tail.pairs
+            np.testing.assert_allclose(
+                ours.strangers.tails[kind].similarities, tail.similarities, atol=1e-3
+            )
         index.compact()
     with open_index(url) as reader:
-        assert len(reader) == ours.count
+        assert len(reader) == ours.count and reader.info().strangers == ours.strangers
         (hits,) = reader.search(newer.embedding[15], top=2)
         assert hits[0].path == newer.paths[15] and hits[0].row_id == row_id_of(newer.paths[15])
         np.testing.assert_allclose(

@@ -17,6 +17,7 @@ from vireid.types import Batch
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_method.py"
 NAMES = [*METHODS, f"{EXAMPLE}:MyMethod"]
 NUM_PIDS = 5
+SMALL = {"arch": "resnet18", "pretrained": "none"}
 PARTS = {"deen": 3, "rle": 4}  # features of an image, before or after the neck
 
 
@@ -28,7 +29,7 @@ def method(request: pytest.FixtureRequest) -> Method:
 def make(name: str, network: dict[str, Any] | None = None, **options: object) -> Method:
     """A small network; one camera a modality."""
     torch.manual_seed(0)
-    model = method_class(name).model_defaults("resnet18", "none", **(network or {}))
+    model = method_class(name).model_defaults(**{**SMALL, **(network or {})})
     return build_method(name, model, Sizes(num_pids=NUM_PIDS, num_cameras=2), options)
 
 

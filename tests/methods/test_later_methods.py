@@ -69,7 +69,7 @@ def on_maps(name: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Metho
         nn.init.dirac_(nothing.weight)
         nothing.weight.requires_grad_(False)
         stages = nn.ModuleList([nn.Sequential(nothing), *(nn.Sequential() for _ in range(3))])
-        return network(Backbone(nn.Sequential(), stages, (dim,) * 4), chosen, num_pids)
+        return network(Backbone(nn.Sequential(), stages, (dim,) * 4, "none"), chosen, num_pids)
 
     monkeypatch.setattr("vireid.methods.base.build_model", build)
     cls = method_class(name)

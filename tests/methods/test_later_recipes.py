@@ -126,6 +126,11 @@ def test_a_file_names_the_data_set_and_goes_before_the_variant(
     assert elsewhere.recipe.lr == 0.1 and elsewhere.recipe.augment.grey == 0.0
 
 
+def test_the_page_has_every_preset() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text()
+    assert all(f"\n| `{name}` |" in page for name in AUGMENTATIONS)
+
+
 def test_a_variant_with_an_unknown_key_is_a_sentence() -> None:
     wrong = replace(VARIED, variants={"regdb": {"rate": 1}})
     with pytest.raises(InputError, match="recipe published on regdb has an unknown key 'rate'"):

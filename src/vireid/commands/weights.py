@@ -11,7 +11,9 @@ from vireid.methods import ALIASES
 from vireid.types import InputError
 
 
-def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
+def import_weights(
+    file: Path, /, *, method: str | None = None, arch: str | None = None, out: Path | None = None
+) -> int:
     """Convert a checkpoint of a method's published code, or of a run, to weights.
 
     No code in the file is run. The unused copies of ResNet-50 in a published one are dropped.
@@ -20,32 +22,28 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
         file: The published checkpoint (.t or .pth), or a file in RUN/checkpoints.
         method: What reports call these weights: mcl, agw or caj where the network has non-local
             blocks, since the MCLNet, AGW and CAJ codes write the same tensors (default: mcl; the
-            networks of base, ddag, dns, deen and rle are told by their tensors).
+            networks of base, ddag, dns, deen and rle are told by their tensors). For a run's
+            checkpoint of a method of one's own: path/to/my.py:MyMethod.
+        arch: For a run's checkpoint with a backbone of one's own: path/to/my.py:MyNet.
         out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
-    from vireid.embed import Embedder
-    from vireid.methods.published import IMPORTED, read_published
+    from vireid.embed import import_published
+    from vireid.methods.published import IMPORTED
     from vireid.training.epoch import find_checkpoint, load_epoch
 
     target = out or file.with_suffix(".safetensors")
     if target == file and file.exists():
         raise InputError(f"'{file}' has the ending of what is written. Name the new file by --out.")
     _check_new(target)
-    name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
     more = ""
     if find_checkpoint(file) is not None:
-        if name is not None:
-            raise InputError(
-                f"'{file}' is a checkpoint of a run, which has its method already. Leave --method "
-                "out; it is for published checkpoints."
-            )
-        embedder = load_epoch(file, device="cpu")
+        embedder = load_epoch(file, method=method, arch=arch, device="cpu")
     else:
-        published = read_published(file)
-        embedder = Embedder(published.build(name).eval(), {}, device="cpu")
-        more = f", {published.num_pids} identities"
-        if published.epoch >= 0:
-            more += f"; the file says epoch {published.epoch}"
+        name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
+        embedder = import_published(file, "cpu", method=name)
+        more = f", {embedder.method.sizes.num_pids} identities"
+        if "epoch" in embedder.metadata:
+            more += f"; the file says epoch {embedder.metadata['epoch']}"
     embedder.save(target)
     network = embedder.method
     count = sum(p.numel() for p in network.model.parameters()) / 1e6
@@ -54,20 +52,30 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
     return 0
 
 
-def export_weights(run: str, /, *, format: str = "published", out: Path | None = None) -> int:
+def export_weights(
+    run: str,
+    /,
+    *,
+    format: str = "published",
+    method: str | None = None,
+    arch: str | None = None,
+    out: Path | None = None,
+) -> int:
     """Write a run's weights in another program's format.
 
     Args:
         run: A run's folder or a weights file.
         format: Format to write: published, a checkpoint that the method's published code
             loads.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
     from vireid.weights import is_shipped, load_weights
 
     choose("format", format, ("published",))
-    weights, _ = load_weights(run)
+    weights, _ = load_weights(run, method, arch)
     folder = Path(run)
     if is_shipped(run) or not folder.is_dir():
         folder = folder.parent

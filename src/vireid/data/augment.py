@@ -20,6 +20,7 @@ from vireid.data.operations import (
     mix_channels,
     radical_rectangles,
     recolour,
+    shift_hue,
 )
 from vireid.data.options import ERASE_FILL as ERASE_FILL
 from vireid.data.options import AugmentOptions
@@ -39,7 +40,7 @@ CROP_Y, CROP_X, FLIP, COLOUR, ERASE_Y, ERASE_X, ERASE_H, ERASE_W = range(8)
 
 _STREAM = 2  # tells these random numbers from the sampler's
 # Parts with random numbers of their own, so that turning one on moves no other.
-_EARLY, _MIX, _RADICAL, _OWN = range(4)
+_EARLY, _MIX, _RADICAL, _HUE, _OWN = range(5)
 
 
 class Augment(nn.Module):
@@ -73,6 +74,7 @@ class Augment(nn.Module):
             (_EARLY, options.early_erase, 4),
             (_MIX, options.mix, 3),
             (_RADICAL, options.radical, 7 * RECTANGLES),
+            (_HUE, options.infrared_hue, 1),
         ):
             if on:
                 self._places[part] = slice(end, end + width)
@@ -108,7 +110,8 @@ class Augment(nn.Module):
             grey), erased rectangle y, x, h, w (all 0 where nothing is erased). Then, of the parts
             that are on: the early erased rectangle; three weights of the mixture (the bits of
             float32 numbers, all 0 where nothing is mixed); ten radical rectangles and thrice ten
-            factors of theirs (as the weights); what a user's own augmentation drew (likewise).
+            factors of theirs (as the weights); the shift of the hue (likewise); what a user's own
+            augmentation drew (likewise).
         """
         options = self.options
         generator = np.random.default_rng([seed, epoch, _STREAM])
@@ -134,8 +137,11 @@ class Augment(nn.Module):
                 drawn = self.own.draw(of_part, steps, rows)
                 draws[..., place] = check_draws(self.own, drawn, steps, rows_per_step)
                 continue
-            odds = (options.early_erase, options.mix, options.radical)[part]
-            chosen = np.flatnonzero(of_part.random(len(flat)) < odds)
+            odds = (options.early_erase, options.mix, options.radical, 1.0)[part]
+            on = of_part.random(shape) < odds
+            if part == _HUE:
+                on[:, :num_visible] = False
+            chosen = np.flatnonzero(on)
             flat[chosen, place] = self._draw_part(part, of_part, len(chosen))
         return draws
 
@@ -170,6 +176,9 @@ class Augment(nn.Module):
         if part == _MIX:
             weights = generator.beta(options.mix_beta, options.mix_beta, (count, 3))
             return _bits(weights / weights.sum(1, keepdims=True))
+        if part == _HUE:
+            largest = options.infrared_hue
+            return _bits(generator.uniform(-largest, largest, (count, 1)))
         number = count * RECTANGLES
         aspect = (RADICAL_ASPECT, 1 / RADICAL_ASPECT)
         rectangles = draw_rectangles(generator, number, self.size, options.radical_area, aspect)
@@ -234,8 +243,10 @@ class Augment(nn.Module):
         return image.contiguous() if image.device.type == "cpu" else image
 
     def _relit(self, image: Tensor, draws: Tensor) -> Tensor:
-        """Images (B, H, W, 3) of values from 0 to 1, mixed, with radical rectangles, and as a
-        user's own augmentation leaves them."""
+        """Images (B, H, W, 3) of values from 0 to 1, with hue shifted, mixed, with radical
+        rectangles, and as a user's own augmentation leaves them."""
+        if place := self._places.get(_HUE):
+            image = shift_hue(image, draws[:, place].view(torch.float32)[:, 0])
         if place := self._places.get(_MIX):
             image = mix_channels(image, draws[:, place].view(torch.float32))
         if place := self._places.get(_RADICAL):

@@ -40,6 +40,34 @@ def recolour(image: Tensor, colour: Tensor) -> Tensor:
     return torch.where(colour[..., None] == UNCHANGED, image, one[..., None])
 
 
+def shift_hue(image: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of images; grey pixels stay exactly as they are.
+
+    Args:
+        image: values from 0 to 1.
+        shift: (B,) shares of the colour circle, from -1 to 1; 0 leaves an image as it is.
+
+    Source: the HSV colour model, as in torchvision's `adjust_hue`.
+    """
+    red, green, blue = image.unbind(3)
+    largest, smallest = image.amax(3), image.amin(3)
+    spread = largest - smallest
+    size = spread.masked_fill(spread == 0, 1.0)
+    # in sixths of the circle, from red over green to blue
+    hue = torch.where(
+        largest == red,
+        (green - blue) / size,
+        torch.where(largest == green, 2 + (blue - red) / size, 4 + (red - green) / size),
+    )
+    hue = hue + 6 * shift[:, None, None]
+    channels = []
+    for start in (5, 3, 1):
+        place = (start + hue).remainder(6)
+        channels.append(largest - spread * torch.minimum(place, 4 - place).clamp(0, 1))
+    turned = torch.stack(channels, 3)
+    return torch.where(shift[:, None, None, None] == 0, image, turned)
+
+
 def mix_channels(image: Tensor, weights: Tensor) -> Tensor:
     """One weighted sum of the channels in place of all three.
 

@@ -15,10 +15,10 @@ ERASE_FILL = (0.4914, 0.4822, 0.4465)
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions(Options):
-    """How training images are changed, in this order: pad and crop, flip, colour, mixing of
-    channels, radical rectangles, one's own, early erasing, normalise, erase, and colour here
-    instead with `channel_order` after. The defaults are the published ones of the first methods
-    (without erasing, which only MCLNet uses)."""
+    """How training images are changed, in this order: pad and crop, flip, colour, hue,
+    mixing of channels, radical rectangles, one's own, early erasing, normalise, erase, and colour
+    here instead with `channel_order` after. The defaults are the published ones of the first
+    methods (without erasing, which only MCLNet uses)."""
 
     title: ClassVar[str] = "augmentation"
 
@@ -59,6 +59,9 @@ class AugmentOptions(Options):
     """`channel` of infrared images."""
     infrared_grey: float = option(0.0, at_least=0, at_most=1, rare=True)
     """`grey` of infrared images."""
+    infrared_hue: float = option(0.0, at_least=0, at_most=0.5, rare=True)
+    """Largest shift of the hue of infrared images, as a share of the colour circle; it changes only
+    files that aren't exactly grey."""
     channel_order: Literal["before", "after"] = option("before", rare=True)
     """When a channel is copied or an image becomes grey: before everything that follows the flip,
     or after normalisation and erasing, which changes infrared images too."""

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from vireid.config import to_plain
-from vireid.console import console, say
+from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
@@ -31,13 +31,13 @@ from vireid.methods import Method
 from vireid.runtime.device import memory_format
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, join
-from vireid.types import Embeddings, InputError, Modality
+from vireid.runtime.record import other_code, record_of
+from vireid.types import TTA, Embeddings, InputError, Modality
 from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
 BATCH = 256
 CPU_BATCH = 32  # larger batches leave the caches and are slower
 QUEUED = 4  # batches that a GPU still has to do when vectors are read
-TTA = (None, "none", "flip")
 
 
 class Embedder:
@@ -100,6 +100,8 @@ class Embedder:
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
         self.default_embedding: str = self.metadata.get("default_embedding", usual)
         self._hash: str | None = self.metadata.get("weights_hash")
+        if changed := self.other_code:
+            warn(f"{changed}.")
         self._hashing = threading.Lock()
 
     @property
@@ -108,6 +110,12 @@ class Embedder:
             if self._hash is None:
                 self._hash = weights_hash(portable(self.method))
             return self._hash
+
+    @property
+    def other_code(self) -> str:
+        """That a method of the user's own isn't what its weights were trained with, as a sentence;
+        "" if it is, or if that isn't known."""
+        return other_code(record_of(self.metadata), self.method)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -156,7 +164,8 @@ class Embedder:
             images: (N, H, W, 3) uint8, or N paths. Images of another size are resized as in
                 training.
             modality: one for all, or N of them.
-            tta: "flip" adds the vectors of the mirrored images; None or "none" doesn't.
+            tta: "flip" adds the vectors of the mirrored images; "flip-mean" takes the mean of
+                both and brings it to length 1 again; None or "none" does neither.
             batch_size: at most so many images at a time.
             decoding: of image files; what is done with deep values and orientation tags.
             paths, pids, camids, times: of the images, for the result.
@@ -334,23 +343,21 @@ class Embedder:
             total: images in all, to decide whether compiling pays.
             dtype: "float32" or "float16" of the vectors, rounded on the device.
         """
-        if tta not in TTA:
-            raise InputError(f"`tta` is '{tta}'; 'flip' or 'none' was expected.")
+        flips = _flips(tta)
         self.forward.expect(total)
-        flip = tta == "flip"
         queued = QUEUED if self.device.type == "cuda" else 0
         pending: deque[tuple[Fetched, Tensor, int]] = deque()
         torch_dtype = {"float32": torch.float32, "float16": torch.float16}[dtype]
         for count, image, kind in copied_ahead(batches, batch_size, self.size, self.device):
-            vectors = Fetched(self.forward(image, kind, flip), count, torch_dtype)
+            vectors = Fetched(self.forward(image, kind, *flips), count, torch_dtype)
             pending.append((vectors, image, kind))
             if len(pending) > queued:
-                yield self._finite(*pending.popleft(), flip)
+                yield self._finite(*pending.popleft(), flips)
         while pending:
-            yield self._finite(*pending.popleft(), flip)
+            yield self._finite(*pending.popleft(), flips)
 
     def _finite(
-        self, fetched: Fetched, image: Tensor, kind: int, flip: bool
+        self, fetched: Fetched, image: Tensor, kind: int, flips: tuple[bool, bool]
     ) -> dict[str, np.ndarray]:
         """Vectors on the host; computed again in float32 if a number overflowed."""
         vectors = fetched.get()
@@ -363,7 +370,7 @@ class Embedder:
                 )
                 exact = choose_precision("float32", self.device)
                 self._exact = Forward(self.method, exact, compiled=False)
-            again = self._exact(image, kind, flip)
+            again = self._exact(image, kind, *flips)
             vectors = Fetched(again, fetched.count, fetched.dtype).get()
         if vectors is None:
             raise InputError(
@@ -376,6 +383,13 @@ class Embedder:
         if images.shape[1:3] == self.size:
             return images
         return np.stack([resize(Image.fromarray(image), self.size) for image in images])
+
+
+def _flips(tta: str | None) -> tuple[bool, bool]:
+    """Whether mirror images are embedded too, and whether it is their mean that counts."""
+    if tta not in (None, *TTA):
+        raise InputError(f"`tta` is '{tta}'; {', '.join(TTA)} or None was expected.")
+    return tta in ("flip", "flip-mean"), tta == "flip-mean"
 
 
 def _with_bar(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vireid.console import say
 from vireid.data.augment import normalise
@@ -61,18 +62,20 @@ class Forward:
             self._compiled = torch.compile(self._eager, dynamic=False)
             self._run = self._replay
 
-    def __call__(self, image: Tensor, kind: int, flip: bool = False) -> dict[str, Tensor]:
+    def __call__(
+        self, image: Tensor, kind: int, flip: bool = False, mean: bool = False
+    ) -> dict[str, Tensor]:
         """Images (B, H, W, 3) uint8 of one modality → named vectors (B, D) float32; with
-        `flip`, of the images and their mirror images together."""
+        `flip`, the sums of the images' and their mirror images' vectors, and with `mean` these
+        at length 1."""
         visible = len(image) if kind == Modality.VISIBLE else 0
         with self.precision.convolutions():
             vectors = self._run(image, visible)
             if flip:
                 mirrored = self._run(image.flip(2), visible)
-                vectors = {
-                    name: torch.nn.functional.normalize(value + mirrored[name], dim=1)
-                    for name, value in vectors.items()
-                }
+                vectors = {name: value + mirrored[name] for name, value in vectors.items()}
+            if flip and mean:
+                vectors = {name: functional.normalize(value) for name, value in vectors.items()}
         return vectors
 
     def _eager(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:

@@ -115,6 +115,12 @@ class Method(nn.Module):
         assert options.input_mean and options.input_std  # `resolved` fills them in
         return options.input_mean, options.input_std
 
+    @property
+    def architecture(self) -> str:
+        """What the network is, as it says of itself: its `arch`, or the name of its class where it
+        is one of the user's own."""
+        return str(getattr(self.model, "arch", type(self.model).__name__))
+
     @classmethod
     def model_defaults(
         cls, arch: str = "resnet50", pretrained: str = "imagenet", **changes: Any

@@ -10,7 +10,6 @@ loads the file strictly.
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,6 +171,11 @@ class Published(NamedTuple):
     ddag_options: DDAGOptions | None
     epoch: int
 
+    @property
+    def network(self) -> str:
+        """What tells the network apart, in words."""
+        return self.form.network
+
     def build(self, method: str | None = None) -> Method:
         """A method of ours with this network; see `import_published`."""
         names = self.form.methods
@@ -313,7 +317,7 @@ def _whole_number(value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return -1
-    return int(number) if math.isfinite(number) and number >= 0 else -1
+    return int(number) if 0 <= number < 2**31 else -1
 
 
 class _Place(NamedTuple):

@@ -10,6 +10,7 @@ from vireid.data.options import AugmentOptions
 from vireid.methods.recipe import Recipe, Schedule
 
 _MILD: dict[str, Any] = {"erase": 0.5, "erase_area": (0.02, 0.4)}
+_HUE: dict[str, Any] = {"infrared_hue": 0.5, "channel_order": "after"}
 _HALF_GREY: dict[str, Any] = {"grey": 0.5, "infrared_grey": 0.5, "grey_rounding": True}
 _RLE: dict[str, Any] = {
     "mix": 0.5,
@@ -40,11 +41,9 @@ AUGMENTATIONS = {
     ),
     # DNS: a third of the visible images stay, the others become one channel, or (SYSU-MM01 only)
     # grey in a quarter of the cases.
-    "dns": AugmentOptions(
-        **_MILD, early_erase=0.5, channel=1 / 2, grey=1 / 3, channel_order="after"
-    ),
+    "dns": AugmentOptions(**_MILD, **_HUE, early_erase=0.5, channel=1 / 2, grey=1 / 3),
     "dns-regdb": AugmentOptions(early_erase=0.5, channel=2 / 3, channel_order="after"),
-    "dns-llcm": AugmentOptions(**_MILD, channel=2 / 3, channel_order="after"),
+    "dns-llcm": AugmentOptions(**_MILD, **_HUE, channel=2 / 3),
     # RLE, SYSU-MM01; on RegDB and LLCM half of all images are grey.
     "rle": AugmentOptions(**_RLE),
     "rle-grey": AugmentOptions(**_RLE, **_HALF_GREY),
@@ -52,6 +51,12 @@ AUGMENTATIONS = {
     "deen": AugmentOptions(**_DEEN, erase_area=(0.2, 0.8)),
     "deen-mild": AugmentOptions(**_DEEN, erase_area=(0.02, 0.4)),
 }
+
+
+def augmentation_choices() -> str:
+    """The presets for a help text."""
+    return ", ".join(AUGMENTATIONS)
+
 
 # The published training step for step, for ImageNet weights: lr 0.1 with ten epochs of warm-up,
 # down at 20 and 50; float32; what AGW's and MCLNet's code does otherwise than their papers.

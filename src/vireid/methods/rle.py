@@ -13,8 +13,8 @@ Tested on the four features before the necks as one vector (`pooled`), on those 
 of the second, a chosen for each data set on its test images (`weighted`). With `last_stage` 3 it is
 the network published for RegDB.
 
-Source: Tan, Zhang, Shen, Wang, Dai, Lin, Wu, Ji, "RLE: A Unified Perspective of Data Augmentation
-for Cross-Spectral Re-Identification" (NeurIPS 2024), and its code.
+Source: Tan et al., "RLE: A Unified Perspective of Data Augmentation for Cross-Spectral
+Re-Identification" (NeurIPS 2024), and its code.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vireid.data.augment import MEAN, STD
 from vireid.files import import_file, is_code, whole_code_name
-from vireid.models.families import arch_examples
+from vireid.models.families import arch_examples, arch_name
 from vireid.models.layouts import ChannelsFirst, ChannelsLast, Layout
 from vireid.models.tokens import TokenStem
 from vireid.types import InputError
@@ -45,6 +45,7 @@ class Backbone(NamedTuple):
             ResNet has (4, 4, 8, 16, 16).
         layout: takes the map (B, C, h, w) out of what stem and stages return.
         signed: the last map has values below 0.
+        arch: timm's name of the network, or that of a user's own.
     """
 
     stem: nn.Module
@@ -54,6 +55,7 @@ class Backbone(NamedTuple):
     strides: tuple[int, ...]
     layout: Layout
     signed: bool
+    arch: str
 
 
 def resolve_arch(arch: str) -> str:
@@ -183,7 +185,7 @@ def split(
                     f"The last stage of the network {arch} shrinks the map in a way that can't be "
                     f"undone. Set `last_stride` to 2, or choose another: {arch_examples()}."
                 )
-    return _backbone(stem, stages, layout, values, _TRIAL)
+    return _backbone(stem, stages, layout, values, _TRIAL, arch)
 
 
 # Networks of maps -----------------------------------------------------------------------------
@@ -275,7 +277,7 @@ def _trial(
         expected = None if whole is None else whole(image)
     except Exception as error:  # whatever a network of another kind does with such values
         raise _does_not_split(arch, f"its parts can't be run in a row: {error}") from error
-    if x.dim() != 4 or (expected is not None and not torch.equal(x, expected)):
+    if x.dim() != 4 or (expected is not None and not _same(x, expected)):
         raise _does_not_split(arch, "its parts, run in a row, give something else than it gives")
     return values
 
@@ -296,7 +298,7 @@ def _blocks(module: nn.Module, x: Tensor) -> list[nn.Module]:
             y = child(y)
     except Exception:
         return [module]
-    return inner if torch.equal(y, module(x)) else [module]
+    return inner if _same(y, module(x)) else [module]
 
 
 def _undo_strides(stage: list[nn.Module], x: Tensor, layout: Layout) -> None:
@@ -389,13 +391,13 @@ def _split_tokens(network: VisionTransformer, arch: str, stride: int | None) -> 
         values = [stem(image)]
         for stage in stages:
             values.append(nn.Sequential(*stage)(values[-1]))
-    if values[-1].shape != expected.shape or not torch.allclose(values[-1], expected, atol=1e-4):
+    if not _same(values[-1], expected, atol=1e-4):
         raise _does_not_split(arch, "its parts, run in a row, give something else than it gives")
     if stride is not None:
         stem = TokenStem(network, stride)
         with _on_trial(stem):
             values = [stem(image)] * 5
-    made = _backbone([("stem", stem)], stages, stem.layout, values, side)
+    made = _backbone([("stem", stem)], stages, stem.layout, values, side, arch)
     pixels = stem.layout.stride[0]
     return made._replace(stem=stem, strides=(pixels,) * (STAGES + 1))
 
@@ -404,7 +406,12 @@ def _split_tokens(network: VisionTransformer, arch: str, stride: int | None) -> 
 
 
 def _backbone(
-    stem: Chain, stages: list[list[nn.Module]], layout: Layout, values: list[Tensor], side: int
+    stem: Chain,
+    stages: list[list[nn.Module]],
+    layout: Layout,
+    values: list[Tensor],
+    side: int,
+    arch: str,
 ) -> Backbone:
     maps = [layout.map_of(value, (side, side)) for value in values]
     first = nn.Sequential()
@@ -417,8 +424,16 @@ def _backbone(
         dims=tuple(x.shape[1] for x in maps[1:]),
         strides=tuple(side // x.shape[2] for x in maps),
         layout=layout,
-        signed=bool((maps[-1] < 0).any()),
+        signed=not maps[-1].is_meta and bool((maps[-1] < 0).any()),
+        arch=arch_name(arch),
     )
+
+
+def _same(x: Tensor, expected: Tensor, atol: float = 0.0) -> bool:
+    """Whether two tensors agree; of tensors without memory, their shapes."""
+    if x.shape != expected.shape or x.is_meta:
+        return x.shape == expected.shape
+    return torch.allclose(x, expected, rtol=0, atol=atol)
 
 
 def _side(x: Tensor, layout: Layout) -> int:

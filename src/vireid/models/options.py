@@ -10,6 +10,7 @@ from vireid.files import is_code
 from vireid.models.families import arch_choices
 from vireid.types import InputError
 
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")  # of files of weights
 STARTS = ("imagenet", "synth", "none")  # words of `pretrained`; others are timm tags or files
 
 

@@ -42,6 +42,7 @@ class TwoStream(nn.Module):
     A method with a network of its own extends this class and overrides `after_stage`.
 
     Attributes:
+        arch: the timm network that it was made of.
         dim: length of `pooled` and `embedding`.
         dims: channels of the map after each stage.
         strides: pixels of the image for one place of the map, after the stem and each stage.
@@ -73,6 +74,7 @@ class TwoStream(nn.Module):
                         for _ in range(min(last, len(own)))
                     ]
                     self.add_module(f"nonlocal{number}{word}", nn.ModuleList(blocks))
+        self.arch = backbone.arch
         self.dim, shift_trained = self.dims[-1], options.neck_shift_trained
         # A map may have values below 0 in its middle where it has none at its end.
         signed = backbone.signed or options.last_stage < len(backbone.stages)

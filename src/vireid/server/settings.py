@@ -173,6 +173,8 @@ def _token_lines(file: str | Path) -> list[tuple[str, str]]:
                 "hyphens, @) and a token with a space between."
             )
         pairs.append((words[0], words[1]))
+    if not pairs:
+        raise InputError(f"The `token_file` '{file}' names no user: a line NAME TOKEN.")
     return pairs
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
 
-from vireid.config import Options, from_plain, option
+from vireid.config import Options, convert, from_plain, option, to_plain
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
-from vireid.files import is_code, whole_code_name
+from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
@@ -42,8 +43,8 @@ class TrainOptions(Options):
     """Values that are black and white in images with more than 8 bits per channel, as thermal
     cameras write them: LOW:HIGH, or minmax, which takes them from each image, so that contrast
     changes from frame to frame (default: such images are refused)."""
-    size: tuple[int, int] = option((288, 144), at_least=1)
-    """Height and width of the input, in pixels (default: as the method was published)."""
+    size: tuple[int, int] = option((288, 144), at_least=1, at_most=8192)
+    """Height and width of the input, in pixels; a method's default is as it was published."""
     select: Literal["last", "val", "held-out"] = "last"
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
     val: those of the epoch that does best on the validation identities, trained without them; held-
@@ -71,6 +72,12 @@ class TrainOptions(Options):
     steps_per_epoch: int = option(0, at_least=0, rare=True)
     """Shorten every epoch to this many steps (0: whole epochs)."""
 
+    stop_epoch: int = option(0, at_least=0, rare=True)
+    """End the run after so many epochs of its schedule, as --refit does (0: after all)."""
+    criterion: str = option("embedding_mean_ap", rare=True)
+    """With `select` val: the test embedding and the metric that choose the epoch, named as in
+    log.jsonl: embedding_mean_ap, pooled_rank1 …"""
+
     epochs_from: str = option("", flag="")
     """How the number of epochs was found, in words, where another run found it."""
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
@@ -78,7 +85,8 @@ class TrainOptions(Options):
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
-    """Epochs between tests on the validation identities (0: never)."""
+    """Epochs between tests on the validation identities (0: never; with `select` val, a twentieth
+    of the epochs)."""
     keep: int = option(2, at_least=1, rare=True)
     """Number of checkpoints to keep."""
     checkpoint_every: int = option(1, at_least=1, rare=True)
@@ -121,9 +129,18 @@ class TrainOptions(Options):
         elif facts.splits == 1:
             raise InputError(f"`trial` is all; {facts.title} has one split only. Leave it out.")
         if self.select == "val" and not self.eval_every:
-            object.__setattr__(self, "eval_every", 1)
+            object.__setattr__(self, "eval_every", usual_eval_every(self.recipe.epochs))
+        if self.stop_epoch > self.recipe.epochs:
+            raise InputError(
+                f"`stop_epoch` is {self.stop_epoch}, but the run has {self.recipe.epochs} `epochs`."
+            )
         if self.recipe.pids_per_batch < 2:
             raise InputError("`pids_per_batch` is 1; a triplet needs at least 2 identities.")
+
+    @property
+    def last_epoch(self) -> int:
+        """Epochs that are trained; the schedule is that of `recipe.epochs`."""
+        return self.stop_epoch or self.recipe.epochs
 
     @property
     def part(self) -> Literal["train", "fit"]:
@@ -131,14 +148,17 @@ class TrainOptions(Options):
         return "train" if self.select == "last" else "fit"
 
     @classmethod
-    def read(cls, plain: dict[str, Any], where: str) -> TrainOptions:
+    def read(cls, plain: Any, where: str, named: Mapping[str, Any] | None = None) -> TrainOptions:
         """Options from the plain values of a run's config.json.
 
+        Args:
+            named: what the user names, by the words of `CODE`; needed where it is the user's own
+                code.
+
         Raises:
-            InputError: an unknown key, or a value that can't be.
+            InputError: an unknown key, a value that can't be, or code that the user didn't name.
         """
-        refuse_old_keys(plain, where)
-        values = dict(plain)
+        values = with_named_code(check_config(plain, where), named or {}, where)
         own = options_class(values.get("method", "mcl"))
         values["method_options"] = from_plain(
             own, values.get("method_options", {}), f"{where}: method_options"
@@ -158,6 +178,110 @@ def _own(name: str, field: str, *known: str) -> str:
         return name.strip().lower()
     words = "".join(f"{word} or " for word in known)
     raise InputError(f"`{field}` is '{name}'; {words}path/to/my.py:MyName was expected.")
+
+
+def usual_eval_every(epochs: int) -> int:
+    """Epochs between tests where the epoch is chosen by them: about twenty tests a run."""
+    return max(1, epochs // 20)
+
+
+class _Named(TypedDict, total=False):
+    name: str
+
+
+class _Network(TypedDict, total=False):
+    arch: str
+    pretrained: str
+
+
+class _Config(TypedDict, total=False):
+    """What decides how the rest of a configuration is read."""
+
+    dataset: str
+    method: str
+    method_options: dict[str, Any]
+    model: _Network
+    recipe: _Named
+
+
+def check_config(plain: Any, where: str) -> dict[str, Any]:
+    """A configuration whose values of `_Config` have the right types; the others are checked when
+    options are made of them.
+
+    Raises:
+        InputError: they have not, or there are keys of an earlier version.
+    """
+    values = convert(_Config, plain, where)
+    refuse_old_keys(values, where)
+    return values
+
+
+# Options that may name code of a user's own: the flag's word → the way to the field.
+CODE = {
+    "method": ("method",),
+    "dataset": ("dataset",),
+    "arch": ("model", "arch"),
+    "augment": ("recipe", "augment", "own"),
+    "sampler": ("sampler",),
+    "callback": ("callbacks",),
+}
+
+
+def code_in(plain: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The flag's word → the code of a user's own that plain options name."""
+    found = {}
+    for what, way in CODE.items():
+        value: Any = plain
+        for part in way:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        several = value if isinstance(value, (list, tuple)) else [value]
+        if names := [name for name in several if isinstance(name, str) and is_code(name)]:
+            found[what] = names
+    return found
+
+
+def with_named_code(
+    plain: Mapping[str, Any], named: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Plain options of a file, with the user's own code as the user names it.
+
+    Args:
+        named: the flag's word → what the user gave: a name, several, or None.
+
+    Raises:
+        UnnamedCode: the file states code that the user didn't name.
+    """
+    values = dict(plain)
+    for what, names in code_in(plain).items():
+        given = named.get(what)
+        several = list(given) if isinstance(given, (list, tuple)) else [given]
+        own = [
+            code_of(
+                name,
+                next((one for one in several if one and same_code(name, one)), several[0]),
+                what=what,
+                where=where,
+            )
+            for name in names
+        ]
+        inner, way = values, CODE[what]
+        for part in way[:-1]:
+            inner[part] = dict(inner[part])
+            inner = inner[part]
+        inner[way[-1]] = own if what == "callback" else own[0]
+    return values
+
+
+def named_again(options: TrainOptions, *, training: bool = True) -> str:
+    """What a command about a run needs after its own words, as no file names code that is run:
+    " --method my.py:MyMethod", or "" where all of it is the package's.
+
+    Args:
+        training: the command trains; others need the method, the data set and the network only.
+    """
+    needed = tuple(CODE) if training else ("method", "dataset", "arch")
+    found = code_in(to_plain(options)).items()
+    return "".join(f" --{what} {shlex.join(names)}" for what, names in found if what in needed)
 
 
 OLD_KEYS = {
