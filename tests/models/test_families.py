@@ -80,6 +80,16 @@ def test_parts_of_methods_take_the_maps_of_every_family(method: str, arch: str) 
         assert set(built.test_embeddings) == set(built.embed(image, 8))
 
 
+@pytest.mark.parametrize("arch", ["test_efficientnet", "test_convnext", "test_vit"])
+def test_networks_without_memory_have_the_same_tensors(arch: str) -> None:
+    """Weights files are compared with such a network first, before memory is taken for one."""
+    with torch.device("meta"):
+        described = small(arch, nonlocal_channels=1).state_dict()
+    built = small(arch, nonlocal_channels=1).state_dict()
+    assert {k: v.shape for k, v in described.items()} == {k: v.shape for k, v in built.items()}
+    assert all(value.is_meta for value in described.values())
+
+
 def test_another_family_is_proven_not_listed() -> None:
     """A network is taken for what it does, also where no family names it."""
     assert small("densenet121").eval()(IMAGE, 2).feature_map.shape == (4, 1024, 4, 2)
