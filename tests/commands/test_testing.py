@@ -51,7 +51,8 @@ def test_a_report_with_figures_in_the_run(trained: Path, tmp_path: Path, capsys)
 
 
 def test_a_second_test_keeps_the_first(trained: Path, tmp_path: Path, capsys) -> None:
-    run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    untested = shutil.ignore_patterns("test")  # other tests of the session test this run too
+    run_folder = Path(shutil.copytree(trained, tmp_path / "run", ignore=untested))
     first = run_folder / "test" / "sysu-all-1shot-seeded-2trials"
     test = ("test", "--resume", run_folder, *QUICK)
     assert run(*test) == 0

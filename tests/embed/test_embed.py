@@ -219,7 +219,7 @@ def test_a_recorded_pass_gives_each_batch_its_own_vectors(
     monkeypatch.setattr(forward_module, "capture", capture)
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
-    forward._run = forward._replay  # what `expect` does on a GPU
+    forward._replays = True  # as `expect` sets it on a GPU
     generator = torch.Generator().manual_seed(0)
     batches = [
         (torch.randint(0, 255, (count, *SIZE, 3), generator=generator, dtype=torch.uint8), *how)
@@ -248,9 +248,9 @@ def test_a_method_that_cannot_be_recorded_is_run_nevertheless(
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
-    forward._run = forward._replay
+    forward._replays = True
     if fails == "compiled":
-        forward._compiled = fail
+        forward._network = fail
     image = torch.randint(0, 255, (4, *SIZE, 3), dtype=torch.uint8)
     with torch.inference_mode():
         for _ in range(2):

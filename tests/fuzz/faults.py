@@ -26,7 +26,7 @@ FAULTS = [
     Fault("embeddings", "embed/storage.py", "convert(_About, about, where)", "about"),
     Fault("index_sql", "index/local/catalog.py", " AND modality IN (0, 1)", ""),
     Fault("index_sql", "index/local/catalog.py", "convert(_MoreFacts, facts, what)", "pass"),
-    Fault("index_sql", "index/local/catalog.py", "slot >= ? AND slot < ?", "slot >= ? OR ?"),
+    Fault("index_sql", "index/local/catalog.py", "AND {sign}slot < ?", "OR ?"),
     Fault("index_bytes", "index/local/projection.py", "array.shape != shape or", ""),
     Fault("checkpoint", "training/checkpoint.py", "    convert(State, state, where)\n", ""),
     Fault("checkpoint", "training/checkpoint.py", "if seen > most:", "if seen < 0:"),

@@ -302,10 +302,17 @@ class Embedder:
         stream = self.stream(images, tta=tta, batch_size=batch_size, total=len(modality))
         if progress and self.world.first and console.is_terminal:
             stream = _with_bar(stream, own)
-        parts = list(stream)
-        shared = self.world.gather(parts) if self.world.size > 1 else [parts]
+        problem: InputError | None = None
+        parts = []
+        try:
+            parts = list(stream)
+        except InputError as error:
+            problem = error
+        shared = self.world.gather((parts, problem))  # so that no rank waits for one that failed
+        if problem := next((one for _, one in shared if one is not None), None):
+            raise problem
         result: dict[str, np.ndarray] = {}
-        for rank, theirs in enumerate(shared):
+        for rank, (theirs, _) in enumerate(shared):
             for rows, vectors in zip(batches[rank :: self.world.size], theirs):
                 for name, values in vectors.items():
                     if name not in result:
@@ -375,7 +382,8 @@ class Embedder:
         if vectors is None:
             raise InputError(
                 "The network's vectors aren't finite numbers, even in float32: the weights are "
-                "damaged or their training diverged. Take an earlier checkpoint."
+                "damaged or their training diverged. Train again with a smaller `lr`, or take an "
+                "earlier checkpoint if the run has kept one."
             )
         return vectors
 

@@ -10,7 +10,9 @@ loads the file strictly.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,6 +149,7 @@ _FORMS = (
     ),
     _Form("no non-local blocks", "", ("base",), {**_BODY, **_HEAD}),
 )
+_FACTS = "vireid"  # the entry of a checkpoint that holds facts
 IMPORTED = tuple(name for form in _FORMS for name in form.methods)  # methods of ours
 
 
@@ -161,6 +164,7 @@ class Published(NamedTuple):
         model_options: of its network, with pretrained "none".
         ddag_options: what its tensors say about DDAG's modules; None for the others.
         epoch: of the file; -1 where it has none, or something that is no number.
+        facts: JSON text on the training, where `export_published` wrote the file; "" elsewhere.
     """
 
     path: str
@@ -170,6 +174,7 @@ class Published(NamedTuple):
     model_options: ModelOptions
     ddag_options: DDAGOptions | None
     epoch: int
+    facts: str
 
     @property
     def network(self) -> str:
@@ -282,6 +287,7 @@ def parse_published(content: Any, path: str | Path) -> Published:
         ),
         ddag_options=ddag,
         epoch=_whole_number(content.get("epoch")),
+        facts=content[_FACTS] if isinstance(content.get(_FACTS), str) else "",
     )
 
 
@@ -376,20 +382,28 @@ def form_of(method: Method) -> _Form:
     return next(form for form in _FORMS if name in form.methods)
 
 
-def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> None:
+def export_published(
+    method: Method,
+    path: str | Path,
+    *,
+    epoch: int = 0,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
     """Write the network of a method of ours as the published code's checkpoint.
 
     Args:
         method: with the network of one of the published codes, on resnet50.
         path: the file to write; whole or not at all.
         epoch: to store beside the tensors.
+        facts: what is known of the training, to store too; the published codes don't look at it.
 
     Raises:
         InputError: the published code has no such network, or the file cannot be written.
     """
     net = published_net(method)
     with atomic_write(path) as file:
-        torch.save({"net": net, "epoch": epoch}, file)
+        more = {_FACTS: json.dumps(facts)} if facts else {}
+        torch.save({"net": net, "epoch": epoch, **more}, file)
 
 
 def published_net(method: Method) -> dict[str, Tensor]:

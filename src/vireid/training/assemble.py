@@ -172,11 +172,13 @@ class Assembly:
         return {name: sum(rank[name] for rank in sums) / len(sums) / steps for name in sums[0]}
 
     def close(self) -> None:
-        """End background work and free a captured graph; comes before `World.leave`."""
+        """End background work, free a captured graph and all that would keep the network in memory;
+        comes before `World.leave`."""
         self.planner.close()
         self.images.close()
         if self.engine is not None:
             self.engine.close()
+        self.step.close()
 
 
 def _on_host(what: str, place: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vireid.console import say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
+from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json
 from vireid.methods import method_class
@@ -18,7 +19,7 @@ from vireid.training import trainer
 from vireid.training.callbacks import Callback
 from vireid.training.options import TrainOptions, usual_eval_every
 from vireid.training.trainer import EMA, TrainResult
-from vireid.training.validation import validation
+from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 
 SUMMARY = "summary.json"  # in a run's folder, once it has ended
@@ -62,6 +63,8 @@ def train(
         trial=options.trial,
         camera_pattern=options.camera_pattern,
         intensity_range=options.intensity_range,
+        junk=options.junk,
+        sensor_cameras=options.sensor_cameras,
     )
     if not resume:
         _warn_of_recipe(options)
@@ -71,7 +74,8 @@ def train(
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
         options = for_steps(options, data, max_steps)
-    if options.eval_every and options.part == "train":
+    can_evaluate = _look_ahead(options, data)
+    if can_evaluate and options.part == "train":
         say(
             "note: the validation identities are trained on too, so the numbers between epochs "
             "are not about unseen people; `select` val or held-out leaves them out."
@@ -82,7 +86,7 @@ def train(
     for path in store.broken:
         say(f"skipped (cannot be decoded): {path}")
     evaluate = None
-    if options.eval_every:
+    if can_evaluate:
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
     try:
@@ -104,6 +108,31 @@ def train(
     if result.engine and not int(os.environ.get("RANK", "0")):
         _summarise(folder, result)
     return result
+
+
+def _look_ahead(options: TrainOptions, data: Dataset) -> bool:
+    """Say how many queries have a match, before anything is decoded or trained; whether there will
+    be evaluations.
+
+    Raises:
+        InputError: there are no validation identities to evaluate, or the weights are to be chosen
+            by an evaluation that can't be done.
+    """
+    possible = bool(options.eval_every)
+    try:
+        if possible:
+            check_validation(data)
+    except InputError as error:
+        if options.select == "val" or not len(data.parts["val"]):
+            raise
+        warn(f"There will be no evaluation between epochs. {error}")
+        possible = False
+    for found in matches_beforehand(data, ("val", "test") if possible else ("test",)):
+        if isinstance(found, Matches) and found.matched:
+            say(str(found))
+        else:
+            warn(f"This run can't be tested on its own data set. {found}")
+    return possible
 
 
 def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:

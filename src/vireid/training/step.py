@@ -72,6 +72,7 @@ class Step:
     Attributes:
         names: of the losses, once a step has run.
         average: of the weights; None where the recipe has no `ema`.
+        compute: `losses` compiled, or None.
         sums: (T,) float64 sums of the losses since the epoch began.
         counter: (1,) int64 number of the next step, on the device.
     """
@@ -118,7 +119,9 @@ class Step:
             (early, GradientMean([early.parameters], world)) for early in optimisers.early.values()
         ]
         self._addresses = [tensor.data_ptr() for tensor in method.state_dict().values()]
-        self.compute: Callable[..., dict[str, Tensor]] = self.losses
+        # Never a bound method of this object: a cycle would keep the network, its gradients and
+        # the optimiser's state in memory until Python happens to collect.
+        self.compute: Callable[..., dict[str, Tensor]] | None = None
 
     def losses(
         self,
@@ -155,7 +158,8 @@ class Step:
         index = self._order if self._index is None else self._index.index_select(0, rows)
         pid, camera, modality = (column.index_select(0, rows) for column in self._labels)
         self.optimisers.zero_grad()
-        losses = self.compute(self.images.images, index, draws, pid, camera, modality)
+        compute = self.compute or self.losses
+        losses = compute(self.images.images, index, draws, pid, camera, modality)
         check_terms(losses, self.method)
         losses = {name: full(value) for name, value in losses.items()}
         self._step_early(losses)
@@ -243,6 +247,12 @@ class Step:
         if self._sums is not None:
             tensors.append(self._sums)
         return tensors
+
+    def close(self) -> None:
+        """Let go of what refers back to this object or to the network."""
+        self.compute = None
+        for mean in (self._mean, *(mean for _, mean in self._early)):
+            mean.close()
 
     def scaler_state(self) -> dict[str, Any]:
         return self.scaler.state_dict()

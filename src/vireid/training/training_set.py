@@ -36,11 +36,6 @@ class TrainingSet:
     ) -> None:
         recipe = options.recipe
         self.options, self.rank, self.world = options, rank, world
-        if options.part not in dataset.parts:
-            raise InputError(
-                f"Data set '{dataset.name}' has no part '{options.part}'; it has "
-                f"{', '.join(dataset.parts)}."
-            )
         usable = without(dataset, np.asarray(store.valid))
         train = training_rows(usable, options.part)
         self.rows, self.notes = train.rows, usable.notes
