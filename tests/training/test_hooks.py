@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,15 @@ import torch
 from training_kit import run, tiny_data, tiny_options
 
 from vireid import weights
+from vireid.config import to_plain
 from vireid.data import Augment, AugmentOptions
 from vireid.data.augment import MEAN, STD
 from vireid.data.sampler import IdentitySampler, check_batches, sampler_class
+from vireid.files import UnnamedCode
 from vireid.training import Callback, train_options
 from vireid.training.callbacks import load_callbacks
-from vireid.training.options import TrainOptions
+from vireid.training.defaults import Choices, defaults
+from vireid.training.options import TrainOptions, code_in, named_again
 from vireid.types import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -95,6 +99,34 @@ def test_run_with_own_augmentation_resumes_bit_for_bit(tmp_path: Path) -> None:
     run(tmp_path / "plain", replace(two, recipe=replace(two.recipe, augment=AugmentOptions(pad=4))))
     whole, again, plain = (hash_of(tmp_path / name) for name in ("whole", "again", "plain"))
     assert whole == again != plain
+
+
+def test_no_file_has_code_run(tmp_path: Path) -> None:
+    """What a configuration names is taken where the user names it, too; it may have moved."""
+    moved = tmp_path / "my_augment.py"
+    moved.write_bytes((EXAMPLES / "my_augment.py").read_bytes())
+    sampler = write(tmp_path, NEAREST.format("visible, infrared"))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({
+        "recipe": {"augment": {"own": "gone/my_augment.py:Haze"}}, "sampler": f"{sampler}:Mine",
+        "callbacks": [f"{sampler}:One"], "model": {"arch": f"{sampler}:Net"},
+    }))  # fmt: skip
+    given: dict[str, Any] = {}
+    for name, value in {
+        "arch": f"{sampler}:Net", "augment": f"{moved}:Haze", "sampler": f"{sampler}:Mine",
+        "callback": (f"{sampler}:One",),
+    }.items():  # fmt: skip
+        with pytest.raises(UnnamedCode, match=f"give it as `{name}`"):
+            defaults(path, Choices(**given))
+        given[name] = value
+    found = defaults(path, Choices(**given))
+    assert found.recipe.augment.own == f"{moved}:Haze" and found.sampler == f"{sampler}:Mine"
+    assert code_in(to_plain(found)) == {
+        "arch": [f"{sampler}:Net"], "augment": [f"{moved}:Haze"], "sampler": [f"{sampler}:Mine"],
+        "callback": [f"{sampler}:One"],
+    }  # fmt: skip
+    assert f"--sampler {sampler}:Mine" in named_again(found)
+    assert "sampler" not in named_again(found, training=False)
 
 
 def test_flag_puts_it_on_top_of_the_recipe() -> None:

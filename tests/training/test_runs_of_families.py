@@ -19,6 +19,7 @@ from training_kit import SIZE, run, tiny_data, tiny_options
 
 from vireid import weights
 from vireid.embed import Embedder, load
+from vireid.files import UnnamedCode
 from vireid.methods import Sizes, build_method, method_class
 from vireid.models import ModelOptions
 from vireid.models.pretrained import input_statistics
@@ -59,7 +60,7 @@ def test_train_and_embed(arch: str, statistics: tuple, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     result = run(tmp_path / "run", options(arch))
     assert result.epoch == 1
-    embedder = load(tmp_path / "run", device="cpu")
+    embedder = load(tmp_path / "run", device="cpu", arch=arch if ".py:" in arch else None)
     assert embedder.method.model_options.arch == arch
     assert embedder.method.input_statistics == statistics
     described = embedder.preprocessing
@@ -138,10 +139,16 @@ def test_backbone_of_ones_own(
              "--arch", f"{arch}:SmallNet")  # fmt: skip
     assert run_command(*words, "--model-path", tmp_path) == 0
     (folder,) = tmp_path.glob("folder-mcl-*SmallNet*")
-    embedder = load(folder, device="cpu")
+    embedder = load(folder, device="cpu", arch=f"{arch}:SmallNet")
     assert embedder.method.model.dims == (32, 64, 128, 256)
     assert embedder.method.input_statistics == HALF
-    assert run_command("test", "--resume", folder, "--device", "cpu") == 0
+    with pytest.raises(UnnamedCode, match="needs the network 'SmallNet'.*give it as `arch`"):
+        load(folder, device="cpu")
+    named = ("--arch", f"{arch}:SmallNet", "--device", "cpu")
+    assert "--arch" in refused(capsys, "test", "--resume", folder, *named[2:])
+    assert run_command("test", "--resume", folder, *named) == 0
+    assert "--arch" in refused(capsys, "train", "--resume", folder, *named[2:])
+    assert run_command("train", "--resume", folder, *named, "--epochs", "2") == 0
     (report,) = folder.rglob("report.json")
     assert json.loads(report.read_text())["protocol"]["arch"] == "SmallNet"
     for bad, sentence in {
