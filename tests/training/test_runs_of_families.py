@@ -142,7 +142,7 @@ def test_backbone_of_ones_own(
     embedder = load(folder, device="cpu", arch=f"{arch}:SmallNet")
     assert embedder.method.model.dims == (32, 64, 128, 256)
     assert embedder.method.input_statistics == HALF
-    with pytest.raises(UnnamedCode, match="needs the network 'SmallNet'.*give it as `arch`"):
+    with pytest.raises(UnnamedCode, match=r"needs the network 'SmallNet'.*give it as `arch`"):
         load(folder, device="cpu")
     named = ("--arch", f"{arch}:SmallNet", "--device", "cpu")
     assert "--arch" in refused(capsys, "test", "--resume", folder, *named[2:])
