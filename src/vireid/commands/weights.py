@@ -17,6 +17,7 @@ def import_weights(
     /,
     *,
     method: str | None = None,
+    arch: str | None = None,
     dataset: str | None = None,
     data_root: Path | None = None,
     trial: int | None = None,
@@ -32,6 +33,7 @@ def import_weights(
             blocks, since the MCLNet, AGW and CAJ codes write the same tensors (default: mcl; the
             networks of base, ddag, dns, deen and rle are told by their tensors). For a run's
             checkpoint of a method of one's own: path/to/my.py:MyMethod.
+        arch: For a run's checkpoint with a backbone of one's own: path/to/my.py:MyNet.
         dataset: Data set that a published checkpoint was trained on: {dataset}. The weights then
             know their training identities, and are not tested on them.
         data_root: That data set's folder (default: $VIREID_DATA/NAME).
@@ -54,7 +56,7 @@ def import_weights(
                 f"'{file}' is a checkpoint of a run, which has its {flag} already. Leave --{flag} "
                 "out; it is for published checkpoints."
             )
-        embedder = load_epoch(file, method=method, device="cpu")
+        embedder = load_epoch(file, method=method, arch=arch, device="cpu")
     else:
         name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
         embedder = import_published(
@@ -85,6 +87,7 @@ def export_weights(
     *,
     format: str = "published",
     method: str | None = None,
+    arch: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Write a run's weights in another program's format.
@@ -94,13 +97,14 @@ def export_weights(
         format: Format to write: published, a checkpoint that the method's published code
             loads.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
     from vireid.weights import is_shipped, load_weights, training_facts
 
     choose("format", format, ("published",))
-    weights, metadata = load_weights(run, method)
+    weights, metadata = load_weights(run, method, arch)
     folder = Path(run)
     if is_shipped(run) or not folder.is_dir():
         folder = folder.parent

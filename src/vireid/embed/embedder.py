@@ -23,7 +23,6 @@ from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
-from vireid.data.augment import MEAN, STD
 from vireid.data.decoding import decode, resize
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.embed.copying import Fetched, copied_ahead
@@ -125,11 +124,12 @@ class Embedder:
 
     def preprocessing_of(self, tta: str | None, decoding: Decoding) -> dict[str, Any]:
         """`preprocessing` of images that were decoded so and embedded with `tta`."""
+        mean, std = self.method.input_statistics
         return {
             "size": list(self.size),
             "resize": "Pillow Lanczos",
-            "mean": list(MEAN),
-            "std": list(STD),
+            "mean": list(mean),
+            "std": list(std),
             "tta": tta or "none",
             "search_with": self.default_embedding,
             **decoding.as_preprocessing(),

@@ -38,10 +38,11 @@ class _Recorded:
 def _eager(method: Method, precision: Precision) -> Network:
     """The pass as a function that knows the method alone: a bound method of `Forward`, kept in it,
     would be a cycle that keeps the network in memory until Python happens to collect."""
+    statistics = method.input_statistics
 
     def run(image: Tensor, num_visible: int) -> dict[str, Tensor]:
         with precision.autocast(image.device):
-            vectors = method.embed(normalise(image), num_visible)
+            vectors = method.embed(normalise(image, *statistics), num_visible)
         return {name: value.float() for name, value in vectors.items()}
 
     return run

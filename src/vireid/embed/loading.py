@@ -21,6 +21,7 @@ def load(
     device: str | torch.device = "auto",
     *,
     method: str | None = None,
+    arch: str | None = None,
     precision: str = "auto",
     compiled: bool | None = None,
 ) -> Embedder:
@@ -31,11 +32,12 @@ def load(
     Args:
         method: "my.py:MyMethod", needed for weights of a method of your own: no code is run
             because a weights file names it.
+        arch: "my.py:MyNet", likewise of a backbone of your own.
 
     Raises:
         InputError: missing, damaged or mismatched weights, or a `method` that is needed.
     """
-    built, metadata = load_weights(weights, method)
+    built, metadata = load_weights(weights, method, arch)
     return Embedder(built, metadata, device=device, precision=precision, compiled=compiled)
 
 
