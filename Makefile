@@ -6,7 +6,7 @@ WORKERS ?= 2
 # One thread a test process: the suite runs in $(WORKERS) processes already.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-long lint types setup setup-dev clean help
+.PHONY: demo test test-long docs lint types setup setup-dev clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,12 +22,12 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing vireid and its libraries into $(VENV) (PyTorch is large: minutes on a first run) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[synthetic,serve]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing vireid and its test tools into $(VENV) (PyTorch is large: minutes on a first run) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,logging,milvus]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev,docs]'
 	@touch $@ $(VENV)/.installed
 
 demo: setup  ## synthetic people -> train -> test -> search page, on this machine
@@ -39,6 +39,9 @@ test: setup-dev  ## the whole suite (at most 10 minutes on 2 cores)
 test-long: setup-dev  ## what takes longer; writes a dated result under benchmarks/results
 	$(TEST_ENV) $(BIN)/python benchmarks/long_tests.py
 
+docs: setup-dev  ## the documentation site in build/site; a dead link is an error
+	$(BIN)/python tools/docs_site.py
+
 lint: setup-dev  ## ruff, format check, codespell
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell src tests docs README.md CHANGELOG.md CONTRIBUTING.md
 
@@ -46,4 +49,4 @@ types: setup-dev  ## mypy
 	$(BIN)/mypy
 
 clean:  ## remove .venv and caches (never runs or data)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build

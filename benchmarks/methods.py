@@ -241,6 +241,7 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
     """The options of an earlier run with today's keys; what was fixed then stands as an option."""
     from vireid.config import overlay, to_plain
     from vireid.methods.recipe import Recipe
+    from vireid.training.options import TrainOptions
 
     after = dict(before)
     if "max_steps" in before:  # up to commit 1cb04f5
@@ -257,9 +258,8 @@ def options_as_written_now(before: dict[str, Any]) -> dict[str, Any]:
                 own["discriminator_lr"] = None  # the recipe's
             after["method_options"] = own
     if "recipe" in after:  # options that came later are off unless they are given
-        after["recipe"] = overlay(to_plain(Recipe()), after["recipe"])
-        for name in NAMES_ONLY:
-            after["recipe"].pop(name)
+        defaults = to_plain(TrainOptions(method=after["method"], recipe=Recipe()))
+        after = overlay(without_places(defaults), after)
     return after
 
 
@@ -624,16 +624,19 @@ def run(
 def configuration(folder: Path) -> dict[str, Any]:
     """What decided a run's numbers beside its seed, its start and its data: its resolved options
     without places, engine and names."""
-    from vireid.training.options import MAY_CHANGE
-
-    options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    for name in ("seed", *MAY_CHANGE):
-        options.pop(name, None)
-    for name in NAMES_ONLY:
-        options["recipe"].pop(name)
+    options = without_places(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     if Path(options["model"]["pretrained"]).is_file():
         options["model"]["pretrained"] = "a file"  # that the start's hash names
     return options
+
+
+def without_places(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that decide numbers, without the seed: no places, engine or names."""
+    from vireid.training.options import MAY_CHANGE
+
+    kept = {key: value for key, value in options.items() if key not in ("seed", *MAY_CHANGE)}
+    recipe = {key: value for key, value in kept["recipe"].items() if key not in NAMES_ONLY}
+    return {**kept, "recipe": recipe}
 
 
 def hash_of(plain: Any) -> str:

@@ -13,9 +13,9 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 # A room imports only from rooms before it. docs/architecture.md says what each is for.
 ORDER = [
-    "version", "types", "files", "console", "config", "cores", "data", "synthetic", "losses",
-    "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index", "server",
-    "training", "testing", "bench", "commands", "cli",
+    "version", "types", "files", "console", "config", "extras", "cores", "data", "synthetic",
+    "losses", "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index",
+    "server", "training", "testing", "bench", "commands", "cli",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [

@@ -18,6 +18,7 @@ import pytest
 from command_kit import refused, run, said
 from PIL import Image
 
+from vireid.console import console, results
 from vireid.data.decoding import ImageError, read_image
 from vireid.data.listing import walk
 
@@ -63,7 +64,8 @@ def mess(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_info_on_a_mess_is_one_screen(mess: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    for stream in (console, results):
+        monkeypatch.setattr(stream, "width", 120)
     assert run("info", mess) == 0
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err and "Warning" not in shown.err

@@ -63,20 +63,90 @@ def test_ranked_results_of_a_trial(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="isn't a query"):
         ranked.ranked_results(tmp_path / "x.png", dataset, load, pooled,
                               queries=[int(trial.gallery[0])])  # fmt: skip
-    with pytest.raises(InputError, match=r"use \.png or \.jpg"):
+    with pytest.raises(InputError, match=r"use \.png, \.jpg or \.pdf"):
         ranked.ranked_results(tmp_path / "x.gif", dataset, load, pooled)
     with pytest.raises(InputError, match="no ranking"):
         ranked.draw_ranked([], "")
 
 
 def test_curve_and_histogram_are_written(tmp_path: Path) -> None:
-    path = charts.cmc_curve(tmp_path / "cmc.png", {"pooled": np.linspace(0.2, 1, 20)}, "a title")
-    assert Image.open(path).size == (832, 546)
+    curve = charts.cmc_curve({"pooled": np.linspace(0.2, 1, 20)}, "a title")
+    path = style.save_figure(curve, tmp_path / "cmc.png")
+    assert Image.open(path).size == (700, 462), "one column of a paper, 200 dots an inch"
     g = np.random.default_rng(0)
     similarity, pids = g.random((9, 12)), g.integers(0, 3, 12)
-    path = charts.similarity_histogram(tmp_path / "similarity.jpg", similarity, pids[:9], pids)
+    histogram = charts.similarity_histogram({"": similarity}, pids[:9], pids)
+    path = style.save_figure(histogram, tmp_path / "similarity.jpg")
     assert Image.open(path).format == "JPEG"
-    assert [file.name for file in sorted(tmp_path.iterdir())] == ["cmc.png", "similarity.jpg"]
+    assert style.save_figure(curve, tmp_path / "cmc.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(InputError, match=r"use \.png, \.jpg, \.svg, \.pdf"):
+        style.save_figure(curve, tmp_path / "cmc.gif")
+    names = [file.name for file in sorted(tmp_path.iterdir())]
+    assert names == ["cmc.pdf", "cmc.png", "similarity.jpg"]
+
+
+def test_overlap_is_the_shared_area() -> None:
+    g = np.random.default_rng(0)
+    low, high = g.random(400), 2 + g.random(300)
+    assert charts.overlap(low, high) == 0
+    assert charts.overlap(low, low) == pytest.approx(1)
+    wide = np.linspace(0, 1, 64_001)
+    assert charts.overlap(wide, wide + 0.5) == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(InputError, match="same and of different"):
+        charts.overlap(low, np.array([]))
+
+
+def test_histograms_of_start_and_trained_share_their_axis() -> None:
+    pids = np.array([0, 1])
+    trained, start = np.array([[1.0, -1.0], [-1.0, 1.0]]), np.full((2, 2), 0.25)
+    figure = charts.similarity_histogram({"start": start, "trained": trained}, pids, pids)
+    before, after = figure.axes
+    assert before.get_title() == "start: 100 % overlap"
+    assert after.get_title() == "trained: 0 % overlap"
+    assert before.get_xlim() == after.get_xlim() or before.get_xlim()[0] >= -1.1
+
+
+def test_training_curves_of_one_run_and_of_several() -> None:
+    line = {"kind": "epoch", "epoch": 0, "losses": {"a": 1.0, "b": 2.0}, "lr": 0.1,
+            "metrics": {"mAP": 0.5, "rank1": 0.25}}  # fmt: skip
+    one = charts.training_curves({"run": [line, {"kind": "step"}]})
+    assert one is not None
+    assert [entry.get_label() for entry in one.axes[0].lines] == ["a", "b"]
+    assert [entry.get_label() for entry in one.axes[2].lines] == ["mAP", "rank1"]
+    two = charts.training_curves({"first": [line], "second": [line], "unfinished": []})
+    assert two is not None
+    assert [entry.get_label() for entry in two.axes[0].lines] == ["first", "second"]
+    assert two.axes[0].lines[0].get_ydata().tolist() == [3.0]
+    assert two.axes[2].lines[0].get_ydata().tolist() == [50.0]
+    assert charts.training_curves({"run": [{"kind": "step"}]}) is None
+
+
+def test_camera_pairs_stand_in_their_squares() -> None:
+    rows = [
+        {"query_camid": 3, "gallery_camid": 1, "rank1": 0.5, "mean_ap": 0.1},
+        {"query_camid": 6, "gallery_camid": 2, "rank1": 0.25, "mean_ap": 0.2},
+        {"query_camid": 3, "gallery_camid": 2, "rank1": None, "mean_ap": None},
+    ]
+    axes = charts.camera_pairs(rows).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["50", "–", "–", "25"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["3", "6"]
+    with pytest.raises(InputError, match="not known"):
+        charts.camera_pairs([])
+
+
+def test_a_map_shows_each_image_once_in_its_persons_colour() -> None:
+    pids, modality = np.repeat([7, 9], 4), np.tile([0, 1], 4)
+    figure = charts.embedding_map(np.arange(16.0).reshape(8, 2), pids, modality)
+    clouds = [c for c in figure.axes[0].collections if len(c.get_offsets())]
+    assert sum(len(cloud.get_offsets()) for cloud in clouds) == 8
+    assert len({tuple(cloud.get_facecolor()[0]) for cloud in clouds}) == 2
+    with pytest.raises(InputError, match="21 identities"):
+        charts.embedding_map(np.zeros((21, 2)), np.arange(21), np.zeros(21))
+
+
+def test_the_gap_is_written_beside_its_bar() -> None:
+    axes = charts.modality_gap({"start": 0.995, "trained": 0.6}).axes[0]
+    assert [text.get_text() for text in axes.texts][:2] == ["99.5", "60.0"]
 
 
 def test_three_figures_beside_a_report(tmp_path: Path) -> None:
@@ -89,4 +159,4 @@ def test_three_figures_beside_a_report(tmp_path: Path) -> None:
     image = np.zeros((20, 10, 3), np.uint8)
     paths = write_figures(tmp_path, report, dataset, lambda row: image, kept[0])
     assert [path.name for path in paths] == ["ranks.jpg", "cmc.png", "similarity.png"]
-    assert all(Image.open(path).size[0] > 500 for path in paths)
+    assert all(Image.open(path).size[0] > 450 for path in paths)

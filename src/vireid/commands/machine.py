@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -14,17 +13,13 @@ from vireid.commands.common import print_json
 from vireid.console import facts_table, results
 from vireid.cores import usable_cores
 from vireid.data import dataset_names
+from vireid.extras import EXTRAS, how_to_install, installed
 from vireid.types import InputError
 
 REQUIRED = (
-    "torchvision", "timm", "safetensors", "opencv-python-headless", "pillow", "numba", "numpy",
-    "scipy", "matplotlib", "rich", "fastapi", "uvicorn", "tyro",
+    "torchvision", "timm", "safetensors", "pillow", "numba", "numpy", "scipy", "matplotlib",
+    "rich", "tyro",
 )  # fmt: skip
-OPTIONAL = {
-    "tensorboard": ("curves in TensorBoard", "pip install 'vireid[logging]'"),
-    "pymilvus": ("indexes in Milvus", "pip install 'vireid[milvus]'"),
-    "milvus_lite": ("Milvus Lite files", "pip install 'vireid[milvus]'"),
-}
 
 
 def doctor(*, json: bool = False) -> int:
@@ -85,11 +80,9 @@ def _gpus() -> dict[str, str]:
 def _parts() -> dict[str, str]:
     """Libraries and weights that are installed, and how to install the others."""
     parts = {name: _version(name) or f"MISSING: pip install {name}" for name in REQUIRED}
-    for module, (use, how) in OPTIONAL.items():
-        if importlib.util.find_spec(module) is None:
-            parts[module] = f"not installed ({use}; {how})"
-        else:
-            parts[module] = f"{_version(module.replace('_', '-'))} ({use})"
+    for name, extra in EXTRAS.items():
+        there = "installed" if installed(name) else f"not installed: {how_to_install(name)}"
+        parts[f"[{name}] {extra.use}"] = there
     folder = Path(__file__).parents[1] / "shipped"
     shipped = sorted(path.name for path in folder.glob("*.safetensors"))
     return parts | {"weights in the package": ", ".join(shipped) or "none"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
@@ -96,6 +96,12 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
         ) from error
     except ImageError:
         raise
+    except UnidentifiedImageError as error:  # Pillow's sentence would name the file again
+        raise ImageError(
+            "broken",
+            "not an image",
+            f"The image '{path}' can't be read: it is broken or not an image.",
+        ) from error
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise ImageError(
             "broken",

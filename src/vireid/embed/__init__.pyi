@@ -1,3 +1,4 @@
+from .activation import similarity_maps as similarity_maps
 from .embedder import Embedder as Embedder
 from .job import EmbedSummary as EmbedSummary
 from .job import embed_files as embed_files

@@ -9,6 +9,8 @@ from .metrics import Scores as Scores
 from .metrics import chance as chance
 from .metrics import score as score
 from .metrics import score_embeddings as score_embeddings
+from .probe import modality_probe as modality_probe
+from .projection import project as project
 from .protocol import Protocol as Protocol
 from .report import Report as Report
 from .reranking import rerank as rerank

@@ -65,8 +65,9 @@ class Protocol:
         tta: test-time augmentation, "none" or its name.
         preprocessing: size and normalisation of the images.
         reranking: the re-ranking whose numbers stand beside the raw ones, or "none".
-        method, arch, trained_on, recipe, epoch, epoch_choice, seed, weights_hash, precision,
-            commit: of the network; `epoch_choice` says how the epoch was chosen.
+        method, arch, trained_on, recipe, epoch, seed, weights_hash: of the network.
+        epoch_choice: how the epoch was chosen.
+        precision, commit: of the network and its code.
         versions: of what computed the numbers.
         other: whatever else the caller stated.
     """

@@ -1,10 +1,16 @@
+from .charts import camera_pairs as camera_pairs
 from .charts import cmc_curve as cmc_curve
+from .charts import embedding_map as embedding_map
+from .charts import modality_gap as modality_gap
+from .charts import overlap as overlap
 from .charts import similarity_histogram as similarity_histogram
 from .charts import training_curves as training_curves
+from .maps import activation_maps as activation_maps
 from .ranked import Entry as Entry
 from .ranked import RankedList as RankedList
 from .ranked import draw_ranked as draw_ranked
 from .ranked import ranked_results as ranked_results
 from .report import write_figures as write_figures
 from .sheet import draw_batch as draw_batch
+from .style import save_figure as save_figure
 from .style import save_image as save_image

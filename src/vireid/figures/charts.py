@@ -1,86 +1,150 @@
-"""Charts: CMC curves, similarities of same and other people, a run's losses."""
+"""Charts from arrays: CMC, training curves, similarities, maps of embeddings, cameras, the gap."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.figures.style import GREEN, RED, new_figure, save_figure
+from vireid.figures.style import BLUE, FAINT, GREEN, INK, RED, Columns, new_figure, panels
+from vireid.types import InputError, Modality
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PEOPLE = 20  # colours and markers that a reader can still tell apart, with numbers beside them
 
 
-def cmc_curve(path: str | Path, curves: Mapping[str, Sequence[float]], heading: str = "") -> Path:
-    """Draw CMC curves, name → fractions at rank 1, 2, …, into a .png, .jpg or .svg file."""
-    figure = new_figure()
-    axes = figure.add_subplot()
+def cmc_curve(
+    curves: Mapping[str, Sequence[float]], heading: str = "", *, columns: Columns = 1
+) -> Figure:
+    """CMC curves of several runs or embeddings in one axis.
+
+    Args:
+        curves: name → fractions of the queries that are matched at rank 1, 2, ….
+    """
+    figure = new_figure(columns)
+    (axes,) = panels(figure)
     for name, curve in curves.items():
         ranks = np.arange(1, len(curve) + 1)
-        axes.plot(ranks, 100 * np.asarray(curve), marker="o", markersize=3.5, label=name)
+        axes.plot(ranks, 100 * np.asarray(curve), marker="o", markersize=2.5, label=name)
     axes.set(xlabel="rank", ylabel="queries matched by then (%)", title=heading)
     axes.set_ylim(0, 102)
     axes.set_xlim(left=0.5)
     axes.set_xticks([1, 5, 10, 15, 20])
     axes.legend(frameon=False, loc="lower right")
-    return save_figure(figure, path)
+    return figure
+
+
+def overlap(same: np.ndarray, other: np.ndarray) -> float:
+    """How much two samples of similarities overlap: the area that their histograms share, 0 to 1.
+
+    64 bins between the smallest and the largest value of both. 0 means that a threshold separates
+    the samples, 1 that they are alike.
+
+    Args:
+        same, other: (N,) and (M,).
+
+    Raises:
+        InputError: one of them is empty.
+    """
+    if not len(same) or not len(other):
+        raise InputError("An overlap needs similarities of the same and of different people.")
+    low, high = min(same.min(), other.min()), max(same.max(), other.max())
+    edges = np.linspace(low, high if high > low else low + 1, 65)
+    shares = [np.histogram(part, edges)[0] / len(part) for part in (same, other)]
+    return float(np.minimum(*shares).sum())
 
 
 def similarity_histogram(
-    path: str | Path,
-    similarity: np.ndarray,
+    similarities: Mapping[str, np.ndarray],
     query_pids: np.ndarray,
     gallery_pids: np.ndarray,
     heading: str = "",
-) -> Path:
-    """Draw how similar images of the same and of different people are.
+    *,
+    columns: Columns = 1,
+) -> Figure:
+    """How similar images of the same and of different people are, a panel for each network.
 
     Args:
-        similarity: (Q, G).
+        similarities: title of a panel ("start", "trained") → (Q, G) cosines of queries of one
+            modality and gallery images of the other; all of the same images.
+        query_pids, gallery_pids: (Q,) and (G,).
     """
-    figure = new_figure()
-    axes = figure.add_subplot()
     same = np.asarray(query_pids)[:, None] == np.asarray(gallery_pids)[None]
+    figure = new_figure(columns, inches=0.62 * 3.5 * len(similarities) + 0.2)
     bins = int(np.clip(np.sqrt(same.sum()), 12, 80))
-    edges = np.linspace(float(similarity.min()), float(similarity.max()), bins + 1).tolist()
-    for words, part, colour in (("other people", ~same, RED), ("same person", same, GREEN)):
-        if part.any():
-            axes.hist(
-                similarity[part], edges, density=True, color=colour, alpha=0.55,
-                label=f"{words} ({int(part.sum()):,} pairs)",
-            )  # fmt: skip
-    axes.set(xlabel="cosine similarity", ylabel="density", title=heading)
-    axes.legend(frameon=False)
-    return save_figure(figure, path)
+    axes_of = panels(figure, len(similarities))
+    low = min(float(s.min()) for s in similarities.values())
+    high = max(float(s.max()) for s in similarities.values())
+    for axes, (name, similarity) in zip(axes_of, similarities.items()):
+        edges = np.linspace(low, high, bins + 1).tolist()
+        for words, part, colour in (("other people", ~same, RED), ("same person", same, GREEN)):
+            if part.any():
+                axes.hist(
+                    similarity[part], edges, density=True, color=colour, alpha=0.55,
+                    label=f"{words} ({int(part.sum()):,} pairs)",
+                )  # fmt: skip
+        shared = (
+            f"{100 * overlap(similarity[same], similarity[~same]):.0f} % overlap"
+            if same.any() and not same.all()
+            else ""
+        )
+        title = ": ".join(part for part in (name, shared) if part)
+        axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+        axes.legend(frameon=False)
+    if heading:
+        figure.suptitle(heading, fontsize=8)
+    return figure
 
 
-def training_curves(path: str | Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Draw losses, learning rate and, where there are some, validation metrics over epochs.
+def training_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], *, columns: Columns = 2
+) -> Figure | None:
+    """Losses, learning rate and, where there are some, validation metrics over epochs.
+
+    Of one run every loss is a line; of several runs the sum of the losses and the first metric.
 
     Args:
-        lines: of a run's log.jsonl; without a finished epoch nothing is drawn.
+        runs: name → lines of a run's log.jsonl.
+
+    Returns:
+        None without a finished epoch.
     """
     from matplotlib.ticker import MaxNLocator
 
-    epochs = [line for line in lines if line["kind"] == "epoch"]
-    if not epochs:
-        return
-    tested = [line for line in epochs if line.get("metrics")]
-    panels = 3 if tested else 2
-    figure = new_figure(4.4 * panels, 4)
-    axes = figure.subplots(1, panels)
-    x = [line["epoch"] + 1 for line in epochs]
-    marker = "o" if len(epochs) < 10 else None
-    for name in epochs[0]["losses"]:
-        values = [line["losses"].get(name, math.nan) for line in epochs]
-        axes[0].plot(x, values, marker=marker, label=name)
+    epochs_of = {
+        name: [line for line in lines if line["kind"] == "epoch"] for name, lines in runs.items()
+    }
+    epochs_of = {name: lines for name, lines in epochs_of.items() if lines}
+    if not epochs_of:
+        return None
+    tested = any(line.get("metrics") for lines in epochs_of.values() for line in lines)
+    figure = new_figure(columns, inches=2.9)
+    axes = panels(figure, 1, 3 if tested else 2)
+    for run, epochs in epochs_of.items():
+        x = [line["epoch"] + 1 for line in epochs]
+        marker = "o" if len(epochs) < 10 else None
+        if len(epochs_of) == 1:
+            for name in epochs[0]["losses"]:
+                values = [line["losses"].get(name, math.nan) for line in epochs]
+                axes[0].plot(x, values, marker=marker, markersize=2.5, label=name)
+        else:
+            sums = [sum(line["losses"].values()) for line in epochs]
+            axes[0].plot(x, sums, marker=marker, markersize=2.5, label=run)
+        axes[1].plot(x, [line["lr"] for line in epochs], marker=marker, markersize=2.5)
+        at = [line for line in epochs if line.get("metrics")]
+        names = list(at[0]["metrics"]) if at else []
+        for name in names if len(epochs_of) == 1 else names[:1]:
+            values = [100 * line["metrics"].get(name, math.nan) for line in at]
+            shown = name if len(epochs_of) == 1 else f"{run}: {name}"
+            axes[2].plot(
+                [line["epoch"] + 1 for line in at], values, marker="o", markersize=2.5, label=shown
+            )
     axes[0].set(title="losses (mean of an epoch, weighted)")
-    axes[1].plot(x, [line["lr"] for line in epochs], marker=marker)
     axes[1].set(title="learning rate at the epoch's end")
-    for name in tested[0]["metrics"] if tested else ():
-        values = [100 * line["metrics"].get(name, math.nan) for line in tested]
-        axes[2].plot([line["epoch"] + 1 for line in tested], values, marker="o", label=name)
     if tested:
         axes[2].set(title="validation identities (%)")
     for panel in axes:
@@ -88,5 +152,113 @@ def training_curves(path: str | Path, lines: Sequence[Mapping[str, Any]]) -> Non
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         if panel.get_legend_handles_labels()[0]:
             # Below the panel, where it covers no line.
-            panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-    save_figure(figure, path)
+            panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False)
+    return figure
+
+
+def embedding_map(
+    points: np.ndarray,
+    pids: np.ndarray,
+    modality: np.ndarray,
+    heading: str = "",
+    *,
+    columns: Columns = 1,
+) -> Figure:
+    """Images as points of a plane: the colour is the person, the marker the modality.
+
+    Args:
+        points: (N, 2), as `project` gives them.
+        pids, modality: (N,); at most 20 identities.
+
+    Raises:
+        InputError: more identities than a reader can tell apart.
+    """
+    import matplotlib
+
+    people = np.unique(pids)
+    if len(people) > _PEOPLE:
+        raise InputError(
+            f"{len(people)} identities were given; at most {_PEOPLE} can be told apart."
+        )
+    figure = new_figure(columns, 0.9)
+    (axes,) = panels(figure)
+    colours = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, len(people)))
+    markers = {Modality.VISIBLE: ("o", "visible"), Modality.INFRARED: ("^", "infrared")}
+    for pid, colour in zip(people, colours):
+        for kind, (marker, _) in markers.items():
+            chosen = (np.asarray(pids) == pid) & (np.asarray(modality) == kind)
+            axes.scatter(
+                *points[chosen].T, s=14, color=[colour], marker=marker, linewidths=0.3,
+                edgecolors=INK,
+            )  # fmt: skip
+        middle = points[np.asarray(pids) == pid].mean(0)
+        axes.annotate(str(pid), middle, fontsize=6, color=INK, ha="center", va="center")
+    for marker, words in markers.values():
+        axes.scatter([], [], s=14, color=FAINT, marker=marker, label=words)
+    axes.legend(frameon=False, loc="best")
+    axes.set(title=heading, xticks=[], yticks=[])
+    return figure
+
+
+def camera_pairs(
+    rows: Sequence[Mapping[str, Any]],
+    metric: str = "rank1",
+    heading: str = "",
+    *,
+    columns: Columns = 1,
+) -> Figure:
+    """How well queries of one camera find people in another: a square for each pair.
+
+    Args:
+        rows: `Report.camera_pairs` of one embedding: query_camid, gallery_camid, rank1, mean_ap.
+        metric: which of the two, as fractions.
+
+    Raises:
+        InputError: no pair of cameras, so nothing to draw.
+    """
+    if not rows:
+        raise InputError("There is no pair of cameras: the cameras of these images are not known.")
+    query, gallery = (
+        sorted({row[key] for row in rows}) for key in ("query_camid", "gallery_camid")
+    )
+    table = np.full((len(query), len(gallery)), np.nan)
+    for row in rows:
+        if row[metric] is not None:
+            place = query.index(row["query_camid"]), gallery.index(row["gallery_camid"])
+            table[place] = 100 * row[metric]
+    figure = new_figure(columns, inches=1.0 + 0.4 * len(query))
+    (axes,) = panels(figure)
+    axes.grid(False)
+    drawn = axes.imshow(table, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (i, j), value in np.ndenumerate(table):
+        dark = not value >= 55
+        words = "–" if math.isnan(value) else f"{value:.0f}"
+        axes.text(j, i, words, ha="center", va="center", color="white" if dark else INK)
+    axes.set_xticks(range(len(gallery)), gallery)
+    axes.set_yticks(range(len(query)), query)
+    names = {"rank1": "Rank-1 (%)", "mean_ap": "mAP (%)"}
+    axes.set(xlabel="gallery camera", ylabel="query camera", title=heading)
+    figure.colorbar(drawn, label=names.get(metric, metric))
+    return figure
+
+
+def modality_gap(
+    accuracy: Mapping[str, float], heading: str = "", *, columns: Columns = 1
+) -> Figure:
+    """How well a linear probe tells the modality from the vectors, before and after training.
+
+    Args:
+        accuracy: name of a network → fraction, as `vireid.evaluation.modality_probe` gives it.
+    """
+    figure = new_figure(columns, inches=0.9 + 0.32 * len(accuracy))
+    (axes,) = panels(figure)
+    values = [100 * value for value in accuracy.values()]
+    axes.barh(range(len(values)), values, color=BLUE, height=0.6)
+    for place, value in enumerate(values):
+        axes.text(value - 1, place, f"{value:.1f}", color="white", ha="right", va="center")
+    axes.axvline(50, color=FAINT, linestyle="--")
+    axes.text(50, -0.48, " guessing", color=FAINT, fontsize=6, va="bottom")
+    axes.set_yticks(range(len(values)), list(accuracy))
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="modality told by a linear probe (%)", title=heading)
+    return figure

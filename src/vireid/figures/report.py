@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vireid.evaluation.report import Report, title
 from vireid.figures.charts import cmc_curve, similarity_histogram
 from vireid.figures.ranked import Load, ranked_results
+from vireid.figures.style import save_figure
 
 if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
@@ -34,11 +35,9 @@ def write_figures(
     folder, heading = Path(folder), title(report)
     return [
         ranked_results(folder / "ranks.jpg", dataset, images, search, count=count),
-        cmc_curve(folder / "cmc.png", report.curves, heading),
-        similarity_histogram(
+        save_figure(cmc_curve(report.curves, heading), folder / "cmc.png"),
+        save_figure(
+            similarity_histogram({search.name: search.similarity}, *search.labels[:2], heading),
             folder / "similarity.png",
-            search.similarity,
-            *search.labels[:2],
-            f"{heading}, {search.name}",
         ),
     ]

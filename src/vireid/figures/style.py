@@ -1,9 +1,9 @@
-"""Colours, axes and files that all figures share."""
+"""Colours, widths, axes and files that all figures share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from vireid.files import atomic_write
 from vireid.types import InputError
@@ -12,40 +12,83 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-GREEN, RED, GREY, INK, BLUE = "#1a9850", "#d73027", "#9a9a9a", "#222222", "#2b5c8a"
-FAINT = "#666666"
-_DPI = 130
+# Told apart with every kind of colour vision (Okabe and Ito's colours).
+GREEN, RED, BLUE, YELLOW, SKY, PINK = (
+    "#009e73", "#d55e00", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7",
+)  # fmt: skip
+GREY, INK, FAINT = "#9a9a9a", "#222222", "#666666"
+CYCLE = (BLUE, RED, GREEN, YELLOW, PINK, SKY, INK)
+Columns = Literal[1, 2]
+WIDTHS: dict[int, float] = {1: 3.5, 2: 7.16}  # inches of one and of two columns of a paper
+FORMATS = ("png", "jpg", "svg", "pdf")
+_DPI = 200
+_STYLE: dict[Any, Any] = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "legend.fontsize": 7.0,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
 
 
-def new_figure(width: float = 6.4, height: float = 4.2) -> Figure:
-    """An empty figure of that many inches, which needs no display."""
+def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | None = None) -> Figure:
+    """An empty figure as wide as one or two columns of a paper, which needs no display.
+
+    Args:
+        ratio: height over width.
+        inches: of the height, instead of the ratio.
+    """
+    import matplotlib
+    from cycler import cycler
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    width = WIDTHS[columns]
+    with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
+        return Figure(figsize=(width, inches or ratio * width), dpi=_DPI, layout="constrained")
+
+
+def panels(figure: Figure, rows: int = 1, columns: int = 1) -> list:
+    """Axes of a figure in the house's style, row by row."""
+    import matplotlib
+    from cycler import cycler
+
+    with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
+        return figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a chart whole or not at all; the ending chooses PNG, JPEG or SVG."""
+    """Write a chart whole or not at all; the ending chooses PNG, JPEG, SVG or PDF.
+
+    Raises:
+        InputError: another ending, or the file can't be written.
+    """
+    import matplotlib
+
     path = Path(path)
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix.lstrip(".").lower())
+    kind = path.suffix.lstrip(".").lower().replace("jpeg", "jpg")
+    if kind not in FORMATS:
+        raise InputError(f"A figure can't be written as '{path.name}'; use .{', .'.join(FORMATS)}.")
+    with atomic_write(path) as file, matplotlib.rc_context(_STYLE):
+        figure.savefig(file, format=kind)
     return path
 
 
 def save_image(image: Image.Image, path: str | Path) -> Path:
-    """Write an image figure whole or not at all; the ending chooses PNG or JPEG.
+    """Write an image figure whole or not at all; the ending chooses PNG, JPEG or PDF.
 
     Raises:
         InputError: another ending, or the file can't be written.
     """
     path = Path(path)
-    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".pdf": "PDF"}
     chosen = formats.get(path.suffix.lower())
     if chosen is None:
-        raise InputError(f"A figure can't be written as '{path.name}'; use .png or .jpg.")
+        raise InputError(f"A figure can't be written as '{path.name}'; use .png, .jpg or .pdf.")
     with atomic_write(path) as file:
-        image.save(file, chosen, quality=90)
+        image.save(file, chosen, quality=90, resolution=_DPI)
     return path

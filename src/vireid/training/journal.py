@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vireid.console import console, progress, say
-from vireid.figures import training_curves
+from vireid.extras import require
+from vireid.figures import save_figure, training_curves
 from vireid.files import write_text
-from vireid.types import InputError
 
 REDRAW = 20.0  # seconds between drawings of the curves
 
@@ -30,12 +30,9 @@ class Journal:
         self._bar: Any = None
         self._drawn = time.monotonic()
         if active and tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise InputError(
-                    "TensorBoard isn't installed. Install it with `pip install 'vireid[logging]'`."
-                ) from error
+            require("logging")
+            from torch.utils.tensorboard import SummaryWriter
+
             self.writer = SummaryWriter(str(run / "tensorboard"))
 
     def open(self, epoch: int, step: int) -> None:
@@ -105,7 +102,9 @@ class Journal:
         now = time.monotonic()
         if not self.active or not (force or now - self._drawn > REDRAW):
             return
-        training_curves(self.run / "curves.png", read_log(self.path))
+        figure = training_curves({self.run.name: read_log(self.path)})
+        if figure is not None:
+            save_figure(figure, self.run / "curves.png")
         self._drawn = time.monotonic()
 
     def end_bar(self) -> None:

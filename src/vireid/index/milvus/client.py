@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from vireid.extras import require
 from vireid.index.milvus.rows import PATH_BYTES
 from vireid.types import InputError
 
@@ -97,13 +98,9 @@ def connect(address: Address) -> Any:
     Raises:
         InputError: pymilvus isn't installed, or the server can't be reached.
     """
-    try:
-        from pymilvus import MilvusClient
-    except ImportError as error:
-        raise InputError(
-            f"The index '{address.public}' is in Milvus, whose client isn't installed ({error}). "
-            "Run: pip install 'vireid[milvus]'"
-        ) from error
+    require("milvus")
+    from pymilvus import MilvusClient
+
     # They log every error with a traceback; ours says the same in a sentence.
     for name in ("pymilvus", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,58 @@
+"""The optional parts of an installation: what each is for, and which packages bring it."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from vireid.types import InputError
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What `pip install 'vireid[NAME]'` adds.
+
+    Attributes:
+        use: what it is for.
+        modules: what is imported of it; it is installed when all can be found.
+    """
+
+    use: str
+    modules: tuple[str, ...]
+
+
+EXTRAS = {
+    "serve": Extra("the search page and its server", ("fastapi", "uvicorn", "python_multipart")),
+    "synthetic": Extra("synthetic people and the demo", ("cv2",)),
+    "plot": Extra("maps of embeddings", ("sklearn",)),
+    "logging": Extra("curves in TensorBoard", ("tensorboard",)),
+    "milvus": Extra("indexes in Milvus", ("pymilvus",)),
+}
+
+
+class MissingExtra(InputError, ImportError):
+    """An optional part that isn't installed; the sentence says how to install it."""
+
+
+def installed(name: str) -> bool:
+    """Whether everything of an extra can be imported."""
+    return all(importlib.util.find_spec(module) is not None for module in EXTRAS[name].modules)
+
+
+def how_to_install(name: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'vireid[{name}]'"
+
+
+def require(name: str) -> None:
+    """Refuse to go on without an extra.
+
+    Raises:
+        MissingExtra: it isn't installed.
+    """
+    if not installed(name):
+        missing = [m for m in EXTRAS[name].modules if importlib.util.find_spec(m) is None]
+        raise MissingExtra(
+            f"Something needed for {EXTRAS[name].use} isn't installed ({', '.join(missing)}). "
+            f"Run: {how_to_install(name)}"
+        )

@@ -1,0 +1,50 @@
+"""Activation maps laid over images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vireid.figures.style import Columns, new_figure, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def activation_maps(
+    rows: Sequence[tuple[np.ndarray, Sequence[np.ndarray], np.ndarray, Sequence[str]]],
+    heading: str = "",
+    *,
+    columns: Columns = 2,
+) -> Figure:
+    """Queries, and gallery images under the map of what makes them similar to the query.
+
+    Args:
+        rows: of each query its image (H, W, 3) uint8, the gallery images, their maps (n, h, w)
+            of 0 to 1, and a line of text under each of the images.
+    """
+    most = max(len(images) for _, images, _, _ in rows)
+    figure = new_figure(columns, inches=1.75 * len(rows) + 0.3)
+    axes = iter(panels(figure, len(rows), most + 1))
+    for query, images, maps, labels in rows:
+        first = next(axes)
+        first.imshow(query)
+        first.set_title("query", fontsize=6)
+        for image, places, label in zip(images, maps, labels):
+            panel = next(axes)
+            panel.imshow(image)
+            panel.imshow(
+                places, cmap="inferno", alpha=0.55, vmin=0, vmax=1, interpolation="bilinear",
+                extent=(-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5),
+            )  # fmt: skip
+            panel.set_title(label, fontsize=6)
+        for _ in range(most - len(images)):
+            next(axes).set_visible(False)
+    for panel in figure.axes:
+        panel.grid(False)
+        panel.set(xticks=[], yticks=[])
+    if heading:
+        figure.suptitle(heading, fontsize=8)
+    return figure

@@ -1,0 +1,79 @@
+"""What the docs say of numbers and of the public interface is what files and code say."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_numbers_in_pages_are_those_of_the_files() -> None:
+    numbers = tool("numbers")
+    marks = 0
+    for page in numbers.pages():
+        text = page.read_text(encoding="utf-8")
+        marks += len(numbers.MARK.findall(text))
+        assert numbers.filled(text, page) == text, f"{page}: run tools/numbers.py"
+    assert marks > 20
+
+
+def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
+    numbers = tool("numbers")
+    monkeypatch.setattr(numbers, "ROOT", tmp_path)
+    monkeypatch.setattr(numbers, "RESULTS", tmp_path)
+    for date, ms in (("2026-01-01", 1.0), ("2026-01-02", 13.671)):
+        runs = [{"gpus": 1, "ms": ms}, {"gpus": 2, "ms": 0.5}]
+        (tmp_path / f"step-{date}-x.json").write_text(json.dumps({"results": {"runs": runs}}))
+    page = tmp_path / "docs" / "page.md"
+    one, two = (
+        "<!--n step|runs/gpus=1/ms|.1f-->9<!--/n-->",
+        "<!--n step@x|runs/gpus=2/ms|100*.0f-->",
+    )
+    now = numbers.filled(f"a {one} b {two}<!--/n-->", page)
+    assert "-->13.7<!--/n--> b" in now and now.endswith("-->50<!--/n-->")
+    assert numbers.filled(now, page) == now
+    linked = numbers.filled("<!--n step|link|file--><!--/n-->", page)
+    assert "[file](../step-2026-01-02-x.md)" in linked
+    for wrong in ("step|runs/gpus=3/ms|", "step|walks|", "stop|runs|", "step@h100|runs|"):
+        with pytest.raises(numbers.NoNumber):
+            numbers.filled(f"<!--n {wrong}--><!--/n-->", page)
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    site = tool("docs_site")
+    stubs = {
+        ".".join(p.parent.relative_to(ROOT / "src").parts)
+        for p in (ROOT / "src" / "vireid").rglob("__init__.pyi")
+    }
+    inner = {"vireid.index.local", "vireid.index.milvus", "vireid.bench"}  # not for users
+    assert stubs - inner == set(site.PACKAGES)
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for package in site.PACKAGES:
+        assert f"docs/api/{package}.md" in nav
+        public = importlib.import_module(package)
+        for name in site.public_names(package):
+            if name != "__version__":
+                module, _, last = site.home(package, name).rpartition(".")
+                assert getattr(importlib.import_module(module), last) is getattr(public, name)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert page.relative_to(ROOT).as_posix() in nav, page

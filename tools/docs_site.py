@@ -1,0 +1,113 @@
+"""The documentation site: pages of the repository and an API reference made from docstrings.
+
+    python tools/docs_site.py [--out build/site]
+
+Lays the pages out under build/pages as they lie in the repository, so that a link means the same
+on the site as in a clone, writes one page for each public package, and lets Zensical build them;
+every warning (a link without a target, say) is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "build" / "pages"
+SHOWN = (
+    "docs", "benchmarks/README.md", "benchmarks/runs-to-make.md", "benchmarks/results",
+    "CONTRIBUTING.md", "CHANGELOG.md", "NOTICE.md", "LICENSE", "README.md",
+)  # fmt: skip
+PACKAGES = {
+    "vireid": "What most programs need.",
+    "vireid.data": "Data sets, image stores, samplers, augmentation.",
+    "vireid.losses": "Losses: features (B, D) and labels (B,) in, a 0-d tensor out.",
+    "vireid.models": "Networks and their parts.",
+    "vireid.methods": "Methods: a network, its loss terms, parameter groups and recipes.",
+    "vireid.training": "Training runs.",
+    "vireid.evaluation": "Protocols, scores, reports and their comparison.",
+    "vireid.embed": "From images to embeddings.",
+    "vireid.index": "Indexes of embeddings and searching them.",
+    "vireid.server": "The search server.",
+    "vireid.synthetic": "Synthetic people.",
+    "vireid.figures": "Figures from arrays.",
+    "vireid.runtime": "Devices, ranks and where a number came from.",
+}
+
+
+def public_names(package: str) -> dict[str, str]:
+    """Public name → the module that defines it, as the package's stub says."""
+    folder = ROOT / "src" / Path(*package.split("."))
+    stub = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
+    found = {}
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{package}.{node.module}"
+    return found
+
+
+def home(package: str, name: str) -> str:
+    """The dotted name where `name` is defined, through packages that only pass it on."""
+    module = public_names(package)[name]
+    while (ROOT / "src" / Path(*module.split(".")) / "__init__.pyi").is_file():
+        passed = public_names(module)
+        if name not in passed:
+            break
+        module = passed[name]
+    return f"{module}.{name}"
+
+
+def api_page(package: str, what: str) -> str:
+    """The reference page of one package, in Markdown with mkdocstrings' directives."""
+    lines = [f"# {package}", "", what, ""]
+    for name in sorted(public_names(package), key=str.lower):
+        if name != "__version__":
+            lines += [f"::: {home(package, name)}", ""]
+    return "\n".join(lines)
+
+
+def lay_out() -> None:
+    """Fill build/pages."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    for name in SHOWN:
+        source, target = ROOT / name, PAGES / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(
+                source, target, ignore=shutil.ignore_patterns("*.npz", "*.py", "*.json")
+            )
+        else:
+            shutil.copy(source, target)
+    for path in (ROOT / "examples").glob("*.py"):  # linked from the pages
+        (PAGES / "examples").mkdir(exist_ok=True)
+        shutil.copy(path, PAGES / "examples")
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        shutil.copy(path, PAGES / "benchmarks")
+    (PAGES / "docs" / "api").mkdir()
+    for package, what in PACKAGES.items():
+        page = PAGES / "docs" / "api" / f"{package}.md"
+        page.write_text(api_page(package, what), encoding="utf-8")
+
+
+def main() -> int:
+    """Build the site; the exit code is Zensical's."""
+    parser = argparse.ArgumentParser(description="Build the documentation site.")
+    parser.add_argument("--pages-only", action="store_true", help="lay the pages out, no site")
+    arguments = parser.parse_args()
+    lay_out()
+    if arguments.pages_only:
+        return 0
+    command = [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict"]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code == 0:
+        print(f"The site is in {ROOT / 'build' / 'site'}: open index.html.")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
