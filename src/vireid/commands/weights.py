@@ -1,4 +1,4 @@
-"""import-weights, export-weights: to and from checkpoints, the published code's and our own."""
+"""import-weights, export-weights: to and from checkpoints, and to networks for other programs."""
 
 from __future__ import annotations
 
@@ -54,27 +54,69 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
     return 0
 
 
-def export_weights(run: str, /, *, format: str = "published", out: Path | None = None) -> int:
-    """Write a run's weights in another program's format.
+def export_weights(
+    run: str,
+    /,
+    *,
+    format: str = "onnx",
+    out: Path | None = None,
+    licence: str | None = None,
+) -> int:
+    """Write a run's weights for other programs.
+
+    onnx and torch write a network for each modality, visible and infrared, which takes raw images
+    (B, H, W, 3) uint8 of the weights' size, any number at once, and returns the test embeddings.
 
     Args:
-        run: A run's folder or a weights file.
-        format: Format to write: published, a checkpoint that the method's published code
-            loads.
-        out: File to write (default: published.t in the run's folder).
+        run: A run's folder, a weights file, or synth.
+        format: Format to write: onnx (runs in ONNX Runtime, also as --weights of our commands),
+            torch (a program that torch.export.load reads), or published (a checkpoint that the
+            method's published code loads).
+        out: Folder to write, for published the file (default: exported, or published.t, in the
+            run's folder).
+        licence: Licence of the weights, for the file (default: not stated).
     """
-    from vireid.methods.published import export_published
-    from vireid.weights import is_shipped, load_weights
+    from vireid.weights import is_shipped
 
-    choose("format", format, ("published",))
-    weights, _ = load_weights(run)
-    folder = Path(run)
-    if is_shipped(run) or not folder.is_dir():
+    choose("format", format, ("onnx", "torch", "published"))
+    folder = Path("exported") if is_shipped(run) else Path(run)
+    if not is_shipped(run) and not folder.is_dir():
         folder = folder.parent
-    target = out or folder / "published.t"
+    if format == "published":
+        return _export_published(run, out or folder / "published.t")
+    return _export_networks(run, out or folder / "exported", format, licence)
+
+
+def _export_published(run: str, target: Path) -> int:
+    from vireid.methods.published import export_published
+    from vireid.weights import load_weights
+
+    weights, _ = load_weights(run)
     _check_new(target)
     export_published(weights, target)
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
+    return 0
+
+
+def _export_networks(run: str, target: Path, format: str, licence: str | None) -> int:
+    from vireid.embed import Embedder, export
+    from vireid.embed.exported import ENDINGS
+    from vireid.types import Modality
+    from vireid.weights import is_shipped, load_weights
+
+    for modality in Modality:
+        _check_new(target / f"{modality.word}{ENDINGS[format]}")
+    method, metadata = load_weights(run)
+    known = "Apache-2.0" if is_shipped(run) else "not stated"
+    embedder = Embedder(method, metadata, device="cpu")
+    files = export(embedder, target, format=format, licence=licence or known)
+    size = f"{embedder.size[0]}x{embedder.size[1]}"
+    say(f"Images of {size} in, {', '.join(embedder.test_embeddings)} out.")
+    further = "vireid embed --images DIR --modality infrared --out FILE --weights "
+    next_step(
+        f"{files[0]} and {files[1].name}",
+        further + str(target) if format == "onnx" else "torch.export.load(FILE).module()(images)",
+    )
     return 0
 
 
