@@ -32,6 +32,8 @@ PLAYED = {  # by the tests below, in this order within one working folder
 ELSEWHERE = {
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
+    "deploy.md 1": "tests/embed/test_exported.py",
+    "deploy.md 2": "tests/embed/test_exported.py reads the same metadata and vectors",
     "experiments.md 1": "tests/commands/test_sweep.py",
     "experiments.md 2": "tests/commands/test_report.py",
     "synth.md 2": "tests/synthetic compares parts of v1 with the checksums; all takes minutes",

@@ -49,6 +49,7 @@ class Embedder:
         weights_hash: identifies the weights.
         size: (height, width) of the input.
         precision: "bfloat16", "float16" or "float32".
+        statistics: mean and deviation of the input's channels.
         test_embeddings: names of the vectors.
         default_embedding: the one to search with; the weights may name another.
         forward: the network as a function of images.
@@ -92,6 +93,7 @@ class Embedder:
             precision = "float16"
         chosen = choose_precision(precision, self.device)
         self.precision = chosen.name
+        self.statistics = self.method.input_statistics
         self.forward = Forward(self.method, chosen, compiled=compiled)
         self._exact: Forward | None = None
         height, width = size or self.metadata.get("size") or method.options.input_size
@@ -124,7 +126,7 @@ class Embedder:
 
     def preprocessing_of(self, tta: str | None, decoding: Decoding) -> dict[str, Any]:
         """`preprocessing` of images that were decoded so and embedded with `tta`."""
-        mean, std = self.method.input_statistics
+        mean, std = self.statistics
         return {
             "size": list(self.size),
             "resize": "Pillow Lanczos",

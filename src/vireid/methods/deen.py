@@ -105,7 +105,7 @@ class DEEN(Method):
 
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         found = {
-            name: torch.cat(rows.chunk(BRANCHES), dim=1) / math.sqrt(BRANCHES)
+            name: rows.unflatten(0, (BRANCHES, -1)).transpose(0, 1).flatten(1) / math.sqrt(BRANCHES)
             for name, rows in self.model.embed(image, num_visible).items()
         }
         pooled, embedding = found["pooled"], found["embedding"]

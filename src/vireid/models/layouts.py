@@ -74,6 +74,6 @@ class Tokens:
         return x[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid(size))
 
     def with_map(self, x: Tensor, feature_map: Tensor) -> Tensor:
-        rows = len(feature_map) // len(x)
+        rows = feature_map.shape[0] // x.shape[0]
         prefix = x[:, : self.prefix].repeat(rows, 1, 1)
         return torch.cat([prefix, feature_map.flatten(2).transpose(1, 2)], dim=1)

@@ -64,7 +64,7 @@ class TokenStem(nn.Module):
             x = x + places[:, self.placed :]
             if self.placed:
                 prefix = [torch.cat(prefix, dim=1) + before]
-        tokens = [token.expand(len(x), -1, -1).to(x.dtype) for token in prefix]
+        tokens = [token.expand(x.shape[0], -1, -1).to(x.dtype) for token in prefix]
         return self.norm_pre(torch.cat([*tokens, x], dim=1))
 
     def _places(self, grid: tuple[int, int]) -> Tensor | None:

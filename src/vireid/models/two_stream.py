@@ -134,7 +134,8 @@ class TwoStream(nn.Module):
     ) -> Tensor:
         """Visible rows through one stream, infrared rows through the other."""
         rows = {_STREAMS[0]: x[:num_visible], _STREAMS[1]: x[num_visible:]}
-        parts = [run(part, word) for word, part in rows.items() if len(part)]
+        # `len` would fix the number of rows where the network is exported.
+        parts = [run(part, word) for word, part in rows.items() if part.shape[0] > 0]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _part(self, name: str, word: str = "") -> nn.Module:
