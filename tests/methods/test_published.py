@@ -20,6 +20,7 @@ from vireid.models.foreign import load_foreign
 from vireid.types import InputError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -117,6 +118,7 @@ def test_ddags_modules_have_their_published_places() -> None:
         ("ddag", "resnet18", {}),
         ("ddag", "resnet50", {"part": False, "graph": False}),
         ("ddag", "resnet50", {"part": False, "heads": 1, "head_dim": 1}),
+        (f"{EXAMPLES / 'combined_method.py'}:Combined", "resnet50", {}),
     ],
 )
 def test_networks_that_the_published_code_lacks(

@@ -166,7 +166,7 @@ def test_overlapping_patches_and_class_token() -> None:
     model = small("vit_tiny_patch16_224", patch_stride=12, pooling="token").eval()
     with torch.no_grad():
         output = model(IMAGE, 2)
-        tokens = model._body(IMAGE, 2)
+        tokens = model.body(IMAGE, 2)
     assert output.feature_map.shape[2:] == (5, 2)  # (64 - 16) / 12 + 1, (32 - 16) / 12 + 1
     assert torch.equal(output.pooled, tokens[:, 0])
     assert model.strides == (12,) * 5

@@ -149,7 +149,7 @@ def test_private_stages_are_a_modalitys_own() -> None:
         before = model.embed(IMAGE, 2)["pooled"]
         # both start as the one shared stage does
         assert torch.allclose(before, shared.embed(IMAGE, 2)["pooled"], atol=1e-6)
-        nn.init.normal_(model.layer2_infrared[0].conv1.weight)
+        nn.init.ones_(model.layer2_infrared[0].bn2.weight)  # 0 at first: the branch adds nothing
         nn.init.normal_(model.nonlocal2_infrared[0].bn.weight)
         after = model.embed(IMAGE, 2)["pooled"]
         assert torch.allclose(before[:2], after[:2], atol=1e-6)
@@ -160,7 +160,7 @@ def test_stages_after_the_last_one_are_left_out() -> None:
     model, whole = small(last_stage=3).eval(), small().eval()
     assert not hasattr(model, "layer4") and model.dim == model.neck.num_features == 256
     maps: list[torch.Tensor] = []
-    whole.layer3.register_forward_hook(lambda _, __, x: maps.append(x))
+    whole.layer3[-1].register_forward_hook(lambda _, __, x: maps.append(x))
     with torch.no_grad():
         whole(IMAGE, 2)
         assert torch.equal(model(IMAGE, 2).feature_map, maps[0])

@@ -339,14 +339,13 @@ class _Place(NamedTuple):
 
 
 def _places(method: Method, form: _Form) -> dict[str, _Place]:
-    """The place of each tensor of a method's network, by its name in `method.state_dict()`."""
+    """The place of each tensor that the published network has, too, by its name in
+    `method.state_dict()`."""
     places = {}
     for name, tensor in method.state_dict().items():
         place = _place(name, tuple(tensor.shape), form)
         if place is not None:
             places[name] = place
-        elif name.startswith("model."):
-            raise AssertionError(f"the published networks have no tensor '{name}'")
     return places
 
 
@@ -401,8 +400,8 @@ def export_published(
         InputError: the published code has no such network, or the file cannot be written.
     """
     net = published_net(method)
+    more = {_FACTS: json.dumps(facts)} if facts else {}
     with atomic_write(path) as file:
-        more = {_FACTS: json.dumps(facts)} if facts else {}
         torch.save({"net": net, "epoch": epoch, **more}, file)
 
 
@@ -446,7 +445,10 @@ def _differences(method: Method, form: _Form) -> list[str]:
         attentions = {"part": method.part, "graph": method.graph}
         pairs += [(name, module is not None, True) for name, module in attentions.items()]
         pairs.append(("heads", method.options.heads, _HEADS))
-    return [f"`{name}` is {own}, not {theirs}" for name, own, theirs in pairs if own != theirs]
+    found = [f"`{name}` is {own}, not {theirs}" for name, own, theirs in pairs if own != theirs]
+    places = _places(method, form)
+    more = [name for name in method.model.state_dict() if f"model.{name}" not in places]
+    return found or [f"the tensor '{name}' has no place there" for name in more[:1]]
 
 
 def _dead_tensors(net: dict[str, Tensor], form: _Form) -> dict[str, Tensor]:

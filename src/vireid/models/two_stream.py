@@ -100,9 +100,9 @@ class TwoStream(nn.Module):
 
     def feature_map(self, image: Tensor, num_visible: int) -> Tensor:
         """Images (B, 3, H, W), visible rows first → map (B, dim, H/16, W/16)."""
-        return self.layout.map_of(self._body(image, num_visible), _size(image))
+        return self.layout.map_of(self.body(image, num_visible), _size(image))
 
-    def _body(self, image: Tensor, num_visible: int) -> Tensor:
+    def body(self, image: Tensor, num_visible: int) -> Tensor:
         """What the last stage returns of images (B, 3, H, W)."""
         size, layout = _size(image), self.layout
         has_more = type(self).after_stage is not TwoStream.after_stage
@@ -157,7 +157,7 @@ class TwoStream(nn.Module):
             image: (B, 3, H, W) normalised; rows [0, num_visible) visible, the rest infrared.
             num_visible: 0 to B; a host number.
         """
-        x = self._body(image, num_visible)
+        x = self.body(image, num_visible)
         feature_map = self.layout.map_of(x, _size(image))
         with no_autocast(image):
             pooled = self._pooled(x, feature_map)
@@ -187,7 +187,7 @@ class TwoStream(nn.Module):
 
         With stripes, each is the features of all stripes and of the whole map, one after another.
         """
-        x = self._body(image, num_visible)
+        x = self.body(image, num_visible)
         feature_map = self.layout.map_of(x, _size(image))
         with no_autocast(image):
             pooled = self._pooled(x, feature_map)
