@@ -14,6 +14,7 @@ import timm
 import torch
 from command_kit import refused, tiny_config
 from command_kit import run as run_command
+from safetensors.torch import save_file
 from torch import nn
 from training_kit import SIZE, run, tiny_data, tiny_options
 
@@ -25,6 +26,7 @@ from vireid.models import ModelOptions
 from vireid.models.pretrained import input_statistics
 from vireid.training.checkpoint import describe_run
 from vireid.training.options import TrainOptions
+from vireid.types import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -127,6 +129,17 @@ def test_weights_from_before_took_imagenets_statistics(tmp_path: Path) -> None:
     assert method.input_statistics == HALF
     assert weights.load_weights(tmp_path / "old.safetensors")[0].input_statistics == IMAGENET
     assert isinstance(load(tmp_path / "old.safetensors", device="cpu"), Embedder)
+
+
+@pytest.mark.parametrize("header", ["[", "[1]", '{"model": 3}', '{"model": {}}'])
+def test_headers_that_say_nothing_of_a_network(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"vireid": header})
+    assert input_statistics(ModelOptions(arch="test_vit", pretrained=str(path))) == HALF
+    wrong = '{"model": {"input_mean": ["a", 1, 2], "input_std": [1, 1, 1]}}'
+    save_file({"a": torch.zeros(1)}, path, {"vireid": wrong})
+    with pytest.raises(InputError, match="input_mean"):
+        input_statistics(ModelOptions(arch="test_vit", pretrained=str(path)))
 
 
 def test_backbone_of_ones_own(

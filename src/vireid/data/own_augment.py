@@ -37,6 +37,9 @@ class OwnAugment(nn.Module):
 
     columns: int = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def draw(self, generator: np.random.Generator, steps: int, rows: Rows) -> np.ndarray:
         """The random decisions of an epoch: (steps, B, columns) numbers, kept as float32.
 

@@ -38,7 +38,7 @@ class ModelOptions(Options):
     patch_stride: int | None = option(None, at_least=1, rare=True)
     """Pixels from one patch of a vision transformer to the next; fewer than the side of a patch let
     patches overlap, such as 12 of 16 (default: the side of a patch)."""
-    input_mean: tuple[float, float, float] | None = option(None, rare=True)
+    input_mean: tuple[float, float, float] | None = option(None, at_least=0, at_most=1, rare=True)
     """Mean of the input's channels, of values from 0 to 1 (default: as the weights' timm
     configuration says)."""
     input_std: tuple[float, float, float] | None = option(None, above=0, rare=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -17,9 +16,10 @@ import timm
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from vireid.config import from_plain
 from vireid.console import say
 from vireid.data.augment import MEAN, STD
-from vireid.files import is_code
+from vireid.files import is_code, parse_json
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.options import ENDINGS, ModelOptions
@@ -119,8 +119,9 @@ def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
     arch, start = resolve_arch(options.arch), options.pretrained
     path = shipped_weights(arch) if start == "synth" else Path(start)
     if path is not None and path.is_file() and (network := network_of(path)):
-        mean, std = (network.get(name) for name in ("input_mean", "input_std"))
-        return three(mean or MEAN), three(std or STD)
+        given = {name: network.get(name) for name in ("input_mean", "input_std")}
+        stated = from_plain(ModelOptions, given, f"the network in '{path}'")
+        return stated.input_mean or MEAN, stated.input_std or STD
     if is_code(arch):
         return statistics_of(create(arch))
     named = f"{arch}.{imagenet_tag(arch) if start == 'imagenet' else start}"
@@ -136,9 +137,11 @@ def network_of(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError):
+        facts = parse_json(header.get("vireid", "{}"), f"The header of '{path}'")
+    except (SafetensorError, OSError, ValueError, InputError):
         return {}
-    return json.loads(header["vireid"]).get("model", {}) if "vireid" in header else {}
+    network = facts.get("model") if isinstance(facts, dict) else None
+    return network if isinstance(network, dict) else {}
 
 
 def _synth(arch: str) -> Path:

@@ -264,7 +264,7 @@ def with_named_code(
         own = [
             code_of(
                 name,
-                next((one for one in several if one and same_code(name, one)), several[0]),
+                next((one for one in several if same_code(name, str(one))), (*several, None)[0]),
                 what=what,
                 where=where,
             )
