@@ -281,9 +281,7 @@ class Catalog:
 
     def generation(self) -> int:
         """Number of the vector file in use."""
-        with self._readable():
-            (number,) = self._execute("SELECT value FROM about WHERE key='generation'").fetchone()
-        return json.loads(number)
+        return self.facts()["generation"]
 
     def version(self) -> int:
         """A number that changes when another connection has committed."""
