@@ -280,10 +280,15 @@ class Embeddings:
         """Check what is known of the images, row by row.
 
         Raises:
-            InputError: a modality, identity, camera or time that can't be; names the first image.
+            InputError: a path, modality, identity, camera or time that can't be; names the first
+                image.
         """
         import numpy as np
 
+        if odd := next((path for path in self.paths if "\0" in path), None):
+            raise InputError(
+                f"The path {shown(odd)} has a zero byte in it, so no file can be there."
+            )
         columns = {"pid": self.pids, "camid": self.camids, "modality": self.modality}
         for name, column in (*columns.items(), ("time", self.times)):
             if column.dtype.kind not in ("f" if name == "time" else "iu"):
