@@ -1069,7 +1069,8 @@ class IndexRows(_IndexFolder):
         '{"search_with": {}}', '["/etc"]', '""', '{"tta": []}', "4", "9223372036854775807",
     )  # fmt: skip
     keys = ("format", "generation", "written", "projection", "projected", "weights_hash",
-            "embedding", "dim", "image_roots", "preprocessing", "last_projection")  # fmt: skip
+            "embedding", "dim", "image_roots", "preprocessing", "last_projection",
+            "prefixes", "strangers")  # fmt: skip
     schema = (
         "DROP TABLE entries", "DROP TABLE about", "DROP TABLE tombstones", "DELETE FROM about",
         "ALTER TABLE entries RENAME COLUMN pid TO person", "ALTER TABLE entries ADD COLUMN more",

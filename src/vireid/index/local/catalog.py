@@ -208,7 +208,7 @@ class Catalog:
                 "unchanged. If the disk is full, free some space and try again; if it fails, "
                 f"restore '{FILE}' from a copy."
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter in its message
             raise InputError(
                 f"The catalog of the index '{self.folder}' can't be read: {error}. {_REBUILD}"
             ) from error
