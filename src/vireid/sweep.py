@@ -450,8 +450,9 @@ def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> 
         _call(words, job, sweep, device, stop)
     done = sweep.folder / "tested" / f"{job.folder.name}.json"  # of weights, which tests
     weights = file_hash(job.folder / "weights.safetensors")
-    kept = read_json(done) if done.is_file() else {}
-    tested = kept.get(weights, []) if isinstance(kept, dict) else []
+    hint = dict[str, list[list[str]]]
+    kept = convert(hint, read_json(done), str(done)) if done.is_file() else {}
+    tested = kept.get(weights, [])
     for test in sweep.tests:
         if test in tested:
             continue

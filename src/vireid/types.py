@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -36,6 +36,16 @@ def shown(value: object, limit: int = 80) -> str:
     """A value as a message shows it: in quotation marks where it is text, and not too long."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def check_no_zero_byte(paths: Iterable[str]) -> None:
+    """Refuse names that no file can have, at which the system's functions fail.
+
+    Raises:
+        InputError: a path with a zero byte in it.
+    """
+    if odd := next((path for path in paths if "\0" in path), None):
+        raise InputError(f"The path {shown(odd)} has a zero byte in it, so no file can be there.")
 
 
 LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
@@ -301,10 +311,12 @@ class Embeddings:
         """Check what is known of the images, row by row.
 
         Raises:
-            InputError: a modality, identity, camera or time that can't be; names the first image.
+            InputError: a path, modality, identity, camera or time that can't be; names the first
+                image.
         """
         import numpy as np
 
+        check_no_zero_byte((self.base, self.root, *self.paths))
         columns = {"pid": self.pids, "camid": self.camids, "modality": self.modality}
         for name, column in (*columns.items(), ("time", self.times)):
             if column.dtype.kind not in ("f" if name == "time" else "iu"):

@@ -621,7 +621,8 @@ class Checkpoints(Target):
         self.run, self.options = self.home / "run", tiny_options(method="mcl")
         quietly(training_kit.run, self.run, self.options)
         (path,) = (self.run / "checkpoints").glob("*.pt")
-        self.seeds = [(one.name, one.read_bytes()) for one in (path, self.run / "log.jsonl")]
+        files = (path, self.run / "log.jsonl", self.run / "record.json")
+        self.seeds = [(one.name, one.read_bytes()) for one in files]
         state = torch.load(io.BytesIO(self.seeds[0][1]), weights_only=True)
         name = path.name
         for key in state:
@@ -659,6 +660,9 @@ class Checkpoints(Target):
                 return name, mutations.of_text(r, content.decode(), ',:{}"\n')
             lines[i] = json.dumps(mutations.of_value(r, json.loads(lines[i])))
             return name, "\n".join(lines).encode("utf-8", "surrogatepass")
+        if name == "record.json":
+            value = mutations.of_value(r, json.loads(content), self.words)
+            return name, json.dumps(value).encode("utf-8", "surrogatepass")
         if r.random() < 0.4:
             return name, mutations.of_bytes(r, content)
         state = torch.load(io.BytesIO(content), weights_only=True)
@@ -1065,7 +1069,8 @@ class IndexRows(_IndexFolder):
         '{"search_with": {}}', '["/etc"]', '""', '{"tta": []}', "4", "9223372036854775807",
     )  # fmt: skip
     keys = ("format", "generation", "written", "projection", "projected", "weights_hash",
-            "embedding", "dim", "image_roots", "preprocessing", "last_projection")  # fmt: skip
+            "embedding", "dim", "image_roots", "preprocessing", "last_projection",
+            "prefixes", "strangers")  # fmt: skip
     schema = (
         "DROP TABLE entries", "DROP TABLE about", "DROP TABLE tombstones", "DELETE FROM about",
         "ALTER TABLE entries RENAME COLUMN pid TO person", "ALTER TABLE entries ADD COLUMN more",

@@ -31,7 +31,7 @@ def data_hash(dataset: Dataset) -> str:
     name = f"{dataset.name}-{content_key(dataset)}-{digest.hexdigest()[:16]}.sha256"
     folders = cache_folders(dataset.root)
     for folder in folders:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             if len(kept := (folder / name).read_text(encoding="utf-8").strip()) == 64:
                 return kept
     paths = [dataset.root / path for path in _paths(dataset)]

@@ -243,7 +243,7 @@ def _shapes(file: Any, about: _About, path: Path) -> dict[str, tuple[str, list[i
             fits = kind in ("F16", "F32") and len(shape) == 2 and shape[0] == count and shape[1] > 0
         else:
             fits = kind == columns[name] and len(shape) == 1
-            fits &= name == "paths" or shape[0] == count
+            fits = fits and (name == "paths" or shape[0] == count)
         if not fits:
             raise InputError(
                 f"'{path}' is not an embeddings file: its {shown(name)} has the type {kind} and "

@@ -28,7 +28,7 @@ from vireid.index.entries import (
 )
 from vireid.index.roots import ImageRoot
 from vireid.index.strangers import SAMPLE, Strangers
-from vireid.types import Embeddings, InputError, Modality
+from vireid.types import Embeddings, InputError, Modality, check_no_zero_byte
 
 log = logging.getLogger(__name__)
 
@@ -326,6 +326,7 @@ class Index(abc.ABC):
     def _take_facts(self, facts: dict[str, Any]) -> None:
         """Take over what `_set_facts` has kept."""
         if "image_roots" in facts:
+            check_no_zero_byte(facts["image_roots"])
             self.image_roots = tuple(facts["image_roots"])
             self.prefixes = tuple(facts.get("prefixes", ()))
         if "strangers" in facts:

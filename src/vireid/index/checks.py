@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict, cast
 import numpy as np
 
 from vireid.config import to_plain
-from vireid.types import Embeddings, InputError, Limits, Preprocessing, shown
+from vireid.types import Embeddings, InputError, Limits, Preprocessing
 
 LENGTH_TOLERANCE = 0.01
 """How far from 1 an embedding's length may be; float16 vectors are off by up to 0.001."""
@@ -151,8 +151,6 @@ def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
 def check_paths(paths: Sequence[str]) -> None:
     """Raises InputError if a path is missing, repeated or can't be stored."""
     count = Counter(paths)
-    if odd := next((path for path in count if "\0" in path), None):
-        raise InputError(f"The path {shown(odd)} has a zero byte in it, so no file can be there.")
     if count[""]:
         raise InputError(
             f"{count['']} of {len(paths)} embeddings have no path. An index identifies its "

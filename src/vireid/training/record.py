@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from vireid.config import convert, to_plain
 from vireid.data import Dataset
 from vireid.data.content import data_hash
 from vireid.files import file_hash, read_json, write_json
 from vireid.methods import Method
-from vireid.models.foreign import ENDINGS
+from vireid.models.options import ENDINGS
 from vireid.models.pretrained import locate
 from vireid.runtime.provenance import commit, package_hash, versions
 from vireid.runtime.record import (
@@ -33,6 +33,26 @@ A_FILE = "a file"  # for the path of the weights that a run starts from; their h
 _NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
 _NEEDED = ("options", "code", "package_hash", "versions", "data_hash", "start")
 _CODE_VERSIONS = ("vireid", "torch", "timm")  # of packages that compute what a run trains
+
+
+class _Schedule(TypedDict):
+    kind: str
+
+
+class _Recipe(TypedDict):
+    epochs: int
+    schedule: _Schedule
+
+
+class _Network(TypedDict):
+    arch: str
+
+
+class _Read(TypedDict):
+    """What is read of the options in a record's file."""
+
+    recipe: _Recipe
+    model: _Network
 
 
 def decisive(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,6 +116,7 @@ def read(run: Path) -> Record | None:
             f"'{path}' lacks {', '.join(lacking)}; a run's record was expected. Restore the file, "
             "or remove it: then it isn't known whether the run goes on as it began."
         )
+    convert(_Read, found["options"], f"{path}: options")
     return found
 
 

@@ -208,7 +208,7 @@ class Catalog:
                 "unchanged. If the disk is full, free some space and try again; if it fails, "
                 f"restore '{FILE}' from a copy."
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter in its message
             raise InputError(
                 f"The catalog of the index '{self.folder}' can't be read: {error}. {_REBUILD}"
             ) from error
@@ -281,9 +281,7 @@ class Catalog:
 
     def generation(self) -> int:
         """Number of the vector file in use."""
-        with self._readable():
-            (number,) = self._execute("SELECT value FROM about WHERE key='generation'").fetchone()
-        return json.loads(number)
+        return self.facts()["generation"]
 
     def version(self) -> int:
         """A number that changes when another connection has committed."""

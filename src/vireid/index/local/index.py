@@ -59,6 +59,7 @@ class LocalIndex(Index):
         try:
             self._catalog = Catalog(folder, write=write)
             facts = self._catalog.facts()
+            self._take_facts(facts)
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
@@ -73,7 +74,6 @@ class LocalIndex(Index):
         self.weights_hash = facts["weights_hash"]
         self.embedding = facts["embedding"]
         self.dim = facts["dim"]
-        self._take_facts(facts)
         self._closed = False
         self.writable = write
         self._writer = LocalWriter(folder, self._catalog, self.dim)
