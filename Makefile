@@ -6,7 +6,7 @@ WORKERS ?= 2
 # One thread a test process: the suite runs in $(WORKERS) processes already.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-long docs lint types setup setup-dev clean help
+.PHONY: demo test fuzz test-long docs lint types setup setup-dev clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ demo: setup  ## synthetic people -> train -> test -> search page, on this machin
 
 test: setup-dev  ## the whole suite (at most 10 minutes on 2 cores)
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+fuzz: setup-dev  ## odd files into every reader, for a minute
+	$(TEST_ENV) $(BIN)/python tools/fuzz.py --seconds 60
 
 test-long: setup-dev  ## what takes longer; writes a dated result under benchmarks/results
 	$(TEST_ENV) $(BIN)/python benchmarks/long_tests.py

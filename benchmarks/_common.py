@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+BUSY = "The machine was busy"  # how a note on that begins
 PACKAGES = ("vireid", "torch", "torchvision", "timm", "numpy", "scipy", "numba", "pillow",
             "opencv-python-headless", "faiss-cpu")  # fmt: skip
 
@@ -164,7 +165,7 @@ def record(
     """
     machine = hardware()
     if machine["load_1min"] > 1.5 * machine["cores"]:
-        notes = [*notes, f"The machine was busy with other work (load {machine['load_1min']} on "
+        notes = [*notes, f"{BUSY} with other work (load {machine['load_1min']} on "
                          f"{machine['cores']} cores): times are too long and vary."]  # fmt: skip
     date = datetime.date.today().isoformat()
     path = result_path(name)
@@ -179,22 +180,32 @@ def record(
         "results": dict(results),
         "notes": list(notes),
     }
-    path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = table or [{"what": key, "value": value} for key, value in results.items()]
+    write_result(path, whole, rows)
+    return path
+
+
+def write_result(path: Path, whole: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a result file, and its table beside it.
+
+    Args:
+        whole: name, date, hardware, versions, commit, command, results and notes.
+        rows: of the table.
+    """
+    path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     lines = [
-        f"# {name}, {date}",
+        f"# {whole['name']}, {whole['date']}",
         "",
-        f"{hardware_line(machine)}. Commit {whole['commit']}. "
+        f"{hardware_line(whole['hardware'])}. Commit {whole['commit']}. "
         f"Python {whole['versions']['python']}, torch {whole['versions'].get('torch', '-')}, "
         f"NumPy {whole['versions'].get('numpy', '-')}.",
         "",
-        f"Command: `{command}`",
+        f"Command: `{whole['command']}`",
         "",
         markdown(rows),
-        *[f"- {note}" for note in notes],
+        *[f"- {note}" for note in whole["notes"]],
     ]
     path.with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    return path
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ A run that would not end before --deadline seconds is not started, and is listed
 result is written after every run. To fill a table over several sessions, name earlier results:
 
     python benchmarks/methods.py … --rows all --merge OLD.json [--merge OLDER.json]
+    python benchmarks/methods.py --table RESULT.json      writes a result's table and notes again
 
 Their runs are taken over, not made again; results of other data, steps or networks are refused.
 
@@ -28,21 +29,25 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import queue
 import shlex
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _common import hardware, hardware_line, record, result_path, versions
+from _common import BUSY, hardware, hardware_line, record, result_path, versions, write_result
+
+from vireid.evaluation import Report
+from vireid.runtime.record import hash_of
+from vireid.sweep import call, devices, run_all
 
 HERE = Path(__file__).resolve().parent
+METRICS = {"rank1": "Rank-1", "mean_ap": "mAP"}
 SEEDS = 6  # below so many paired seeds a table says that it shows nothing yet
 
 ROWS: dict[str, list[str]] = {
@@ -72,12 +77,13 @@ CLAIM: dict[str, list[str]] = {
         ("agw", ["--method", "agw"]),
     )
 }
-NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
 GROUPS = {"all": [*ROWS], "claim": [*CLAIM]}
 
 
 def main() -> None:
     args = arguments()
+    if args.table is not None:
+        return write_table_again(args.table)
     extra = dict(item.split("=", 1) for item in args.extra_row)
     rows = {**ROWS, **CLAIM, **{name: shlex.split(flags) for name, flags in extra.items()}}
     chosen = GROUPS.get(args.rows) or [r.strip() for r in args.rows.split(",") if r.strip()]
@@ -103,51 +109,32 @@ def main() -> None:
     table = Table(args.name, setting, chosen, rows)
     for path in args.merge:
         table.merge(Path(path))
-    work: queue.Queue[tuple[str, int]] = queue.Queue()
-    for seed in seeds:
-        for row in chosen:
-            if (row, seed) not in table.results:
-                work.put((row, seed))
-    if not work.empty():
+    todo = [(row, seed) for seed in seeds for row in chosen if (row, seed) not in table.results]
+    if todo:
         subprocess.run(  # once, not by each of several runs at a time
             [sys.executable, "-m", "vireid", "prepare", "--dataset", args.dataset,
              "--data-root", args.data], check=True,
         )  # fmt: skip
-    began = time.monotonic()
-    longest = [args.estimate]
-    lock = threading.Lock()
+    began, stop = time.monotonic(), threading.Event()
+    made: dict[tuple[str, int], tuple[dict[str, Any], Details]] = {}
 
-    def worker(gpu: int | None) -> None:
-        while True:
-            try:
-                row, seed = work.get_nowait()
-            except queue.Empty:
-                return
-            if time.monotonic() - began + 1.05 * longest[0] > args.deadline:
-                table.missing.append(f"{row}, seed {seed}: no time was left")
-                continue
-            start = time.monotonic()
-            try:
-                table.start(seed, start_of(seed, args))  # it may be made while others train
-                found, details = run(rows[row], seed, gpu, args)
-            except Exception as error:  # the other runs go on
-                table.missing.append(f"{row}, seed {seed}: {error}")
-                found = {"failed": str(error)}
-            with lock:
-                if "failed" not in found:
-                    longest[0] = max(longest[0] if table.made else 0, time.monotonic() - start)
-                    table.add(row, seed, found, details)
-                print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: {found}", flush=True)
+    def make(job: tuple[str, int], gpu: int | None) -> None:
+        table.start(job[1], start_of(job[1], args))  # it may be made while others train
+        made[job] = run(rows[job[0]], job[1], gpu, args, stop)
 
-    threads = [
-        threading.Thread(target=worker, args=(gpu,))
-        for gpu in devices()
-        for _ in range(args.jobs_per_gpu)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def after(job: tuple[str, int], state: str, _: float) -> None:
+        row, seed = job
+        if state == "done":
+            table.add(row, seed, *made.pop(job))
+        else:
+            table.missing.append(f"{row}, seed {seed}: {state.removeprefix('failed: ')}")
+        facts = table.results.get(job, state)
+        print(f"{time.monotonic() - began:6.0f} s  {row}, seed {seed}: {facts}", flush=True)
+
+    run_all(
+        todo, make, devices() * args.jobs_per_gpu,
+        after=after, deadline=args.deadline, estimate=args.estimate, stop=stop,
+    )  # fmt: skip
     path = table.write()
     print(path.with_suffix(".md").read_text())
     sys.exit(1 if table.missing else 0)
@@ -157,7 +144,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", help="folder of the data set")
+    parser.add_argument("--table", type=Path, metavar="RESULT", help="only make its table again")
     parser.add_argument("--dataset", default="sysu")
     parser.add_argument(
         "--rows",
@@ -202,7 +190,10 @@ def arguments() -> argparse.Namespace:
         metavar="OLD.json",
         help="take the runs of an earlier result over",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.data is None and args.table is None:
+        parser.error("name the data set's folder with --data")
+    return args
 
 
 def refused(sentence: str) -> SystemExit:
@@ -396,16 +387,6 @@ class Table:
                 self.results.items(), key=lambda item: (self.chosen.index(item[0][0]), item[0][1])
             )
         ]
-        lines = []
-        modes = self.setting["modes"].split(",")
-        for row in self.chosen:
-            own = [run for run in flat if run["row"] == row]
-            if own:
-                line = summary(row, own, modes)
-                if CLAIM.keys() & {*self.chosen}:
-                    against = [run for run in flat if run["row"] == whole(row) != row]
-                    line |= less(own, against, modes)
-                lines.append(line)
         beside: dict[str, Any] = {}
         if self.queries:
             file = result_path(self.name).with_suffix(".npz")
@@ -421,11 +402,61 @@ class Table:
                 "missing": self.missing,
                 "merged": self.merged,
                 "steps": self.setting["steps"],
+                "means": self.means(),
+                "differences": self.differences(),
                 **beside,
             },
-            table=lines or [{"row": "none"}],
+            table=self.lines(),
             notes=self.notes(),
         )
+
+    def of(self, row: str) -> list[dict[str, Any]]:
+        """Facts of a row's runs, with their seeds."""
+        return [
+            {"seed": seed, **self.results[name, seed]}
+            for name, seed in sorted(self.results)
+            if name == row
+        ]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The table."""
+        lines = []
+        modes = self.setting["modes"].split(",")
+        for row in self.chosen:
+            if own := self.of(row):
+                line = summary(row, own, modes)
+                if CLAIM.keys() & {*self.chosen}:
+                    against = [] if row == whole(row) else self.of(whole(row))
+                    line |= less(own, against, modes)
+                lines.append(line)
+        return lines or [{"row": "none"}]
+
+    def means(self) -> list[dict[str, Any]]:
+        """Of each row, mean and deviation over its seeds, in percent."""
+        found = []
+        for row, mode, which, metric in product(
+            self.chosen, self.setting["modes"].split(","), ("pooled", "embedding"), METRICS
+        ):
+            key = f"{mode}_{which}_{metric}"
+            if values := [run[key] for run in self.of(row) if key in run]:
+                deviation = statistics.stdev(values) if len(values) > 1 else None
+                numbers = {"seeds": len(values), "mean": statistics.mean(values)}
+                found.append({"row": row, "mode": mode, "which": which, "metric": metric,
+                              **numbers, "deviation": deviation})  # fmt: skip
+        return found
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Of each row of the claim, how far it is from mcl under the same augmentation: mean over
+        paired seeds, Student's 95 % interval and the sign-flip test's two-sided p, in points."""
+        mode = self.setting["modes"].split(",")[0]
+        found = []
+        for row, which, metric in product(self.chosen, ("pooled", "embedding"), METRICS):
+            pairs = paired(self.of(row), self.of(whole(row))) if row in CLAIM else []
+            if row != whole(row) and len(pairs) > 1:
+                key = f"{mode}_{which}_{metric}"
+                numbers = certainty([one[key] - other[key] for one, other in pairs])
+                found.append({"row": row, "which": which, "metric": metric, **numbers})
+        return found
 
     def notes(self) -> list[str]:
         """What the table's numbers are of."""
@@ -460,14 +491,7 @@ class Table:
                 "'less mcl': the row less mcl under the same augmentation, paired by seed: mean ± "
                 "deviation of the differences, in points. The claim is judged on the embedding."
             )
-            rows = {row for row, _ in self.results} & CLAIM.keys()
-            seeds = {seed for _, seed in self.results}
-            paired = [s for s in seeds if all((row, s) in self.results for row in rows)]
-            if len(paired) < SEEDS:
-                notes.append(
-                    f"{len(paired)} of {SEEDS} seeds are made: a direction at most, no result. So "
-                    "few seeds prove nothing about any row."
-                )
+            notes += self.notes_on_the_claim()
         if self.merged:
             commits = sorted({str(f["commit"]) for f in self.results.values() if "commit" in f})
             machines = sorted({str(f["machine"]) for f in self.results.values() if "machine" in f})
@@ -478,21 +502,56 @@ class Table:
             )
         return notes
 
+    def notes_on_the_claim(self) -> list[str]:
+        """How many whole seeds there are under each augmentation, and the differences of those
+        rows that have all of them."""
+        notes = []
+        for word in dict.fromkeys(whole(row) for row, _ in self.results if row in CLAIM):
+            rows = {row for row, _ in self.results if row in CLAIM and whole(row) == word}
+            seeds = {seed for _, seed in self.results}
+            made = sum(all((row, seed) in self.results for row in rows) for seed in seeds)
+            word = word.removeprefix("mcl (").removesuffix(")")
+            if made < SEEDS:
+                notes.append(
+                    f"{word}: {made} of {SEEDS} seeds are made: a direction at most, no result. So "
+                    "few seeds prove nothing about any row."
+                )
+        sentences: dict[str, list[str]] = {}
+        for d in self.differences():
+            if d["which"] == "embedding" and d["seeds"] >= SEEDS:
+                interval = f"[{d['low']:+.1f}, {d['high']:+.1f}]"
+                sentences.setdefault(d["row"], []).append(
+                    f"{METRICS[d['metric']]} {d['mean']:+.1f}, {interval}, p = {d['p']:.2g}, lower "
+                    f"in {d['lower']} of {d['seeds']} seeds"
+                )
+        notes += [f"{row} less mcl, embedding: {'; '.join(s)}." for row, s in sentences.items()]
+        if sentences:
+            notes.append(
+                "In brackets: 95 % interval of Student's t over paired seeds; p: of the two-sided "
+                f"sign-flip test, which can't be below {2 / 2**SEEDS:.3f} with {SEEDS} seeds; not "
+                "corrected for the number of rows."
+            )
+        return notes
+
+
+def write_table_again(path: Path) -> None:
+    """A result's table and notes once more, from its runs; everything else stays."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    results = result["results"]
+    rows = {run["row"]: run["flags"] for run in results["runs"]}
+    table = Table(result["name"], results["setting"], [*rows], rows)
+    for run in results["runs"]:
+        table.results[run["row"], run["seed"]] = run
+    table.missing, table.merged = results["missing"], results["merged"]
+    results |= {"means": table.means(), "differences": table.differences()}
+    kept = [note for note in result["notes"] if note.startswith(BUSY)]
+    write_result(path, {**result, "notes": table.notes() + kept}, table.lines())
+
 
 def chosen_by(results: dict[tuple[str, int], dict[str, Any]]) -> str:
     """How the runs chose their epochs, without each run's own number."""
     words = {str(facts["epoch_choice"]).split(" (")[0] for facts in results.values()}
     return "; ".join(sorted(words)) or "none"
-
-
-def devices() -> list[int | None]:
-    """Numbers of the GPUs that this process may use, as the driver counts them."""
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named:
-        return [int(number) for number in named.split(",")]
-    return list(range(torch.cuda.device_count())) or [None]
 
 
 class Details(NamedTuple):
@@ -520,15 +579,12 @@ def start_of(seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(
-    flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace
+    flags: list[str], seed: int, gpu: int | None, args: argparse.Namespace, stop: threading.Event
 ) -> tuple[dict[str, Any], Details]:
     """Train and test one row; its numbers in percent, what the training cost, and details."""
     name = "-".join([*[f.lstrip("-") for f in flags], f"seed{seed}"]).replace("/", "_")
     folder = Path(args.runs) / name
     where = ["--gpu", "0"] if gpu is not None else ["--device", "cpu"]
-    environment = (
-        {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
-    )
     command = [sys.executable, "-m", "vireid"]
     train = [
         *command,
@@ -561,87 +617,53 @@ def run(
         train = [*command, "train", "--resume", str(folder), *where]
     else:
         told.write_text(shlex.join(train), encoding="utf-8")
-    path = folder.parent / f"{name}.log"
-    with open(path, "a", encoding="utf-8") as log:
+    log = folder.parent / f"{name}.log"
+    began = time.monotonic()
+    if not finished(folder):
+        call(train, log, gpu, stop)
+    facts: dict[str, Any] = {
+        "seconds": round(time.monotonic() - began, 1),
+        "gpu": gpu_name(gpu),
+        **training_facts(folder),
+    }
+    if "start_hash" in (start := start_of(seed, args)):
+        facts["start_hash"] = start["start_hash"]
+    chosen = configuration(folder)
+    facts["config_hash"] = hash_of(chosen)
+    queries: dict[str, np.ndarray] = {}
+    for mode in args.modes.split(","):
+        out = folder / "test" / f"{args.part}-{mode}"
+        test = ["test", "--resume", str(folder), "--data-root", args.data, "--mode", mode,
+                "--part", args.part, "--out", str(out), "--figure-queries", "0"]  # fmt: skip
+        call([*command, *test, *where], log, gpu, stop)
+        report = Report.load(out / "report.json")
+        facts["epoch"] = report.protocol.epoch
+        facts["epoch_choice"] = report.protocol.epoch_choice
+        for which, numbers in report.raw.items():
+            for metric in ("rank1", "mean_ap"):
+                value = numbers[metric]["mean"]
+                facts[f"{mode}_{which}_{metric}"] = round(100 * value, 2)
+        queries = queries or of_queries(report)
+    return facts, Details(chosen, queries)
 
-        def call(words: list[str]) -> None:
-            done = subprocess.run(words, stdout=log, stderr=log, env=environment, check=False)
-            if done.returncode:
-                last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-                print("\n".join(last), flush=True)
-                raise RuntimeError(f"`{' '.join(words[1:4])}` ended with code {done.returncode}")
 
-        began = time.monotonic()
-        if not finished(folder):
-            call(train)
-        seconds = time.monotonic() - began
-        facts: dict[str, Any] = {
-            "seconds": round(seconds, 1),
-            "gpu": gpu_name(gpu),
-            **training_facts(folder),
-        }
-        if "start_hash" in (start := start_of(seed, args)):
-            facts["start_hash"] = start["start_hash"]
-        chosen = configuration(folder)
-        facts["config_hash"] = hash_of(chosen)
-        for mode in args.modes.split(","):
-            out = folder / "test" / f"{args.part}-{mode}"
-            call(
-                [
-                    *command,
-                    "test",
-                    "--resume",
-                    str(folder),
-                    "--data-root",
-                    args.data,
-                    "--mode",
-                    mode,
-                    "--part",
-                    args.part,
-                    "--out",
-                    str(out),
-                    "--figure-queries",
-                    "0",
-                    *where,
-                ]
-            )
-            report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-            facts["epoch"] = report["protocol"]["epoch"]
-            facts["epoch_choice"] = report["protocol"]["epoch_choice"]
-            for which in ("pooled", "embedding", "part"):
-                if which in report:
-                    for metric in ("rank1", "mean_ap"):
-                        value = report[which][metric]["mean"]
-                        facts[f"{mode}_{which}_{metric}"] = round(100 * value, 2)
-        mode, file = args.modes.split(",")[0], folder / "test" / "per_query.npz"
-        words = ["--run", folder, "--data", args.data, "--dataset", args.dataset, "--mode", mode,
-                 "--part", args.part, "--out", file]  # fmt: skip
-        call([sys.executable, str(HERE / "per_query.py"), *map(str, words)])
-    with np.load(file) as arrays:
-        return facts, Details(chosen, dict(arrays))
+def of_queries(report: Report) -> dict[str, np.ndarray]:
+    """The average precision of each query, by embedding, with its identity and camera."""
+    table = report.queries
+    found = {name: table[name].astype(np.int16) for name in ("pids", "camids")}
+    return found | {which: table[f"{which}.mean_ap"].astype(np.float16) for which in report.raw}
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """What decided a run's numbers beside its seed, its start and its data: its resolved options
-    without places, engine and names."""
-    options = without_places(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    if Path(options["model"]["pretrained"]).is_file():
-        options["model"]["pretrained"] = "a file"  # that the start's hash names
-    return options
+    """What decided a run's numbers beside its seed, its start and its data."""
+    return without_places(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def without_places(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that decide numbers, without the seed: no places, engine or names."""
-    from vireid.training.options import MAY_CHANGE
+    """The options that decide numbers, without the seed."""
+    from vireid.training.record import decisive
 
-    kept = {key: value for key, value in options.items() if key not in ("seed", *MAY_CHANGE)}
-    recipe = {key: value for key, value in kept["recipe"].items() if key not in NAMES_ONLY}
-    return {**kept, "recipe": recipe}
-
-
-def hash_of(plain: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return {name: value for name, value in decisive(options).items() if name != "seed"}
 
 
 def finished(folder: Path) -> bool:
@@ -690,16 +712,34 @@ def whole(row: str) -> str:
     return f"mcl ({row.rsplit(' (', 1)[-1]}"
 
 
+def paired(
+    runs: list[dict[str, Any]], others: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Runs of two rows with the same seed."""
+    by_seed = {other["seed"]: other for other in others}
+    return [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
+
+
+def certainty(values: list[float]) -> dict[str, Any]:
+    """Mean of paired differences, Student's 95 % interval of it, and the sign-flip test's p."""
+    from vireid.evaluation.significance import sign_flip, t_interval
+
+    return {
+        "seeds": len(values),
+        **t_interval(values)._asdict(),
+        "p": sign_flip(values),
+        "lower": sum(value < 0 for value in values),
+    }
+
+
 def less(
     runs: list[dict[str, Any]], others: list[dict[str, Any]], modes: list[str]
 ) -> dict[str, Any]:
     """Columns of the differences to the runs of another row with the same seeds."""
-    by_seed = {other["seed"]: other for other in others}
-    pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
-    columns = {}
+    pairs, columns = paired(runs, others), {}
     for mode in modes:
         for which in ("pooled", "embedding"):
-            keys = [f"{mode}_{which}_{metric}" for metric in ("rank1", "mean_ap")]
+            keys = [f"{mode}_{which}_{metric}" for metric in METRICS]
             columns[f"{mode} {which} less mcl"] = " / ".join(
                 spread([one[key] - other[key] for one, other in pairs]) for key in keys if pairs
             )

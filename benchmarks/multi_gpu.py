@@ -4,8 +4,8 @@
 
 Starts torchrun for each number; numbers that this machine doesn't have are skipped, and said.
 One GPU is measured on each of them, as they differ. `--variants` also measures synchronised batch
-norm, gathered triplets and the eager engine. All are compiled at the same time and then wait for
-their turns; the result is written after every measurement.
+norm, gathered triplets and the eager engine with every number of GPUs above one. All are compiled
+at the same time and then wait for their turns; the result is written after every measurement.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
+
+if TYPE_CHECKING:
+    from vireid.runtime.ranks import World
 
 
 def worker(arguments: argparse.Namespace) -> None:
@@ -52,11 +55,7 @@ def worker(arguments: argparse.Namespace) -> None:
         **small,
     )
     result = Path(arguments.result)
-    if world.first:
-        result.with_suffix(".ready").touch()
-        while not result.with_suffix(".go").exists():
-            time.sleep(0.05)
-    world.barrier()
+    wait_for_turn(world, result)
     found: dict[str, Any] = bench.time(arguments.steps if cuda else 2)
     found |= {
         "gpus": world.size,
@@ -71,6 +70,15 @@ def worker(arguments: argparse.Namespace) -> None:
     faulthandler.cancel_dump_traceback_later()
 
 
+def wait_for_turn(world: World, result: Path) -> None:
+    """Say that this measurement is ready, and wait until it is the only one that runs."""
+    if world.first:
+        result.with_suffix(".ready").touch()
+        while not result.with_suffix(".go").exists():
+            time.sleep(0.05)
+    world.barrier()
+
+
 @dataclass
 class Job:
     """A measurement: torchrun with `count` processes, on the GPUs from `first` on."""
@@ -79,30 +87,33 @@ class Job:
     variant: str
     first: int
     result: Path
+    script: Path = Path(__file__)
     process: subprocess.Popen[str] | None = None
 
-    def start(self, arguments: argparse.Namespace) -> None:
-        """Let it get ready."""
+    def start(self, arguments: argparse.Namespace, *words: str) -> None:
+        """Let it get ready; `words` are further ones for the script."""
         command = [
             sys.executable,
             "-m",
             "torch.distributed.run",
             "--standalone",
             f"--nproc-per-node={self.count}",
-            __file__,
+            str(self.script),
             "--worker",
             f"--result={self.result}",
             f"--variant={self.variant}",
-            f"--steps={arguments.steps}",
             f"--limit={arguments.limit}",
             f"--device={arguments.device}",
+            *words,
         ]
-        gpus = ",".join(str(self.first + number) for number in range(self.count))
+        from methods import devices
+
+        gpus = ",".join(map(str, devices()[self.first : self.first + self.count]))
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
             stderr=self.result.with_suffix(".log").open("w"),
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": gpus},
+            env=os.environ | ({} if gpus == "None" else {"CUDA_VISIBLE_DEVICES": gpus}),
         )
 
     @property
@@ -114,16 +125,17 @@ class Job:
     def measure(self, deadline: float) -> dict[str, Any]:
         """Its turn: what it found, or an error."""
         assert self.process is not None
+        about = {"gpus": self.count, "first_gpu": self.first, "variant": self.variant}
         self.result.with_suffix(".go").touch()
         try:
             self.process.wait(max(deadline - time.monotonic(), 1))
         except subprocess.TimeoutExpired:
             self.process.terminate()  # torchrun ends its processes; killed, it would leave them
             self.process.wait()
-        about = {"gpus": self.count, "first_gpu": self.first, "variant": self.variant}
+            return about | {"error": "not measured, the time was up"}
         if not self.result.is_file():
             words = self.result.with_suffix(".log").read_text().strip()[-1500:]
-            return about | {"error": words or "no result in time, and no words"}
+            return about | {"error": words or "no result, and no words"}
         return about | json.loads(self.result.read_text())
 
 
@@ -169,13 +181,18 @@ def main() -> None:
         singles = range(max(counts) if there is not None else 1)
         asked_jobs = [(1, "plain", gpu) for gpu in singles] + asked_jobs
     if arguments.variants:
-        asked_jobs += [(max(counts), variant, 0) for variant in ("sync_bn", "gather", "eager")]
+        asked_jobs += [
+            (count, variant, 0)
+            for count in sorted(counts, reverse=True)
+            for variant in ("sync_bn", "gather", "eager")
+            if count > 1
+        ]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         jobs = [Job(*job, Path(folder) / f"{n}.json") for n, job in enumerate(asked_jobs)]
         deadline = time.monotonic() + arguments.limit
         for job in jobs:
-            job.start(arguments)
+            job.start(arguments, f"--steps={arguments.steps}")
         while not all(job.waits for job in jobs) and time.monotonic() < deadline - 60:
             time.sleep(0.1)
         for job in jobs:

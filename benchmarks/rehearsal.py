@@ -44,11 +44,11 @@ from typing import Any
 import cv2
 import numpy as np
 from _common import ROOT, log_lines, record, steps_done
-from methods import devices
 from scipy.io import loadmat, savemat
 
 from vireid.cores import usable_cores
 from vireid.methods.recipes import RECIPES
+from vireid.sweep import devices
 
 BEGAN = time.monotonic()
 TRUE = {"train": (395, 22258, 11909), "test": (96, 6775, 3803)}

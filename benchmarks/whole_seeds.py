@@ -4,11 +4,11 @@
 
 What the processor does (rendering, compiling) goes on beside what the GPUs do: the kernels of the
 start and of the rows are compiled on images of noise, as many as the people will have, while
-those are rendered; later seeds' people and starts are made while earlier seeds' rows train. Rows
-are methods.py's, starts start.py's; DIR/*.log say what each part did. With two GPUs the first start
-is made twice, to see whether it comes out equal. Beside the rows' result stands one named
-whole-seeds: what took how long, and in how many folders v1 differs from the checksums that the
-package ships.
+those are rendered; later seeds' people and starts are made while earlier seeds' rows train, or,
+with more than two GPUs, all starts side by side before the first row. Rows are methods.py's, starts
+start.py's; DIR/*.log say what each part did. With two GPUs or more the first start is made twice,
+to see whether it comes out equal. Beside the rows' result stands one named whole-seeds: what took
+how long, and in how many folders v1 differs from the checksums that the package ships.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 from _common import record, result_path
-from methods import CLAIM, HERE, devices
+from methods import CLAIM, HERE
 from PIL import Image
+
+from vireid.sweep import devices
 
 V1_PARTS = {"train": range(1, 331), "val": range(331, 396), "test": range(396, 492)}
 V1_IMAGES = 12  # of each person by each camera
@@ -49,19 +51,21 @@ def main() -> None:
     first = jobs.start_of(seeds[0], gpu=gpus[0])
     if len(gpus) > 1:
         jobs.start_of(seeds[0], gpu=gpus[1], place="again")
+    others = threading.Thread(target=jobs.later_starts, args=(seeds[1:], gpus))
+    others.start()
     if args.data is None:
         jobs.wait(jobs.begin("v1", ["-m", "vireid", "synthesize", "--v1", "--out", data], nice=5))
         decode = ["-m", "vireid", "prepare", "--data-root", data]
         jobs.wait(jobs.begin("v1-decoded", decode, nice=5))
         verify = ["-m", "vireid", "synthesize", "--v1", "--out", data, "--verify"]
         jobs.begin("v1-verified", verify, nice=15)
-    others = threading.Thread(target=jobs.later_starts, args=(seeds[1:], gpus))
-    others.start()
     for one in warm:
         jobs.wait(one)
     if warm and all(jobs.codes[one] for one in warm):
         raise SystemExit(f"whole_seeds.py: nothing could be compiled; see {warm[0]}.log.")
     jobs.wait(first)
+    if len(gpus) > 2:
+        others.join()
     rows(jobs, data, args.merge)
     others.join()
     made = result_path(args.name)
@@ -141,10 +145,16 @@ class Jobs:
         return self.begin(name, words, gpu=gpu, nice=nice)
 
     def later_starts(self, seeds: list[int], gpus: list[int | None]) -> None:
-        """People and starts of the seeds that come after the first, one after the other."""
+        """People of the seeds that come after the first, one after the other, and their starts:
+        one after the other where GPUs are few, else each on its own."""
+        made = []
         for number, seed in enumerate(seeds, 1):
             self.wait(self.start_of(seed, "--people-only", nice=15))
-            self.wait(self.start_of(seed, gpu=gpus[number % len(gpus)]))
+            made.append(self.start_of(seed, gpu=gpus[(number + 1) % len(gpus)]))
+            if len(gpus) <= 2:
+                self.wait(made[-1])
+        for start in made:
+            self.wait(start)
 
     def compile_all(self, gpus: list[int | None]) -> list[str]:
         """Begin three steps of the start and of each row on noise: compiled code is kept."""

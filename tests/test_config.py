@@ -37,6 +37,8 @@ class Outer(Options):
     on two lines."""
     count: int = option(3, at_least=1, rare=True)
     """A count."""
+    course: Literal["up", "down"] = option("up", flag="schedule")
+    """Up or down."""
     sides: tuple[float, float] = option((1, 2), at_least=0)
     """Two sides."""
     inner: Inner = option(Inner())  # noqa: RUF009
@@ -50,6 +52,7 @@ class Outer(Options):
         ({"count": 1.5}, "`count` is 1.5; a value of type int was expected."),
         ({"count": True}, "a value of type int was expected"),
         ({"kind": "three"}, "There is no kind 'three'. Valid: one, two-fold."),
+        ({"course": "away"}, "There is no schedule 'away'. Valid: up, down."),
         ({"sides": (1, -1)}, "`sides` is (1.0, -1.0); every number must be at least 0."),
         ({"sides": (1,)}, "2 values were expected"),
         ({"inner": Inner, "count": float("nan")}, "was expected"),

@@ -24,17 +24,17 @@ def tool(name: str) -> ModuleType:
 
 
 def test_numbers_in_pages_are_those_of_the_files() -> None:
-    numbers = tool("numbers")
+    numbers = tool("result_numbers")
     marks = 0
     for page in numbers.pages():
         text = page.read_text(encoding="utf-8")
         marks += len(numbers.MARK.findall(text))
-        assert numbers.filled(text, page) == text, f"{page}: run tools/numbers.py"
+        assert numbers.filled(text, page) == text, f"{page}: run tools/result_numbers.py"
     assert marks > 20
 
 
 def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
-    numbers = tool("numbers")
+    numbers = tool("result_numbers")
     monkeypatch.setattr(numbers, "ROOT", tmp_path)
     monkeypatch.setattr(numbers, "RESULTS", tmp_path)
     for date, ms in (("2026-01-01", 1.0), ("2026-01-02", 13.671)):

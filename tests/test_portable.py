@@ -31,7 +31,12 @@ LIBRARIES = (
     "PIL.Image",
 )  # fmt: skip
 # Module → distribution, where the names differ.
-DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "grpc": "grpcio"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "cv2": "opencv-python-headless",
+    "grpc": "grpcio",
+}
 # FastAPI reads uploads with the first; timm imports the second, whose bound follows PyTorch's.
 NEEDED_UNSEEN = {"python-multipart", "torchvision"}
 

@@ -68,7 +68,7 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
 @pytest.mark.parametrize(("page", "line"), mentions())
 def test_every_command_in_a_sentence_has_such_flags(page: str, line: str) -> None:
     line = re.sub(r"[\w/]*my_method\.py", f"{ROOT}/{METHOD}", line.split(" #")[0])
-    words = words_of(line)
+    words = words_of(line, {"my.py:MY_SET": f"{ROOT}/examples/my_dataset.py:HALLWAY"})
     table, name, rest = COMMANDS, words[1], words[2:]
     if name == "index":
         table, name, rest = INDEX_COMMANDS, rest[0], rest[1:]
@@ -116,7 +116,8 @@ def test_folders_of_my_own_crops(place: Path, monkeypatch, capsys) -> None:
     recipe = ALL["README.md 1"]
     *before, last = recipe.text.strip().split("\n")
     assert last.startswith("vireid serve")
-    play(type(recipe)(recipe.name, False, "\n".join(before)))
+    text = "\n".join(before).replace("--top 20", "--top 20 --json")
+    play(type(recipe)(recipe.name, False, text))
     shown = capsys.readouterr()
     hits = json.loads(shown.out)[0]["hits"]
     assert hits[0]["path"] == str(Path("day/0001.jpg")) and len(hits) == 6

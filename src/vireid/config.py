@@ -14,11 +14,13 @@ import functools
 import inspect
 import itertools
 import math
+import operator
+import re
 import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -26,7 +28,7 @@ from typing import Any, ClassVar, TypeVar
 
 from vireid.console import choose
 from vireid.files import read_json, write_json
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 T = TypeVar("T")
 
@@ -92,39 +94,42 @@ def _checked(one: dataclasses.Field, hint: Any, value: Any) -> Any:
     """The value of a field, choices spelled as the code spells them."""
     choices = choices_of(hint)
     if choices and isinstance(value, str):
-        return choose(
-            one.name.replace("_", " "), value, choices, aliases=one.metadata.get("aliases")
-        )
+        word = one.metadata.get("flag") or one.name  # `kind` of a schedule is --schedule
+        return choose(word.replace("_", " "), value, choices, aliases=one.metadata.get("aliases"))
     value = convert(hint, value, one.name)
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
-            _check_limits(one, number, value)
+            _check_limits(one.name, one.metadata, number, value)
+            if not math.isfinite(number):
+                raise InputError(f"`{one.name}` is {value}; a finite number was expected.")
     return value
 
 
-def _check_limits(one: dataclasses.Field, number: float, value: Any) -> None:
-    limits = {
-        "at_least": (lambda x, y: x >= y, "at least"),
-        "above": (lambda x, y: x > y, "above"),
-        "at_most": (lambda x, y: x <= y, "at most"),
-        "below": (lambda x, y: x < y, "below"),
-    }
-    stated = {name: one.metadata[name] for name in limits if name in one.metadata}
-    if not stated:
+_LIMITS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    "at_least": (operator.ge, "at least"),
+    "above": (operator.gt, "above"),
+    "at_most": (operator.le, "at most"),
+    "below": (operator.lt, "below"),
+}
+
+
+def _check_limits(name: str, metadata: Mapping[str, Any], number: float, value: Any) -> None:
+    stated = {kind: metadata[kind] for kind in _LIMITS if kind in metadata}
+    if all(_LIMITS[kind][0](number, limit) for kind, limit in stated.items()):
         return
-    if not math.isfinite(number) or not all(limits[k][0](number, v) for k, v in stated.items()):
-        words = " and ".join(f"{limits[name][1]} {limit:g}" for name, limit in stated.items())
-        must = "every number must be" if isinstance(value, tuple) else "it must be"
-        raise InputError(f"`{one.name}` is {value}; {must} {words}.")
+    words = " and ".join(f"{_LIMITS[kind][1]} {limit:g}" for kind, limit in stated.items())
+    must = "every number must be" if isinstance(value, tuple) else "it must be"
+    subject = f"`{name}`" if _is_name(name) else name
+    raise InputError(f"{subject} is {shown(value)}; {must} {words}.")
 
 
 @functools.cache
 def _hints_of(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def hints_of(cls: type) -> dict[str, Any]:
-    """Field → type of a dataclass, as classes rather than strings."""
+    """Field → type of a dataclass or `TypedDict`, as classes rather than strings."""
     return _hints_of(cls)
 
 
@@ -196,17 +201,17 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
             default, or a value of another type.
     """
     if not isinstance(plain, dict):
-        raise InputError(f"{where} is {plain!r}; an object with named values was expected.")
+        raise InputError(f"{where} is {shown(plain)}; an object with named values was expected.")
     hints = hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in plain:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
+            near = difflib.get_close_matches(str(key)[:80], fields, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             raise InputError(
-                f"{where} has an unknown key '{key}'.{hint} Valid: {', '.join(fields)}."
+                f"{where} has an unknown key {shown(key)}.{hint} Valid: {', '.join(fields)}."
             )
-    values = {key: convert(hints[key], item, f"{where}.{key}") for key, item in plain.items()}
+    values = {key: convert(hints[key], item, _inside(where, key)) for key, item in plain.items()}
     missing = [
         name
         for name, f in fields.items()
@@ -223,38 +228,60 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
 def convert(hint: Any, item: Any, where: str) -> Any:
     """A plain value as the type `hint`.
 
+    Args:
+        hint: also a `TypedDict`, whose required keys have to be there (others may), or a number
+            `Annotated` with `Limits`.
+
     Raises:
-        InputError: it is of another type; `where` names the value in the message.
+        InputError: it is of another type, or outside its limits; `where` names the value in the
+            message.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+
+    subject = f"`{where}`" if _is_name(where) else where
+
+    def wrong(expected: str) -> InputError:
+        return InputError(f"{subject} is {shown(item)}; {expected} was expected.")
+
     if hint is Any or (isinstance(hint, type) and dataclasses.is_dataclass(item)):
         return item
+    if origin is typing.Annotated:
+        number = convert(arguments[0], item, where)
+        _check_limits(where, arguments[1]._asdict(), number, number)
+        return number
     if origin in (typing.Union, types.UnionType):
         if item is None and type(None) in arguments:
             return None
+        choices = [choice for choice in arguments if choice is not type(None)]
         problems = []
-        for choice in arguments:
-            if choice is type(None):
+        for choice in choices:
+            words = typing.get_args(choice) if typing.get_origin(choice) is typing.Literal else ()
+            if words and len(choices) > 1 and item not in words:
+                problems.append(f"{subject} is {shown(item)}; a number or {words[0]} was expected.")
                 continue
             try:
                 return convert(choice, item, where)
             except InputError as error:
                 problems.append(str(error))
         raise InputError(problems[-1])
+    if typing.is_typeddict(hint):
+        return _convert_dict(hint, item, where)
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast(type, hint), item, where)
     if origin is typing.Literal:
         if item in arguments or (choices_of(hint) and isinstance(item, str)):
             return item  # words are checked by the object that holds them
         raise InputError(
-            f"`{where}` is {item!r}; expected one of {', '.join(map(str, arguments))}."
+            f"{subject} is {shown(item)}; expected one of {', '.join(map(str, arguments))}."
         )
     if origin in (tuple, list):
         if not isinstance(item, (list, tuple)):
-            raise InputError(f"`{where}` is {item!r}; a list was expected.")
+            raise wrong("a list")
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
             if len(arguments) != len(item):
-                raise InputError(f"`{where}` is {item!r}; {len(arguments)} values were expected.")
+                raise InputError(
+                    f"{subject} is {shown(item)}; {len(arguments)} values were expected."
+                )
             return tuple(
                 convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(arguments, item))
             )
@@ -262,19 +289,59 @@ def convert(hint: Any, item: Any, where: str) -> Any:
         return origin(convert(inner, v, f"{where}[{i}]") for i, v in enumerate(item))
     if origin is dict:
         if not isinstance(item, dict):
-            raise InputError(f"`{where}` is {item!r}; an object was expected.")
-        return {k: convert(arguments[1], v, f"{where}.{k}") for k, v in item.items()}
+            raise wrong("an object")
+        if odd := [key for key in item if not isinstance(key, str)]:
+            raise InputError(f"{subject} has the key {shown(odd[0])}; a word was expected.")
+        return {k: convert(arguments[1], v, _inside(where, k)) for k, v in item.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return item if isinstance(item, hint) else hint[str(item).upper()]
+        if isinstance(item, str) and item.upper() in hint.__members__:
+            return hint[item.upper()]
+        if isinstance(item, hint):
+            return item
+        raise wrong(f"one of {', '.join(hint.__members__).lower()}")
     if hint is Path and isinstance(item, str):
         return Path(item)
-    if hint is float and isinstance(item, int) and not isinstance(item, bool):
-        return float(item)
-    if hint in (int, float, str, bool):
-        if isinstance(item, hint) and not (hint is not bool and isinstance(item, bool)):
-            return item
-        raise InputError(f"`{where}` is {item!r}; a value of type {hint.__name__} was expected.")
+    if not isinstance(hint, type):
+        return item
+    if hint in (int, float) and isinstance(item, int) and not isinstance(item, bool):
+        if not -(2**63) <= item < 2**63:
+            raise wrong("a number of at most 64 bits")
+        return hint(item)
+    if not isinstance(item, hint) or (hint is not bool and isinstance(item, bool)):
+        raise wrong(f"a value of type {hint.__name__}")
     return item
+
+
+def flatten(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names: {"recipe": {"lr": 0.1}} → {"recipe.lr": 0.1}."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        inner = flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else None
+        flat |= {before + key: value} if inner is None else inner
+    return flat
+
+
+def _is_name(where: str) -> bool:
+    """Whether `where` is the name of a value alone, which messages put in backticks."""
+    return re.fullmatch(r"[\w.\[\]-]+", where) is not None
+
+
+def _inside(where: str, name: str) -> str:
+    """How a message names a value in another one: "recipe.lr", "a.json: recipe.lr"."""
+    within = _is_name(where) or ": " in where
+    return f"{where}{'.' if within else ': '}{name[:40]}"
+
+
+def _convert_dict(hint: Any, item: Any, where: str) -> dict[str, Any]:
+    """The values of a `TypedDict` converted; other keys stay as they are."""
+    item = convert(dict[str, Any], item, where)
+    hints = hints_of(hint)
+    if missing := [name for name in hint.__required_keys__ if name not in item]:
+        raise InputError(f"{where} lacks {', '.join(sorted(missing))}.")
+    return {
+        name: convert(hints[name], value, _inside(where, name)) if name in hints else value
+        for name, value in item.items()
+    }
 
 
 def overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -298,12 +365,13 @@ def read_plain(path: str | Path) -> dict[str, Any]:
             plain: Any = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InputError(f"There is no file '{path}'.") from error
-        except (OSError, ValueError) as error:
-            raise InputError(f"The file '{path}' is not readable TOML: {error}.") from error
+        except (OSError, ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+            raise InputError(f"The file '{path}' is not readable TOML: {why}.") from error
     else:
         plain = read_json(path)
     if not isinstance(plain, dict):
-        raise InputError(f"'{path}' is {plain!r}; an object with named values was expected.")
+        raise InputError(f"'{path}' is {shown(plain)}; an object with named values was expected.")
     return plain
 
 

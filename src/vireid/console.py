@@ -21,7 +21,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
 # line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
@@ -149,9 +149,9 @@ def choose(
     key = folded(str(text))
     if key in names:
         return names[key]
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(key[:80], names, n=1, cutoff=0.6)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    raise InputError(f"There is no {what} '{text}'. Valid: {', '.join(valid)}.{hint}")
+    raise InputError(f"There is no {what} {shown(str(text))}. Valid: {', '.join(valid)}.{hint}")
 
 
 def tell_broken(paths: Iterable[str]) -> None:

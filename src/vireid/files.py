@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import math
 import os
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 
 @contextmanager
@@ -143,17 +144,101 @@ def read_json(path: str | Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"There is no file '{path}'.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"The file '{path}' is not readable JSON: {error}.") from error
+    except OSError as error:
+        raise InputError(f"The file '{path}' can't be read: {error.strerror or error}.") from error
+    return parse_json(content, f"The file '{path}'")
+
+
+def parse_json(content: str | bytes, what: str) -> Any:
+    """The value of a JSON text, whose numbers are finite and of 64 bits.
+
+    Args:
+        content: as text, or as UTF-8.
+        what: what holds it, for the message ("The file 'a.json'").
+
+    Raises:
+        InputError: it isn't such JSON.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{what} is not readable JSON: {why}.") from error
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"the number {digits[:24]} has more than 64 bits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"the number {digits[:24]} is not finite")
+    return number
 
 
 def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class UnnamedCode(InputError):
+    """A file needs code of a user's own, which the user has not named.
+
+    Attributes:
+        option: what has to be given ("method").
+        name: "somewhere/my.py:Name", as the file states it.
+    """
+
+    def __init__(self, sentences: str, option: str, name: str) -> None:
+        super().__init__(sentences)
+        self.option, self.name = option, name
+
+
+def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
+    """The name of a method or data set where a file states one: code of a user's own is never run
+    because a file names it, only where the user does.
+
+    Args:
+        stated: the name in the file, perhaps "somewhere/my.py:Name".
+        given: what the user gave, or None.
+        what: the option's name, "method" or "dataset".
+        where: the file, as the message calls it ("'runs/a'").
+
+    Returns:
+        `given` if it names the same class or constant of a Python file, in whatever folder;
+        `stated` where that names no code.
+
+    Raises:
+        UnnamedCode: `stated` names code, and `given` is something else.
+    """
+    if ".py:" not in stated:
+        return stated
+    if given is not None and same_code(stated, given):
+        return given
+    file, name = stated.rsplit(":", 1)
+    noun = "data set" if what == "dataset" else what
+    raise UnnamedCode(
+        f"{where} needs the {noun} {shown(name)}, which was in the Python file {shown(file, 300)}"
+        + (f"; {shown(given, 300)} was given. " if given is not None else ". ")
+        + "Code is run only where you name it yourself, never because a file names it. If you know "
+        f"that file, or have your own copy of it, give it as `{what}` FILE:{name[:80]}.",
+        what,
+        stated,
+    )
+
+
+def same_code(one: str, other: str) -> bool:
+    """Whether two names are the same, or the same class or constant of Python files: a file may
+    have moved since."""
+    code = ".py:" in one and ".py:" in other
+    return one == other or (code and one.rsplit(":", 1)[1] == other.rsplit(":", 1)[1])
 
 
 def import_file(path: Path, what: str) -> ModuleType:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vireid.config import Options, option
+from vireid.config import Options, convert, option
 from vireid.console import choose, say, tell_broken
 from vireid.data import known
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
@@ -19,7 +19,7 @@ from vireid.data.registry import (
     load_dataset,
     resolve_dataset,
 )
-from vireid.files import check_folder, read_json
+from vireid.files import check_folder, code_of, read_json
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def evaluate(
     options: TestOptions | None = None,
     *,
     epoch: int | None = None,
+    method: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
@@ -96,20 +97,25 @@ def evaluate(
         weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
         epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
+        method: as in `vireid.load`.
         device: "auto", "cpu" or "cuda:N".
-        out: folder of the report (default: RUN/test/NAME, of a checkpoint RUN/test/NAME-epochN);
-            with two directions, one folder each in it.
+        out: folder of the report (default: RUN/test/NAME, where NAME says everything that was
+            asked, with a number behind it if that is the report of another question); with two
+            directions, one folder each in it.
 
     Returns:
         One report a direction, written before the next search begins.
 
     Raises:
         InputError: weights or data that can't be used, a search that the data set doesn't
-            define, or people that the weights were trained on.
+            define, people that the weights were trained on, or an `out` with the report of
+            another question, which is kept.
     """
-    from vireid.data import prepare, without
+    from vireid.data import prepare, trials, without
+    from vireid.data.content import data_hash
     from vireid.embed import load
-    from vireid.training.epoch import find_checkpoint, load_epoch, position
+    from vireid.evaluation.evaluator import search_fields
+    from vireid.training.epoch import find_checkpoint, load_epoch
     from vireid.weights import is_shipped
 
     options = options or TestOptions()
@@ -129,12 +135,15 @@ def evaluate(
     check_folder(Path(out) if out else run, "the report")
     precision = options.precision
     if checkpoint is None:
-        embedder = load(weights, device=device, precision=precision)
+        embedder = load(weights, device=device, method=method, precision=precision)
     else:
-        embedder = load_epoch(checkpoint, device=device, precision=precision)
+        embedder = load_epoch(checkpoint, device=device, method=method, precision=precision)
     trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
     of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
-    name = resolve_dataset(options.dataset or of_run or DEFAULT_DATASET)
+    stated = of_run or DEFAULT_DATASET
+    if options.dataset is None:
+        code_of(stated, None, what="dataset", where=f"'{weights}'")
+    name = resolve_dataset(options.dataset or stated)
     facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
     trial = _trial(options.trial, own.get("trial"), facts)
@@ -150,30 +159,73 @@ def evaluate(
     store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
     tell_broken(store.broken)
     data = without(data, store.valid)
-    reports = []
+    asked = {
+        "weights_hash": embedder.weights_hash,
+        "data_hash": data_hash(data),
+        "tta": options.tta,
+        "precision": embedder.precision,
+    }
+    places = []
     for search in searches:
-        folder = run / "test" / _folder_name(facts, search, trial)
-        if checkpoint is not None:
-            done, step = position(checkpoint)
-            inside = f"-step{step}" if step else ""
-            folder = folder.with_name(f"{folder.name}-epoch{done}{inside}")
+        folder = run / "test" / _folder_name(data, search, options, checkpoint)
         if out is not None:
             folder = Path(out)
             if len(searches) > 1:
                 folder /= search.direction.replace("_", "-")
-        reports.append(
-            run_protocol(
-                embedder,
-                data,
-                store,
-                search,
-                tta=options.tta,
-                rerank=options.rerank,
-                folder=folder,
-                figure_queries=options.figure_queries,
-            )
+        numbers = tuple(one.number for one in trials(data, search))
+        question = {**asked, **search_fields(data, search), "trials": numbers}
+        places.append(_free_place(folder, question, rerank=options.rerank, chosen=out is not None))
+    return [
+        run_protocol(
+            embedder,
+            data,
+            store,
+            search,
+            tta=options.tta,
+            rerank=options.rerank,
+            folder=folder,
+            figure_queries=options.figure_queries,
         )
-    return reports
+        for search, folder in zip(searches, places)
+    ]
+
+
+def _free_place(folder: Path, question: dict[str, Any], *, rerank: bool, chosen: bool) -> Path:
+    """A folder whose report, if it has one, answers the same question: `folder`, or the same with
+    a number where the user didn't choose it.
+
+    Raises:
+        InputError: the user chose it, and it has the report of another question.
+    """
+    from vireid.evaluation import Report
+    from vireid.evaluation.comparison import joined
+    from vireid.evaluation.protocol import PROTOCOL_WORDS
+
+    place, number = folder, 1
+    while (place / "report.json").is_file():
+        there = Report.load(place / "report.json")
+        other = [
+            PROTOCOL_WORDS[name].lower()
+            for name, value in question.items()
+            if getattr(there.protocol, name) != value
+            and not (name == "data_hash" and there.protocol.data_hash is None)  # an older report
+        ]
+        if (there.protocol.reranking != "none") != rerank:
+            other.append(PROTOCOL_WORDS["reranking"].lower())
+        if there.averaged:
+            other.append("being an average")
+        if not other:
+            return place
+        if chosen:
+            raise InputError(
+                f"'{place}' holds the report of another question: {joined(other)} differ. It is "
+                "kept; name another folder by `out`."
+            )
+        number += 1
+        place = folder.with_name(f"{folder.name}-{number}")
+    if number > 1:
+        say(f"'{folder}' holds the report of another question, which is kept.")
+    return place
 
 
 def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
@@ -192,8 +244,10 @@ def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
 
 def _run_config(run: Path) -> dict[str, Any]:
     """The options of the run, where there is one."""
+    from vireid.weights import Trained
+
     config = run / "config.json"
-    return read_json(config) if config.is_file() else {}
+    return convert(Trained, read_json(config), str(config)) if config.is_file() else {}
 
 
 def _trial(asked: int | None, trained: int | None, facts: DatasetFacts) -> int:
@@ -237,16 +291,19 @@ def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str) -> No
 
 def _trained_set(trained: dict[str, Any]) -> dict[str, Any] | None:
     """The parameters of the synthetic set that weights were trained on, if it was one."""
-    from vireid.data.protocol import SYNTHETIC_MARKER
+    from vireid.data.protocol import read_marker
 
     if trained.get("synthetic") is not None or not trained.get("data_root"):
         return trained.get("synthetic")
-    marker = Path(trained["data_root"]) / SYNTHETIC_MARKER
-    return read_json(marker) if marker.is_file() else None
+    return read_marker(Path(trained["data_root"]))
 
 
-def _seen_seeds(trained: dict[str, Any]) -> set[int]:
-    """Seeds of all synthetic people that weights, or those they started from, were trained on."""
+def _seen_seeds(trained: dict[str, Any], before: tuple[Path, ...] = ()) -> set[int]:
+    """Seeds of all synthetic people that weights, or those they started from, were trained on.
+
+    Args:
+        before: the files on the way to these weights, should one have started from itself.
+    """
     from vireid.models.pretrained import shipped_weights
     from vireid.weights import read_weights
 
@@ -255,10 +312,12 @@ def _seen_seeds(trained: dict[str, Any]) -> set[int]:
     sets += trained.get("trained_on", {}).values()  # the shipped network names several
     seeds = {one["seed"] for one in sets}
     start = trained.get("model", {}).get("pretrained", "none")
-    source = shipped_weights() if start == "synth" else Path(start)
-    if source is not None and source.suffix == ".safetensors" and source.is_file():
+    source = shipped_weights() if start == "synth" else Path(start).resolve()
+    if source is None or source.suffix != ".safetensors" or source in before:
+        return seeds
+    if source.is_file():
         with contextlib.suppress(InputError):  # another program's weights saw none of our people
-            seeds |= _seen_seeds(read_weights(source)[1])
+            seeds |= _seen_seeds(read_weights(source)[1], (*before, source))
     return seeds
 
 
@@ -326,24 +385,42 @@ def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Di
     return asked
 
 
-def _folder_name(facts: DatasetFacts, options: SearchOptions, trial: int) -> str:
-    """What tells one search of a data set from the others, for the report's folder."""
-    words = [facts.name] if options.part == "test" else [facts.name, options.part]
+def _folder_name(
+    data: Dataset, search: SearchOptions, options: TestOptions, checkpoint: Path | None
+) -> str:
+    """What tells one test of a run from the others, for the report's folder: everything that was
+    asked where it isn't the default."""
+    from vireid.data.gallery import searches_whole_gallery
+    from vireid.training.checkpoint import position
+
+    facts = data.facts
+    words = [facts.name] if search.part == "test" else [facts.name, search.part]
     choices = [
         text
         for text, count in (
-            (options.scope, len(facts.scopes)),
-            (f"{options.shots}shot", len(facts.shots)),
-            (options.draw, len(facts.draws)),
-            (f"trial{trial}", facts.splits),
+            (search.scope, len(facts.scopes)),
+            (f"{search.shots}shot", len(facts.shots)),
+            (search.draw, len(facts.draws)),
+            (f"trial{data.trial}", facts.splits),
         )
         if count > 1
     ]
-    usual = facts.tested_directions == (options.direction,)
+    usual = facts.tested_directions == (search.direction,)
     if not (choices and usual):
-        choices.append(options.direction.replace("_", "-"))
-    if options.variant != "standard":
-        choices.append(options.variant)
+        choices.append(search.direction.replace("_", "-"))
+    default = TestOptions()
+    if search.variant != "standard":
+        choices.append(search.variant)
+    drawn = not searches_whole_gallery(data, search)
+    if drawn and search.num_trials != default.num_trials:
+        choices.append(f"{search.num_trials}trials")
+    choices += [str(getattr(options, name)) for name in ("tta", "precision")
+                if getattr(options, name) != getattr(default, name)]  # fmt: skip
+    if options.rerank:
+        choices.append("reranked")
+    if checkpoint is not None:
+        done, step = position(checkpoint)
+        choices.append(f"epoch{done}" + (f"-step{step}" if step else ""))
     return "-".join([*words, *choices])
 
 
@@ -360,24 +437,30 @@ def run_protocol(
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
     from vireid.data import rows_of, trials
+    from vireid.data.content import data_hash
     from vireid.evaluation import Search, evaluate
+    from vireid.runtime.record import record_of
 
     drawn = trials(data, options)
     rows = rows_of(drawn)
     say(f"Embedding {len(rows):,} images, then scoring {len(drawn)} trial(s) ...")
     embeddings = embedder.embed_store(store, data, rows, tta=tta, progress=True)
     metadata = embedder.metadata
-    dataset = metadata.get("dataset")
+    dataset, kept = metadata.get("dataset"), record_of(metadata)
+    if kept and (changed := embedder.other_code):
+        kept = {**kept, "changes": [*kept.get("changes", []), f"tested with other code: {changed}"]}
+    record = kept or {}
     context = {
         "method": embedder.method.name,  # of a user's own its name, not its place on a disk
-        "arch": embedder.method.model_options.arch,
+        "arch": embedder.method.architecture,
         "trained_on": dataset and label_of(dataset),
         "recipe": metadata.get("recipe"),
         "epoch": metadata.get("epoch"),
         "epoch_choice": metadata.get("chosen", "not stated"),
         "seed": metadata.get("seed"),
-        "commit": metadata.get("commit"),
+        "commit": record.get("commit", metadata.get("commit")),
         "weights_hash": embedder.weights_hash,
+        "data_hash": data_hash(data),
         "tta": tta,
         "precision": embedder.precision,
         "skipped_images": list(store.broken),
@@ -386,6 +469,7 @@ def run_protocol(
     report = evaluate(
         data, options, embeddings, rows,
         drawn=drawn, keep=searches.append, rerank=rerank, context=context,
+        record=kept,
     )  # fmt: skip
     report.write(folder)
     if figure_queries:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,14 @@ class InputError(Exception):
     and ends with exit code 2."""
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """A value as a message shows it: in quotation marks where it is text, and not too long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
+LAST_NUMBER = 2**63 - 1  # of identities and cameras
 FIRST_NAME, _LAST_NAME = 10**15, 2**53  # of identities; a browser's numbers end there
 _FINER = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 _DAY = re.compile(r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
@@ -92,7 +99,7 @@ def parse_time(text: str | float) -> float:
             moment = datetime.fromisoformat(word)
         except ValueError:
             raise InputError(
-                f"The time is '{word}'; seconds since 1970 or a date such as "
+                f"The time is {shown(word)}; seconds since 1970 or a date such as "
                 "'2026-03-01 18:00' (UTC) was expected."
             ) from None
         if moment.tzinfo is None:
@@ -102,8 +109,8 @@ def parse_time(text: str | float) -> float:
         finer = next((name for n, name in _FINER.items() if 0 < seconds / n < LAST_MOMENT), None)
         looks = f"; it looks like {finer}" if finer else ""
         raise InputError(
-            f"The time '{word}' is not between 1970 and 2200{looks}. Give seconds since 1970, or "
-            "a date."
+            f"The time {shown(word)} is not between 1970 and 2200{looks}. Give seconds since 1970, "
+            "or a date."
         )
     return seconds
 
@@ -127,7 +134,7 @@ class Modality(IntEnum):
             return cls.VISIBLE
         if name in {"infrared", "ir", "nir", "thermal", "i", "1"}:
             return cls.INFRARED
-        raise InputError(f"The modality is '{text}'; it must be 'visible' or 'infrared'.")
+        raise InputError(f"The modality is {shown(str(text))}; it must be 'visible' or 'infrared'.")
 
     @property
     def word(self) -> str:
@@ -188,6 +195,40 @@ class Output(NamedTuple):
     feature_map: Tensor
 
 
+class Limits(NamedTuple):
+    """Limits of a number in an `Annotated` type; `vireid.config.convert` checks them."""
+
+    at_least: float
+    at_most: float
+
+
+Side = Annotated[int, Limits(1, 8192)]
+"""Height or width of images, in pixels."""
+
+
+class Preprocessing(TypedDict, total=False):
+    """What was done to images before the network saw them, as plain values; what is stored beside
+    vectors, so that queries are treated alike. Other keys may be there.
+
+    Attributes:
+        size: (height, width).
+        resize: the filter.
+        mean, std: of the normalisation.
+        tta: test-time augmentation, "none" or its name.
+        search_with: the test embedding that the weights recommend.
+        intensity_range, orientation: as in `vireid.data.Decoding`.
+    """
+
+    size: tuple[Side, Side]
+    resize: str
+    mean: list[float]
+    std: list[float]
+    tta: str | None
+    search_with: str
+    intensity_range: str | None
+    orientation: Literal["upright", "stored"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
     """Vectors of N images, and what is known of the images.
@@ -233,6 +274,41 @@ class Embeddings:
             if array.ndim != 2 or len(array) != n:
                 raise ValueError(
                     f"Embeddings.vectors['{name}'] has shape {array.shape}, expected ({n}, D)."
+                )
+
+    def check_values(self) -> None:
+        """Check what is known of the images, row by row.
+
+        Raises:
+            InputError: a modality, identity, camera or time that can't be; names the first image.
+        """
+        import numpy as np
+
+        columns = {"pid": self.pids, "camid": self.camids, "modality": self.modality}
+        for name, column in (*columns.items(), ("time", self.times)):
+            if column.dtype.kind not in ("f" if name == "time" else "iu"):
+                raise InputError(
+                    f"The {name} of the images is of type {column.dtype}; "
+                    f"{'float64' if name == 'time' else 'int64'} was expected."
+                )
+        times = self.times
+        known = ~np.isnan(times)
+        checks = {
+            "pid": ((self.pids >= -1) & (self.pids <= LAST_NUMBER), "-1 (unknown) or more"),
+            "camid": ((self.camids >= -1) & (self.camids <= LAST_NUMBER), "-1 (unknown) or more"),
+            "modality": (np.isin(self.modality, list(Modality)), "0 (visible) or 1 (infrared)"),
+            "time": (
+                ~known | ((times >= 0) & (times < LAST_MOMENT)),
+                "seconds from 1970 to 2200, or NaN where unknown,",
+            ),
+        }
+        for name, (fits, expected) in checks.items():
+            if not fits.all():
+                row = int(np.argmin(fits))
+                value = (times if name == "time" else columns[name])[row]
+                raise InputError(
+                    f"The {name} of {shown(self.paths[row])} is {value}; {expected} was expected "
+                    f"({int((~fits).sum())} such rows). Embed the images again."
                 )
 
     def __len__(self) -> int:

@@ -5,29 +5,71 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from vireid.config import from_plain, to_plain
-from vireid.files import atomic_write
-from vireid.methods import Method, Sizes, build_method
+from vireid.config import convert, from_plain, to_plain
+from vireid.data.protocol import SyntheticSet
+from vireid.files import atomic_write, code_of, parse_json
+from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import shipped_weights
-from vireid.types import InputError
+from vireid.types import InputError, Limits, Side, shown
 
-log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"  # in a run's folder
 WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)  # the first one has no hash of its facts
+
+Number = Annotated[int, Limits(0, 2**63 - 1)]
+
+
+class Trained(TypedDict, total=False):
+    """What is known of a training, by a weights file's facts or a run's config.json; there may be
+    more."""
+
+    dataset: str | None
+    data_root: str | None
+    camera_pattern: str | None
+    intensity_range: str | None
+    trial: Annotated[int, Limits(1, 1000)]
+    part: str
+    synthetic: SyntheticSet | None
+    trained_on: dict[str, SyntheticSet]
+    seed: Number | None
+    size: tuple[Side, Side]
+
+
+class Facts(Trained):
+    """What a weights file's header says of its weights: from the first four the method is built
+    again."""
+
+    method: str
+    model: dict[str, Any]
+    sizes: dict[str, Any]
+    method_options: dict[str, Any]
+    weights_hash: str
+    format: int
+
+
+class _MoreFacts(Facts, total=False):
+    """Of format 2 `facts_hash`: see `facts_hash`."""
+
+    facts_hash: str
+    default_embedding: str
+    recipe: str | None
+    epoch: Number | None
+    chosen: str
+    commit: str | None
+    versions: dict[str, str]
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -40,6 +82,15 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def facts_hash(facts: Mapping[str, Any]) -> str:
+    """SHA-256 over all facts of a weights file but this one, as 64 hexadecimal digits.
+
+    `weights_hash`, which covers the tensors, is among them. It makes a changed header be noticed;
+    the weights themselves, and the vectors that they make, are identified by `weights_hash`."""
+    covered = {name: value for name, value in facts.items() if name != "facts_hash"}
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
 
 def portable(method: Method) -> dict[str, Tensor]:
@@ -83,10 +134,11 @@ def save_weights(
         path: file to write.
         method: the method, or its `portable` state.
         metadata: `method_metadata` and more facts: size, dataset, trial, part,
-            epoch, chosen, seed, versions, commit.
+            epoch, chosen, seed, record.
     """
     state = portable(method) if isinstance(method, torch.nn.Module) else dict(method)
     facts = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}
+    facts["facts_hash"] = facts_hash(facts)
     content = safetensors_bytes(state, {"vireid": json.dumps(facts, sort_keys=True)})
     with atomic_write(path) as file:
         file.write(content)
@@ -132,10 +184,10 @@ def find_weights(source: str | Path) -> Path:
 
 
 def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a weights file, checked against its hash.
+    """Tensors and metadata of a weights file, checked against its hashes.
 
     Raises:
-        InputError: missing, damaged, or not written by vireid.
+        InputError: missing, damaged, changed, or not written by vireid.
     """
     path = find_weights(source)
     try:
@@ -158,8 +210,8 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
                 else "Give a run's folder or its weights.safetensors."
             )
         )
-    metadata = json.loads(header["vireid"])
-    if weights_hash(tensors) != metadata.get("weights_hash"):
+    metadata = _read_facts(header["vireid"], path)
+    if weights_hash(tensors) != metadata["weights_hash"]:
         raise InputError(
             f"'{path}' is damaged: the hash of its tensors is not the one in its header. Copy or "
             "train it again."
@@ -167,61 +219,119 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     return tensors, metadata
 
 
-def load_weights(source: str | Path) -> tuple[Method, dict[str, Any]]:
+def _read_facts(text: str, path: Path) -> dict[str, Any]:
+    """The facts in a weights file's header, checked against their hash."""
+    where = f"'{path}': the header"
+    facts = convert(dict[str, Any], parse_json(text, where), where)
+    if facts.get("format") not in _READ:
+        raise InputError(
+            f"'{path}' has the format {shown(facts.get('format'))}; this version of vireid reads "
+            f"{' and '.join(map(str, _READ))}. Use the version that wrote it."
+        )
+    if facts["format"] == FORMAT and facts.get("facts_hash") != facts_hash(facts):
+        raise InputError(
+            f"'{path}' is damaged or was changed: the hash of the facts in its header (method, "
+            "data set …) is not the one that it was written with. Copy or train it again."
+        )
+    convert(_MoreFacts, facts, where)
+    return facts  # as they were written: lists stay lists
+
+
+def load_weights(source: str | Path, method: str | None = None) -> tuple[Method, dict[str, Any]]:
     """Build the method that a weights file describes, with exactly its weights, in eval mode.
 
     Args:
         source: a run's folder, a .safetensors file, or the word `synth`.
+        method: "my.py:MyMethod", needed for weights of a method of the user's own.
 
     Returns:
         The method on the CPU and the file's metadata.
 
     Raises:
         InputError: missing, damaged, foreign or mismatched weights; never an untrained network.
+            Weights of a user's own method without `method`, or of another method.
     """
     tensors, metadata = read_weights(source)
-    return build_from(tensors, metadata, f"'{find_weights(source)}'"), metadata
+    return build_from(tensors, metadata, f"'{find_weights(source)}'", method), metadata
 
 
-def build_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], source: str) -> Method:
+def build_from(
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    source: str,
+    method: str | None = None,
+) -> Method:
     """The method that `metadata` describes with the weights `tensors`, on the CPU, in eval mode.
 
     Args:
         source: names them in messages.
+        method: as in `load_weights`.
 
     Raises:
-        InputError: the tensors are of another network.
+        InputError: the tensors are of another network or method.
     """
-    model = from_plain(ModelOptions, metadata["model"], f"the network in {source}")
-    if ":" in metadata["method"]:
-        log.warning(
-            "%s was trained with the method in %s; that file is run now.",
-            source,
-            metadata["method"],
+    name = code_of(metadata["method"], method, what="method", where=source)
+    if method is not None and name in METHODS and resolve_method(method) != name:
+        raise InputError(
+            f"The weights in {source} are of the method '{name}'; {shown(method)} was given. Leave "
+            "`method` out."
         )
-    method = build_method(
-        metadata["method"],
+    model = from_plain(ModelOptions, metadata["model"], f"the network in {source}")
+    parts = (
+        name,
         dataclasses.replace(model, pretrained="none"),
         from_plain(Sizes, metadata["sizes"], f"the sizes in {source}"),
         metadata["method_options"],
     )
-    load_strictly(method, tensors, source)
-    return method.eval()
+    if name in METHODS:  # first without memory: the header may describe a network of any size
+        with torch.device("meta"):
+            _check_fit(build_method(*parts), tensors, source)
+    built = build_method(*parts)
+    load_strictly(built, tensors, source)
+    chosen = metadata.get("default_embedding")
+    if chosen not in (None, *built.test_embeddings):
+        raise InputError(
+            f"The weights in {source} name the embedding {shown(chosen)} to search with; the "
+            f"method '{built.name}' has {', '.join(built.test_embeddings)}."
+        )
+    return built.eval()
 
 
 def load_strictly(method: Method, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy `tensors` into `method`; every name and shape has to fit.
 
     Raises:
-        InputError: names the tensors that are missing, unknown or of another shape.
+        InputError: names the tensors that are missing, unknown or of another shape or kind.
     """
+    _check_fit(method, tensors, source)
+    with torch.no_grad():
+        for name, tensor in method.state_dict().items():
+            tensor.copy_(tensors[name])
+
+
+def mismatch(own: Tensor, given: Tensor) -> str:
+    """Why the values of `given` can't be copied into `own`, as the end of a sentence; "" if they
+    can."""
+    if own.shape != given.shape:
+        return f"has the shape {tuple(given.shape)} instead of {tuple(own.shape)}"
+    if given.layout is not torch.strided or (given.is_meta and not own.is_meta):
+        return "has no plain values"
+    floats = own.is_floating_point() and given.is_floating_point()
+    return "" if floats or own.dtype == given.dtype else f"is of {given.dtype}, not {own.dtype}"
+
+
+def _check_fit(method: Method, tensors: Mapping[str, Tensor], source: str) -> None:
+    """See `load_strictly`."""
     own = method.state_dict()
     problems = misfits({name: tensor.shape for name, tensor in own.items()}, tensors)
+    if not problems:
+        problems = "; ".join(
+            f"{name}, which {wrong}"
+            for name in own
+            if (wrong := mismatch(own[name], tensors[name]))
+        )[:400]
     if problems:
         raise InputError(
             f"The weights in {source} are of another network than '{method.name}' as configured: "
             f"tensors {problems}. Use the method, architecture and options they were trained with."
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])

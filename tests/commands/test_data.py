@@ -123,6 +123,7 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert "There is no folder" in refused(capsys, "info", tmp_path / "nowhere")
     for text in ("{}", "[1]", '{"recipe": 1}'):  # another program's configuration
         (tmp_path / "config.json").write_text(text)
-        assert "is not the configuration of a run" in refused(capsys, "info", tmp_path)
+        message = refused(capsys, "info", tmp_path)
+        assert "not the configuration of a run" in message or "an object was expected" in message
     (tmp_path / "config.json").unlink()
     assert "no images of people" in refused(capsys, "info", tmp_path)

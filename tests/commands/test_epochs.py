@@ -44,9 +44,11 @@ def report(folder: Path) -> dict:
 def test_an_epoch_is_tested_beside_the_weights(three: Path, tmp_path: Path, capsys) -> None:
     assert run("test", "--resume", three, *QUICK) == 0
     assert run("test", "--resume", three, "--epoch", 2, *QUICK) == 0
-    assert f"vireid report {three / 'test' / 'sysu-all-1shot-seeded-epoch2'}" in said(capsys)
-    last = report(three / "test" / "sysu-all-1shot-seeded")
-    second = report(three / "test" / "sysu-all-1shot-seeded-epoch2")
+    assert f"vireid report {three / 'test' / 'sysu-all-1shot-seeded-1trials-epoch2'}" in said(
+        capsys
+    )
+    last = report(three / "test" / "sysu-all-1shot-seeded-1trials")
+    second = report(three / "test" / "sysu-all-1shot-seeded-1trials-epoch2")
     assert last["protocol"]["epoch"] == 3 and second["protocol"]["epoch"] == 2
     assert second["protocol"]["epoch_choice"] == "named by hand: the checkpoint after epoch 2"
     assert second["protocol"]["weights_hash"] != last["protocol"]["weights_hash"]
@@ -54,7 +56,7 @@ def test_an_epoch_is_tested_beside_the_weights(three: Path, tmp_path: Path, caps
 
     inside = three / "checkpoints" / "epoch-0001-step-000001.pt"
     assert run("test", "--resume", inside, *QUICK) == 0  # the file itself, within an epoch
-    within = report(three / "test" / "sysu-all-1shot-seeded-epoch1-step1")["protocol"]
+    within = report(three / "test" / "sysu-all-1shot-seeded-1trials-epoch1-step1")["protocol"]
     assert within["epoch"] == 1
     assert within["epoch_choice"].endswith("after epoch 1 and step 1 of the next")
     vireid.evaluate(three, OPTIONS, epoch=2, device="cpu", out=tmp_path / "again")
@@ -71,7 +73,7 @@ def test_a_checkpoint_becomes_weights(three: Path, tmp_path: Path, capsys) -> No
     again, facts = read_weights(tmp_path / "3.safetensors")
     assert facts["weights_hash"] == last["weights_hash"]  # the last epoch's are the run's
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
-    assert {k for k in last if facts[k] != last[k]} == {"chosen"}
+    assert {k for k in last if facts[k] != last[k]} == {"chosen", "facts_hash"}
     other = read_weights(tmp_path / "2.safetensors")[1]
     assert other["epoch"] == 2 and other["weights_hash"] != last["weights_hash"]
     assert load_epoch(three, 2, device="cpu").weights_hash == other["weights_hash"]
@@ -120,3 +122,15 @@ def test_other_doors_send_a_checkpoint_to_import_weights(epochs: Path, capsys) -
     ):
         with pytest.raises(InputError, match=r"`vireid import-weights"):
             call()
+
+
+def test_info_knows_a_checkpoint(epochs: Path, tmp_path: Path, capsys) -> None:
+    inside = epochs / "checkpoints" / "epoch-0001-step-000001.pt"
+    assert run("info", inside, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["method"] == "mcl" and facts["after"] == "epoch 1, step 1 of the next"
+    assert facts["weights"].endswith("M values")
+    assert run("info", inside) == 0
+    assert f"vireid test --resume {inside}" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "other.pt").write_bytes(b"<html>")
+    assert "is a saved web page" in refused(capsys, "info", tmp_path / "other.pt")

@@ -43,7 +43,12 @@ def test_there_and_back(method: str, people: Path, tmp_path: Path, capsys) -> No
     assert run("import-weights", file, "--out", weights, *name) == 0
     message = said(capsys)
     assert f"Method {method}, " in message and "395 identities" in message
-    assert ("says epoch 60" in message) == (method in ("mcl", "ddag"))
+    says = method in ("mcl", "ddag")
+    assert ("says epoch 60" in message) == says
+    assert run("info", file) == 0
+    shown = capsys.readouterr()
+    assert "395" in shown.out and ("60" in shown.out) == says
+    assert f"vireid import-weights {file}" in " ".join(shown.err.split())
     file.unlink()
 
     report = tmp_path / "report"
@@ -51,6 +56,7 @@ def test_there_and_back(method: str, people: Path, tmp_path: Path, capsys) -> No
     assert run("test", "--resume", weights, "--dataset", "sysu", *words, "--out", report) == 0
     found = json.loads((report / "report.json").read_text())
     assert found["protocol"]["method"] == method and found["protocol"]["arch"] == "resnet50"
+    assert found["protocol"]["epoch"] == (60 if says else None)
     embeddings = {"pooled", "embedding"} | ({"part"} if method == "ddag" else set())
     assert embeddings <= found.keys()
     assert all(0 < found[one]["mean_ap"]["mean"] <= 1 for one in embeddings)

@@ -34,13 +34,24 @@ def test_runs_side_by_side(runs: list[Path], tmp_path: Path, capsys) -> None:
 
 
 def test_average_of_seeds(runs: list[Path], tmp_path: Path, capsys) -> None:
-    alike = [run_folder / "test" / "sysu-all-1shot-seeded" for run_folder in runs]
+    alike = [run_folder / "test" / "sysu-all-1shot-seeded-2trials" for run_folder in runs]
     assert run("report", *alike, "--average", "--out", tmp_path / "mean") == 0
     mean = json.loads((tmp_path / "mean" / "report.json").read_text())
     assert mean["averaged"]["over"] == ["seed"]
+    paper = (tmp_path / "mean" / "paper.tex").read_text()
+    assert "\\toprule" in paper and "n = 2 seeds" in paper
     assert run("report", tmp_path / "mean", alike[0] / "report.json") == 0
+    average = ("report", *alike, "--average", "--out")
+    assert run(*average, tmp_path / "mean") == 0  # the same question
+    refusal = refused(capsys, *average, alike[0])
+    assert "another question: they differ in what they are averages of. It is kept" in refusal
+    assert "give --out too" in refused(capsys, "report", *alike, "--metrics", "rank1")
+    assert "There is no metric 'rank3'" in refused(
+        capsys, "report", *alike, "--out", tmp_path / "none", "--metrics", "rank3"
+    )
+    assert not (tmp_path / "none").exists()
     capsys.readouterr()
-    unlike = runs[0] / "test" / "sysu-indoor-1shot-seeded"
+    unlike = runs[0] / "test" / "sysu-indoor-1shot-seeded-2trials"
     assert "differ in search" in refused(capsys, "report", alike[0], unlike, "--average")
 
 
@@ -49,3 +60,27 @@ def test_what_is_no_report(trained: Path, tmp_path: Path, capsys) -> None:
     assert "holds no report.json" in refused(capsys, "report", tmp_path)
     assert "There is no file" in refused(capsys, "report", tmp_path / "nope.json")
     assert run("report", trained / "config.json") == 2
+
+
+def test_two_ways_of_training_compared(
+    runs: list[Path], sysu_root: Path, tmp_path: Path, capsys
+) -> None:
+    other = tmp_path / "margin"
+    assert command_kit.train(other, sysu_root, "--method", "base", "--margin", 0.5) == 0
+    assert run("test", "--resume", other, *QUICK) == 0
+    capsys.readouterr()
+    assert run("compare", other, "--with", *runs, "--out", tmp_path / "out") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "with 1 pair nothing can be claimed" in shown
+    assert "They differ in `margin` (0.5 and 0.3)." in shown
+    assert "Seed 1 has no partner and is left out." in shown
+    assert "bootstrap over" in shown
+    for name in ("compare.md", "compare.json", "differences.png"):
+        assert (tmp_path / "out" / name).is_file(), name
+    assert "differ in `margin` (0.5 and 0.3)" in refused(
+        capsys, "report", other, runs[1], "--average"
+    )
+    assert "needs --with" in refused(capsys, "compare", other)
+    assert "is named twice" in refused(capsys, "compare", other, other, "--with", *runs)
+    assert run("report", other, *runs) == 0  # unlike runs are rows
+    assert "margin" in capsys.readouterr().out

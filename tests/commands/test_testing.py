@@ -28,7 +28,7 @@ def test_a_report_with_figures_in_the_run(trained: Path, tmp_path: Path, capsys)
     shown = capsys.readouterr()
     assert "re-ranked" in shown.out and "chance" in shown.out  # the table is the result
     assert "Wrote" in shown.err and "Next: vireid report" in shown.err
-    folder = run_folder / "test" / "sysu-all-1shot-seeded"
+    folder = run_folder / "test" / "sysu-all-1shot-seeded-2trials-flip-reranked"
     for name in ("report.md", "ranks.jpg", "cmc.png", "similarity.png"):
         assert (folder / name).is_file(), name
     report = json.loads((folder / "report.json").read_text())
@@ -38,13 +38,54 @@ def test_a_report_with_figures_in_the_run(trained: Path, tmp_path: Path, capsys)
     asked = report["protocol"]
     assert asked["tta"] == "flip" and asked["epoch_choice"] == "last epoch"
     assert asked["method"] == "mcl" and asked["weights_hash"] and asked["synthetic"] is False
+    kept = json.loads((run_folder / "record.json").read_text())
+    assert report["record"] == kept and asked["data_hash"] == kept["data_hash"]
+    assert asked["arch"] == kept["architecture"] == "resnet10t"
 
     weights = run_folder / "weights.safetensors"  # the file in a run stands for the run
     assert run("test", "--resume", weights, "--mode", "indoor", "--shots", 10, *QUICK) == 0
-    assert protocol(run_folder / "test" / "sysu-indoor-10shot-seeded")["shots"] == 10
+    assert protocol(run_folder / "test" / "sysu-indoor-10shot-seeded-2trials")["shots"] == 10
     back = ("--direction", "Visible_To_Infrared")
     assert run("test", "--resume", run_folder, *back, *QUICK, "--out", tmp_path / "back") == 0
     assert protocol(tmp_path / "back")["direction"] == "visible_to_infrared"
+
+
+def test_a_second_test_keeps_the_first(trained: Path, tmp_path: Path, capsys) -> None:
+    run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    first = run_folder / "test" / "sysu-all-1shot-seeded-2trials"
+    test = ("test", "--resume", run_folder, *QUICK)
+    assert run(*test) == 0
+    before = (first / "report.json").read_bytes()
+    assert run(*test) == 0  # the same question: the same place
+    assert [path.name for path in (run_folder / "test").iterdir()] == [first.name]
+    assert json.loads(before) == json.loads((first / "report.json").read_text())
+
+    refusal = refused(capsys, *test, "--tta", "flip", "--rerank", "--out", first)
+    assert "another question: test-time augmentation and re-ranking differ. It is kept" in refusal
+    assert run(*test, "--trials", 3, "--precision", "float32") == 0
+    assert run(*test, "--part", "test", "--mode", "indoor") == 0
+    assert (first / "report.json").read_bytes() == before
+    names = {path.name for path in (run_folder / "test").iterdir()}
+    assert names == {first.name, "sysu-all-1shot-seeded-3trials-float32",
+                     "sysu-indoor-1shot-seeded-2trials"}  # fmt: skip
+
+    # what no name says: other images in the same layout, other weights in the same run
+    data = Path(shutil.copytree(trained_root(trained), tmp_path / "sysu"))
+    image = next(path for path in sorted((data / "cam1").rglob("*.jpg")))
+    image.write_bytes(image.read_bytes() + bytes(1))
+    assert run(*test, "--data-root", data) == 0
+    assert (first / "report.json").read_bytes() == before
+    hashes = {
+        protocol(first)["data_hash"],
+        protocol(first.with_name(f"{first.name}-2"))["data_hash"],
+    }
+    assert len(hashes) == 2
+    assert run(*test, "--data-root", data) == 0
+    assert not first.with_name(f"{first.name}-3").exists()
+
+
+def trained_root(trained: Path) -> str:
+    return json.loads((trained / "config.json").read_text())["data_root"]
 
 
 def test_the_official_draw(trained: Path, tmp_path: Path, capsys) -> None:
@@ -62,10 +103,10 @@ def test_llcm(tmp_path: Path, llcm_root: Path, capsys) -> None:
     assert command_kit.train(one, llcm_root, "--dataset", "LLCM", "--method", "agw") == 0
     assert run("test", "--resume", one, *QUICK) == 0
     names = {path.name for path in (one / "test").iterdir()}
-    assert names == {"llcm-infrared-to-visible", "llcm-visible-to-infrared"}
+    assert names == {"llcm-infrared-to-visible-2trials", "llcm-visible-to-infrared-2trials"}
     legacy = ("test", "--resume", one, "--protocol", "LEGACY_DEEN", *QUICK)
     assert run(*legacy) == 0
-    assert protocol(one / "test" / "llcm-visible-to-infrared-legacy-deen")["variant"] == (
+    assert protocol(one / "test" / "llcm-visible-to-infrared-legacy-deen-2trials")["variant"] == (
         "legacy-deen"
     )
     assert "visible to infrared only" in refused(capsys, *legacy, "--direction", "i2v")

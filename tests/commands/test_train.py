@@ -82,10 +82,17 @@ def test_the_epoch_is_chosen_on_validation_identities(
     assert command_kit.train(one, sysu_root, "--select", "VAL", "--epochs", 2) == 0
     assert f"--resume {one} --refit" in said(capsys)
     best = facts(one)
-    assert best["part"] == "fit" and "best mAP on validation identities" in best["chosen"]
+    assert best["part"] == "fit" and "best embedding mAP on validation identities" in best["chosen"]
     assert run("train", "--resume", one, "--refit", "--device", "cpu") == 0
     again = facts(tmp_path / "one-refit")
+    message = said(capsys)
+    assert f"the same {best['steps']} steps of the same schedule" in message
+    assert "It ends where the schedule was then: at a learning rate of" in message
     assert again["part"] == "train" and again["epoch"] == best["epoch"]
+    assert again["steps"] == best["steps"]
+    before, after = (json.loads((folder / "config.json").read_text())["recipe"]
+                     for folder in (one, tmp_path / "one-refit"))  # fmt: skip
+    assert before == after  # the schedule too, not squeezed into fewer epochs
     assert best["chosen"] in again["chosen"] and "'one'" in again["chosen"]
     assert run("test", "--resume", one, "--part", "val", "--figure-queries", 0, "--trials", 1) == 0
     message = refused(capsys, "test", "--resume", tmp_path / "one-refit", "--part", "val")
@@ -93,6 +100,16 @@ def test_the_epoch_is_chosen_on_validation_identities(
     assert "--select val" in refused(
         capsys, "train", "--resume", tmp_path / "one-refit", "--refit", "--device", "cpu"
     )
+
+
+def test_a_criterion_that_there_is_not_is_refused_before_training(
+    tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    words = ("train", "--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device",
+             "cpu", "--run", tmp_path / "one", "--select", "val", "--criterion")  # fmt: skip
+    message = refused(capsys, *words, "embedding_map")
+    assert "--criterion is embedding_map" in message and "pooled_rank1" in message
+    assert not (tmp_path / "one").exists()
 
 
 def test_own_images_with_and_without_cameras(tmp_path: Path, folder_root: Path, capsys) -> None:
@@ -141,7 +158,11 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
     assert run("train", "--method", "my.py:MyMethod", "--help") == 0
     assert "--hetero-weight X" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
-    assert run("test", "--resume", "one", "--figure-queries", 0, "--trials", 1) == 0
+    quick = ("test", "--resume", "one", "--figure-queries", 0, "--trials", 1)
+    asked, command = refused(capsys, *quick).split(" Then: ")  # no file has code run
+    assert "Code is run only where you name it yourself" in asked
+    assert command == f"vireid {' '.join(map(str, quick))} --method {mine / 'my.py'}:MyMethod"
+    assert run(*quick, "--method", "mine/my.py:MyMethod") == 0
     report = json.loads(next(one.glob("test/*/report.json")).read_text())
     assert report["protocol"]["method"] == "my-method"
     words = (*words[:3], sysu_root, *words[4:])
@@ -153,7 +174,7 @@ def test_a_users_own_method(tmp_path: Path, sysu_root: Path, capsys, monkeypatch
         capsys, "train", *words, "--method", "mine/worse.py:Mine"
     )
     (mine / "my.py").unlink()
-    message = refused(capsys, "test", "--resume", one, "--trials", 1)
+    message = refused(capsys, *quick, "--method", "mine/my.py:MyMethod")
     assert f"'{mine / 'my.py'}', which does not exist" in message
 
 
@@ -279,7 +300,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--select", "best"): "Valid: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",
         ("--lr", 0): "above 0",
-        ("--lr", "inf"): "above 0",
+        ("--lr", "inf"): "a finite number",
         ("--seed", -1): "at least 0",
         ("--epochs", 0): "above 0",
         ("--max-steps", 0): "at least 1",

@@ -244,7 +244,7 @@ def test_permutation_files_that_do_not_fit(tmp_path):
     from scipy.io import savemat
 
     savemat(mat, {"other": np.eye(2)})
-    with pytest.raises(InputError, match="it holds: other"):
+    with pytest.raises(InputError, match="it holds: 'other'"):
         trials(dataset, official)
     fakes.write_permutations(mat, {(4, camid): 2 for camid in range(1, 7)})
     with pytest.raises(InputError, match="permutes 0 images of identity 3 in camera 1"):

@@ -266,6 +266,11 @@ def test_folder_splits_by_identity_with_a_seed(folder_root):
     assert set(training_rows(dataset).camera_label) == {0, 1}  # the modality stands in
 
 
+def test_options_that_a_data_set_has_no_use_for_are_refused(sysu_root):
+    for name, value in (("camera_pattern", r"c(\d)"), ("split_seed", 3)):
+        refuse(f"`{name}` is .*SYSU-MM01 does not use one", "sysu", sysu_root, **{name: value})
+
+
 def test_folder_camera_patterns(folder_root):
     dataset = load_dataset("folder", folder_root, camera_pattern=r"c(\d+)_")
     assert set(dataset.camids) == {1, 2, 3, 4} and dataset.rule == facts_of("llcm").rule

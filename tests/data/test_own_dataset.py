@@ -65,6 +65,9 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     one = tmp_path / "one"
     assert command_kit.train(one, root, "--dataset", name) == 0
     quick = ("test", "--resume", one, "--trials", 2, "--device", "cpu")
+    asked, command = refused(capsys, *quick).split(" Then: ")  # no file has code run
+    assert "needs the data set 'HALLWAY'" in asked and command.endswith(f" --dataset {name}")
+    quick += ("--dataset", name)
     assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--figure-queries", 0) == 0
     folders = sorted((one / "test").iterdir())
     assert [folder.name for folder in folders] == ["hallway-all", "hallway-front"]

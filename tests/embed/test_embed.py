@@ -437,6 +437,21 @@ def stop(*words: object) -> None:
     raise InputError("stopped")
 
 
+@pytest.mark.parametrize("text", ["{}", '{"broken": [99999]}', '{"broken": "x"}', "[[", "\xff"])
+def test_a_mark_that_was_changed(
+    text: str, embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"modality": Modality.VISIBLE, "batch_size": 8}
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
+        patch.setattr(job._Job, "_finish", stop)
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    (mark, *_) = (tmp_path / "all.parts").glob("part-*.json")
+    mark.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"part-0.*json"):
+        embed_files(embedder, folder, tmp_path / "all", **words)
+    assert not (tmp_path / "all").exists()
+
+
 def test_a_part_is_marked_after_the_name_and_its_rows(
     embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,15 @@ from rich.console import Console
 
 from evaluation.examples import embeddings_of, sysu_like
 from vireid.data import ProtocolOptions
-from vireid.evaluation import METRICS, Metric, Report, average_reports, compare, evaluate
+from vireid.evaluation import (
+    METRICS,
+    Metric,
+    Report,
+    average_reports,
+    compare,
+    evaluate,
+    groups_of,
+)
 from vireid.types import InputError
 
 PROMISED = {"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}  # others script by them
@@ -233,7 +241,7 @@ def test_average_over_seeds(tmp_path: Path) -> None:
     average = average_reports(reports)
     means = [one.raw["pooled"]["rank1"]["mean"] for one in reports]
     assert average.raw["pooled"]["rank1"]["trials"] == means
-    assert average.raw["pooled"]["rank1"]["std"] == pytest.approx(np.std(means))
+    assert average.raw["pooled"]["rank1"]["std"] == pytest.approx(np.std(means, ddof=1))
     assert average.averaged["over"] == ["seed"] and average.averaged["reports"] == 3
     assert average.protocol.seed is None and average.protocol.method == "mcl"
     average.write(tmp_path)
@@ -339,3 +347,80 @@ def test_a_metric_that_is_no_fraction_is_not_printed_in_percent(
     (row,) = [r for r in csv.DictReader(io.StringIO(comparison.to_csv()))
               if r["embedding"] == "pooled" and r["mean_first"]]  # fmt: skip
     assert float(row["mean_first"]) == pytest.approx(numbers["mean"], abs=1e-6)
+
+
+def trained(seed: int, **changes) -> dict:
+    """The record of a training run."""
+    options = {"seed": seed, "trial": 1, "method": "mcl", "recipe": {"lr": 0.1, "optim": "sgd"},
+               **changes.pop("options", {})}  # fmt: skip
+    return {"options": options, "options_hash": "0", "code": {}, "precision": "float32",
+            "ranks": 1, "data_hash": "d" * 64, **changes}  # fmt: skip
+
+
+def code(digest: str) -> dict:
+    return {"method": {"name": "my.py:Mine", "sha256": digest * 64, "copies": []}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"options": {"recipe": {"lr": 0.1, "optim": "adam"}}}, r"`optim` \(sgd and adam\)"),
+        ({"options": {"recipe": {"lr": 0.2, "optim": "sgd"}}}, r"`lr` \(0.1 and 0.2\)"),
+        ({"options": {"method_options": {"confusion": False}}}, r"`confusion` \(none and no\)"),
+        ({"precision": "bfloat16"}, r"`precision` \(float32 and bfloat16\)"),
+        ({"ranks": 2}, r"`ranks` \(1 and 2\)"),
+        ({"code": code("b")}, r"`method` \(mcl and my.py:Mine \(bbbbbbbb\)\)"),
+        ({"data_hash": "e" * 64}, r"training data's hash \(dddddddddddd and eeeeeeeeeeee\)"),
+        ({"changes": ["torch was 1 and is 2, from epoch 3 on"]}, "torch was 1 and is 2"),
+    ],
+)
+def test_average_of_unlike_recipes_names_the_difference(changes: dict, words: str) -> None:
+    one = replace(make(1), record=trained(1))
+    other = replace(make(2), record=trained(2, **changes))
+    assert average_reports([one, replace(make(2), record=trained(2))]).averaged
+    with pytest.raises(InputError, match=words):
+        average_reports([one, other])
+    assert groups_of([one, other, one]) == [[one, one], [other]]
+
+
+def test_a_report_without_a_record_is_not_averaged_with_one_that_has_it() -> None:
+    kept = replace(make(1), record=trained(1))
+    with pytest.raises(InputError, match=r"`record` \(stated and none\)"):
+        average_reports([kept, make(2)])
+    mean = average_reports([make(1), make(2)])
+    assert any("kept no record" in note for note in mean.notes)
+
+
+def test_an_average_keeps_what_its_models_share(tmp_path: Path) -> None:
+    reports = [replace(make(n), record=trained(n, start_hash=f"s{n}")) for n in (1, 2)]
+    old = replace(reports[1].protocol, versions={"torch": "2.9", "vireid": "0.1"})
+    mean = average_reports([reports[0], replace(reports[1], protocol=old)])
+    assert mean.record["options"] == {k: v for k, v in trained(0)["options"].items() if k != "seed"}
+    assert "start_hash" not in mean.record and "Each seed has a start of its own." in mean.notes
+    assert mean.protocol.versions["torch"].endswith(", 2.9")
+    assert Report.load(mean.write(tmp_path).folder / "report.json") == mean
+
+
+def test_unlike_runs_are_rows_with_their_options_as_columns(tmp_path: Path) -> None:
+    sgd = replace(make(1), record=trained(1))
+    adam = replace(make(2), record=trained(2, options={"recipe": {"lr": 0.00035, "optim": "adam"}}))
+    comparison = compare([sgd, adam, make(3)])
+    assert comparison.options == {
+        "recipe.lr": ("0.1", "0.00035", "not stated"),
+        "recipe.optim": ("sgd", "adam", "not stated"),
+    }
+    lines = comparison.to_markdown().splitlines()
+    assert "| lr | optim |" in next(line for line in lines if line.startswith("| Report |"))
+    assert "| 0.00035 | adam |" in next(line for line in lines if "report 2" in line)
+    rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
+    assert rows[2]["optim"] == "adam" and rows[-1]["lr"] == "not stated"
+    assert "0.00035" in text_of(comparison.to_table())
+
+
+def test_a_report_says_what_it_was_trained_with(tmp_path: Path) -> None:
+    kept = trained(1, code=code("a"), changes=["torch was 1 and is 2, from epoch 3 on"],
+                   architecture="MyNetwork")  # fmt: skip
+    text = (replace(make(1), record=kept).write(tmp_path).folder / "report.md").read_text()
+    for words in ("| recipe.lr | 0.1 |", "my.py:Mine, aaaaaaaaaaaaaaaa", "| network | MyNetwork |",
+                  "| **changed** | torch was 1 and is 2"):  # fmt: skip
+        assert words in text, words

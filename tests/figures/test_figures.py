@@ -160,3 +160,18 @@ def test_three_figures_beside_a_report(tmp_path: Path) -> None:
     paths = write_figures(tmp_path, report, dataset, lambda row: image, kept[0])
     assert [path.name for path in paths] == ["ranks.jpg", "cmc.png", "similarity.png"]
     assert all(Image.open(path).size[0] > 450 for path in paths)
+
+
+def test_curves_show_the_epoch_that_was_kept() -> None:
+    lines = [
+        {"kind": "epoch", "epoch": epoch, "losses": {"identity": 1.0}, "lr": 0.1,
+         "metrics": {"embedding_mean_ap": ap}, "best": best}
+        for epoch, ap, best in ((0, 0.2, True), (1, 0.6, True), (2, 0.4, False))
+    ]  # fmt: skip
+    drawn = charts.training_curves({"run": lines})
+    assert drawn is not None
+    panel = drawn.axes[2]
+    (mark,) = [line for line in panel.lines if line.get_label() == "weights kept: epoch 2"]
+    assert list(mark.get_xdata()) == [2, 2]
+    drawn = charts.training_curves({"run": [{**line, "best": False} for line in lines]})
+    assert drawn is not None and len(drawn.axes[2].lines) == 1

@@ -70,7 +70,7 @@ def test_a_class_without_a_name_is_named_after_itself(
     """And not after the method that it extends, whose numbers it would seem to have."""
     command = words(tmp_path, sysu_root, "    pass")
     assert run(*command[:-4], *command[-2:], "--model-path", tmp_path) == 0
-    assert (tmp_path / "sysu-mine-resnet10t-scratch-seed0").is_dir()
+    assert len([*tmp_path.glob("sysu-mine-resnet10t-scratch-*-seed0")]) == 1
 
 
 def test_values_read_on_the_host_run_eagerly(
@@ -81,3 +81,20 @@ def test_values_read_on_the_host_run_eagerly(
         capsys
     )
     assert "line 12" in json.loads((tmp_path / "run" / "summary.json").read_text())["engine"]
+
+
+def test_a_network_of_ones_own_says_what_it_is(
+    tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report doesn't name the network that the options would have built."""
+    body = (
+        "    def __init__(self, *words):\n        super().__init__(*words)\n"
+        "        self.model.__class__ = type('SmallNet', (type(self.model),), {})\n"
+        "        del self.model.arch\n"
+    )
+    assert run(*words(tmp_path, sysu_root, body)) == 0
+    kept = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert kept["architecture"] == "SmallNet"
+    capsys.readouterr()
+    assert run("info", tmp_path / "run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["architecture"] == "SmallNet"

@@ -26,8 +26,13 @@ from vireid.training import checkpoint
 from vireid.training.journal import read_log
 
 WORDS = {"method": "mcl", "recipe": {"epochs": 2}}
-two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
-DEVICES = ["cpu", pytest.param("cuda", marks=two_gpus)]
+
+
+def on_gpus(count: int, *more: object) -> object:
+    """A test's parameters, `more` and so many ranks, each with a GPU of its own."""
+    lacks = torch.cuda.device_count() < count
+    mark = pytest.mark.skipif(lacks, reason=f"needs {count} CUDA GPUs")
+    return pytest.param(*more, count, marks=mark)
 
 
 def ranks(folder: Path, count: int = 2, **words: object) -> list[BaseProcess]:
@@ -91,18 +96,26 @@ def test_embeddings_are_those_of_one_process(whole: Path) -> None:
         assert np.array_equal(alone.vectors[name], shared.vectors[name])
 
 
-def test_a_killed_rank_ends_both_and_the_run_resumes(whole: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "killed"
-    first, second = ranks(folder)
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_killed_rank_ends_all_and_the_run_resumes(
+    whole: Path, tmp_path: Path, count: int
+) -> None:
+    folder, words = tmp_path / "killed", {}
+    if count == 4:
+        words = {"recipe": WORDS["recipe"] | {"pids_per_batch": 8}, "num_pids": 8}
+        whole = tmp_path / "whole"
+        ended(whole, ranks(whole, count, **words))
+    processes = ranks(folder, count, **words)
     while not (folder / "checkpoints" / "epoch-0001-step-000000.pt").exists():
-        assert first.is_alive(), said(folder, 0).read_text()
+        assert processes[0].is_alive(), said(folder, 0).read_text()
         time.sleep(0.01)
-    second.kill()
-    first.join(60)
-    assert first.exitcode not in (None, 0)
-    words = said(folder, 0).read_text()
-    assert "A process of this run is lost" in words and "--resume" in words
-    ended(folder, ranks(folder, resume=True))
+    processes.pop(1).kill()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode not in (None, 0)
+    text = said(folder, 0).read_text()
+    assert "A process of this run is lost" in text and "--resume" in text
+    ended(folder, ranks(folder, count, resume=True, **words))
     expected = weights.read_weights(whole)[1]["weights_hash"]
     assert weights.read_weights(folder)[1]["weights_hash"] == expected
 
@@ -136,14 +149,14 @@ def test_synchronised_ranks_learn_what_one_process_learns(
 
 
 def elastic(
-    folder: Path, root: Path, log: Path, *words: object, epochs: int = 5
+    folder: Path, root: Path, log: Path, *words: object, epochs: int = 5, count: int = 2
 ) -> subprocess.Popen[bytes]:
     """`torchrun --max-restarts 2 … vireid train`, as a user types it once."""
-    recipe = {**TINY["recipe"], "epochs": epochs, "pids_per_batch": 4}
+    recipe = {**TINY["recipe"], "epochs": epochs, "pids_per_batch": 2 * count}
     config = tiny_config(folder.parent, recipe=recipe)
-    train = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2",
-             "-m", "--", "vireid", "train", "--config", config, "--data-root", root,
-             "--run", folder, *words]  # fmt: skip
+    train = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}",
+             "--max-restarts=2", "-m", "--", "vireid", "train", "--config", config,
+             "--data-root", root, "--run", folder, *words]  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, train)],
         stdout=subprocess.DEVNULL,
@@ -191,16 +204,17 @@ def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_
     assert weights.read_weights(folder)[1]["epoch"] == 5
 
 
-@two_gpus
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize(
+    "engine, count", [on_gpus(count, engine) for engine in ("eager", "graph") for count in (2, 4)]
+)
 def test_a_killed_gpu_rank_leaves_weights_equal_bit_for_bit(
-    sysu_root: Path, tmp_path: Path, engine: str
+    sysu_root: Path, tmp_path: Path, engine: str, count: int
 ) -> None:
     log = tmp_path / "elastic.log"
     words = ("--device", "cuda", "--engine", engine, "--deterministic", "--keep", 99)
-    whole = elastic(tmp_path / "whole", sysu_root, log, *words, epochs=60)
+    whole = elastic(tmp_path / "whole", sysu_root, log, *words, epochs=60, count=count)
     assert whole.wait(240) == 0, log.read_text()
-    killed = elastic(tmp_path / "killed", sysu_root, log, *words, epochs=60)
+    killed = elastic(tmp_path / "killed", sysu_root, log, *words, epochs=60, count=count)
     kill_second_and_wait(killed, tmp_path / "killed", log)
     hashes = [
         weights.read_weights(tmp_path / name)[1]["weights_hash"] for name in ("whole", "killed")
@@ -208,17 +222,18 @@ def test_a_killed_gpu_rank_leaves_weights_equal_bit_for_bit(
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
-    sysu_root: Path, tmp_path: Path, device: str
+@pytest.mark.parametrize("device, count", [("cpu", 4), on_gpus(2, "cuda"), on_gpus(4, "cuda")])
+def test_embed_and_test_write_the_same_files_for_one_rank_and_several(
+    sysu_root: Path, tmp_path: Path, device: str, count: int
 ) -> None:
     torch.set_num_threads(1)
-    weights, images = tmp_path / "run", sysu_root / "cam1"
+    weights = tmp_path / "run"
     assert command_kit.train(weights, sysu_root) == 0
-    for name in ("one", "two"):
+    for name in ("one", "several"):
         for words in (
-            ("embed", "--weights", weights, "--images", images, "--modality", "visible",
-             "--batch-size", 2, "--device", device, "--out", tmp_path / f"{name}.safetensors"),
+            # 144 batches, which are five parts: each rank has one at least
+            ("embed", "--weights", weights, "--images", sysu_root, "--modality", "visible",
+             "--batch-size", 1, "--device", device, "--out", tmp_path / f"{name}.safetensors"),
             ("test", "--resume", weights, "--device", device, "--out", tmp_path / name),
         ):  # fmt: skip
             if name == "one":
@@ -227,9 +242,9 @@ def test_embed_and_test_write_the_same_files_for_one_and_two_ranks(
                 log = tmp_path / words[0]
                 ended(log, [
                     forks.start(said(log, rank), main, [*map(str, words)], **environment)
-                    for rank, environment in enumerate(environments(2))
+                    for rank, environment in enumerate(environments(count))
                 ])  # fmt: skip
     files = ["one.safetensors", "one/report.json", "one/report.md"]
     for file in files:
-        other = tmp_path / file.replace("one", "two")
+        other = tmp_path / file.replace("one", "several")
         assert (tmp_path / file).read_bytes() == other.read_bytes(), file

@@ -82,7 +82,7 @@ def test_a_data_set_of_a_later_version_says_so(register, tmp_path) -> None:
     write_dataset(tmp_path / "new", version="test-2", **SMALL)
     assert '"version": "test-2"' in (tmp_path / "new" / MARKER).read_text()
     assert "poncho" in (tmp_path / "new/attributes.csv").read_text()
-    with pytest.raises(InputError, match=r"begun with other parameters .*version test-2 instead"):
+    with pytest.raises(InputError, match=r"begun with other parameters .*version 'test-2' instead"):
         write_dataset(tmp_path / "new", **SMALL)
 
 

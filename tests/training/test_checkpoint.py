@@ -51,7 +51,10 @@ def full_disk(limit: int) -> Iterator[None]:
 
 
 def state(value: float) -> dict:
-    return {"format": checkpoint.FORMAT, "x": torch.full((1000,), value), "words": ["a", 1, None]}
+    """As a run packs it, but for its contents."""
+    return {"format": checkpoint.FORMAT, "config": {"words": ["a", 1, None]}, "versions": {},
+            "method": {"x": torch.full((1000,), value)}, "optimisers": {}, "scaler": {},
+            "progress": {}, "ranks": []}  # fmt: skip
 
 
 def test_newest_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
@@ -59,7 +62,9 @@ def test_newest_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
         checkpoint.save_checkpoint(tmp_path, state(epoch), epoch=epoch, keep=2)
     checkpoint.save_checkpoint(tmp_path, state(3.5), epoch=3, step=9, keep=2)
     found, path, notes = checkpoint.load_latest(tmp_path)
-    assert found["x"][0] == 3.5 and found["words"] == ["a", 1, None] and not notes
+    assert (
+        found["method"]["x"][0] == 3.5 and found["config"]["words"] == ["a", 1, None] and not notes
+    )
     assert path.name == "epoch-0003-step-000009.pt"
     assert [p.name for p in checkpoint.list_checkpoints(tmp_path)] == [
         "epoch-0003-step-000009.pt",
@@ -80,7 +85,7 @@ def test_damaged_newest_is_named_and_the_one_before_used(tmp_path: Path, damage:
         keep = {"cut": len(content) // 2, "flipped": len(content), "empty": 0}[damage]
         newest.write_bytes(content[:keep])
     found, path, notes = checkpoint.load_latest(tmp_path)
-    assert found["x"][0] == 1 and path.name.startswith("epoch-0001")
+    assert found["method"]["x"][0] == 1 and path.name.startswith("epoch-0001")
     assert len(notes) == 1 and newest.name in notes[0]
 
 
@@ -104,7 +109,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     with full_disk(2000), pytest.raises(InputError, match="could not be written"):
         checkpoint.save_checkpoint(tmp_path, state(2), epoch=2, keep=1)
     found, _, notes = checkpoint.load_latest(tmp_path)
-    assert found["x"][0] == 1 and not notes
+    assert found["method"]["x"][0] == 1 and not notes
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def hash_of(folder: Path) -> str:
 def test_what_a_run_leaves(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {"config.json", "log.jsonl", "checkpoints", "weights.safetensors",
-                     "curves.png", "batch.png"}  # fmt: skip
+                     "curves.png", "batch.png", "record.json"}  # fmt: skip
     lines = read_log(finished / "log.jsonl")
     epochs = [line for line in lines if line["kind"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [0, 1, 2]
@@ -195,13 +196,49 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "nan" / "weights.safetensors").exists()
 
 
-def test_the_best_epoch_on_validation_is_kept(tmp_path: Path) -> None:
-    quality = {1: 0.2, 2: 0.6, 3: 0.4}
-    folder = tmp_path / "best"
-    run(folder, tiny_options(select="val", recipe={"epochs": 3}),
-        evaluate=lambda method, epoch: {"mean_ap": quality[epoch], "rank1": 0.1})  # fmt: skip
-    metadata = weights.read_weights(folder)[1]
-    assert metadata["epoch"] == 2 and "60.00 %" in metadata["chosen"]
+def test_the_epoch_is_chosen_by_one_named_criterion(tmp_path: Path) -> None:
+    found = {  # the mean of all would choose the third, the default the second
+        1: {"embedding_mean_ap": 0.2, "pooled_mean_ap": 0.1},
+        2: {"embedding_mean_ap": 0.6, "pooled_mean_ap": 0.0},
+        3: {"embedding_mean_ap": 0.4, "pooled_mean_ap": 0.9},
+    }
+    for criterion, epoch, words in (("embedding_mean_ap", 2, "best embedding mAP"),
+                                    ("pooled_mean_ap", 3, "best pooled mAP")):  # fmt: skip
+        folder = tmp_path / criterion
+        options = tiny_options(select="val", criterion=criterion, recipe={"epochs": 3},
+                               steps_per_epoch=1)  # fmt: skip
+        run(folder, options, evaluate=lambda method, epoch: found[epoch])
+        metadata = weights.read_weights(folder)[1]
+        assert metadata["epoch"] == epoch == metadata["steps"]
+        value = 100 * found[epoch][criterion]
+        assert metadata["chosen"] == f"{words} on validation identities ({value:.2f} %)"
+        lines = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "epoch"]
+        assert [line["epoch"] + 1 for line in lines if line["best"]][-1] == epoch
+    with pytest.raises(InputError, match="`criterion` is part_rank1, which the evaluation doesn't"):
+        run(tmp_path / "none", replace(options, criterion="part_rank1"),
+            evaluate=lambda method, epoch: found[epoch])  # fmt: skip
+
+
+def test_a_run_is_ended_inside_its_schedule(finished: Path, tmp_path: Path) -> None:
+    """The first epochs of a longer run, bit for bit: rates too."""
+    run(tmp_path / "two", tiny_options("mcl", stop_epoch=2))
+    path = finished / "checkpoints" / "epoch-0002-step-000000.pt"
+    longer = torch.load(path, weights_only=True)["method"]
+    shorter = weights.read_weights(tmp_path / "two")[0]
+    assert longer.keys() == shorter.keys()
+    assert all(torch.equal(longer[name].float(), shorter[name].float()) for name in longer)
+    rates = [[line["lr"] for line in read_log(folder / "log.jsonl") if line["epoch"] < 2]
+             for folder in (finished, tmp_path / "two")]  # fmt: skip
+    assert rates[0] == rates[1] and rates[0][-1] > 0.005  # far from the end of the cosine
+    with pytest.raises(InputError, match="`stop_epoch` is 4, but the run has 3 `epochs`"):
+        tiny_options(stop_epoch=4)
+
+
+def test_an_evaluation_costs_a_twentieth_of_the_epochs_unless_told(tmp_path: Path) -> None:
+    for epochs, every in ((3, 1), (39, 1), (40, 2), (81, 4)):
+        assert tiny_options(select="val", recipe={"epochs": epochs}).eval_every == every
+    assert tiny_options(select="val", eval_every=7, recipe={"epochs": 81}).eval_every == 7
+    assert tiny_options(recipe={"epochs": 81}).eval_every == 0
 
 
 def test_broken_images_and_single_modality_are_left_out(tmp_path: Path, capsys) -> None:
@@ -220,5 +257,6 @@ def test_broken_images_and_single_modality_are_left_out(tmp_path: Path, capsys) 
 
 def test_a_cut_log_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_text(json.dumps({"kind": "step", "epoch": 0, "step": 1}) + '\n{"kind": "st')
+    line = {"kind": "step", "epoch": 0, "step": 1, "losses": {"identity": 1.0}, "lr": 0.1}
+    path.write_text(json.dumps(line) + '\n{"kind": "st')
     assert len(read_log(path)) == 1

@@ -1,4 +1,8 @@
 from .machine import measure as measure
+from .network import Part as Part
+from .network import cost_of as cost_of
+from .network import network_facts as network_facts
+from .network import parts_of as parts_of
 from .published_style import PublishedStyle as PublishedStyle
 from .published_style import loop_evaluation as loop_evaluation
 from .workload import StepBench as StepBench

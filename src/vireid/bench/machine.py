@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vireid.bench.published_style import PublishedStyle, loop_evaluation
-from vireid.bench.workload import StepBench, random_data, time_extraction
+from vireid.bench.workload import StepBench, random_data, time_extraction, wait
 from vireid.cores import usable_cores
 from vireid.data.augment import normalise
 from vireid.embed.embedder import Embedder
@@ -119,11 +119,11 @@ def _median_ms(run: Callable[[], Any], device: torch.device, count: int) -> floa
     run()
     found = []
     for _ in range(3 if device.type == "cuda" else 1):
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         for _ in range(count):
             run()
-        _wait(device)
+        wait(device)
         found.append(1e3 * (time.perf_counter() - start) / count)
     return statistics.median(found)
 
@@ -154,8 +154,3 @@ def _evaluation(published: bool) -> dict[str, float]:
             max(abs(mean_ap - ours.mean_ap), abs(curve[0] - ours.cmc[0]))
         )
     return found
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

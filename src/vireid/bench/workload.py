@@ -148,10 +148,10 @@ class StepBench:
         self.advance(warm_up)
         device, times = self.run.world.device, []
         for _ in range(repeats):
-            _wait(device)
+            wait(device)
             start = time.perf_counter()
             self.advance(steps)
-            _wait(device)
+            wait(device)
             times.append((time.perf_counter() - start) / steps)
         seconds = statistics.median(times)
         return {
@@ -186,14 +186,14 @@ def time_extraction(
     with torch.inference_mode():
         for _ in range(5):
             embedder.forward(batch, Modality.VISIBLE)
-        _wait(device)
+        wait(device)
         rates = []
         count = 40 if device.type == "cuda" else 1
         for _ in range(3):
             start = time.perf_counter()
             for _ in range(count):
                 embedder.forward(batch, Modality.VISIBLE)
-            _wait(device)
+            wait(device)
             rates.append(count * len(batch) / (time.perf_counter() - start))
     kinds = np.zeros(len(rows), np.int64)
 
@@ -211,6 +211,7 @@ def time_extraction(
     }
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait for all work that a GPU was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import choose, facts_table, results, say, tell_broken
+from vireid.console import choose, facts_table, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
-from vireid.files import check_folder
+from vireid.files import UnnamedCode, check_folder
+from vireid.models.options import ENDINGS
 from vireid.testing import TRIALS
 from vireid.types import InputError
 
@@ -166,12 +167,16 @@ def info(
     trial: int = 1,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    method: str | None = None,
     json: bool = False,
 ) -> int:
     """Show what a data set or a run holds, and everything suspicious in it.
 
+    Of weights also the network's parts (parameters, multiply-adds and activations for one visible
+    image) and what an image costs on this machine.
+
     Args:
-        target: A data set's folder, a CSV table, or a run's folder.
+        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
@@ -179,6 +184,7 @@ def info(
         intensity_range: Values that are black and white in images with more than 8 bits per
             channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
             image, so that contrast changes from frame to frame (default: such images are refused).
+        method: The method of one's own that weights are of: path/to/my.py:MyMethod.
         json: Print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
@@ -190,15 +196,22 @@ def info(
         results.print(facts_table(f"Run {target}", facts))
         suggest(f"vireid train --resume {target}   (trains and tests what is left, and averages)")
         return 0
-    if (target / "config.json").is_file() or target.suffix == ".safetensors":
+    is_weights = target.suffix.lower() in ENDINGS and target.is_file()
+    if is_weights or (target / "config.json").is_file():
         from vireid.training.checkpoint import describe_run
 
         run = describe_run(target)
+        network = _network(target, method) if "hash" in run else None
         if json:
-            print_json(run)
+            print_json(run | ({"network": network} if network else {}))
             return 0
-        results.print(facts_table(f"Run {target}", run))
-        suggest(f"vireid test --resume {target}")
+        results.print(facts_table(f"{'Run' if target.is_dir() else 'File'} {target}", run))
+        if network:
+            _print_network(network)
+        published = "checkpoint of" in run
+        suggest(
+            f"vireid import-weights {target}" if published else f"vireid test --resume {target}"
+        )
         return 0
     from vireid.data.inspect import inspect, tables
 
@@ -227,6 +240,47 @@ def info(
         intensity_range=intensity_range,
     )
     return 0
+
+
+def _network(target: Path, method: str | None) -> dict[str, Any] | None:
+    """The network of weights and its costs; None, with a sentence, where code of the user's own is
+    needed and not named."""
+    from vireid.bench import network_facts
+    from vireid.embed import load
+
+    try:
+        embedder = load(target, method=method)
+    except UnnamedCode as error:
+        say(f"note: the network isn't shown. {error}")
+        return None
+    return network_facts(embedder)
+
+
+def _print_network(network: dict[str, Any]) -> None:
+    parts = {**network["parts"], "total": network["total"]}
+    rows = [
+        [name, *(_short(part[key]) for key in ("parameters", "multiply_adds", "activations"))]
+        for name, part in parts.items()
+    ]
+    height, width = network["size"]
+    title = f"{network['architecture']}, one visible image of {height}x{width}"
+    results.print(table(title, ["part", "parameters", "multiply-adds", "activations"], rows))
+    cost = network["cost"]
+    memory = "GPU memory at most" if cost["device"] not in ("cpu", "mps") else "process at most"
+    results.print(facts_table(f"An image on this machine ({cost['device']}, {cost['precision']})", {
+        "alone": f"{cost['ms_one']:.2f} ms",
+        f"{cost['batch']} at a time": f"{cost['ms_in_batch']:.2f} ms each",
+        "memory": f"weights {cost['weights_bytes'] / 2**20:.1f} MiB, "
+        f"{memory} {cost['peak_bytes'] / 2**20:,.0f} MiB",
+    }))  # fmt: skip
+
+
+def _short(count: int) -> str:
+    """1_234_567 → "1.23 M"."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.2f} {name}"
+    return str(count)
 
 
 setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # noqa: B010

@@ -14,6 +14,7 @@ import inspect
 import io
 import itertools
 import re
+import shlex
 import sys
 import types
 import typing
@@ -32,6 +33,7 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
+from vireid.files import UnnamedCode
 from vireid.types import InputError
 
 HELP = ("--help", "-h", "--help-all")
@@ -64,7 +66,7 @@ class Flags:
         try:
             self._use(self._defaults(self.words))
         except InputError as error:
-            raise InputError(self.with_dashes(str(error))) from error
+            raise InputError(self._sentence(error)) from error
 
     def _use(self, defaults: dict[str, Options]) -> None:
         self.defaults = defaults
@@ -97,7 +99,7 @@ class Flags:
                     config=(tyro.conf.OmitArgPrefixes,),
                 ) or 0  # fmt: skip
         except InputError as error:
-            raise InputError(self.with_dashes(str(error))) from error
+            raise InputError(self._sentence(error)) from error
         finally:
             sys.stdout.write(self._titled(shown.getvalue()))
 
@@ -111,6 +113,14 @@ class Flags:
             for fill in "─ ":  # with a frame, and without where the terminal has no such signs
                 padded = f" {title} ".ljust(len(heading), fill)
                 text = text.replace(heading + fill, padded + fill)
+        return text
+
+    def _sentence(self, error: InputError) -> str:
+        """What the user is told; the whole command where one flag is missing from it."""
+        text = self.with_dashes(str(error))
+        if isinstance(error, UnnamedCode) and error.name.isprintable():
+            whole = [*self.prog.split(), *self.words, f"--{error.option}", error.name]
+            text += f" Then: {shlex.join(whole)}"
         return text
 
     def with_dashes(self, sentence: str) -> str:
@@ -139,7 +149,7 @@ class Flags:
             if name in self.defaults:
                 names |= option_flags(self.defaults[name])
             elif parameter.kind is parameter.KEYWORD_ONLY:
-                names[name] = parameter.default is True
+                names[flag_of(name)] = parameter.default is True
         return names
 
     def _check(self) -> None:
@@ -173,7 +183,7 @@ class Flags:
             if again and typing.get_origin(hints.get(name)) is tuple:
                 raise InputError(f"{flag} was given twice. Give all its values after one {flag}.")
         missing = [
-            f"--{name.replace('_', '-')}"
+            f"--{flag_of(name).replace('_', '-')}"
             for name, parameter in self._parameters().items()
             if parameter.kind is parameter.KEYWORD_ONLY
             and parameter.default is parameter.empty
@@ -200,7 +210,8 @@ class Flags:
                 parameter = parameter.replace(default=defaults[name])
                 hints[name] = type(defaults[name])
             elif name in hints:
-                hints[name] = marked(hints[name], parameter.default, {})
+                flag = {"flag": flag_of(name)} if flag_of(name) != name else {}
+                hints[name] = marked(hints[name], parameter.default, flag)
             parameters.append(parameter)
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = hints
@@ -287,6 +298,12 @@ def _titles(before: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 def _summary(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def flag_of(parameter: str) -> str:
+    """A parameter's flag, with underscores: one that Python keeps for itself is spelled with an
+    underscore at its end (`with_`)."""
+    return parameter.removesuffix("_")
 
 
 def marked(hint: Any, default: Any, metadata: Mapping[str, Any]) -> Any:

@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
-from vireid.console import results
+from vireid.console import results, say
 from vireid.files import check_folder
 from vireid.types import InputError
 
+if TYPE_CHECKING:
+    from vireid.evaluation import Report
 
-def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bool = False) -> int:
+
+def report(
+    reports: tuple[Path, ...],
+    /,
+    *,
+    out: Path | None = None,
+    average: bool = False,
+    embedding: str | None = None,
+    metrics: tuple[str, ...] = (),
+) -> int:
     """Compare reports in one table, or average the seeds of one experiment.
 
     Args:
         reports: report.json files, folders that hold one, or runs with all their tests.
-        out: Folder for comparison.md, .csv and .tex, and the average's report.json (default:
-            print only).
+        out: Folder for comparison.md, .csv and .tex, paper.md and .tex (methods by searches, seeds
+            averaged, best in bold), and the average's report.json (default: print only).
         average: Average reports that differ only in the seed (or in the split, as RegDB's trials
             do); any other difference is an error that names it.
+        embedding: Test embedding in paper.md and .tex (default: embedding).
+        metrics: Metrics in paper.md and .tex, such as rank1 mean_ap (default: these two).
     """
-    from vireid.evaluation import Report, average_reports, compare
+    from vireid.evaluation import average_reports, compare, paper_table
 
     if not reports:
         raise InputError("Name at least one report.json, as `vireid test` writes it.")
     if out is not None:
         check_folder(out, "the tables")
-    loaded = [Report.load(file) for path in reports for file in _files(path)]
+    elif embedding or metrics:
+        raise InputError("`embedding` and `metrics` choose what paper.md shows; give `out` too.")
+    loaded = load_reports(reports)
     mean = average_reports(loaded) if average else None
-    comparison = compare([mean] if mean else loaded)
+    if mean and out:
+        _refuse_other_report(mean, out)
+    shown = [mean] if mean else loaded
+    comparison = compare(shown)
+    paper, why = None, ""
+    try:
+        paper = paper_table(shown, embedding=embedding, metrics=metrics) if out else None
+    except InputError as error:
+        if embedding or metrics:
+            raise
+        why = f"note: there is no table for a paper: {error}"
     results.print(comparison.to_table())
     if out is None:
         suggest("the same with --out DIR writes Markdown, CSV and LaTeX tables.")
@@ -36,8 +63,48 @@ def report(reports: tuple[Path, ...], /, *, out: Path | None = None, average: bo
     if mean:
         mean.write(out)
     comparison.write(out)
-    next_step(f"{out} (comparison.md, .csv, .tex{', report.json' if mean else ''})")
+    names = ["comparison.md, .csv, .tex", *(["report.json"] if mean else [])]
+    if paper:
+        paper.write(out)
+        names.append("paper.md, .tex")
+    else:
+        say(why)
+    next_step(f"{out} ({', '.join(names)})")
     return 0
+
+
+def _refuse_other_report(mean: Report, out: Path) -> None:
+    """Keep a report that isn't an earlier one of the same average.
+
+    Raises:
+        InputError: `out` holds such a report; what differs is named.
+    """
+    from vireid.evaluation import Report
+    from vireid.evaluation.comparison import differences, joined
+
+    if not (out / "report.json").is_file():
+        return
+    there = Report.load(out / "report.json")
+    if found := differences(there, mean):
+        raise InputError(
+            f"'{out}' holds the report of another question: they differ in {joined(found)}. It is "
+            "kept; name another folder by `out`."
+        )
+
+
+def load_reports(paths: Sequence[Path]) -> list[Report]:
+    """The reports that the words of a command name: files, folders, or runs with all their tests.
+
+    Raises:
+        InputError: one of them is none, or a report is named twice.
+    """
+    from vireid.evaluation import Report
+
+    files = [file for path in paths for file in _files(path)]
+    for number, file in enumerate(files):
+        if file.resolve() in [earlier.resolve() for earlier in files[:number]]:
+            raise InputError(f"'{file}' is named twice. Name each report once.")
+    return [Report.load(file) for file in files]
 
 
 def _files(path: Path) -> list[Path]:

@@ -25,6 +25,7 @@ def embed(
     modality: str | None = None,
     out: Path,
     weights: str = "synth",
+    method: str | None = None,
     batch_size: int = 256,
     dtype: str = "float16",
     tta: str = "none",
@@ -49,6 +50,7 @@ def embed(
         out: Embeddings file to write.
         weights: Weights to embed with: a run's folder, a weights file, or synth (part of the
             package).
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         batch_size: Images per batch.
         dtype: Number format of the vectors: float16 or float32.
         tta: Test-time augmentation: none, or flip, which adds the embeddings of an image and its
@@ -77,7 +79,7 @@ def embed(
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
     decoding = Decoding(intensity_range=intensity_range)
-    embedder = load(weights, device=resolve_device(gpu, device), precision=precision)
+    embedder = load(weights, device=resolve_device(gpu, device), method=method, precision=precision)
     summary = embed_files(
         embedder,
         images,
@@ -112,6 +114,7 @@ def search(
     images: Path | None = None,
     modality: str,
     weights: str = "synth",
+    method: str | None = None,
     top: int = 20,
     cameras: tuple[int, ...] = (),
     gallery_modality: str | None = None,
@@ -135,6 +138,7 @@ def search(
         modality: Sensor that took the query: visible or infrared.
         weights: The weights that the index was made with: a run's folder, a weights file, or
             synth.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         top: Results for each query.
         cameras: Search only images of these cameras.
         gallery_modality: Search only images of this sensor: visible or infrared.
@@ -172,7 +176,7 @@ def search(
     from vireid.runtime.device import resolve_device
 
     with open_index(index) as opened:
-        embedder = load(weights, device=resolve_device(gpu, device))
+        embedder = load(weights, device=resolve_device(gpu, device), method=method)
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
         sensor = Modality.parse(modality)
         vectors = searcher.embed(queries, sensor)
@@ -260,6 +264,7 @@ def serve(
     *,
     index: str,
     weights: str = "synth",
+    method: str | None = None,
     port: int = 8000,
     host: str = "127.0.0.1",
     token: tuple[str, ...] = (),
@@ -278,6 +283,7 @@ def serve(
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         weights: The weights that the index was made with: a run's folder, a weights file, or
             synth.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         port: Port to listen on.
         host: Address to listen on; any other than 127.0.0.1 needs a token.
         token: Token that clients must send, or NAME=TOKEN of each user, whom the audit log then
@@ -315,6 +321,7 @@ def serve(
     serve(
         index,
         weights,
+        method=method,
         host=host,
         port=port,
         device=resolve_device(gpu, device),

@@ -24,6 +24,7 @@ def test(
     resume: str,
     epoch: int | None = None,
     options: TestOptions,
+    method: str | None = None,
     out: Path | None = None,
     gpu: int | None = None,
     device: str = "auto",
@@ -35,6 +36,7 @@ def test(
             run's folder, or synth (shipped in the package).
         epoch: Of a run's folder, test the checkpoint after this many epochs instead of the
             weights.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         out: Folder of the report (default: RUN/test/NAME, and RUN/test/NAME-epochN for a
             checkpoint); with both directions, it gets one folder for each.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
@@ -43,7 +45,9 @@ def test(
     from vireid.runtime.device import resolve_device
     from vireid.testing import evaluate
 
-    reports = evaluate(resume, options, epoch=epoch, device=resolve_device(gpu, device), out=out)
+    reports = evaluate(
+        resume, options, epoch=epoch, method=method, device=resolve_device(gpu, device), out=out
+    )
     for report in reports:
         results.print(report.to_table())
     folders = [str(report.folder) for report in reports]

@@ -13,10 +13,8 @@ from vireid.commands.common import print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
-from vireid.data.registry import facts_of
 from vireid.files import check_folder
 from vireid.methods.options import OPTIONS
-from vireid.methods.registry import METHODS
 from vireid.testing import TRIALS
 from vireid.training.defaults import Choices, defaults, resolve
 from vireid.training.options import TrainOptions
@@ -57,15 +55,18 @@ class Start(Options):
     """Print all options that the run would have, as JSON, and exit."""
     run: str | None = None
     """Name of the run, or a path to its folder (default: a name made of data set, method, arch,
-    recipe and seed)."""
+    recipe, every option that differs from the recipe, and seed)."""
     model_path: Path = Path("runs")
     """Folder in which runs are made, each in a folder of its own. Weights to start from are
     --pretrained."""
     resume: Path | None = None
     """Continue this run, in its own folder; --epochs may raise its number of epochs."""
+    other_code: bool = False
+    """With --resume: go on although the code of your own method or data set, vireid, PyTorch, timm
+    or the data are others than the run began with; its record and every report will say so."""
     refit: bool = False
-    """With --select val: train again afterwards, on all training identities, for as many epochs as
-    were best."""
+    """With --select val: train again afterwards, on all training identities, for as many steps of
+    the same schedule as were best."""
     gpu: int | None = None
     """GPU to train on, by its number from 0; short for --device cuda:N."""
 
@@ -104,20 +105,20 @@ def train(*, start: Start, options: TrainOptions) -> int:
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
     """The defaults of all flags, as far as method, network, recipe and file decide them."""
-    typed = {
-        name: _typed(words, name) for name in ("config", "resume", "epochs", "max-steps", "lr")
-    }
+    names = ("config", "resume", "epochs", "max-steps", "lr")
+    typed = {name: _typed(words, name) for name in names}
     if typed["epochs"] is not None and typed["max-steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
-    names = ("method", "arch", "pretrained", "optim", "recipe", "augment")
-    choices = Choices(**{name: _typed(words, name) for name in names}, lr=typed["lr"] is not None)
+    decisive = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
+    chosen = {name: _typed(words, name) for name in decisive}
+    choices = Choices(**chosen, lr=typed["lr"] is not None)
     if typed["resume"] is None:
         return {"start": Start(), "options": defaults(typed["config"], choices)}
     if typed["config"] is not None:
         raise InputError("--resume takes the run's own config.json; leave --config out.")
     folder = Path(typed["resume"])
     if (folder / TRIALS).is_file():
-        plain = to_plain(read_trials(folder)[0])
+        plain = read_trials(folder)["options"]
         return {"start": Start(), "options": resolve(plain, choices, f"'{folder / TRIALS}'")}
     if not (folder / "config.json").is_file():
         raise InputError(
@@ -176,17 +177,9 @@ def _named_folder(run: str, parent: Path) -> Path:
 def _run_folder(start: Start, options: TrainOptions) -> Path:
     if start.run is not None:
         return _named_folder(start.run, start.model_path)
-    method = options.method
-    if method not in METHODS:
-        from vireid.methods import method_class
+    from vireid.training.naming import run_name
 
-        method = method_class(method).name
-    facts = facts_of(options.dataset)
-    words = [facts.name, method, options.model.arch, options.recipe.name]
-    words += [f"seed{options.seed}"]
-    if facts.splits > 1 and options.trial != "all":
-        words.append(f"trial{options.trial}")
-    return start.model_path / "-".join(words)
+    return start.model_path / run_name(options, start.max_steps)
 
 
 def _resume(folder: Path, start: Start, options: TrainOptions, device: str) -> int:
@@ -200,8 +193,10 @@ def _resume(folder: Path, start: Start, options: TrainOptions, device: str) -> i
             f"--pretrained {folder / 'weights.safetensors'}."
         )
     if (folder / TRIALS).is_file():
-        max_steps = read_trials(folder)[1]
-        return train_all_trials(options, folder, device=device, max_steps=max_steps)
+        max_steps = read_trials(folder)["max_steps"]
+        return train_all_trials(
+            options, folder, device=device, max_steps=max_steps, other_code=start.other_code
+        )
     return train_one(
         options,
         folder,
@@ -209,4 +204,5 @@ def _resume(folder: Path, start: Start, options: TrainOptions, device: str) -> i
         max_steps=start.max_steps,
         refit=start.refit,
         resume=True,
+        other_code=start.other_code,
     )

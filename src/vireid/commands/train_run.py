@@ -33,8 +33,10 @@ def train_one(
     max_steps: int | None = None,
     refit: bool = False,
     resume: bool = False,
+    other_code: bool = False,
 ) -> int:
     """Train a run and say what it took; with `refit` once more on all training identities."""
+    from vireid.training.options import named_again
     from vireid.training.run import train
 
     if refit and options.select != "val":
@@ -42,18 +44,19 @@ def train_one(
     if not resume:
         _refuse_used(folder)
     options = dataclasses.replace(options, device=device)
-    result = train(options, folder, max_steps=max_steps, resume=resume)
+    result = train(options, folder, max_steps=max_steps, resume=resume, other_code=other_code)
     if int(os.environ.get("RANK", "0")):
         return 0
     if refit:
-        return _refit(folder, device)
+        return _refit(options, folder, device)
     if result.engine:
         next_step(folder)
-    suggest(f"vireid test --resume {folder}")
+    again = named_again(options)
+    suggest(f"vireid test --resume {folder}{again}")
     if options.select == "val":
         suggest(
-            f"vireid train --resume {folder} --refit   (once more on all training identities, "
-            "for the number of epochs that was best)"
+            f"vireid train --resume {folder}{again} --refit   (once more on all training "
+            "identities, with the steps and the schedule that were chosen)"
         )
     return 0
 
@@ -67,26 +70,41 @@ def _refuse_used(folder: Path) -> None:
         )
 
 
-def _refit(folder: Path, device: str) -> int:
-    """Train again on all training identities, for as many epochs as were best."""
+def _refit(options: TrainOptions, folder: Path, device: str) -> int:
+    """Train again on all training identities, with the steps and the schedule up to the epoch that
+    was chosen.
+
+    Args:
+        options: of the run in `folder`, as it was started; its config.json has them as they were
+            resolved.
+    """
     from vireid.training.options import TrainOptions
-    from vireid.training.run import count_epochs
     from vireid.weights import read_weights
 
-    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'")
+    names = {"method": options.method, "dataset": options.dataset}
+    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'", **names)
     metadata = read_weights(folder)[1]
-    best, chosen = int(metadata["epoch"]), metadata["chosen"]
+    if "steps" not in metadata:
+        raise InputError(
+            f"The weights in '{folder}' don't say after how many steps they were chosen; an "
+            "earlier version of vireid wrote them. Train the run again to refit it."
+        )
+    best, steps, chosen = metadata["epoch"], metadata["steps"], metadata["chosen"]
     again = folder.with_name(folder.name + "-refit")
     check_folder(again, "the run")
+    recipe, each = options.recipe, steps // best
+    rate = recipe.lr * recipe.schedule.factor(steps - 1, each, recipe.epochs)
     say(
-        f"Epoch {best}: {chosen}. Training again on all training identities for "
-        f"{count_epochs(best)}, in {again}."
+        f"Epoch {best} of {recipe.epochs}: {chosen}. Training again on all training identities for "
+        f"the same {steps:,} steps of the same schedule, in {again}. It ends where the schedule "
+        f"was then: at a learning rate of {rate:.3g}, of {recipe.lr:g}."
     )
     options = dataclasses.replace(
         options,
         select="last",
         eval_every=0,
+        steps_per_epoch=each,
+        stop_epoch=best,
         epochs_from=f"{chosen} in the run '{folder.name}'",
-        recipe=dataclasses.replace(options.recipe, epochs=best),
     )
     return train_one(options, again, device=device, resume=(again / "config.json").is_file())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.commands.common import next_step
+from vireid.config import convert, to_plain
 from vireid.console import results, say
 from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
@@ -19,20 +20,25 @@ if TYPE_CHECKING:
 
 
 def train_all_trials(
-    options: TrainOptions, folder: Path, *, device: str, max_steps: int | None = None
+    options: TrainOptions,
+    folder: Path,
+    *,
+    device: str,
+    max_steps: int | None = None,
+    other_code: bool = False,
 ) -> int:
     """Train and test a model for each split, skipping what is done, and average the reports.
 
     Raises:
         InputError: `folder` holds something else, or trials of other options.
     """
-    from vireid.config import to_plain
+    from vireid.training.options import named_again
     from vireid.training.run_state import compare_options
 
     facts = facts_of(options.dataset)
     asked = {"options": to_plain(options), "max_steps": max_steps}
     if (folder / TRIALS).is_file():
-        begun = read_json(folder / TRIALS)
+        begun = read_trials(folder)
         if begun["max_steps"] != max_steps:
             raise InputError(
                 f"The trials in '{folder}' were begun with --max-steps {begun['max_steps']}, not "
@@ -47,23 +53,34 @@ def train_all_trials(
     try:
         for trial in range(1, facts.splits + 1):
             one = dataclasses.replace(options, trial=trial)
-            for report in _trial(one, folder / f"trial{trial}", device, max_steps):
+            place = folder / f"trial{trial}"
+            for report in _trial(one, place, device, max_steps, other_code=other_code):
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        say(f"The trials go on with: vireid train --resume {folder}")
+        say(f"The trials go on with: vireid train --resume {folder}{named_again(options)}")
         raise
     return _average(reports, folder)
 
 
-def read_trials(folder: Path) -> tuple[TrainOptions, int | None]:
-    """Options and --max-steps of the trials in `folder`."""
-    from vireid.training.options import TrainOptions
+class Trials(TypedDict):
+    """What trials.json says: options and --max-steps of all trials."""
 
-    begun = read_json(folder / TRIALS)
-    return TrainOptions.read(begun["options"], f"'{folder / TRIALS}'"), begun["max_steps"]
+    options: dict[str, Any]
+    max_steps: int | None
 
 
-def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | None) -> list[Report]:
+def read_trials(folder: Path) -> Trials:
+    """What trials of `folder` are trained with.
+
+    Raises:
+        InputError: its trials.json says something else.
+    """
+    return convert(Trials, read_json(folder / TRIALS), str(folder / TRIALS))
+
+
+def _trial(
+    options: TrainOptions, folder: Path, device: str, max_steps: int | None, *, other_code: bool
+) -> list[Report]:
     """Train and test one model, unless that is done; its reports, one a direction."""
     from vireid.evaluation import Report
     from vireid.training.run import SUMMARY, train
@@ -73,13 +90,13 @@ def _trial(options: TrainOptions, folder: Path, device: str, max_steps: int | No
         say(f"Trial {options.trial} of {facts.splits}")
         resume = (folder / "config.json").is_file()
         one = dataclasses.replace(options, device=device)
-        train(one, folder, max_steps=max_steps, resume=resume)
+        train(one, folder, max_steps=max_steps, resume=resume, other_code=other_code)
     places = [_place(folder, direction) for direction in facts.tested_directions]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]
-    search = TestOptions(data_root=options.data_root)
+    search = TestOptions(dataset=options.dataset, data_root=options.data_root)
     out = folder / "test" if len(places) > 1 else places[0]
-    return evaluate(folder, search, device=device, out=out)
+    return evaluate(folder, search, method=options.method, device=device, out=out)
 
 
 def _place(folder: Path, direction: str) -> Path:

@@ -20,32 +20,27 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
         file: The published checkpoint (.t or .pth), or a file in RUN/checkpoints.
         method: What reports call these weights: mcl, agw, ddag or base (default: mcl where the
             network has non-local blocks, since the MCLNet and AGW codes write the same tensors;
-            ddag where it has part attention; else base).
+            ddag where it has part attention; else base). For a run's checkpoint of a method of
+            one's own: path/to/my.py:MyMethod.
         out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
-    from vireid.embed import Embedder
-    from vireid.methods.published import IMPORTED, read_published
+    from vireid.embed import import_published
+    from vireid.methods.published import IMPORTED
     from vireid.training.epoch import find_checkpoint, load_epoch
 
     target = out or file.with_suffix(".safetensors")
     if target == file and file.exists():
         raise InputError(f"'{file}' has the ending of what is written. Name the new file by --out.")
     _check_new(target)
-    name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
     more = ""
     if find_checkpoint(file) is not None:
-        if name is not None:
-            raise InputError(
-                f"'{file}' is a checkpoint of a run, which has its method already. Leave --method "
-                "out; it is for published checkpoints."
-            )
-        embedder = load_epoch(file, device="cpu")
+        embedder = load_epoch(file, method=method, device="cpu")
     else:
-        published = read_published(file)
-        embedder = Embedder(published.build(name).eval(), {}, device="cpu")
-        more = f", {published.num_pids} identities"
-        if published.epoch >= 0:
-            more += f"; the file says epoch {published.epoch}"
+        name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
+        embedder = import_published(file, "cpu", method=name)
+        more = f", {embedder.method.sizes.num_pids} identities"
+        if "epoch" in embedder.metadata:
+            more += f"; the file says epoch {embedder.metadata['epoch']}"
     embedder.save(target)
     network = embedder.method
     count = sum(p.numel() for p in network.model.parameters()) / 1e6
@@ -54,20 +49,28 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
     return 0
 
 
-def export_weights(run: str, /, *, format: str = "published", out: Path | None = None) -> int:
+def export_weights(
+    run: str,
+    /,
+    *,
+    format: str = "published",
+    method: str | None = None,
+    out: Path | None = None,
+) -> int:
     """Write a run's weights in another program's format.
 
     Args:
         run: A run's folder or a weights file.
         format: Format to write: published, a checkpoint that the published MCLNet, AGW or DDAG
             code loads.
+        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
     from vireid.weights import is_shipped, load_weights
 
     choose("format", format, ("published",))
-    weights, _ = load_weights(run)
+    weights, _ = load_weights(run, method)
     folder = Path(run)
     if is_shipped(run) or not folder.is_dir():
         folder = folder.parent

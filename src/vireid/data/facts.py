@@ -149,7 +149,8 @@ class DatasetFacts:
     Attributes:
         name: the word for `dataset`, in lower case.
         title: its name in reports.
-        load: (root, *, trial, split_seed, camera_pattern) → `vireid.data.Dataset`.
+        load: (root, *, trial, split_seed, camera_pattern) → `vireid.data.Dataset`. It names those
+            of the last two that it uses, as users are refused the others; `**_` takes the rest.
         rule: how a search is scored.
         layout: which images of a folder are read, in words.
         cameras: camids of which a whole copy has images; () if that isn't known.

@@ -46,9 +46,7 @@ def camera_of(path: str) -> int:
     return int(match.group(1))
 
 
-def load(
-    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
-) -> Dataset:
+def load(root: Path, **_: object) -> Dataset:
     """Read LLCM.
 
     Raises:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.types import InputError
+from vireid.data.matlab import read_variables
+from vireid.types import InputError, shown
 
 
 class Permutations:
@@ -61,8 +62,6 @@ def read_permutations(path: str | Path) -> Permutations:
     Raises:
         InputError: it is missing, of MATLAB's version 7.3, or has another content.
     """
-    from scipy.io import loadmat  # slow to import, and needed for the official draw only
-
     path = Path(path)
     if not path.is_file():
         raise InputError(
@@ -76,16 +75,10 @@ def read_permutations(path: str | Path) -> Permutations:
             f"'{path}' is a MATLAB file of version 7.3 (HDF5), which is not read here. Save it in "
             "an older version: in MATLAB, save('rand_perm_cam.mat', 'rand_perm_cam', '-v7')."
         )
-    try:
-        content = loadmat(str(path))
-    except Exception as error:  # scipy raises many kinds for damaged files
-        raise InputError(
-            f"'{path}' is not a readable MATLAB file: {error}. Restore it from the data set, or "
-            "use the seeded draw."
-        ) from error
+    content = read_variables(path)
     cells = content.get("rand_perm_cam")
     if cells is None or cells.dtype != object or cells.shape[1:] != (1,):
-        names = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
+        names = ", ".join(shown(name) for name in [*content][:10]) or "nothing"
         raise InputError(
             f"'{path}' does not hold 'rand_perm_cam' as a column of cells, one for each camera (it "
             f"holds: {names}). Use the file that came with the data set."

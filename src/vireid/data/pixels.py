@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from vireid.console import progress
+from vireid.data.arrays import map_array
 from vireid.data.decode_pool import decode_into
 from vireid.data.decoding import decode
 from vireid.data.facts import AS_PUBLISHED
@@ -79,7 +80,7 @@ def prepare(
     """
     key = content_key(dataset, size)
     name = f"{dataset.name}-{size[0]}x{size[1]}-{key}.npy"
-    folders = [Path(cache)] if cache else _folders(dataset.root)
+    folders = [Path(cache)] if cache else cache_folders(dataset.root)
     for folder in folders:
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
@@ -94,8 +95,12 @@ def prepare(
     return _open(folder / name, dataset, size, key)
 
 
-def content_key(dataset: Dataset, size: tuple[int, int]) -> str:
-    """16 hexadecimal digits that change when an image is added, removed or rewritten."""
+def content_key(dataset: Dataset, size: tuple[int, int] = (0, 0)) -> str:
+    """16 hexadecimal digits that change when an image is added, removed or rewritten.
+
+    Args:
+        size: (height, width) of the decoded images; (0, 0) for the files as they are.
+    """
     digest = hashlib.sha256(f"{_FORMAT} {size[0]}x{size[1]}\n".encode())
     if dataset.decoding != AS_PUBLISHED:
         digest.update(f"{dataset.decoding}\n".encode())
@@ -116,7 +121,8 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _folders(root: Path) -> list[Path]:
+def cache_folders(root: Path) -> list[Path]:
+    """Where what was made of the images under `root` is kept; the first that can be written."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return [root / ".vireid", home / "vireid" / name]
@@ -244,7 +250,7 @@ def _usable(dataset: Dataset, file: PixelFile, size: tuple[int, int]) -> bool:
     Raises:
         InputError: they are of another size, and there are no images.
     """
-    shape = np.load(dataset.root / file.path, mmap_mode="r").shape
+    shape = map_array(dataset.root / file.path).shape
     if shape == (len(file.rows), *size, 3):
         return True
     if (dataset.root / dataset.samples[file.rows[0]].path).is_file():
@@ -257,7 +263,7 @@ def _usable(dataset: Dataset, file: PixelFile, size: tuple[int, int]) -> bool:
 
 
 def _copy(source: Path, images: np.ndarray, rows: np.ndarray) -> None:
-    array = np.load(source, mmap_mode="r")
+    array = map_array(source)
     for start in range(0, len(rows), 256):
         images[rows[start : start + 256]] = array[start : start + 256]
 
@@ -274,13 +280,13 @@ def _table(dataset: Dataset, valid: np.ndarray) -> str:
 
 def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> PixelStore:
     try:
-        images = np.load(path, mmap_mode="r")
+        images = map_array(path)
         rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"))
-        fits = images.shape == (len(dataset), *size, 3) and [row.cells["path"] for row in rows] == [
-            csv_cell(sample.path) for sample in dataset.samples
-        ]
+        paths = [row.cells["path"] for row in rows]
+        fits = images.shape == (len(dataset), *size, 3) and images.dtype == np.uint8
+        fits = fits and paths == [csv_cell(sample.path) for sample in dataset.samples]
         valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
-    except (OSError, ValueError, InputError) as error:
+    except InputError as error:
         raise InputError(
             f"The decoded images '{path}' are damaged ({error}). Delete the file and its .csv; "
             "they will be decoded again."

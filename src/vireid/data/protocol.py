@@ -9,15 +9,32 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
+from vireid.config import convert
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Decoding, Direction, Rule
 from vireid.files import read_json
 from vireid.types import InputError, Modality, Sample
 
 SYNTHETIC_MARKER = ".vireid-synthetic.json"  # written by `vireid synthesize` into its folders
+
+
+class SyntheticSet(TypedDict):
+    """What a set of synthetic people was made with; sizes and the generator's version besides."""
+
+    seed: int
+
+
+def read_marker(root: Path) -> dict[str, Any] | None:
+    """What `vireid synthesize` noted of a folder, or None where it didn't make it.
+
+    Raises:
+        InputError: the note can't be read.
+    """
+    marker = root / SYNTHETIC_MARKER
+    return convert(SyntheticSet, read_json(marker), str(marker)) if marker.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +121,7 @@ class Dataset:
     def synthetic(self) -> dict[str, Any] | None:
         """What `vireid synthesize` noted of the folder (seed, layout, preset …), or None where
         it didn't make it."""
-        marker = self.root / SYNTHETIC_MARKER
-        return read_json(marker) if marker.is_file() else None
+        return read_marker(self.root)
 
     def __len__(self) -> int:
         return len(self.samples)

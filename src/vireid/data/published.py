@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vireid.data.arrays import map_array
 from vireid.data.facts import DatasetFacts
 from vireid.data.protocol import Dataset, PixelFile, make_parts, training_rows
 from vireid.files import atomic_write
@@ -172,7 +173,7 @@ def _labels(dataset: Dataset) -> np.ndarray:
 
 def _read(root: Path, modality: Modality) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Labels, camids (or None) and mapped images of one modality, checked."""
-    images = _load(_file(root, modality, "img"))
+    images = map_array(_file(root, modality, "img"))
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise InputError(
             f"'{_file(root, modality, 'img')}' is {images.dtype} of shape {images.shape}; "
@@ -184,8 +185,9 @@ def _read(root: Path, modality: Modality) -> tuple[np.ndarray, np.ndarray | None
         if what == "camid" and not path.is_file():
             columns.append(None)
             continue
-        column = _load(path)
-        if column.shape != (len(images),) or column.dtype.kind not in "iu" or np.any(column < 0):
+        column = map_array(path)
+        fits = column.shape == (len(images),) and column.dtype.kind in "iu"
+        if not (fits and np.all((column >= 0) & (column < 10**9))):
             raise InputError(
                 f"'{path}' is {column.dtype} of shape {column.shape}; {len(images)} whole numbers "
                 "from 0, one per image, were expected. Write the .npy files again with "
@@ -199,13 +201,3 @@ def _read(root: Path, modality: Modality) -> tuple[np.ndarray, np.ndarray | None
             "`vireid prepare`."
         )
     return labels, columns[1], images
-
-
-def _load(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"'{path}' is not a readable NumPy array: {error}. Write it again with "
-            "`vireid prepare`, or remove it."
-        ) from error

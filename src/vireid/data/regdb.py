@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 FILES = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
 
 
-def load(
-    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
-) -> Dataset:
+def load(root: Path, *, trial: int = 1, **_: object) -> Dataset:
     """Read one trial of RegDB. Cameras are numbered 1 (visible) and 2 (thermal).
 
     Raises:

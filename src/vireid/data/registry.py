@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from vireid.console import choose
 from vireid.data.facts import DatasetFacts, Decoding, Rule
 from vireid.files import import_file
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
@@ -165,7 +166,7 @@ def load_dataset(
         trial: which split of the identities, from 1.
         split_seed: own images only: fixes the split by identity where the data give none.
         camera_pattern: own images only: a regular expression with one group that finds the
-            camera number in an image's file name.
+            camera number in an image's file name. Data sets that don't use one refuse it.
         intensity_range: what the values of images with more than 8 bits per channel mean; see
             `vireid.data.facts.Decoding`.
 
@@ -196,6 +197,13 @@ def load_unchecked(
     from vireid.data.unread import unread
 
     check_trial(facts, trial)
+    given = {"camera_pattern": camera_pattern, "split_seed": split_seed or None}
+    for option, value in given.items():
+        if value is not None and option not in inspect.signature(facts.load).parameters:
+            raise InputError(
+                f"`{option}` is {shown(value)}, but {facts.title} does not use one; it is for "
+                "folders of your own images. Leave it out."
+            )
     dataset: Dataset = facts.load(
         find_root(facts.name, root),
         trial=trial,

@@ -26,9 +26,7 @@ CAMERAS = {
 }
 
 
-def load(
-    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
-) -> Dataset:
+def load(root: Path, **_: object) -> Dataset:
     """Read SYSU-MM01, or the published `.npy` files alone where there are no images.
 
     Where both are there, the `.npy` files give the pixels of the training images.

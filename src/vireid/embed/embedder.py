@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from vireid.config import to_plain
-from vireid.console import console, say
+from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
@@ -32,6 +32,7 @@ from vireid.methods import Method
 from vireid.runtime.device import memory_format
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, join
+from vireid.runtime.record import other_code, record_of
 from vireid.types import Embeddings, InputError, Modality
 from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
@@ -101,6 +102,8 @@ class Embedder:
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
         self.default_embedding: str = self.metadata.get("default_embedding", usual)
         self._hash: str | None = self.metadata.get("weights_hash")
+        if changed := self.other_code:
+            warn(f"{changed}.")
         self._hashing = threading.Lock()
 
     @property
@@ -109,6 +112,12 @@ class Embedder:
             if self._hash is None:
                 self._hash = weights_hash(portable(self.method))
             return self._hash
+
+    @property
+    def other_code(self) -> str:
+        """That a method of the user's own isn't what its weights were trained with, as a sentence;
+        "" if it is, or if that isn't known."""
+        return other_code(record_of(self.metadata), self.method)
 
     @property
     def preprocessing(self) -> dict[str, Any]:

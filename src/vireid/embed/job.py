@@ -19,10 +19,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
+from vireid.config import convert
 from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
@@ -39,6 +40,17 @@ from vireid.types import Embeddings, InputError, Modality
 
 PART = 32  # batches per part
 OWNER = ".vireid-embed"  # file that marks the folder as ours before job.json does
+
+
+class _Always(TypedDict):
+    broken: list[int]
+
+
+class _Mark(_Always, total=False):
+    """What is written of a part that is on the disk: rows of the source that can't be decoded, and
+    those whose images aren't shaped like a person (no key in those of an earlier version)."""
+
+    misshapen: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +254,18 @@ class _Job:
             self._mark_file(number), {name: sorted(rows & those) for name, those in found.items()}
         )
 
+    def _read_mark(self, number: int) -> _Mark:
+        """What is known of a part on the disk."""
+        name = self._mark_file(number)
+        mark: _Mark = convert(_Mark, read_json(name), str(name))
+        rows = set(np.concatenate(self.parts[number]).tolist())
+        if not {*mark["broken"], *mark.get("misshapen", [])} <= rows:
+            raise InputError(
+                f"'{name}' was changed: it names images of other parts. Delete '{self.folder}' and "
+                "run the command again."
+            )
+        return mark
+
     def _discard(self) -> None:
         for file in self.folder.iterdir():
             if file.name != OWNER and file.is_file():
@@ -338,9 +362,9 @@ class _Job:
         keep = np.ones(len(self.source.paths), bool)
         misshapen: list[int] = []
         for number in range(len(self.parts)):
-            found = read_json(self._mark_file(number))
+            found = self._read_mark(number)
             keep[found["broken"]] = False
-            misshapen += found.get("misshapen", [])  # none in those of an earlier version
+            misshapen += found.get("misshapen", [])
         if not keep.any():
             raise InputError("None of the images can be decoded.")
         if keep.all():

@@ -14,6 +14,7 @@ def load(
     weights: str | Path,
     device: str | torch.device = "auto",
     *,
+    method: str | None = None,
     precision: str = "auto",
     compiled: bool | None = None,
 ) -> Embedder:
@@ -21,22 +22,32 @@ def load(
 
     The text "synth" is always the shipped weights; a folder of that name is "./synth".
 
+    Args:
+        method: "my.py:MyMethod", needed for weights of a method of your own: no code is run
+            because a weights file names it.
+
     Raises:
-        InputError: missing, damaged or mismatched weights.
+        InputError: missing, damaged or mismatched weights, or a `method` that is needed.
     """
-    method, metadata = load_weights(weights)
-    return Embedder(method, metadata, device=device, precision=precision, compiled=compiled)
+    built, metadata = load_weights(weights, method)
+    return Embedder(built, metadata, device=device, precision=precision, compiled=compiled)
 
 
-def import_published(path: str | Path, device: str | torch.device = "auto") -> Embedder:
+def import_published(
+    path: str | Path, device: str | torch.device = "auto", *, method: str | None = None
+) -> Embedder:
     """An embedder from a checkpoint of the published MCLNet, AGW or DDAG code.
 
-    The file is opened without running code in it. The published baseline's network has the
-    method `base`; one with non-local blocks is `mcl`, as MCLNet and AGW write the same tensors.
+    The file is opened without running code in it. The epoch that it says is kept.
+
+    Args:
+        method: what reports call these weights; see `vireid.methods.published.import_published`.
 
     Raises:
         InputError: it is not such a checkpoint, or needs more than tensors and numbers.
     """
-    from vireid.methods.published import import_published as read
+    from vireid.methods.published import read_published
 
-    return Embedder(read(path).eval(), {}, device=device)
+    published = read_published(path)
+    facts = {"epoch": published.epoch} if published.epoch >= 0 else {}
+    return Embedder(published.build(method).eval(), facts, device=device)

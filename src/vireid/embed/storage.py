@@ -9,6 +9,7 @@ that differs by chance, and equal embeddings should be equal files.)
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -16,13 +17,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vireid.files import atomic_write, writing
-from vireid.types import Embeddings, InputError
+from vireid.config import convert
+from vireid.files import atomic_write, parse_json, writing
+from vireid.types import Embeddings, InputError, Preprocessing, shown
 
 KIND = "vireid-embeddings-1"
 
@@ -170,31 +172,96 @@ def load_embeddings(path: str | Path) -> Embeddings:
         raise InputError(f"There is no embeddings file '{path}'. `vireid embed` writes one.")
     try:
         with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {}).get("vireid", "{}"))
-            if about.get("kind") != KIND:
-                raise InputError(
-                    f"'{path}' is not an embeddings file of vireid (its kind is "
-                    f"{about.get('kind')!r}). Write one with `vireid embed`."
-                )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+            about = _read_about((file.metadata() or {}).get("vireid", "{}"), path)
+            arrays = {name: file.get_tensor(name) for name in _shapes(file, about, path)}
+    except (SafetensorError, OSError) as error:
         raise InputError(
             f"'{path}' is not a whole embeddings file: {error}. Write it again with `vireid embed`."
         ) from error
-    content, ends = arrays["paths"].tobytes(), arrays["path_ends"].tolist()
-    paths = [
-        content[start:end].decode("utf-8", "surrogateescape")
-        for start, end in zip([0, *ends[:-1]], ends)
-    ]
-    return Embeddings(
+    embeddings = Embeddings(
         vectors={name: arrays[f"vectors.{name}"] for name in about["order"]},
-        paths=paths,
+        paths=_paths(arrays["paths"], arrays["path_ends"], path),
         pids=arrays["pids"],
         camids=arrays["camids"],
         modality=arrays["modality"],
         times=arrays["times"],
         weights_hash=about["weights_hash"],
-        preprocessing=about["preprocessing"],
-        base=about.get("base", ""),  # absent in files of earlier commits
+        preprocessing=dict(about["preprocessing"]),
+        base=about.get("base", ""),
         root=about.get("root", ""),
     )
+    try:
+        embeddings.check_values()
+    except InputError as error:
+        raise InputError(f"'{path}': {error}") from error
+    return embeddings
+
+
+class _Always(TypedDict):
+    kind: str
+    weights_hash: str
+    preprocessing: Preprocessing
+    order: list[str]
+
+
+class _About(_Always, total=False):
+    """What the header says of the arrays; files of earlier commits have no `base` and `root`."""
+
+    base: str
+    root: str
+
+
+def _read_about(text: str, path: Path) -> _About:
+    where = f"'{path}': the header"
+    about = convert(dict[str, Any], parse_json(text, where), where)
+    if about.get("kind") != KIND:
+        raise InputError(
+            f"'{path}' is not an embeddings file of vireid (its kind is "
+            f"{shown(about.get('kind'))}). Write one with `vireid embed`."
+        )
+    if not convert(_About, about, where)["order"]:
+        raise InputError(f"'{path}' names no vectors in its `order`. Write it again.")
+    return about  # as it was written: lists stay lists
+
+
+def _shapes(file: Any, about: _About, path: Path) -> dict[str, tuple[str, list[int]]]:
+    """Type and shape of each array of the format, where all are there and fit each other."""
+    there = set(file.keys())
+    vectors = [f"vectors.{name}" for name in about["order"]]
+    columns = {"pids": "I64", "camids": "I64", "modality": "I64", "path_ends": "I64",
+               "times": "F64", "paths": "U8"}  # fmt: skip
+    if missing := [name for name in (*columns, *vectors) if name not in there]:
+        raise InputError(
+            f"'{path}' is not a whole embeddings file: it has no {shown(missing[0])}. Write it "
+            "again with `vireid embed`."
+        )
+    slices = {name: file.get_slice(name) for name in (*columns, *vectors)}
+    found = {name: (one.get_dtype(), one.get_shape()) for name, one in slices.items()}
+    count = next(iter(found["path_ends"][1]), 0)
+    for name, (kind, shape) in found.items():
+        if name in vectors:
+            fits = kind in ("F16", "F32") and len(shape) == 2 and shape[0] == count and shape[1] > 0
+        else:
+            fits = kind == columns[name] and len(shape) == 1
+            fits &= name == "paths" or shape[0] == count
+        if not fits:
+            raise InputError(
+                f"'{path}' is not an embeddings file: its {shown(name)} has the type {kind} and "
+                f"the shape {shape} for {count} images. Write it again with `vireid embed`."
+            )
+    return found
+
+
+def _paths(content: np.ndarray, ends: np.ndarray, path: Path) -> list[str]:
+    """The paths that `content` holds one after the other."""
+    whole = np.concatenate([[0], ends])
+    if np.any(np.diff(whole) < 0) or whole[-1] != len(content):
+        raise InputError(
+            f"'{path}' is damaged: its paths don't end where it says. Write it again with `vireid "
+            "embed`."
+        )
+    text, places = content.tobytes(), whole.tolist()
+    return [
+        text[start:end].decode("utf-8", "surrogateescape")
+        for start, end in itertools.pairwise(places)
+    ]

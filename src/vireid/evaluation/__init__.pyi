@@ -1,6 +1,8 @@
 from .comparison import Comparison as Comparison
+from .comparison import average_all as average_all
 from .comparison import average_reports as average_reports
 from .comparison import compare as compare
+from .comparison import groups_of as groups_of
 from .evaluator import bootstrap as bootstrap
 from .evaluator import evaluate as evaluate
 from .measures import METRICS as METRICS
@@ -9,6 +11,11 @@ from .metrics import Scores as Scores
 from .metrics import chance as chance
 from .metrics import score as score
 from .metrics import score_embeddings as score_embeddings
+from .paired import Difference as Difference
+from .paired import PairedComparison as PairedComparison
+from .paired import compare_paired as compare_paired
+from .paper import PaperTable as PaperTable
+from .paper import paper_table as paper_table
 from .probe import modality_probe as modality_probe
 from .projection import project as project
 from .protocol import Protocol as Protocol
@@ -16,3 +23,6 @@ from .report import Report as Report
 from .reranking import rerank as rerank
 from .search import Search as Search
 from .search import search_trials as search_trials
+from .significance import over_identities as over_identities
+from .significance import sign_flip as sign_flip
+from .significance import t_interval as t_interval

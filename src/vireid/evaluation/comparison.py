@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vireid.evaluation import tables
 from vireid.evaluation.measures import METRICS, units
-from vireid.evaluation.protocol import PROTOCOL_WORDS, Protocol, protocol_value
+from vireid.evaluation.protocol import PROTOCOL_WORDS, Protocol, protocol_value, value_words
 from vireid.evaluation.report import Report, averaged_words, summary
 from vireid.evaluation.tables import Numbers
 from vireid.files import csv_text, write_text
+from vireid.runtime.record import Record, recipe_of, unlike
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 _WORDS = ("Report", "Method", "Data", "Search", "Over", "Epoch chosen by", "Embedding")
 # Fields in which reports of one experiment may differ without being other measurements.
 _INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
+_NO_RECORD = (
+    "These runs kept no record, so nothing but their protocol shows that they were trained alike."
+)
 # Fields that say what is measured; two numbers that differ here are not comparable.
 _SEARCH = (
-    "dataset", "synthetic", "synthetic_set", "part", "rule", "scope", "shots", "draw", "direction",
-    "variant", "trials", "split", "metric", "tta",
+    "dataset", "synthetic", "synthetic_set", "data_hash", "part", "rule", "scope", "shots", "draw",
+    "direction", "variant", "trials", "split", "metric", "tta",
 )  # fmt: skip
 
 
@@ -32,7 +36,7 @@ class Line(NamedTuple):
     """One line of a comparison.
 
     Attributes:
-        words: the cells under `_WORDS`.
+        words: the cells under `Comparison.columns`.
         reranking: "none" or the re-ranking with its options.
         numbers: metric → mean, std, trials.
     """
@@ -50,10 +54,18 @@ class Comparison:
         reports: in the order given.
         differences: fields of the search in which they differ, so that their numbers must not
             be compared; empty if all measured the same.
+        options: options that differ between their training runs, by dotted name: one value a
+            report, in words.
     """
 
     reports: tuple[Report, ...]
     differences: tuple[str, ...]
+    options: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the words of a line: `_WORDS` with the options that differ."""
+        return (*_WORDS[:-1], *short_names(self.options), _WORDS[-1])
 
     def lines(self) -> list[Line]:
         """One line for each report, test embedding, raw and re-ranked."""
@@ -63,11 +75,12 @@ class Comparison:
             data = protocol_value(protocol, "dataset")
             head = (
                 _name(report) or f"report {number}",
-                _method(report),
+                method_words(report),
                 f"synthetic, as {data}" if protocol.synthetic else data,
                 protocol.search(),
                 _over(report),
                 protocol.epoch_choice or "not stated",
+                *(values[number - 1] for values in self.options.values()),
             )
             for name, numbers in report.raw.items():
                 lines.append(Line((*head, name), "none", numbers))
@@ -82,7 +95,7 @@ class Comparison:
             return ""
         words = [PROTOCOL_WORDS[name].lower() for name in self.differences]
         return (
-            f"These reports differ in {_and(words)}: their numbers measure different things and "
+            f"These reports differ in {joined(words)}: their numbers measure different things and "
             "must not be compared with each other."
         )
 
@@ -101,7 +114,7 @@ class Comparison:
 
     def to_csv(self) -> str:
         """Means and deviations in columns of their own, as in report.json: no percent."""
-        columns = [word.lower().replace(" ", "_") for word in (*_WORDS, "re-ranking")]
+        columns = [word.lower().replace(" ", "_") for word in (*self.columns, "re-ranking")]
         for metric in METRICS:
             columns += [metric, f"{metric}_std"]
         rows = [
@@ -162,11 +175,11 @@ class Comparison:
 
     def _compact(self) -> tuple[list[str], list[list[str]], str]:
         """Columns of words that differ between the lines, their cells, and the others in words."""
-        lines = self.lines()
-        same = [i for i in range(1, len(_WORDS)) if len({line.words[i] for line in lines}) == 1]
-        shared = "; ".join(f"{_WORDS[i].lower()}: {lines[0].words[i]}" for i in same)
-        left = [i for i in range(len(_WORDS)) if i not in same]
-        return [_WORDS[i] for i in left], [[line.words[i] for i in left] for line in lines], shared
+        lines, heads = self.lines(), self.columns
+        same = [i for i in range(1, len(heads)) if len({line.words[i] for line in lines}) == 1]
+        shared = "; ".join(f"{heads[i].lower()}: {lines[0].words[i]}" for i in same)
+        left = [i for i in range(len(heads)) if i not in same]
+        return [heads[i] for i in left], [[line.words[i] for i in left] for line in lines], shared
 
     def _reranking(self) -> str:
         return " or ".join(sorted({line.reranking for line in self.lines()} - {"none"}))
@@ -190,20 +203,71 @@ def compare(reports: Sequence[Report]) -> Comparison:
     """
     if not reports:
         raise InputError("There is no report to compare; give at least one report.json.")
-    differing = tuple(
+    return Comparison(
+        reports=tuple(reports),
+        differences=differing_searches(reports),
+        options=differing_options(reports),
+    )
+
+
+def differing_searches(reports: Sequence[Report]) -> tuple[str, ...]:
+    """Fields of the protocol that say what is measured, and differ between reports."""
+    first = reports[0].protocol
+    return tuple(
         name for name in _SEARCH
-        if any(getattr(r.protocol, name) != getattr(reports[0].protocol, name) for r in reports)
+        if any(_other_value(name, r.protocol, first) for r in reports)
         and not (name in {"trials", "split"} and all(r.protocol.split for r in reports))
     )  # fmt: skip
-    return Comparison(reports=tuple(reports), differences=differing)
+
+
+def _other_value(name: str, one: Protocol, other: Protocol) -> bool:
+    a, b = getattr(one, name), getattr(other, name)
+    if name == "data_hash" and None in (a, b):
+        return False  # a report from before there were hashes
+    return bool(a != b)
+
+
+def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
+    """Options that differ between the training runs of reports, with each one's value in words;
+    the seed and the split, which have places of their own, aren't among them."""
+    recipes = [recipe_of(r.record) if r.record else None for r in reports]
+    known = [recipe for recipe in recipes if recipe is not None]
+    names = dict.fromkeys(name for recipe in known for name in recipe)
+    return {
+        name: tuple("not stated" if r is None else value_words(r.get(name)) for r in recipes)
+        for name in names
+        if len({value_words(recipe.get(name)) for recipe in known}) > 1
+    }
+
+
+def short_names(names: Iterable[str]) -> list[str]:
+    """Dotted names without what goes before, where that leaves them different."""
+    names = list(names)
+    last = [name.rsplit(".", 1)[-1] for name in names]
+    return [short if last.count(short) == 1 else name for short, name in zip(last, names)]
+
+
+def groups_of(reports: Sequence[Report]) -> list[list[Report]]:
+    """Reports that may be averaged with each other stand together, in the order of the first."""
+    groups: list[list[Report]] = []
+    for report in reports:
+        for group in groups:
+            if not differences(group[0], report):
+                group.append(report)
+                break
+        else:
+            groups.append([report])
+    return groups
 
 
 def average_reports(reports: Sequence[Report]) -> Report:
     """The average of reports that differ only in the training seed, or only in the split of
-    the identities (RegDB: ten splits, ten models, one number).
+    the identities (RegDB: ten splits, ten models, one number): of one protocol, trained with equal
+    options, code and data.
 
-    Mean and deviation are those of the reports' means; "trials" then holds one value a report.
-    Averages may be averaged again: ten splits each, then seeds.
+    Mean and deviation are those of the reports' means, the deviation that of a sample (n - 1);
+    "trials" then holds one value a report. Averages may be averaged again: ten splits each, then
+    seeds.
 
     Raises:
         InputError: the reports differ in anything else (the message names it), two are of the
@@ -243,8 +307,50 @@ def average_reports(reports: Sequence[Report]) -> Report:
             "values": {**earlier["values"], over[0]: values},
             "labels": [f"{over[0]} {value}" for value in values],
         },
-        notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),
+        record=_common_record(reports),
+        notes=tuple(dict.fromkeys(note for r in reports for note in (*r.notes, *_marks(reports)))),
     )
+
+
+def average_all(reports: Sequence[Report]) -> Report:
+    """The average over splits, then over seeds, whichever of them the reports differ in; one
+    report stays as it is.
+
+    Raises:
+        InputError: as `average_reports`; also seeds of different splits.
+    """
+    seeds = list(dict.fromkeys(report.protocol.seed for report in reports))
+    by_seed = [[r for r in reports if r.protocol.seed == seed] for seed in seeds]
+    means = [average_reports(group) if len(group) > 1 else group[0] for group in by_seed]
+    return average_reports(means) if len(means) > 1 else means[0]
+
+
+def _marks(reports: Sequence[Report]) -> list[str]:
+    """What a reader must know of an average."""
+    records = [report.record for report in reports]
+    if None in records:
+        return [_NO_RECORD]
+    starts = {record.get("start_hash") for record in records if record}
+    return ["Each seed has a start of its own."] if len(starts) > 1 else []
+
+
+def _common_record(reports: Sequence[Report]) -> Record | None:
+    """What differs between the models of an average has no single value."""
+    records = [report.record for report in reports]
+    first = records[0]
+    if first is None:
+        return None
+    common: Any = {
+        name: value
+        for name, value in first.items()
+        if all(record and record.get(name) == value for record in records)
+    }
+    common["options"] = {
+        name: value
+        for name, value in first["options"].items()
+        if all(record and record["options"].get(name) == value for record in records)
+    }
+    return common
 
 
 def _common_protocol(reports: Sequence[Report], over: str) -> Protocol:
@@ -256,6 +362,7 @@ def _common_protocol(reports: Sequence[Report], over: str) -> Protocol:
         weights_hash=None,
         epoch=first.epoch if len({r.protocol.epoch for r in reports}) == 1 else None,
         commit=", ".join(commits) or None,
+        versions=_joined([r.protocol.versions for r in reports]),
         trials=tuple(sorted({t for r in reports for t in r.protocol.trials})),
         other={k: v for k, v in first.other.items()
                if all(r.protocol.other.get(k) == v for r in reports)},
@@ -282,35 +389,69 @@ def _key(report: Report, name: str) -> Any:
     return getattr(report.protocol, name)
 
 
-def _refuse_unlike(one: Report, other: Report) -> None:
+def differences(one: Report, other: Report) -> list[str]:
+    """In what two reports differ, in words with both values, so that they can't be averaged: their
+    protocol, or the options, code and data of their training; empty if in nothing."""
     a, b = one.protocol, other.protocol
     ignored = set(_INCIDENTAL)
     if a.split is not None and b.split is not None:
         ignored.add("trials")  # the trial is the split
     fields = [name for name in Protocol.__dataclass_fields__ if name not in ignored]
-    unlike = [name for name in fields if getattr(a, name) != getattr(b, name)]
-    differences = [
+    found = [
         f"{PROTOCOL_WORDS[name].lower()} ({protocol_value(a, name)} and {protocol_value(b, name)})"
-        for name in unlike
+        for name in fields
+        if getattr(a, name) != getattr(b, name)
     ]
-    if (one.averaged or {}).get("over") != (other.averaged or {}).get("over"):
-        differences.append("what they are averages of")
-    if differences:
+    found += options_unlike(one.record, other.record)
+    averages = [report.averaged or {"over": [], "values": {}} for report in (one, other)]
+    if averages[0]["over"] != averages[1]["over"]:
+        found.append("what they are averages of")
+    elif (splits := [x["values"].get("split") for x in averages])[0] != splits[1]:
+        found.append(f"the splits that they are averages of ({splits[0]} and {splits[1]})")
+    return found
+
+
+def options_unlike(one: Record | None, other: Record | None) -> list[str]:
+    """In what two training runs differ, in words with both values."""
+    found = unlike(one, other)
+    pairs = [
+        f"`{name}` ({value_words(a)} and {value_words(b)})"
+        for name, (a, b) in zip(short_names(found), found.values())
+    ]
+    hashes = [(record or {}).get("data_hash") for record in (one, other)]
+    if None not in hashes and hashes[0] != hashes[1]:
+        pairs.append(f"training data's hash ({hashes[0][:12]} and {hashes[1][:12]})")  # type: ignore[index]
+    return pairs
+
+
+def _refuse_unlike(one: Report, other: Report) -> None:
+    if found := differences(one, other):
         names = " and ".join(f"'{r.folder}'" if r.folder else "a report" for r in (one, other))
         raise InputError(
-            f"{names} can't be averaged: they differ in {_and(differences)}. Average reports of "
-            "one protocol and one method, or compare them without averaging."
+            f"{names} can't be averaged: they differ in {joined(found)}. Average reports of "
+            "one protocol and one method, trained alike, or compare them without averaging: then "
+            "the options that differ are columns."
         )
+
+
+def _joined(versions: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Versions of all models; several of one package side by side."""
+    names = dict.fromkeys(name for one in versions for name in one)
+    return {
+        name: ", ".join(dict.fromkeys(one[name] for one in versions if name in one))
+        for name in names
+    }
 
 
 def _mean(tables_: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
     return {
         name: {
-            metric: summary([table[name][metric]["mean"] for table in tables_])
+            metric: summary([table[name][metric]["mean"] for table in tables_], sample=True)
             for metric in METRICS
             if all(metric in table[name] for table in tables_)
         }
         for name in tables_[0]
+        if all(name in table for table in tables_)
     }
 
 
@@ -322,12 +463,13 @@ def _name(report: Report) -> str:
     return folder.parent.parent.name if folder.parent.name == "test" else folder.name
 
 
-def _method(report: Report) -> str:
+def method_words(report: Report, *, seed: bool = True) -> str:
+    """The method with its network, and the seed."""
     protocol = report.protocol
     words = [protocol.method or "embeddings"]
     if protocol.arch:
         words.append(protocol.arch)
-    if protocol.seed is not None:
+    if seed and protocol.seed is not None:
         words.append(f"seed {protocol.seed}")
     return ", ".join(words)
 
@@ -335,7 +477,10 @@ def _method(report: Report) -> str:
 def _over(report: Report) -> str:
     """What mean and deviation are taken over."""
     if report.averaged:
-        return f"{report.averaged['reports']} models"
+        models = report.averaged["reports"]
+        own = len(report.averaged["labels"])
+        per = "" if models == own else f", {models // own} splits each"
+        return f"{own} {report.averaged['over'][-1]}s{per}"
     count = len(report.protocol.trials)
     return f"{count} trial{'s' if count > 1 else ''}"
 
@@ -348,5 +493,6 @@ def _with_numbers(
     return [*columns, *heads], cells
 
 
-def _and(words: Sequence[str]) -> str:
+def joined(words: Sequence[str]) -> str:
+    """Words as in a sentence: "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

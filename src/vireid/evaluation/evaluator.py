@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +16,13 @@ from vireid.evaluation.protocol import Protocol
 from vireid.evaluation.report import Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
 from vireid.evaluation.search import Search, search_trials
+from vireid.evaluation.tables import Numbers
+from vireid.runtime.provenance import versions
 from vireid.types import Embeddings, InputError
-from vireid.version import __version__
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions, Trial
+    from vireid.runtime.record import Record
 
 _RESAMPLES = 1000
 _MOST_PAIRS = 400  # of cameras, each searched by itself; more make a table that nobody reads
@@ -39,6 +39,7 @@ def evaluate(
     keep: Callable[[Search], object] | None = None,
     rerank: bool = False,
     context: Mapping[str, Any] | None = None,
+    record: Record | None = None,
     k1: int = 20,
     k2: int = 6,
     weight: float = 0.3,
@@ -55,7 +56,9 @@ def evaluate(
         rerank: also score after k-reciprocal re-ranking with k1, k2 and weight.
         context: what else the number is a number of; entries with the name of a field of
             `Protocol` (method, arch, trained_on, epoch, epoch_choice, seed, commit, synthetic,
-            tta, weights_hash, precision …) fill that field, the others go to `Protocol.other`.
+            tta, weights_hash, precision, data_hash …) fill that field, the others go to
+            `Protocol.other`.
+        record: of the training run that the weights are from.
 
     Raises:
         InputError: an image of a trial has no embedding, or no query has a match.
@@ -98,6 +101,8 @@ def evaluate(
         curves={
             name: np.mean([s.cmc for s in scores], axis=0).tolist() for name, scores in raw.items()
         },
+        queries=_queries(dataset, drawn, raw),
+        record=record,
         notes=(*dataset.notes, *_marks(dataset, options, num_pairs)),
         **_counts(dataset, drawn, next(iter(raw.values()))),
     )  # fmt: skip
@@ -120,6 +125,28 @@ def _counts(dataset: Dataset, drawn: Sequence[Trial], scores: Sequence[Scores]) 
         },
         "chance": {key: float(np.mean([guess[key] for guess in guesses])) for key in guesses[0]},
     }
+
+
+def _queries(
+    dataset: Dataset, drawn: Sequence[Trial], raw: Mapping[str, Sequence[Scores]]
+) -> dict[str, np.ndarray]:
+    """The report's `queries`, in the order of the protocol."""
+    found, first = np.unique(np.concatenate([t.query for t in drawn]), return_index=True)
+    rows, back = found[np.argsort(first)], np.argsort(np.argsort(first))
+    places = [back[np.searchsorted(found, trial.query)] for trial in drawn]
+    matched = np.zeros(len(rows), np.int64)
+    for place, one in zip(places, next(iter(raw.values()))):
+        np.add.at(matched, place[one.has_match], 1)
+    table = {"pids": dataset.pids[rows], "camids": dataset.camids[rows], "matched": matched}
+    for name, scores in raw.items():
+        for key, metric in METRICS.items():
+            if metric.in_brief:
+                sums = np.zeros(len(rows))
+                for place, one in zip(places, scores):
+                    np.add.at(sums, place[one.has_match], metric.values(one))
+                mean = sums / np.where(matched > 0, matched, np.nan)
+                table[f"{name}.{key}"] = mean.astype(np.float32)
+    return table
 
 
 def bootstrap(
@@ -204,7 +231,7 @@ def _pair_rows(trials: Sequence[dict[tuple[int, int], Scores]]) -> list[dict[str
     return rows
 
 
-def _numbers(scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
+def _numbers(scores: Sequence[Scores]) -> Numbers:
     return {name: summary([metric.of(one) for one in scores]) for name, metric in METRICS.items()}
 
 
@@ -217,41 +244,43 @@ def _protocol(
     context: dict[str, Any],
     reranking: str,
 ) -> Protocol:
-    made, whole = dataset.synthetic, searches_whole_gallery(dataset, options)
     stated: dict[str, Any] = {
-        "synthetic": made is not None,
+        "synthetic": dataset.synthetic is not None,
         "tta": str(embeddings.preprocessing.get("tta") or "none"),
         "weights_hash": embeddings.weights_hash or None,
-        "versions": {
-            "vireid": __version__,
-            "torch": version("torch"),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }
     of_network = (
         "method", "arch", "trained_on", "recipe", "epoch", "epoch_choice", "seed", "commit",
-        "precision",
+        "precision", "data_hash",
     )  # fmt: skip
     for key in (*of_network, *stated):
         if context.get(key) is not None:
             stated[key] = context[key]
         context.pop(key, None)
     return Protocol(
-        dataset=dataset.name,
-        synthetic_set={k: v for k, v in made.items() if k not in _BESIDE} if made else None,
+        **search_fields(dataset, options),
         preprocessing=to_plain({k: v for k, v in embeddings.preprocessing.items() if k != "tta"}),
-        part=options.part,
-        rule=name_of_rule(dataset.rule),
-        scope=options.scope,
-        shots=None if whole else options.shots,
-        draw=None if whole else options.draw,
-        direction=options.direction,
-        variant=options.variant,
         trials=tuple(trial.number for trial in drawn),
-        split=dataset.trial if dataset.facts.splits > 1 else None,
         embeddings=tuple(names),
         reranking=reranking,
         other=to_plain({key: value for key, value in context.items() if value is not None}),
         **stated,
     )
+
+
+def search_fields(dataset: Dataset, options: SearchOptions) -> dict[str, Any]:
+    """The fields of `Protocol` that say which search it is, by data set and options alone."""
+    made, whole = dataset.synthetic, searches_whole_gallery(dataset, options)
+    return {
+        "dataset": dataset.name,
+        "synthetic_set": {k: v for k, v in made.items() if k not in _BESIDE} if made else None,
+        "part": options.part,
+        "rule": name_of_rule(dataset.rule),
+        "scope": options.scope,
+        "shots": None if whole else options.shots,
+        "draw": None if whole else options.draw,
+        "direction": options.direction,
+        "variant": options.variant,
+        "split": dataset.trial if dataset.facts.splits > 1 else None,
+    }

@@ -99,6 +99,15 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def criterion_words(name: str) -> str:
+    """A metric of a test embedding as a run's log names it, in words: "embedding_mean_ap" →
+    "embedding mAP"."""
+    for key, metric in METRICS.items():
+        if name == key or name.endswith(f"_{key}"):
+            return f"{name.removesuffix(key).rstrip('_')} {metric.head}".strip()
+    return name
+
+
 def units(metrics: Sequence[str]) -> str:
     """What the numbers of some metrics are in: "percent", or "percent; First: rank"."""
     others = [METRICS[m] for m in metrics if METRICS[m].unit != PERCENT]

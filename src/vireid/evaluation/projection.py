@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 import numpy as np
@@ -31,8 +32,7 @@ def project(vectors: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, str]:
     if len(vectors) < FEWEST:
         raise InputError(f"A map needs at least {FEWEST} images; {len(vectors)} were given.")
     if importlib.util.find_spec("umap") is not None:
-        import umap
-
+        umap = importlib.import_module("umap")  # not among our extras: it compiles for a minute
         neighbours = min(15, len(vectors) - 1)
         places = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed)
         return np.asarray(places.fit_transform(vectors)), "UMAP"

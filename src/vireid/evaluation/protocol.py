@@ -11,6 +11,7 @@ PROTOCOL_WORDS = {
     "dataset": "Data set",
     "synthetic": "Synthetic people",
     "synthetic_set": "Synthetic set",
+    "data_hash": "Data's hash",
     "part": "Identities",
     "rule": "Rule",
     "scope": "Search",
@@ -53,6 +54,7 @@ class Protocol:
         dataset: name of the data set.
         synthetic: whether its people are synthetic; `synthetic_set`: seed, preset and sizes
             that such a set was made with.
+        data_hash: of the images and labels that were searched.
         part: test, or val for validation identities.
         rule: which gallery images are skipped and what ranks count, by the data set that has the
             rule (docs/protocols.md), or in words.
@@ -75,6 +77,7 @@ class Protocol:
     dataset: str
     synthetic: bool | None = None
     synthetic_set: dict[str, Any] | None = None
+    data_hash: str | None = None
     part: str = "test"
     rule: str
     scope: str = "all"
@@ -131,7 +134,7 @@ def protocol_rows(protocol: Protocol) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, words in PROTOCOL_WORDS.items():
         rows.append((words, protocol_value(protocol, key)))
-    rows += [(key.replace("_", " "), _value(value)) for key, value in protocol.other.items()]
+    rows += [(key.replace("_", " "), value_words(value)) for key, value in protocol.other.items()]
     return rows
 
 
@@ -144,12 +147,15 @@ def protocol_value(protocol: Protocol, key: str) -> str:
         return title_of(value)
     if key == "direction":
         return value.replace("_", " ")
-    if key == "weights_hash":
+    if key in ("weights_hash", "data_hash"):
         return value[:16]
-    return _value(value)
+    return value_words(value)
 
 
-def _value(value: Any) -> str:
+def value_words(value: Any) -> str:
+    """A plain value for a table."""
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from vireid.config import from_plain, to_plain
+from vireid.config import convert, flatten, from_plain, hints_of, to_plain
+from vireid.data.arrays import read_arrays
 from vireid.data.registry import title_of
 from vireid.evaluation.measures import METRICS, units
-from vireid.evaluation.protocol import Protocol, protocol_rows
+from vireid.evaluation.protocol import Protocol, protocol_rows, value_words
 from vireid.evaluation.tables import (
+    Entry,
     Numbers,
     Row,
     caption,
@@ -22,13 +24,57 @@ from vireid.evaluation.tables import (
     spread,
     value_cells,
 )
-from vireid.files import read_json, write_json, write_text
-from vireid.types import InputError
+from vireid.files import atomic_write, read_json, write_json, write_text
+from vireid.runtime.record import Record
+from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "vireid-report-1"
+QUERIES = "queries.npz"
+
+
+class _Pair(TypedDict):
+    """A row of `camera_pairs`."""
+
+    query_camid: int
+    gallery_camid: int
+    queries: float
+    rank1: float
+    mean_ap: float
+
+
+class _Averaged(TypedDict):
+    """What an average is one of."""
+
+    over: list[Literal["seed", "split"]]
+    reports: int
+    values: dict[str, list[int | None]]
+    labels: list[str]
+
+
+class _Counts(TypedDict):
+    """One number a trial."""
+
+    queries: list[int]
+    without_match: list[int]
+    gallery: list[int]
+    identities: list[int]
+
+
+class _Rest(TypedDict, total=False):
+    """What a report.json holds beside its protocol and the numbers of each embedding."""
+
+    reranked: dict[str, Numbers]
+    chance: dict[str, float]
+    confidence: dict[str, dict[str, list[float]]]
+    counts: _Counts
+    camera_pairs: dict[str, list[_Pair]]
+    curves: dict[str, list[float]]
+    record: Record
+    averaged: _Averaged
+    notes: list[str]
 
 
 @dataclass(kw_only=True, repr=False)
@@ -39,8 +85,8 @@ class Report:
     Attributes:
         protocol: what was measured, on what, how.
         raw: test embedding → metric → {"mean", "std", "trials"}; "std" is the population's
-            deviation over the trials. `METRICS` lists the metrics; a report that was written
-            before one existed lacks it.
+            deviation over the trials; of an average, the sample deviation over its models.
+            `METRICS` lists the metrics; a report that was written before one existed lacks it.
         reranked: the same after k-reciprocal re-ranking; empty if it wasn't asked for.
         confidence: test embedding → metric → [low, high], 95 % by bootstrap over identities.
         camera_pairs: test embedding → rows {"query_camid", "gallery_camid", "queries", "rank1",
@@ -49,6 +95,11 @@ class Report:
         counts: one number a trial: "queries" (that count), "without_match", "gallery",
             "identities" (of the queries).
         chance: "rank1" and "mean_ap" expected of a random order.
+        record: of the training run, by which reports of unlike runs are told apart; None for
+            embeddings whose training isn't known, and for weights from before there were records.
+        queries: arrays (Q,) over the queries, means over the trials: "pids", "camids", "matched"
+            (trials in which the query has a match) and "EMBEDDING.METRIC" for each metric that is
+            `in_brief`; kept in queries.npz beside the report. Empty for an average.
         averaged: for an average, {"over": ["seed"], "reports": n, ...}; else None.
         notes: sentences for the reader.
         folder: where the report was written or read, or None.
@@ -62,6 +113,8 @@ class Report:
     curves: dict[str, list[float]] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
+    record: Record | None = None
+    queries: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
     averaged: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     folder: Path | None = field(default=None, compare=False)
@@ -82,6 +135,7 @@ class Report:
             "counts": self.counts,
             "camera_pairs": self.camera_pairs,
             "curves": self.curves,
+            "record": self.record,
             "averaged": self.averaged,
             "notes": list(self.notes),
         }
@@ -94,35 +148,39 @@ class Report:
             InputError: not a report, or one with missing or unknown entries.
         """
         if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+            found = plain.get("format") if isinstance(plain, dict) else None
             raise InputError(
-                f"{where} is not a report of this program (its 'format' is "
-                f"{plain.get('format') if isinstance(plain, dict) else None!r}, expected "
-                f"'{FORMAT}'). Name a report.json that `vireid test` wrote."
+                f"{where} is not a report of this program (its 'format' is {shown(found)}, "
+                f"expected '{FORMAT}'). Name a report.json that `vireid test` wrote."
             )
         protocol = from_plain(Protocol, plain.get("protocol"), f"{where}: protocol")
-        raw = {}
-        for name in protocol.embeddings:
-            raw[name] = _numbers(plain.get(name), f"{where}: {name}")
-        reranked = {
-            name: _numbers(numbers, f"{where}: reranked.{name}")
-            for name, numbers in plain.get("reranked", {}).items()
-        }
-        rest: dict[str, Any] = {
-            key: plain.get(key) or {}
-            for key in ("chance", "confidence", "counts", "camera_pairs", "curves")
-        }
-        return cls(
+        if not protocol.embeddings or not protocol.trials:
+            raise InputError(f"{where}: its protocol names no test embedding or no trial.")
+        # An average of other kinds of numbers, or an earlier version, leaves some empty.
+        given = {key: value for key, value in plain.items() if value not in (None, {}, [])}
+        if odd := [name for name in protocol.embeddings if name in _KEYS]:
+            raise InputError(f"{where}: {shown(odd[0])} can't be the name of a test embedding.")
+        rest: Any = convert(_Rest, {k: v for k, v in given.items() if k in _KEYS}, where)
+        report = cls(
             protocol=protocol,
-            raw=raw,
-            reranked=reranked,
-            averaged=plain.get("averaged"),
-            notes=tuple(plain.get("notes", ())),
-            **rest,
+            raw={
+                name: convert(Numbers, given.get(name, {}), f"{where}: {name}")
+                for name in protocol.embeddings
+            },
+            **{**rest, "notes": tuple(rest.get("notes", ()))},
         )
+        _check_tables(report, where)
+        return report
 
     def write(self, folder: str | Path) -> Report:
-        """Write report.json and report.md into `folder`, which `self.folder` names from then on."""
+        """Write report.json, report.md and queries.npz into `folder`, which `self.folder` names
+        from then on."""
         folder = Path(folder)
+        if self.queries:
+            with atomic_write(folder / QUERIES) as file:
+                np.savez_compressed(file, **self.queries)  # type: ignore[arg-type]
+        else:
+            (folder / QUERIES).unlink(missing_ok=True)
         write_text(folder / "report.md", report_markdown(self))
         write_json(folder / "report.json", self.to_plain())
         self.folder = folder
@@ -130,13 +188,14 @@ class Report:
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Read a report.json.
+        """Read a report.json and the queries.npz beside it.
 
         Raises:
             InputError: the file is missing or isn't a report.
         """
         path = Path(path)
-        return replace(cls.from_plain(read_json(path), f"'{path}'"), folder=path.parent)
+        report = cls.from_plain(read_json(path), f"'{path}'")
+        return replace(report, folder=path.parent, queries=_read_queries(path.with_name(QUERIES)))
 
     def __repr__(self) -> str:
         return f"Report({title(self)!r}, {self.protocol.search()!r})"
@@ -169,19 +228,66 @@ class Report:
         )
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and population deviation of the trials, beside the trials."""
+def _read_queries(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a queries.npz; none where the report was copied without it.
+
+    Raises:
+        InputError: it isn't readable, or its arrays don't fit each other.
+    """
+    if not path.is_file():
+        return {}
+    arrays = read_arrays(path)
+    shape = arrays["pids"].shape if "pids" in arrays else ()
+    fits = {"pids", "camids", "matched"} <= arrays.keys() and len(shape) == 1
+    if not fits or any(a.shape != shape or a.dtype.kind not in "if" for a in arrays.values()):
+        raise InputError(
+            f"'{path}' doesn't hold the numbers of one set of queries. Remove it, or test again; "
+            "it is needed only for the bootstrap over identities."
+        )
+    return arrays
+
+
+def summary(values: Sequence[float], *, sample: bool = False) -> Entry:
+    """Mean and deviation of the trials, beside the trials.
+
+    Args:
+        sample: the sample deviation (n - 1), as over models; the population's over trials.
+    """
     array = np.asarray(values, np.float64)
-    return {"mean": float(array.mean()), "std": float(array.std()), "trials": array.tolist()}
+    std = float(array.std(ddof=1 if sample else 0))
+    return {"mean": float(array.mean()), "std": std, "trials": array.tolist()}
 
 
-def _numbers(plain: Any, where: str) -> Numbers:
-    if not isinstance(plain, dict) or "rank1" not in plain:
-        raise InputError(f"{where} is missing; an object with {', '.join(METRICS)} was expected.")
-    for metric, entry in plain.items():
-        if not isinstance(entry, dict) or not {"mean", "std", "trials"} <= set(entry):
-            raise InputError(f"{where}.{metric} lacks mean, std or trials.")
-    return plain
+_KEYS = frozenset(hints_of(_Rest))
+
+
+def _check_tables(report: Report, where: str) -> None:
+    """The tables of a report that was read have all the cells that are shown.
+
+    Raises:
+        InputError: some are missing.
+    """
+    averaged = report.averaged
+    trials = len(averaged["labels"] if averaged else report.protocol.trials)
+    if averaged and not all(name in averaged["values"] for name in averaged["over"]):
+        raise InputError(f"{where}: `averaged` lacks the values that it is an average over.")
+    if not set(report.reranked) <= set(report.raw):
+        raise InputError(f"{where}: `reranked` has other test embeddings than the protocol.")
+    for name, numbers in [*report.raw.items(), *report.reranked.items()]:
+        if "rank1" not in numbers:
+            raise InputError(
+                f"{where}: {name} is missing; an object with {', '.join(METRICS)} was expected."
+            )
+        if wrong := [m for m, entry in numbers.items() if len(entry["trials"]) != trials]:
+            raise InputError(
+                f"{where}: {name}.{wrong[0][:40]} has {len(numbers[wrong[0]]['trials'])} `trials`; "
+                f"{trials} were expected."
+            )
+    for name, intervals in report.confidence.items():
+        if any(len(interval) != 2 for interval in intervals.values()):
+            raise InputError(f"{where}: confidence.{name[:40]} has an interval without two ends.")
+    if not averaged and any(len(column) != trials for column in report.counts.values()):
+        raise InputError(f"{where}: `counts` are not those of {trials} trials.")
 
 
 def title(report: Report) -> str:
@@ -258,18 +364,44 @@ def report_markdown(report: Report) -> str:
         "",
         markdown(["What", "Value"], protocol_rows(protocol), words=2),
     ]
+    lines += _record_section(report.record)
     lines += _trial_section(report) + _pair_section(report)
     if report.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _record_section(record: Record | None) -> list[str]:
+    """What the network was trained with, option by option."""
+    if record is None:
+        return []
+    rows = [
+        (name, value_words(value)) for name, value in flatten(record.get("options", {})).items()
+    ]
+    for name, code in record.get("code", {}).items():
+        rows.append((f"code of {name}", f"{code['name']}, {code['sha256'][:16]}"))
+    facts = {
+        "network": record.get("architecture"),
+        "number format": record.get("precision"),
+        "processes": record.get("ranks"),
+        "training data's hash": (record.get("data_hash") or "")[:16],
+        "hash of the start": (record.get("start_hash") or "none")[:16],
+        "hash of the options": record.get("options_hash", "")[:16],
+        "commit": record.get("commit"),
+        "versions": record.get("versions"),
+    }
+    rows += [(name, value_words(value)) for name, value in facts.items() if value is not None]
+    rows += [("**changed**", change) for change in record.get("changes", [])]
+    return ["## What it was trained with", "", markdown(["Option", "Value"], rows, words=2)]
+
+
 def _caption(report: Report, metrics: Sequence[str]) -> str:
     count = len(next(iter(report.raw.values()))["rank1"]["trials"])
     if count == 1:
         return caption(metrics, "of one trial")
-    what = "models" if report.averaged else "trials"
-    return caption(metrics, f"mean ± deviation over {count} {what}")
+    if report.averaged:
+        return caption(metrics, f"mean ± sample deviation over {count} models")
+    return caption(metrics, f"mean ± deviation over {count} trials")
 
 
 def averaged_words(report: Report) -> str:

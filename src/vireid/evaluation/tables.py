@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from vireid.evaluation.measures import METRICS, units
 
 Row = Sequence[str]
-# metric → {"mean", "std", "trials"}, as the metric's `of` gives them
-Numbers = dict[str, dict[str, Any]]
+
+
+class Entry(TypedDict):
+    """One metric of a report, as its `of` gives it."""
+
+    mean: float
+    std: float
+    trials: list[float]
+
+
+Numbers = dict[str, Entry]
+"""Metric → its entry."""
 
 
 def number_cells(numbers: Numbers) -> list[str]:
@@ -18,7 +28,7 @@ def number_cells(numbers: Numbers) -> list[str]:
     return [spread(name, numbers[name]) if name in numbers else "" for name in METRICS]
 
 
-def spread(metric: str, entry: Mapping[str, Any]) -> str:
+def spread(metric: str, entry: Entry) -> str:
     """'54.75 ± 1.20'; without the deviation where there is one trial."""
     text = METRICS[metric].text
     one = len(entry["trials"]) == 1
@@ -46,16 +56,25 @@ def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:
 
 def latex(columns: Row, rows: Sequence[Row], *, words: int, caption: str) -> str:
     """A booktabs table; the first `words` columns left, the others right."""
+    body = [[latex_text(cell) for cell in row] for row in rows]
+    return latex_table([latex_text(c) for c in columns], body, words=words, caption=caption)
+
+
+def latex_table(
+    columns: Row, rows: Sequence[Row], *, words: int, caption: str, above: Sequence[str] = ()
+) -> str:
+    """As `latex`, of heads and cells that are LaTeX already; `above` are lines over the heads."""
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
-        f"  \\caption{{{_escape(caption)}}}",
+        f"  \\caption{{{latex_text(caption)}}}",
         "  \\centering",
         f"  \\begin{{tabular}}{{{'l' * words}{'r' * (len(columns) - words)}}}",
         "    \\toprule",
-        "    " + " & ".join(map(_escape, columns)) + " \\\\",
+        *(f"    {line}" for line in above),
+        "    " + " & ".join(columns) + " \\\\",
         "    \\midrule",
-        *("    " + " & ".join(map(_escape, row)) + " \\\\" for row in rows),
+        *("    " + " & ".join(row) + " \\\\" for row in rows),
         "    \\bottomrule",
         "  \\end{tabular}",
         "\\end{table}",
@@ -63,7 +82,8 @@ def latex(columns: Row, rows: Sequence[Row], *, words: int, caption: str) -> str
     return "\n".join(lines) + "\n"
 
 
-def _escape(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Text in which LaTeX's own signs mean themselves."""
     words = {sign: f"\\{sign}" for sign in "&%$#_{}"}
     words |= {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
     return "".join((words | {"±": "$\\pm$"}).get(sign, sign) for sign in text)

@@ -143,6 +143,9 @@ def training_curves(
             axes[2].plot(
                 [line["epoch"] + 1 for line in at], values, marker="o", markersize=2.5, label=shown
             )
+        if len(epochs_of) == 1 and (best := [e["epoch"] + 1 for e in at if e.get("best")]):
+            words = f"weights kept: epoch {best[-1]}"
+            axes[2].axvline(best[-1], color=FAINT, linestyle="--", linewidth=1, label=words)
     axes[0].set(title="losses (mean of an epoch, weighted)")
     axes[1].set(title="learning rate at the epoch's end")
     if tested:

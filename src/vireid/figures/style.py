@@ -44,8 +44,8 @@ def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | Non
         inches: of the height, instead of the ratio.
     """
     import matplotlib
-    from cycler import cycler
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
     width = WIDTHS[columns]
     with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
@@ -55,7 +55,7 @@ def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | Non
 def panels(figure: Figure, rows: int = 1, columns: int = 1) -> list:
     """Axes of a figure in the house's style, row by row."""
     import matplotlib
-    from cycler import cycler
+    from matplotlib.rcsetup import cycler
 
     with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
         return figure.subplots(rows, columns, squeeze=False).ravel().tolist()

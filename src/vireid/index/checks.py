@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from vireid.types import Embeddings, InputError
+from vireid.config import to_plain
+from vireid.types import Embeddings, InputError, Limits, Preprocessing, shown
 
 LENGTH_TOLERANCE = 0.01
 """How far from 1 an embedding's length may be; float16 vectors are off by up to 0.001."""
+
+
+class _Always(TypedDict):
+    weights_hash: str
+    embedding: str
+    dim: Annotated[int, Limits(1, 2**20)]
+    image_roots: list[str]
+    preprocessing: Preprocessing
+
+
+class IndexFacts(_Always, total=False):
+    """What is stored about an index as a whole, beside what its backend needs.
+
+    `prefixes` belong to the image roots and are absent where there are none; `strangers` are there
+    once they have been measured.
+    """
+
+    prefixes: list[str]
+    strangers: dict[str, Any]
 
 
 class Row(NamedTuple):
@@ -59,7 +78,7 @@ def check_embeddings(
 
     Raises:
         InputError: another test embedding, other weights, dimension or preprocessing than the
-            index's.
+            index's, or a value that cannot be stored.
     """
     if which is not None and which != embedding:
         raise InputError(
@@ -85,13 +104,14 @@ def check_embeddings(
             "weights that the index was made for."
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
+    embeddings.check_values()
     return vectors
 
 
 def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     if not (theirs and ours):
         return
-    theirs, ours = json.loads(json.dumps([theirs, ours]))  # as an index stores it: tuples are lists
+    theirs, ours = to_plain([theirs, ours])  # as an index stores it: tuples are lists
     if theirs.get("intensity_range") is None:  # they are images with 8 bits, which it never changes
         theirs["intensity_range"] = ours.get("intensity_range")
     for one, other in ((theirs, ours), (ours, theirs)):
@@ -111,6 +131,8 @@ def _check_preprocessing(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
 def check_paths(paths: Sequence[str]) -> None:
     """Raises InputError if a path is missing, repeated or can't be stored."""
     count = Counter(paths)
+    if odd := next((path for path in count if "\0" in path), None):
+        raise InputError(f"The path {shown(odd)} has a zero byte in it, so no file can be there.")
     if count[""]:
         raise InputError(
             f"{count['']} of {len(paths)} embeddings have no path. An index identifies its "

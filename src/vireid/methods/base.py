@@ -104,6 +104,12 @@ class Method(nn.Module):
         self.model = build_model(self.model_options, sizes.num_pids)
         self.gather: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def architecture(self) -> str:
+        """What the network is, as it says of itself: its `arch`, or the name of its class where it
+        is one of the user's own."""
+        return str(getattr(self.model, "arch", type(self.model).__name__))
+
     @classmethod
     def model_defaults(
         cls, arch: str = "resnet50", pretrained: str = "imagenet", **changes: Any

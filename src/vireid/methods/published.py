@@ -9,7 +9,6 @@ that the published code loads the file strictly.
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -221,7 +220,7 @@ def _whole_number(value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return -1
-    return int(number) if math.isfinite(number) and number >= 0 else -1
+    return int(number) if 0 <= number < 2**31 else -1
 
 
 class _Place(NamedTuple):
@@ -289,7 +288,7 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
             f"part attention and a graph attention of {_HEADS} heads (ddag). This one is "
             f"{method.name} on {options.arch} with {options.pooling} pooling and "
             f"{'' if options.nonlocal_channels else 'no '}non-local blocks"
-            f"{_attentions(ddag) if ddag is not None else ''}; it cannot be written as a published "
+            f"{'' if ddag is None else _attentions(ddag)}; it cannot be written as a published "
             "checkpoint."
         )
     state = method.state_dict()

@@ -26,11 +26,13 @@ class Backbone(NamedTuple):
         stem: image (B, 3, H, W) → (B, C, H/4, W/4).
         stages: four `nn.Sequential` of blocks; the last two leave the map at H/16, W/16.
         dims: channels after each stage.
+        arch: timm's name of the network.
     """
 
     stem: nn.Sequential
     stages: nn.ModuleList
     dims: tuple[int, ...]
+    arch: str
 
 
 def resolve_arch(arch: str) -> str:
@@ -87,7 +89,7 @@ def split(network: nn.Module, arch: str) -> Backbone:
     stages = [getattr(network, part) for part in _STAGES]
     _undo_stride(stages[3][0])
     dims = tuple(_stage_dims(stem, stages, arch))
-    return Backbone(stem, nn.ModuleList(stages), dims)
+    return Backbone(stem, nn.ModuleList(stages), dims, arch)
 
 
 def _undo_stride(block: nn.Module) -> None:

@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vireid.models.options import ENDINGS
 from vireid.types import InputError
 
-ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")
 _WRAPPERS = ("net", "state_dict", "model")  # keys under which codes store the named tensors
 _PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")  # of DataParallel and torch.compile
 _OF_A_RUN = {"config", "method", "optimisers", "progress"}  # keys of our training's checkpoints

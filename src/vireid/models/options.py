@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from vireid.config import Options, option
 from vireid.types import InputError
 
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")  # of files of weights
 STARTS = ("imagenet", "synth", "none")  # words of `pretrained`; others are timm tags or files
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import timm
 from torch import Tensor, nn
 
-from vireid.models.foreign import ENDINGS, kind_of, load_foreign, misfits, named_tensors
+from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
+from vireid.models.options import ENDINGS
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
@@ -39,14 +40,28 @@ def find(pretrained: str, arch: str) -> Source | None:
     Raises:
         InputError: they can't be had; the message tells what to fetch or to write.
     """
+    found = locate(pretrained, arch)
+    if found is None:
+        return None
+    tag, path = found
+    return _from_file(path) if tag is None else Source(tag, load_foreign(path), False)
+
+
+def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
+    """The file that the option `pretrained` stands for, with timm's name for it where it is one
+    of timm's, which are downloaded once; None for "none".
+
+    Raises:
+        InputError: as `find`.
+    """
     if pretrained == "none":
         return None
     if pretrained == "synth":
-        return _from_file(_synth(arch))
+        return None, _synth(arch)
     if pretrained == "imagenet":
         return _from_hub(IMAGENET_TAG, arch)
     if Path(pretrained).is_file():
-        return _from_file(Path(pretrained))
+        return None, Path(pretrained)
     if Path(pretrained).is_dir():
         raise InputError(
             f"`pretrained` names the folder '{pretrained}'; a file was expected. Of a run, name "
@@ -98,7 +113,7 @@ def _from_file(path: Path) -> Source:
     return Source(f"'{path}'", named_tensors(content), kind == "ours")
 
 
-def _from_hub(tag: str, arch: str) -> Source:
+def _from_hub(tag: str, arch: str) -> tuple[str, Path]:
     full_name = f"{arch}.{tag}"
     available = timm.list_pretrained(f"{arch}.*")
     if full_name not in available:
@@ -108,7 +123,7 @@ def _from_hub(tag: str, arch: str) -> Source:
             f"There are no pretrained weights {wish} for the network {arch}. timm's tags for it: "
             f"{tags}. Set `pretrained` to one of them, a file, synth or none."
         )
-    return Source(full_name, load_foreign(_download(f"timm/{full_name}")), False)
+    return full_name, _download(f"timm/{full_name}")
 
 
 def _download(repository: str, file: str = "model.safetensors") -> Path:

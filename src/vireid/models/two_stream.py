@@ -31,6 +31,7 @@ class TwoStream(nn.Module):
     all, where a stage has fewer). Then pooling, neck and classifier, in float32.
 
     Attributes:
+        arch: the timm network that it was made of.
         dim: length of `pooled` and `embedding`.
     """
 
@@ -51,6 +52,7 @@ class TwoStream(nn.Module):
                     f"nonlocal{number}",
                     nn.ModuleList(NonLocal(dim, options.nonlocal_channels) for _ in range(blocks)),  # type: ignore[arg-type]
                 )
+        self.arch = backbone.arch
         self.dim = backbone.dims[-1]
         self.pool = GeneralisedMean() if options.pooling == "gem" else AveragePool()
         self.neck = make_neck(self.dim)

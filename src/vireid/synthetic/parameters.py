@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vireid.config import to_plain
+from vireid.config import convert, to_plain
 from vireid.console import choose
 from vireid.files import read_json, write_json
 from vireid.synthetic.layouts import LAYOUTS, Split, split_identities
 from vireid.synthetic.pictures.render import PASSER_SEED
 from vireid.synthetic.preset import preset_named
 from vireid.synthetic.versions import GENERATOR_VERSION, VERSIONS, Version
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 MARKER = ".vireid-synthetic.json"
 """File that marks a folder as ours, with the parameters that it is made with."""
@@ -116,11 +117,11 @@ def claim(out: Path, parameters: Parameters) -> bool:
         raise InputError(f"'{out}' is a file; a folder to write to was expected.")
     marker, ours = out / MARKER, to_plain(parameters)
     if marker.exists():
-        before = read_json(marker)
+        before = convert(dict[str, Any], read_json(marker), str(marker))
         before.pop("complete", None)
         if before != ours:
             differences = ", ".join(
-                f"{name} {before.get(name)} instead of {ours.get(name)}"
+                f"{name[:40]} {shown(before.get(name))} instead of {ours.get(name)}"
                 for name in sorted({*before, *ours})
                 if before.get(name) != ours.get(name)
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vireid.types import InputError
+from vireid.weights import mismatch
 
 
 class WeightAverage:
@@ -69,14 +70,18 @@ class WeightAverage:
         return {**dict(zip(self.names, self._values)), "step": self.step}
 
     @torch.no_grad()
-    def restore(self, saved: Mapping[str, Tensor]) -> None:
+    def restore(self, saved: Mapping[str, Tensor] | None) -> None:
         """Copy a saved state in place.
 
         Raises:
             InputError: it is the average of other weights.
         """
         own = self.state()
-        if own.keys() != saved.keys():
+        if (
+            saved is None
+            or own.keys() != saved.keys()
+            or any(mismatch(tensor, saved[name]) for name, tensor in own.items())
+        ):
             raise InputError(
                 "The checkpoint has the weight average of another network. Resume the run with "
                 "its own method and options."

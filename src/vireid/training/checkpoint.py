@@ -13,13 +13,18 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
+from vireid.config import convert
 from vireid.files import atomic_write, file_hash, read_json, write_text
-from vireid.training.options import refuse_old_keys
-from vireid.types import InputError
+from vireid.methods.published import read_published
+from vireid.models.foreign import load_foreign
+from vireid.runtime.record import record_of
+from vireid.training.options import check_config
+from vireid.types import InputError, shown
 from vireid.version import __version__
 from vireid.weights import WEIGHTS, read_weights
 
@@ -27,9 +32,61 @@ NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
 FORMAT = 2
 
 
+class RankState(TypedDict):
+    """What each rank has of its own: sums of its losses in this epoch, batch statistics, random
+    numbers."""
+
+    sums: dict[str, float]
+    buffers: dict[str, Tensor]
+    random: Tensor
+    device_random: Tensor | None
+
+
+class _State(TypedDict):
+    """See `State`."""
+
+    format: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    method: dict[str, Tensor]
+    optimisers: dict[str, dict[str, dict[str, Tensor]]]
+    scaler: dict[str, Any]
+    progress: dict[str, Any]
+    ranks: list[RankState]
+
+
+class State(_State, total=False):
+    """What a checkpoint holds; `run_state` packs it, and checks what is in the inner ones."""
+
+    average: dict[str, Tensor] | None
+
+
+def _check_plain(value: Any, where: str, most: int = 10_000) -> None:
+    """Raises InputError unless `value` is a tree of plain values, as JSON writes them: parts that
+    are there many times would take for ever to go through."""
+    left, seen = [value], 0
+    while left:
+        one, seen = left.pop(), seen + 1
+        if isinstance(one, dict) and all(isinstance(key, str) for key in one):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        elif not (one is None or isinstance(one, (bool, int, float, str))):
+            raise InputError(f"{where} holds {shown(one)}, which is no plain value.")
+        if seen > most:
+            raise InputError(f"{where} holds more than {most} values.")
+
+
 def checkpoint_name(epoch: int, step: int) -> str:
     """File name of the state before `step` of `epoch` (both from 0)."""
     return f"epoch-{epoch:04d}-step-{step:06d}.pt"
+
+
+def position(path: Path) -> tuple[int, int]:
+    """Epochs that were done when a checkpoint was written, and steps of the next one."""
+    match = NAME.fullmatch(path.name)
+    assert match, path
+    return int(match[1]), int(match[2])
 
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
@@ -114,12 +171,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not _is_whole(path):
         raise InputError(f"The checkpoint '{path}' is damaged: its checksum is missing or wrong.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state.get("format") != FORMAT:
+    where = f"The checkpoint '{path}'"
+    state = load_foreign(path)
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise InputError(f"{where} holds no state of a run.")
+    if state["format"] != FORMAT:
         raise InputError(
-            f"The checkpoint '{path}' has format {state.get('format')}; vireid {__version__} reads "
-            f"format {FORMAT}. The version that wrote it can resume the run."
+            f"{where} has format {state['format']}; vireid {__version__} reads format {FORMAT}. "
+            "The version that wrote it can resume the run."
         )
+    convert(State, state, where)
+    _check_plain(state["config"], f"{where}: config")
     return state
 
 
@@ -136,36 +198,71 @@ def _sum_file(path: Path) -> Path:
 
 
 def describe_run(source: str | Path) -> dict[str, str]:
-    """Facts about a run's folder or a weights file, as text for a table."""
+    """Facts about a run's folder, a checkpoint in it, a checkpoint of the published codes or a
+    weights file, as text for a table.
+
+    Raises:
+        InputError: it is something else, or damaged.
+    """
     path = Path(source)
     facts: dict[str, str] = {}
+    if path.is_file() and path.suffix != ".safetensors":
+        return _describe_checkpoint(path)
     if path.is_dir():
-        options = read_json(path / "config.json")
-        if isinstance(options, dict):
-            refuse_old_keys(options, f"'{path / 'config.json'}'")
-        try:
-            facts |= {
-                "method": options["method"],
-                "data set": f"{options['dataset']} (trial {options['trial']})",
-                "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
-                "weights kept": options["select"],
-                "seed": str(options["seed"]),
-            }
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"'{path / 'config.json'}' is not the configuration of a run: it has no "
-                f"{error.args[0] if isinstance(error, KeyError) else 'options'}. Name a folder "
-                "that `vireid train` wrote, or a data set's."
-            ) from error
+        facts = _describe_options(read_json(path / "config.json"), f"'{path / 'config.json'}'")
         newest = list_checkpoints(path / "checkpoints")
         facts["newest checkpoint"] = newest[0].name if newest else "none yet"
         if not (path / WEIGHTS).is_file():
             return facts
     tensors, metadata = read_weights(path)
-    count = sum(tensor.numel() for tensor in tensors.values()) / 1e6
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
-    facts |= {"weights": f"{count:.1f} M values", "hash": metadata["weights_hash"]}
-    for name in (*of_run, "epoch", "chosen", "size", "commit"):
+    facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]}
+    for name in (*of_run, "epoch", "chosen", "size"):
         if name in metadata:
             facts[name] = str(metadata[name])
-    return facts | {"architecture": str(metadata["model"].get("arch"))}
+    kept = record_of(metadata) or {}
+    for name in ("commit", "options_hash", "data_hash", "start_hash"):
+        if value := kept.get(name) or metadata.get(name):
+            facts[name.replace("_", " ")] = str(value)
+    arch = kept.get("architecture") or metadata["model"].get("arch")
+    return facts | {"architecture": str(arch)}
+
+
+def _describe_options(config: Any, where: str) -> dict[str, str]:
+    options = check_config(config, where)
+    try:
+        return {
+            "method": options["method"],
+            "data set": f"{options['dataset']} (trial {options['trial']})",
+            "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+            "weights kept": options["select"],
+            "seed": str(options["seed"]),
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{where} is not the configuration of a run: it has no "
+            f"{error.args[0] if isinstance(error, KeyError) else 'options'}. Name a folder "
+            "that `vireid train` wrote, or a data set's."
+        ) from error
+
+
+def _describe_checkpoint(path: Path) -> dict[str, str]:
+    if NAME.fullmatch(path.name):
+        state, (epoch, step) = load_checkpoint(path), position(path)
+        facts = _describe_options(state["config"], f"The checkpoint '{path}': config")
+        facts |= {"after": f"epoch {epoch}" + (f", step {step} of the next" if step else "")}
+        tensors = state["method"]
+    else:
+        published = read_published(path)
+        facts = {
+            "checkpoint of": "the published code",
+            "network": f"{published.model_options.arch} with {published.network}",
+            "training identities": str(published.num_pids),
+            **({"epoch": str(published.epoch)} if published.epoch >= 0 else {}),
+        }
+        tensors = published.net
+    return facts | {"weights": _count(tensors)}
+
+
+def _count(tensors: Mapping[str, Tensor]) -> str:
+    return f"{sum(tensor.numel() for tensor in tensors.values()) / 1e6:.1f} M values"

@@ -13,12 +13,12 @@ from typing import Any, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
+from vireid.files import code_of, same_code
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.training.options import TrainOptions, refuse_old_keys
-from vireid.types import InputError
+from vireid.training.options import TrainOptions, check_config
 
 ADAM_LR = 0.00035
 
@@ -28,12 +28,13 @@ class Choices:
     """What decides the defaults of everything else; None: as the file says, or the default.
 
     Attributes:
-        method, arch, pretrained, optim: as in `TrainOptions` and its parts.
+        dataset, method, arch, pretrained, optim: as in `TrainOptions` and its parts.
         recipe: name of one of the method's recipes.
         augment: name of a preset of augmentation.
         lr: whether a learning rate is given besides, so that Adam's own isn't needed.
     """
 
+    dataset: str | None = None
     method: str | None = None
     arch: str | None = None
     pretrained: str | None = None
@@ -52,27 +53,28 @@ def defaults(file: str | Path | None = None, choices: Choices | None = None) -> 
     Raises:
         InputError: an unknown name (the nearest valid one is named), or a value that can't be.
     """
-    choices = choices or Choices()
     plain = {} if file is None else read_plain(file)
-    for part in ("recipe", "model", "method_options"):
-        if not isinstance(plain.get(part, {}), dict):
-            raise InputError(
-                f"{file}: {part} is {plain[part]!r}; an object with named values was expected."
-            )
-    return resolve(plain, choices, str(file))
+    return resolve(plain, choices or Choices(), str(file))
 
 
-def resolve(plain: Mapping[str, Any], choices: Choices, where: str) -> TrainOptions:
+def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     """As `defaults`, from plain values; `where` names them in messages."""
-    refuse_old_keys(plain, where)
+    plain = check_config(plain, where)
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     method_of_file = resolve_method(plain["method"]) if "method" in plain else None
-    method = resolve_method(choices.method or method_of_file or "mcl")
+    if choices.method is None:
+        stated = code_of(method_of_file or "mcl", None, what="method", where=where)
+    method = resolve_method(choices.method or stated)
     own_options = options_class(method)
-    if method_of_file not in (None, method):  # what the file says is about another method's parts
+    if method_of_file is not None and not same_code(method_of_file, method):
+        # what the file says is about another method's parts
         network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
         parts |= {"method_options": {}, "model": network}
-    start_of_file = str(parts["model"].get("pretrained", "imagenet"))
+    if choices.dataset is not None:
+        plain["dataset"] = choices.dataset
+    elif "dataset" in plain:
+        code_of(plain["dataset"], None, what="dataset", where=where)
+    start_of_file = parts["model"].get("pretrained", "imagenet")
     pretrained = choices.pretrained or start_of_file
     recipe_of_file = parts["recipe"].get("name")
     keeps_recipe = (

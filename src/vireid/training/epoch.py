@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vireid.embed import Embedder
-from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint
+from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint, position
 from vireid.types import InputError
 from vireid.weights import build_from, is_shipped, read_weights
 
@@ -17,6 +17,7 @@ def load_epoch(
     source: str | Path,
     epoch: int | None = None,
     *,
+    method: str | None = None,
     device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Embedder:
@@ -27,7 +28,7 @@ def load_epoch(
     Args:
         source: a run's folder, or a file in its folder `checkpoints`.
         epoch: of a folder, the checkpoint after so many epochs.
-        device, precision: as in `vireid.load`.
+        method, device, precision: as in `vireid.load`.
 
     Raises:
         InputError: there is no such checkpoint, it is damaged, or the run has no weights yet,
@@ -43,13 +44,13 @@ def load_epoch(
     metadata = read_weights(run_of(path))[1]
     done, step = position(path)
     inside = f" and step {step} of the next" if step else ""
-    for name in ("weights_hash", "format"):  # of that file
+    for name in ("weights_hash", "format", "facts_hash"):  # of that file
         metadata.pop(name, None)
     metadata |= {
         "epoch": done, "chosen": f"named by hand: the checkpoint after epoch {done}{inside}"
     }  # fmt: skip
-    method = build_from(state["method"], metadata, f"the checkpoint '{path}'")
-    return Embedder(method, metadata, device=device, precision=precision)
+    built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method)
+    return Embedder(built, metadata, device=device, precision=precision)
 
 
 def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None:
@@ -78,13 +79,6 @@ def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None
         f"{'those there are after ' + ', '.join(there) if there else 'there is none of any'}. A "
         "run keeps its last ones, as many as its option `keep` says."
     )
-
-
-def position(path: Path) -> tuple[int, int]:
-    """Epochs that were done when a checkpoint was written, and steps of the next one."""
-    match = NAME.fullmatch(path.name)
-    assert match, path
-    return int(match[1]), int(match[2])
 
 
 def run_of(path: Path) -> Path:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
+from vireid.config import convert
 from vireid.console import console, progress, say
 from vireid.extras import require
 from vireid.figures import save_figure, training_curves
-from vireid.files import write_text
+from vireid.files import parse_json, write_text
+from vireid.types import InputError, Limits
 
 REDRAW = 20.0  # seconds between drawings of the curves
+
+
+class _LogLine(TypedDict):
+    kind: Literal["step", "epoch"]
+    epoch: Annotated[int, Limits(0, 2**31)]
+    step: Annotated[int, Limits(0, 2**31)]
+    losses: dict[str, float]
+    lr: float
+
+
+class LogLine(_LogLine, total=False):
+    """What is read of a line of log.jsonl."""
+
+    metrics: dict[str, float] | None
+    best: bool
 
 
 class Journal:
     """Writes the run's log and figures; does nothing unless `active`, on the first rank alone.
 
     `log.jsonl` has one object a line. `kind` is "step" (means since the epoch began) or "epoch"
-    (means of the epoch, metrics if it was evaluated); both have epoch, step, losses, lr,
-    images_per_second and seconds of training since the run began.
+    (means of the epoch, metrics if it was evaluated, `best` where they choose the epoch); both have
+    epoch, step, losses, lr, images_per_second and seconds of training since the run began.
     """
 
     def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
@@ -121,12 +139,11 @@ class Journal:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; a last line that was cut off while being written is left out."""
+    """The lines of a run's log; those that are none, such as a last one that was cut off while
+    being written, are left out."""
     lines = []
     if Path(path).is_file():
-        for text in Path(path).read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
+        for text in Path(path).read_bytes().splitlines():
+            with contextlib.suppress(InputError):
+                lines.append(convert(LogLine, parse_json(text, "a line"), "a line"))
     return lines

@@ -18,6 +18,7 @@ from vireid.methods import Method, ParameterGroup
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.training.gradient_mean import buckets
 from vireid.types import InputError
+from vireid.weights import mismatch
 
 MAIN = "main"  # the optimiser of all groups that state none of their own
 
@@ -222,8 +223,16 @@ class Optimisers:
             )
         for name, entries in own.items():
             for parameter, entry in entries.items():
+                theirs = saved[name][parameter]
                 for key, tensor in entry.items():
-                    tensor.copy_(saved[name][parameter][key])
+                    if key not in theirs or mismatch(tensor, theirs[key]):
+                        raise InputError(
+                            f"The checkpoint's state of the optimiser '{name}' doesn't fit: "
+                            f"{key} of {parameter} "
+                            f"{mismatch(tensor, theirs[key]) if key in theirs else 'is missing'}. "
+                            "Resume the run with its own method and options."
+                        )
+                    tensor.copy_(theirs[key])
 
 
 def _owner(group: ParameterGroup) -> str:

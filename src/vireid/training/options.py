@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
 
-from vireid.config import Options, from_plain, option
+from vireid.config import Options, convert, from_plain, option
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
+from vireid.files import code_of
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
@@ -41,7 +43,7 @@ class TrainOptions(Options):
     """Values that are black and white in images with more than 8 bits per channel, as thermal
     cameras write them: LOW:HIGH, or minmax, which takes them from each image, so that contrast
     changes from frame to frame (default: such images are refused)."""
-    size: tuple[int, int] = option((288, 144), at_least=1)
+    size: tuple[int, int] = option((288, 144), at_least=1, at_most=8192)
     """Height and width of the input, in pixels."""
     select: Literal["last", "val", "held-out"] = "last"
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
@@ -67,6 +69,12 @@ class TrainOptions(Options):
     steps_per_epoch: int = option(0, at_least=0, rare=True)
     """Shorten every epoch to this many steps (0: whole epochs)."""
 
+    stop_epoch: int = option(0, at_least=0, rare=True)
+    """End the run after so many epochs of its schedule, as --refit does (0: after all)."""
+    criterion: str = option("embedding_mean_ap", rare=True)
+    """With `select` val: the test embedding and the metric that choose the epoch, named as in
+    log.jsonl: embedding_mean_ap, pooled_rank1 …"""
+
     epochs_from: str = option("", flag="")
     """How the number of epochs was found, in words, where another run found it."""
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
@@ -74,7 +82,8 @@ class TrainOptions(Options):
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
-    """Epochs between tests on the validation identities (0: never)."""
+    """Epochs between tests on the validation identities (0: never; with `select` val, a twentieth
+    of the epochs)."""
     keep: int = option(2, at_least=1, rare=True)
     """Number of checkpoints to keep."""
     checkpoint_every: int = option(1, at_least=1, rare=True)
@@ -110,9 +119,18 @@ class TrainOptions(Options):
         elif facts.splits == 1:
             raise InputError(f"`trial` is all; {facts.title} has one split only. Leave it out.")
         if self.select == "val" and not self.eval_every:
-            object.__setattr__(self, "eval_every", 1)
+            object.__setattr__(self, "eval_every", usual_eval_every(self.recipe.epochs))
+        if self.stop_epoch > self.recipe.epochs:
+            raise InputError(
+                f"`stop_epoch` is {self.stop_epoch}, but the run has {self.recipe.epochs} `epochs`."
+            )
         if self.recipe.pids_per_batch < 2:
             raise InputError("`pids_per_batch` is 1; a triplet needs at least 2 identities.")
+
+    @property
+    def last_epoch(self) -> int:
+        """Epochs that are trained; the schedule is that of `recipe.epochs`."""
+        return self.stop_epoch or self.recipe.epochs
 
     @property
     def part(self) -> Literal["train", "fit"]:
@@ -120,19 +138,71 @@ class TrainOptions(Options):
         return "train" if self.select == "last" else "fit"
 
     @classmethod
-    def read(cls, plain: dict[str, Any], where: str) -> TrainOptions:
+    def read(
+        cls, plain: Any, where: str, *, method: str | None = None, dataset: str | None = None
+    ) -> TrainOptions:
         """Options from the plain values of a run's config.json.
 
+        Args:
+            method, dataset: as the user names them; needed where they are code of the user's own.
+
         Raises:
-            InputError: an unknown key, or a value that can't be.
+            InputError: an unknown key, a value that can't be, or code that the user didn't name.
         """
-        refuse_old_keys(plain, where)
-        values = dict(plain)
+        values = dict(check_config(plain, where))
+        for what, given in (("method", method), ("dataset", dataset)):
+            if what in values:
+                values[what] = code_of(values[what], given, what=what, where=where)
         own = options_class(values.get("method", "mcl"))
         values["method_options"] = from_plain(
             own, values.get("method_options", {}), f"{where}: method_options"
         )
         return from_plain(cls, values, where)
+
+
+def usual_eval_every(epochs: int) -> int:
+    """Epochs between tests where the epoch is chosen by them: about twenty tests a run."""
+    return max(1, epochs // 20)
+
+
+class _Named(TypedDict, total=False):
+    name: str
+
+
+class _Network(TypedDict, total=False):
+    arch: str
+    pretrained: str
+
+
+class _Config(TypedDict, total=False):
+    """What decides how the rest of a configuration is read."""
+
+    dataset: str
+    method: str
+    method_options: dict[str, Any]
+    model: _Network
+    recipe: _Named
+
+
+def check_config(plain: Any, where: str) -> dict[str, Any]:
+    """A configuration whose values of `_Config` have the right types; the others are checked when
+    options are made of them.
+
+    Raises:
+        InputError: they have not, or there are keys of an earlier version.
+    """
+    values = convert(_Config, plain, where)
+    refuse_old_keys(values, where)
+    return values
+
+
+def named_again(options: TrainOptions) -> str:
+    """What a command about a run needs after its own words, as no file names code that is run:
+    " --method my.py:MyMethod", or "" where all of it is the package's."""
+    code = {"method": options.method, "dataset": options.dataset}
+    return "".join(
+        f" --{what} {shlex.quote(name)}" for what, name in code.items() if ".py:" in name
+    )
 
 
 OLD_KEYS = {

@@ -10,10 +10,12 @@ import numpy as np
 
 from vireid.console import say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
+from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json
+from vireid.methods import method_class
 from vireid.training import trainer
-from vireid.training.options import TrainOptions
-from vireid.training.trainer import TrainResult
+from vireid.training.options import TrainOptions, usual_eval_every
+from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import validation
 from vireid.types import InputError
 
@@ -26,6 +28,7 @@ def train(
     *,
     max_steps: int | None = None,
     resume: bool = False,
+    other_code: bool = False,
 ) -> TrainResult:
     """Train a method on a data set, as `vireid train` does, and leave a run folder.
 
@@ -38,9 +41,12 @@ def train(
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
             equal length.
         resume: go on from the newest checkpoint in `run`.
+        other_code: resume also with other code, packages or data than the run began with; its
+            record and every report on it then say so.
 
     Raises:
-        InputError: options, data or run folder that can't be used; a loss that became NaN.
+        InputError: options, data or run folder that can't be used; a loss that became NaN; other
+            code or data without `other_code`.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the state was saved.
     """
     folder = Path(run)
@@ -59,12 +65,14 @@ def train(
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
-        options = _for_steps(options, data, max_steps)
+        options = for_steps(options, data, max_steps)
     if options.eval_every and options.part == "train":
         say(
             "note: the validation identities are trained on too, so the numbers between epochs "
             "are not about unseen people; `select` val or held-out leaves them out."
         )
+    if options.select == "val":
+        _check_criterion(options)
     store = prepare(data, size=options.size, skip_broken=options.skip_broken)
     for path in store.broken:
         say(f"skipped (cannot be decoded): {path}")
@@ -73,7 +81,9 @@ def train(
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
     try:
-        result = trainer.train(options, data, store, folder, evaluate=evaluate, resume=resume)
+        result = trainer.train(
+            options, data, store, folder, evaluate=evaluate, resume=resume, other_code=other_code
+        )
     except InputError:
         if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
             (folder / "config.json").unlink()  # nothing was begun
@@ -88,11 +98,29 @@ def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
     """Say that a run ends before its learning rate has risen."""
     steps = options.steps_per_epoch or _whole_epoch(options, data)
     recipe = options.recipe
-    warmup, total = recipe.schedule.warmup(steps), recipe.epochs * steps
+    warmup, total = recipe.schedule.warmup(steps), options.last_epoch * steps
     if warmup >= total:
         warn(
             f"the run has {total} steps and its warm-up {warmup}: the learning rate never reaches "
             f"{recipe.lr:g}. Shorten `warmup_epochs` or `warmup_steps`, or train for longer."
+        )
+
+
+def _check_criterion(options: TrainOptions) -> None:
+    """Refuse a criterion that no evaluation gives before anything is trained.
+
+    Raises:
+        InputError: there is no such test embedding or metric.
+    """
+    embeddings = method_class(options.method).test_embeddings
+    metrics = [name for name, m in METRICS.items() if m.in_brief and m.unit == PERCENT]
+    valid = [f"{embedding}_{metric}" for embedding in embeddings for metric in metrics]
+    if options.recipe.ema is not None:
+        valid += [f"{EMA}_{name}" for name in valid]
+    if options.criterion not in valid:
+        raise InputError(
+            f"`criterion` is {options.criterion}; by the test embeddings of the method it can be "
+            f"{', '.join(valid)}."
         )
 
 
@@ -136,11 +164,13 @@ def _summarise(folder: Path, result: TrainResult) -> None:
     )
 
 
-def _for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
+def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
     """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
     epochs = -(-max_steps // _whole_epoch(options, data))
+    usual = options.eval_every == usual_eval_every(options.recipe.epochs)
     return dataclasses.replace(
         options,
+        eval_every=0 if usual and options.select == "val" else options.eval_every,  # made anew
         steps_per_epoch=-(-max_steps // epochs),
         recipe=dataclasses.replace(options.recipe, epochs=epochs),
     )

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from vireid.config import to_plain
-from vireid.files import read_json, write_json
+from vireid.config import flatten, from_plain, to_plain
+from vireid.files import read_json, same_code, write_json
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
-from vireid.training import checkpoint
-from vireid.training.options import MAY_CHANGE, TrainOptions
+from vireid.runtime.record import Record
+from vireid.training import checkpoint, record
+from vireid.training.options import MAY_CHANGE, TrainOptions, check_config
 from vireid.training.step import Step
-from vireid.types import InputError
-from vireid.weights import WEIGHTS, load_strictly
+from vireid.types import InputError, Limits, shown
+from vireid.weights import WEIGHTS, load_strictly, mismatch
+
+Count = Annotated[int, Limits(0, 2**31)]
 
 
 @dataclass
@@ -33,11 +36,11 @@ class Progress:
         metrics: of the last evaluation.
     """
 
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
+    epoch: Count = 0
+    step: Count = 0
+    seconds: Annotated[float, Limits(0, 1e12)] = 0.0
     means: dict[str, float] | None = None
-    best: float | None = None
+    best: Annotated[float, Limits(0, 1)] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -80,12 +83,17 @@ def unpack(
     Raises:
         InputError: it is the state of another network or other optimisers.
     """
+    progress = from_plain(Progress, state["progress"], f"{source}: progress")
+    if progress.step >= step.steps:
+        raise InputError(
+            f"{source} is of step {progress.step} of an epoch, which has {step.steps} steps in "
+            "this run. Start a new run."
+        )
     load_strictly(step.method, state["method"], source)
     step.optimisers.restore(state["optimisers"])
     if step.average:
-        step.average.restore(state["average"])
+        step.average.restore(state.get("average"))
     step.restore_scaler(state["scaler"])
-    progress = Progress(**state["progress"])
     if len(state["ranks"]) != world.size:
         if progress.step:
             raise InputError(
@@ -101,7 +109,16 @@ def unpack(
     step.set_sums(own["sums"])
     buffers = dict(step.method.named_buffers())
     for name, tensor in own["buffers"].items():
+        if name not in buffers or (wrong := mismatch(buffers[name], tensor)):
+            wrong = wrong if name in buffers else "isn't known"
+            raise InputError(f"{source}: the buffer {shown(name)} {wrong}. Start a new run.")
         buffers[name].copy_(tensor)
+    try:
+        torch.Generator().set_state(own["random"])
+    except (RuntimeError, TypeError) as error:  # only PyTorch knows what a state looks like
+        raise InputError(
+            f"{source} holds a state of random numbers that can't be: {error}. Start a new run."
+        ) from error
     torch.set_rng_state(own["random"])
     if world.device.type == "cuda" and own["device_random"] is not None:
         torch.cuda.set_rng_state(own["device_random"], world.device)
@@ -117,13 +134,23 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
     """
 
     def stripped(plain: dict[str, Any]) -> dict[str, Any]:
+        plain = check_config(plain, f"The run '{run}'")
         kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
-        return _flat({**kept, "recipe": {**kept["recipe"], "epochs": None}})
+        return flatten({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
+
+    def same(key: str, one: Any, other: Any) -> bool:
+        if key in ("method", "dataset") and isinstance(one, str) and isinstance(other, str):
+            return same_code(one, other)
+        return one == other
 
     old, new = stripped(before), stripped(now)
-    other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    keys = sorted(old.keys() | new.keys())
+    other = [key for key in keys if not same(key, old.get(key), new.get(key))]
     if other:
-        changes = "; ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in other)
+        changes = "; ".join(
+            f"{key[:80]} was {shown(old.get(key))} and is {shown(new.get(key))}"
+            for key in other[:5]
+        )
         raise InputError(
             f"The run '{run}' can't go on with other options: {changes}. Resume it without them, "
             "or start another run."
@@ -131,13 +158,27 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
 
 
 def open_folder(
-    options: TrainOptions, run: Path, world: World, *, resume: bool, say: Callable[[str], None]
-) -> dict[str, Any] | None:
+    options: TrainOptions,
+    run: Path,
+    world: World,
+    now: Record | None,
+    *,
+    resume: bool,
+    other_code: bool,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any] | None, Record | None]:
     """Make the run's folder, or find the checkpoint to go on from; alike on every rank.
 
+    Args:
+        now: what is known of the run as it would be made now; None on other ranks than the first.
+        other_code: go on although code, packages or data are others than the run began with.
+
+    Returns:
+        The checkpoint's state, if there is one, and `now` with what is known of the run's past.
+
     Raises:
-        InputError: the folder holds a run and `resume` is off; a run of other options, or whose
-            checkpoints are damaged.
+        InputError: the folder holds a run and `resume` is off; a run of other options, code or
+            data, or whose checkpoints are damaged.
     """
     folder, plain = run / "checkpoints", to_plain(options)
     state, problem = None, None
@@ -152,22 +193,36 @@ def open_folder(
     elif resume:
         say("The run has no checkpoint yet; it starts from its beginning.")
         compare_options(read_json(run / "config.json"), plain, run)
+    if state is not None and now is not None:
+        now, problem = _go_on(now, run, state, other_code=other_code, say=say)
     first_problem = next((text for text in world.gather(problem) if text), None)
     if first_problem:
         raise InputError(first_problem)
     if world.first:
         write_json(run / "config.json", plain)
-    return state
+    return state, now
 
 
-def _flat(plain: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested values by their dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        flat |= (
-            _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+def _go_on(
+    now: Record, run: Path, state: dict[str, Any], *, other_code: bool, say: Callable[[str], None]
+) -> tuple[Record, str | None]:
+    """The record of a resumed run, and why it must not go on."""
+    before = record.read(run)
+    if before is None:
+        say(
+            "note: the run is from before runs kept a record; whether its code and data are still "
+            "what it began with isn't known."
         )
-    return flat
+        return now, None
+    changes = record.other_code(before, now)
+    if changes and not other_code:
+        return now, record.refuse_other_code(changes, before, run)
+    for change in changes:
+        say(f"note: {change}.")
+    if schedule := record.other_schedule(before, now):
+        changes.append(schedule)
+    place = f"epoch {state['progress']['epoch'] + 1}"
+    return record.go_on(before, now, changes, place), None
 
 
 def _on_host(value: Any) -> Any:

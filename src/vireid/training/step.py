@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vireid.config import convert
 from vireid.data.augment import Augment
 from vireid.losses.full_precision import full
 from vireid.methods import Method
@@ -25,7 +26,17 @@ from vireid.training.average import WeightAverage
 from vireid.training.gradient_mean import GradientMean
 from vireid.training.optimisers import Optimisers
 from vireid.training.store import ImageStore
-from vireid.types import Batch, InputError
+from vireid.types import Batch, InputError, Limits
+
+
+class ScalerState(TypedDict):
+    """What PyTorch's GradScaler keeps."""
+
+    scale: Annotated[float, Limits(1e-30, 1e30)]
+    growth_factor: Annotated[float, Limits(1, 1e6)]
+    backoff_factor: Annotated[float, Limits(1e-6, 1)]
+    growth_interval: Annotated[int, Limits(1, 2**31)]
+    _growth_tracker: Annotated[int, Limits(0, 2**31)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,4 +242,4 @@ class Step:
     def restore_scaler(self, state: Mapping[str, Any]) -> None:
         """Go on with a saved scale; in place, as a graph reads its address."""
         if self.precision.scaled and state:
-            self.scaler.load_state_dict(dict(state))
+            self.scaler.load_state_dict(convert(ScalerState, dict(state), "the loss scale"))

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from vireid.data import Dataset, PixelStore
+from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
 from vireid.methods import Method
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
-from vireid.runtime.provenance import commit, versions
 from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
-from vireid.training import checkpoint
+from vireid.training import checkpoint, record
 from vireid.training.assemble import Assembly
 from vireid.training.journal import Journal
-from vireid.training.options import TrainOptions
+from vireid.training.options import TrainOptions, named_again
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
 from vireid.types import InputError
@@ -70,6 +70,7 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     resume: bool = False,
+    other_code: bool = False,
 ) -> TrainResult:
     """Train a method and leave a run folder.
 
@@ -80,15 +81,18 @@ def train(
         evaluate: called every `options.eval_every` epochs with the method in eval mode and the
             number of finished epochs, on every rank; returns named fractions.
         resume: go on from the newest whole checkpoint in `run`.
+        other_code: resume also with other code, packages or data than the run began with.
 
     Raises:
-        InputError: options, data or a run folder that can't be used; a loss that became NaN.
+        InputError: options, data or a run folder that can't be used; a loss that became NaN;
+            other code without `other_code`.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved and the user told how
             to resume.
     """
     world = join(options.device)
     try:
-        return _Run(options, dataset, store, Path(run), world, evaluate, resume).train()
+        parts = (options, dataset, store, Path(run), world, evaluate)
+        return _Run(*parts, resume=resume, other_code=other_code).train()
     except BaseException:
         world.fail()
         raise
@@ -105,11 +109,17 @@ class _Run:
         run: Path,
         world: World,
         evaluate: Evaluate | None,
+        *,
         resume: bool,
+        other_code: bool,
     ) -> None:
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
         self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
-        state = open_folder(options, run, world, resume=resume, say=self.journal.say)
+        self.record = record.begin(options, dataset) if world.first else None
+        state, self.record = open_folder(
+            options, run, world, self.record,
+            resume=resume, other_code=other_code, say=self.journal.say,
+        )  # fmt: skip
         self.store = store
         self.parts = Assembly(options, dataset, store, world, pretrained=state is None)
         for note in self.parts.data.notes:
@@ -118,6 +128,10 @@ class _Run:
         if state is not None:
             source = f"The checkpoint of '{run}'"
             self.progress = unpack(state, self.parts.step, world, source, self.journal.say)
+        if self.record is not None:
+            precision, method = self.parts.precision.name, self.parts.method
+            self.record = record.finish(self.record, method, precision=precision, ranks=world.size)
+            self.record = record.keep(self.record, options, run)
         self.writer = BackgroundWriter()
         self._stop_requested = threading.Event()
         self._images, self._seconds, self._epoch_rate = 0, 0.0, 0.0  # trained in this start
@@ -126,7 +140,7 @@ class _Run:
 
     def train(self) -> TrainResult:
         """Train to the last epoch."""
-        epochs, progress, parts = self.options.recipe.epochs, self.progress, self.parts
+        epochs, progress, parts = self.options.last_epoch, self.progress, self.parts
         if progress.epoch >= epochs:
             self.journal.say(f"The run already has its {epochs} epochs; nothing is left to do.")
         self.journal.open(progress.epoch, progress.step)
@@ -152,7 +166,7 @@ class _Run:
         if self.world.first and not (self.run / "batch.png").exists():
             self._draw_batch(plan)
         parts, progress = self.parts, self.progress
-        remaining = self.options.recipe.epochs - progress.epoch
+        remaining = self.options.last_epoch - progress.epoch
         remaining = remaining * parts.data.steps - progress.step
         engine = parts.prepare(remaining=remaining, say=self.journal.say)
         self.journal.say(f"{parts.precision.why}; {engine.why}; images in {parts.images.where}.")
@@ -162,7 +176,7 @@ class _Run:
         every `log_every` steps."""
         options, progress, data = self.options, self.progress, self.parts.data
         first, steps, batch = progress.step, data.steps, data.total_batch
-        self.journal.begin_epoch(progress.epoch, options.recipe.epochs, steps, first, batch)
+        self.journal.begin_epoch(progress.epoch, options.last_epoch, steps, first, batch)
         start, before = time.perf_counter(), progress.seconds
         for done in range(first + 1, steps + 1):
             self.parts.advance()
@@ -193,7 +207,7 @@ class _Run:
         if average is not None:
             self.world.mean(average.buffers)
         number, start = progress.epoch + 1, time.perf_counter()
-        last = number == options.recipe.epochs
+        last = number == options.last_epoch
         metrics: dict[str, float] = {}
         if self.evaluate and options.eval_every and (number % options.eval_every == 0 or last):
             method.eval()
@@ -207,11 +221,16 @@ class _Run:
             self.parts.step.check_addresses()
             progress.metrics = metrics
         progress.seconds += time.perf_counter() - start
-        self._log("epoch", progress.means or {}, self._epoch_rate, metrics=metrics)
+        chosen = self._chosen(metrics)
+        self._log(
+            "epoch", progress.means or {}, self._epoch_rate,
+            metrics=metrics, **({"best": chosen is not None} if options.select == "val" else {}),
+        )  # fmt: skip
         self.journal.curves(force=bool(metrics))
         self.parts.step.clear_sums()
         progress.epoch, progress.step = number, 0
-        self._write_weights(metrics)
+        if chosen is not None:
+            self._write_weights(chosen)
         if number % options.checkpoint_every == 0 or last:
             self._save()
         if not last and self._must_stop():
@@ -270,22 +289,34 @@ class _Run:
                 keep=self.options.keep,
             )
 
-    def _write_weights(self, metrics: dict[str, float]) -> None:
-        """Write the weights of the epoch that just ended, if they are the ones to keep."""
+    def _chosen(self, metrics: dict[str, float]) -> str | None:
+        """How the weights of the epoch that just ended were chosen, in words; None if they are not
+        the ones to keep.
+
+        Raises:
+            InputError: the evaluation doesn't give the criterion.
+        """
+        options, progress = self.options, self.progress
+        if options.select != "val":
+            found = f"; the number of epochs is from {options.epochs_from}"
+            return "last epoch" + (found if options.epochs_from else "")
+        if not metrics:
+            return None
+        if options.criterion not in metrics:
+            raise InputError(
+                f"`criterion` is {options.criterion}, which the evaluation doesn't give; it gives "
+                f"{', '.join(metrics)}. Name one of them."
+            )
+        value = metrics[options.criterion]
+        if value <= (progress.best if progress.best is not None else -1.0):
+            return None
+        progress.best = value
+        words = criterion_words(options.criterion)
+        return f"best {words} on validation identities ({100 * value:.2f} %)"
+
+    def _write_weights(self, chosen: str) -> None:
+        """Write the weights of the epoch that just ended."""
         options, progress, data = self.options, self.progress, self.parts.data
-        chosen = "last epoch"
-        if options.epochs_from:
-            chosen += f"; the number of epochs is from {options.epochs_from}"
-        if options.select == "val":
-            values = [
-                value
-                for name, value in metrics.items()
-                if name.endswith("mean_ap") and not name.startswith(f"{EMA}_")
-            ]
-            if not values or sum(values) / len(values) <= (progress.best or -1.0):
-                return
-            progress.best = sum(values) / len(values)
-            chosen = f"best mAP on validation identities ({100 * progress.best:.2f} %)"
         if not self.world.first:
             return
         metadata = {
@@ -297,10 +328,10 @@ class _Run:
             "part": options.part,
             "recipe": options.recipe.name,
             "epoch": progress.epoch,
+            "steps": progress.epoch * data.steps,
             "chosen": chosen,
             "seed": options.seed,
-            "versions": versions(),
-            "commit": commit(),
+            "record": self.record,
         }
         tensors = portable(self.parts.method)
         self.writer.submit(save_weights, self.run / WEIGHTS, tensors, metadata)
@@ -327,9 +358,10 @@ class _Run:
         self.writer.finish()
         self.world.barrier()
         self.journal.end_bar()
+        again = named_again(self.options)
         self.journal.say(
             f"Stopped in epoch {self.progress.epoch + 1} after {self.progress.step} steps; the "
-            f"state is saved. Go on with: vireid train --resume {self.run}"
+            f"state is saved. Go on with: vireid train --resume {self.run}{again}"
         )
         raise KeyboardInterrupt
 

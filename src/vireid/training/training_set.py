@@ -106,7 +106,7 @@ class Planner:
             plan = self._next[1].result()
         else:
             plan = self._data.plan(epoch, self._optimisers)
-        if epoch + 1 < self._data.options.recipe.epochs:
+        if epoch + 1 < self._data.options.last_epoch:
             future = self._pool.submit(self._data.plan, epoch + 1, self._optimisers)
             self._next = (epoch + 1, future)
         return plan

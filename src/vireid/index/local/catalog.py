@@ -10,16 +10,18 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from vireid.index.checks import Row, in_blocks
+from vireid.config import convert, hints_of
+from vireid.files import parse_json
+from vireid.index.checks import IndexFacts, Row, in_blocks
 from vireid.index.entries import Entry
-from vireid.types import InputError
+from vireid.types import LAST_MOMENT, InputError, Limits, shown
 
 FILE = "index.sqlite"
 FORMAT = 1
@@ -38,11 +40,40 @@ CREATE TABLE entries (
 );
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY AUTOINCREMENT, slot INTEGER NOT NULL);
 """
+# Column → what its value must be for the row to be used. The signs before `id` and `slot` keep
+# SQLite from choosing these conditions, which are true of nearly all rows, to search by.
+_RULES = {
+    "id": "+id >= 0",
+    "slot": "typeof(slot) = 'integer' AND +slot >= 0",
+    "path": "typeof(path) = 'text' AND path <> '' AND instr(path, char(0)) = 0",
+    "camid": "typeof(camid) = 'integer' AND camid >= -1",
+    "pid": "typeof(pid) = 'integer' AND pid >= -1",
+    "modality": "typeof(modality) = 'integer' AND modality IN (0, 1)",
+    "time": f"time IS NULL OR (typeof(time) = 'real' AND time >= 0 AND time < {LAST_MOMENT!r})",
+    "checksum": "typeof(checksum) = 'integer'",
+}
+_VALID = " AND ".join(f"({rule})" for rule in _RULES.values())
 _BLOCK = 500  # values in one statement; every SQLite allows 999
 _REBUILD = f"Restore '{FILE}' from a copy, or rebuild the index from its embeddings."
 
 StoredRow = tuple[int, Row, int]
 """slot, row, checksum"""
+
+
+class _Facts(IndexFacts):
+    """What the table `about` holds."""
+
+    format: int
+    generation: Annotated[int, Limits(1, 10**9)]
+    written: Annotated[int, Limits(0, 2**40)]
+    projection: Annotated[int, Limits(0, 10**9)]
+    projected: Annotated[int, Limits(0, 2**40)]
+
+
+class _MoreFacts(_Facts, total=False):
+    """`last_projection` is there once there was a projection."""
+
+    last_projection: Annotated[int, Limits(0, 10**9)]
 
 
 @dataclass(frozen=True)
@@ -85,17 +116,22 @@ class Catalog:
         check_is_index(folder)
         with self._readable():
             self._connection = self._connect(folder / FILE, write)
-            self._execute("PRAGMA busy_timeout = 30000")
-            if write:
-                self._execute("PRAGMA synchronous = FULL")
-                self._execute("PRAGMA secure_delete = ON")
-            version = self.facts().get("format")
-        if version != FORMAT:
+        try:
+            with self._readable():
+                # A name that isn't UTF-8, which only an edit can have left here, is shown as such.
+                self._connection.text_factory = lambda text: text.decode("utf-8", "replace")
+                self._execute("PRAGMA busy_timeout = 30000")
+                if write:
+                    self._execute("PRAGMA synchronous = FULL")
+                    self._execute("PRAGMA secure_delete = ON")
+                self._check_tables()
+                self._execute(
+                    f"CREATE TEMP VIEW valid AS SELECT * FROM main.entries WHERE {_VALID}"
+                )
+            self.facts()
+        except BaseException:
             self.close()
-            raise InputError(
-                f"The index '{folder}' has format {version}; this version of vireid reads format "
-                f"{FORMAT}. Use the version that made it, or rebuild it from its embeddings."
-            )
+            raise
 
     @staticmethod
     def create(folder: Path, facts: dict[str, Any]) -> None:
@@ -147,6 +183,21 @@ class Catalog:
         # Nothing can be written beside the catalog, so nobody else can be writing it either.
         return sqlite3.connect(f"{name}?immutable=1", **options)
 
+    def _check_tables(self) -> None:
+        """Raises InputError unless the tables are those that `create` makes, and no trigger or
+        view is there besides."""
+        query = "SELECT type, name, sql FROM {} WHERE type <> 'index' AND name NOT LIKE 'sqlite_%'"
+        found = set(self._execute(query.format("main.sqlite_master")))
+        with closing(sqlite3.connect(":memory:")) as empty:
+            empty.executescript(_SCHEMA)
+            expected = set(empty.execute(query.format("sqlite_master")))
+        if found != expected:
+            kind, name, _ = sorted(found ^ expected)[0]
+            raise InputError(
+                f"The catalog of the index '{self.folder}' isn't one that vireid made: its {kind} "
+                f"{shown(name)} differs. {_REBUILD}"
+            )
+
     @contextmanager
     def _readable(self) -> Iterator[None]:
         try:
@@ -161,6 +212,11 @@ class Catalog:
             raise InputError(
                 f"The catalog of the index '{self.folder}' can't be read: {error}. {_REBUILD}"
             ) from error
+
+    def _read(self, statement: str, values: Sequence = ()) -> list[tuple]:
+        """All rows of a query."""
+        with self._readable():
+            return self._execute(statement, values).fetchall()
 
     def _execute(self, statement: str, values: Sequence = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
@@ -178,6 +234,8 @@ class Catalog:
                 yield
                 self._execute("COMMIT")
             except sqlite3.OperationalError as error:
+                if kind == "DEFERRED":  # nothing is written in those
+                    raise
                 raise InputError(
                     f"The index '{self.folder}' could not be written: {error}. It is unchanged. "
                     "If the disk is full, free some space."
@@ -187,10 +245,27 @@ class Catalog:
                     self._execute("ROLLBACK")
 
     def facts(self) -> dict[str, Any]:
-        """Everything stored about the index as a whole."""
-        with self._readable():
-            rows = self._execute("SELECT key, value FROM about").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+        """Everything stored about the index as a whole.
+
+        Raises:
+            InputError: something is missing or can't be, or is of another version.
+        """
+        known = hints_of(_MoreFacts)
+        stored = self._read("SELECT key, value FROM about")
+        what = f"The catalog of the index '{self.folder}'"
+        facts = {key: parse_json(str(value), f"{what}: {key}") for key, value in stored
+                 if key in known}  # fmt: skip
+        if facts.get("format") != FORMAT:
+            raise InputError(
+                f"The index '{self.folder}' has format {shown(facts.get('format'))}; this version "
+                f"of vireid reads format {FORMAT}. Use the version that made it, or rebuild it "
+                "from its embeddings."
+            )
+        try:
+            convert(_MoreFacts, facts, what)
+        except InputError as error:
+            raise InputError(f"{error} {_REBUILD}") from error
+        return facts
 
     def set_facts(self, **values: Any) -> None:
         """Change some facts, inside a transaction."""
@@ -199,7 +274,7 @@ class Catalog:
 
     def head(self) -> Head:
         facts = self.facts()
-        (last,) = self._execute("SELECT coalesce(max(number), 0) FROM tombstones").fetchone()
+        ((last,),) = self._read("SELECT coalesce(max(number), 0) FROM tombstones")
         return Head(
             facts["generation"], facts["written"], facts["projection"], facts["projected"], last
         )
@@ -212,27 +287,45 @@ class Catalog:
 
     def version(self) -> int:
         """A number that changes when another connection has committed."""
-        with self._readable():
-            return self._execute("PRAGMA data_version").fetchone()[0]
+        return self._read("PRAGMA data_version")[0][0]
 
-    def columns(self, first_slot: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def columns(self, first_slot: int, end: int) -> Iterator[tuple[np.ndarray, ...]]:
         """Chunks of slot, id, camid, pid, modality (int64) and time (float64, NaN if unknown)
-        of the entries from `first_slot` on, in no order."""
-        cursor = self._execute(
-            "SELECT slot, id, camid, pid, modality, time FROM entries WHERE slot >= ?",
-            (first_slot,),
+        of the valid entries in the slots from `first_slot` to before `end`, in no order."""
+        sign = "" if first_slot else "+"  # of all rows, a scan is faster than SQLite's index
+        query = (
+            "SELECT slot, id, camid, pid, modality, time FROM valid "
+            f"WHERE {sign}slot >= ? AND {sign}slot < ?"
         )
-        while rows := cursor.fetchmany(50_000):
-            *numbers, times = zip(*rows)
-            yield (
-                *(np.array(column, dtype=np.int64) for column in numbers),
-                np.array(times, dtype=np.float64),
-            )
+        with self._readable():
+            cursor = self._execute(query, (first_slot, end))
+            while rows := cursor.fetchmany(50_000):
+                *numbers, times = zip(*rows)
+                yield (
+                    *(np.array(column, dtype=np.int64) for column in numbers),
+                    np.array(times, dtype=np.float64),
+                )
 
-    def tombstones(self, after: int) -> np.ndarray:
-        """(m,) int64 slots freed by tombstones with a number above `after`."""
-        rows = self._execute("SELECT slot FROM tombstones WHERE number > ?", (after,)).fetchall()
-        return np.array([slot for (slot,) in rows], dtype=np.int64)
+    def tombstones(self, after: int, end: int) -> np.ndarray:
+        """(m,) int64 slots before `end` freed by tombstones with a number above `after`."""
+        query = (
+            "SELECT slot FROM tombstones WHERE number > ? AND typeof(slot) = 'integer' "
+            "AND slot >= 0 AND slot < ?"
+        )
+        return np.array([slot for (slot,) in self._read(query, (after, end))], dtype=np.int64)
+
+    def count(self) -> int:
+        """Rows of entries, those that aren't valid among them."""
+        return self._read("SELECT count(*) FROM entries")[0][0]
+
+    def invalid(self, limit: int) -> list[tuple[int, str, str]]:
+        """id, path and the first wrong column of at most `limit` entries that aren't valid."""
+        cases = " ".join(f"WHEN NOT ({rule}) THEN '{name}'" for name, rule in _RULES.items())
+        query = (
+            f"SELECT id, CAST(path AS TEXT), CASE {cases} END FROM entries WHERE NOT ({_VALID}) "
+            "LIMIT ?"
+        )
+        return [(number, str(path), wrong) for number, path, wrong in self._read(query, (limit,))]
 
     def ids_of(self, paths: Sequence[str]) -> dict[str, tuple[int, int]]:
         """path → (id, slot) of those of `paths` that are in the index."""
@@ -243,20 +336,28 @@ class Catalog:
 
     def entries(self, ids: Sequence[int]) -> dict[int, Entry]:
         """id → entry of those of `ids` that are in the index."""
-        with self._readable():
-            rows = self._select("id, path, camid, pid, modality, time", "id", ids)
-            return {row[0]: Entry.of(*row) for row in rows}
+        rows = self._select("id, path, camid, pid, modality, time", "id", ids)
+        return {row[0]: Entry.of(*row) for row in rows}
 
     def paths(self, ids: Sequence[int]) -> dict[int, str]:
         """id → path of those of `ids` that are in the index."""
-        with self._readable():
-            return dict(self._select("id, path", "id", ids))
+        return dict(self._select("id, path", "id", ids))
 
     def _select(self, columns: str, key: str, values: Sequence) -> Iterator[tuple]:
         for block in in_blocks(values, _BLOCK):
             marks = ",".join("?" * len(block))
-            query = f"SELECT {columns} FROM entries WHERE {key} IN ({marks})"
-            yield from self._execute(query, block)
+            yield from self._read(f"SELECT {columns} FROM valid WHERE {key} IN ({marks})", block)
+
+    def make_way(self, rows: Sequence[StoredRow]) -> None:
+        """Delete entries that can't be used and have a path or slot of `rows`, inside a
+        transaction."""
+        self._connection.executemany(
+            f"DELETE FROM entries WHERE path = ? AND NOT ({_VALID})",
+            ((row.path,) for _, row, _ in rows),
+        )
+        self._connection.executemany(
+            "DELETE FROM entries WHERE slot = ?", ((slot,) for slot, _, _ in rows)
+        )
 
     def insert(self, rows: Iterable[StoredRow]) -> None:
         """New entries, inside a transaction."""
@@ -283,9 +384,15 @@ class Catalog:
             "INSERT INTO tombstones (slot) VALUES (?)", ((slot,) for slot in slots)
         )
 
-    def checksums(self) -> Iterator[tuple[int, int, str]]:
-        """slot, checksum and path of every entry, in order of slot."""
-        yield from self._execute("SELECT slot, checksum, path FROM entries ORDER BY slot")
+    def checksums(self) -> list[tuple[int, int, str]]:
+        """slot, checksum and path of every valid entry, in order of slot."""
+        return self._read("SELECT slot, checksum, path FROM valid ORDER BY slot")
+
+    def drop_unusable(self, end: int) -> int:
+        """Delete entries that aren't valid or whose slot isn't before `end`, inside a transaction;
+        returns how many they were."""
+        unusable = f"NOT ({_VALID}) OR slot >= ?"
+        return self._execute(f"DELETE FROM entries WHERE {unusable}", (end,)).rowcount
 
     def move(self, moves: Iterable[tuple[int, int]]) -> None:
         """(new slot, old slot) in increasing order with new <= old; deletes all tombstones."""
@@ -294,8 +401,7 @@ class Catalog:
 
     def problems(self) -> list[str]:
         """What SQLite itself finds wrong with the file."""
-        with self._readable():
-            results = [text for (text,) in self._execute("PRAGMA integrity_check")]
+        results = [text for (text,) in self._read("PRAGMA integrity_check")]
         return [f"The catalog is damaged: {text}. {_REBUILD}" for text in results if text != "ok"]
 
     def shrink(self) -> None:

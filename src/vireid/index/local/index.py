@@ -58,6 +58,7 @@ class LocalIndex(Index):
         self._lock = WriterLock(folder) if write else None
         try:
             self._catalog = Catalog(folder, write=write)
+            facts = self._catalog.facts()
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
@@ -69,7 +70,6 @@ class LocalIndex(Index):
         # What tells the files in use from others of their names; None where there is none.
         self._file = _identity(folder / FILE)
         self._vectors: tuple[int, int] | None = None
-        facts = self._catalog.facts()
         self.weights_hash = facts["weights_hash"]
         self.embedding = facts["embedding"]
         self.dim = facts["dim"]
@@ -315,9 +315,15 @@ class LocalIndex(Index):
                     return [str(error)]
                 with self._catalog.transaction("DEFERRED"):
                     if self._catalog.head() == state.head:
-                        stored = list(self._catalog.checksums())
+                        stored = self._catalog.checksums()
+                        invalid = self._catalog.invalid(integrity.NAMED)
+                        count = self._catalog.count() - len(stored)
                         break
-        return [*integrity.damaged_vectors(state, stored), *integrity.damaged_codes(state)]
+        return [
+            *integrity.unusable_entries(invalid, count),
+            *integrity.damaged_vectors(state, stored),
+            *integrity.damaged_codes(state),
+        ]
 
     # -- writing
 
@@ -393,13 +399,21 @@ def _read(catalog: Catalog, folder: Path, dim: int, before: State | None) -> _Re
     for _ in range(_ATTEMPTS):
         with catalog.transaction("DEFERRED"):
             head = catalog.head()
+            path = store.file_of(folder, head.generation)
+            try:  # first, so that no more slots are read than the file has vectors
+                vectors = store.map_vectors(path, head.written, dim)
+            except FileNotFoundError:
+                continue  # a compaction ended in between; its state is there by now
             columns: dict[str, Any] = read_columns(catalog, head, before)
             facts = catalog.facts()
-        path = store.file_of(folder, head.generation)
-        try:
-            vectors = store.map_vectors(path, head.written, dim)
-        except FileNotFoundError:
-            continue  # a compaction ended in between; its state is there by now
+            rows = catalog.count() if before is None else 0
+        if rows > len(columns["live"]):
+            log.warning(
+                "%d entries of the index '%s' can't be used and are never found; `vireid index "
+                "verify` says which.",
+                rows - len(columns["live"]),
+                folder,
+            )
         loaded = before.projection if before is not None and head.projection else None
         if head.projection and (
             loaded is None

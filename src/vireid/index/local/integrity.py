@@ -7,8 +7,26 @@ import numpy as np
 from vireid.index.checks import in_blocks
 from vireid.index.local import projection, store
 from vireid.index.local.state import State
+from vireid.types import shown
 
-_NAMED = 5  # damaged entries that are listed by path; the others are only counted
+NAMED = 5  # damaged entries that are listed by path; the others are only counted
+
+
+def unusable_entries(named: list[tuple[int, str, str]], count: int) -> list[str]:
+    """Sentences on entries that were changed into something that can't be.
+
+    Args:
+        named: id, path and wrong column of some of them.
+        count: how many there are.
+    """
+    problems = [
+        f"Entry {number} ({shown(path)}) can't be used, as its {wrong} can't be: embed that image "
+        "again and `vireid index update` it; `vireid index compact` removes such entries."
+        for number, path, wrong in named
+    ]
+    if count > len(named):
+        problems.append(f"{count - len(named)} more entries can't be used.")
+    return problems
 
 
 def damaged_vectors(state: State, stored: list[tuple[int, int, str]]) -> list[str]:
@@ -27,10 +45,10 @@ def damaged_vectors(state: State, stored: list[tuple[int, int, str]]) -> list[st
         wrong += [path for now, (_, then, path) in zip(checksums, block) if now != then]
     problems = [
         f"The vector of '{path}' is damaged: embed that image again and `vireid index update` it."
-        for path in wrong[:_NAMED]
+        for path in wrong[:NAMED]
     ]
-    if len(wrong) > _NAMED:
-        problems.append(f"{len(wrong) - _NAMED} more vectors are damaged.")
+    if len(wrong) > NAMED:
+        problems.append(f"{len(wrong) - NAMED} more vectors are damaged.")
     if beyond:
         problems.append(
             f"{len(beyond)} entries have no vector ('{beyond[0]}' is one): add them again."

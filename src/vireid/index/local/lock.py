@@ -8,8 +8,19 @@ import os
 import socket
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
+from vireid.config import convert
+from vireid.files import parse_json
 from vireid.types import InputError
+
+
+class _Holder(TypedDict):
+    """The text of the file."""
+
+    pid: int
+    host: str
+    since: str
 
 
 class WriterLock:
@@ -37,7 +48,7 @@ class WriterLock:
             _try_lock(self._file.fileno())
         except OSError as error:
             self._file.seek(0)
-            holder = _holder(self._file.read())
+            holder = _holder(self._file.read().decode("utf-8", "replace"))
             self._file.close()
             raise InputError(
                 f"The index '{folder}' is being written by {holder}. An index has one writer at a "
@@ -73,9 +84,9 @@ def _try_lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _holder(text: bytes) -> str:
+def _holder(text: str) -> str:
     try:
-        holder = json.loads(text)
-        return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
-    except (ValueError, KeyError, TypeError):
+        holder = convert(_Holder, parse_json(text, "the lock"), "the lock")
+        return f"process {holder['pid']} on {holder['host'][:80]} (since {holder['since'][:40]})"
+    except InputError:
         return "another process"

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 
+from vireid.config import convert
+from vireid.data.arrays import read_arrays
 from vireid.files import atomic_write
 from vireid.index.local import kernels, scan
-from vireid.types import InputError
+from vireid.types import InputError, Limits
 
 log = logging.getLogger(__name__)
 
@@ -163,28 +165,54 @@ def extend(folder: Path, projection: Projection, vectors: np.ndarray) -> int:
 
 
 def load(folder: Path, number: int, rows: int, vectors: np.ndarray) -> Projection | None:
-    """Open a projection; log why and return None if that fails.
-
-    A few codes are computed again and compared, so that a file that is damaged or of another
-    index is noticed.
-    """
+    """Open a projection; log why and return None if that fails."""
     try:
-        with np.load(_axes_file(folder, number), allow_pickle=False) as file:
-            values = {name: file[name] for name in file.files}
-        scalars = {name: values.pop(name).item() for name in ("candidates", "recall", "fitted")}
-        shape = (rows, len(values["steps"]))
-        codes = np.memmap(_codes_file(folder, number), np.int8, "r", shape=shape)
-        loaded = Projection(number=number, **scalars, **values, codes=codes)
-        sample = np.unique(np.linspace(0, rows - 1, 64).astype(np.int32))
-        if not codes_agree(loaded, vectors, sample):
-            raise ValueError("codes do not belong to the vectors")
-        return loaded
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return _read(folder, number, rows, vectors)
+    except (InputError, OSError) as error:
         log.warning(
             "The projection in '%s' can't be used (%s); all vectors are scanned until "
             "`vireid index compact` rebuilds it.", folder, error,
         )  # fmt: skip
         return None
+
+
+_SCALARS: dict[str, Any] = {
+    "candidates": Annotated[int, Limits(1, 10**6)],
+    "recall": Annotated[float, Limits(0, 1)],
+    "fitted": Annotated[int, Limits(1, 2**40)],
+}
+
+
+def _read(folder: Path, number: int, rows: int, vectors: np.ndarray) -> Projection:
+    """A projection whose arrays have the right shapes.
+
+    A few codes are computed again and compared, so that a file that is damaged or of another
+    index is noticed.
+
+    Raises:
+        InputError, OSError: it can't be used.
+    """
+    values, codes_file = read_arrays(_axes_file(folder, number)), _codes_file(folder, number)
+    size = values["steps"].size if "steps" in values else 0
+    dim = vectors.shape[1]
+    shapes = {"mean": (dim,), "axes": (dim, size), "steps": (size,), **dict.fromkeys(_SCALARS, ())}
+    for name, shape in shapes.items():
+        array = values.get(name)
+        wide = array is not None and (name in _SCALARS or array.dtype == np.float32)
+        if array is None or array.shape != shape or not wide:
+            raise InputError(f"its {name} is not of shape {shape}")
+    scalars = {name: convert(hint, values[name].item(), name) for name, hint in _SCALARS.items()}
+    if not (1 <= size <= dim and 1 <= rows <= len(vectors)):
+        raise InputError(f"it has {size} axes and {rows} rows for {len(vectors)} vectors")
+    if codes_file.stat().st_size < rows * size:
+        raise InputError("its codes were cut off")
+    codes = np.memmap(codes_file, np.int8, "r", shape=(rows, size))
+    arrays: dict[str, Any] = {name: values[name] for name in ("mean", "axes", "steps")}
+    loaded = Projection(number=number, **scalars, **arrays, codes=codes)
+    sample = np.unique(np.linspace(0, rows - 1, 64).astype(np.int32))
+    if not codes_agree(loaded, vectors, sample):
+        raise InputError("codes do not belong to the vectors")
+    return loaded
 
 
 def codes_agree(projection: Projection, vectors: np.ndarray, slots: np.ndarray) -> bool:
@@ -214,6 +242,9 @@ def _wide(vectors: np.ndarray, slots: np.ndarray) -> np.ndarray:
 
 def _principal_axes(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (D,), axes (D, D) by decreasing standard deviation, and that deviation (D,)."""
+    sample = sample[np.isfinite(sample).all(axis=1)]
+    if not len(sample):
+        raise InputError("The vectors are damaged; `vireid index verify` lists them.")
     mean = sample.mean(axis=0)
     sample -= mean
     values, axes = np.linalg.eigh(sample.T @ sample / len(sample))

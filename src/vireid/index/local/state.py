@@ -97,9 +97,9 @@ def read_columns(catalog: Catalog, head: Head, before: State | None) -> dict[str
         start = before.head.written
         for name, column in fresh.items():
             column[:start] = getattr(before, name)
-        buried = catalog.tombstones(before.head.last_tombstone)
+        buried = catalog.tombstones(before.head.last_tombstone, head.written)
         fresh["ids"][buried] = -1
-    for slots, *columns in catalog.columns(start):
+    for slots, *columns in catalog.columns(start, head.written):
         for column, values in zip(fresh.values(), columns):
             column[slots] = values
     fresh["live"] = np.flatnonzero(fresh["ids"] >= 0).astype(np.int32)

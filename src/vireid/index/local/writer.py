@@ -67,6 +67,7 @@ class LocalWriter:
             else:
                 replaced.append((row_id, stored))
         with self._catalog.transaction():
+            self._catalog.make_way([*new, *(stored for _, stored in replaced)])
             self._catalog.insert(new)
             self._catalog.replace(replaced)
             self._catalog.bury(existing[row.path][1] for _, (_, row, _) in replaced)
@@ -106,7 +107,7 @@ class LocalWriter:
         new = store.file_of(self._folder, generation)
         new.unlink(missing_ok=True)
         with self._catalog.transaction("DEFERRED"):
-            stored = list(self._catalog.checksums())
+            stored = [row for row in self._catalog.checksums() if row[0] < state.head.written]
         slots = [slot for slot, _, _ in stored]
         chunks = (
             np.asarray(state.vectors[block]) for block in checks.in_blocks(slots, store.CHUNK)
@@ -123,11 +124,14 @@ class LocalWriter:
             # Before the switch: no search has to do without.
             facts = self._build(store.map_vectors(new, len(slots), self._dim), options)
             with self._catalog.transaction():
+                dropped = self._catalog.drop_unusable(state.head.written)
                 self._catalog.move((n, slot) for n, slot in enumerate(slots) if n != slot)
                 self._catalog.set_facts(generation=generation, written=len(slots), **facts)
         except BaseException:
             new.unlink(missing_ok=True)
             raise
+        if dropped:
+            log.warning("%d entries that couldn't be used were removed.", dropped)
         try:
             self._catalog.shrink()
         except InputError as error:  # what was to be done is done

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from vireid.config import convert
 from vireid.extras import require
+from vireid.files import parse_json
+from vireid.index.checks import IndexFacts
 from vireid.index.milvus.rows import PATH_BYTES
 from vireid.types import InputError
 
@@ -184,13 +187,19 @@ def change_facts(client: Any, address: Address, facts: dict[str, Any]) -> None:
     client.alter_collection_properties(address.collection, properties=properties)
 
 
+class MilvusFacts(IndexFacts):
+    """`index`: which of Milvus's structures finds vectors."""
+
+    index: str
+
+
 def read_facts(collection: dict[str, Any]) -> dict[str, Any] | None:
     """The facts given to `make_collection` or `change_facts`; None if the collection was not made
     by vireid."""
     text = collection.get("properties", {}).get(_FACTS) or collection.get("description", "")
     try:
-        facts = json.loads(text)
-    except ValueError:
+        facts = parse_json(text, "the collection's description")
+        convert(MilvusFacts, facts, "the collection's description")
+    except InputError:
         return None
-    ours = {"weights_hash", "dim", "embedding", "image_roots", "preprocessing", "index"}
-    return facts if isinstance(facts, dict) and ours <= facts.keys() else None
+    return facts if facts["index"] in INDEX_TYPES else None

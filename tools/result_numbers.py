@@ -1,6 +1,6 @@
 """Puts numbers of result files into README and docs, where a mark names them.
 
-    python tools/numbers.py [--check]
+    python tools/result_numbers.py [--check]
 
 A mark is `<!--n FILE|PATH|FORMAT-->text<!--/n-->`; everything between the comments is replaced.
 FILE is a name under benchmarks/results without its date, and after an @ a part of the machine's

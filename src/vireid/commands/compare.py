@@ -1,0 +1,48 @@
+"""compare: whether one way of training is better than another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vireid.commands.common import next_step, suggest
+from vireid.commands.report import load_reports
+from vireid.console import results
+from vireid.files import check_folder
+from vireid.types import InputError
+
+
+def compare(
+    reports: tuple[Path, ...], /, *, with_: tuple[Path, ...], out: Path | None = None
+) -> int:
+    """Say whether one way of training is better than another, by runs paired by seed and start.
+
+    Printed are the difference of every pair, their mean with Student's 95 % interval, the exact
+    sign-flip p-value, and a bootstrap over query identities. With fewer than six pairs nothing
+    can be claimed.
+
+    Args:
+        reports: report.json files, folders that hold one, or runs with all their tests.
+        with_: The same of what they are compared with; runs of one way of training each.
+        out: Folder for compare.md, compare.json and differences.png (default: print only).
+    """
+    from vireid.evaluation.paired import compare_paired, write_paired
+
+    if not reports:
+        raise InputError("Name runs to compare before --with, and others after it.")
+    if out is not None:
+        check_folder(out, "the comparison")
+    comparisons = compare_paired(load_reports(reports), load_reports(with_))
+    for comparison in comparisons:
+        results.print(comparison.to_table())
+        results.print(comparison.head(), markup=False, highlight=False)
+        for sentence in comparison.sentences():
+            results.print(f"- {sentence}", markup=False, highlight=False)
+    if out is None:
+        suggest("the same with --out DIR writes Markdown, JSON and a figure.")
+        return 0
+    from vireid.figures import paired_differences, save_figure
+
+    write_paired(comparisons, out)
+    save_figure(paired_differences(comparisons), out / "differences.png")
+    next_step(f"{out} (compare.md, compare.json, differences.png)")
+    return 0

@@ -1,0 +1,87 @@
+"""sweep: an experiment of rows and seeds from one file."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from vireid.commands.common import next_step, suggest
+from vireid.console import results, say
+from vireid.types import InputError
+
+
+def sweep(
+    file: Path,
+    /,
+    *,
+    out: Path | None = None,
+    merge: tuple[Path, ...] = (),
+    deadline: float | None = None,
+    code: tuple[str, ...] = (),
+    gpus: tuple[int, ...] = (),
+    device: str = "auto",
+    jobs: int = 1,
+    plan: bool = False,
+) -> int:
+    """Train and test rows times seeds, one process a GPU, and fill one table while it runs.
+
+    The file (TOML or JSON) has `seeds`, `base` (options of every run), `rows` (name and options of
+    each), `grid` (option and values), `test` (options of `vireid test`) and `baseline` (the row
+    that the others are compared with). The same command goes on where it was stopped.
+
+    Args:
+        file: The experiment; docs/experiments.md explains it.
+        out: Folder of runs and tables (default: runs/NAME, NAME being the file's).
+        merge: Runs, or folders of runs, that are used where options, seed, start and data are the
+            same.
+        deadline: Seconds after which no run is begun, and those running save themselves.
+        code: Methods and data sets of your own that the file may name (my.py:MyMethod).
+        gpus: GPUs to use, by number (default: all).
+        device: auto (all GPUs, or the CPU), or cpu.
+        jobs: Runs at a time on each GPU or CPU.
+        plan: Print the runs that would be made, and exit.
+    """
+    from vireid.runtime.signals import stop_on_signals
+    from vireid.sweep import merge as take
+    from vireid.sweep import read_sweep, run_sweep
+
+    if jobs < 1:
+        raise InputError(f"`jobs` is {jobs}; at least 1 was expected.")
+    if deadline is not None and deadline <= 0:
+        raise InputError(f"`deadline` is {deadline:g} seconds; more than 0 was expected.")
+    found = read_sweep(file, out, code)
+    if merge:
+        say(f"{take(found, merge)} of {len(found.jobs)} runs are taken from elsewhere.")
+    if plan:
+        for job in found.jobs:
+            results.print(f"{job.name}: {job.folder}", markup=False, highlight=False)
+        return 0
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        run_sweep(
+            found,
+            _devices(gpus, device) * jobs,
+            deadline=float("inf") if deadline is None else deadline,
+            stop=stop,
+        )
+    results.print(found.table(), markup=False, highlight=False)
+    left = [job for job in found.jobs if job.state != "done"]
+    next_step(f"{found.folder} (paper.md, paper.tex{', compare.md' if found.baseline else ''})")
+    for job in left:
+        say(f"missing: {job.name}: {job.state}")
+    if left:
+        suggest("the same command goes on with what is missing.")
+    return 1 if left else 0
+
+
+def _devices(gpus: tuple[int, ...], device: str) -> list[int | None]:
+    from vireid.runtime.device import resolve_device
+    from vireid.sweep import devices
+
+    if device not in ("auto", "cpu"):
+        raise InputError(f"`device` is {device}; auto or cpu was expected. Choose GPUs by `gpus`.")
+    for gpu in gpus:
+        resolve_device(gpu, "auto")  # there is such a GPU
+    if gpus:
+        return [devices()[gpu] for gpu in gpus]
+    return [None] if device == "cpu" else devices()

@@ -1,0 +1,502 @@
+"""Rows times seeds of one experiment, from a file: trained, tested and put into one table."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import itertools
+import json
+import os
+import queue
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from vireid.config import convert, read_plain, to_plain
+from vireid.console import say
+from vireid.files import UnnamedCode, code_of, file_hash, read_json, write_json, write_text
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.evaluation import Report
+    from vireid.training.options import TrainOptions
+
+T = TypeVar("T")
+STATE = "sweep.json"
+_LAST_LINES = 3  # of a run's log that are told where it failed
+_GRACE = 60.0  # seconds that a run has to save itself when it is stopped
+
+
+class _File(TypedDict, total=False):
+    """What a sweep's file may hold."""
+
+    seeds: list[int]
+    base: dict[str, Any]
+    rows: dict[str, dict[str, Any]]
+    grid: dict[str, list[Any]]
+    test: dict[str, Any]
+    baseline: str
+
+
+@dataclass
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        row: the name of its row.
+        options: all of them, resolved.
+        folder: of the run.
+        state: "waiting", "done", or why it isn't.
+        seconds: that training and testing took in this call.
+    """
+
+    row: str
+    options: TrainOptions
+    folder: Path
+    state: str = "waiting"
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, seed {self.options.seed}"
+
+    def trained(self) -> bool:
+        """Whether the run reached its end."""
+        return all((self.folder / n).is_file() for n in ("summary.json", "weights.safetensors"))
+
+    def reports(self) -> list[Report]:
+        """What `vireid test` wrote of it."""
+        from vireid.evaluation import Report
+
+        return [Report.load(path) for path in sorted(self.folder.glob("test/*/report.json"))]
+
+
+@dataclass
+class Sweep:
+    """An experiment: rows times seeds.
+
+    Attributes:
+        folder: of its runs and tables.
+        jobs: seed by seed, so that whole seeds are done first.
+        tests: words for each `vireid test` of a run.
+        baseline: the row that the others are compared with, or "".
+    """
+
+    folder: Path
+    jobs: list[Job]
+    tests: list[list[str]]
+    baseline: str = ""
+    _writing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(job.row for job in self.jobs))
+
+    def write(self) -> None:
+        """Write the state, and the tables of what is done so far."""
+        with self._writing:
+            write_json(self.folder / STATE, [
+                {"row": job.row, "seed": job.options.seed, "run": str(job.folder),
+                 "state": job.state, "seconds": round(job.seconds, 1)}
+                for job in self.jobs
+            ])  # fmt: skip
+            reports = {row: [r for job in self.jobs if job.row == row and job.state == "done"
+                             for r in job.reports()] for row in self.rows}  # fmt: skip
+            self._write_tables({row: found for row, found in reports.items() if found})
+
+    def _write_tables(self, reports: Mapping[str, Sequence[Report]]) -> None:
+        from vireid.evaluation import compare_paired, paper_table
+        from vireid.evaluation.paired import write_paired
+
+        if not reports:
+            return
+        table = paper_table([report for found in reports.values() for report in found])
+        if len(table.rows) == len(reports):  # each row is one way of training: it has a name
+            table = replace(table, rows=tuple(reports))
+        table.write(self.folder)
+        if self.baseline in reports and len(reports) > 1:
+            others = [found for row, found in reports.items() if row != self.baseline]
+            write_paired(
+                [one for found in others for one in compare_paired(found, reports[self.baseline])],
+                self.folder,
+            )
+
+    def table(self) -> str:
+        """The table of what is done so far, as Markdown; "" before anything is."""
+        path = self.folder / "paper.md"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ()) -> Sweep:
+    """The experiment that a TOML (or JSON) file describes.
+
+    Args:
+        folder: of its runs (default: runs/ and the file's name).
+        code: files of the user's own that it may name ("my.py:MyMethod"); no others are run.
+
+    Raises:
+        InputError: an unknown key or option, a value that can't be, two rows that are the same,
+            or code that isn't in `code`.
+    """
+    plain = read_plain(file)
+    known = list(_File.__annotations__)
+    for key in plain:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise InputError(f"{file} has an unknown key '{key}'.{hint} Valid: {', '.join(known)}.")
+    asked: _File = convert(_File, plain, str(file))
+    seeds = asked.get("seeds", [0])
+    rows = _rows(asked, str(file))
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise InputError(f"{file}: seeds is {seeds}; at least one was expected, each once.")
+    baseline = asked.get("baseline", "")
+    if baseline and baseline not in rows:
+        raise InputError(f"{file}: baseline is '{baseline}'; the rows are {', '.join(rows)}.")
+    folder = folder or Path("runs") / file.stem
+    jobs = [
+        _job(name, {**values, "seed": seed}, folder, code, str(file))
+        for seed in seeds
+        for name, values in rows.items()
+    ]
+    seen: dict[Path, Job] = {}
+    for job in jobs:
+        if twin := seen.get(job.folder):
+            raise InputError(
+                f"{file}: the rows '{twin.row}' and '{job.row}' are the same run. Each row has to "
+                "differ in an option."
+            )
+        seen[job.folder] = job
+    return Sweep(folder, jobs, _tests(asked.get("test", {})), baseline)
+
+
+def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
+    """Row → its options by flat names: of `base`, of the row, of the grid."""
+    base, grid = asked.get("base", {}), asked.get("grid", {})
+    combinations = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    found = {}
+    for name, own in asked.get("rows", {"": {}}).items():
+        for values in combinations:
+            words = [f"{key.replace('_', ' ')} {value}" for key, value in values.items()]
+            if twice := values.keys() & own.keys():
+                raise InputError(
+                    f"{where}: '{min(twice)}' is in the grid and in the row '{name}'. Give it in "
+                    "one of them."
+                )
+            row = ", ".join(filter(None, [name, *words])) or "base"
+            found[row] = {**base, **own, **values}
+            if "seed" in found[row]:
+                raise InputError(f"{where}: the row '{row}' has a seed. Give seeds as `seeds`.")
+    return found
+
+
+def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], where: str) -> Job:
+    from vireid.training.defaults import train_options
+    from vireid.training.naming import run_name
+
+    values = dict(values)
+    for name in ("method", "dataset"):
+        if name in values:
+            values[name] = _allowed(str(values[name]), code, name, where)
+    max_steps = values.pop("max_steps", None)
+    if "pretrained" in values:  # a start of each seed
+        values["pretrained"] = str(values["pretrained"]).replace("{seed}", str(values["seed"]))
+    try:
+        options = train_options(values.pop("config", None), **values)
+    except InputError as error:
+        raise InputError(f"{where}, row '{row}': {error}") from error
+    run = folder / run_name(options, max_steps)
+    if max_steps is not None:
+        options = _with_steps(options, convert(int, max_steps, f"{where}: max_steps"))
+    return Job(row, options, run)
+
+
+def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
+    """A method or data set that the file may name."""
+    for given in (*code, None):
+        try:
+            return code_of(stated, given, what=what, where=where)
+        except UnnamedCode as error:
+            if given is None:
+                raise InputError(
+                    f"{where} names the code {stated}. Code is run only where you name it on the "
+                    f"command line: add `code` {shlex.quote(stated)}."
+                ) from error
+    raise AssertionError("unreachable")
+
+
+def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
+    from vireid.data import load_dataset
+    from vireid.training.run import for_steps
+
+    if options.trial == "all":
+        raise InputError("A sweep's run has one split; give `trial` a number, as a row or a grid.")
+    data = load_dataset(
+        options.dataset, options.data_root, trial=options.trial,
+        camera_pattern=options.camera_pattern, intensity_range=options.intensity_range,
+    )  # fmt: skip
+    return for_steps(options, data, max_steps)
+
+
+def _tests(asked: Mapping[str, Any]) -> list[list[str]]:
+    """Words of each `vireid test`; a list of values stands for one test each."""
+    values = {"figure_queries": 0, **asked}
+    lists = [value if isinstance(value, list) else [value] for value in values.values()]
+    out = []
+    for chosen in itertools.product(*lists):
+        words: list[str] = []
+        for name, value in zip(values, chosen):
+            flag = f"--{name.replace('_', '-')}"
+            words += [flag] if value is True else [] if value is False else [flag, str(value)]
+        out.append(words)
+    return out
+
+
+# Earlier runs -----------------------------------------------------------------------------------
+
+
+def merge(sweep: Sweep, places: Sequence[Path]) -> int:
+    """Take runs of other folders for those of the sweep that are trained with the same options,
+    seed, start and data; how many were found.
+
+    Raises:
+        InputError: a place holds no runs.
+    """
+    from vireid.training import record
+
+    runs: dict[str, Path] = {}
+    for place in places:
+        found = [place] if (place / "record.json").is_file() else [
+            path.parent for path in sorted(place.glob("*/record.json"))
+        ]  # fmt: skip
+        if not found:
+            raise InputError(f"'{place}' holds no run with a record. Name a run or runs' folder.")
+        for run in found:
+            kept = record.read(run)
+            if kept is not None and not kept.get("changes"):
+                runs[_identity(kept, kept.get("start_hash"))] = run
+    count = 0
+    for job in sweep.jobs:
+        if job.folder.exists():
+            continue
+        known = record.begin(job.options, _data(job.options))
+        start = Path(job.options.model.pretrained)
+        there = runs.get(_identity(known, file_hash(start) if start.is_file() else None))
+        if there is not None and replace(job, folder=there).trained():
+            job.folder, count = there, count + 1
+    return count
+
+
+def _identity(kept: Mapping[str, Any], start_hash: str | None) -> str:
+    """What two runs share that are the same: options, code, data, and start where it is a file."""
+    from vireid.training.record import A_FILE
+
+    options = json.loads(json.dumps(kept["options"]))
+    options["model"]["arch"] = str(options["model"]["arch"]).lower()
+    code = sorted((name, one["sha256"]) for name, one in kept["code"].items())
+    start = start_hash if kept["start"] == A_FILE else None
+    return json.dumps([options, code, kept["data_hash"], start], sort_keys=True)
+
+
+def _data(options: TrainOptions) -> Any:
+    from vireid.data import load_dataset
+
+    assert options.trial != "all"
+    return load_dataset(
+        options.dataset, options.data_root, trial=options.trial,
+        camera_pattern=options.camera_pattern, intensity_range=options.intensity_range,
+    )  # fmt: skip
+
+
+# Running ----------------------------------------------------------------------------------------
+
+
+def devices() -> list[int | None]:
+    """Numbers of the GPUs that this process may use, as the driver counts them; None, for the CPU,
+    where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return [None]
+    if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return [int(number) for number in named.split(",")]
+    return [*range(torch.cuda.device_count())]
+
+
+class Stopped(Exception):
+    """A run was ended because the sweep ends; it can go on later."""
+
+
+def run_sweep(
+    sweep: Sweep,
+    devices: Sequence[int | None],
+    *,
+    deadline: float = float("inf"),
+    stop: threading.Event | None = None,
+    tell: Callable[[str], None] = say,
+) -> None:
+    """Make every run that isn't there yet, one process a device, and write the tables after each.
+
+    Args:
+        devices: GPUs by number; None stands for the CPU. A device named twice runs two.
+        deadline: seconds after which no run is begun, and those running save themselves.
+        stop: where set, the sweep ends in the same way.
+        tell: receives a sentence on each run.
+    """
+    began, stop = time.monotonic(), stop or threading.Event()
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    complete = [job for job in sweep.jobs if job.trained()]  # at most a test is left
+    rest = [job for job in sweep.jobs if job not in complete]
+
+    def after(job: Job, state: str, seconds: float) -> None:
+        job.state, job.seconds = state, seconds
+        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {state}")
+        try:
+            sweep.write()
+        except InputError as error:
+            tell(f"note: there is no table: {error}")
+
+    def make(job: Job, device: int | None) -> None:
+        _make(job, sweep, device, stop)
+
+    run_all(complete, make, devices, stop=stop, after=after)
+    run_all(rest, make, devices, deadline=deadline, stop=stop, after=after)
+
+
+def run_all(
+    jobs: Sequence[T],
+    make: Callable[[T, int | None], object],
+    devices: Sequence[int | None],
+    *,
+    after: Callable[[T, str, float], object],
+    deadline: float = float("inf"),
+    estimate: float = 0.0,
+    stop: threading.Event | None = None,
+) -> None:
+    """Make jobs, one at a time on each device, in their order.
+
+    Args:
+        make: does one, on a GPU by its number, or None for the CPU. It has to watch `stop`, and
+            raises `Stopped` where that ended it; any other exception is a failure.
+        after: told of each job how it ended ("done", or why not) and the seconds that it took;
+            called by one thread at a time.
+        deadline: seconds after which `stop` is set; a job that would not end before is not begun,
+            going by the longest until then.
+        estimate: seconds a job, before any is known.
+    """
+    began, stop = time.monotonic(), stop or threading.Event()
+    work: queue.Queue[T] = queue.Queue()
+    for job in jobs:
+        work.put(job)
+    lock, known, longest = threading.Lock(), False, estimate
+
+    def left() -> T | None:
+        with contextlib.suppress(queue.Empty):
+            return work.get_nowait()
+        return None
+
+    def worker(device: int | None) -> None:
+        nonlocal known, longest
+        while (job := left()) is not None:
+            start, state = time.monotonic(), "done"
+            if stop.is_set() or start - began + 1.05 * longest > deadline:
+                state = "no time was left"
+            else:
+                try:
+                    make(job, device)
+                except Stopped:
+                    state = "stopped; it goes on with the next call"
+                except Exception as error:  # the other jobs go on
+                    state = f"failed: {error}"
+            seconds = time.monotonic() - start
+            with lock:
+                if state == "done":
+                    longest, known = max(longest if known else 0.0, seconds), True
+                after(job, state, seconds)
+
+    threads = [threading.Thread(target=worker, args=(device,)) for device in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.2)
+            if time.monotonic() - began > deadline:
+                stop.set()
+
+
+def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> None:
+    """Train and test one run, whatever of it isn't there yet."""
+    from vireid.training.options import named_again
+
+    where = ["--device", "cpu"] if device is None else ["--gpu", "0"]
+    code = shlex.split(named_again(job.options))
+    if not job.trained():
+        if (job.folder / "config.json").is_file():
+            words = ["train", "--resume", str(job.folder), *code, *where]
+        else:
+            config = sweep.folder / "configs" / f"{job.folder.name}.json"
+            plain = {k: v for k, v in to_plain(job.options).items() if k != "device"}
+            write_text(config, json.dumps(plain, indent=2) + "\n")
+            words = ["train", "--config", str(config), "--run", str(job.folder), *code, *where]
+        _call(words, job, sweep, device, stop)
+    done = sweep.folder / "tested" / f"{job.folder.name}.json"  # of weights, which tests
+    weights = file_hash(job.folder / "weights.safetensors")
+    kept = read_json(done) if done.is_file() else {}
+    tested = kept.get(weights, []) if isinstance(kept, dict) else []
+    for test in sweep.tests:
+        if test in tested:
+            continue
+        _call(["test", "--resume", str(job.folder), *code, *test, *where], job, sweep, device, stop)
+        tested = [*tested, test]
+        write_json(done, {weights: tested})
+
+
+def _call(
+    words: list[str], job: Job, sweep: Sweep, device: int | None, stop: threading.Event
+) -> None:
+    log = sweep.folder / "logs" / f"{job.folder.name}.log"
+    call([sys.executable, "-m", "vireid", *words], log, device, stop)
+
+
+def call(command: Sequence[str], log: Path, device: int | None, stop: threading.Event) -> None:
+    """Run a command in a process of its own, which is told to stop in good order with the sweep.
+
+    Args:
+        log: gets what it prints, behind what is there.
+        device: the GPU that it sees, by number; None for all.
+
+    Raises:
+        RuntimeError: it failed; the last lines that it printed.
+        Stopped: it was told to stop.
+    """
+    environment = {**os.environ, "NO_COLOR": "1"}
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(device)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as out:
+        begin = out.tell()
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
+        asked = 0.0
+        while process.poll() is None:
+            time.sleep(0.1)
+            if stop.is_set() and not asked:
+                asked = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+            if asked and time.monotonic() - asked > _GRACE:
+                process.kill()
+    if asked:
+        raise Stopped
+    if process.returncode:
+        text = log.read_bytes()[begin:].decode("utf-8", "replace")
+        last = " ".join(" ".join(text.strip().splitlines()[-_LAST_LINES:]).split())
+        words = " ".join(command[1:4])
+        raise RuntimeError(f"`{words}` ended with code {process.returncode}: {last}")

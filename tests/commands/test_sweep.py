@@ -1,0 +1,128 @@
+"""sweep: rows and seeds from a file, taken up again, merged with what is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import command_kit
+import pytest
+from command_kit import refused, run, tiny_config
+
+from vireid.sweep import merge, read_sweep
+from vireid.types import InputError
+
+
+def write(folder: Path, **plain: Any) -> Path:
+    path = folder / "ablation.json"
+    path.write_text(json.dumps(plain))
+    return path
+
+
+def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
+    (tmp_path / "ablation.toml").write_text(
+        """
+        seeds = [0, 1]
+        baseline = "full, lr 0.1"
+        [base]
+        method = "mcl"
+        pretrained = "starts/start-{seed}.safetensors"
+        [rows.full]
+        [rows."no confusion"]
+        confusion = false
+        [grid]
+        lr = [0.1, 0.05]
+        [test]
+        mode = ["all", "indoor"]
+        rerank = true
+        """
+    )
+    found = read_sweep(tmp_path / "ablation.toml")
+    assert found.rows == ["full, lr 0.1", "full, lr 0.05", "no confusion, lr 0.1",
+                          "no confusion, lr 0.05"]  # fmt: skip
+    assert [job.options.seed for job in found.jobs] == [0] * 4 + [1] * 4  # whole seeds first
+    names = [job.folder for job in found.jobs]
+    assert len(set(names)) == 8 and names[0].parent == Path("runs/ablation")
+    assert names[3].name == "sysu-mcl-resnet50-clean-from-start-0-no-confusion-lr0.05-seed0"
+    assert found.jobs[4].options.model.pretrained == "starts/start-1.safetensors"
+    assert found.tests == [["--figure-queries", "0", "--mode", mode, "--rerank"]
+                           for mode in ("all", "indoor")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        ({"row": {}}, "unknown key 'row'. Did you mean 'rows'?"),
+        ({"seeds": [1, 1]}, "at least one was expected, each once"),
+        ({"seeds": "0"}, "a list was expected"),
+        ({"rows": {"a": {}, "b": {"lr": 0.1}}}, "the rows 'a' and 'b' are the same run"),
+        ({"rows": {"a": {"confuson": False}}}, "row 'a': There is no option 'confuson'"),
+        ({"rows": {"a": {}}, "baseline": "b"}, "baseline is 'b'; the rows are a"),
+        ({"rows": {"a": {"lr": 1}}, "grid": {"lr": [1]}}, "'lr' is in the grid and in the row"),
+        ({"base": {"method": "/tmp/my.py:Mine"}}, r"names the code /tmp/my.py:Mine. Code is run"),
+        ({"base": {"max_steps": "many"}}, "max_steps"),
+        ({"base": {"seed": 1}}, "the row 'base' has a seed. Give seeds as `seeds`"),
+    ],
+)
+def test_a_file_that_is_no_sweep(tmp_path: Path, plain: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words.replace("?", r"\?")):
+        read_sweep(write(tmp_path, **plain))
+
+
+def test_a_table_fills_and_is_taken_up_again(
+    trained: Path, sysu_root: Path, tmp_path: Path, capsys
+) -> None:
+    base = {"config": str(tiny_config(tmp_path)), "data_root": str(sysu_root)}
+    earlier = Path(shutil.copytree(trained, tmp_path / "earlier" / "trained"))
+    file = write(
+        tmp_path, base=base, rows={"full": {}, "no confusion": {"confusion": False}},
+        test={"trials": 2}, baseline="full",
+    )  # fmt: skip
+    out = tmp_path / "out"
+    words = ("sweep", file, "--out", out, "--device", "cpu", "--merge", earlier.parent)
+    assert run(*words, "--deadline", 0.001) == 1  # the earlier run is there, the other isn't
+    shown = capsys.readouterr()
+    assert "1 of 2 runs are taken from elsewhere" in shown.err
+    assert "no confusion, seed 0: no time was left" in shown.err
+    assert "the same command goes on" in shown.err
+
+    assert run(*words) == 0
+    shown = capsys.readouterr().out
+    assert "| full |" in shown and "| no confusion |" in shown and "n = 1" in shown
+    state = {one["row"]: one for one in json.loads((out / "sweep.json").read_text())}
+    assert Path(state["full"]["run"]) == earlier and state["full"]["state"] == "done"
+    assert "-no-confusion-" in Path(state["no confusion"]["run"]).name
+    assert "They differ in `confusion` (no and yes)." in (out / "compare.md").read_text()
+
+    logs = {path: path.stat().st_size for path in (out / "logs").iterdir()}
+    assert run(*words) == 0  # nothing is made again
+    assert {path: path.stat().st_size for path in (out / "logs").iterdir()} == logs
+
+
+def test_what_is_merged_has_the_same_options_data_and_start(
+    trained: Path, sysu_root: Path, tmp_path: Path, capsys
+) -> None:
+    base = {"config": str(tiny_config(tmp_path)), "data_root": str(sysu_root)}
+    for rows, count in (({"a": {}}, 1), ({"a": {}, "b": {"lr": 0.5}}, 1)):
+        found = read_sweep(write(tmp_path, base=base, rows=rows), tmp_path / "out")
+        assert merge(found, [trained.parent]) == count
+        assert found.jobs[0].folder == trained
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    kept = json.loads((other / "record.json").read_text())
+    for change in ({"data_hash": "0" * 64}, {"changes": ["torch was 1"]}):
+        (other / "record.json").write_text(json.dumps(kept | change))
+        assert merge(read_sweep(write(tmp_path, base=base), tmp_path / "out"), [other]) == 0
+    with pytest.raises(InputError, match="holds no run with a record"):
+        merge(found, [tmp_path / "starts"])
+    assert "`jobs`" not in refused(capsys, "sweep", tmp_path / "ablation.json", "--jobs", 0)
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(sysu_root: Path, tmp_path: Path, capsys):
+    base = {"config": str(tiny_config(tmp_path)), "data_root": str(tmp_path / "nowhere")}
+    assert command_kit.run("sweep", write(tmp_path, base=base), "--out", tmp_path / "out",
+                           "--device", "cpu") == 1  # fmt: skip
+    message = " ".join(capsys.readouterr().err.split())
+    assert "failed: `-m vireid train` ended with code 2" in message and "does not exist" in message

@@ -1,0 +1,88 @@
+"""Tables of a paper: rows, columns, the best, and how many seeds a number is of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from evaluation.test_paired import base, made  # noqa: F401 - a fixture
+from vireid.evaluation import Report, average_all, paper_table
+from vireid.types import InputError
+
+
+def search(report: Report, **fields: Any) -> Report:
+    return replace(report, protocol=replace(report.protocol, **fields))
+
+
+@pytest.fixture
+def ablation(base: Report) -> list[Report]:  # noqa: F811
+    """Three ways of training, two seeds each, all and indoor; the third one all only."""
+    reports = []
+    for gain, options in ((0.02, {}), (0.01, {"confusion": False}), (0.0, {"recipe": {"lr": 0.5}})):
+        for seed in (0, 1):
+            report = made(base, seed, gain, **options)
+            reports += [report, search(report, scope="indoor")] if gain else [report]
+    return reports
+
+
+def test_rows_columns_best_and_second(ablation: list[Report]) -> None:
+    table = paper_table(ablation)
+    assert table.rows == ("mcl, lr 0.1, confusion yes", "mcl, lr 0.1, confusion no",
+                          "mcl, lr 0.5, confusion yes")  # fmt: skip
+    assert table.columns == ("all", "indoor") and table.metrics == ("rank1", "mean_ap")
+    assert [[place for _, place in row] for row in table.cells()] == [
+        [1, 1, 1, 1], [2, 2, 2, 2], [0, 0, 0, 0]
+    ]  # fmt: skip
+    # seeds 0 and 1 have 0.50 and 0.51, and the gain; the deviation is that of a sample
+    assert table.cells()[0][0][0] == "52.50 ± 0.71" and table.cells()[2][2][0] == ""
+    assert "n = 2 seeds" in table.caption() and "test embedding: embedding" in table.caption()
+    lines = table.to_markdown().splitlines()
+    assert lines[2] == "| Method | all: Rank-1 | all: mAP | indoor: Rank-1 | indoor: mAP |"
+    assert "| **52.50 ± 0.71** |" in lines[4] and "| <u>51.50 ± 0.71</u> |" in lines[5]
+
+
+def test_latex_can_be_set(ablation: list[Report]) -> None:
+    text = paper_table(ablation, metrics=("mINP",)).to_latex()
+    assert "\\multicolumn{1}{c}{all} & \\multicolumn{1}{c}{indoor}" in text
+    assert "\\cmidrule(lr){2-2} \\cmidrule(lr){3-3}" in text
+    assert "\\textbf{52.50 $\\pm$ 0.71}" in text and "\\underline{51.50 $\\pm$ 0.71}" in text
+    body = text[text.index("\\midrule") : text.index("\\bottomrule")]
+    assert body.count(" & ") == 6 and body.count("\\\\\n") == 3  # every row has every cell
+    assert text.count("{") == text.count("}")
+
+
+def test_equal_numbers_share_their_place(base: Report) -> None:  # noqa: F811
+    ways = [made(base, 0, 0.02, method=name) for name in ("a", "b")]
+    ways.append(made(base, 0, 0.0, method="c"))
+    ways = [search(r, method=name) for r, name in zip(ways, "abc")]
+    table = paper_table(ways, metrics=("rank1",))
+    assert [row[0][1] for row in table.cells()] == [1, 1, 2]
+    assert table.rows == ("a", "b", "c") and "n = 1" in table.caption()
+    assert "±" not in table.to_markdown().split("\n", 1)[1]
+
+
+def test_data_sets_are_columns_and_splits_one_row(base: Report) -> None:  # noqa: F811
+    sysu = [made(base, seed) for seed in (0, 1)]
+    regdb = [
+        search(made(base, seed, 0.001 * split, dataset="regdb"), dataset="regdb", split=split,
+               trials=(split,), weights_hash=f"{seed} {split}")
+        for seed in (0, 1) for split in range(1, 11)
+    ]  # fmt: skip
+    table = paper_table([*sysu, *regdb])
+    assert table.rows == ("mcl",) and table.columns == ("SYSU-MM01", "RegDB")
+    assert table.seeds == ((2, 2),)
+    assert table.cells()[0][2][0] == "51.05 ± 0.71"
+    averages = [average_all(sysu), average_all(regdb)]  # averages that were made before
+    assert paper_table(averages).cells() == table.cells()
+
+
+def test_what_has_no_table(ablation: list[Report]) -> None:
+    with pytest.raises(InputError, match="There is no metric 'rank3'"):
+        paper_table(ablation, metrics=("rank3",))
+    with pytest.raises(InputError, match="There is no test embedding that all reports have 'part'"):
+        paper_table(ablation, embedding="part")
+    with pytest.raises(InputError, match="same seed"):
+        paper_table([ablation[0], replace(ablation[0])])
+    assert "test embedding: pooled" in paper_table(ablation, embedding="pooled").caption()

@@ -1,0 +1,1236 @@
+"""What is fuzzed: for each kind of file its seeds, its mutations, and what a user does with it.
+
+A target makes its seed corpus once, in a folder of its own. `use` goes as far as a user would: an
+embeddings file is read, indexed and searched; a checkpoint is resumed from. It may refuse by an
+`InputError`; anything else is a finding.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import sqlite3
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import fakes
+import index_helpers
+import numpy as np
+import scipy.io
+import torch
+import training_kit
+from evaluation import examples
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save as safetensors_bytes
+from safetensors.torch import save as torch_bytes
+
+from fuzz import mutations
+from vireid.commands.train import prepare as train_defaults
+from vireid.console import console, results
+from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
+from vireid.data.decoding import decode
+from vireid.embed import load, load_embeddings, save_embeddings
+from vireid.embed.sources import read_source
+from vireid.evaluation import (
+    Report,
+    average_reports,
+    compare,
+    compare_paired,
+    evaluate,
+    paper_table,
+)
+from vireid.evaluation.report import report_markdown
+from vireid.index import Filters, build_index
+from vireid.index.local.index import LocalIndex
+from vireid.index.output import hits_as_json, hits_table, write_csv
+from vireid.methods.published import import_published
+from vireid.models.foreign import load_foreign
+from vireid.server.uploads import UploadError, decode_upload, to_pixels
+from vireid.testing import TestOptions
+from vireid.testing import evaluate as test
+from vireid.training import train_options
+from vireid.training.checkpoint import describe_run
+from vireid.types import Embeddings, InputError, Modality
+from vireid.weights import weights_hash
+
+SIZE = (64, 32)
+ARCH = "test_resnet"  # 0.4 M values
+EVIL = "class CodeWasRun(BaseException):\n    pass\n\n\nraise CodeWasRun\n"
+
+
+class Target:
+    """One kind of file.
+
+    Attributes:
+        name: as on the command line.
+        home: folder of the seed corpus, which stays as it is.
+        work: folder of the file that is tried.
+        seeds: what is mutated; each of them can be used.
+        odd: seeds that are refused, by branches that mutations hardly find.
+    """
+
+    name = ""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.work = folder / self.name, folder / f"{self.name}-work"
+        self.home.mkdir(parents=True)
+        self.work.mkdir()
+        self.evil = folder / "evil.py"
+        self.evil.write_text(EVIL)
+        self.words = [f"{self.evil}:M", str(self.home), str(self.evil)]
+        self.seeds: list[Any] = []
+        self.odd: list[Any] = []
+        self.make()
+
+    def make(self) -> None:
+        """Fill `seeds`."""
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        """One input."""
+        return mutations.of_bytes(r, seed)
+
+    def use(self, value: Any) -> None:
+        """What a user does with it."""
+        raise NotImplementedError
+
+    def put(self, name: str, content: bytes) -> Path:
+        """A file in the work folder."""
+        path = self.work / name
+        path.write_bytes(content)
+        return path
+
+
+def used_once(use: Callable[[Any], Any], ways: list[Any]) -> None:
+    """Use it in every way; it is refused where all of them refuse it."""
+    refusals = []
+    for way in ways:
+        try:
+            use(way)
+        except InputError as error:
+            refusals.append(error)
+    if len(refusals) == len(ways):
+        raise refusals[0]
+
+
+TARGETS: dict[str, type[Target]] = {}
+
+
+def target(cls: type[Target]) -> type[Target]:
+    TARGETS[cls.name] = cls
+    return cls
+
+
+# Images --------------------------------------------------------------------------------------
+
+
+def _images() -> list[bytes]:
+    pictures = [fakes.image(1, False, 0), fakes.image(2, True, 0).convert("L")]
+    pictures += [pictures[0].convert("P"), pictures[0].convert("RGBA"), pictures[0].convert("CMYK")]
+    deep = Image.fromarray(np.arange(48 * 24, dtype=np.uint16).reshape(48, 24))
+    out = []
+    for picture in (*pictures, deep):
+        for kind in ("JPEG", "PNG", "BMP", "TIFF", "WEBP"):
+            file = io.BytesIO()
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            try:
+                picture.save(file, kind, exif=exif)
+            except (OSError, ValueError):  # a format without this mode
+                continue
+            out.append(file.getvalue())
+    return out
+
+
+@target
+class ImageFile(Target):
+    """Image files, as commands open them."""
+
+    name = "imagefile"
+
+    def make(self) -> None:
+        self.odd = [one for one in _images() if one[:4] in (b"II*\0", b"\x89PNG")][-2:]
+        self.seeds = [one for one in _images() if one not in self.odd]
+        self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text"]
+
+    def use(self, value: bytes) -> None:
+        path = self.put("image.jpg", value)
+        used_once(
+            lambda how: decode(path, SIZE, decoding=how),
+            [Decoding(), Decoding(intensity_range="minmax", orientation="stored"),
+             Decoding(intensity_range="0:65535")],
+        )  # fmt: skip
+
+
+@target
+class Upload(ImageFile):
+    """Images that are sent to the server."""
+
+    name = "upload"
+
+    def make(self) -> None:
+        super().make()
+        tiff = [one for one in self.seeds if one[:4] == b"II*\0"]
+        small, moving, huge = io.BytesIO(), io.BytesIO(), io.BytesIO()
+        fakes.image(1, False, 0).resize((4, 4)).save(small, "PNG")
+        frames = [fakes.image(pid, False, 0) for pid in (1, 2)]
+        frames[0].save(moving, "PNG", save_all=True, append_images=frames[1:])
+        Image.new("1", (1500, 1500)).save(huge, "PNG")
+        bomb = bytearray(small.getvalue())
+        bomb[16:24] = (10**5).to_bytes(4, "big") * 2  # width and height
+        bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+        self.odd += [*tiff, *(one.getvalue() for one in (small, moving, huge)), bytes(bomb)]
+        self.seeds = [one for one in self.seeds if one not in tiff]
+
+    def use(self, value: bytes) -> None:
+        try:
+            used_once(
+                lambda how: to_pixels(
+                    decode_upload(value, max_pixels=10**6, min_side=8, decoding=how), SIZE
+                ),
+                [Decoding(), Decoding(intensity_range="minmax")],
+            )
+        except UploadError as error:
+            assert error.status in (413, 415, 422)
+            raise
+
+
+# Tables, lists of ids, idx files --------------------------------------------------------------
+
+
+class _Text(Target):
+    def mutate(self, r: random.Random, seed: str) -> bytes:
+        return mutations.of_text(r, seed)
+
+    def content(self, value: str | bytes) -> bytes:
+        return value.encode() if isinstance(value, str) else value
+
+
+@target
+class EmbedTable(_Text):
+    """The tables that `embed` reads."""
+
+    name = "csv_embed"
+
+    def make(self) -> None:
+        head = "path,pid,camid,modality,time"
+        self.seeds = [
+            f"{head}\na.jpg,7,1,visible,2026-03-01 18:00\nb.jpg,,,ir,\n'c',0007,02,i,1772388000\n",
+            "path\na.jpg\nb/c.jpg\n",
+            'Path , PID\r\n"a,b.jpg", 12\r\n\r\nc.jpg,\r\n',
+        ]
+        self.odd = [
+            "",
+            "pid\n1\n",
+            "path,path\na,b\n",
+            'path\n"a',
+            "path\n",
+            "path\n ,\n",
+            "path,pid\n,1\n",
+            b"\xff\n",
+            " \n",
+        ]
+        self.odd += [
+            f"{head}\na,{row}\n"
+            for row in ("9" * 20 + ",1,ir,0", "1,1," + "a" * 70_000 + ",0", "1,1,ir,soon", "1,1,ir",
+                        "1,1,ir,1e99", "1,1,,", "1,1,ir,2026-03-01T18:00:00+08:00", "1,1,ir,\0",
+                        "1,1,ir,\na,1,1,ir,")
+        ]  # fmt: skip
+        self.seeds += [
+            "path,modality\nc3_0001.jpg,ir\nd.jpg,rgb\nc4_2026-03-01.jpg,v\n",
+            "sep=;\nPATH;pid;Time\na.jpg;Anna B.;1772388000\n",
+            "path\tpid\tcamid\na.jpg\t7.0\t1\n",
+        ]
+        self.odd += [self.seeds[0].encode("utf-16"), b"\xef\xbb\xbf" + self.seeds[1].encode()]
+        self.odd += [
+            "path,pid\na,1.2E+19\n",
+            "path,pid\na,1\n./a,1\n",
+            "path,time\na,20260301\n",
+            "path,time\na,1772388000000\n",
+            "path,pid\na,1,2\n",
+            "path,type\na,ir\n",
+        ]
+
+    def use(self, value: str | bytes) -> None:
+        path = self.put("t.csv", self.content(value))
+        patterns = (None, r"(\d+)", r"c(?P<camid>\d+)_(?P<time>20[\d-]+)")
+        used_once(
+            lambda how: read_source(path, modality=how[0], camera_pattern=how[1]),
+            [(sensor, one) for sensor in (None, Modality.VISIBLE) for one in patterns],
+        )
+
+
+@target
+class EmbedList(_Text):
+    """The lists of paths that `embed` reads."""
+
+    name = "txt_embed"
+
+    def make(self) -> None:
+        self.seeds = ["a.jpg\nb c.jpg\n\n./d.png\n", "c3_0001.jpg\r\nc4_0002.jpg\r\n"]
+        self.odd = ["", "\n\n"]
+
+    def use(self, value: str | bytes) -> None:
+        path = self.put("t.txt", self.content(value))
+        read_source(path, modality=Modality.INFRARED, camera_pattern=r"c(\d+)")
+
+
+@target
+class DatasetTable(_Text):
+    """The table of one's own data set."""
+
+    name = "csv_table"
+
+    def make(self) -> None:
+        self.root = fakes.make_folder(self.work / "images", identities=6, images=1)
+        rows = []
+        for path in sorted(self.root.rglob("*.png")):
+            kind, person, name = path.relative_to(self.root).parts
+            rows.append((f"{kind}/{person}/{name}", person, kind, name[1]))
+        plain = "\n".join(f"{path},{person},{kind}" for path, person, kind, _ in rows)
+        parts = ["train", "train", "val", "train", "test", "test"]
+        full = "\n".join(
+            f"{path},{person[-2:]},{kind},{camid},{parts[int(person[-2:]) - 1]},"
+            f"{'query' if kind == 'infrared' else 'gallery'},{1_772_388_000 + n}"
+            for n, (path, person, kind, camid) in enumerate(rows)
+        )
+        mixed = plain.replace(",", "; ").replace(f";{rows[0][1]};", ";-1;", 1)
+        self.seeds = [
+            f"path,pid,modality\n{plain}\n",
+            f"path,pid,modality,camid,split,role,time\n{full}\n",
+            f"Path;PID;Modality\n{mixed}\n",
+        ]
+        self.odd = [
+            "path,pid,modality\n../a,1,ir\n",
+            "path,pid,modality\na\\b,1,ir\n",
+            "path,pid,modality\n.,1,ir\n",
+            "path,pid,modality\nabsent.png,1,ir\n",
+            f"path,pid,modality,camid\n{rows[0][0]},1,ir,1\n{rows[1][0]},1,ir,\n",
+            f"path,pid,modality\n{rows[0][0]},,ir\n",
+            f"path,pid,modality,split\n{rows[0][0]},1,ir,sometimes\n",
+        ]
+
+    def use(self, value: str | bytes) -> None:
+        path = self.root / "samples.csv"
+        path.write_bytes(self.content(value))
+        load_dataset("folder", path)
+
+
+class _Lists(_Text):
+    """Lists of a data set in its layout; the seed is a file's name and its text."""
+
+    dataset = ""
+    split = 1
+
+    def files(self) -> list[Path]:
+        raise NotImplementedError
+
+    def make(self) -> None:
+        self.root = self.make_root(self.work / "root")
+        self.originals = {path: path.read_bytes() for path in self.files()}
+        self.seeds = [(path, content.decode()) for path, content in self.originals.items()]
+        self.odd = [
+            (path, changed)
+            for path, text in self.seeds
+            for changed in (text.replace(" 0", " 9", 1), text.replace("/1/", "/x/", 1),
+                            text.replace(" 0", " 1", 1))
+        ]  # fmt: skip
+        self.odd += [
+            (path, text)
+            for path in self.originals
+            for text in ("", "1,1\n", "Visible/1/a.bmp 0\nVisible/1/a.bmp 0\n", "a\\b 0", "x 5\n",
+                         "Visible/a/b.bmp 0\n", "Visible/1/a.bmp 0\n\nVisible/2/b.bmp 0\n",
+                         "Visible/1/a.bmp 0\nVisible/1/b.bmp 1\n", "1", "Visible/1/a.bmp 1\n")
+        ]  # fmt: skip
+
+    def make_root(self, root: Path) -> Path:
+        raise NotImplementedError
+
+    def mutate(self, r: random.Random, seed: tuple[Path, str]) -> Any:
+        return seed[0], mutations.of_text(r, seed[1])
+
+    def use(self, value: tuple[Path, str | bytes]) -> None:
+        path, content = value
+        path.write_bytes(self.content(content))
+        try:
+            load_dataset(self.dataset, self.root, trial=self.split)
+        finally:
+            path.write_bytes(self.originals[path])
+
+
+@target
+class SysuIds(_Lists):
+    """SYSU-MM01's lists of identities."""
+
+    name, dataset = "ids_sysu", "sysu"
+
+    def make_root(self, root: Path) -> Path:
+        return fakes.make_sysu(root, images=1)
+
+    def files(self) -> list[Path]:
+        return sorted((self.root / "exp").glob("*.txt"))
+
+
+@target
+class RegdbLists(_Lists):
+    """RegDB's lists of a trial."""
+
+    name, dataset, split = "idx_regdb", "regdb", 2
+
+    def make_root(self, root: Path) -> Path:
+        return fakes.make_regdb(root, images=1, trials=2)
+
+    def files(self) -> list[Path]:
+        return sorted((self.root / "idx").glob("*_2.txt"))
+
+
+@target
+class LlcmLists(_Lists):
+    """LLCM's lists."""
+
+    name, dataset = "idx_llcm", "llcm"
+
+    def make_root(self, root: Path) -> Path:
+        return fakes.make_llcm(root, images=1)
+
+    def files(self) -> list[Path]:
+        return sorted((self.root / "idx").glob("*.txt"))
+
+
+@target
+class PublishedArrays(Target):
+    """The published preprocessing's .npy files."""
+
+    name = "npy"
+
+    def make(self) -> None:
+        labels = np.repeat(np.arange(3), 2)
+        for kind in ("rgb", "ir"):
+            pixels = np.random.default_rng(0).integers(0, 255, (6, *SIZE, 3), np.uint8)
+            for what, array in (("img", pixels), ("label", labels), ("camid", labels % 2)):
+                np.save(self.work / f"train_{kind}_resized_{what}.npy", array)
+        files = sorted(self.work.glob("*.npy"))
+        self.originals = {path: path.read_bytes() for path in files}
+        self.seeds = list(self.originals.items())
+        self.odd = [
+            (path, self.array(array))
+            for path in files
+            for array in (np.zeros(3, object), np.array([0, 0, 1, 1, 2, -1]), np.zeros(0),
+                          np.zeros((6, 64, 32, 4), np.uint8),
+                          np.full(6, 2**63, np.uint64), np.zeros((0, 64, 32, 3), np.uint8))
+        ]  # fmt: skip
+        zipped = io.BytesIO()
+        np.savez(zipped, a=labels)
+        self.odd += [(path, zipped.getvalue()) for path in files]
+
+    @staticmethod
+    def array(array: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue()
+
+    def mutate(self, r: random.Random, seed: tuple[Path, bytes]) -> Any:
+        return seed[0], mutations.of_bytes(r, seed[1])
+
+    def use(self, value: tuple[Path, bytes]) -> None:
+        path, content = value
+        path.unlink()  # whoever has mapped it keeps what it had
+        path.write_bytes(content)
+        try:
+            data = load_dataset("sysu", self.work)
+            prepare(data, size=SIZE, cache=self.work / "cache", workers=1)
+        finally:
+            shutil.rmtree(self.work / "cache", ignore_errors=True)
+            path.unlink()
+            path.write_bytes(self.originals[path])
+
+
+@target
+class OfficialDraw(Target):
+    """SYSU-MM01's permutations."""
+
+    name = "mat"
+
+    def make(self) -> None:
+        root = fakes.make_sysu(self.work / "root", images=1)
+        counts = {(pid, camid): 1 for pid in range(9, 13) for camid in range(1, 7)}
+        self.path = fakes.write_permutations(root / "exp" / "rand_perm_cam.mat", counts)
+        self.data = load_dataset("sysu", root)
+        self.seeds = [self.path.read_bytes()]
+        self.odd = [b"", b"MATLAB 7.3", b"\x89HDF", b"text"]
+        other = self.work / "other.mat"
+        for odd in ({(1, 1): 1}, dict.fromkeys(counts, 2)):
+            self.odd.append(fakes.write_permutations(other, odd).read_bytes())
+        scipy.io.savemat(other, {"rand_perm_cam": np.zeros(3)})
+        self.odd.append(other.read_bytes())
+
+    def use(self, value: bytes) -> None:
+        self.path.write_bytes(value)
+        trials(self.data, ProtocolOptions(draw="official"))
+
+
+# Weights and checkpoints ----------------------------------------------------------------------
+
+
+@target
+class Foreign(Target):
+    """Checkpoints of others."""
+
+    name = "foreign"
+
+    def make(self) -> None:
+        net = {"classifier.weight": torch.zeros(3, 4), "bottleneck.bias": torch.ones(4)}
+        contents: list[Any] = [
+            {"net": net, "epoch": 3, "cmc": np.arange(3), "mAP": np.float64(0.5)},
+            {"state_dict": {f"module.{key}": value for key, value in net.items()}},
+            net,
+        ]
+        for content in contents:
+            for new in (True, False):
+                file = io.BytesIO()
+                torch.save(content, file, _use_new_zipfile_serialization=new)
+                self.seeds.append(file.getvalue())
+        self.seeds.append(torch_bytes(net))
+        zipped = io.BytesIO()
+        with zipfile.ZipFile(zipped, "w") as archive:
+            archive.writestr("a.txt", "text")
+        self.odd = [b"<html>", b"version https://git-lfs.github.com/spec/v1\nsize 7\n",
+                    b"\x1f\x8b",
+                    b"\x89HDF", zipped.getvalue(), b"", b"\x80\x02.", b"text", b"{" * 20,
+                    self.seeds[0][:200]]  # fmt: skip
+        for odd in ({"net": {"visible_module.visible.conv1.weight": torch.zeros(1)}},
+                    {"net": Path("x")},
+                    {"config": {}, "method": {}, "optimisers": {}, "progress": 1},
+                    {"net": {"model.stem_visible.x": torch.zeros(1)}}, [1],
+                    {"net": print}):  # fmt: skip
+            self.odd.append(_saved(odd))
+
+    def use(self, value: bytes) -> None:
+        path = self.put("net.safetensors" if value[8:9] == b"{" else "net.t", value)
+        load_foreign(path)
+        with suppress(InputError):  # the seeds are no whole networks
+            import_published(path)
+
+
+def tiny_options(root: Path | None = None, **changes: Any) -> Any:
+    """Options of a run with the smallest network."""
+    method = changes.pop("method", "base")
+    options = training_kit.tiny_options(method, steps_per_epoch=1, **changes)
+    model = dataclasses.replace(options.model, arch=ARCH)
+    recipe = dataclasses.replace(options.recipe, epochs=1)
+    return dataclasses.replace(
+        options, model=model, recipe=recipe, data_root=str(root) if root else None
+    )
+
+
+@target
+class Weights(Target):
+    """Weights files: their bytes, and their facts with sums that fit."""
+
+    name = "weights"
+
+    def make(self) -> None:
+        self.root = fakes.make_sysu(self.work / "sysu", images=1)
+        run = self.home / "run"
+        quietly(training_kit.run, run, tiny_options(self.root, method="mcl"))
+        self.seeds = [(run / "weights.safetensors").read_bytes()]
+        self.tensors, facts = _parts(self.seeds[0])
+        self.odd = [
+            self.written({**facts, **change})
+            for change in (
+                {"method": f"{self.evil}:M"}, {"method": "none"}, {"dataset": f"{self.evil}:S"},
+                {"size": [0, 10**9]}, {"default_embedding": "x"}, {"format": 99}, {"model": {}},
+                {"sizes": {"num_pids": 10**9}}, {"sizes": {"num_pids": -1}},
+                {"model": {**facts["model"], "arch": "resnet18"}}, {"trial": 99},
+                {"model": {**facts["model"], "nonlocal_channels": 10**9}}, {"dataset": "folder"},
+                {"synthetic": {"seed": 1}}, {"trained_on": {"a": 1}}, {"data_root": "/dev"},
+                {"camera_pattern": "("}, {"part": "test"}, {"weights_hash": 1},
+            )
+        ]  # fmt: skip
+        self.odd += [torch_bytes(self.tensors), self.seeds[0].replace(b"mcl", b"mcm"), b"", b"{"]
+        self.odd.append(self.written({**facts, "weights_hash": "0" * 64}))
+        whole = self.tensors
+        name = min(key for key, tensor in whole.items() if tensor.ndim)
+        for other in (whole[name].long(), whole[name][:1], whole[name].half()):
+            self.tensors = {**whole, name: other}
+            self.odd.append(self.written({**facts, "weights_hash": weights_hash(self.tensors)}))
+        self.tensors = whole
+
+    def written(self, facts: Any) -> bytes:
+        """A weights file with these facts, its sums made to fit where the format has some."""
+        facts = with_sum(facts)
+        text = facts if isinstance(facts, str) else json.dumps(facts)
+        return torch_bytes(self.tensors, {"vireid": text})
+
+    def mutate(self, r: random.Random, seed: bytes) -> bytes:
+        if r.random() < 0.3:
+            return mutations.of_bytes(r, seed)
+        _, facts = _parts(seed)
+        if r.random() < 0.05:
+            return self.written(r.choice(mutations.WORDS))
+        return self.written(mutations.of_value(r, facts, self.words))
+
+    def use(self, value: bytes) -> None:
+        path = self.put("w.safetensors", value)
+        describe_run(path)
+        embedder = load(path, device="cpu", precision="float32")
+        height, width = embedder.size
+        assert height * width < 10**7
+        embedder.embed(np.zeros((1, *SIZE, 3), np.uint8), "visible")
+        if embedder.size != SIZE:  # the images would be decoded again
+            return
+        options = TestOptions(data_root=str(self.root), figure_queries=0, num_trials=1)
+        shutil.rmtree(self.work / "report", ignore_errors=True)  # of other weights
+        quietly(test, path, options, device="cpu", out=self.work / "report")
+
+
+def with_sum(facts: Any) -> Any:
+    """Facts of a weights file with the sum over them that the format asks for."""
+    try:
+        from vireid.weights import facts_hash
+    except ImportError:
+        return facts
+    return {**facts, "facts_hash": facts_hash(facts)} if isinstance(facts, dict) else facts
+
+
+def _parts(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    from safetensors.torch import load as load_bytes
+
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    return load_bytes(content), json.loads(header["__metadata__"]["vireid"])
+
+
+@target
+class Checkpoints(Target):
+    """A run's checkpoints, with checksums that fit, and what lies beside them."""
+
+    name = "checkpoint"
+
+    def make(self) -> None:
+        self.run, self.options = self.home / "run", tiny_options(method="mcl")
+        quietly(training_kit.run, self.run, self.options)
+        (path,) = (self.run / "checkpoints").glob("*.pt")
+        self.seeds = [(one.name, one.read_bytes()) for one in (path, self.run / "log.jsonl")]
+        state = torch.load(io.BytesIO(self.seeds[0][1]), weights_only=True)
+        name = path.name
+        for key in state:
+            for odd in ({}, None, [1], "x", {"x": {"y": 1}}, torch.zeros(2)):
+                self.odd.append((name, _saved({**state, key: odd})))
+        self.odd += [
+            (name, _saved({**state, "progress": {**state["progress"], **change}}))
+            for change in ({"step": 0}, {"step": 1}, {"epoch": -1}, {"best": 2.0}, {"more": 1})
+        ]
+        rank = state["ranks"][0]
+        self.odd += [
+            (name, _saved({**state, "ranks": ranks}))
+            for ranks in ([], [rank, rank], [{**rank, "random": torch.zeros(3)}],
+                          [{**rank, "buffers": {"x": torch.zeros(1)}}],
+                          [{**rank, "random": torch.zeros(5056, dtype=torch.uint8)}])
+        ]  # fmt: skip
+        self.odd.append((name, _saved({**state, "format": 1})))
+        main = state["optimisers"]["main"]
+        parameter = next(iter(main))
+        self.odd += [
+            (name, _saved({**state, "optimisers": {"main": {**main, parameter: entry}}}))
+            for entry in ({}, {"momentum_buffer": torch.zeros(1)})
+        ]
+        shared: Any = {}
+        for _ in range(60):
+            shared = {"a": shared, "b": shared}
+        self.odd.append((name, _saved({**state, "config": shared})))
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        name, content = seed
+        if name == "log.jsonl":
+            lines = content.decode().splitlines()
+            i = r.randrange(len(lines))
+            if r.random() < 0.5:
+                return name, mutations.of_text(r, content.decode(), ',:{}"\n')
+            lines[i] = json.dumps(mutations.of_value(r, json.loads(lines[i])))
+            return name, "\n".join(lines).encode("utf-8", "surrogatepass")
+        if r.random() < 0.4:
+            return name, mutations.of_bytes(r, content)
+        state = torch.load(io.BytesIO(content), weights_only=True)
+        return name, _saved(_odd_state(r, state, self.words))
+
+    def use(self, value: Any) -> None:
+        name, content = value
+        copied = self.work / "run"
+        shutil.rmtree(copied, ignore_errors=True)
+        shutil.copytree(self.run, copied)
+        path = copied / ("checkpoints" if name.endswith(".pt") else "") / name
+        path.write_bytes(content)
+        if name.endswith(".pt"):
+            (copied / "log.jsonl").unlink()  # nor are its curves drawn, which takes a while
+            digest = hashlib.sha256(content).hexdigest()
+            path.with_name(f"{name}.sha256").write_text(f"{digest}  {name}\n")
+        describe_run(copied)
+        quietly(training_kit.run, copied, self.options, resume=True)
+
+
+def _saved(state: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def _odd_state(r: random.Random, state: Any, words: list[str]) -> Any:
+    """A checkpoint's state with keys removed and values replaced, tensors among them."""
+    state = copy.copy(state)
+    node, way = state, []
+    while True:
+        key: Any = r.choice(list(node)) if isinstance(node, dict) else r.randrange(len(node))
+        inner = node[key]
+        if isinstance(inner, (dict, list)) and inner and r.random() < 0.85:
+            node[key] = copy.copy(inner)
+            node = node[key]
+            way.append(key)
+            continue
+        what = r.random()
+        if what < 0.2:
+            del node[key]
+        elif what < 0.3 and isinstance(node, dict):
+            node[r.choice([*mutations.WORDS, 7, 1.5])] = node.pop(key)
+        elif what < 0.6:
+            node[key] = _odd_tensor(r, inner)
+        else:
+            node[key] = copy.deepcopy(r.choice([*mutations.VALUES, *words]))
+        return state
+
+
+def _odd_tensor(r: random.Random, like: Any) -> Any:
+    shape = tuple(like.shape) if isinstance(like, torch.Tensor) else (3,)
+    return r.choice(
+        [
+            torch.zeros(()), torch.zeros(0), torch.full(shape, float("nan")),
+            torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.complex64),
+            torch.zeros(1).expand(10**6, 10**6), torch.zeros(shape, dtype=torch.bool),
+            torch.zeros((*shape, 1)), torch.zeros(shape).to_sparse(),
+            torch.empty(shape, device="meta"), torch.zeros(5056, dtype=torch.uint8),
+        ]
+    )  # fmt: skip
+
+
+# Configurations -------------------------------------------------------------------------------
+
+
+@target
+class Configurations(Target):
+    """A run's config.json and trials.json, `--config` files, the note of synthetic people."""
+
+    name = "config"
+
+    def make(self) -> None:
+        from vireid.config import to_plain
+
+        plain = to_plain(train_options(dataset="regdb", method="mcl", recipe="published"))
+        self.toml = (
+            '[recipe]\nlr = 0.05\nschedule = {kind = "cosine"}\n[model]\narch = "resnet18"\n'
+        )
+        trials = {"options": {**plain, "trial": "all"}, "max_steps": None}
+        self.seeds = [
+            ("config.json", plain), ("trials.json", trials), ("config.toml", self.toml),
+            ("config.json", {"method": "ddag", "recipe": {"name": "clean"}}),
+        ]  # fmt: skip
+        self.odd = [
+            ("config.json", {**plain, "method": f"{self.evil}:M"}),
+            ("config.json", {**plain, "dataset": f"{self.evil}:S"}),
+            ("trials.json", {**trials, "options": {**plain, "method": f"{self.evil}:M"}}),
+            ("config.json", b"[" * 100_000), ("config.json", b"1" * 5000), ("config.json", b"\xff"),
+            ("config.json", {**plain, "max_steps": 3}), ("config.toml", "a = [" * 10_000),
+            ("config.toml", 'method = "none"'), ("trials.json", {}), ("config.json", []),
+            ("config.json", b'{"lr": 1e999}'), ("config.toml", "seed = 1e999"),
+            ("config.toml", "a"),
+            *(("config.json", value) for value in (
+                {"method": "base", "method_options": {"hidden": 1}}, {"data_root": 7}, {"model": 7},
+                {"model": {"pretrained": "none"}, "recipe": {"name": "mine", "lr": 1}},
+                {"recipe": {"schedule": {"milestones": [1, "a"]}}}, {"select": "never"},
+                {"recipe": {"schedule": {"milestones": 3}}, "size": [1]}, {"trial": "some"},
+                {"select": 3}, {"model": {"pretrained": 7}}, {"size": [1]}, {"seed": True},
+                {"seed": 2**62, "keep": 0}, {"recipe": {"lr": 1, "loss": 1}},
+            )),
+        ]  # fmt: skip
+
+    def mutate(self, r: random.Random, seed: tuple[str, Any]) -> Any:
+        name, content = seed
+        if isinstance(content, str):
+            return name, mutations.of_text(r, content, " ,\n=\"'[]{}")
+        if r.random() < 0.2:
+            return name, mutations.of_text(r, json.dumps(content), ' ,:"[]{}')
+        return name, mutations.of_value(r, content, self.words)
+
+    def use(self, value: tuple[str, Any]) -> None:
+        name, content = value
+        run = self.work / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir()
+        if isinstance(content, (dict, list)):
+            content = json.dumps(content).encode("utf-8", "surrogatepass")
+        path = run / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        if name == "trials.json":
+            train_defaults(["--resume", str(run)])
+            return
+        train_defaults(["--config", str(path)])
+        if path.suffix == ".json":
+            train_defaults(["--resume", str(run)])
+        train_options(path)
+        if path.suffix == ".json" and isinstance(value[1], dict) and "seed" in value[1]:
+            describe_run(run)
+
+
+# Embeddings -----------------------------------------------------------------------------------
+
+
+def use_embeddings(path: Path, work: Path) -> None:
+    """Read, index, search, show."""
+    rows = load_embeddings(path)
+    folder = work / "index"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with build_index(folder, rows) as index:
+            assert not index.verify()
+            use_index(index, work)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def use_index(index: Any, work: Path) -> list[Any]:
+    """Search with and without filters, and show what was found; returns the hits."""
+    from vireid.commands.index import _for_people
+    from vireid.config import to_plain
+
+    queries = np.random.default_rng(0).standard_normal((3, index.dim)).astype(np.float32)
+    hits = index.search(queries, top=500)
+    for filters in (Filters(camids=(1,)), Filters(time_from=0.0), Filters(pids=(2,)),
+                    Filters(modality=Modality.INFRARED, time_to=1e9)):  # fmt: skip
+        index.search(queries[:1], top=5, filters=filters)
+    paths = [Path("query.jpg")] * len(hits)
+    text = json.dumps(
+        hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False
+    ).encode()
+    assert text
+    shown = [hits_table(Path("query.jpg"), ranked[:20]) for ranked in hits[:1] if ranked]
+    quietly(results.print, *shown)
+    write_csv(work / "hits.csv", paths, hits)
+    facts = to_plain(index.info())
+    assert json.dumps(facts, allow_nan=False)
+    _for_people(facts)
+    ids = [hit.row_id for hit in hits[0][:3]]
+    assert len(index.entries(ids)) == len(index.vectors_of(ids)) == len(ids)
+    return hits
+
+
+def _people() -> list[Embeddings]:
+    first = index_helpers.people(40)
+    known = {**index_helpers.PREPROCESSING, "size": [288, 144], "tta": "none", "mean": [0.5] * 3,
+             "search_with": "embedding"}  # fmt: skip
+    other = {name: first.vectors["embedding"].astype(np.float16) for name in ("pooled", "part")}
+    return [
+        dataclasses.replace(first, preprocessing=known),
+        dataclasses.replace(first, vectors=other, preprocessing={"search_with": "part"}),
+        dataclasses.replace(index_helpers.people(1, first=3), paths=["é/\u4e2d.jpg"]),
+    ]
+
+
+@target
+class EmbeddingsFile(Target):
+    """Embeddings files: bytes, and headers."""
+
+    name = "embeddings"
+
+    def make(self) -> None:
+        for number, people in enumerate(_people()):
+            save_embeddings(self.home / f"{number}.st", people)
+            self.seeds.append((self.home / f"{number}.st").read_bytes())
+        self.odd = [
+            self.rewritten(self.seeds[0], about)
+            for about in ({"kind": 1}, {"order": []}, {"order": "embedding"}, {"order": ["x"]},
+                          {"weights_hash": 1}, {"preprocessing": {"search_with": {}}},
+                          {"preprocessing": {"size": [1]}}, {"preprocessing": []})
+        ] + [torch_bytes({"a": torch.zeros(2)}), b"", b"{}"]  # fmt: skip
+
+    @staticmethod
+    def rewritten(content: bytes, about: Any) -> bytes:
+        """With other facts: keys of a dictionary replace those that are there."""
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size])
+        before = json.loads(header["__metadata__"]["vireid"])
+        header["__metadata__"]["vireid"] = json.dumps(
+            {**before, **about} if isinstance(about, dict) else about
+        )
+        return EmbeddingsFile.with_header(content, header)
+
+    @staticmethod
+    def with_header(content: bytes, header: Any) -> bytes:
+        size = int.from_bytes(content[:8], "little")
+        text = json.dumps(header).encode("utf-8", "surrogatepass")
+        return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+    def mutate(self, r: random.Random, seed: bytes) -> bytes:
+        what = r.random()
+        if what < 0.4:
+            return mutations.of_bytes(r, seed)
+        size = int.from_bytes(seed[:8], "little")
+        header = json.loads(seed[8 : 8 + size])
+        if what < 0.6:
+            return self.with_header(seed, mutations.of_value(r, header))
+        about = json.loads(header["__metadata__"]["vireid"])
+        header["__metadata__"]["vireid"] = json.dumps(mutations.of_value(r, about, self.words))
+        return self.with_header(seed, header)
+
+    def use(self, value: bytes) -> None:
+        use_embeddings(self.put("e.st", value), self.work)
+
+
+@target
+class EmbeddingsValues(Target):
+    """Embeddings files that are whole, with values that can't be."""
+
+    name = "emb_values"
+
+    def make(self) -> None:
+        for number, people in enumerate(_people()):
+            path = self.home / f"{number}.st"
+            save_embeddings(path, people)
+            with safe_open(path, framework="np") as file:
+                about = file.metadata()["vireid"]
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self.seeds.append((arrays, about))
+        whole = self.seeds[0]
+        self.odd = [({"pids": whole[0]["pids"]}, whole[1])]
+        for name in whole[0]:
+            for odd in (np.zeros(3), np.zeros((40, 2), np.int32), np.zeros(40, np.uint8),
+                        np.arange(40)[::-1], np.full(40, -7), np.full(40, -7.0)):  # fmt: skip
+                self.odd.append(({**whole[0], name: odd}, whole[1]))
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        arrays = {name: array.copy() for name, array in seed[0].items()}
+        for _ in range(r.choice([1, 1, 2, 3])):
+            name = r.choice(list(arrays))
+            array = arrays[name]
+            what = r.random()
+            if what < 0.1:
+                del arrays[name]
+                if not arrays:
+                    break
+                continue
+            if what < 0.2:
+                arrays[name] = array[: r.randrange(len(array) + 1)]
+                continue
+            if what < 0.3:
+                kinds = ["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?"]
+                with np.errstate(all="ignore"):
+                    arrays[name] = array.astype(r.choice(kinds))
+                continue
+            if not array.size:
+                continue
+            if array.dtype.kind == "f":
+                value = r.choice(
+                    [np.nan, np.inf, -np.inf, 0, -1, 1e300, 1.7e12, -6.3e10, 1e9, 2e10]
+                )
+            else:
+                value = r.choice([-(2**63), 2**63 - 1, -2, -1, 0, 1, 2, 7, 255, 10**12, 4294901760])
+            rows = slice(None) if r.random() < 0.2 else r.randrange(len(array))
+            with np.errstate(all="ignore"):
+                array[rows] = np.array(value).astype(array.dtype)
+        return arrays, seed[1]
+
+    def use(self, value: Any) -> None:
+        arrays, about = value
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        content = safetensors_bytes(arrays, {"vireid": about})
+        use_embeddings(self.put("e.st", content), self.work)
+
+
+# Indexes --------------------------------------------------------------------------------------
+
+
+class _IndexFolder(Target):
+    def make(self) -> None:
+        for number, count in enumerate((30, 150)):  # the second one has a projection
+            folder = self.home / f"index{number}"
+            about = {"weights_hash": index_helpers.HASH, "dim": index_helpers.DIM,
+                     "embedding": "embedding", "image_roots": (str(self.home),),
+                     "preprocessing": {}}  # fmt: skip
+            with LocalIndex.create(folder, options=index_helpers.SMALL, **about) as index:
+                index.add(index_helpers.people(count))
+                index.update(index_helpers.people(3))
+                index.remove(paths=index_helpers.people(9, first=5).paths)
+            assert (folder / "codes-0001.i8").exists() == bool(number)
+
+    @contextmanager
+    def copied(self, number: int) -> Iterator[Path]:
+        folder = self.work / "index"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.home / f"index{number}", folder)
+        yield folder
+
+    def try_all(self, folder: Path) -> None:
+        """What one does with an index: search, verify, then change it."""
+        with LocalIndex.open(folder, options=index_helpers.SMALL) as index:
+            use_index(index, self.work)
+            problems = index.verify()
+        with LocalIndex.open(folder, write=True, options=index_helpers.SMALL) as index:
+            index.add(index_helpers.people(5, first=1000))
+            index.update(index_helpers.people(12, first=2))
+            index.remove(older_than=100.0)
+            index.compact()
+            again = index.verify()
+            use_index(index, self.work)
+        assert problems or not again, f"compaction made problems: {again}"
+
+
+@target
+class IndexBytes(_IndexFolder):
+    """The files of an index, their bytes changed."""
+
+    name = "index_bytes"
+
+    def make(self) -> None:
+        super().make()
+        self.seeds = [
+            (number, path.name, path.read_bytes())
+            for number in (0, 1)
+            for path in sorted((self.home / f"index{number}").iterdir())
+            if path.name != "writer.lock"
+        ]
+        with np.load(self.home / "index1" / "projection-0001.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        vectors = (self.home / "index0" / "vectors-0001.f16").read_bytes()
+        self.odd = [(0, "vectors-0001.f16", vectors[:-2]), (1, "codes-0001.i8", b"x"),
+                    (0, "vectors-0001.f16", bytes(len(vectors))), (1, "projection-0001.npz", b"x"),
+                    (0, "index.sqlite", b"text" * 300)]  # fmt: skip
+        self.odd += [
+            (1, "projection-0001.npz", _npz(**change))
+            for change in ({}, {**arrays, "axes": np.zeros((16, 0), np.float32),
+                                "steps": np.zeros(0, np.float32)},
+                           {**arrays, "mean": 1 - arrays["mean"]}, {"mean": np.zeros(3)},
+                           {"axes": np.zeros(4), "steps": np.zeros(4)},
+                           {"steps": np.zeros((2, 2), np.complex64)}, {"fitted": np.array("x")})
+        ]  # fmt: skip
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        number, name, content = seed
+        if name == "projection-0001.npz" and r.random() < 0.5:
+            with np.load(io.BytesIO(content)) as file:
+                arrays = {name: file[name] for name in file.files}
+            odd = r.choice([np.zeros(3), np.zeros((16, 4), np.float32), np.array(-1), np.array(0.5),
+                            np.array("x"), np.array([np.nan]), np.array(2**62)])  # fmt: skip
+            arrays[r.choice(list(arrays))] = odd
+            return number, name, _npz(**arrays)
+        return number, name, mutations.of_bytes(r, content)
+
+    def use(self, value: Any) -> None:
+        number, name, content = value
+        with self.copied(number) as folder:
+            (folder / name).write_bytes(content)
+            self.try_all(folder)
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@target
+class IndexRows(_IndexFolder):
+    """An index's SQLite file, edited by hand.
+
+    Edits of single entries must not make the others unreadable.
+    """
+
+    name = "index_sql"
+    columns = ("id", "slot", "path", "camid", "pid", "modality", "time", "checksum")
+    values = (
+        "NULL", "0", "1", "-1", "2", "-2", "3000000000", "9223372036854775807", "1.5", "1e300",
+        "'x'", "''", "x'ff00'", "CAST(x'ff2e6a7067' AS TEXT)", "'7'", "-9223372036854775808",
+        "9e18", "NULL", "'a' || char(0)", "9e999", "-1.0", "7258118400.0",
+    )  # fmt: skip
+    facts = (
+        "null", "1", "-1", "0", "1.5", '"x"', "[]", "{}", "x", "", "NaN", "1e999", "99999999999999",
+        "10000000000000000000000", "true", '["a", 1]', '{"size": 1}', '{"size": [1]}', "[[",
+        '{"search_with": {}}', '["/etc"]', '""', '{"tta": []}', "4", "9223372036854775807",
+    )  # fmt: skip
+    keys = ("format", "generation", "written", "projection", "projected", "weights_hash",
+            "embedding", "dim", "image_roots", "preprocessing", "last_projection")  # fmt: skip
+    schema = (
+        "DROP TABLE entries", "DROP TABLE about", "DROP TABLE tombstones", "DELETE FROM about",
+        "ALTER TABLE entries RENAME COLUMN pid TO person", "ALTER TABLE entries ADD COLUMN more",
+        "ALTER TABLE entries DROP COLUMN checksum", "CREATE VIEW more AS SELECT * FROM entries",
+        "CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END",
+        "DELETE FROM entries", "INSERT INTO tombstones (slot) VALUES ('x')",
+        "INSERT INTO tombstones (slot) VALUES (99999999)", "UPDATE tombstones SET slot = -5",
+        "INSERT INTO about VALUES ('more', '1')", "DELETE FROM tombstones",
+        "INSERT INTO tombstones (slot) SELECT slot FROM entries",
+        "UPDATE entries SET slot = slot + 10000", "UPDATE entries SET slot = -slot - 1",
+        "INSERT INTO tombstones (number, slot) VALUES (9223372036854775807, 1)",
+    )  # fmt: skip
+
+    def make(self) -> None:
+        super().make()
+        self.seeds = [(number, False, ["SELECT 1"]) for number in (0, 1)]
+        self.odd = [(number, False, [text]) for number in (0, 1) for text in self.schema]
+        self.odd += [
+            (0, True, [f"UPDATE entries SET {column} = {value} WHERE id = 15"])
+            for column in self.columns
+            for value in self.values
+        ]
+        self.odd += [
+            (number, False, [f"UPDATE about SET value = '{value}' WHERE key = '{key}'"])
+            for number in (0, 1)
+            for key in self.keys
+            for value in ("null", "-1", '"x"', "[]", "1e999", "x", "99999999999")
+        ]  # fmt: skip
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        statements, rows_only = [], True
+        for _ in range(r.choice([1, 1, 1, 2, 4])):
+            what = r.random()
+            if what < 0.5:
+                column, value = r.choice(self.columns), r.choice(self.values)
+                statements.append(
+                    f"UPDATE OR IGNORE entries SET {column} = {value} WHERE id = {r.randrange(30)}"
+                )
+            elif what < 0.6:
+                cells = ", ".join(r.choice(self.values) for _ in self.columns)
+                statements.append(f"INSERT OR IGNORE INTO entries VALUES ({cells})")
+            elif what < 0.92:
+                rows_only = False
+                key = r.choice(self.keys)
+                value = r.choice([*self.facts, *mutations.WORDS[:30]]).replace("'", "''")
+                statements.append(
+                    f"UPDATE about SET value = '{value}' WHERE key = '{key}'"
+                    if r.random() < 0.8
+                    else f"DELETE FROM about WHERE key = '{key}'"
+                )
+            else:
+                rows_only = False
+                statements.append(r.choice(self.schema))
+        return seed[0], rows_only, statements
+
+    def use(self, value: Any) -> None:
+        number, rows_only, statements = value
+        with self.copied(number) as folder:
+            with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+                for statement in statements:
+                    try:
+                        connection.execute(statement.replace("\0", ""))
+                    except sqlite3.Error:  # SQLite itself refuses the edit
+                        continue
+                connection.commit()
+            if rows_only:
+                self.others_are_found(folder, len(statements))
+            self.try_all(folder)
+
+    def others_are_found(self, folder: Path, edited: int) -> None:
+        """Entries that were not edited are still found."""
+        try:
+            with LocalIndex.open(folder, options=index_helpers.SMALL) as index:
+                hits = use_index(index, self.work)
+        except InputError as error:
+            raise AssertionError(f"one bad row makes the index unreadable: {error}") from error
+        assert len(hits[0]) >= 21 - 2 * edited, f"{len(hits[0])} entries are left"
+
+
+# Reports --------------------------------------------------------------------------------------
+
+
+@target
+class Reports(Target):
+    """report.json."""
+
+    name = "report"
+
+    def make(self) -> None:
+        data = examples.sysu_like(people=5, images=2)
+        rows = np.arange(len(data))
+        for seed, rerank in ((0, False), (1, True)):
+            report = evaluate(
+                data, ProtocolOptions(num_trials=2), examples.embeddings_of(data, rows, seed), rows,
+                rerank=rerank, context={"seed": seed, "method": "mcl", "more": {"a": [1]}},
+            )  # fmt: skip
+            self.seeds.append(report.to_plain())
+        one = self.seeds[0]
+        twin = copy.deepcopy(one)
+        twin["protocol"] |= {"seed": 5, "weights_hash": "1" * 64}
+        plain = [Report.from_plain(copy.deepcopy(value)) for value in (one, twin)]
+        self.twin, self.seeds = plain[1], [*self.seeds, average_reports(plain).to_plain()]
+        record = {
+            "options": {"seed": 0, "method": "mcl", "recipe": {"lr": 0.1}}, "options_hash": "1",
+            "code": {"method": {"name": "my.py:My", "sha256": "2" * 64, "copies": ["my.py"]}},
+            "versions": {"torch": "2.9"}, "commit": None, "data_hash": "3" * 64, "ranks": 1,
+            "start_hash": None, "changes": ["torch was 2.8 and is 2.9, from epoch 2 on"],
+        }  # fmt: skip
+        self.seeds.append({**one, "record": record})
+        self.odd = [
+            {**one, key: value}
+            for key in one
+            for value in (None, 1, "x", [], {}, [1], {"embedding": 1}, {"embedding": {"rank1": 1}})
+        ]
+        self.odd += [{**one, "record": {**record, key: v}} for key in record for v in (1, {"a": 1})]
+        mean = self.seeds[2]
+        self.odd += [
+            {**mean, "averaged": {**mean["averaged"], "values": {}}},
+            {**one, "protocol": {**one["protocol"], "embeddings": []}},
+            {**one, "protocol": {**one["protocol"], "embeddings": ["curves"]}},
+            {**one, "protocol": {**one["protocol"], "trials": [1]}},
+            {**one, "reranked": {"other": one["pooled"]}},
+            {**one, "confidence": {"pooled": {"rank1": [0.5]}}},
+            {**one, "counts": {name: [1] for name in one["counts"]}},
+            {**one, "pooled": {"mean_ap": one["pooled"]["mean_ap"]}},
+        ]
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        if r.random() < 0.1:
+            return mutations.of_text(r, json.dumps(seed), ' ,:"[]{}')
+        return mutations.of_value(r, seed, self.words)
+
+    def use(self, value: Any) -> None:
+        if not isinstance(value, bytes):
+            value = json.dumps(value).encode("utf-8", "surrogatepass")
+        report = Report.load(self.put("report.json", value))
+        str(report), repr(report), report_markdown(report)
+        quietly(results.print, report.to_table())
+        report.write(self.work / "again")
+        assert Report.load(self.work / "again" / "report.json") == report
+        comparison = compare([report, self.twin])
+        comparison.write(self.work / "compared")
+        quietly(results.print, comparison.to_table())
+        with suppress(InputError):
+            paper_table([report, self.twin]).write(self.work / "paper")
+        with suppress(InputError):
+            for found in compare_paired([report], [self.twin]):
+                found.to_markdown(), quietly(results.print, found.to_table())
+        try:
+            mean = average_reports([report, self.twin])
+        except InputError:
+            return
+        mean.write(self.work / "mean")
+
+
+# ----------------------------------------------------------------------------------------------
+
+
+def quietly(function: Callable[..., Any], *args: Any, **words: Any) -> Any:
+    """Call a function that prints, with nothing on the terminal."""
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    before = console._file, results._file  # `file` would be the stream of this moment
+    with nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        console.file = results.file = nowhere
+        try:
+            return function(*args, **words)
+        finally:
+            console._file, results._file = before

@@ -1,0 +1,68 @@
+"""Fuzz the readers of all kinds of files: only a sentence may refuse one.
+
+    python tools/fuzz.py --seconds 60                           as CI does; the seed is the time
+    python tools/fuzz.py --inputs 10000 --seed 3                over all targets
+    python tools/fuzz.py --target report --input 17 --seed 3    one input again, with traceback
+
+`tests/fuzz` has the targets; `tests/fuzz/test_fuzz.py` runs a few inputs of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import functools
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from fuzz import harness
+from fuzz.targets import TARGETS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    words.add_argument("--target", action="append", choices=sorted(TARGETS), help="default: all")
+    words.add_argument("--seconds", type=float, help="mutations for so long over all targets")
+    words.add_argument("--inputs", type=int, help="so many over all targets, seeds among them")
+    words.add_argument("--each", type=int, help="so many of each target")
+    words.add_argument("--seed", type=int, default=int(time.time()))
+    words.add_argument("--input", type=int, help="number of one to try again")
+    words.add_argument(
+        "--trace", action="store_true", help="name each before it is tried, as a crash says nothing"
+    )
+    words.add_argument("--stop", action="store_true", help="at a target's first finding")
+    given = words.parse_args(arguments)
+    names = given.target or list(TARGETS)
+    each = given.each or (given.inputs and -(-given.inputs // len(names)))
+    faulthandler.enable()
+    results, began = {}, time.monotonic()
+    with tempfile.TemporaryDirectory(dir=harness.memory_folder()) as folder, harness.silent():
+        for left, name in zip(range(len(names), 0, -1), names):
+            target = TARGETS[name](Path(folder))
+            if given.input is not None:
+                value = next(
+                    itertools.islice(harness.inputs(target, given.seed), given.input, None)
+                )
+                print(repr(value)[:2000])
+                target.use(value)
+                continue
+            seconds = given.seconds and (given.seconds - (time.monotonic() - began)) / left
+            results[name] = harness.run(
+                target, seed=given.seed, count=each, seconds=seconds, stop=given.stop,
+                began=functools.partial(print, name, flush=True) if given.trace else lambda _: None,
+            )  # fmt: skip
+            print(f"{name}: {results[name].bad} findings", file=sys.stderr, flush=True)
+    print(f"seed {given.seed}\n{harness.table(results)}")
+    return 1 if any(one.bad for one in results.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
