@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 PrecisionName = Literal["auto", "bfloat16", "float16", "float32"]
 PRECISION_ALIASES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+# Test-time augmentation. flip: the sum of the vectors of an image and its mirror image, of length 2
+# at most; flip-mean: their mean, brought to length 1 again.
+TtaName = Literal["none", "flip", "flip-mean"]
+TTA = get_args(TtaName)
 
 
 class InputError(Exception):
@@ -235,7 +239,8 @@ class Embeddings:
 
     Attributes:
         vectors: name of the test embedding ("pooled", "embedding", for DDAG also "part") →
-            (N, D) float32 or float16, each row of length 1.
+            (N, D) float32 or float16, each row of length 1 (with the test-time augmentation
+            "flip" the sum of two such rows).
         paths: N image paths as given ("" where an array was given).
         base: the folder that relative paths start from; "" if unknown.
         root: the folder whose images were embedded; "" if unknown.

@@ -40,8 +40,11 @@ class Trained(TypedDict, total=False):
     data_root: str | None
     camera_pattern: str | None
     intensity_range: str | None
+    junk: list[str]
+    sensor_cameras: bool
     trial: Annotated[int, Limits(1, 1000)]
     part: str
+    identities: list[dict[str, Any]]
     synthetic: SyntheticSet | None
     trained_on: dict[str, SyntheticSet]
     seed: Number | None
@@ -133,8 +136,8 @@ def save_weights(
     Args:
         path: file to write.
         method: the method, or its `portable` state.
-        metadata: `method_metadata` and more facts: size, dataset, trial, part,
-            epoch, chosen, seed, record.
+        metadata: `method_metadata` and more facts: size, dataset, trial, part, identities, epoch,
+            chosen, seed, record.
     """
     state = portable(method) if isinstance(method, torch.nn.Module) else dict(method)
     facts = {**to_plain(dict(metadata)), "weights_hash": weights_hash(state), "format": FORMAT}
@@ -217,6 +220,28 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
             "train it again."
         )
     return tensors, metadata
+
+
+def training_facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a weights file that say who was trained on, for a file of another program."""
+    names = ("dataset", "data_root", "trial", "part", "synthetic", "identities", "trained_on")
+    return {name: metadata[name] for name in names if name in metadata}
+
+
+def identities_before(pretrained: str) -> list[dict[str, Any]]:
+    """What the weights that a network starts from say of the identities they were trained on;
+    nothing where they are of another program.
+
+    Args:
+        pretrained: see `ModelOptions`.
+    """
+    path = shipped_weights() if pretrained == "synth" else Path(pretrained)
+    if path is None or path.suffix != ".safetensors" or not path.is_file():
+        return []
+    try:
+        return list(read_weights(path)[1].get("identities", ()))
+    except InputError:  # of another program
+        return []
 
 
 def _read_facts(text: str, path: Path) -> dict[str, Any]:

@@ -295,7 +295,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--arch", "resnet19"): "Did you mean",
         ("--recipe", "pub"): "Valid: published, clean, scratch, best.",
         ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
-        ("--augment", "wild"): "Valid: none, plain, published, channel.",
+        ("--augment", "wild"): "Valid: none, plain, published, channel, caj, dns,",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",
         ("--select", "best"): "Valid: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",

@@ -70,7 +70,7 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     quick += ("--dataset", name)
     assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--figure-queries", 0) == 0
     folders = sorted((one / "test").iterdir())
-    assert [folder.name for folder in folders] == ["hallway-all", "hallway-front"]
+    assert [folder.name for folder in folders] == ["hallway-all-2trials", "hallway-front-2trials"]
     assert (folders[0] / "ranks.jpg").is_file()
     report = json.loads((folders[0] / "report.json").read_text())
     protocol = report["protocol"]

@@ -63,6 +63,13 @@ def test_clipping_and_averaging_are_captured() -> None:
     )
 
 
+@pytest.mark.parametrize("preset", ["caj", "dns", "rle-grey"])
+def test_augmentation_of_later_methods_is_captured(preset: str) -> None:
+    eager = losses(engine="eager", precision="float32", augment=preset)
+    graph = losses(engine="graph", precision="float32", augment=preset)
+    np.testing.assert_allclose(graph, eager, rtol=2e-3)
+
+
 def test_ddag_with_dropout_is_captured() -> None:
     assert np.isfinite(losses(engine="graph", method="ddag")).all()
 

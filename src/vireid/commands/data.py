@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ def prepare(
     workers: int | None = None,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: tuple[str, ...] = (),
     skip_broken: bool = False,
     cache: Path | None = None,
 ) -> int:
@@ -126,6 +128,8 @@ def prepare(
         intensity_range: Values that are black and white in images with more than 8 bits per
             channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
             image, so that contrast changes from frame to frame (default: such images are refused).
+        junk: With `dataset` folder: identities, such as 0000, of nobody: their images are left out
+            and counted, as those of -1 always are.
         skip_broken: Leave out images that can't be decoded, and list them.
         cache: Folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
             where that can't be written).
@@ -134,7 +138,11 @@ def prepare(
 
     name = resolve_dataset(dataset)
     data = load_dataset(
-        name, data_root, camera_pattern=camera_pattern, intensity_range=intensity_range
+        name,
+        data_root,
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
+        junk=junk,
     )
     for note in data.notes:
         say(f"note: {note}")
@@ -152,6 +160,7 @@ def prepare(
         *_trainable(data),
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
     )
     return 0
 
@@ -167,6 +176,8 @@ def info(
     trial: int = 1,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: tuple[str, ...] = (),
+    sensor_cameras: bool = False,
     method: str | None = None,
     json: bool = False,
 ) -> int:
@@ -184,6 +195,10 @@ def info(
         intensity_range: Values that are black and white in images with more than 8 bits per
             channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
             image, so that contrast changes from frame to frame (default: such images are refused).
+        junk: With `dataset` folder: identities, such as 0000, of nobody: their images are left out
+            and counted, as those of -1 always are.
+        sensor_cameras: With `dataset` folder: each sensor's camera numbers are its own, so that
+            camera 1 of visible images and camera 1 of infrared ones are two cameras.
         method: The method of one's own that weights are of: path/to/my.py:MyMethod.
         json: Print JSON on standard output instead of tables.
     """
@@ -221,12 +236,16 @@ def info(
         trial=trial,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
+        sensor_cameras=sensor_cameras,
     )
     if json:
         print_json(found)
         return 0
     for part in tables(found):
         results.print(part)
+    for search in found["searches"]:
+        results.print(search["text"], markup=False)
     for note in found["notes"]:
         results.print(f"note: {note}", markup=False)
     camids = {camera["camid"] for camera in found["cameras"]}
@@ -238,6 +257,8 @@ def info(
         trial=trial if trial > 1 else None,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
+        sensor_cameras=sensor_cameras,
     )
     return 0
 
@@ -303,6 +324,8 @@ def _suggest_training(
     trial: int | None = None,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: Sequence[str] = (),
+    sensor_cameras: bool = False,
 ) -> None:
     """Say how to train on a data set, with what its few people or unknown cameras need."""
     from vireid.training.defaults import Choices, defaults
@@ -314,7 +337,8 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    recipe = defaults(None, Choices(method=method, pretrained=pretrained)).recipe
+    choices = Choices(method=method, dataset=dataset, pretrained=pretrained)
+    recipe = defaults(None, choices).recipe
     flags = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
         "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,
@@ -322,4 +346,8 @@ def _suggest_training(
         "--pids-per-batch": people if people < recipe.pids_per_batch else None,
     }  # fmt: skip
     words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]
+    if sensor_cameras:
+        words.append("--sensor-cameras")
+    if junk:
+        words += ["--junk", *junk]
     suggest(shlex.join(["vireid", "train", *words]))

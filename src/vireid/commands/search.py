@@ -10,7 +10,7 @@ from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name,
 from vireid.console import choose, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder
-from vireid.types import InputError, Modality, parse_pid, parse_time
+from vireid.types import TTA, InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:
     from vireid.index import Hit
@@ -53,8 +53,8 @@ def embed(
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         batch_size: Images per batch.
         dtype: Number format of the vectors: float16 or float32.
-        tta: Test-time augmentation: none, or flip, which adds the embeddings of an image and its
-            mirror image.
+        tta: Test-time augmentation: none; flip, which adds the embeddings of an image and its
+            mirror image; or flip-mean, which takes their mean and brings it to length 1 again.
         camera_pattern: Regular expression that is searched in each path: a group around the
             camera number, or groups named camid, pid and time.
         workers: Number of decoding processes (default: one per core).
@@ -75,7 +75,7 @@ def embed(
         raise InputError(f"--out names the folder '{out}'; a file was expected.")
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; it must be at least 1.")
-    tta = choose("test-time augmentation", tta, ("none", "flip"))
+    tta = choose("test-time augmentation", tta, TTA)
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
     decoding = Decoding(intensity_range=intensity_range)
@@ -89,7 +89,7 @@ def embed(
         dtype=dtype,
         camera_pattern=camera_pattern,
         skip_broken=skip_broken,
-        tta=None if tta == "none" else tta,
+        tta=tta,
         workers=workers,
         decoding=decoding,
     )

@@ -15,6 +15,7 @@ from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.files import check_folder
 from vireid.methods.options import OPTIONS
+from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
 from vireid.training.defaults import Choices, defaults, resolve
 from vireid.training.options import TrainOptions
@@ -43,9 +44,8 @@ class Start(Options):
     recipe: str | None = None
     """How to train: clean (default with pretrained weights), published (as the published code,
     with its accidents), scratch (default without pretrained weights), or best."""
-    augment: str | None = None
-    """Augmentation preset: none, plain (crop and flip), published (plain, and erasing up to 0.8 of
-    the image) or channel (milder erasing; visible images as one channel or grey) (default: the
+    augment: str | None = option(None, choices=augmentation_choices)
+    """Augmentation preset: {augment}; docs/augmentation.md says what each does (default: the
     recipe's)."""
     max_steps: int | None = option(None, at_least=1)
     """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""

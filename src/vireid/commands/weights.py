@@ -6,12 +6,22 @@ from pathlib import Path
 
 from vireid.commands.common import next_step
 from vireid.console import choose, say
+from vireid.data import known
 from vireid.files import check_folder
 from vireid.methods import ALIASES
 from vireid.types import InputError
 
 
-def import_weights(file: Path, /, *, method: str | None = None, out: Path | None = None) -> int:
+def import_weights(
+    file: Path,
+    /,
+    *,
+    method: str | None = None,
+    dataset: str | None = None,
+    data_root: Path | None = None,
+    trial: int | None = None,
+    out: Path | None = None,
+) -> int:
     """Convert a checkpoint of the published MCLNet, AGW or DDAG code, or of a run, to weights.
 
     No code in the file is run. The unused copies of ResNet-50 in a published one are dropped.
@@ -22,6 +32,10 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
             network has non-local blocks, since the MCLNet and AGW codes write the same tensors;
             ddag where it has part attention; else base). For a run's checkpoint of a method of
             one's own: path/to/my.py:MyMethod.
+        dataset: Data set that a published checkpoint was trained on: {dataset}. The weights then
+            know their training identities, and are not tested on them.
+        data_root: That data set's folder (default: $VIREID_DATA/NAME).
+        trial: The split that it was trained on, where the data set has several: {trial}.
         out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
     from vireid.embed import import_published
@@ -34,19 +48,35 @@ def import_weights(file: Path, /, *, method: str | None = None, out: Path | None
     _check_new(target)
     more = ""
     if find_checkpoint(file) is not None:
+        given = {"dataset": dataset, "data-root": data_root, "trial": trial}
+        for flag in (flag for flag, value in given.items() if value is not None):
+            raise InputError(
+                f"'{file}' is a checkpoint of a run, which has its {flag} already. Leave --{flag} "
+                "out; it is for published checkpoints."
+            )
         embedder = load_epoch(file, method=method, device="cpu")
     else:
         name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
-        embedder = import_published(file, "cpu", method=name)
+        embedder = import_published(
+            file, "cpu", method=name, dataset=dataset, data_root=data_root, trial=trial
+        )
         more = f", {embedder.method.sizes.num_pids} identities"
-        if "epoch" in embedder.metadata:
-            more += f"; the file says epoch {embedder.metadata['epoch']}"
+        if (epoch := embedder.metadata.get("epoch")) is not None:
+            more += f"; the file says epoch {epoch}"
     embedder.save(target)
     network = embedder.method
     count = sum(p.numel() for p in network.model.parameters()) / 1e6
     say(f"Method {network.name}, {count:.1f} M parameters{more}.")
-    next_step(target, f"vireid test --resume {target} --dataset sysu --data-root DIR")
+    data = (
+        ""
+        if "dataset" in embedder.metadata
+        else " --dataset sysu --data-root DIR   (regdb also needs --trial)"
+    )
+    next_step(target, f"vireid test --resume {target}{data}")
     return 0
+
+
+setattr(import_weights, "choices", {"dataset": known.datasets, "trial": known.splits})  # noqa: B010
 
 
 def export_weights(
@@ -67,16 +97,16 @@ def export_weights(
         out: File to write (default: published.t in the run's folder).
     """
     from vireid.methods.published import export_published
-    from vireid.weights import is_shipped, load_weights
+    from vireid.weights import is_shipped, load_weights, training_facts
 
     choose("format", format, ("published",))
-    weights, _ = load_weights(run, method)
+    weights, metadata = load_weights(run, method)
     folder = Path(run)
     if is_shipped(run) or not folder.is_dir():
         folder = folder.parent
     target = out or folder / "published.t"
     _check_new(target)
-    export_published(weights, target)
+    export_published(weights, target, facts=training_facts(metadata))
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
     return 0
 

@@ -1,4 +1,8 @@
-"""Which images form each training batch: P identities, K visible and K infrared images each."""
+"""Which images form each training batch: P identities, K visible and K infrared images each.
+
+What a batch looks like has its home here, the second visible view included: its rows are blocks of
+P·K, each identity by identity in the same order, [visible; (the same again;) infrared].
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,13 @@ class IdentitySampler:
         pids_per_batch: P.
         images_per_pid: K, per modality.
         seed: fixes every plan.
+        visible_views: 2 where a batch holds each of its visible images twice, to be augmented
+            twice.
+
+    Attributes:
+        rows: B, the rows of a step: (visible_views + 1)·P·K.
+        num_visible: the first so many of them are visible.
+        steps_per_epoch: see above.
 
     Raises:
         InputError: fewer identities than P, or an identity without images of one modality.
@@ -35,6 +46,7 @@ class IdentitySampler:
         pids_per_batch: int,
         images_per_pid: int,
         seed: int,
+        visible_views: int = 1,
     ) -> None:
         pid_label, modality = np.asarray(pid_label), np.asarray(modality)
         if pids_per_batch < 1 or images_per_pid < 1:
@@ -50,6 +62,9 @@ class IdentitySampler:
             )
         self.pids_per_batch = pids_per_batch
         self.images_per_pid = images_per_pid
+        self.visible_views = visible_views
+        self.rows = (visible_views + 1) * pids_per_batch * images_per_pid
+        self.num_visible = count_visible(self.rows, visible_views)
         self.seed = seed
         self._num_pids = len(pids)
         # positions sorted by identity, and where each identity starts, for both modalities
@@ -71,10 +86,11 @@ class IdentitySampler:
         self.steps_per_epoch = largest // (pids_per_batch * images_per_pid) + 1
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """(steps, 2·P·K) int64 positions of an epoch's batches.
+        """(steps, B) int64 positions of an epoch's batches.
 
-        In each row the first P·K are visible, identity by identity, then the infrared images of
-        the same identities in the same order.
+        In each row the first P·K are visible, identity by identity (and so are the next P·K, the
+        same ones, with two visible views), then the infrared images of the same identities in the
+        same order.
         """
         generator = np.random.default_rng([self.seed, epoch, _STREAM])
         steps, p, k = self.steps_per_epoch, self.pids_per_batch, self.images_per_pid
@@ -84,7 +100,8 @@ class IdentitySampler:
             share = generator.random((steps, p, k))
             offset = (share * counts[chosen][..., None]).astype(np.int64)
             halves.append(positions[starts[chosen][..., None] + offset].reshape(steps, p * k))
-        return np.concatenate(halves, axis=1)
+        visible, infrared = halves
+        return np.concatenate([visible] * self.visible_views + [infrared], axis=1)
 
 
 def _distinct(generator: np.random.Generator, rows: int, size: int, limit: int) -> np.ndarray:
@@ -100,11 +117,18 @@ def _distinct(generator: np.random.Generator, rows: int, size: int, limit: int) 
     return out
 
 
-def rank_columns(pids_per_batch: int, images_per_pid: int, rank: int, world: int) -> np.ndarray:
+def count_visible(rows: int, visible_views: int = 1) -> int:
+    """How many of a batch's rows are visible; they come first."""
+    return rows * visible_views // (visible_views + 1)
+
+
+def rank_columns(
+    pids_per_batch: int, images_per_pid: int, rank: int, world: int, visible_views: int = 1
+) -> np.ndarray:
     """Columns of a step that belong to one of `world` ranks: whole identities, visible first.
 
     Returns:
-        (2·P·K / world,) int64, in increasing order.
+        ((visible_views + 1)·P·K / world,) int64, in increasing order.
 
     Raises:
         InputError: the identities of a batch cannot be shared out evenly.
@@ -115,5 +139,6 @@ def rank_columns(pids_per_batch: int, images_per_pid: int, rank: int, world: int
             f"`pids_per_batch` a multiple of {world}."
         )
     share = pids_per_batch // world * images_per_pid
-    visible = np.arange(rank * share, (rank + 1) * share, dtype=np.int64)
-    return np.concatenate([visible, visible + pids_per_batch * images_per_pid])
+    own = np.arange(rank * share, (rank + 1) * share, dtype=np.int64)
+    blocks = np.arange(visible_views + 1)[:, None] * pids_per_batch * images_per_pid
+    return (blocks + own).ravel()

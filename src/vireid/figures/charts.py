@@ -73,7 +73,8 @@ def similarity_histogram(
             modality and gallery images of the other; all of the same images.
         query_pids, gallery_pids: (Q,) and (G,).
     """
-    same = np.asarray(query_pids)[:, None] == np.asarray(gallery_pids)[None]
+    known = np.asarray(query_pids)[:, None]
+    same = (known == np.asarray(gallery_pids)[None]) & (known >= 0)  # -1 is nobody
     figure = new_figure(columns, inches=0.62 * 3.5 * len(similarities) + 0.2)
     bins = int(np.clip(np.sqrt(same.sum()), 12, 80))
     axes_of = panels(figure, len(similarities))
@@ -93,7 +94,7 @@ def similarity_histogram(
             else ""
         )
         title = ": ".join(part for part in (name, shared) if part)
-        axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+        axes.set(xlabel="similarity", ylabel="density", title=title)
         axes.legend(frameon=False)
     if heading:
         figure.suptitle(heading, fontsize=8)

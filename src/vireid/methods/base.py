@@ -146,25 +146,42 @@ class Method(nn.Module):
 
     def groups(self) -> list[ParameterGroup]:
         """Every trainable parameter exactly once: head and additions at the full rate, stems,
-        stages and non-local blocks at `backbone_scale` of it."""
+        stages and non-local blocks at `backbone_scale` of it, and stages with a factor in
+        `stage_factors` at that factor of the rest."""
         head = [*self.model.neck.parameters(), *self.model.classifier.parameters()]
         heads = {id(parameter) for parameter in head}
         body = [p for p in self.model.parameters() if id(p) not in heads]
         apart = self.separate_groups()
         taken = heads | {id(p) for p in body} | {id(p) for g in apart for p in g.parameters}
         more = [p for p in self.parameters() if id(p) not in taken]
+        scale = self.model_options.backbone_scale or 1.0
+        stages = [
+            ParameterGroup(
+                name=f"stage {number}",
+                parameters=trainable(self._stage_parameters(number)),
+                lr_scale=scale * factor,
+                freezes=True,
+            )
+            for number, factor in enumerate(self.model_options.stage_factors, 1)
+            if factor != 1
+        ]
+        of_stages = {id(p) for group in stages for p in group.parameters}
+        body = [p for p in body if id(p) not in of_stages]
         groups = [
             ParameterGroup(
-                name="backbone",
-                parameters=trainable(body),
-                lr_scale=self.model_options.backbone_scale or 1.0,
-                freezes=True,
+                name="backbone", parameters=trainable(body), lr_scale=scale, freezes=True
             ),
+            *stages,
             ParameterGroup(name="head", parameters=trainable(head)),
             ParameterGroup(name="additions", parameters=trainable(more)),
             *apart,
         ]
         return [group for group in groups if group.parameters]
+
+    def _stage_parameters(self, number: int) -> list[nn.Parameter]:
+        """Those of a stage's blocks, in all streams, without what stands between them."""
+        starts = (f"layer{number}.", f"layer{number}_")
+        return [p for name, p in self.model.named_parameters() if name.startswith(starts)]
 
     def separate_groups(self) -> list[ParameterGroup]:
         """Groups for parameters outside `model` that are not trained like the head."""

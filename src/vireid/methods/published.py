@@ -9,7 +9,9 @@ that the published code loads the file strictly.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +57,7 @@ _FILLING = {
     "wpa.fc1.0.": ("wpa.W.0.",),
     "wpa.bottleneck.": ("wpa.W.1.",),
 }
+_FACTS = "vireid"  # the entry of a checkpoint that holds facts
 _UNUSED_CLASSIFIERS = ("classifier1.weight", "classifier2.weight")  # of DDAG
 # What tells the three networks apart → the methods of ours that have it.
 _NETWORKS = {
@@ -77,6 +80,7 @@ class Published(NamedTuple):
         model_options: of its network, with pretrained "none".
         ddag_options: what its tensors say about DDAG's modules; None for the others.
         epoch: of the file; -1 where it has none, or something that is no number.
+        facts: JSON text on the training, where `export_published` wrote the file; "" elsewhere.
     """
 
     path: str
@@ -86,6 +90,7 @@ class Published(NamedTuple):
     model_options: ModelOptions
     ddag_options: DDAGOptions | None
     epoch: int
+    facts: str
 
     def build(self, method: str | None = None) -> Method:
         """A method of ours with this network; see `import_published`."""
@@ -185,6 +190,7 @@ def read_published(path: str | Path) -> Published:
         ),
         ddag_options=ddag,
         epoch=_whole_number(content.get("epoch")),
+        facts=content[_FACTS] if isinstance(content.get(_FACTS), str) else "",
     )
 
 
@@ -263,7 +269,13 @@ def _place(name: str, shape: tuple[int, ...]) -> _Place:
     raise AssertionError(f"the published networks have no tensor '{name}'")
 
 
-def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> None:
+def export_published(
+    method: Method,
+    path: str | Path,
+    *,
+    epoch: int = 0,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
     """Write the network of a method of ours as the published code's checkpoint.
 
     Args:
@@ -271,6 +283,7 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
             resnet50.
         path: the file to write; whole or not at all.
         epoch: to store beside the tensors.
+        facts: what is known of the training, to store too; the published codes don't look at it.
 
     Raises:
         InputError: the published code has no such network, or the file cannot be written.
@@ -306,7 +319,8 @@ def export_published(method: Method, path: str | Path, *, epoch: int = 0) -> Non
     if ddag is not None:
         net |= dict.fromkeys(_UNUSED_CLASSIFIERS, net["classifier.weight"])
     with atomic_write(path) as file:
-        torch.save({"net": net, "epoch": epoch}, file)
+        more = {_FACTS: json.dumps(facts)} if facts else {}
+        torch.save({"net": net, "epoch": epoch, **more}, file)
 
 
 def _attentions(method: DDAG) -> str:

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from vireid.data.options import AugmentOptions
 from vireid.methods.recipe import Recipe, Schedule
+
+_MILD: dict[str, Any] = {"erase": 0.5, "erase_area": (0.02, 0.4)}
+_HUE: dict[str, Any] = {"infrared_hue": 0.5, "channel_order": "after"}
+_HALF_GREY: dict[str, Any] = {"grey": 0.5, "infrared_grey": 0.5, "grey_rounding": True}
+_RLE: dict[str, Any] = {
+    "mix": 0.5,
+    "radical": 0.5,
+    "early_erase": 0.5,
+    "early_erase_area": (0.02, 0.4),
+    "early_erase_aspect": (0.3, 1 / 0.3),
+    "early_erase_draw": "uniform",
+}
+_DEEN: dict[str, Any] = {**_HALF_GREY, "erase": 0.5, "erase_fill": (0.485, 0.456, 0.406)}
 
 # "published" is MCLNet's set; AGW and DDAG use "plain". "channel" follows CAJ: visible images
 # become one channel or grey, and erasing is milder.
@@ -14,7 +28,34 @@ AUGMENTATIONS = {
     "plain": AugmentOptions(),
     "published": AugmentOptions(erase=0.8, erase_area=(0.1, 0.8)),
     "channel": AugmentOptions(erase=0.5, erase_area=(0.02, 0.4), channel=0.35, grey=0.2),
+    # CAJ, all data sets: the second view always is one channel; infrared images are one channel in
+    # 3 of 4 cases, else grey in half of them.
+    "caj": AugmentOptions(
+        **_MILD,
+        second_view=True,
+        second_channel=1.0,
+        infrared_channel=0.75,
+        infrared_grey=0.5,
+        channel_order="after",
+    ),
+    # DNS: a third of the visible images stay, the others become one channel, or (SYSU-MM01 only)
+    # grey in a quarter of the cases.
+    "dns": AugmentOptions(**_MILD, **_HUE, early_erase=0.5, channel=1 / 2, grey=1 / 3),
+    "dns-regdb": AugmentOptions(early_erase=0.5, channel=2 / 3, channel_order="after"),
+    "dns-llcm": AugmentOptions(**_MILD, **_HUE, channel=2 / 3),
+    # RLE, SYSU-MM01; on RegDB and LLCM half of all images are grey.
+    "rle": AugmentOptions(**_RLE),
+    "rle-grey": AugmentOptions(**_RLE, **_HALF_GREY),
+    # DEEN, SYSU-MM01; RegDB and LLCM have milder erasing.
+    "deen": AugmentOptions(**_DEEN, erase_area=(0.2, 0.8)),
+    "deen-mild": AugmentOptions(**_DEEN, erase_area=(0.02, 0.4)),
 }
+
+
+def augmentation_choices() -> str:
+    """The presets for a help text."""
+    return ", ".join(AUGMENTATIONS)
+
 
 # The published training step for step, for ImageNet weights: lr 0.1 with ten epochs of warm-up,
 # down at 20 and 50; float32; what AGW's and MCLNet's code does otherwise than their papers.

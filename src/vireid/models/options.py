@@ -29,6 +29,10 @@ class ModelOptions(Options):
     """Channels inside the non-local blocks, 1 as published; unset, there are no such blocks."""
     pooling: Literal["gem", "average"] = option("average", rare=True)
     """How the last feature map is pooled: gem, the generalised mean with p = 3, or average."""
+    stage_factors: tuple[float, float, float, float] = option(
+        (1.0, 1.0, 1.0, 1.0), above=0, rare=True
+    )
+    """Learning rates of stages 1 to 4, as factors of that of the rest of the backbone."""
     backbone_scale: float | None = option(None, above=0, rare=True)
     """Learning rate of stems, stages and non-local blocks, as a factor of that of neck and
     classifier; unset, 0.1 with pretrained weights, as published, and 1 without."""

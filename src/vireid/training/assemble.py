@@ -10,6 +10,7 @@ import torch
 
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
+from vireid.data.sampler import count_visible
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import try_method
 from vireid.runtime.device import Throttle, memory_format, tune
@@ -86,6 +87,7 @@ class Assembly:
             world=world,
             steps=self.data.steps,
             batch=self.data.batch,
+            visible_views=self.data.sampler.visible_views,
         )
         self.engine: Engine | None = None
         self._throttle = Throttle(device)
@@ -97,7 +99,13 @@ class Assembly:
         columns = (data.labels.pid, data.labels.camera, data.labels.modality)
         pid, camera, modality = (torch.from_numpy(column[rows]).to(device) for column in columns)
         autocast = self.precision.autocast(device)
-        host_reads = try_method(self.method, (pid, camera, modality), data.size, autocast)
+        host_reads = try_method(
+            self.method,
+            (pid, camera, modality),
+            data.size,
+            autocast,
+            count_visible(len(pid), data.sampler.visible_views),
+        )
         if device.type == "cuda":
             torch.cuda.empty_cache()  # what is free decides where the images are kept
         return host_reads
@@ -149,11 +157,13 @@ class Assembly:
         return {name: sum(rank[name] for rank in sums) / len(sums) / steps for name in sums[0]}
 
     def close(self) -> None:
-        """End background work and free a captured graph; comes before `World.leave`."""
+        """End background work, free a captured graph and all that would keep the network in memory;
+        comes before `World.leave`."""
         self.planner.close()
         self.images.close()
         if self.engine is not None:
             self.engine.close()
+        self.step.close()
 
 
 def _build(options: TrainOptions, sizes: Sizes, world: World, *, pretrained: bool) -> Method:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
+from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, same_code
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
@@ -29,7 +30,7 @@ class Choices:
 
     Attributes:
         dataset, method, arch, pretrained, optim: as in `TrainOptions` and its parts.
-        recipe: name of one of the method's recipes.
+        recipe: name of one of the method's recipes, of which some differ between data sets.
         augment: name of a preset of augmentation.
         lr: whether a learning rate is given besides, so that Adam's own isn't needed.
     """
@@ -74,15 +75,15 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         plain["dataset"] = choices.dataset
     elif "dataset" in plain:
         code_of(plain["dataset"], None, what="dataset", where=where)
+    dataset = resolve_dataset(plain.get("dataset", DEFAULT_DATASET))
     start_of_file = parts["model"].get("pretrained", "imagenet")
     pretrained = choices.pretrained or start_of_file
     recipe_of_file = parts["recipe"].get("name")
     keeps_recipe = (
         not recipe_of_file or (choices.recipe or recipe_of_file).strip().lower() == recipe_of_file
     )
-    recipe = _recipe(
-        choices, parts["recipe"] if keeps_recipe else {}, recipes_of(method), pretrained, where
-    )
+    recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
+    recipe = _recipe(choices, parts["recipe"] if keeps_recipe else {}, recipes, pretrained, where)
 
     def merged(of_recipe: dict[str, Any], of_file: dict[str, Any]) -> dict[str, Any]:
         """The file goes before the recipe, unless another recipe than the file's was chosen."""

@@ -147,7 +147,7 @@ def build_engine(
         except Exception as error:  # whatever a user's method meets in the compiler
             log.debug("engine %s failed", attempt.engine, exc_info=True)
             problems.append(f"{attempt.failed} ({first_line(error)})")
-            step.compute = step.losses
+            step.compute = None
             _free_memory(step.world.device)
             snapshot.restore()
             continue

@@ -46,6 +46,8 @@ def load_epoch(
     inside = f" and step {step} of the next" if step else ""
     for name in ("weights_hash", "format", "facts_hash"):  # of that file
         metadata.pop(name, None)
+    if state.get("identities"):
+        metadata["identities"] = state["identities"]
     metadata |= {
         "epoch": done, "chosen": f"named by hand: the checkpoint after epoch {done}{inside}"
     }  # fmt: skip

@@ -43,6 +43,12 @@ class TrainOptions(Options):
     """Values that are black and white in images with more than 8 bits per channel, as thermal
     cameras write them: LOW:HIGH, or minmax, which takes them from each image, so that contrast
     changes from frame to frame (default: such images are refused)."""
+    junk: tuple[str, ...] = option((), rare=True)
+    """With `dataset` folder: identities, such as 0000, of nobody: their images are left out and
+    counted, as those of -1 always are."""
+    sensor_cameras: bool = option(False, rare=True)
+    """With `dataset` folder: each sensor's camera numbers are its own, so that camera 1 of visible
+    images and camera 1 of infrared ones are two cameras."""
     size: tuple[int, int] = option((288, 144), at_least=1, at_most=8192)
     """Height and width of the input, in pixels."""
     select: Literal["last", "val", "held-out"] = "last"

@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Before there is a run: its import leaves a cycle that keeps the frames above it, and with them a
+# run's network, until Python happens to collect.
+import matplotlib.figure  # noqa: F401
+import numpy as np
 import torch
 
-from vireid.data import Dataset, PixelStore
+from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
 from vireid.methods import Method
 from vireid.runtime.background import BackgroundWriter
+from vireid.runtime.capture import first_line
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
@@ -116,8 +121,9 @@ class _Run:
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
         self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
         self.record = record.begin(options, dataset) if world.first else None
-        state, self.record = open_folder(
-            options, run, world, self.record,
+        usable = without(dataset, np.asarray(store.valid))
+        state, self.record, self.identities = open_folder(
+            options, run, world, self.record, usable,
             resume=resume, other_code=other_code, say=self.journal.say,
         )  # fmt: skip
         self.store = store
@@ -210,15 +216,7 @@ class _Run:
         last = number == options.last_epoch
         metrics: dict[str, float] = {}
         if self.evaluate and options.eval_every and (number % options.eval_every == 0 or last):
-            method.eval()
-            with torch.no_grad():
-                metrics = dict(self.evaluate(method, number))
-                if average is not None:
-                    with average.in_force():
-                        of_average = self.evaluate(method, number)
-                    metrics |= {f"{EMA}_{name}": value for name, value in of_average.items()}
-            method.train()
-            self.parts.step.check_addresses()
+            metrics = self._evaluate(self.evaluate, number)
             progress.metrics = metrics
         progress.seconds += time.perf_counter() - start
         chosen = self._chosen(metrics)
@@ -235,6 +233,32 @@ class _Run:
             self._save()
         if not last and self._must_stop():
             self._stop()
+
+    def _evaluate(self, evaluate: Evaluate, number: int) -> dict[str, float]:
+        """The metrics of the weights and of their average; none, and a sentence, where there is
+        something that can't be evaluated, which is no reason to lose a training."""
+        method, average = self.parts.method, self.parts.step.average
+        method.eval()
+        metrics: dict[str, float] = {}
+        try:
+            with torch.no_grad():
+                metrics |= evaluate(method, number)
+                if average is not None:
+                    with average.in_force():
+                        of_average = evaluate(method, number)
+                    metrics |= {f"{EMA}_{name}": value for name, value in of_average.items()}
+        except InputError as error:  # the same on every rank
+            metrics.clear()
+            self.journal.say(f"No evaluation after epoch {number}: {error} Training goes on.")
+        except torch.OutOfMemoryError as error:
+            if self.world.size > 1:
+                raise  # the other ranks wait for this one
+            metrics.clear()
+            torch.cuda.empty_cache()
+            self.journal.say(f"No evaluation after epoch {number}: {first_line(error)}.")
+        method.train()
+        self.parts.step.check_addresses()
+        return metrics
 
     def _means(self, steps: int) -> dict[str, float]:
         """Mean losses of this epoch's first `steps` steps over all ranks.
@@ -255,6 +279,11 @@ class _Run:
                 + (f"The newest checkpoint is '{newest[0].name}'. " if newest else "")
                 + "Use a smaller `lr` or a longer warm-up"
                 + (", or the `precision` float32." if not exact else ".")
+                + (
+                    " Or black areas became NaN, as published: set `radical_arithmetic` to exact."
+                    if self.options.recipe.augment.makes_nan
+                    else ""
+                )
             )
         return means
 
@@ -278,7 +307,8 @@ class _Run:
 
     def _save(self) -> None:
         """Copy the state to the host now and write it in the background."""
-        state = pack(self.options, self.parts.step, self.progress, self.world)
+        step, progress = self.parts.step, self.progress
+        state = pack(self.options, step, progress, self.world, self.identities)
         if state is not None:
             self.writer.submit(
                 checkpoint.save_checkpoint,
@@ -301,7 +331,8 @@ class _Run:
             found = f"; the number of epochs is from {options.epochs_from}"
             return "last epoch" + (found if options.epochs_from else "")
         if not metrics:
-            return None
+            nothing = progress.best is None and progress.epoch + 1 == options.last_epoch
+            return "last epoch; no epoch could be evaluated" if nothing else None
         if options.criterion not in metrics:
             raise InputError(
                 f"`criterion` is {options.criterion}, which the evaluation doesn't give; it gives "
@@ -326,6 +357,8 @@ class _Run:
             "data_root": options.data_root,
             "trial": options.trial,
             "part": options.part,
+            "synthetic": self.identities[0]["synthetic"],
+            "identities": self.identities,
             "recipe": options.recipe.name,
             "epoch": progress.epoch,
             "steps": progress.epoch * data.steps,

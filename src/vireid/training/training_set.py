@@ -35,11 +35,6 @@ class TrainingSet:
     ) -> None:
         recipe = options.recipe
         self.options, self.rank, self.world = options, rank, world
-        if options.part not in dataset.parts:
-            raise InputError(
-                f"Data set '{dataset.name}' has no part '{options.part}'; it has "
-                f"{', '.join(dataset.parts)}."
-            )
         usable = without(dataset, np.asarray(store.valid))
         train = training_rows(usable, options.part)
         self.rows, self.notes = train.rows, usable.notes
@@ -66,13 +61,20 @@ class TrainingSet:
             pids_per_batch=recipe.pids_per_batch,
             images_per_pid=recipe.images_per_pid,
             seed=options.seed,
+            visible_views=recipe.augment.visible_views,
         )
         self.size = (int(store.size[0]), int(store.size[1]))
         self.augment = Augment(recipe.augment, self.size)
         self.columns = np.asarray(
-            rank_columns(recipe.pids_per_batch, recipe.images_per_pid, rank, world)
+            rank_columns(
+                recipe.pids_per_batch,
+                recipe.images_per_pid,
+                rank,
+                world,
+                self.sampler.visible_views,
+            )
         )
-        self.total_batch = 2 * recipe.pids_per_batch * recipe.images_per_pid
+        self.total_batch = self.sampler.rows
         self.batch = len(self.columns)
         self.steps = self.sampler.steps_per_epoch
         if options.steps_per_epoch:
@@ -82,7 +84,11 @@ class TrainingSet:
         """What this rank does in `epoch`: a pure function of the seed and the epoch."""
         positions = self.sampler.epoch(epoch)[: self.steps]
         draws = self.augment.draw(
-            self.total_batch, self.total_batch // 2, self.steps, seed=self.options.seed, epoch=epoch
+            self.total_batch,
+            self.sampler.num_visible,
+            self.steps,
+            seed=self.options.seed,
+            epoch=epoch,
         )
         return Plan(
             epoch=epoch,
