@@ -282,3 +282,13 @@ def test_what_to_expect_is_what_the_result_says(benchmarks: None) -> None:
     if head:
         path = FOLDER / "results" / head.removeprefix(": ")
         assert found[0] == found[1] + rehearsal.expectations(path) + found[2]
+
+
+def test_the_floor_of_every_method_is_counted(benchmarks: None) -> None:
+    """With three times the rows after its expansion, DEEN's last stage costs more than CAJ's."""
+    from step_floor import counted, floor_ms, rows_of
+
+    flop = {name: sum(one.flop for one in counted(name, (96, 32))[0]) for name in ("caj", "deen")}
+    assert flop["deen"] > flop["caj"] * 48 / 96
+    assert rows_of(RECIPES["caj"]["clean"]) == 96 and rows_of(RECIPES["rle"]["clean"]) == 48
+    assert 0 < floor_ms("base", {"bf16_tflops": 700.0, "copy_tb_per_s": 2.8}) < 100

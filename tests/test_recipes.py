@@ -33,7 +33,7 @@ ELSEWHERE = {
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
     "experiments.md 1": "tests/commands/test_sweep.py",
-    "experiments.md 2": "tests/commands/test_compare.py",
+    "experiments.md 2": "tests/commands/test_report.py",
     "synth.md 2": "tests/synthetic compares parts of v1 with the checksums; all takes minutes",
 }
 

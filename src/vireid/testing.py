@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -118,10 +119,81 @@ def evaluate(
             define, people that the weights were trained on, or an `out` with the report of
             another question, which is kept.
     """
-    from vireid.data import prepare, trials, without
+    from vireid.data import trials
     from vireid.data.content import data_hash
-    from vireid.embed import load
     from vireid.evaluation.evaluator import search_fields
+    from vireid.training.epoch import find_checkpoint
+    from vireid.weights import is_shipped
+
+    options = options or TestOptions()
+    run = _run_of(weights, find_checkpoint(weights, epoch))
+    if is_shipped(weights) and out is None and (run / "config.json").is_file():
+        raise InputError(
+            f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
+            "it. Name another folder by `out`."
+        )
+    check_folder(Path(out) if out else run, "the report")
+    opened = open_test(weights, options, epoch=epoch, method=method, device=device)
+    embedder, data, store = opened.embedder, opened.data, opened.store
+    asked = {
+        "weights_hash": embedder.weights_hash,
+        "data_hash": data_hash(data),
+        "tta": options.tta,
+        "precision": embedder.precision,
+    }
+    places = []
+    for search in opened.searches:
+        folder = run / "test" / _folder_name(data, search, options, opened.checkpoint)
+        if out is not None:
+            folder = Path(out)
+            if len(opened.searches) > 1:
+                folder /= search.direction.replace("_", "-")
+        numbers = tuple(one.number for one in trials(data, search))
+        question = {**asked, **search_fields(data, search), "trials": numbers}
+        places.append(_free_place(folder, question, rerank=options.rerank, chosen=out is not None))
+    return [
+        run_protocol(
+            embedder,
+            data,
+            store,
+            search,
+            tta=options.tta,
+            rerank=options.rerank,
+            folder=folder,
+            figure_queries=options.figure_queries,
+        )
+        for search, folder in zip(opened.searches, places)
+    ]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Weights and the data to test them on.
+
+    Attributes:
+        embedder, data, store: the network; the samples without broken images; their pixels.
+        searches: what is asked, one for each direction.
+        checkpoint: the run's checkpoint that the weights are of, if they are.
+    """
+
+    embedder: Embedder
+    data: Dataset
+    store: PixelStore
+    searches: Sequence[SearchOptions]
+    checkpoint: Path | None
+
+
+def open_test(
+    weights: str | Path,
+    options: TestOptions | None = None,
+    *,
+    epoch: int | None = None,
+    method: str | None = None,
+    device: str = "auto",
+) -> Opened:
+    """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
+    from vireid.data import prepare, without
+    from vireid.embed import load
     from vireid.training.epoch import find_checkpoint, load_epoch
     from vireid.weights import is_shipped
 
@@ -134,12 +206,6 @@ def evaluate(
         )
     checkpoint = find_checkpoint(weights, epoch)
     run = _run_of(weights, checkpoint)
-    if shipped and out is None and (run / "config.json").is_file():
-        raise InputError(
-            f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
-            "it. Name another folder by `out`."
-        )
-    check_folder(Path(out) if out else run, "the report")
     precision = options.precision
     if checkpoint is None:
         embedder = load(weights, device=device, method=method, precision=precision)
@@ -169,35 +235,7 @@ def evaluate(
     store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
     tell_broken(store.broken)
     data = without(data, store.valid)
-    asked = {
-        "weights_hash": embedder.weights_hash,
-        "data_hash": data_hash(data),
-        "tta": options.tta,
-        "precision": embedder.precision,
-    }
-    places = []
-    for search in searches:
-        folder = run / "test" / _folder_name(data, search, options, checkpoint)
-        if out is not None:
-            folder = Path(out)
-            if len(searches) > 1:
-                folder /= search.direction.replace("_", "-")
-        numbers = tuple(one.number for one in trials(data, search))
-        question = {**asked, **search_fields(data, search), "trials": numbers}
-        places.append(_free_place(folder, question, rerank=options.rerank, chosen=out is not None))
-    return [
-        run_protocol(
-            embedder,
-            data,
-            store,
-            search,
-            tta=options.tta,
-            rerank=options.rerank,
-            folder=folder,
-            figure_queries=options.figure_queries,
-        )
-        for search, folder in zip(searches, places)
-    ]
+    return Opened(embedder, data, store, searches, checkpoint)
 
 
 def _free_place(folder: Path, question: dict[str, Any], *, rerank: bool, chosen: bool) -> Path:

@@ -183,6 +183,20 @@ class Batch(NamedTuple):
     num_visible: int
 
 
+class Stripe(NamedTuple):
+    """What a network says of one horizontal stripe of each image.
+
+    Attributes:
+        pooled: (B, D) mean of the last map over the stripe.
+        embedding: (B, D) features after the stripe's own neck.
+        logits: (B, num_pids) scores of the stripe's own classifier.
+    """
+
+    pooled: Tensor
+    embedding: Tensor
+    logits: Tensor
+
+
 class Output(NamedTuple):
     """What a network says of a batch.
 
@@ -191,12 +205,14 @@ class Output(NamedTuple):
         embedding: (B, D) features after the neck.
         logits: (B, num_pids) scores of the classifier on `embedding`.
         feature_map: (B, D, h, w) last map of the backbone.
+        stripes: of the map, from the top; none where the network has no stripes.
     """
 
     pooled: Tensor
     embedding: Tensor
     logits: Tensor
     feature_map: Tensor
+    stripes: tuple[Stripe, ...] = ()
 
 
 class Limits(NamedTuple):

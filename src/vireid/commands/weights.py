@@ -22,16 +22,16 @@ def import_weights(
     trial: int | None = None,
     out: Path | None = None,
 ) -> int:
-    """Convert a checkpoint of the published MCLNet, AGW or DDAG code, or of a run, to weights.
+    """Convert a checkpoint of a method's published code, or of a run, to weights.
 
     No code in the file is run. The unused copies of ResNet-50 in a published one are dropped.
 
     Args:
         file: The published checkpoint (.t or .pth), or a file in RUN/checkpoints.
-        method: What reports call these weights: mcl, agw, ddag or base (default: mcl where the
-            network has non-local blocks, since the MCLNet and AGW codes write the same tensors;
-            ddag where it has part attention; else base). For a run's checkpoint of a method of
-            one's own: path/to/my.py:MyMethod.
+        method: What reports call these weights: mcl, agw or caj where the network has non-local
+            blocks, since the MCLNet, AGW and CAJ codes write the same tensors (default: mcl; the
+            networks of base, ddag, dns, deen and rle are told by their tensors). For a run's
+            checkpoint of a method of one's own: path/to/my.py:MyMethod.
         dataset: Data set that a published checkpoint was trained on: {dataset}. The weights then
             know their training identities, and are not tested on them.
         data_root: That data set's folder (default: $VIREID_DATA/NAME).
@@ -91,8 +91,8 @@ def export_weights(
 
     Args:
         run: A run's folder or a weights file.
-        format: Format to write: published, a checkpoint that the published MCLNet, AGW or DDAG
-            code loads.
+        format: Format to write: published, a checkpoint that the method's published code
+            loads.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         out: File to write (default: published.t in the run's folder).
     """

@@ -74,7 +74,7 @@ class Embedder:
             precision: as in training, but "auto" is float16 on every GPU, whose vectors are far
                 nearer to float32's than bfloat16's. A batch that exceeds its range is computed
                 again in float32.
-            size: overrides the size in the metadata.
+            size: overrides the size in the metadata, and that which the method was published with.
             compiled: compile the network (None: on a GPU when there is much to embed).
         """
         self.metadata = dict(metadata or {})
@@ -95,7 +95,7 @@ class Embedder:
         self.precision = chosen.name
         self.forward = Forward(self.method, chosen, compiled=compiled)
         self._exact: Forward | None = None
-        height, width = size or self.metadata.get("size") or (288, 144)
+        height, width = size or self.metadata.get("size") or method.options.input_size
         self.size = (int(height), int(width))
         self.test_embeddings = tuple(method.test_embeddings)
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]

@@ -48,7 +48,7 @@ def import_published(
     data_root: str | Path | None = None,
     trial: int | None = None,
 ) -> Embedder:
-    """An embedder from a checkpoint of the published MCLNet, AGW or DDAG code.
+    """An embedder from a checkpoint of the published code of a method.
 
     The file is opened without running code in it. The epoch that it says is kept.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.figures.style import BLUE, FAINT, GREEN, INK, RED, Columns, new_figure, panels
+from vireid.figures.style import BLUE, FAINT, GREEN, INK, RED, Columns, new_figure, panels, styled
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PEOPLE = 20  # colours and markers that a reader can still tell apart, with numbers beside them
 
 
+@styled
 def cmc_curve(
     curves: Mapping[str, Sequence[float]], heading: str = "", *, columns: Columns = 1
 ) -> Figure:
@@ -58,6 +59,7 @@ def overlap(same: np.ndarray, other: np.ndarray) -> float:
     return float(np.minimum(*shares).sum())
 
 
+@styled
 def similarity_histogram(
     similarities: Mapping[str, np.ndarray],
     query_pids: np.ndarray,
@@ -101,6 +103,7 @@ def similarity_histogram(
     return figure
 
 
+@styled
 def training_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], *, columns: Columns = 2
 ) -> Figure | None:
@@ -160,6 +163,7 @@ def training_curves(
     return figure
 
 
+@styled
 def embedding_map(
     points: np.ndarray,
     pids: np.ndarray,
@@ -204,6 +208,7 @@ def embedding_map(
     return figure
 
 
+@styled
 def camera_pairs(
     rows: Sequence[Mapping[str, Any]],
     metric: str = "rank1",
@@ -246,6 +251,7 @@ def camera_pairs(
     return figure
 
 
+@styled
 def modality_gap(
     accuracy: Mapping[str, float], heading: str = "", *, columns: Columns = 1
 ) -> Figure:

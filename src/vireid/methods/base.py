@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import RECIPES
 from vireid.models.backbone import resolve_arch
 from vireid.models.options import ModelOptions
-from vireid.models.two_stream import build_model
+from vireid.models.two_stream import TwoStream, build_model
 from vireid.types import Batch, Output
 
 
@@ -76,6 +78,7 @@ class Method(nn.Module):
     Class attributes:
         name: in reports and names of runs; the class's own in lower case if it has none.
         Options: frozen dataclass of the method's own options (extends `MethodOptions`).
+        Network: its network; another than `TwoStream` extends it.
         test_embeddings: names of what `embed` returns; reports show the first one first.
         recipes: name → how to train it.
 
@@ -86,6 +89,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    Network: ClassVar[type[TwoStream]] = TwoStream
     test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
     recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
 
@@ -101,7 +105,7 @@ class Method(nn.Module):
         self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
         self.sizes = sizes
         self.options: Any = self.Options() if options is None else options
-        self.model = build_model(self.model_options, sizes.num_pids)
+        self.model = build_model(self.model_options, sizes.num_pids, self.Network)
         self.gather: Callable[[Tensor], Tensor] | None = None
 
     @property
@@ -125,11 +129,28 @@ class Method(nn.Module):
         """Named loss terms of a training batch, 0-d and weighted."""
         output = self.model(batch.image, batch.num_visible)
         with no_autocast(batch.image):
-            return self.terms(output, batch)
+            terms = dict(self.terms(output, batch))
+            for name, value in self.stripe_terms(output, batch).items():
+                terms[name] = terms[name] + value if name in terms else value
+            return terms
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """The loss terms, from the network's output for the batch. Runs without autocast."""
         raise NotImplementedError(f"{type(self).__name__} has no `terms`.")
+
+    def stripe_terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """What stripes add to the terms `identity` and `triplet`: the means over stripes of their
+        cross-entropies and, where the method has a `triplet`, of that loss."""
+        stripes, options = output.stripes, self.options
+        if not stripes:
+            return {}
+        labels = labels_of_rows(output.pooled, batch)
+        identity = [self.identity_loss(stripe.logits, labels) for stripe in stripes]
+        terms = {"identity": options.identity_weight * torch.stack(identity).mean()}
+        if (loss := getattr(self, "triplet", None)) is not None:
+            triplet = [self.on_all_ranks(loss, stripe.pooled, labels) for stripe in stripes]
+            terms["triplet"] = options.triplet_weight * torch.stack(triplet).mean()
+        return terms
 
     def identity_loss(self, logits: Tensor, pid_label: Tensor) -> Tensor:
         """Cross-entropy of `logits` (B, num_pids), with the options' label smoothing."""
@@ -148,7 +169,7 @@ class Method(nn.Module):
         """Every trainable parameter exactly once: head and additions at the full rate, stems,
         stages and non-local blocks at `backbone_scale` of it, and stages with a factor in
         `stage_factors` at that factor of the rest."""
-        head = [*self.model.neck.parameters(), *self.model.classifier.parameters()]
+        head = [p for part in self.model.head() for p in part.parameters()]
         heads = {id(parameter) for parameter in head}
         body = [p for p in self.model.parameters() if id(p) not in heads]
         apart = self.separate_groups()
@@ -196,6 +217,11 @@ class Method(nn.Module):
                 they are unknown.
         """
 
+    def trouble(self, means: dict[str, float]) -> str:
+        """A sentence for the user where an epoch's mean losses show that a term has stopped to
+        train anything; "" where they don't. Called on the host after each epoch."""
+        return ""
+
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         """The test embeddings of normalised images (B, 3, H, W), visible rows first.
 
@@ -204,6 +230,18 @@ class Method(nn.Module):
             evaluation mode first.
         """
         return self.model.embed(image, num_visible)
+
+
+def labels_of_rows(features: Tensor, batch: Batch) -> Tensor:
+    """Identities (N,) of `features` (N, …): N is B, or a multiple of it where a network generates
+    more rows, batch after batch."""
+    return batch.pid_label.repeat(len(features) // len(batch.pid_label))
+
+
+def combined(pooled: Tensor, embedding: Tensor, share: float) -> Tensor:
+    """One vector whose similarities are (1 − share) times those of `pooled`, (N, D) rows of length
+    1, and `share` times those of `embedding`: (N, 2 D), rows of length 1."""
+    return torch.cat([math.sqrt(1 - share) * pooled, math.sqrt(share) * embedding], dim=1)
 
 
 def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -1,10 +1,11 @@
-"""The recipes of the four methods. Nothing here imports PyTorch."""
+"""The recipes of the methods. Nothing here imports PyTorch."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+from vireid.config import to_plain
 from vireid.data.options import AugmentOptions
 from vireid.methods.recipe import Recipe, Schedule
 
@@ -104,3 +105,92 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     }
     for method in ("base", "agw", "ddag", "mcl")
 }
+
+
+def _later(
+    published: Recipe, scratch: str, variants: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Recipe]:
+    """The recipes of a later method from its published one.
+
+    Args:
+        published: `clean` is the same in mixed precision and without its `method_options` and the
+            published arithmetic of radical rectangles.
+        scratch: augmentation of the recipes that start from nothing.
+        variants: data set → where `published` and `clean` differ on it.
+    """
+    published = replace(published, variants=variants or {})
+    clean = replace(
+        published,
+        name="clean",
+        precision="auto",
+        method_options={},
+        augment=replace(published.augment, radical_arithmetic="exact"),
+    )
+    from_nothing = {
+        recipe.name: replace(recipe, augment=AUGMENTATIONS[scratch], method_options={})
+        for recipe in (_SCRATCH, _BEST)
+    }
+    return {"published": published, "clean": clean} | from_nothing
+
+
+def _augmented(preset: str, **more: Any) -> dict[str, Any]:
+    """A variant with another preset of augmentation. How rectangles are computed is left to the
+    recipe."""
+    augment = to_plain(AUGMENTATIONS[preset])
+    del augment["radical_arithmetic"]
+    return {"augment": augment, **more}
+
+
+_SIX = replace(_PUBLISHED, pids_per_batch=6, method_options={})
+_LATE = (20, 80, 120)  # epochs at which RLE's and DEEN's rate falls
+_SHORTER = {"model_options": {"last_stage": 3}}  # the networks of RLE and DEEN for RegDB
+
+RECIPES["caj"] = _later(
+    replace(
+        _PUBLISHED,
+        epochs=100,
+        augment=AUGMENTATIONS["caj"],
+        method_options={"triplet": "published"},
+    ),
+    scratch="caj",
+)
+RECIPES["dns"] = _later(
+    replace(
+        _SIX,
+        lr=0.2,
+        schedule=Schedule(kind="peak"),
+        epochs=100,
+        precision="float16",
+        augment=AUGMENTATIONS["dns"],
+        method_options={"circle_cosines": "half"},
+        model_options={"stage_factors": [1.0, 1.0, 2.0, 2.5]},
+    ),
+    scratch="channel",
+    variants={"regdb": _augmented("dns-regdb", lr=0.1), "llcm": _augmented("dns-llcm")},
+)
+RECIPES["deen"] = _later(
+    replace(
+        _SIX,
+        schedule=Schedule(milestones=_LATE[:2], factors=(0.1, 0.01)),
+        epochs=151,
+        augment=AUGMENTATIONS["deen"],
+    ),
+    scratch="channel",
+    variants={
+        "regdb": _augmented("deen-mild", **_SHORTER),
+        "llcm": _augmented("deen-mild"),
+    },
+)
+RECIPES["rle"] = _later(
+    replace(
+        _SIX,
+        schedule=Schedule(milestones=_LATE, factors=(0.1, 0.01, 0.001)),
+        epochs=151,
+        augment=replace(AUGMENTATIONS["rle"], radical_arithmetic="published"),
+    ),
+    scratch="rle",
+    variants={
+        "regdb": _augmented("rle-grey", method_options={"embedding_share": 0.1}, **_SHORTER),
+        "llcm": _augmented("rle-grey", method_options={"embedding_share": 0.1}),
+    },
+)

@@ -23,6 +23,10 @@ METHODS = {
     "agw": "vireid.methods.agw:AGW",
     "ddag": "vireid.methods.ddag:DDAG",
     "mcl": "vireid.methods.mcl:MCL",
+    "caj": "vireid.methods.caj:CAJ",
+    "dns": "vireid.methods.dns:DNS",
+    "deen": "vireid.methods.deen:DEEN",
+    "rle": "vireid.methods.rle:RLE",
 }
 ALIASES = {"baseline": "base", "mclnet": "mcl"}
 

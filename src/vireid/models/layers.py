@@ -128,9 +128,11 @@ class AveragePool(nn.Module):
         return full(x).mean((2, 3))
 
 
-def make_neck(dim: int) -> nn.BatchNorm1d:
-    """A batch norm whose scale starts as N(1, 0.01) and whose shift is not trained."""
-    neck = untrained(nn.BatchNorm1d(dim), "bias")
+def make_neck(dim: int, shift_trained: bool = False) -> nn.BatchNorm1d:
+    """A batch norm whose scale starts as N(1, 0.01) and whose shift is not trained unless asked."""
+    neck = nn.BatchNorm1d(dim)
+    if not shift_trained:
+        untrained(neck, "bias")
     nn.init.normal_(neck.weight, 1.0, 0.01)
     return neck
 

@@ -29,6 +29,15 @@ class ModelOptions(Options):
     """Channels inside the non-local blocks, 1 as published; unset, there are no such blocks."""
     pooling: Literal["gem", "average"] = option("average", rare=True)
     """How the last feature map is pooled: gem, the generalised mean with p = 3, or average."""
+    private_stages: int = option(0, at_least=0, at_most=3, rare=True)
+    """Stages after the stem that each modality has for itself; the others are shared."""
+    last_stage: int = option(4, at_least=1, at_most=4, rare=True)
+    """Stage whose map is pooled; those after it are left out."""
+    stripes: int | None = option(None, at_least=1, rare=True)
+    """Horizontal stripes of the last map, each pooled and classified for itself beside the whole
+    map; unset, there are none."""
+    neck_shift_trained: bool = option(False, rare=True)
+    """Train the shift of the necks' batch norm too."""
     stage_factors: tuple[float, float, float, float] = option(
         (1.0, 1.0, 1.0, 1.0), above=0, rare=True
     )
@@ -48,5 +57,10 @@ class ModelOptions(Options):
         if start.lower() in STARTS:
             start = start.lower()
         object.__setattr__(self, "pretrained", start)
+        if self.private_stages > self.last_stage:
+            raise InputError(
+                f"`private_stages` is {self.private_stages}, but the network ends after stage "
+                f"{self.last_stage}; lower `private_stages` or raise `last_stage`."
+            )
         if self.backbone_scale is None:
             object.__setattr__(self, "backbone_scale", 1.0 if start == "none" else 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.error
 import urllib.request
 from importlib.resources import files
@@ -18,6 +19,8 @@ from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
 _HEADS = ("fc.", "head.", "classifier.")
+_BODY = re.compile(r"(?:stem_visible|stem_infrared|layer(\d)(?:_visible|_infrared)?)\.")
+_STREAM = re.compile(r"(layer\d)_(?:visible|infrared)\.")
 
 
 class Source(NamedTuple):
@@ -104,7 +107,7 @@ def _from_file(path: Path) -> Source:
             f"The file '{path}' holds no named tensors; the weights of a network were expected."
         )
     if kind in ("published", "run"):
-        what = "a run" if kind == "run" else "the published MCLNet, AGW or DDAG code"
+        what = "a run" if kind == "run" else "the published code of a method"
         raise InputError(
             f"The file '{path}' is a checkpoint of {what}, not first weights. Make weights of it "
             f"by `vireid import-weights {path}`, and give the file that this writes as "
@@ -162,25 +165,42 @@ def load_backbone(network: nn.Module, source: Source, arch: str) -> None:
 
 
 def load_ours(model: nn.Module, source: Source, arch: str) -> None:
-    """Load everything but the classifier from weights of ours into a `TwoStream`.
+    """Load everything but the classifiers from weights of ours into a `TwoStream`.
 
-    Non-local blocks that the file lacks start fresh; those that the model lacks are left out.
+    Modules after stages and stripes start fresh where the file lacks them, and are left out where
+    the model does. A stage that each modality has for itself may come from a shared one. Of a
+    network with more stages, the last ones and the necks are left out.
 
     Raises:
         InputError: the tensors are those of another network.
     """
-    state = {
+    own = model.state_dict()
+    given = {
         key.removeprefix("model."): value
         for key, value in source.state.items()
-        if key.startswith("model.") and not key.startswith("model.classifier.")
+        if key.startswith("model.")
     }
-    own = model.state_dict()
-    for key, value in own.items():
-        if key.startswith("classifier.") or (key.startswith("nonlocal") and key not in state):
-            state[key] = value
-    state = {k: v for k, v in state.items() if k in own or not k.startswith("nonlocal")}
+    last = max(map(_stage, own))
+    longer = max(map(_stage, given)) > last
+    state, taken = {}, set()
+    for key, fresh in own.items():
+        name = key if key in given else _STREAM.sub(r"\1.", key)
+        if "classifier" in key or (longer and "neck" in key):
+            state[key] = fresh
+        elif name in given:
+            state[key] = given[name]
+            taken.add(name)
+        elif _stage(key) < 0 and not key.startswith("neck."):
+            state[key] = fresh
+    state |= {k: v for k, v in given.items() if 0 <= _stage(k) <= last and k not in taken}
     _check(own, state, source, arch)
     model.load_state_dict(state, strict=True)
+
+
+def _stage(key: str) -> int:
+    """The stage that a tensor of a `TwoStream` belongs to, 0 for a stem, -1 for everything else."""
+    match = _BODY.match(key)
+    return int(match[1] or 0) if match else -1
 
 
 def _check(own: dict, state: dict, source: Source, arch: str) -> None:

@@ -1,8 +1,10 @@
-"""The network of all four methods: a stem for each modality, one shared body, one head."""
+"""The network of all methods: a stem for each modality, one shared body, one head."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from vireid.losses.full_precision import no_autocast
 from vireid.models import pretrained
 from vireid.models.backbone import Backbone, create, resolve_arch, split
+from vireid.models.gate import Stripes
 from vireid.models.layers import (
     AveragePool,
     GeneralisedMean,
@@ -19,20 +22,26 @@ from vireid.models.layers import (
     unit,
 )
 from vireid.models.options import ModelOptions
-from vireid.types import InputError, Output
+from vireid.types import InputError, Output, Stripe
 
 _NONLOCAL_LAST = {2: 2, 3: 3}  # stage → non-local blocks after its last so many blocks
+_STREAMS = ("_visible", "_infrared")  # ends of the names of what a modality has for itself
 
 
 class TwoStream(nn.Module):
     """Two stems (conv, batch norm, ReLU, max pool) and shared stages 1 to 4, last stride 1.
 
-    Non-local blocks, if any, follow the last 2 blocks of stage 2 and the last 3 of stage 3 (or
-    all, where a stage has fewer). Then pooling, neck and classifier, in float32.
+    The first `private_stages` are a modality's own like its stem, and stages after `last_stage`
+    are left out. Non-local blocks, if any, follow the last 2 blocks of stage 2 and the last 3 of
+    stage 3 (or all, where a stage has fewer). Then pooling, neck and classifier, in float32, and
+    the same for each stripe, if there are stripes.
+
+    A method with a network of its own extends this class and overrides `after_stage`.
 
     Attributes:
         arch: the timm network that it was made of.
         dim: length of `pooled` and `embedding`.
+        dims: channels of the map after each stage.
     """
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
@@ -43,39 +52,78 @@ class TwoStream(nn.Module):
             )
         self.stem_visible = backbone.stem
         self.stem_infrared = copy.deepcopy(backbone.stem)
-        for number, stage in enumerate(backbone.stages, 1):
-            self.add_module(f"layer{number}", stage)
-            last = _NONLOCAL_LAST.get(number) if options.nonlocal_channels else None
-            if last:
-                dim, blocks = backbone.dims[number - 1], min(last, len(self._stage(number)))
-                self.add_module(
-                    f"nonlocal{number}",
-                    nn.ModuleList(NonLocal(dim, options.nonlocal_channels) for _ in range(blocks)),  # type: ignore[arg-type]
-                )
+        self.private_stages = options.private_stages
+        self.dims = backbone.dims[: options.last_stage]
+        for number, stage in enumerate(backbone.stages[: options.last_stage], 1):
+            private = number <= options.private_stages
+            for word in _STREAMS if private else ("",):
+                # the infrared stream's stage starts as the visible one's
+                own: nn.Sequential = copy.deepcopy(stage) if word == _STREAMS[1] else stage  # type: ignore[assignment]
+                self.add_module(f"layer{number}{word}", own)
+                last = _NONLOCAL_LAST.get(number) if options.nonlocal_channels else None
+                if last:
+                    blocks = [
+                        NonLocal(self.dims[number - 1], options.nonlocal_channels)  # type: ignore[arg-type]
+                        for _ in range(min(last, len(own)))
+                    ]
+                    self.add_module(f"nonlocal{number}{word}", nn.ModuleList(blocks))
         self.arch = backbone.arch
-        self.dim = backbone.dims[-1]
+        self.dim, shift_trained = self.dims[-1], options.neck_shift_trained
         self.pool = GeneralisedMean() if options.pooling == "gem" else AveragePool()
-        self.neck = make_neck(self.dim)
+        self.neck = make_neck(self.dim, shift_trained)
         self.classifier = make_classifier(self.dim, num_pids)
+        count = options.stripes or 0
+        self.stripes = Stripes(count) if count else None
+        self.stripe_necks = nn.ModuleList(make_neck(self.dim, shift_trained) for _ in range(count))
+        self.stripe_classifiers = nn.ModuleList(
+            make_classifier(self.dim, num_pids) for _ in range(count)
+        )
 
-    def _stage(self, number: int) -> nn.Sequential:
-        return self.get_submodule(f"layer{number}")  # type: ignore[return-value]
+    def head(self) -> list[nn.Module]:
+        """Necks and classifiers: what learns at the full rate."""
+        return [self.neck, self.classifier, self.stripe_necks, self.stripe_classifiers]
 
     def feature_map(self, image: Tensor, num_visible: int) -> Tensor:
         """Images (B, 3, H, W), visible rows first → map (B, dim, H/16, W/16)."""
-        streams = []
-        if num_visible > 0:
-            streams.append(self.stem_visible(image[:num_visible]))
-        if num_visible < len(image):
-            streams.append(self.stem_infrared(image[num_visible:]))
-        x = torch.cat(streams) if len(streams) > 1 else streams[0]
-        for number in range(1, 5):
-            stage = self._stage(number)
-            extra = getattr(self, f"nonlocal{number}", ())
-            for position, block in enumerate(stage, len(extra) - len(stage)):
-                x = block(x)
-                if position >= 0:
-                    x = extra[position](x)
+        x = self._by_stream(image, num_visible, lambda rows, word: self._part("stem", word)(rows))
+        for number in range(1, len(self.dims) + 1):
+            before = x
+            if number <= self.private_stages:
+                x = self._by_stream(x, num_visible, partial(self._stage, number))
+            else:
+                x = self._stage(number, x)
+            x = self.after_stage(number, x, before)
+        return x
+
+    def after_stage(self, number: int, x: Tensor, before: Tensor) -> Tensor:
+        """What follows a stage in a method's own network; here nothing.
+
+        Args:
+            number: of the stage, from 1.
+            x: its map (B, dims[number - 1], h, w).
+            before: the map that it was given, twice as high and wide or of the same size.
+        """
+        return x
+
+    def _by_stream(
+        self, x: Tensor, num_visible: int, run: Callable[[Tensor, str], Tensor]
+    ) -> Tensor:
+        """Visible rows through one stream, infrared rows through the other."""
+        rows = {_STREAMS[0]: x[:num_visible], _STREAMS[1]: x[num_visible:]}
+        parts = [run(part, word) for word, part in rows.items() if len(part)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _part(self, name: str, word: str = "") -> nn.Module:
+        return self.get_submodule(f"{name}{word}")
+
+    def _stage(self, number: int, x: Tensor, word: str = "") -> Tensor:
+        """The blocks of a stage, with its non-local blocks."""
+        stage: nn.Sequential = self._part(f"layer{number}", word)  # type: ignore[assignment]
+        extra = getattr(self, f"nonlocal{number}{word}", ())
+        for position, block in enumerate(stage, len(extra) - len(stage)):
+            x = block(x)
+            if position >= 0:
+                x = extra[position](x)
         return x
 
     def forward(self, image: Tensor, num_visible: int) -> Output:
@@ -89,18 +137,42 @@ class TwoStream(nn.Module):
         with no_autocast(image):
             pooled = self.pool(feature_map)
             embedding = self.neck(pooled)
-            return Output(pooled, embedding, self.classifier(embedding), feature_map)
+            stripes = [
+                Stripe(part, feature, classifier(feature))
+                for (part, feature), classifier in zip(
+                    self._stripes(feature_map), self.stripe_classifiers
+                )
+            ]
+            logits = self.classifier(embedding)
+            return Output(pooled, embedding, logits, feature_map, tuple(stripes))
+
+    def _stripes(self, feature_map: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Pooled stripes, before and after their necks."""
+        if self.stripes is None:
+            return []
+        parts = self.stripes(feature_map).unbind(1)
+        return [(part, neck(part)) for part, neck in zip(parts, self.stripe_necks)]
 
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
-        """The two test embeddings of every network, rows of length 1, without the classifier."""
+        """The two test embeddings of every network, rows of length 1, without the classifier.
+
+        With stripes, each is the features of all stripes and of the whole map, one after another.
+        """
         feature_map = self.feature_map(image, num_visible)
         with no_autocast(image):
             pooled = self.pool(feature_map)
-            return {"pooled": unit(pooled), "embedding": unit(self.neck(pooled))}
+            parts = [*self._stripes(feature_map), (pooled, self.neck(pooled))]
+            before, after = (torch.cat(features, dim=1) for features in zip(*parts))
+            return {"pooled": unit(before), "embedding": unit(after)}
 
 
-def build_model(options: ModelOptions, num_pids: int) -> TwoStream:
+def build_model(
+    options: ModelOptions, num_pids: int, network_class: type[TwoStream] = TwoStream
+) -> TwoStream:
     """Build a network and load its pretrained weights.
+
+    Args:
+        network_class: `TwoStream`, or a method's own network.
 
     Raises:
         InputError: the arch is unknown or does not split, or the weights cannot be had or
@@ -111,7 +183,7 @@ def build_model(options: ModelOptions, num_pids: int) -> TwoStream:
     source = pretrained.find(options.pretrained, arch)
     if source is not None and not source.of_ours:
         pretrained.load_backbone(network, source, arch)
-    model = TwoStream(split(network, arch), options, num_pids)
+    model = network_class(split(network, arch), options, num_pids)
     if source is not None and source.of_ours:
         pretrained.load_ours(model, source, arch)
     return model

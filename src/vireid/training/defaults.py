@@ -96,6 +96,7 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
     values = {
+        "size": own_options.input_size,
         **plain,
         "method": method,
         "method_options": from_plain(

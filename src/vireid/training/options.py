@@ -50,7 +50,7 @@ class TrainOptions(Options):
     """With `dataset` folder: each sensor's camera numbers are its own, so that camera 1 of visible
     images and camera 1 of infrared ones are two cameras."""
     size: tuple[int, int] = option((288, 144), at_least=1, at_most=8192)
-    """Height and width of the input, in pixels."""
+    """Height and width of the input, in pixels; a method's default is as it was published."""
     select: Literal["last", "val", "held-out"] = "last"
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
     val: those of the epoch that does best on the validation identities, trained without them; held-

@@ -199,6 +199,8 @@ class _Run:
             if (self.world.size == 1 or done % POLL == 0) and self._must_stop():
                 self._stop()
         progress.means = self._means(steps)  # waits for the device
+        if sentence := self.parts.method.trouble(progress.means):
+            self.journal.say(sentence)
         seconds = time.perf_counter() - start
         progress.seconds = before + seconds
         self._images += (steps - first) * batch
