@@ -21,15 +21,21 @@ from vireid.types import InputError
 
 ALL = recipes()
 IMAGES = Path(__file__).parent / "recipes"  # synthetic people; night/000N.jpg is day/000N.jpg
-METHOD = "examples/my_method.py"
+METHOD, COMBINED = "examples/my_method.py", "examples/combined_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
     "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
                "server.md 1", "server.md 2", "server.md 3", "responsible-use.md 1",
                "responsible-use.md 2", "responsible-use.md 3", "methods.md 1"],
-    "train": ["start.md 1", "data.md 1", "methods.md 2", "methods.md 3", "synth.md 1",
+    "train": ["start.md 1", "data.md 1", "methods.md 11", "methods.md 12", "synth.md 1",
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
 ELSEWHERE = {
+    "augmentation.md 1": "tests/training trains with each augmentation",
+    **{
+        f"methods.md {n}": "tests/methods/test_later_recipes.py and test_contract.py"
+        for n in range(2, 10)
+    },
+    "methods.md 10": "tests/methods/test_parts_combine.py",
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
     "experiments.md 1": "tests/commands/test_sweep.py",
@@ -53,7 +59,8 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "examples" / "my_dataset.py", tmp_path / "my.py")
     (tmp_path / "mine.json").write_text("{}")
-    mine = {"my.py:MY_SET": "my.py:HALLWAY", METHOD: f"{ROOT}/{METHOD}"}
+    own = {file: f"{ROOT}/{file}" for file in (METHOD, COMBINED)}
+    mine = {"my.py:MY_SET": "my.py:HALLWAY", **own}
     words = words_of(line, mine)
     if words[0] == "torchrun":
         words = words[words.index("vireid") :]
@@ -253,7 +260,7 @@ def test_my_own_data_set_and_method(tiny: dict, tmp_path: Path) -> None:
     play(
         ALL["data.md 1"], instead=instead, more={**tiny, "train": [*tiny["train"], "--run", "own"]}
     )
-    play(ALL["methods.md 3"], instead={METHOD: f"{ROOT}/{METHOD}"}, more=tiny)
+    play(ALL["methods.md 12"], instead={METHOD: f"{ROOT}/{METHOD}"}, more=tiny)
     shutil.move("data/sysu", "people")
     numbers = {"600": "8", "80": "3", "--images 6": "--images 1", "--out people": "--out made"}
     play(
@@ -263,7 +270,7 @@ def test_my_own_data_set_and_method(tiny: dict, tmp_path: Path) -> None:
                            "--method", "mcl") == 0  # fmt: skip
     export = ("--format", "published", "--out", "sysu_mcl_best.t")
     assert command_kit.run("export-weights", "runs/x", *export) == 0
-    play(ALL["methods.md 2"], instead={"RUN": "runs/x"})
+    play(ALL["methods.md 11"], instead={"RUN": "runs/x"})
 
 
 @pytest.mark.long
