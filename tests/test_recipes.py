@@ -227,7 +227,7 @@ def tiny(tmp_path: Path, monkeypatch) -> dict[str, list]:
     """Words that make a training one of seconds, and data sets where $VIREID_DATA says."""
     monkeypatch.chdir(tmp_path)
     fakes.make_sysu(tmp_path / "data" / "sysu")
-    fakes.make_regdb(tmp_path / "data" / "regdb")
+    fakes.make_regdb(tmp_path / "data" / "regdb", identities=16)  # ten splits that differ
     monkeypatch.setenv("VIREID_DATA", str(tmp_path / "data"))
     config = {"size": [64, 32], "steps_per_epoch": 1,
               "recipe": {"epochs": 1, "pids_per_batch": 2, "images_per_pid": 1}}  # fmt: skip
