@@ -49,5 +49,6 @@ def test_what_is_no_checkpoint(trained: Path, tmp_path: Path, capsys) -> None:
         torch.save(content, junk)
         assert "of named tensors" in refused(capsys, "import-weights", junk)
     assert "cannot be written as a published" in refused(capsys, "export-weights", trained)
-    assert "Valid: published." in refused(capsys, "export-weights", trained, "--format", "onnx")
+    caffe = ("export-weights", trained, "--format", "caffe")
+    assert "Valid: published, onnx, torch." in refused(capsys, *caffe)
     assert "There are no weights" in refused(capsys, "export-weights", tmp_path / "no")

@@ -173,7 +173,7 @@ def test_words_are_words_whatever_lies_beside(
     images = ("--images", image.parent, "--modality", "infrared", "--out", "e.safetensors")
     assert run("embed", *images, "--weights", "synth", "--device", "cpu", "--workers", 1) == 0
     assert vireid.embed.load_embeddings("e.safetensors").weights_hash == shipped
-    assert "agw on resnet18" in refused(capsys, "export-weights", "synth")
+    assert "--arch is resnet18" in refused(capsys, "export-weights", "synth")
     test = ("--data-root", people, "--device", "cpu", "--figure-queries", 0, "--trials", 1)
     Path("synth/config.json").write_text("{}")
     assert "Name another folder by --out" in refused(capsys, "test", "--resume", "synth", *test)

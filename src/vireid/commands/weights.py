@@ -113,7 +113,7 @@ def export_weights(
     """
     from vireid.weights import is_shipped, load_weights
 
-    choose("format", format, ("published", "onnx", "torch"))
+    format = choose("format", format, ("published", "onnx", "torch"))
     weights, metadata = load_weights(run, method, arch)
     folder = Path("." if is_shipped(run) else run)
     if not folder.is_dir():

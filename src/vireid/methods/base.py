@@ -136,10 +136,11 @@ class Method(nn.Module):
         """Named loss terms of a training batch, 0-d and weighted."""
         output = self.model(batch.image, batch.num_visible)
         with no_autocast(batch.image):
-            terms = dict(self.terms(output, batch))
-            for name, value in self.stripe_terms(output, batch).items():
-                terms[name] = terms[name] + value if name in terms else value
-            return terms
+            terms, more = self.terms(output, batch), self.stripe_terms(output, batch)
+            if not more:
+                return terms
+            both = {name: terms[name] + more[name] for name in terms.keys() & more.keys()}
+            return {**terms, **more, **both}
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """The loss terms, from the network's output for the batch. Runs without autocast."""
