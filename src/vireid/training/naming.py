@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vireid.config import flatten, to_plain
-from vireid.data.registry import facts_of, label_of
+from vireid.data.registry import facts_of
 from vireid.methods.registry import METHODS, method_class, recipes_of
+from vireid.models.families import arch_name
 from vireid.runtime.record import VARIED, hash_of
 from vireid.training.defaults import Choices, flat_names, resolve
 from vireid.training.options import TrainOptions
@@ -23,8 +24,7 @@ def run_name(options: TrainOptions, max_steps: int | None = None) -> str:
     runs of unlike options have unlike names."""
     facts, method = facts_of(options.dataset), options.method
     name = method if method in METHODS else method_class(method).name
-    network = label_of(options.model.arch)  # of one's own without its place on a disk
-    words = [facts.name, name, network, options.recipe.name, *_start(options)]
+    words = [facts.name, name, arch_name(options.model.arch), options.recipe.name, *_start(options)]
     words += _shortened(differing_words(options))
     if max_steps is not None:
         words.append(f"{max_steps}steps")
