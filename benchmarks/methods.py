@@ -41,7 +41,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from _common import BUSY, hardware, hardware_line, record, result_path, versions, write_result
-from scipy import stats
 
 from vireid.evaluation import Report
 from vireid.runtime.record import hash_of
@@ -448,14 +447,14 @@ class Table:
 
     def differences(self) -> list[dict[str, Any]]:
         """Of each row of the claim, how far it is from mcl under the same augmentation: mean over
-        paired seeds, 95 % interval and two-sided p of Student's t, in points."""
+        paired seeds, Student's 95 % interval and the sign-flip test's two-sided p, in points."""
         mode = self.setting["modes"].split(",")[0]
         found = []
         for row, which, metric in product(self.chosen, ("pooled", "embedding"), METRICS):
             pairs = paired(self.of(row), self.of(whole(row))) if row in CLAIM else []
             if row != whole(row) and len(pairs) > 1:
                 key = f"{mode}_{which}_{metric}"
-                numbers = student([one[key] - other[key] for one, other in pairs])
+                numbers = certainty([one[key] - other[key] for one, other in pairs])
                 found.append({"row": row, "which": which, "metric": metric, **numbers})
         return found
 
@@ -528,8 +527,9 @@ class Table:
         notes += [f"{row} less mcl, embedding: {'; '.join(s)}." for row, s in sentences.items()]
         if sentences:
             notes.append(
-                "In brackets: 95 % interval of Student's t over paired seeds; p is two-sided, and "
-                "not corrected for the number of rows."
+                "In brackets: 95 % interval of Student's t over paired seeds; p: of the two-sided "
+                f"sign-flip test, which can't be below {2 / 2**SEEDS:.3f} with {SEEDS} seeds; not "
+                "corrected for the number of rows."
             )
         return notes
 
@@ -720,17 +720,14 @@ def paired(
     return [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
 
 
-def student(values: list[float]) -> dict[str, Any]:
-    """Mean of paired differences, with Student's 95 % interval and two-sided p against 0."""
-    mean, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, len(values) - 1)) if error else 0.0
+def certainty(values: list[float]) -> dict[str, Any]:
+    """Mean of paired differences, Student's 95 % interval of it, and the sign-flip test's p."""
+    from vireid.evaluation.significance import sign_flip, t_interval
+
     return {
         "seeds": len(values),
-        "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "p": p,
+        **t_interval(values)._asdict(),
+        "p": sign_flip(values),
         "lower": sum(value < 0 for value in values),
     }
 

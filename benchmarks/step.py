@@ -1,9 +1,13 @@
 """The training step: every engine, memory, host store, the published way, and where time goes.
 
     python benchmarks/step.py [--images 33180] [--steps 100] [--method mcl] [--no-published]
+    python benchmarks/step.py --all-methods [--images 4740] [--steps 50]
 
 Random images in SYSU-MM01's proportions, `mcl` complete with the published augmentation,
 ResNet-50, 288x144, 8 identities x (4 + 4) = 64 images a step. Medians of three stretches.
+With --all-methods, every method with its own batch, size and augmentation (recipe `clean`): its
+captured and its eager step, memory, the floor that step_floor.py counts, and what a SYSU-MM01
+schedule takes at that rate.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ import torch  # noqa: E402
 from _common import markdown, record  # noqa: E402
 
 from vireid.bench import StepBench, random_data  # noqa: E402
+from vireid.methods import METHODS, method_class  # noqa: E402
+
+SYSU_IMAGES = 22258  # of the larger modality, which make an epoch
 
 # What a kernel is for, by its name; the first fit counts.
 KINDS = {
@@ -142,9 +149,54 @@ def published_row(data: Any, steps: int) -> dict[str, Any]:
     }
 
 
+def method_row(name: str, images: int, steps: int, ceilings: dict[str, float]) -> dict[str, Any]:
+    """A method's captured and eager step beside its floor."""
+    from step_floor import floor_ms, rows_of
+
+    cls = method_class(name)
+    recipe, size = cls.recipes["clean"], cls.Options.input_size
+    data, p, k = random_data(images, size=size), recipe.pids_per_batch, recipe.images_per_pid
+    words = {"method": name, "recipe": "clean", "pids_per_batch": p, "images_per_pid": k}
+    graph = engine_row(data, steps, engine="graph", **words)
+    eager = engine_row(data, max(10, steps // 2), engine="eager", **words)
+    floor = floor_ms(name, ceilings)
+    whole = graph["ms"] * (SYSU_IMAGES // (p * k) + 1) * recipe.epochs
+    return {
+        "method": name,
+        "size": f"{size[0]}x{size[1]}",
+        "rows": rows_of(recipe),
+        "ms": graph["ms"],
+        "least ms": round(floor, 2),
+        "times the floor": round(graph["ms"] / floor, 2),
+        "eager ms": eager["ms"],
+        "rows/s": graph["images_per_second"],
+        "GiB besides the images": graph["gib_besides_store"],
+        "epochs": recipe.epochs,
+        "h for SYSU-MM01": round(whole / 3.6e6, 2),
+    }
+
+
+def all_methods(images: int, steps: int) -> None:
+    """The table of all methods."""
+    results: dict[str, Any] = {"ceilings": ceilings()}
+    for name in METHODS:
+        results[name] = guarded(
+            name, lambda name=name: method_row(name, images, steps, results["ceilings"])
+        )
+    table = [results[name] for name in METHODS if "error" not in results[name]]
+    notes = [
+        "Hours are the captured step's times the recipe's steps on SYSU-MM01, without evaluation. "
+        "The floor leaves attention, losses and augmentation out."
+    ]
+    failed = [f"{name}: {results[name]['error']}" for name in METHODS if "error" in results[name]]
+    print(record("step-methods", results, table=table, notes=notes + failed))
+    print(markdown(table))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=33180)
+    parser.add_argument("--all-methods", action="store_true")
+    parser.add_argument("--images", type=int)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--method", default="mcl")
     parser.add_argument("--engines", default="graph,eager,compiled")
@@ -153,7 +205,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("This benchmark needs a CUDA GPU.")
-    data = random_data(arguments.images)
+    if arguments.all_methods:
+        all_methods(arguments.images or 4740, arguments.steps)
+        return
+    data = random_data(arguments.images or 33180)
     results: dict[str, Any] = {"ceilings": guarded("ceilings", ceilings)}
     table = []
     runs: dict[str, dict[str, Any]] = {

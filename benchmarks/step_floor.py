@@ -25,9 +25,8 @@ import torch  # noqa: E402
 from _common import record  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from vireid.methods import Sizes, build_method, method_class  # noqa: E402
+from vireid.methods import Recipe, Sizes, build_method, method_class  # noqa: E402
 
-IMAGES = 64  # a step
 BYTES = 2  # of a bfloat16 number
 # Passes over each output of a batch norm. Forwards it is read for the statistics, read again and
 # written; backwards it and its gradient are read for the sums, read again, and one is written.
@@ -47,21 +46,31 @@ class Convolution:
     bytes: float
 
 
-def counted(size: tuple[int, int] = (288, 144)) -> tuple[list[Convolution], float, float]:
-    """Convolutions of a step (three entries each); bytes of the passes between them, and of the
-    optimiser's."""
+def rows_of(recipe: Recipe) -> int:
+    """Rows of a step's batch."""
+    return (recipe.augment.visible_views + 1) * recipe.pids_per_batch * recipe.images_per_pid
+
+
+def counted(
+    name: str = "mcl", size: tuple[int, int] | None = None
+) -> tuple[list[Convolution], float, float]:
+    """Convolutions of a step with the published batch (three entries each); bytes of the passes
+    between them, and of the optimiser's. Attention and products of vectors are left out."""
+    cls = method_class(name)
+    recipe = cls.recipes["clean"]
     method = build_method(
-        "mcl",
-        method_class("mcl").model_defaults("resnet50", "none"),
+        name,
+        cls.model_defaults("resnet50", "none"),
         Sizes(num_pids=395, num_cameras=6),
     ).eval()
+    views, share = recipe.augment.visible_views, recipe.pids_per_batch * recipe.images_per_pid
     work: list[Convolution] = []
     between = 0.0
 
     def convolution(layer: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
         nonlocal between
         assert isinstance(layer, nn.Conv2d)
-        share = IMAGES / 2  # two images stand for a batch, or one for its half in a stem
+        # one image of each stream stands for all of them
         flop = 2 * out.numel() * layer.weight[0].numel() * share
         data = BYTES * ((given[0].numel() + out.numel()) * share + layer.weight.numel())
         passes = 2 if given[0].shape[1] == 3 else 3  # images need no gradient
@@ -71,11 +80,11 @@ def counted(size: tuple[int, int] = (288, 144)) -> tuple[list[Convolution], floa
     def norm(layer: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
         nonlocal between
         if out.dim() == 4:
-            between += BYTES * PASSES * out.numel() * IMAGES / 2
+            between += BYTES * PASSES * out.numel() * share
 
     def block(layer: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
         nonlocal between
-        between += BYTES * SUM_PASSES * out.numel() * IMAGES / 2
+        between += BYTES * SUM_PASSES * out.numel() * share
 
     for layer in method.modules():
         if isinstance(layer, nn.Conv2d):
@@ -85,8 +94,16 @@ def counted(size: tuple[int, int] = (288, 144)) -> tuple[list[Convolution], floa
         elif type(layer).__name__ == "Bottleneck":
             layer.register_forward_hook(block)
     with torch.no_grad():
-        method.embed(torch.zeros(2, 3, *size), 1)
+        method.embed(torch.zeros(views + 1, 3, *(size or cls.Options.input_size)), views)
     return work, between, MOMENTUM * float(sum(p.numel() for p in method.parameters()))
+
+
+def floor_ms(name: str, ceilings: dict[str, float]) -> float:
+    """The least milliseconds of a method's step at the rates that `step.py` found."""
+    rate, copy = ceilings["bf16_tflops"] * 1e12, ceilings["copy_tb_per_s"] * 1e12
+    work, between, stepped = counted(name)
+    least = sum(max(one.flop / rate, one.bytes / copy) for one in work)
+    return 1e3 * (least + (between + stepped) / copy)
 
 
 def main() -> None:

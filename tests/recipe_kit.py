@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
@@ -156,7 +157,11 @@ def play(
         exec(compile(text, recipe.name, "exec"), {"__name__": "recipe"})
         return
     for line in recipe.lines:
-        words = words_of(line, instead or {})
+        words = [
+            found
+            for word in words_of(line, instead or {})
+            for found in (sorted(glob.glob(word)) or [word])  # as a shell would
+        ]
         if words[0] in SHELL:
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             bash = ["bash", "-c", line]

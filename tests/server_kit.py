@@ -114,7 +114,7 @@ class Running:
     index: Index
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        return httpx.Client(base_url=self.url, **{"timeout": 30, **options})
 
     def alive(self) -> bool:
         """Whether it still answers."""

@@ -13,8 +13,8 @@ from typing import Any
 import fakes
 import numpy as np
 import pytest
+import torch
 from command_kit import run as command
-from scipy import stats
 from scipy.io import savemat
 
 from vireid.methods.recipes import RECIPES
@@ -53,6 +53,28 @@ def test_other_curves_are_told_apart(parity: ModuleType) -> None:
     assert verdict["ways to exchange"] == 70
     assert not verdict["within the noise"]
     assert verdict["graph to eager, mean"] > 0.4 > verdict["eager among themselves, mean"]
+
+
+def test_backbones(
+    benchmarks: None, sysu_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step, an interrupted and resumed run and its untrained self, of tiny networks."""
+    import backbones
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OUT", str(tmp_path))
+    (tmp_path / "people").symlink_to(sysu_root)
+    words = ["--work", str(tmp_path), "--archs", "test_resnet,test_vit", "--epochs", "2"]
+    words += ["--steps-per-epoch", "2", "--size", "64", "32", "--steps", "1", "--device", "cpu"]
+    backbones.main(words)
+    found = {path.name.split("-2")[0]: json.loads(path.read_text())["results"]["rows"]
+             for path in tmp_path.glob("*.json")}  # fmt: skip
+    steps, trained = found["backbones-step"], found["backbones-train"]
+    assert [row["arch"] for row in steps] == [row["arch"] for row in trained]
+    assert steps[0]["of the first"] == 1 and all(row["ms"] > 0 for row in steps)
+    assert all(0 < row[name] <= 100 for row in trained for name in ("untrained mAP", "mAP"))
+    lines = (tmp_path / "test_vit" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines if '"epoch", ' in line] == [0, 1]
 
 
 def test_row_best_is_the_recipe_best(benchmarks: None) -> None:
@@ -122,17 +144,6 @@ def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
         again.start(1, {"start_hash": "another"})
 
 
-def test_differences_are_those_of_student(benchmarks: None) -> None:
-    import methods
-
-    values = [1.0, 2.0, 3.0, 6.0]
-    found, wanted = methods.student(values), stats.ttest_1samp(values, 0)
-    assert (found["mean"], found["seeds"], found["lower"]) == (3.0, 4, 0)
-    interval = wanted.confidence_interval(0.95)
-    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
-    assert found["p"] == pytest.approx(wanted.pvalue)
-
-
 def test_claim_of_six_seeds_says_how_sure_it_is(table: Any) -> None:
     """Only rows with six pairs get an interval; a result's table can be made again from it."""
     import methods
@@ -145,7 +156,7 @@ def test_claim_of_six_seeds_says_how_sure_it_is(table: Any) -> None:
     whole = ours.write()
     text = whole.with_suffix(".md").read_text()
     assert "plain: 5 of 6 seeds" in text and "erasing: " not in text
-    assert "agw (erasing) less mcl, embedding:" in text
+    assert "agw (erasing) less mcl, embedding:" in text and "p = 0.031, lower in 0 of 6" in text
     assert "agw (plain) less mcl, embedding:" not in text
     before = whole.read_text()
     methods.write_table_again(whole)
@@ -294,3 +305,13 @@ def test_what_to_expect_is_what_the_result_says(benchmarks: None) -> None:
     if head:
         path = FOLDER / "results" / head.removeprefix(": ")
         assert found[0] == found[1] + rehearsal.expectations(path) + found[2]
+
+
+def test_the_floor_of_every_method_is_counted(benchmarks: None) -> None:
+    """With three times the rows after its expansion, DEEN's last stage costs more than CAJ's."""
+    from step_floor import counted, floor_ms, rows_of
+
+    flop = {name: sum(one.flop for one in counted(name, (96, 32))[0]) for name in ("caj", "deen")}
+    assert flop["deen"] > flop["caj"] * 48 / 96
+    assert rows_of(RECIPES["caj"]["clean"]) == 96 and rows_of(RECIPES["rle"]["clean"]) == 48
+    assert 0 < floor_ms("base", {"bf16_tflops": 700.0, "copy_tb_per_s": 2.8}) < 100

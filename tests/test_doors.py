@@ -27,7 +27,11 @@ READERS: dict[str, set[str]] = {  # a call's name → the one module that may ma
     "Image.open": {"data/decoding.py"},
     "scandir": {"data/listing.py"},
     "os.walk": set(),
-    "rglob": {"index/milvus/index.py", "synthetic/jit.py"},  # their own files
+    "rglob": {
+        "index/milvus/index.py",
+        "runtime/provenance.py",
+        "synthetic/jit.py",
+    },  # their own files
     "imread": {"data/decoding.py"},
     "imdecode": {"data/decoding.py", "synthetic/pictures/sensor.py"},  # a camera's own JPEG
     "csv.reader": {"data/table.py"},

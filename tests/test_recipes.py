@@ -21,17 +21,27 @@ from vireid.types import InputError
 
 ALL = recipes()
 IMAGES = Path(__file__).parent / "recipes"  # synthetic people; night/000N.jpg is day/000N.jpg
-METHOD = "examples/my_method.py"
+METHOD, COMBINED = "examples/my_method.py", "examples/combined_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
     "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
                "server.md 1", "server.md 2", "server.md 3", "responsible-use.md 1",
                "responsible-use.md 2", "responsible-use.md 3", "methods.md 1"],
-    "train": ["start.md 1", "data.md 1", "methods.md 2", "methods.md 3", "synth.md 1",
+    "train": ["start.md 1", "data.md 1", "methods.md 11", "methods.md 12", "synth.md 1",
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
 ELSEWHERE = {
+    "augmentation.md 1": "tests/training trains with each augmentation",
+    **{
+        f"methods.md {n}": "tests/methods/test_later_recipes.py and test_contract.py"
+        for n in range(2, 10)
+    },
+    "methods.md 10": "tests/methods/test_parts_combine.py",
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
+    "deploy.md 1": "tests/embed/test_exported.py",
+    "deploy.md 2": "tests/embed/test_exported.py reads the same metadata and vectors",
+    "experiments.md 1": "tests/commands/test_sweep.py",
+    "experiments.md 2": "tests/commands/test_report.py",
     "synth.md 2": "tests/synthetic compares parts of v1 with the checksums; all takes minutes",
 }
 
@@ -51,7 +61,8 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "examples" / "my_dataset.py", tmp_path / "my.py")
     (tmp_path / "mine.json").write_text("{}")
-    mine = {"my.py:MY_SET": "my.py:HALLWAY", METHOD: f"{ROOT}/{METHOD}"}
+    own = {file: f"{ROOT}/{file}" for file in (METHOD, COMBINED)}
+    mine = {"my.py:MY_SET": "my.py:HALLWAY", **own}
     words = words_of(line, mine)
     if words[0] == "torchrun":
         words = words[words.index("vireid") :]
@@ -68,7 +79,7 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
 @pytest.mark.parametrize(("page", "line"), mentions())
 def test_every_command_in_a_sentence_has_such_flags(page: str, line: str) -> None:
     line = re.sub(r"[\w/]*my_method\.py", f"{ROOT}/{METHOD}", line.split(" #")[0])
-    words = words_of(line, {"my.py:MY_SET": f"{ROOT}/examples/my_dataset.py:HALLWAY"})
+    words = words_of(line.replace("my.py:MY_SET", "folder"))  # any set: the flags count here
     table, name, rest = COMMANDS, words[1], words[2:]
     if name == "index":
         table, name, rest = INDEX_COMMANDS, rest[0], rest[1:]
@@ -131,6 +142,7 @@ def test_folders_of_my_own_crops(place: Path, monkeypatch, capsys) -> None:
 
 
 def test_search_and_server_pages(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # no path is broken
     (place / "day").rename("crops")
     shutil.copy("night/0001.jpg", "night.jpg")
     more = ("--weights", "synth", "--modality", "visible", "--device", "cpu", "--workers", "1")
@@ -217,7 +229,7 @@ def tiny(tmp_path: Path, monkeypatch) -> dict[str, list]:
     """Words that make a training one of seconds, and data sets where $VIREID_DATA says."""
     monkeypatch.chdir(tmp_path)
     fakes.make_sysu(tmp_path / "data" / "sysu")
-    fakes.make_regdb(tmp_path / "data" / "regdb")
+    fakes.make_regdb(tmp_path / "data" / "regdb", identities=16)  # ten splits that differ
     monkeypatch.setenv("VIREID_DATA", str(tmp_path / "data"))
     config = {"size": [64, 32], "steps_per_epoch": 1,
               "recipe": {"epochs": 1, "pids_per_batch": 2, "images_per_pid": 1}}  # fmt: skip
@@ -228,7 +240,9 @@ def tiny(tmp_path: Path, monkeypatch) -> dict[str, list]:
 
 @pytest.mark.long
 def test_a_data_set_from_training_to_tables(tiny: dict, tmp_path: Path) -> None:
-    play(ALL["start.md 1"], instead={"--gpu 0": ""}, more=tiny)
+    name = "sysu-mcl-resnet50-clean-seed0"  # as it would be called if nothing else was small
+    first = "--dataset sysu --method mcl"
+    play(ALL["start.md 1"], instead={"--gpu 0": "", first: f"{first} --run {name}"}, more=tiny)
     assert {file.suffix for file in tmp_path.glob("tables*")} >= {".md", ".csv", ".tex"} or (
         tmp_path / "tables"
     ).is_dir()
@@ -248,7 +262,7 @@ def test_my_own_data_set_and_method(tiny: dict, tmp_path: Path) -> None:
     play(
         ALL["data.md 1"], instead=instead, more={**tiny, "train": [*tiny["train"], "--run", "own"]}
     )
-    play(ALL["methods.md 3"], instead={METHOD: f"{ROOT}/{METHOD}"}, more=tiny)
+    play(ALL["methods.md 12"], instead={METHOD: f"{ROOT}/{METHOD}"}, more=tiny)
     shutil.move("data/sysu", "people")
     numbers = {"600": "8", "80": "3", "--images 6": "--images 1", "--out people": "--out made"}
     play(
@@ -258,7 +272,7 @@ def test_my_own_data_set_and_method(tiny: dict, tmp_path: Path) -> None:
                            "--method", "mcl") == 0  # fmt: skip
     export = ("--format", "published", "--out", "sysu_mcl_best.t")
     assert command_kit.run("export-weights", "runs/x", *export) == 0
-    play(ALL["methods.md 2"], instead={"RUN": "runs/x"})
+    play(ALL["methods.md 11"], instead={"RUN": "runs/x"})
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,7 +21,7 @@ from vireid.data.registry import (
     resolve_dataset,
 )
 from vireid.files import check_folder, code_of, read_json
-from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName, TtaName
 
 if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
@@ -52,6 +53,12 @@ class TestOptions(Options):
     intensity_range: str | None = None
     """Values that are black and white in images with more than 8 bits per channel: LOW:HIGH, or
     minmax, which changes contrast from frame to frame (default: the run's)."""
+    junk: tuple[str, ...] = ()
+    """With `dataset` folder: identities, such as 0000, of nobody: their images are left out and
+    counted, as those of -1 always are (default: the run's)."""
+    sensor_cameras: bool = False
+    """With `dataset` folder: each sensor's camera numbers are its own, so that camera 1 of visible
+    images and camera 1 of infrared ones are two cameras (default: the run's)."""
     scope: str | None = option(None, flag="mode", choices=known.scopes)
     """Which cameras are searched (default: the data set's first): {scope}."""
     shots: int | None = option(None, choices=known.shots)
@@ -72,8 +79,9 @@ class TestOptions(Options):
     """Gallery draws to average over."""
     rerank: bool = False
     """Report the numbers after k-reciprocal re-ranking too."""
-    tta: Literal["none", "flip"] = "none"
-    """Test-time augmentation; flip adds the embeddings of an image and its mirror image."""
+    tta: TtaName = "none"
+    """Test-time augmentation with an image's mirror image: flip compares the sums of both
+    embeddings, flip-mean the means, brought to length 1 again."""
     figure_queries: int = option(8, at_least=0)
     """Queries in the figure of ranked results; 0 draws no figures."""
     precision: PrecisionName = option("auto", aliases=PRECISION_ALIASES)
@@ -88,6 +96,7 @@ def evaluate(
     *,
     epoch: int | None = None,
     method: str | None = None,
+    arch: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
@@ -97,7 +106,7 @@ def evaluate(
         weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
         epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
-        method: as in `vireid.load`.
+        method, arch: as in `vireid.load`.
         device: "auto", "cpu" or "cuda:N".
         out: folder of the report (default: RUN/test/NAME, where NAME says everything that was
             asked, with a number behind it if that is the report of another question); with two
@@ -111,54 +120,22 @@ def evaluate(
             define, people that the weights were trained on, or an `out` with the report of
             another question, which is kept.
     """
-    from vireid.data import prepare, trials, without
+    from vireid.data import trials
     from vireid.data.content import data_hash
-    from vireid.embed import load
     from vireid.evaluation.evaluator import search_fields
-    from vireid.training.epoch import find_checkpoint, load_epoch
+    from vireid.training.epoch import find_checkpoint
     from vireid.weights import is_shipped
 
     options = options or TestOptions()
-    shipped = is_shipped(weights)
-    if not shipped and (Path(weights) / TRIALS).is_file():
-        raise InputError(
-            f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
-            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
-        )
-    checkpoint = find_checkpoint(weights, epoch)
-    run = _run_of(weights, checkpoint)
-    if shipped and out is None and (run / "config.json").is_file():
+    run = _run_of(weights, find_checkpoint(weights, epoch))
+    if is_shipped(weights) and out is None and (run / "config.json").is_file():
         raise InputError(
             f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
             "it. Name another folder by `out`."
         )
     check_folder(Path(out) if out else run, "the report")
-    precision = options.precision
-    if checkpoint is None:
-        embedder = load(weights, device=device, method=method, precision=precision)
-    else:
-        embedder = load_epoch(checkpoint, device=device, method=method, precision=precision)
-    trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
-    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
-    stated = of_run or DEFAULT_DATASET
-    if options.dataset is None:
-        code_of(stated, None, what="dataset", where=f"'{weights}'")
-    name = resolve_dataset(options.dataset or stated)
-    facts = facts_of(name)
-    own = trained if name == trained.get("dataset") else {}
-    trial = _trial(options.trial, own.get("trial"), facts)
-    searches = _searches(facts, options)
-    data = load_dataset(
-        name,
-        options.data_root or own.get("data_root"),
-        trial=trial,
-        camera_pattern=options.camera_pattern or own.get("camera_pattern"),
-        intensity_range=options.intensity_range or own.get("intensity_range"),
-    )
-    _refuse_seen_people(trained, data, searches[0].part if own else "test")
-    store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
-    tell_broken(store.broken)
-    data = without(data, store.valid)
+    opened = open_test(weights, options, epoch=epoch, method=method, arch=arch, device=device)
+    embedder, data, store = opened.embedder, opened.data, opened.store
     asked = {
         "weights_hash": embedder.weights_hash,
         "data_hash": data_hash(data),
@@ -166,11 +143,11 @@ def evaluate(
         "precision": embedder.precision,
     }
     places = []
-    for search in searches:
-        folder = run / "test" / _folder_name(data, search, options, checkpoint)
+    for search in opened.searches:
+        folder = run / "test" / _folder_name(data, search, options, opened.checkpoint)
         if out is not None:
             folder = Path(out)
-            if len(searches) > 1:
+            if len(opened.searches) > 1:
                 folder /= search.direction.replace("_", "-")
         numbers = tuple(one.number for one in trials(data, search))
         question = {**asked, **search_fields(data, search), "trials": numbers}
@@ -186,8 +163,83 @@ def evaluate(
             folder=folder,
             figure_queries=options.figure_queries,
         )
-        for search, folder in zip(searches, places)
+        for search, folder in zip(opened.searches, places)
     ]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Weights and the data to test them on.
+
+    Attributes:
+        embedder, data, store: the network; the samples without broken images; their pixels.
+        searches: what is asked, one for each direction.
+        checkpoint: the run's checkpoint that the weights are of, if they are.
+    """
+
+    embedder: Embedder
+    data: Dataset
+    store: PixelStore
+    searches: Sequence[SearchOptions]
+    checkpoint: Path | None
+
+
+def open_test(
+    weights: str | Path,
+    options: TestOptions | None = None,
+    *,
+    epoch: int | None = None,
+    method: str | None = None,
+    arch: str | None = None,
+    device: str = "auto",
+) -> Opened:
+    """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
+    from vireid.data import prepare, without
+    from vireid.embed import load
+    from vireid.training.epoch import find_checkpoint, load_epoch
+    from vireid.weights import is_shipped
+
+    options = options or TestOptions()
+    shipped = is_shipped(weights)
+    if not shipped and (Path(weights) / TRIALS).is_file():
+        raise InputError(
+            f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
+            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
+        )
+    checkpoint = find_checkpoint(weights, epoch)
+    run = _run_of(weights, checkpoint)
+    precision = options.precision
+    if checkpoint is None:
+        embedder = load(weights, device=device, method=method, arch=arch, precision=precision)
+    else:
+        embedder = load_epoch(
+            checkpoint, device=device, method=method, arch=arch, precision=precision
+        )
+    trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
+    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
+    stated = of_run or DEFAULT_DATASET
+    if options.dataset is None:
+        code_of(stated, None, what="dataset", where=f"'{weights}'")
+    name = resolve_dataset(options.dataset or stated)
+    facts = facts_of(name)
+    own = trained if name == trained.get("dataset") else {}
+    known = shipped or trained.get("dataset") is not None
+    trial = _trial(options.trial, own.get("trial"), facts, known=known)
+    searches = _searches(facts, options)
+    data = load_dataset(
+        name,
+        options.data_root or own.get("data_root"),
+        trial=trial,
+        camera_pattern=options.camera_pattern or own.get("camera_pattern"),
+        intensity_range=options.intensity_range or own.get("intensity_range"),
+        junk=options.junk or tuple(own.get("junk", ())),
+        sensor_cameras=options.sensor_cameras or own.get("sensor_cameras", False),
+    )
+    _refuse_seen_people(trained, data, searches[0].part, own=bool(own))
+    store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
+    tell_broken(store.broken)
+    data = without(data, store.valid)
+    return Opened(embedder, data, store, searches, checkpoint)
 
 
 def _free_place(folder: Path, question: dict[str, Any], *, rerank: bool, chosen: bool) -> Path:
@@ -250,13 +302,23 @@ def _run_config(run: Path) -> dict[str, Any]:
     return convert(Trained, read_json(config), str(config)) if config.is_file() else {}
 
 
-def _trial(asked: int | None, trained: int | None, facts: DatasetFacts) -> int:
+def _trial(asked: int | None, trained: int | None, facts: DatasetFacts, *, known: bool) -> int:
     """The split to test on.
 
+    Args:
+        known: the weights say which data set they were trained on, or have seen no real people.
+
     Raises:
-        InputError: no such split, or another one than was trained on.
+        InputError: no such split, another one than was trained on, or none where nobody knows
+            which one was trained on.
     """
     if asked is None:
+        if facts.splits > 1 and not known:
+            raise InputError(
+                f"These weights don't say what they were trained on, and {facts.title} has "
+                f"{facts.splits} splits: on another split than their own they have seen the people "
+                "to find. Set `trial` to the split that they were trained on."
+            )
         return int(trained or 1)
     check_trial(facts, asked)
     if trained and asked != int(trained):
@@ -268,16 +330,31 @@ def _trial(asked: int | None, trained: int | None, facts: DatasetFacts) -> int:
     return asked
 
 
-def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str) -> None:
+def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str, *, own: bool) -> None:
     """Numbers on people that were trained on mean nothing.
 
     Synthetic people of one seed are the same people in every set made with it.
+
+    Args:
+        own: the data set is the one that the weights were trained on.
     """
-    if part == "val" and trained.get("part", "fit") != "fit":
+    from vireid.data.identities import trained_on
+    from vireid.data.protocol import count_text
+
+    if own and part == "val" and trained.get("part", "fit") != "fit":
         raise InputError(
             "These weights were trained on the validation identities too, so `part` val would "
             "test people that they have seen. Train with `select` val or held-out."
         )
+    for number, training in enumerate(trained_on(trained)):
+        if seen := training.seen_in(data, part):
+            whose = "These weights" if number == 0 else "The weights that these started from"
+            raise InputError(
+                f"{whose} were trained on {count_text(len(seen), 'identity', 'identities')} of "
+                f"those that would be searched for in '{data.root}': {data.names_of(seen)}. Their "
+                "numbers would be too high. Test on the split that was trained on, or on people "
+                "that the weights haven't seen."
+            )
     made = data.synthetic
     if made is None or made == _trained_set(trained):
         return  # real people; or the set that was trained on, whose test people were left out
@@ -431,16 +508,26 @@ def run_protocol(
     options: ProtocolOptions,
     *,
     folder: Path,
-    tta: str = "none",
+    tta: TtaName = "none",
     rerank: bool = False,
     figure_queries: int = 8,
 ) -> Report:
-    """Embed what a protocol needs, score it, write report.json, report.md and the figures."""
+    """Embed what a protocol needs, score it, write report.json, report.md and the figures.
+
+    Raises:
+        InputError: no query has a match; found out before anything is embedded.
+    """
     from vireid.data import rows_of, trials
     from vireid.data.content import data_hash
+    from vireid.data.matches import count_matches
     from vireid.evaluation import Search, evaluate
     from vireid.runtime.record import record_of
 
+    found = count_matches(data, options)
+    if not found.matched:
+        raise InputError(str(found))
+    if found.matched < found.queries:
+        say(str(found))
     drawn = trials(data, options)
     rows = rows_of(drawn)
     say(f"Embedding {len(rows):,} images, then scoring {len(drawn)} trial(s) ...")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 PrecisionName = Literal["auto", "bfloat16", "float16", "float32"]
 PRECISION_ALIASES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+# Test-time augmentation. flip: the sum of the vectors of an image and its mirror image, of length 2
+# at most; flip-mean: their mean, brought to length 1 again.
+TtaName = Literal["none", "flip", "flip-mean"]
+TTA = get_args(TtaName)
 
 
 class InputError(Exception):
@@ -189,6 +193,20 @@ class Batch(NamedTuple):
     num_visible: int
 
 
+class Stripe(NamedTuple):
+    """What a network says of one horizontal stripe of each image.
+
+    Attributes:
+        pooled: (B, D) mean of the last map over the stripe.
+        embedding: (B, D) features after the stripe's own neck.
+        logits: (B, num_pids) scores of the stripe's own classifier.
+    """
+
+    pooled: Tensor
+    embedding: Tensor
+    logits: Tensor
+
+
 class Output(NamedTuple):
     """What a network says of a batch.
 
@@ -197,12 +215,14 @@ class Output(NamedTuple):
         embedding: (B, D) features after the neck.
         logits: (B, num_pids) scores of the classifier on `embedding`.
         feature_map: (B, D, h, w) last map of the backbone.
+        stripes: of the map, from the top; none where the network has no stripes.
     """
 
     pooled: Tensor
     embedding: Tensor
     logits: Tensor
     feature_map: Tensor
+    stripes: tuple[Stripe, ...] = ()
 
 
 class Limits(NamedTuple):
@@ -245,7 +265,8 @@ class Embeddings:
 
     Attributes:
         vectors: name of the test embedding ("pooled", "embedding", for DDAG also "part") →
-            (N, D) float32 or float16, each row of length 1.
+            (N, D) float32 or float16, each row of length 1 (with the test-time augmentation
+            "flip" the sum of two such rows).
         paths: N image paths as given ("" where an array was given).
         base: the folder that relative paths start from; "" if unknown.
         root: the folder whose images were embedded; "" if unknown.

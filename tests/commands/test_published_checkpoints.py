@@ -34,20 +34,28 @@ def as_saved(method: str, net: dict[str, Tensor]) -> dict[str, Any]:
     return {"net": net, "cmc": np.linspace(0.1, 1, 20), "mAP": np.float64(0.5), "epoch": 60}
 
 
-@pytest.mark.parametrize("method", ["base", "agw", "mcl", "ddag"])
-def test_there_and_back(method: str, people: Path, tmp_path: Path, capsys) -> None:
-    net = make_net(method)
+SIZES = {"deen": [384, 144], "rle": [384, 192]}
+# The whole networks of RLE and DEEN go there and back in tests/methods/test_later_methods.py.
+CHECKPOINTS = ["base", "agw", "mcl", "ddag", "caj", "dns", "deen_regdb", "rle_regdb"]
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_there_and_back(checkpoint: str, people: Path, tmp_path: Path, capsys) -> None:
+    method, net = checkpoint.removesuffix("_regdb"), make_net(checkpoint)
     file, weights, back = tmp_path / "best.t", tmp_path / "ours.safetensors", tmp_path / "back.t"
     torch.save(as_saved(method, net), file)
-    name = ("--method", method) if method == "agw" else ()  # the others are told by their tensors
+    name = (
+        ("--method", method) if method in ("agw", "caj") else ()
+    )  # the others are told by their tensors
     assert run("import-weights", file, "--out", weights, *name) == 0
     message = said(capsys)
-    assert f"Method {method}, " in message and "395 identities" in message
-    says = method in ("mcl", "ddag")
+    identities = 206 if checkpoint.endswith("_regdb") else 395
+    assert f"Method {method}, " in message and f"{identities} identities" in message
+    says = method not in ("agw", "base")
     assert ("says epoch 60" in message) == says
     assert run("info", file) == 0
     shown = capsys.readouterr()
-    assert "395" in shown.out and ("60" in shown.out) == says
+    assert str(identities) in shown.out and ("60" in shown.out) == says
     assert f"vireid import-weights {file}" in " ".join(shown.err.split())
     file.unlink()
 
@@ -57,7 +65,9 @@ def test_there_and_back(method: str, people: Path, tmp_path: Path, capsys) -> No
     found = json.loads((report / "report.json").read_text())
     assert found["protocol"]["method"] == method and found["protocol"]["arch"] == "resnet50"
     assert found["protocol"]["epoch"] == (60 if says else None)
-    embeddings = {"pooled", "embedding"} | ({"part"} if method == "ddag" else set())
+    more = {"ddag": {"part"}, "deen": {"sum", "weighted"}, "rle": {"sum", "weighted"}}
+    embeddings = {"pooled", "embedding"} | more.get(method, set())
+    assert found["protocol"]["preprocessing"]["size"] == SIZES.get(method, [288, 144])
     assert embeddings <= found.keys()
     assert all(0 < found[one]["mean_ap"]["mean"] <= 1 for one in embeddings)
     capsys.readouterr()
@@ -70,6 +80,6 @@ def test_there_and_back(method: str, people: Path, tmp_path: Path, capsys) -> No
     assert theirs.keys() == net.keys()
     for key, tensor in net.items():
         assert theirs[key].shape == tensor.shape and theirs[key].dtype == tensor.dtype, key
-        assert is_dead(key) or torch.equal(theirs[key], tensor), key
-    live = sum(tensor.nbytes for key, tensor in net.items() if not is_dead(key))
+        assert is_dead(key, checkpoint) or torch.equal(theirs[key], tensor), key
+    live = sum(tensor.nbytes for key, tensor in net.items() if not is_dead(key, checkpoint))
     assert back.stat().st_size < live + 1e6  # what is dead shares the memory of what is live

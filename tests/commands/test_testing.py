@@ -51,7 +51,8 @@ def test_a_report_with_figures_in_the_run(trained: Path, tmp_path: Path, capsys)
 
 
 def test_a_second_test_keeps_the_first(trained: Path, tmp_path: Path, capsys) -> None:
-    run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    untested = shutil.ignore_patterns("test")  # other tests of the session test this run too
+    run_folder = Path(shutil.copytree(trained, tmp_path / "run", ignore=untested))
     first = run_folder / "test" / "sysu-all-1shot-seeded-2trials"
     test = ("test", "--resume", run_folder, *QUICK)
     assert run(*test) == 0
@@ -149,7 +150,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
         (("--shots", 3), "expected one of 1, 10"),
         (("--mode", "outdoor"), "Valid: all, indoor."),
         (("--direction", "sideways"), "There is no direction"),
-        (("--tta", "rotate"), "Valid: none, flip."),
+        (("--tta", "rotate"), "Valid: none, flip, flip-mean."),
         (("--part", "train"), "Valid: test, val."),
         (("--trials", 0), "at least 1"),
         (("--figure-queries", -1), "at least 0"),

@@ -290,12 +290,12 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
     config = ("--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device", "cpu")
     one = ("train", *config, "--run", tmp_path / "one")
     for words, expected in {
-        ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl.",
+        ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl, caj, dns, deen, rle.",
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
         ("--recipe", "pub"): "Valid: published, clean, scratch, best.",
         ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
-        ("--augment", "wild"): "Valid: none, plain, published, channel.",
+        ("--augment", "wild"): "Valid: none, plain, published, channel, caj, dns,",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",
         ("--select", "best"): "Valid: last, val, held-out.",
         ("--nonlocal-channels", 0): "at least 1",

@@ -70,7 +70,7 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     quick += ("--dataset", name)
     assert run(*quick) == 0 and run(*quick, "--mode", "Front", "--figure-queries", 0) == 0
     folders = sorted((one / "test").iterdir())
-    assert [folder.name for folder in folders] == ["hallway-all", "hallway-front"]
+    assert [folder.name for folder in folders] == ["hallway-all-2trials", "hallway-front-2trials"]
     assert (folders[0] / "ranks.jpg").is_file()
     report = json.loads((folders[0] / "report.json").read_text())
     protocol = report["protocol"]
@@ -98,9 +98,9 @@ def test_info_train_test_and_report(root: Path, tmp_path: Path, capsys) -> None:
     gate.write_text(text)
     at_gate = (*quick, "--dataset", f"{gate}:HALLWAY", "--data-root", root, "--figure-queries", 0)
     assert run(*at_gate) == 0
-    protocol = json.loads((one / "test" / "gate-visible-to-infrared" / "report.json").read_text())[
-        "protocol"
-    ]
+    protocol = json.loads(
+        (one / "test" / "gate-visible-to-infrared-2trials" / "report.json").read_text()
+    )["protocol"]
     assert (protocol["scope"], protocol["direction"]) == ("front", "visible_to_infrared")
 
 
@@ -112,7 +112,7 @@ def test_from_python(root: Path) -> None:
     dataset = load_dataset("mine", root)
     with pytest.raises(InputError, match="expected one of all, front"):
         trials(dataset, ProtocolOptions(scope="indoor"))
-    with pytest.raises(InputError, match="expected one of visible_to_infrared"):
+    with pytest.raises(InputError, match="expected visible_to_infrared"):
         trials(dataset, ProtocolOptions(direction="infrared_to_visible"))
     (trial,) = trials(dataset, ProtocolOptions(scope="front", num_trials=1))
     assert set(dataset.camids[trial.query]) == {1} and set(dataset.camids[trial.gallery]) == {3, 4}

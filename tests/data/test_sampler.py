@@ -79,6 +79,24 @@ def test_ranks_share_a_step_by_whole_identities():
         rank_columns(4, 3, 0, 3)
 
 
+def test_a_second_view_repeats_the_visible_rows_on_every_rank():
+    pids, modality = columns(8, 4, 4)
+    words = {"pids_per_batch": 4, "images_per_pid": 3, "seed": 0}
+    once = IdentitySampler(pids, modality, **words)
+    twice = IdentitySampler(pids, modality, **words, visible_views=2)
+    assert (once.rows, once.num_visible) == (24, 12)
+    assert (twice.rows, twice.num_visible) == (36, 24)
+    assert twice.steps_per_epoch == once.steps_per_epoch
+    plan, both = once.epoch(3), twice.epoch(3)
+    assert np.array_equal(both, np.hstack([plan[:, :12], plan]))
+    shares = [rank_columns(4, 3, rank, 2, 2) for rank in range(2)]
+    assert sorted(np.concatenate(shares).tolist()) == list(range(36))
+    for rank, share in enumerate(shares):
+        visible, again, infrared = np.split(both[:, share], 3, axis=1)
+        assert np.array_equal(np.hstack([visible, infrared]), plan[:, rank_columns(4, 3, rank, 2)])
+        assert np.array_equal(visible, again)
+
+
 def test_an_epoch_of_sysu_size():
     pids, modality = columns(395, 56, 30)
     pids, modality = pids[:34167], modality[:34167]

@@ -102,6 +102,20 @@ def test_flip_is_named_and_symmetric(embedder: Embedder) -> None:
         embedder.embed(store.images[:1], "visible", tta="rotate")
 
 
+@pytest.mark.parametrize(("tta", "mean"), [("flip", False), ("flip-mean", True)])
+def test_flips_are_the_sum_or_the_mean_at_length_1(
+    embedder: Embedder, tta: str, mean: bool
+) -> None:
+    images = tiny_data()[1].images[:4]
+    one, other = (embedder.embed(side, "infrared") for side in (images, images[:, :, ::-1].copy()))
+    for name, found in embedder.embed(images, "infrared", tta=tta).vectors.items():
+        expected = one.vectors[name] + other.vectors[name]
+        if mean:
+            expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        assert (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-5).all() == mean
+
+
 def test_files_equal_the_published_preprocessing(embedder: Embedder, folder: Path) -> None:
     files = sorted(folder.rglob("[0-9]*.jpg"))[:6]
     found = embedder.embed(files, "visible")
@@ -205,7 +219,7 @@ def test_a_recorded_pass_gives_each_batch_its_own_vectors(
     monkeypatch.setattr(forward_module, "capture", capture)
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
-    forward._run = forward._replay  # what `expect` does on a GPU
+    forward._replays = True  # as `expect` sets it on a GPU
     generator = torch.Generator().manual_seed(0)
     batches = [
         (torch.randint(0, 255, (count, *SIZE, 3), generator=generator, dtype=torch.uint8), *how)
@@ -234,9 +248,9 @@ def test_a_method_that_cannot_be_recorded_is_run_nevertheless(
     monkeypatch.setattr(forward_module, "warm_up", lambda run, device: run())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     forward = Forward(embedder.method, embedder.forward.precision, compiled=True)
-    forward._run = forward._replay
+    forward._replays = True
     if fails == "compiled":
-        forward._compiled = fail
+        forward._network = fail
     image = torch.randint(0, 255, (4, *SIZE, 3), dtype=torch.uint8)
     with torch.inference_mode():
         for _ in range(2):

@@ -383,6 +383,20 @@ def test_average_of_unlike_recipes_names_the_difference(changes: dict, words: st
     assert groups_of([one, other, one]) == [[one, one], [other]]
 
 
+def test_seeds_whose_epochs_were_chosen_alike_are_averaged() -> None:
+    """Each seed has its own best number, and its own run that it was found in."""
+    best = "best embedding mAP on validation identities"
+    chosen = [make(n, epoch=n, epoch_choice=f"{best} ({50 + n}.25 %)") for n in (1, 2)]
+    assert average_reports(chosen).protocol.epoch_choice == best
+    refit = [
+        make(n, epoch_choice=f"last epoch; the number of epochs is from {best} (5{n}.00 %) in the "
+             f"run 'mcl-seed{n}'") for n in (1, 2)
+    ]  # fmt: skip
+    assert average_reports(refit).averaged
+    with pytest.raises(InputError, match="epoch chosen by"):
+        average_reports([chosen[0], refit[1]])
+
+
 def test_a_report_without_a_record_is_not_averaged_with_one_that_has_it() -> None:
     kept = replace(make(1), record=trained(1))
     with pytest.raises(InputError, match=r"`record` \(stated and none\)"):

@@ -43,7 +43,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.fixture(scope="module", params=[None, "flip"])
+@pytest.fixture(scope="module", params=[None, "flip", "flip-mean"])
 def searcher(request, embedder, files, tmp_path_factory: pytest.TempPathFactory):
     gallery = embedder.embed(
         [str(path) for path in files],
@@ -85,6 +85,11 @@ def test_embeddings_are_searched_with_the_vectors_that_the_index_holds(
         ):
             with pytest.raises(InputError, match=words):
                 index.search(wrong)
+
+
+def test_queries_have_length_1(searcher, files) -> None:
+    vectors = searcher.embed(files[:3], "infrared")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_arrays_filters_and_the_other_sensor(searcher, files) -> None:

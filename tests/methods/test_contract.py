@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vireid.methods import METHODS, Method, Sizes, build_method, method_class
 from vireid.types import Batch
@@ -16,6 +17,8 @@ from vireid.types import Batch
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_method.py"
 NAMES = [*METHODS, f"{EXAMPLE}:MyMethod"]
 NUM_PIDS = 5
+SMALL = {"arch": "resnet18", "pretrained": "none"}
+PARTS = {"deen": 3, "rle": 4}  # features of an image, before or after the neck
 
 
 @pytest.fixture(params=NAMES, ids=[*METHODS, "my_method"])
@@ -23,10 +26,10 @@ def method(request: pytest.FixtureRequest) -> Method:
     return make(request.param)
 
 
-def make(name: str, **options: object) -> Method:
+def make(name: str, network: dict[str, Any] | None = None, **options: object) -> Method:
     """A small network; one camera a modality."""
     torch.manual_seed(0)
-    model = method_class(name).model_defaults("resnet18", "none")
+    model = method_class(name).model_defaults(**{**SMALL, **(network or {})})
     return build_method(name, model, Sizes(num_pids=NUM_PIDS, num_cameras=2), options)
 
 
@@ -36,7 +39,7 @@ def make_batch(seed: int = 0, pids: int = 2, images: int = 2) -> Batch:
     half = len(labels)
     modality = torch.arange(2 * half) // half
     return Batch(
-        image=torch.randn(2 * half, 3, 64, 32, generator=generator),
+        image=torch.randn(2 * half, 3, 80, 32, generator=generator),  # high enough for stripes
         pid_label=torch.cat([labels, labels]),
         camera_label=modality.clone(),
         modality=modality,
@@ -101,8 +104,10 @@ def test_embeddings(method: Method) -> None:
         for num_visible in (0, batch.num_visible, len(batch.image)):
             found = method.embed(batch.image, num_visible)
             assert tuple(sorted(found)) == tuple(sorted(method.test_embeddings))
-            for vectors in found.values():
-                assert vectors.shape == (len(batch.image), method.model.dim)
+            for name, vectors in found.items():
+                # several features after one another: of branches, of stripes, of both embeddings
+                count = PARTS.get(method.name, 1) * (2 if name in ("sum", "weighted") else 1)
+                assert vectors.shape == (len(batch.image), count * method.model.dim)
                 assert torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)))
 
 
@@ -131,6 +136,9 @@ def test_terms_are_one_graph_without_looking_at_values(method: Method) -> None:
     """What the compiled engine and the captured step need."""
     batch = make_batch(pids=3)
     method.epoch_started(1, {"identity": 1.0})
+    for module in method.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     output = method.model(batch.image, batch.num_visible)
     torch.manual_seed(1)
     plain = method.terms(output, batch)
@@ -157,23 +165,25 @@ def test_bfloat16_autocast_keeps_losses_in_float32(method: Method) -> None:
     assert all(torch.isfinite(value) for value in terms.values())
 
 
-def test_triplet_sees_all_ranks(method: Method) -> None:
+@pytest.mark.parametrize("name", NAMES, ids=[*METHODS, "my_method"])
+def test_triplet_sees_all_ranks(name: str) -> None:
     """Two ranks with the same rows: the batch-hard or weighted triplet over both."""
-    batch = make_batch(pids=3)
+    method, batch = make(name, triplet_weight=1.0), make_batch(pids=3)
     output = method.model(batch.image, batch.num_visible)
     method.gather = lambda rows: torch.cat([rows, rows])
     both = method.terms(output, batch)["triplet"]
-    expected = method.triplet(torch.cat([output.pooled] * 2), torch.cat([batch.pid_label] * 2))
+    labels = batch.pid_label.repeat(len(output.pooled) // len(batch.pid_label))
+    expected = method.triplet(torch.cat([output.pooled] * 2), torch.cat([labels] * 2))
     assert torch.allclose(both, expected)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=[*METHODS, "my_method"])
 def test_every_weight_weighs(name: str) -> None:
-    """No weight among the options is accepted and then passed over."""
+    """No weight among the options is accepted and then passed over, with stripes or without."""
     batch = make_batch(pids=3)
 
     def terms(**options: object) -> dict[str, Tensor]:
-        method = make(name, **options)
+        method = make(name, {"stripes": 2}, **options)
         method.epoch_started(0, None)
         method.epoch_started(1, {"identity": 1.0})
         torch.manual_seed(1)  # of dropout

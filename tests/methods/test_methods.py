@@ -155,7 +155,12 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sizes", "words"),
     [
-        ("mlc", {}, {}, r"Valid: base, agw, ddag, mcl\. Did you mean 'mcl'.*my\.py:MyMethod"),
+        (
+            "mlc",
+            {},
+            {},
+            r"Valid: base, agw, ddag, mcl, caj, .*rle\. Did you mean 'mcl'.*my\.py:MyMethod",
+        ),
         ("absent.py:X", {}, {}, "absent.py', which does not exist"),
         (f"{EXAMPLE}:Nothing", {}, {}, "no class 'Nothing'.*MyMethod"),
         ("base", {"margn": 0.2}, {}, "Did you mean 'margin'"),

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from published_kit import is_dead, keys_of
+from published_kit import golden_net, is_dead
 
 from vireid.methods import Sizes, export_published, import_published, method_class
-from vireid.methods.published import _place, read_published
+from vireid.methods.published import _FORMS, _place, read_published
 from vireid.models.attention import BatchGraph, PartAttention
 from vireid.models.foreign import load_foreign
 from vireid.types import InputError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def value_of(key: str, shape: tuple[int, ...], statistics: dict[str, np.ndarray]) -> torch.Tensor:
-    """The golden checkpoint's tensor, by the rule that made it; dead ones are zeros."""
-    if key.endswith("num_batches_tracked"):
-        return torch.tensor(0)
-    if is_dead(key):
-        return torch.zeros(1).expand(shape)
-    if key in statistics:
-        return torch.tensor(statistics[key])
-    seed = zlib.crc32(key.encode()) + 20261122
-    a = np.random.default_rng(seed).standard_normal(shape)
-    if key.endswith("bias"):
-        a = 0.2 * a
-    elif len(shape) == 1:
-        a = (1 + 0.1 * a) * (0.3 if "bn3" in key or ".W.1." in key else 1)
-    else:
-        a = a * math.sqrt(2 / math.prod(shape[1:])) * (0.3 if key.startswith("NL_") else 1)
-    return torch.tensor(a, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +38,7 @@ def published(
     method = request.param
     prefix = f"{method}/statistics/"
     statistics = {k.removeprefix(prefix): v for k, v in golden.items() if k.startswith(prefix)}
-    net = {key: value_of(key, shape, statistics) for key, shape in keys_of(method).items()}
+    net = golden_net(method, statistics)
     path = tmp_path_factory.mktemp("published") / f"{method}.t"
     extras = {"mAP": np.float64(0.6), "mINP": np.float32(0.5), "cmc": np.linspace(0, 1, 5)}
     torch.save({"net": net, "epoch": 12} | extras, path)
@@ -113,9 +93,12 @@ def test_ddags_modules_have_their_published_places() -> None:
         theirs[f"out_att.{kind}"] = golden[f"graph/weights/out/{kind}"]
     part = PartAttention(48).double().eval()
     graph = BatchGraph(48, 20, heads=4, head_dim=32, dropout=0.0).double()
+    form = next(form for form in _FORMS if "ddag" in form.methods)
     for prefix, module in (("part", part), ("graph", graph)):
         for name, tensor in module.state_dict().items():
-            names, shape = _place(f"{prefix}.{name}", tuple(tensor.shape))
+            place = _place(f"{prefix}.{name}", tuple(tensor.shape), form)
+            assert place is not None
+            names, shape = place
             found = [theirs[key] for key in names]
             assert {tuple(one.shape) for one in found} == {shape}
             tensor.copy_(torch.stack(found).reshape(tensor.shape))
@@ -135,6 +118,7 @@ def test_ddags_modules_have_their_published_places() -> None:
         ("ddag", "resnet18", {}),
         ("ddag", "resnet50", {"part": False, "graph": False}),
         ("ddag", "resnet50", {"part": False, "heads": 1, "head_dim": 1}),
+        (f"{EXAMPLES / 'combined_method.py'}:Combined", "resnet50", {}),
     ],
 )
 def test_networks_that_the_published_code_lacks(

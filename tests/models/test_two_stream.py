@@ -118,18 +118,103 @@ def test_initialisation_and_what_is_not_trained() -> None:
     ("options", "words"),
     [
         ({"arch": "resnet5"}, "Did you mean 'resnet50'|Among those that work"),
-        ({"arch": "vit_small_patch16_224"}, "does not split into a stem and four stages"),
+        ({"arch": "hrnet_w18_small"}, "does not split into a stem and four stages"),
+        ({"arch": "resnet18", "pooling": "token"}, "the network resnet18 has no class token"),
+        ({"arch": "resnet18", "patch_stride": 8}, "resnet18 has no patches that could overlap"),
+        ({"arch": "test_vit", "patch_stride": 17}, "`patch_stride` is 17; 1 to 16 was expected"),
+        ({"arch": "test_vit", "last_stride": 2}, "works on tokens, whose number no stage changes"),
+        ({"input_mean": (0.5, 0.5, 0.5)}, "`input_mean` and `input_std` belong together"),
         ({"arch": "resnet50.a1_in1k"}, "`arch` to resnet50 and `pretrained` to a1_in1k"),
         ({"nonlocal_channels": 0}, "`nonlocal_channels` is 0; it must be at least 1"),
         ({"nonlocal_channels": -3}, "`nonlocal_channels` is -3"),
-        ({"pooling": "max"}, "Valid: gem, average"),
+        ({"pooling": "max"}, "Valid: gem, average, token"),
         ({"backbone_scale": 0.0}, "must be above 0"),
         ({"pretrained": " "}, "`pretrained` is empty"),
+        ({"private_stages": 4}, "at least 0 and at most 3"),
+        ({"private_stages": 3, "last_stage": 2}, "the network ends after stage 2"),
+        ({"stripes": 0}, "`stripes` is 0"),
     ],
 )
 def test_wrong_options_get_a_sentence(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         build_model(ModelOptions(**{"pretrained": "none", **options}), 5)
+
+
+def test_private_stages_are_a_modalitys_own() -> None:
+    shared, model = small().eval(), small(private_stages=2, nonlocal_channels=1).eval()
+    names = {name for name, _ in model.named_children()}
+    assert {"layer2_visible", "layer2_infrared", "nonlocal2_infrared", "layer3"} <= names
+    assert not names & {"layer1", "layer2", "nonlocal2"}
+    with torch.no_grad():
+        before = model.embed(IMAGE, 2)["pooled"]
+        # both start as the one shared stage does
+        assert torch.allclose(before, shared.embed(IMAGE, 2)["pooled"], atol=1e-6)
+        nn.init.ones_(model.layer2_infrared[0].bn2.weight)  # 0 at first: the branch adds nothing
+        nn.init.normal_(model.nonlocal2_infrared[0].bn.weight)
+        after = model.embed(IMAGE, 2)["pooled"]
+        assert torch.allclose(before[:2], after[:2], atol=1e-6)
+        assert not torch.allclose(before[2:], after[2:], atol=1e-3)
+
+
+def test_stages_after_the_last_one_are_left_out() -> None:
+    model, whole = small(last_stage=3).eval(), small().eval()
+    assert not hasattr(model, "layer4") and model.dim == model.neck.num_features == 256
+    maps: list[torch.Tensor] = []
+    whole.layer3[-1].register_forward_hook(lambda _, __, x: maps.append(x))
+    with torch.no_grad():
+        whole(IMAGE, 2)
+        assert torch.equal(model(IMAGE, 2).feature_map, maps[0])
+
+
+def test_stripes_have_necks_and_classifiers_of_their_own() -> None:
+    model = small(stripes=3).eval()
+    with torch.no_grad():
+        output, found = model(IMAGE, 2), model.embed(IMAGE, 2)
+    assert len(output.stripes) == 3
+    bands = output.feature_map.split(2, dim=2)
+    for stripe, band, neck in zip(output.stripes, bands, model.stripe_necks):
+        assert torch.allclose(stripe.pooled, band.mean((2, 3)), atol=1e-6)
+        assert torch.allclose(stripe.embedding, neck(stripe.pooled))
+        assert stripe.logits.shape == (4, 5)
+    parts = [*(stripe.pooled for stripe in output.stripes), output.pooled]
+    assert torch.allclose(found["pooled"], nn.functional.normalize(torch.cat(parts, 1)))
+    head = {id(p) for part in model.head() for p in part.parameters()}
+    assert {id(p) for p in model.stripe_classifiers.parameters()} < head
+    with pytest.raises(InputError, match="2 stripes of equal height instead of 3"):
+        small(stripes=3)(IMAGE[:, :, :64], 2)
+
+
+def test_a_trained_shift() -> None:
+    model = small(neck_shift_trained=True, stripes=2)
+    assert all(neck.bias.requires_grad for neck in (model.neck, *model.stripe_necks))
+
+
+def test_a_network_of_a_methods_own() -> None:
+    class Doubling(TwoStream):
+        def after_stage(self, number: int, x: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+            assert x.shape[1] == self.dims[number - 1]
+            assert before.shape[2] == x.shape[2] * (2 if number in (2, 3) else 1)
+            return torch.cat([x, x]) if number == 3 else x
+
+    options = ModelOptions(arch="resnet18", pretrained="none")
+    model = build_model(options, 5, Doubling).eval()
+    with torch.no_grad():
+        assert model(IMAGE, 2).pooled.shape == (8, model.dim)
+
+
+def test_first_weights_of_ours_fit_other_forms_of_the_network() -> None:
+    whole = build_model(ModelOptions(arch="resnet18", pretrained="synth"), 5)
+    for options in ({"private_stages": 2}, {"last_stage": 3}, {"stripes": 2}):
+        given = ModelOptions(arch="resnet18", pretrained="synth", **options)  # type: ignore[arg-type]
+        state = build_model(given, 5).state_dict()
+        assert torch.equal(state["layer3.0.conv1.weight"], whole.layer3[0].conv1.weight)
+        for word in ("", "_visible", "_infrared"):
+            if f"layer1{word}.0.conv1.weight" in state:
+                own = state[f"layer1{word}.0.conv1.weight"]
+                assert torch.equal(own, whole.layer1[0].conv1.weight)
+        assert torch.equal(state["neck.running_mean"], whole.neck.running_mean) == (
+            "last_stage" not in options
+        )
 
 
 def test_one_identity_is_refused() -> None:

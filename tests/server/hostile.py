@@ -1,8 +1,9 @@
 """A client without a token that wants the server to itself; run as a process of its own.
 
-    python hostile.py PORT SOURCE SECONDS
+    python hostile.py PORT SOURCE
 
-It prints "started" when all of its attacks are under way, and at the end what it was answered.
+It prints "started" when all of its attacks are under way. When its standard input ends, so does it,
+and prints what it was answered.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ async def endless(reader, writer) -> str:
     return "done"
 
 
-async def main(port: int, source: str, seconds: float) -> None:
+async def main(port: int, source: str) -> None:
     plan = [(slow_sign_in, 40, 0.5), (slow_head, 700, 3.0), (wrong_token, 3, 0.2), (deaf, 5, 0.5),
             (endless, 3, 0.2)]  # fmt: skip
     tasks = [
@@ -96,11 +97,11 @@ async def main(port: int, source: str, seconds: float) -> None:
     await asyncio.sleep(1)
     sys.stdout.write("started\n")
     sys.stdout.flush()
-    await asyncio.sleep(seconds)
+    await asyncio.to_thread(sys.stdin.read)
     for task in tasks:
         task.cancel()
     sys.stdout.write(f"{dict(SEEN)}\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))

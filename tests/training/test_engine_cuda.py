@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,21 @@ def test_graph_equals_eager_in_float32(method: str) -> None:
     np.testing.assert_allclose(graph, eager, rtol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("caj", {"augment": "caj"}), ("dns", {}), ("deen", {}), ("rle", {"stripes": 2})],
+)
+def test_later_methods_are_captured(
+    method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CAJ's three streams and DEEN's three times the rows; without dropout, which draws anew."""
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
+    words = {"precision": "float32", "method": method, **options}
+    np.testing.assert_allclose(
+        losses(engine="graph", **words), losses(engine="eager", **words), rtol=5e-3
+    )
+
+
 def test_the_published_order_is_captured() -> None:
     """Over compiled and over eager kernels the discriminator steps before the backward pass."""
 
@@ -63,6 +79,13 @@ def test_clipping_and_averaging_are_captured() -> None:
     )
 
 
+@pytest.mark.parametrize("preset", ["caj", "dns", "rle-grey"])
+def test_augmentation_of_later_methods_is_captured(preset: str) -> None:
+    eager = losses(engine="eager", precision="float32", augment=preset)
+    graph = losses(engine="graph", precision="float32", augment=preset)
+    np.testing.assert_allclose(graph, eager, rtol=2e-3)
+
+
 def test_ddag_with_dropout_is_captured() -> None:
     assert np.isfinite(losses(engine="graph", method="ddag")).all()
 
@@ -80,18 +103,23 @@ def test_host_store_feeds_the_graph_the_same_images() -> None:
     np.testing.assert_allclose(host, device, rtol=2e-3)
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
-def test_deterministic_resume_is_equal_bit_for_bit(tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "method"),
+    [("eager", "ddag"), ("graph", "ddag"), ("graph", "dns"), ("graph", "deen")],
+)
+def test_deterministic_resume_is_equal_bit_for_bit(
+    tmp_path: Path, engine: str, method: str
+) -> None:
     words = {"device": "cuda:0", "engine": engine, "deterministic": True, "checkpoint_steps": 3,
              "keep": 99}  # fmt: skip
     try:
-        run(tmp_path / "whole", tiny_options("ddag", **words))
-        run(tmp_path / "parts", tiny_options("ddag", **words))
+        run(tmp_path / "whole", tiny_options(method, **words))
+        run(tmp_path / "parts", tiny_options(method, **words))
         for path in checkpoint.list_checkpoints(tmp_path / "parts" / "checkpoints"):
             if path.name > "epoch-0002-step-000003.pt":
                 path.unlink()
         (tmp_path / "parts" / "weights.safetensors").unlink()
-        run(tmp_path / "parts", tiny_options("ddag", **words), resume=True)
+        run(tmp_path / "parts", tiny_options(method, **words), resume=True)
     finally:
         torch.use_deterministic_algorithms(False)
     hashes = [weights.read_weights(tmp_path / n)[1]["weights_hash"] for n in ("whole", "parts")]

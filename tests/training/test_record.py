@@ -63,6 +63,8 @@ def test_the_hash_of_options_is_of_what_decides_numbers() -> None:
     often, seldom = (known(select="val", eval_every=n)["options"] for n in (1, 2))
     assert often != seldom  # only evaluated epochs can be chosen
     assert known(eval_every=2)["options"] == base
+    refits = [known(stop_epoch=n, epochs_from="best mAP")["options"] for n in (1, 2)]
+    assert refits[0] == refits[1] != base  # the epoch is each seed's own, as its choice is
 
 
 def test_the_start_is_named_by_its_hash(tmp_path: Path) -> None:

@@ -146,15 +146,17 @@ def test_average_clipping_freezing_and_an_early_step_resume(tmp_path: Path) -> N
         assert weights.read_weights(folder / name)[1]["weights_hash"] == before[1]["weights_hash"]
 
 
-def test_ddag_resumes_its_dropout(tmp_path: Path) -> None:
-    """Random numbers that are drawn on the device inside a step go on where they were."""
+@pytest.mark.parametrize("method", ["ddag", "dns", "deen"])
+def test_dropout_and_moving_averages_are_resumed(method: str, tmp_path: Path) -> None:
+    """Random numbers that are drawn on the device inside a step go on where they were, and so does
+    what a method keeps besides its parameters."""
     words = {"recipe": {"epochs": 1}, "checkpoint_steps": 2, "keep": 9}
     folder = tmp_path / "run"
-    run(folder, tiny_options("ddag", **words))
+    run(folder, tiny_options(method, **words))
     expected = hash_of(folder)
     checkpoint.list_checkpoints(folder / "checkpoints")[0].unlink()  # back to step 2
     (folder / "weights.safetensors").unlink()
-    run(folder, tiny_options("ddag", **words), resume=True)
+    run(folder, tiny_options(method, **words), resume=True)
     assert hash_of(folder) == expected
 
 

@@ -99,7 +99,7 @@ def _published(
         arch=arch, num_pids=data.sizes.num_pids, num_cameras=data.sizes.num_cameras, device=device
     )
     positions = data.sampler.epoch(0)[0]
-    half = len(positions) // 2
+    half = data.sampler.num_visible
     with torch.no_grad():
         batch = normalise(torch.from_numpy(store.images[data.rows[positions]]).to(device))
         batch = batch.contiguous()

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "sweep": "vireid.commands.sweep:sweep",
     "report": "vireid.commands.report:report",
     "compare": "vireid.commands.compare:compare",
+    "plot": "vireid.commands.plot:plot",
     "embed": "vireid.commands.search:embed",
     "index": "index",
     "search": "vireid.commands.search:search",

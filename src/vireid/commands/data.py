@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ def prepare(
     workers: int | None = None,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: tuple[str, ...] = (),
     skip_broken: bool = False,
     cache: Path | None = None,
 ) -> int:
@@ -126,6 +128,8 @@ def prepare(
         intensity_range: Values that are black and white in images with more than 8 bits per
             channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
             image, so that contrast changes from frame to frame (default: such images are refused).
+        junk: With `dataset` folder: identities, such as 0000, of nobody: their images are left out
+            and counted, as those of -1 always are.
         skip_broken: Leave out images that can't be decoded, and list them.
         cache: Folder for the cache file (default: DATA_ROOT/.vireid, or the user's cache folder
             where that can't be written).
@@ -134,7 +138,11 @@ def prepare(
 
     name = resolve_dataset(dataset)
     data = load_dataset(
-        name, data_root, camera_pattern=camera_pattern, intensity_range=intensity_range
+        name,
+        data_root,
+        camera_pattern=camera_pattern,
+        intensity_range=intensity_range,
+        junk=junk,
     )
     for note in data.notes:
         say(f"note: {note}")
@@ -152,6 +160,7 @@ def prepare(
         *_trainable(data),
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
     )
     return 0
 
@@ -167,7 +176,10 @@ def info(
     trial: int = 1,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: tuple[str, ...] = (),
+    sensor_cameras: bool = False,
     method: str | None = None,
+    arch: str | None = None,
     json: bool = False,
 ) -> int:
     """Show what a data set or a run holds, and everything suspicious in it.
@@ -184,7 +196,12 @@ def info(
         intensity_range: Values that are black and white in images with more than 8 bits per
             channel, as thermal cameras write them: LOW:HIGH, or minmax, which takes them from each
             image, so that contrast changes from frame to frame (default: such images are refused).
+        junk: With `dataset` folder: identities, such as 0000, of nobody: their images are left out
+            and counted, as those of -1 always are.
+        sensor_cameras: With `dataset` folder: each sensor's camera numbers are its own, so that
+            camera 1 of visible images and camera 1 of infrared ones are two cameras.
         method: The method of one's own that weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own, likewise: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
@@ -201,7 +218,7 @@ def info(
         from vireid.training.checkpoint import describe_run
 
         run = describe_run(target)
-        network = _network(target, method) if "hash" in run else None
+        network = _network(target, method, arch) if "hash" in run else None
         if json:
             print_json(run | ({"network": network} if network else {}))
             return 0
@@ -221,12 +238,16 @@ def info(
         trial=trial,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
+        sensor_cameras=sensor_cameras,
     )
     if json:
         print_json(found)
         return 0
     for part in tables(found):
         results.print(part)
+    for search in found["searches"]:
+        results.print(search["text"], markup=False)
     for note in found["notes"]:
         results.print(f"note: {note}", markup=False)
     camids = {camera["camid"] for camera in found["cameras"]}
@@ -238,18 +259,20 @@ def info(
         trial=trial if trial > 1 else None,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
+        sensor_cameras=sensor_cameras,
     )
     return 0
 
 
-def _network(target: Path, method: str | None) -> dict[str, Any] | None:
+def _network(target: Path, method: str | None, arch: str | None) -> dict[str, Any] | None:
     """The network of weights and its costs; None, with a sentence, where code of the user's own is
     needed and not named."""
     from vireid.bench import network_facts
     from vireid.embed import load
 
     try:
-        embedder = load(target, method=method)
+        embedder = load(target, method=method, arch=arch)
     except UnnamedCode as error:
         say(f"note: the network isn't shown. {error}")
         return None
@@ -303,6 +326,8 @@ def _suggest_training(
     trial: int | None = None,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: Sequence[str] = (),
+    sensor_cameras: bool = False,
 ) -> None:
     """Say how to train on a data set, with what its few people or unknown cameras need."""
     from vireid.training.defaults import Choices, defaults
@@ -314,7 +339,8 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    recipe = defaults(None, Choices(method=method, pretrained=pretrained)).recipe
+    choices = Choices(method=method, dataset=dataset, pretrained=pretrained)
+    recipe = defaults(None, choices).recipe
     flags = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
         "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,
@@ -322,4 +348,8 @@ def _suggest_training(
         "--pids-per-batch": people if people < recipe.pids_per_batch else None,
     }  # fmt: skip
     words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]
+    if sensor_cameras:
+        words.append("--sensor-cameras")
+    if junk:
+        words += ["--junk", *junk]
     suggest(shlex.join(["vireid", "train", *words]))

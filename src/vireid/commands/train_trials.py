@@ -50,15 +50,28 @@ def train_all_trials(
     else:
         write_json(folder / TRIALS, asked)
     reports: dict[str, list[Report]] = {name: [] for name in facts.tested_directions}
+    problems: list[str] = []
     try:
         for trial in range(1, facts.splits + 1):
             one = dataclasses.replace(options, trial=trial)
             place = folder / f"trial{trial}"
-            for report in _trial(one, place, device, max_steps, other_code=other_code):
+            _train(one, place, device, max_steps, other_code=other_code)
+            try:
+                found = _test(one, place, device)
+            except InputError as error:  # the other models are trained all the same
+                problems.append(f"Trial {trial} can't be tested: {error}")
+                say(problems[-1])
+                continue
+            for report in found:
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
         say(f"The trials go on with: vireid train --resume {folder}{named_again(options)}")
         raise
+    if problems:
+        raise InputError(
+            f"All trials are trained, but {len(problems)} of {facts.splits} can't be tested, so "
+            f"there is no average. {problems[0]}"
+        )
     return _average(reports, folder)
 
 
@@ -78,19 +91,24 @@ def read_trials(folder: Path) -> Trials:
     return convert(Trials, read_json(folder / TRIALS), str(folder / TRIALS))
 
 
-def _trial(
+def _train(
     options: TrainOptions, folder: Path, device: str, max_steps: int | None, *, other_code: bool
-) -> list[Report]:
-    """Train and test one model, unless that is done; its reports, one a direction."""
-    from vireid.evaluation import Report
+) -> None:
+    """Train one model, unless that is done."""
     from vireid.training.run import SUMMARY, train
 
-    facts = facts_of(options.dataset)
     if not (folder / SUMMARY).is_file():
-        say(f"Trial {options.trial} of {facts.splits}")
+        say(f"Trial {options.trial} of {facts_of(options.dataset).splits}")
         resume = (folder / "config.json").is_file()
         one = dataclasses.replace(options, device=device)
         train(one, folder, max_steps=max_steps, resume=resume, other_code=other_code)
+
+
+def _test(options: TrainOptions, folder: Path, device: str) -> list[Report]:
+    """Test one model, unless that is done; its reports, one a direction."""
+    from vireid.evaluation import Report
+
+    facts = facts_of(options.dataset)
     places = [_place(folder, direction) for direction in facts.tested_directions]
     if all((place / "report.json").is_file() for place in places):
         return [Report.load(place / "report.json") for place in places]

@@ -167,6 +167,8 @@ class DatasetFacts:
         every_direction: where no direction is asked for, all of them are tested, not the first.
         variants: variant → how it differs from the standard protocol.
         orientation: whether images are turned as their tags say; see `Decoding`.
+        published_numbers: whether an identity's number is the same person in every copy of the data
+            set; where it isn't, copies are told apart by their images.
         splits: divisions of the identities into training and testing, each with a model of its
             own; `trial` counts them from 1.
 
@@ -190,6 +192,7 @@ class DatasetFacts:
     every_direction: bool = False
     variants: Mapping[str, Variant] = field(default_factory=dict)
     orientation: Literal["upright", "stored"] = "upright"
+    published_numbers: bool = False
     splits: int = 1
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,13 @@ TABLE_NAME = "samples.csv"
 
 
 def load(
-    root: Path, *, trial: int = 1, split_seed: int = 0, camera_pattern: str | None = None
+    root: Path,
+    *,
+    trial: int = 1,
+    split_seed: int = 0,
+    camera_pattern: str | None = None,
+    junk: Sequence[str] = (),
+    sensor_cameras: bool = False,
 ) -> Dataset:
     """Read own images.
 
@@ -38,6 +45,7 @@ def load(
         split_seed: fixes which identities are trained on, where the table names no split.
         camera_pattern: regular expression with one group that finds the camera's number in a
             file name; folders only.
+        junk, sensor_cameras: see `vireid.data.load_dataset`.
 
     Raises:
         InputError: the folder has neither form, or a name or the table can't be read.
@@ -50,23 +58,57 @@ def load(
                 f"A camera pattern was given, but '{table}' is a table. Give the camera in its "
                 "column 'camid'."
             )
-        facts = dataclasses.replace(FOLDER, layout=table.name)
-        return _dataset(table.parent, read_table(table), split_seed, facts)
-    return _dataset(root, _scan(root, camera_pattern), split_seed, FOLDER)
+        facts, listed = dataclasses.replace(FOLDER, layout=table.name), read_table(table)
+        root = table.parent
+    else:
+        facts, listed = FOLDER, _scan(root, camera_pattern)
+    nobody = {-1, *map(parse_pid, junk)}
+    notes = [*(_number_apart(listed) if sensor_cameras else []), *_unknown(nobody, listed)]
+    return _dataset(root, listed, split_seed, facts, nobody, notes)
 
 
-def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> Dataset:
+def _unknown(junk: set[int], table: Table) -> list[str]:
+    """A note on junk identities that are not there: one may be misspelled."""
+    absent = sorted(junk - {-1} - {sample.pid for sample in table.samples})
+    return [f"No image shows an identity named by `junk`: {absent}."] if absent else []
+
+
+def _number_apart(table: Table) -> list[str]:
+    """Number infrared cameras after all others where a number stands for both sensors."""
+    camids = {m: {s.camid for s in table.samples if s.modality == m} for m in Modality}
+    if -1 in camids[Modality.VISIBLE] | camids[Modality.INFRARED]:
+        raise InputError(
+            "`sensor_cameras` numbers the cameras of the two sensors apart, but these images have "
+            "no camera numbers. Leave it out."
+        )
+    if not camids[Modality.VISIBLE] & camids[Modality.INFRARED]:
+        return ["No camera number stands for both sensors; `sensor_cameras` changes nothing."]
+    more = max(camids[Modality.VISIBLE] | camids[Modality.INFRARED]) + 1
+    more -= min(camids[Modality.INFRARED])
+    table.samples = [
+        dataclasses.replace(sample, camid=sample.camid + more) if sample.modality else sample
+        for sample in table.samples
+    ]
+    return [f"Camera N of the infrared images is counted as camera N + {more}."]
+
+
+def _dataset(
+    root: Path,
+    table: Table,
+    split_seed: int,
+    facts: DatasetFacts,
+    junk: set[int],
+    notes: list[str],
+) -> Dataset:
     import numpy as np
 
-    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
+    from vireid.data.protocol import Dataset, make_parts, nobody_note, sorted_samples
 
-    samples = sorted_samples([sample for sample in table.samples if sample.pid >= 0])
-    notes = []
-    if junk := [sample.path for sample in table.samples if sample.pid < 0]:
-        notes.append(
-            f"{count_text(len(junk), 'image', 'images')} of nobody (identity -1) left out, such as "
-            f"'{junk[0]}'."
-        )
+    samples = sorted_samples([sample for sample in table.samples if sample.pid not in junk])
+    left_out = [sample for sample in table.samples if sample.pid in junk]
+    for pid in sorted(junk):
+        paths = [sample.path for sample in left_out if sample.pid == pid]
+        notes += nobody_note(paths, "-1" if pid < 0 else table.names.get(pid, str(pid)))
     if table.split is None:
         identities = split_identities(samples, split_seed)
         notes.append(
@@ -93,7 +135,7 @@ def _dataset(root: Path, table: Table, split_seed: int, facts: DatasetFacts) -> 
         notes=(*notes, *alone),
         roles=roles,
         pid_names=names,
-        left_out=tuple(junk),
+        left_out=tuple(sample.path for sample in left_out),
     )
 
 

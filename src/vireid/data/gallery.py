@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vireid.data.facts import DatasetFacts
 from vireid.data.permutation import read_permutations
 from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions, Trial
 from vireid.types import InputError
@@ -31,18 +32,23 @@ def trials(dataset: Dataset, options: ProtocolOptions) -> list[Trial]:
     """
     facts = dataset.facts
     options = options.of(facts)
-    query, gallery = _sides(dataset, options)
+    query, gallery = sides(dataset, options)
     if searches_whole_gallery(dataset, options):
         return [Trial(dataset.trial if facts.splits > 1 else 0, query, gallery)]
     groups = _groups(dataset, gallery)
     draw = _drawer(dataset, options, groups)
-    variant = facts.variants.get(options.variant)
-    swap = variant is not None and variant.swap and variant.direction == options.direction
+    swap = swaps(facts, options)
     out = []
     for number in range(options.num_trials):
         drawn = np.array(draw(number), dtype=np.int64)
         out.append(Trial(number, drawn, query) if swap else Trial(number, query, drawn))
     return out
+
+
+def swaps(facts: DatasetFacts, options: SearchOptions) -> bool:
+    """Whether a variant draws the queries and searches all images of their modality."""
+    variant = facts.variants.get(options.variant)
+    return variant is not None and variant.swap and variant.direction == options.direction
 
 
 def rows_of(drawn: Sequence[Trial]) -> np.ndarray:
@@ -62,11 +68,15 @@ def _roles(dataset: Dataset, options: ProtocolOptions) -> np.ndarray | None:
     return roles if roles is not None and np.any(roles >= 0) else None
 
 
-def _sides(dataset: Dataset, options: SearchOptions) -> tuple[np.ndarray, np.ndarray]:
-    """All query rows, and all rows that the gallery is drawn from."""
+def sides(dataset: Dataset, options: SearchOptions) -> tuple[np.ndarray, np.ndarray]:
+    """All query rows, and all rows that the gallery is drawn from.
+
+    Raises:
+        InputError: one of them is empty.
+    """
     rows, roles = dataset.parts[options.part], _roles(dataset, options)
     cameras = dataset.facts.scopes[options.scope]
-    sides = []
+    both = []
     for side, role, modality in (
         ("query", 0, options.query_modality),
         ("gallery", 1, options.gallery_modality),
@@ -85,8 +95,8 @@ def _sides(dataset: Dataset, options: SearchOptions) -> tuple[np.ndarray, np.nda
             )
         # samples are sorted by path already, so rows break ties in the order of paths
         order = np.lexsort((side_rows, dataset.camids[side_rows], dataset.pids[side_rows]))
-        sides.append(side_rows[order])
-    return sides[0], sides[1]
+        both.append(side_rows[order])
+    return both[0], both[1]
 
 
 def _groups(dataset: Dataset, rows: np.ndarray) -> Groups:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vireid.config import to_plain
 from vireid.console import progress, table
 from vireid.cores import usable_cores
 from vireid.data.decoding import ImageError, is_person_shaped, read_image
 from vireid.data.facts import Decoding
+from vireid.data.matches import matches_beforehand
 from vireid.data.protocol import Dataset, few
 from vireid.data.registry import facts_of, load_unchecked, recognise
 from vireid.types import InputError, Modality
@@ -37,19 +39,24 @@ def inspect(
     split_seed: int = 0,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: Sequence[str] = (),
+    sensor_cameras: bool = False,
     pixels: bool = True,
 ) -> dict[str, Any]:
     """Count a data set and look for problems.
 
     Args:
         name: as for `load_dataset`; None to recognise it by its layout.
-        root, trial, split_seed, camera_pattern, intensity_range: as for `load_dataset`.
+        root, trial, split_seed, camera_pattern, intensity_range, junk, sensor_cameras: as for
+            `load_dataset`.
         pixels: also open every image, to find broken, tiny, nearly black and duplicate ones.
 
     Returns:
         Plain values: `name`, `title`, `root`, `notes`, `images`, `identities`, `parts` (part →
         images, identities, visible, infrared), `cameras` (list of camid, modality, images,
-        identities), `sizes` (list of height, width, images; most frequent first) and
+        identities), `searches` (list of text, and of part, direction, queries, matched, absent and
+        ignored where it can be run; see `vireid.data.matches.Matches`), `sizes` (list of height,
+        width, images; most frequent first) and
         `suspicious` (kind → {count, examples}): duplicates, one_modality, in_two_parts, tiny,
         broken, deep, turned, nearly_black.
 
@@ -70,6 +77,8 @@ def inspect(
         split_seed=split_seed,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
+        sensor_cameras=sensor_cameras,
     )
     suspicious = {"one_modality": _one_modality(dataset), "in_two_parts": _in_two_parts(dataset)}
     sizes: list[dict[str, int]] = []
@@ -82,9 +91,10 @@ def inspect(
         "root": str(dataset.root),
         "notes": [*_made(dataset), *dataset.notes],
         "images": len(dataset),
-        "identities": len(np.unique(dataset.pids)),
+        "identities": len(np.unique(dataset.pids[dataset.pids >= 0])),
         "parts": {part: _count(dataset, rows) for part, rows in dataset.parts.items()},
         "cameras": _cameras(dataset),
+        "searches": _searches(dataset),
         "sizes": sizes,
         "suspicious": {
             kind: {"count": len(items), "examples": items[:_EXAMPLES]}
@@ -163,19 +173,29 @@ def _cameras(dataset: Dataset) -> list[dict[str, Any]]:
     out = []
     for camid, modality in pairs:
         rows = (dataset.camids == camid) & (dataset.modality == modality)
+        pids = dataset.pids[rows]
         out.append(
             {
                 "camid": camid,
                 "modality": Modality(modality).word,
                 "images": int(rows.sum()),
-                "identities": len(np.unique(dataset.pids[rows])),
+                "identities": len(np.unique(pids[pids >= 0])),
             }
         )
     return out
 
 
+def _searches(dataset: Dataset) -> list[dict[str, Any]]:
+    """How many queries have a match, of each search that is usual."""
+    return [
+        {"text": str(one)} | ({} if isinstance(one, str) else to_plain(one))
+        for one in matches_beforehand(dataset, ("test", "val"))
+    ]
+
+
 def _one_modality(dataset: Dataset) -> list[str]:
-    sides = [set(dataset.pids[dataset.modality == m].tolist()) for m in Modality]
+    known = dataset.pids >= 0
+    sides = [set(dataset.pids[known & (dataset.modality == m)].tolist()) for m in Modality]
     return [
         f"{dataset.pid_names.get(pid, pid)} "
         f"({Modality.VISIBLE.word if pid in sides[0] else Modality.INFRARED.word})"

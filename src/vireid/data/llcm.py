@@ -130,6 +130,7 @@ LLCM = DatasetFacts(
     layout="the lists in idx/, test_vis/camN/PID/* and test_nir/camN/PID/*",
     cameras=tuple(range(1, 10)),
     orientation="stored",  # as the published preprocessing reads it
+    published_numbers=True,
     is_layout=_is_layout,
     rule=Rule(skip_same_camera=True, collapse_identities=True),
     every_direction=True,

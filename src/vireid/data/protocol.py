@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +63,8 @@ class Dataset:
             (SYSU-MM01: train and validation identities); "fit" is what is trained on when
             the epoch is chosen on "val"; "val" and "test" hold whole identities. Where no
             validation identities exist, "val" is empty and "fit" equals "train". Identities
-            with images of one modality only are in neither "train" nor "fit".
+            with images of one modality only are in neither "train" nor "fit". Images of nobody
+            (pid below 0) are in no part, whatever is given.
         trial: which of the data set's splits of the identities, from 1.
         notes: sentences on what was left out, for the user to read.
         roles: (N,) int64, 0 for a query and 1 for a gallery image, -1 for neither, or None
@@ -87,6 +88,12 @@ class Dataset:
     pid_names: Mapping[int, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        nobody = self.pids < 0
+        if nobody.any():
+            parts = {name: rows[~nobody[rows]] for name, rows in self.parts.items()}
+            object.__setattr__(self, "parts", parts)
+
     @property
     def name(self) -> str:
         """The data set's name."""
@@ -104,7 +111,7 @@ class Dataset:
 
     @cached_property
     def pids(self) -> np.ndarray:
-        """(N,) int64 identities as the data set numbers them."""
+        """(N,) int64 identities as the data set numbers them; -1 for nobody."""
         return np.array([sample.pid for sample in self.samples], dtype=np.int64)
 
     @cached_property
@@ -122,6 +129,10 @@ class Dataset:
         """What `vireid synthesize` noted of the folder (seed, layout, preset …), or None where
         it didn't make it."""
         return read_marker(self.root)
+
+    def names_of(self, pids: Iterable[int]) -> str:
+        """The first of some identities as the data set calls them, as a list in words."""
+        return few([self.pid_names.get(int(pid), int(pid)) for pid in pids])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -202,9 +213,10 @@ class ProtocolOptions:
             if values[name] is None:
                 values[name] = choices[0]
             if values[name] not in choices:
+                one_of = "one of " if len(choices) > 1 else ""
                 raise InputError(
-                    f"`{name}` is {values[name]!r}; for the data set {facts.title}, expected one "
-                    f"of {', '.join(map(str, choices))}."
+                    f"`{name}` is {values[name]!r}; for the data set {facts.title}, expected "
+                    f"{one_of}{', '.join(map(str, choices))}."
                 )
         if self.draw == "official" and self.num_trials > 10:
             raise InputError(
@@ -272,8 +284,12 @@ def training_rows(dataset: Dataset, part: Literal["train", "fit"] = "train") -> 
     """The rows of a training part with dense identity and camera labels.
 
     Raises:
-        InputError: the part has no image.
+        InputError: there is no such part, or no image in it.
     """
+    if part not in dataset.parts:
+        raise InputError(
+            f"Data set '{dataset.name}' has no part '{part}'; it has {', '.join(dataset.parts)}."
+        )
     rows = dataset.parts[part]
     if not len(rows):
         raise InputError(
@@ -368,6 +384,16 @@ def make_parts(
     return parts, notes
 
 
+def nobody_note(paths: Sequence[str], identity: str = "-1") -> list[str]:
+    """A note on images of nobody; none where there are none."""
+    if not paths:
+        return []
+    return [
+        f"{count_text(len(paths), 'image', 'images')} of nobody (identity {identity}) left out, "
+        f"such as '{paths[0]}'."
+    ]
+
+
 def check_complete(dataset: object, title: str) -> None:
     """Refuse what the loader of a user's data set forgot.
 
@@ -425,9 +451,9 @@ def check_usable(dataset: Dataset) -> None:
         if len(shared):
             raise InputError(
                 f"{count_text(len(shared), 'identity is', 'identities are')} in both '{trained}' "
-                f"and '{held}' of '{dataset.root}': {few(shared.tolist())} (an image of the first: "
-                f"'{dataset.samples[int(np.argmax(dataset.pids == shared[0]))].path}'). People to "
-                "find must never be seen in training; give each identity to one part."
+                f"and '{held}' of '{dataset.root}': {dataset.names_of(shared)} (an image of the "
+                f"first: '{dataset.samples[int(np.argmax(dataset.pids == shared[0]))].path}'). "
+                "People to find must never be seen in training; give each identity to one part."
             )
 
 

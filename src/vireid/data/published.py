@@ -69,7 +69,7 @@ def load(root: Path, facts: DatasetFacts) -> Dataset:
     pids = {sample.pid for sample in samples}
     parts, left_out = make_parts(ordered, {"train": pids, "fit": pids, "val": set(), "test": set()})
     return Dataset(
-        facts=facts,
+        facts=dataclasses.replace(facts, published_numbers=False),
         root=root,
         samples=ordered,
         parts=parts,

@@ -78,6 +78,7 @@ REGDB = DatasetFacts(
     load=load,
     layout="the lists in idx/",
     orientation="stored",  # as the published preprocessing reads it
+    published_numbers=True,
     is_layout=_is_layout,
     rule=Rule(),
     whole_gallery=True,

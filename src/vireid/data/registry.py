@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,6 +157,8 @@ def load_dataset(
     split_seed: int = 0,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
+    junk: Sequence[str] = (),
+    sensor_cameras: bool = False,
 ) -> Dataset:
     """Read the list of images, identities, cameras and parts of a data set.
 
@@ -169,6 +171,10 @@ def load_dataset(
             camera number in an image's file name. Data sets that don't use one refuse it.
         intensity_range: what the values of images with more than 8 bits per channel mean; see
             `vireid.data.facts.Decoding`.
+        junk: own images only: identities, as they are written there, of nobody, besides -1. Their
+            images are left out and counted.
+        sensor_cameras: own images only: each sensor's camera numbers are its own, so that camera
+            1 of visible images and camera 1 of infrared ones are two cameras.
 
     Raises:
         InputError: the folder is missing or is not laid out as expected, lists contradict each
@@ -183,6 +189,8 @@ def load_dataset(
         split_seed=split_seed,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
+        junk=junk,
+        sensor_cameras=sensor_cameras,
     )
     check_usable(dataset)
     return dataset
@@ -190,16 +198,19 @@ def load_dataset(
 
 def load_unchecked(
     facts: DatasetFacts, root: str | Path | None, *, trial: int, split_seed: int,
-    camera_pattern: str | None, intensity_range: str | None,
+    camera_pattern: str | None, intensity_range: str | None, junk: Sequence[str],
+    sensor_cameras: bool,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, also where an identity is in two parts or a modality has no image."""
-    from vireid.data.protocol import absent_cameras, check_complete
+    from vireid.data.protocol import absent_cameras, check_complete, nobody_note
     from vireid.data.unread import unread
 
     check_trial(facts, trial)
-    given = {"camera_pattern": camera_pattern, "split_seed": split_seed or None}
+    of_own = {"junk": tuple(junk) or None, "sensor_cameras": sensor_cameras or None}
+    of_own = {option: value for option, value in of_own.items() if value is not None}
+    given = {"camera_pattern": camera_pattern, "split_seed": split_seed or None, **of_own}
     for option, value in given.items():
-        if value is not None and option not in inspect.signature(facts.load).parameters:
+        if value is not None and not takes(facts, option):
             raise InputError(
                 f"`{option}` is {shown(value)}, but {facts.title} does not use one; it is for "
                 "folders of your own images. Leave it out."
@@ -209,13 +220,20 @@ def load_unchecked(
         trial=trial,
         split_seed=split_seed,
         camera_pattern=camera_pattern,
+        **of_own,
     )
     check_complete(dataset, facts.title)
+    nobody = nobody_note([sample.path for sample in dataset.samples if sample.pid < 0])
     return dataclasses.replace(
         dataset,
         intensity_range=Decoding(intensity_range=intensity_range).intensity_range,
-        notes=(*dataset.notes, *unread(dataset, root), *absent_cameras(dataset)),
+        notes=(*dataset.notes, *nobody, *unread(dataset, root), *absent_cameras(dataset)),
     )
+
+
+def takes(facts: DatasetFacts, name: str) -> bool:
+    """Whether a data set's loader has an option that few have, such as `sensor_cameras`."""
+    return name in inspect.signature(facts.load).parameters
 
 
 def check_trial(facts: DatasetFacts, trial: int) -> None:

@@ -105,6 +105,7 @@ SYSU = DatasetFacts(
     layout="cam1 to cam6/PID/*",
     cameras=tuple(CAMERAS),
     orientation="stored",  # as the published preprocessing reads it
+    published_numbers=True,
     is_layout=_is_layout,
     # Camera 3 hangs beside camera 2.
     rule=Rule(skip_pairs=((3, 2),), collapse_identities=True),

@@ -23,7 +23,6 @@ from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
-from vireid.data.augment import MEAN, STD
 from vireid.data.decoding import decode, resize
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.embed.copying import Fetched, copied_ahead
@@ -33,13 +32,12 @@ from vireid.runtime.device import memory_format
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, join
 from vireid.runtime.record import other_code, record_of
-from vireid.types import Embeddings, InputError, Modality
+from vireid.types import TTA, Embeddings, InputError, Modality
 from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
 BATCH = 256
 CPU_BATCH = 32  # larger batches leave the caches and are slower
 QUEUED = 4  # batches that a GPU still has to do when vectors are read
-TTA = (None, "none", "flip")
 
 
 class Embedder:
@@ -51,6 +49,7 @@ class Embedder:
         weights_hash: identifies the weights.
         size: (height, width) of the input.
         precision: "bfloat16", "float16" or "float32".
+        statistics: mean and deviation of the input's channels.
         test_embeddings: names of the vectors.
         default_embedding: the one to search with; the weights may name another.
         forward: the network as a function of images.
@@ -75,7 +74,7 @@ class Embedder:
             precision: as in training, but "auto" is float16 on every GPU, whose vectors are far
                 nearer to float32's than bfloat16's. A batch that exceeds its range is computed
                 again in float32.
-            size: overrides the size in the metadata.
+            size: overrides the size in the metadata, and that which the method was published with.
             compiled: compile the network (None: on a GPU when there is much to embed).
         """
         self.metadata = dict(metadata or {})
@@ -94,9 +93,10 @@ class Embedder:
             precision = "float16"
         chosen = choose_precision(precision, self.device)
         self.precision = chosen.name
+        self.statistics = self.method.input_statistics
         self.forward = Forward(self.method, chosen, compiled=compiled)
         self._exact: Forward | None = None
-        height, width = size or self.metadata.get("size") or (288, 144)
+        height, width = size or self.metadata.get("size") or method.options.input_size
         self.size = (int(height), int(width))
         self.test_embeddings = tuple(method.test_embeddings)
         usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
@@ -126,11 +126,12 @@ class Embedder:
 
     def preprocessing_of(self, tta: str | None, decoding: Decoding) -> dict[str, Any]:
         """`preprocessing` of images that were decoded so and embedded with `tta`."""
+        mean, std = self.statistics
         return {
             "size": list(self.size),
             "resize": "Pillow Lanczos",
-            "mean": list(MEAN),
-            "std": list(STD),
+            "mean": list(mean),
+            "std": list(std),
             "tta": tta or "none",
             "search_with": self.default_embedding,
             **decoding.as_preprocessing(),
@@ -165,7 +166,8 @@ class Embedder:
             images: (N, H, W, 3) uint8, or N paths. Images of another size are resized as in
                 training.
             modality: one for all, or N of them.
-            tta: "flip" adds the vectors of the mirrored images; None or "none" doesn't.
+            tta: "flip" adds the vectors of the mirrored images; "flip-mean" takes the mean of
+                both and brings it to length 1 again; None or "none" does neither.
             batch_size: at most so many images at a time.
             decoding: of image files; what is done with deep values and orientation tags.
             paths, pids, camids, times: of the images, for the result.
@@ -302,10 +304,17 @@ class Embedder:
         stream = self.stream(images, tta=tta, batch_size=batch_size, total=len(modality))
         if progress and self.world.first and console.is_terminal:
             stream = _with_bar(stream, own)
-        parts = list(stream)
-        shared = self.world.gather(parts) if self.world.size > 1 else [parts]
+        problem: InputError | None = None
+        parts = []
+        try:
+            parts = list(stream)
+        except InputError as error:
+            problem = error
+        shared = self.world.gather((parts, problem))  # so that no rank waits for one that failed
+        if problem := next((one for _, one in shared if one is not None), None):
+            raise problem
         result: dict[str, np.ndarray] = {}
-        for rank, theirs in enumerate(shared):
+        for rank, (theirs, _) in enumerate(shared):
             for rows, vectors in zip(batches[rank :: self.world.size], theirs):
                 for name, values in vectors.items():
                     if name not in result:
@@ -343,23 +352,21 @@ class Embedder:
             total: images in all, to decide whether compiling pays.
             dtype: "float32" or "float16" of the vectors, rounded on the device.
         """
-        if tta not in TTA:
-            raise InputError(f"`tta` is '{tta}'; 'flip' or 'none' was expected.")
+        flips = _flips(tta)
         self.forward.expect(total)
-        flip = tta == "flip"
         queued = QUEUED if self.device.type == "cuda" else 0
         pending: deque[tuple[Fetched, Tensor, int]] = deque()
         torch_dtype = {"float32": torch.float32, "float16": torch.float16}[dtype]
         for count, image, kind in copied_ahead(batches, batch_size, self.size, self.device):
-            vectors = Fetched(self.forward(image, kind, flip), count, torch_dtype)
+            vectors = Fetched(self.forward(image, kind, *flips), count, torch_dtype)
             pending.append((vectors, image, kind))
             if len(pending) > queued:
-                yield self._finite(*pending.popleft(), flip)
+                yield self._finite(*pending.popleft(), flips)
         while pending:
-            yield self._finite(*pending.popleft(), flip)
+            yield self._finite(*pending.popleft(), flips)
 
     def _finite(
-        self, fetched: Fetched, image: Tensor, kind: int, flip: bool
+        self, fetched: Fetched, image: Tensor, kind: int, flips: tuple[bool, bool]
     ) -> dict[str, np.ndarray]:
         """Vectors on the host; computed again in float32 if a number overflowed."""
         vectors = fetched.get()
@@ -372,12 +379,13 @@ class Embedder:
                 )
                 exact = choose_precision("float32", self.device)
                 self._exact = Forward(self.method, exact, compiled=False)
-            again = self._exact(image, kind, flip)
+            again = self._exact(image, kind, *flips)
             vectors = Fetched(again, fetched.count, fetched.dtype).get()
         if vectors is None:
             raise InputError(
                 "The network's vectors aren't finite numbers, even in float32: the weights are "
-                "damaged or their training diverged. Take an earlier checkpoint."
+                "damaged or their training diverged. Train again with a smaller `lr`, or take an "
+                "earlier checkpoint if the run has kept one."
             )
         return vectors
 
@@ -385,6 +393,13 @@ class Embedder:
         if images.shape[1:3] == self.size:
             return images
         return np.stack([resize(Image.fromarray(image), self.size) for image in images])
+
+
+def _flips(tta: str | None) -> tuple[bool, bool]:
+    """Whether mirror images are embedded too, and whether it is their mean that counts."""
+    if tta not in (None, *TTA):
+        raise InputError(f"`tta` is '{tta}'; {', '.join(TTA)} or None was expected.")
+    return tta in ("flip", "flip-mean"), tta == "flip-mean"
 
 
 def _with_bar(

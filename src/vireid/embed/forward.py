@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vireid.console import say
 from vireid.data.augment import normalise
@@ -16,6 +17,7 @@ from vireid.runtime.device import use_compile_cache
 from vireid.runtime.precision import Precision
 from vireid.types import InputError, Modality
 
+Network = Callable[[Tensor, int], dict[str, Tensor]]
 WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it saves on so many
 
 
@@ -33,6 +35,33 @@ class _Recorded:
         return {name: value.clone() for name, value in self.vectors.items()}
 
 
+def _eager(method: Method, precision: Precision) -> Network:
+    """The pass as a function that knows the method alone: a bound method of `Forward`, kept in it,
+    would be a cycle that keeps the network in memory until Python happens to collect."""
+    statistics = method.input_statistics
+
+    def run(image: Tensor, num_visible: int) -> dict[str, Tensor]:
+        with precision.autocast(image.device):
+            vectors = method.embed(normalise(image, *statistics), num_visible)
+        return {name: value.float() for name, value in vectors.items()}
+
+    return run
+
+
+def with_mirrored(
+    run: Callable[[Tensor], dict[str, Tensor]], image: Tensor, flip: bool, mean: bool
+) -> dict[str, Tensor]:
+    """The vectors of images (B, H, W, 3), or with `flip` their sums with those of the mirrored
+    images, and with `mean` these at length 1."""
+    vectors = run(image)
+    if flip:
+        mirrored = run(image.flip(2))
+        vectors = {name: value + mirrored[name] for name, value in vectors.items()}
+    if flip and mean:
+        vectors = {name: functional.normalize(value) for name, value in vectors.items()}
+    return vectors
+
+
 class Forward:
     """Calls a method on raw images.
 
@@ -48,36 +77,32 @@ class Forward:
         """
         self.method, self.precision = method, precision
         self._compile = compiled
-        self._run: Callable[[Tensor, int], dict[str, Tensor]] = self._eager
-        self._compiled = self._run
+        self._eager = _eager(method, precision)
+        self._network = self._eager  # or compiled
+        self._replays = False
         self._recorded: dict[int, _Recorded] = {}  # by the number of visible images
 
     def expect(self, total: int) -> None:
         """Compile, on a GPU, if that pays for so many images."""
         compiling = total >= WORTH_COMPILING if self._compile is None else self._compile
-        if compiling and next(self.method.parameters()).is_cuda and self._run == self._eager:
+        if compiling and next(self.method.parameters()).is_cuda and self._network is self._eager:
             use_compile_cache()
-            self._compiled = torch.compile(self._eager, dynamic=False)
-            self._run = self._replay
+            self._network = torch.compile(self._eager, dynamic=False)
+            self._replays = True
 
-    def __call__(self, image: Tensor, kind: int, flip: bool = False) -> dict[str, Tensor]:
+    def __call__(
+        self, image: Tensor, kind: int, flip: bool = False, mean: bool = False
+    ) -> dict[str, Tensor]:
         """Images (B, H, W, 3) uint8 of one modality → named vectors (B, D) float32; with
-        `flip`, of the images and their mirror images together."""
+        `flip`, the sums of the images' and their mirror images' vectors, and with `mean` these
+        at length 1."""
         visible = len(image) if kind == Modality.VISIBLE else 0
         with self.precision.convolutions():
-            vectors = self._run(image, visible)
-            if flip:
-                mirrored = self._run(image.flip(2), visible)
-                vectors = {
-                    name: torch.nn.functional.normalize(value + mirrored[name], dim=1)
-                    for name, value in vectors.items()
-                }
-        return vectors
+            return with_mirrored(lambda rows: self._run(rows, visible), image, flip, mean)
 
-    def _eager(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
-        with self.precision.autocast(image.device):
-            vectors = self.method.embed(normalise(image), num_visible)
-        return {name: value.float() for name, value in vectors.items()}
+    def _run(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
+        run = self._replay if self._replays else self._network
+        return run(image, num_visible)
 
     def _replay(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         """The compiled pass as one launch: busy cores launch kernels late."""
@@ -94,12 +119,12 @@ class Forward:
         """None where a method can't be recorded, which is then said and run another way."""
 
         def run() -> dict[str, Tensor]:
-            return self._compiled(image, num_visible)
+            return self._network(image, num_visible)
 
         problem, instead = "compiled", self._eager
         try:
             warm_up(run, image.device)
-            problem, instead = "recorded as one CUDA graph", self._compiled
+            problem, instead = "recorded as one CUDA graph", self._network
             graph, vectors = capture(run, image.device)
         except (torch.cuda.OutOfMemoryError, InputError):
             raise
@@ -109,6 +134,6 @@ class Forward:
                 f"Method '{self.method.name}' can't be {problem} ({first_line(error)}); it runs "
                 "kernel by kernel."
             )
-            self._run = instead
+            self._network, self._replays = instead, False
             return None
         return _Recorded(graph, image, vectors)

@@ -96,7 +96,7 @@ def embed_files(
         out: embeddings file to write.
         dtype: "float16" or "float32" of the vectors.
         skip_broken: leave broken images out and list them.
-        tta: "flip" adds the mirrored images' vectors.
+        tta: see `Embedder.embed`.
         workers: decoding processes; None for one per core.
         decoding: what is done with deep values and orientation tags; it goes into the file.
 

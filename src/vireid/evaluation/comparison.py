@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vireid.evaluation import tables
 from vireid.evaluation.measures import METRICS, units
-from vireid.evaluation.protocol import PROTOCOL_WORDS, Protocol, protocol_value, value_words
+from vireid.evaluation.protocol import (
+    PROTOCOL_WORDS,
+    Protocol,
+    choice_words,
+    protocol_value,
+    value_words,
+)
 from vireid.evaluation.report import Report, averaged_words, summary
 from vireid.evaluation.tables import Numbers
 from vireid.files import csv_text, write_text
@@ -360,6 +366,7 @@ def _common_protocol(reports: Sequence[Report], over: str) -> Protocol:
     return replace(
         first,
         weights_hash=None,
+        epoch_choice=choice_words(first.epoch_choice),
         epoch=first.epoch if len({r.protocol.epoch for r in reports}) == 1 else None,
         commit=", ".join(commits) or None,
         versions=_joined([r.protocol.versions for r in reports]),
@@ -400,7 +407,7 @@ def differences(one: Report, other: Report) -> list[str]:
     found = [
         f"{PROTOCOL_WORDS[name].lower()} ({protocol_value(a, name)} and {protocol_value(b, name)})"
         for name in fields
-        if getattr(a, name) != getattr(b, name)
+        if _unlike(name, a, b)
     ]
     found += options_unlike(one.record, other.record)
     averages = [report.averaged or {"over": [], "values": {}} for report in (one, other)]
@@ -409,6 +416,12 @@ def differences(one: Report, other: Report) -> list[str]:
     elif (splits := [x["values"].get("split") for x in averages])[0] != splits[1]:
         found.append(f"the splits that they are averages of ({splits[0]} and {splits[1]})")
     return found
+
+
+def _unlike(name: str, one: Protocol, other: Protocol) -> bool:
+    if name == "epoch_choice":
+        return choice_words(one.epoch_choice) != choice_words(other.epoch_choice)
+    return bool(getattr(one, name) != getattr(other, name))
 
 
 def options_unlike(one: Record | None, other: Record | None) -> list[str]:

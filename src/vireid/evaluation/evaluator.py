@@ -9,6 +9,7 @@ import numpy as np
 
 from vireid.config import to_plain
 from vireid.data.gallery import searches_whole_gallery, trials
+from vireid.data.matches import count_matches
 from vireid.data.registry import name_of_rule
 from vireid.evaluation.measures import METRICS
 from vireid.evaluation.metrics import Scores, chance, score
@@ -103,9 +104,15 @@ def evaluate(
         },
         queries=_queries(dataset, drawn, raw),
         record=record,
-        notes=(*dataset.notes, *_marks(dataset, options, num_pairs)),
+        notes=(*dataset.notes, *_unmatched(dataset, options), *_marks(dataset, options, num_pairs)),
         **_counts(dataset, drawn, next(iter(raw.values()))),
     )  # fmt: skip
+
+
+def _unmatched(dataset: Dataset, options: SearchOptions) -> list[str]:
+    """Why some queries don't count."""
+    found = count_matches(dataset, options)
+    return [str(found)] if found.matched < found.queries else []
 
 
 def _order(search: Search) -> tuple[float, str]:
@@ -258,6 +265,8 @@ def _protocol(
         if context.get(key) is not None:
             stated[key] = context[key]
         context.pop(key, None)
+    if stated["tta"] == "flip":
+        stated["metric"] = "dot product of the flips' sums"
     return Protocol(
         **search_fields(dataset, options),
         preprocessing=to_plain({k: v for k, v in embeddings.preprocessing.items() if k != "tta"}),

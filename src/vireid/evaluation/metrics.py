@@ -101,7 +101,8 @@ def score(
     Args:
         similarity: (Q, G), larger is closer; NumPy or torch, any float type, any device. It is
             read where it is, row by row; nothing of its size is allocated on the processor.
-        query_pids, gallery_pids: (Q,), (G,) identities.
+        query_pids, gallery_pids: (Q,), (G,) identities; those below 0 are nobody, who has no
+            match: such gallery images only stand in the way.
         query_camids, gallery_camids: camera numbers as the data set counts, from 1; a rule
             that skips nothing ignores them, the others need them.
         rule: the name of the data set whose rule it is, or a `vireid.data.Rule`.

@@ -16,7 +16,7 @@ from vireid.evaluation.comparison import (
     short_names,
 )
 from vireid.evaluation.measures import METRICS, PERCENT
-from vireid.evaluation.protocol import protocol_value
+from vireid.evaluation.protocol import choice_words, protocol_value
 from vireid.evaluation.report import Report
 from vireid.evaluation.tables import Numbers
 from vireid.files import write_text
@@ -204,6 +204,7 @@ def _distinct(reports: Sequence[Report], same: Callable[[Report, Report], bool])
 def _way(report: Report) -> tuple[dict, ...]:
     """What makes a row: how it was trained and tested, whatever the data set and the seed."""
     protocol = {name: getattr(report.protocol, name) for name in _WAY}
+    protocol["epoch_choice"] = choice_words(report.protocol.epoch_choice)
     recipe = recipe_of(report.record) if report.record else {}
     return protocol, {k: v for k, v in recipe.items() if k not in _OF_DATA}
 
@@ -240,9 +241,12 @@ def _row_names(ways: Sequence[Report]) -> tuple[str, ...]:
             others = {values[ways.index(w)] for w in rivals}
             if others - {values[number]}:
                 own.append(f"{head.replace('_', ' ')} {values[number]}")
-        for field in ("tta", "reranking", "epoch_choice"):
+        for field in ("tta", "reranking"):
             if len({getattr(w.protocol, field) for w in (way, *rivals)}) > 1:
                 own.append(protocol_value(way.protocol, field))
+        choices = {choice_words(w.protocol.epoch_choice) for w in (way, *rivals)}
+        if len(choices) > 1:
+            own.append(choice_words(way.protocol.epoch_choice) or "epoch not stated")
         names.append(", ".join(own))
     return tuple(names)
 

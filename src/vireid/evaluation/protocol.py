@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,6 +151,12 @@ def protocol_value(protocol: Protocol, key: str) -> str:
     if key in ("weights_hash", "data_hash"):
         return value[:16]
     return value_words(value)
+
+
+def choice_words(choice: str | None) -> str | None:
+    """How an epoch was chosen, without the number that it had and the run that it was chosen in,
+    which every seed has its own of."""
+    return choice and re.sub(r" \([\d.]+ %\)| in the run '.*'$", "", choice)
 
 
 def value_words(value: Any) -> str:

@@ -52,9 +52,11 @@ class Task:
 
     Attributes:
         rule: which gallery images are skipped, and what ranks count.
-        query_label: (Q,) dense gallery label of each query's identity; -1 if it has none.
+        query_label: (Q,) dense gallery label of each query's identity; -1 if it has none, or is
+            nobody (pid below 0).
         query_camid: (Q,); gallery_camid: (G,).
-        gallery_label: (G,) dense label of each gallery image's identity.
+        gallery_label: (G,) dense label of each gallery image's identity; nobody's images have one
+            each, which no query has.
         by_label: (G,) gallery indices grouped by label, ascending in each group.
         starts: (labels + 1,) where each group starts in `by_label`.
     """
@@ -78,7 +80,11 @@ class Task:
     ) -> Task:
         pids, label = np.unique(gallery_pids, return_inverse=True)
         nearest = np.minimum(np.searchsorted(pids, query_pids), len(pids) - 1)
-        query_label = np.where(pids[nearest] == query_pids, nearest, -1)
+        known = (pids[nearest] == query_pids) & (query_pids >= 0)
+        query_label = np.where(known, nearest, -1)
+        nobody = gallery_pids < 0
+        label[nobody] = len(pids) + np.arange(nobody.sum())
+        labels = len(pids) + int(nobody.sum())
         if query_camids is None or gallery_camids is None:
             query_camids = np.zeros(len(query_pids), np.int64)
             gallery_camids = np.zeros(len(gallery_pids), np.int64)
@@ -89,7 +95,7 @@ class Task:
             gallery_label=label.astype(np.int64),
             gallery_camid=gallery_camids.astype(np.int64),
             by_label=np.argsort(label, kind="stable").astype(np.int64),
-            starts=np.concatenate([[0], np.cumsum(np.bincount(label, minlength=len(pids)))]),
+            starts=np.concatenate([[0], np.cumsum(np.bincount(label, minlength=labels))]),
         )
 
 

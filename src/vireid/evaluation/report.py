@@ -213,7 +213,8 @@ class Report:
             + ", ".join(f"{METRICS[m].head} {spread(m, numbers[m])}" for m in brief if m in numbers)
             for name, numbers in tables.items()
         ]
-        return "\n".join([title(self), f"{self.protocol.search()}.", *rows, _caption(self, brief)])
+        head = [title(self), f"{self.protocol.search()}."]
+        return "\n".join([*head, *rows, _caption(self, brief), *_unmatched(self)])
 
     def to_table(self) -> Table:
         """The numbers for `vireid.console.console.print`: the metrics that are `in_terminal`, few
@@ -369,6 +370,17 @@ def report_markdown(report: Report) -> str:
     if report.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _unmatched(report: Report) -> list[str]:
+    """How many queries don't count, where there are some."""
+    absent = report.counts.get("without_match", [0])
+    if not any(absent):
+        return []
+    numbers = (
+        f"{min(absent):,} to {max(absent):,}" if min(absent) < max(absent) else f"{absent[0]:,}"
+    )
+    return [f"Queries without a match, which don't count: {numbers}."]
 
 
 def _record_section(record: Record | None) -> list[str]:

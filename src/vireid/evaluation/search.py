@@ -76,7 +76,8 @@ class Search:
                 if self.rule.skips_cameras(query_camid, gallery_camid):
                     continue
                 images = np.flatnonzero(gallery_camids == gallery_camid)
-                if np.isin(query_pids[queries], gallery_pids[images]).any():
+                shared = np.intersect1d(query_pids[queries], gallery_pids[images])
+                if (shared >= 0).any():
                     pairs[query_camid, gallery_camid] = self._score_part(queries, images)
         return pairs
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.figures.style import BLUE, FAINT, GREEN, INK, RED, Columns, new_figure, panels
+from vireid.figures.style import BLUE, FAINT, GREEN, INK, RED, Columns, new_figure, panels, styled
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PEOPLE = 20  # colours and markers that a reader can still tell apart, with numbers beside them
 
 
+@styled
 def cmc_curve(
     curves: Mapping[str, Sequence[float]], heading: str = "", *, columns: Columns = 1
 ) -> Figure:
@@ -58,6 +59,7 @@ def overlap(same: np.ndarray, other: np.ndarray) -> float:
     return float(np.minimum(*shares).sum())
 
 
+@styled
 def similarity_histogram(
     similarities: Mapping[str, np.ndarray],
     query_pids: np.ndarray,
@@ -73,7 +75,8 @@ def similarity_histogram(
             modality and gallery images of the other; all of the same images.
         query_pids, gallery_pids: (Q,) and (G,).
     """
-    same = np.asarray(query_pids)[:, None] == np.asarray(gallery_pids)[None]
+    known = np.asarray(query_pids)[:, None]
+    same = (known == np.asarray(gallery_pids)[None]) & (known >= 0)  # -1 is nobody
     figure = new_figure(columns, inches=0.62 * 3.5 * len(similarities) + 0.2)
     bins = int(np.clip(np.sqrt(same.sum()), 12, 80))
     axes_of = panels(figure, len(similarities))
@@ -93,13 +96,14 @@ def similarity_histogram(
             else ""
         )
         title = ": ".join(part for part in (name, shared) if part)
-        axes.set(xlabel="cosine similarity", ylabel="density", title=title)
+        axes.set(xlabel="similarity", ylabel="density", title=title)
         axes.legend(frameon=False)
     if heading:
         figure.suptitle(heading, fontsize=8)
     return figure
 
 
+@styled
 def training_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], *, columns: Columns = 2
 ) -> Figure | None:
@@ -159,6 +163,7 @@ def training_curves(
     return figure
 
 
+@styled
 def embedding_map(
     points: np.ndarray,
     pids: np.ndarray,
@@ -203,6 +208,7 @@ def embedding_map(
     return figure
 
 
+@styled
 def camera_pairs(
     rows: Sequence[Mapping[str, Any]],
     metric: str = "rank1",
@@ -245,6 +251,7 @@ def camera_pairs(
     return figure
 
 
+@styled
 def modality_gap(
     accuracy: Mapping[str, float], heading: str = "", *, columns: Columns = 1
 ) -> Figure:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vireid.figures.style import Columns, new_figure, panels
+from vireid.figures.style import Columns, new_figure, panels, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@styled
 def activation_maps(
     rows: Sequence[tuple[np.ndarray, Sequence[np.ndarray], np.ndarray, Sequence[str]]],
     heading: str = "",

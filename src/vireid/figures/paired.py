@@ -10,12 +10,13 @@ import numpy as np
 from vireid.evaluation import METRICS, PairedComparison
 from vireid.evaluation.measures import PERCENT
 from vireid.evaluation.significance import FEWEST_PAIRS
-from vireid.figures.style import BLUE, FAINT, INK, Columns, new_figure, panels
+from vireid.figures.style import BLUE, FAINT, INK, Columns, new_figure, panels, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@styled
 def paired_differences(comparisons: Sequence[PairedComparison], *, columns: Columns = 2) -> Figure:
     """The differences of every pair, a panel below another for each comparison.
 

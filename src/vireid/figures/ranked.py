@@ -89,7 +89,7 @@ def ranked_results(
                 load(int(trial.gallery[g])),
                 float(similarity[q, g]),
                 _label(gallery_pids[g], gallery_camids[g]),
-                bool(gallery_pids[g] == pid),
+                bool(gallery_pids[g] == pid >= 0),
                 dataset.rule.skips(pid, camid, gallery_pids[g], gallery_camids[g]),
             )
             for g in order

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from vireid.files import atomic_write
 from vireid.types import InputError
@@ -22,6 +24,8 @@ Columns = Literal[1, 2]
 WIDTHS: dict[int, float] = {1: 3.5, 2: 7.16}  # inches of one and of two columns of a paper
 FORMATS = ("png", "jpg", "svg", "pdf")
 _DPI = 200
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
@@ -36,6 +40,20 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A function that draws, in the house's style: sizes of text are read while it draws."""
+
+    @functools.wraps(draw)
+    def in_style(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        import matplotlib
+        from matplotlib.rcsetup import cycler
+
+        with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
 def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | None = None) -> Figure:
     """An empty figure as wide as one or two columns of a paper, which needs no display.
 
@@ -43,22 +61,15 @@ def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | Non
         ratio: height over width.
         inches: of the height, instead of the ratio.
     """
-    import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.rcsetup import cycler
 
     width = WIDTHS[columns]
-    with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
-        return Figure(figsize=(width, inches or ratio * width), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(width, inches or ratio * width), dpi=_DPI, layout="constrained")
 
 
 def panels(figure: Figure, rows: int = 1, columns: int = 1) -> list:
-    """Axes of a figure in the house's style, row by row."""
-    import matplotlib
-    from matplotlib.rcsetup import cycler
-
-    with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=CYCLE)}):
-        return figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    """Axes of a figure, row by row."""
+    return figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
@@ -60,6 +60,24 @@ def in_blocks(values: Any, size: int) -> Iterator[Any]:
         yield values[start : start + size]
 
 
+class _UnitRows:
+    """(N, D) vectors, each brought to length 1 where it is read: an index compares directions,
+    and a flip's sums have other lengths."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self._vectors, self.shape = vectors, vectors.shape
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        block = np.asarray(self._vectors[rows], np.float32)
+        with np.errstate(invalid="ignore"):  # `check_lengths` refuses a row that is 0
+            return block / np.linalg.norm(block, axis=-1, keepdims=True)
+
+
 def check_embeddings(
     embeddings: Embeddings,
     which: str | None,
@@ -105,6 +123,8 @@ def check_embeddings(
         )
     _check_preprocessing(embeddings.preprocessing, preprocessing)
     embeddings.check_values()
+    if embeddings.preprocessing.get("tta") == "flip":
+        return cast("np.ndarray", _UnitRows(vectors))
     return vectors
 
 

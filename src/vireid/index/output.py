@@ -63,7 +63,7 @@ def _as_json(hit: Hit, rank: int) -> dict[str, Any]:
 
 def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
     """A table for `console.print`; empty columns are left out, so that paths have more room."""
-    names = ("path", "similarity", "strangers as similar", "camera", "identity", "time (UTC)")
+    names = ("path", "similarity", "strangers", "camera", "identity", "time (UTC)")
     rows = [
         (
             _short_path(hit.path),

@@ -109,7 +109,7 @@ class Searcher:
     def embed(
         self, images: Sequence[str | Path] | np.ndarray, modality: Modality | str
     ) -> np.ndarray:
-        """(Q, D) float32 query vectors of images, of the index's test embedding."""
+        """(Q, D) float32 query vectors of length 1 of images, of the index's test embedding."""
         if not isinstance(images, np.ndarray):
             images = [str(path) for path in images]
         # As the gallery was embedded, mirrored copies included.
@@ -120,7 +120,10 @@ class Searcher:
                 f"The index holds the embedding '{self.index.embedding}', but these weights make "
                 f"{', '.join(sorted(embeddings.vectors))}. Use the weights the index was made with."
             )
-        return np.asarray(embeddings.vectors[self.index.embedding], dtype=np.float32)
+        vectors = np.asarray(embeddings.vectors[self.index.embedding], dtype=np.float32)
+        if tta == "flip":  # sums, which the index holds at length 1 too
+            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
     def notes(
         self, vector: np.ndarray, modality: Modality | str, image: str | Path | None = None

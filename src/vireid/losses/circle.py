@@ -23,23 +23,28 @@ class CircleLoss(nn.Module):
     Args:
         margin: m, in (0, 1).
         scale: γ, above 0.
+        half_cosines: round the cosines to float16, as DNS's code computes them.
 
     Source: Sun et al., "Circle Loss" (CVPR 2020); margin and scale of DNS's code.
     """
 
-    def __init__(self, margin: float = 0.45, scale: float = 64.0) -> None:
+    def __init__(
+        self, margin: float = 0.45, scale: float = 64.0, half_cosines: bool = False
+    ) -> None:
         super().__init__()
         if not 0 < margin < 1:
             raise InputError(f"The circle margin is {margin}; it must be between 0 and 1.")
         if scale <= 0:
             raise InputError(f"The circle scale is {scale}; it must be above 0.")
-        self.margin, self.scale = margin, scale
+        self.margin, self.scale, self.half_cosines = margin, scale, half_cosines
 
     def forward(self, features: Tensor, pids: Tensor) -> Tensor:
         """The loss of `features` (B, D), of any length, with identities `pids` (B,); 0-d."""
         with no_autocast(features):
             unit = F.normalize(full(features), dim=1)
             similarity = unit @ unit.T
+            if self.half_cosines:
+                similarity = similarity.half().to(unit.dtype)
             same = pids[:, None] == pids[None, :]
             itself = similarity.new_ones(len(unit)).diag().bool()
             fixed = similarity.detach()

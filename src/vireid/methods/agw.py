@@ -11,6 +11,8 @@ and Outlook" (2021), and its code for visible-infrared data.
 
 from __future__ import annotations
 
+from torch import nn
+
 from vireid.losses.triplet import WeightedTripletLoss
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import AGWOptions
@@ -30,7 +32,7 @@ class AGW(Method):
         self, model_options: ModelOptions, sizes: Sizes, options: AGWOptions | None = None
     ) -> None:
         super().__init__(model_options, sizes, options)
-        self.triplet = WeightedTripletLoss(self.options.triplet)
+        self.triplet: nn.Module = WeightedTripletLoss(self.options.triplet)
 
     def terms(self, output: Output, batch: Batch) -> dict:
         identity = self.identity_loss(output.logits, batch.pid_label)

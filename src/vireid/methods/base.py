@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,9 +15,9 @@ from vireid.losses.full_precision import full, no_autocast
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import RECIPES
-from vireid.models.backbone import resolve_arch
+from vireid.models.backbone import Statistics
 from vireid.models.options import ModelOptions
-from vireid.models.two_stream import build_model
+from vireid.models.two_stream import TwoStream, build_model, resolved
 from vireid.types import Batch, Output
 
 
@@ -76,6 +78,7 @@ class Method(nn.Module):
     Class attributes:
         name: in reports and names of runs; the class's own in lower case if it has none.
         Options: frozen dataclass of the method's own options (extends `MethodOptions`).
+        Network: its network; another than `TwoStream` extends it.
         test_embeddings: names of what `embed` returns; reports show the first one first.
         recipes: name → how to train it.
 
@@ -86,6 +89,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    Network: ClassVar[type[TwoStream]] = TwoStream
     test_embeddings: ClassVar[tuple[str, ...]] = ("pooled", "embedding")
     recipes: ClassVar[dict[str, Recipe]] = RECIPES["base"]
 
@@ -98,11 +102,18 @@ class Method(nn.Module):
         self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
     ) -> None:
         super().__init__()
-        self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
+        self.model_options = resolved(model_options)
         self.sizes = sizes
         self.options: Any = self.Options() if options is None else options
-        self.model = build_model(self.model_options, sizes.num_pids)
+        self.model = build_model(self.model_options, sizes.num_pids, self.Network)
         self.gather: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def input_statistics(self) -> tuple[Statistics, Statistics]:
+        """Mean and deviation of the input's channels, of values from 0 to 1."""
+        options = self.model_options
+        assert options.input_mean and options.input_std  # `resolved` fills them in
+        return options.input_mean, options.input_std
 
     @property
     def architecture(self) -> str:
@@ -125,11 +136,28 @@ class Method(nn.Module):
         """Named loss terms of a training batch, 0-d and weighted."""
         output = self.model(batch.image, batch.num_visible)
         with no_autocast(batch.image):
-            return self.terms(output, batch)
+            terms = dict(self.terms(output, batch))
+            for name, value in self.stripe_terms(output, batch).items():
+                terms[name] = terms[name] + value if name in terms else value
+            return terms
 
     def terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """The loss terms, from the network's output for the batch. Runs without autocast."""
         raise NotImplementedError(f"{type(self).__name__} has no `terms`.")
+
+    def stripe_terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """What stripes add to the terms `identity` and `triplet`: the means over stripes of their
+        cross-entropies and, where the method has a `triplet`, of that loss."""
+        stripes, options = output.stripes, self.options
+        if not stripes:
+            return {}
+        labels = labels_of_rows(output.pooled, batch)
+        identity = [self.identity_loss(stripe.logits, labels) for stripe in stripes]
+        terms = {"identity": options.identity_weight * torch.stack(identity).mean()}
+        if (loss := getattr(self, "triplet", None)) is not None:
+            triplet = [self.on_all_ranks(loss, stripe.pooled, labels) for stripe in stripes]
+            terms["triplet"] = options.triplet_weight * torch.stack(triplet).mean()
+        return terms
 
     def identity_loss(self, logits: Tensor, pid_label: Tensor) -> Tensor:
         """Cross-entropy of `logits` (B, num_pids), with the options' label smoothing."""
@@ -146,25 +174,42 @@ class Method(nn.Module):
 
     def groups(self) -> list[ParameterGroup]:
         """Every trainable parameter exactly once: head and additions at the full rate, stems,
-        stages and non-local blocks at `backbone_scale` of it."""
-        head = [*self.model.neck.parameters(), *self.model.classifier.parameters()]
+        stages and non-local blocks at `backbone_scale` of it, and stages with a factor in
+        `stage_factors` at that factor of the rest."""
+        head = [p for part in self.model.head() for p in part.parameters()]
         heads = {id(parameter) for parameter in head}
         body = [p for p in self.model.parameters() if id(p) not in heads]
         apart = self.separate_groups()
         taken = heads | {id(p) for p in body} | {id(p) for g in apart for p in g.parameters}
         more = [p for p in self.parameters() if id(p) not in taken]
+        scale = self.model_options.backbone_scale or 1.0
+        stages = [
+            ParameterGroup(
+                name=f"stage {number}",
+                parameters=trainable(self._stage_parameters(number)),
+                lr_scale=scale * factor,
+                freezes=True,
+            )
+            for number, factor in enumerate(self.model_options.stage_factors, 1)
+            if factor != 1
+        ]
+        of_stages = {id(p) for group in stages for p in group.parameters}
+        body = [p for p in body if id(p) not in of_stages]
         groups = [
             ParameterGroup(
-                name="backbone",
-                parameters=trainable(body),
-                lr_scale=self.model_options.backbone_scale or 1.0,
-                freezes=True,
+                name="backbone", parameters=trainable(body), lr_scale=scale, freezes=True
             ),
+            *stages,
             ParameterGroup(name="head", parameters=trainable(head)),
             ParameterGroup(name="additions", parameters=trainable(more)),
             *apart,
         ]
         return [group for group in groups if group.parameters]
+
+    def _stage_parameters(self, number: int) -> list[nn.Parameter]:
+        """Those of a stage's blocks, in all streams, without what stands between them."""
+        starts = (f"layer{number}.", f"layer{number}_")
+        return [p for name, p in self.model.named_parameters() if name.startswith(starts)]
 
     def separate_groups(self) -> list[ParameterGroup]:
         """Groups for parameters outside `model` that are not trained like the head."""
@@ -179,6 +224,11 @@ class Method(nn.Module):
                 they are unknown.
         """
 
+    def trouble(self, means: dict[str, float]) -> str:
+        """A sentence for the user where an epoch's mean losses show that a term has stopped to
+        train anything; "" where they don't. Called on the host after each epoch."""
+        return ""
+
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         """The test embeddings of normalised images (B, 3, H, W), visible rows first.
 
@@ -187,6 +237,18 @@ class Method(nn.Module):
             evaluation mode first.
         """
         return self.model.embed(image, num_visible)
+
+
+def labels_of_rows(features: Tensor, batch: Batch) -> Tensor:
+    """Identities (N,) of `features` (N, …): N is B, or a multiple of it where a network generates
+    more rows, batch after batch."""
+    return batch.pid_label.repeat(len(features) // len(batch.pid_label))
+
+
+def combined(pooled: Tensor, embedding: Tensor, share: float) -> Tensor:
+    """One vector whose similarities are (1 − share) times those of `pooled`, (N, D) rows of length
+    1, and `share` times those of `embedding`: (N, 2 D), rows of length 1."""
+    return torch.cat([math.sqrt(1 - share) * pooled, math.sqrt(share) * embedding], dim=1)
 
 
 def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

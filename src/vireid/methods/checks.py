@@ -55,7 +55,7 @@ def check_terms(terms: Any, method: Method) -> None:
         raise InputError(f"The loss term '{term}' of method '{name}' {problem}.")
 
 
-class _HostReads(TorchDispatchMode):
+class HostReads(TorchDispatchMode):
     """Notes where a file's code first reads values of tensors on the host."""
 
     def __init__(self, file: str) -> None:
@@ -76,6 +76,7 @@ def try_method(
     labels: tuple[Tensor, Tensor, Tensor],
     size: tuple[int, int],
     autocast: AbstractContextManager,
+    num_visible: int,
 ) -> str:
     """Run a method once on a batch of random images, undo that, and check what it returned.
 
@@ -84,6 +85,7 @@ def try_method(
         labels: pid, camera and modality (B,) of a batch as in training, on the device.
         size: (height, width) of the images.
         autocast: sets the number format of the forward pass.
+        num_visible: the first so many rows are visible.
 
     Returns:
         Where its losses read values on the host, which no captured step can do; "" if nowhere.
@@ -94,13 +96,13 @@ def try_method(
     pid, camera, modality = labels
     device, file = pid.device, inspect.getfile(type(method))
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    reads = _HostReads(file)
+    reads = HostReads(file)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         image = torch.rand(len(pid), 3, *size, device=device)
         try:
             method.epoch_started(0, None)
             with autocast, reads:
-                terms = method(Batch(image, pid, camera, modality, len(pid) // 2))
+                terms = method(Batch(image, pid, camera, modality, num_visible))
             with torch.no_grad():
                 vectors = method.eval().embed(image[:TRIED], TRIED // 2)
         except (InputError, torch.cuda.OutOfMemoryError):

@@ -18,10 +18,12 @@ class MethodOptions(Options):
     Class attributes:
         network: where the method's network differs from the defaults of
             `vireid.models.ModelOptions`.
+        input_size: (height, width) of the images that it was published with.
     """
 
     title: ClassVar[str] = "method"
     network: ClassVar[dict[str, Any]] = {}
+    input_size: ClassVar[tuple[int, int]] = (288, 144)
 
     identity_weight: float = option(1.0, at_least=0)
     """Weight of the classifier's cross-entropy."""
@@ -105,9 +107,74 @@ class DDAGOptions(BaselineOptions):
     """Weight of the graph loss, multiplied with its dynamic weight."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CAJOptions(AGWOptions):
+    """Options of `caj`."""
+
+    triplet: Literal["exact", "published"] = "exact"
+    """How the squared weighted triplet loss is computed: exactly, or as published, where its
+    weights fade at large distances, and it stands at 88 without a gradient beyond them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DNSOptions(BaselineOptions):
+    """Options of `dns`."""
+
+    network: ClassVar[dict[str, Any]] = {
+        "pooling": "gem",
+        "private_stages": 2,
+        "neck_shift_trained": True,
+    }
+
+    triplet_weight: float = option(0.0, at_least=0)
+    """Weight of a batch-hard triplet loss on the pooled features, which the published method
+    lacks."""
+    circle_weight: float = option(1.0, at_least=0)
+    """Weight of the circle loss, which is divided by the rows of the batch, as published."""
+    circle_margin: float = option(0.45, above=0, below=1)
+    """Margin of the circle loss."""
+    circle_scale: float = option(64.0, above=0)
+    """Scale of the circle loss."""
+    circle_cosines: Literal["exact", "half"] = "exact"
+    """Precision of the circle loss's cosines: that of the losses, or float16, as published."""
+    alignment_weight: float = option(0.2, at_least=0)
+    """Weight of the domain alignment loss."""
+    modality_weight: float = option(1.0, at_least=0)
+    """Weight of the loss of the modalities' own classifiers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DEENOptions(BaselineOptions):
+    """Options of `deen`."""
+
+    input_size: ClassVar[tuple[int, int]] = (384, 144)
+
+    pair_weight: float = option(0.8, at_least=0)
+    """Weight of the center pair loss, of each generated branch."""
+    overlap_weight: float = option(0.01, at_least=0)
+    """Weight of the loss that keeps the two generated branches apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLEOptions(BaselineOptions):
+    """Options of `rle`."""
+
+    network: ClassVar[dict[str, Any]] = {"stripes": 3}
+    input_size: ClassVar[tuple[int, int]] = (384, 192)
+
+    embedding_share: float = option(0.2, at_least=0, at_most=1)
+    """Share of the similarity after the necks in the weighted test embedding. The published code
+    takes 0.2 on SYSU-MM01, 0.1 on LLCM and on RegDB from visible to infrared, and 0 from infrared
+    to visible, which is `pooled` alone."""
+
+
 OPTIONS: dict[str, type[MethodOptions]] = {
     "base": BaselineOptions,
     "agw": AGWOptions,
     "ddag": DDAGOptions,
     "mcl": MCLOptions,
+    "caj": CAJOptions,
+    "dns": DNSOptions,
+    "deen": DEENOptions,
+    "rle": RLEOptions,
 }

@@ -26,7 +26,9 @@ _WRAPPERS = ("net", "state_dict", "model")  # keys under which codes store the n
 _PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")  # of DataParallel and torch.compile
 _OF_A_RUN = {"config", "method", "optimisers", "progress"}  # keys of our training's checkpoints
 _OURS = "model.stem_visible."
-_PUBLISHED = re.compile(r"(visible_module\.visible|thermal_module\.thermal|base_resnet\.base)\.")
+_PUBLISHED = re.compile(
+    r"(visible(_module)?\.visible|thermal(_module)?\.thermal|base(_resnet)?\.base)\."
+)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:

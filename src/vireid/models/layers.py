@@ -113,11 +113,21 @@ def _three_sums(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor, Tens
 class GeneralisedMean(nn.Module):
     """Generalised mean over positions, (mean(x³) + 1e-12)^(1/3): (B, D, h, w) → (B, D) float32.
 
-    Source: the published AGW and MCLNet code; the exponent 3 is fixed.
+    Args:
+        signed: the map has values below 0, which count as 0.
+
+    Source: the published AGW and MCLNet code; the exponent 3 is fixed. Radenović et al. (2018),
+    who proposed it, cut negative values off likewise.
     """
+
+    def __init__(self, signed: bool = False) -> None:
+        super().__init__()
+        self.signed = signed
 
     def forward(self, x: Tensor) -> Tensor:
         x = full(x)
+        if self.signed:
+            x = x.clamp(min=0)
         return ((x * x * x).mean((2, 3)) + 1e-12).pow(1 / 3)
 
 
@@ -128,9 +138,11 @@ class AveragePool(nn.Module):
         return full(x).mean((2, 3))
 
 
-def make_neck(dim: int) -> nn.BatchNorm1d:
-    """A batch norm whose scale starts as N(1, 0.01) and whose shift is not trained."""
-    neck = untrained(nn.BatchNorm1d(dim), "bias")
+def make_neck(dim: int, shift_trained: bool = False) -> nn.BatchNorm1d:
+    """A batch norm whose scale starts as N(1, 0.01) and whose shift is not trained unless asked."""
+    neck = nn.BatchNorm1d(dim)
+    if not shift_trained:
+        untrained(neck, "bias")
     nn.init.normal_(neck.weight, 1.0, 0.01)
     return neck
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
+from vireid.data.identities import trained_on
 from vireid.files import atomic_write, file_hash, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
@@ -58,6 +59,7 @@ class _State(TypedDict):
 class State(_State, total=False):
     """What a checkpoint holds; `run_state` packs it, and checks what is in the inner ones."""
 
+    identities: list[dict[str, Any]]
     average: dict[str, Tensor] | None
 
 
@@ -182,6 +184,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         )
     convert(State, state, where)
     _check_plain(state["config"], f"{where}: config")
+    _check_plain(state.get("identities", []), f"{where}: identities", most=5_000_000)
     return state
 
 
@@ -216,7 +219,7 @@ def describe_run(source: str | Path) -> dict[str, str]:
             return facts
     tensors, metadata = read_weights(path)
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
-    facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]}
+    facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]} | _identities(metadata)
     for name in (*of_run, "epoch", "chosen", "size"):
         if name in metadata:
             facts[name] = str(metadata[name])
@@ -226,6 +229,15 @@ def describe_run(source: str | Path) -> dict[str, str]:
             facts[name.replace("_", " ")] = str(value)
     arch = kept.get("architecture") or metadata["model"].get("arch")
     return facts | {"architecture": str(arch)}
+
+
+def _identities(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Who was trained on, where that is known."""
+    people = trained_on(metadata)
+    if not people:
+        return {}
+    count, digest = len(people[0].pids), people[0].pids_hash[:16]
+    return {"trained on": f"{count:,} identities (hash of their list {digest})"}
 
 
 def _describe_options(config: Any, where: str) -> dict[str, str]:
@@ -251,6 +263,7 @@ def _describe_checkpoint(path: Path) -> dict[str, str]:
         state, (epoch, step) = load_checkpoint(path), position(path)
         facts = _describe_options(state["config"], f"The checkpoint '{path}': config")
         facts |= {"after": f"epoch {epoch}" + (f", step {step} of the next" if step else "")}
+        facts |= _identities(state)
         tensors = state["method"]
     else:
         published = read_published(path)

@@ -18,6 +18,7 @@ def load_epoch(
     epoch: int | None = None,
     *,
     method: str | None = None,
+    arch: str | None = None,
     device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Embedder:
@@ -46,10 +47,12 @@ def load_epoch(
     inside = f" and step {step} of the next" if step else ""
     for name in ("weights_hash", "format", "facts_hash"):  # of that file
         metadata.pop(name, None)
+    if state.get("identities"):
+        metadata["identities"] = state["identities"]
     metadata |= {
         "epoch": done, "chosen": f"named by hand: the checkpoint after epoch {done}{inside}"
     }  # fmt: skip
-    built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method)
+    built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method, arch)
     return Embedder(built, metadata, device=device, precision=precision)
 
 

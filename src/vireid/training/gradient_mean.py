@@ -61,9 +61,10 @@ class GradientMean:
         self._missing: list[set[nn.Parameter]] | None = None  # None outside of `backward`
         self._sent = 0
         self._bucket_of = {p: number for number, bucket in enumerate(buckets) for p in bucket}
-        if world.size > 1:
-            for parameter in self._bucket_of:
-                parameter.register_post_accumulate_grad_hook(self._arrived)
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(self._arrived)
+            for parameter in (self._bucket_of if world.size > 1 else ())
+        ]
 
     def backward(self, loss: Tensor) -> None:
         """Run the backward pass and send gradients off.
@@ -80,6 +81,12 @@ class GradientMean:
             self._missing = None
         while self._sent < len(self.buckets):  # with gradients that nothing asked for
             self._send()
+
+    def close(self) -> None:
+        """Take the hooks off the weights, which would keep each other in memory."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     def arrivals(self) -> Iterator[int]:
         """The buckets, each as soon as every `.grad` in it is its mean over the ranks."""

@@ -60,6 +60,8 @@ def decisive(plain: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in plain.items() if name not in MAY_CHANGE}
     if plain["select"] == "val":
         kept["eval_every"] = plain["eval_every"]  # only those epochs can be chosen
+    if plain.get("epochs_from"):
+        kept["stop_epoch"] = "as another run chose"  # each seed its own
     kept["recipe"] = {k: v for k, v in plain["recipe"].items() if k not in _NAMES_ONLY}
     if _is_file(plain["model"]["pretrained"]):
         kept["model"] = {**plain["model"], "pretrained": A_FILE}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vireid.console import say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
+from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json
 from vireid.methods import method_class
 from vireid.training import trainer
+from vireid.training.callbacks import Callback
 from vireid.training.options import TrainOptions, usual_eval_every
 from vireid.training.trainer import EMA, TrainResult
-from vireid.training.validation import validation
+from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 
 SUMMARY = "summary.json"  # in a run's folder, once it has ended
@@ -28,6 +31,7 @@ def train(
     *,
     max_steps: int | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     other_code: bool = False,
 ) -> TrainResult:
     """Train a method on a data set, as `vireid train` does, and leave a run folder.
@@ -41,6 +45,7 @@ def train(
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
             equal length.
         resume: go on from the newest checkpoint in `run`.
+        callbacks: are told what the run does, beside those that `options.callbacks` names.
         other_code: resume also with other code, packages or data than the run began with; its
             record and every report on it then say so.
 
@@ -58,15 +63,19 @@ def train(
         trial=options.trial,
         camera_pattern=options.camera_pattern,
         intensity_range=options.intensity_range,
+        junk=options.junk,
+        sensor_cameras=options.sensor_cameras,
     )
     if not resume:
         _warn_of_recipe(options)
         _warn_of_warm_up(options, data)
+        _warn_of_black_areas(options)
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
         options = for_steps(options, data, max_steps)
-    if options.eval_every and options.part == "train":
+    can_evaluate = _look_ahead(options, data)
+    if can_evaluate and options.part == "train":
         say(
             "note: the validation identities are trained on too, so the numbers between epochs "
             "are not about unseen people; `select` val or held-out leaves them out."
@@ -77,12 +86,19 @@ def train(
     for path in store.broken:
         say(f"skipped (cannot be decoded): {path}")
     evaluate = None
-    if options.eval_every:
+    if can_evaluate:
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
     try:
         result = trainer.train(
-            options, data, store, folder, evaluate=evaluate, resume=resume, other_code=other_code
+            options,
+            data,
+            store,
+            folder,
+            evaluate=evaluate,
+            resume=resume,
+            other_code=other_code,
+            callbacks=callbacks,
         )
     except InputError:
         if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
@@ -94,15 +110,42 @@ def train(
     return result
 
 
+def _look_ahead(options: TrainOptions, data: Dataset) -> bool:
+    """Say how many queries have a match, before anything is decoded or trained; whether there will
+    be evaluations.
+
+    Raises:
+        InputError: there are no validation identities to evaluate, or the weights are to be chosen
+            by an evaluation that can't be done.
+    """
+    possible = bool(options.eval_every)
+    try:
+        if possible:
+            check_validation(data)
+    except InputError as error:
+        if options.select == "val" or not len(data.parts["val"]):
+            raise
+        warn(f"There will be no evaluation between epochs. {error}")
+        possible = False
+    for found in matches_beforehand(data, ("val", "test") if possible else ("test",)):
+        if isinstance(found, Matches) and found.matched:
+            say(str(found))
+        else:
+            warn(f"This run can't be tested on its own data set. {found}")
+    return possible
+
+
 def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
     """Say that a run ends before its learning rate has risen."""
     steps = options.steps_per_epoch or _whole_epoch(options, data)
     recipe = options.recipe
     warmup, total = recipe.schedule.warmup(steps), options.last_epoch * steps
     if warmup >= total:
+        peak = recipe.schedule.kind == "peak"
+        fields = "`peak_epochs`" if peak else "`warmup_epochs` or `warmup_steps`"
         warn(
             f"the run has {total} steps and its warm-up {warmup}: the learning rate never reaches "
-            f"{recipe.lr:g}. Shorten `warmup_epochs` or `warmup_steps`, or train for longer."
+            f"{recipe.lr:g}. Shorten {fields}, or train for longer."
         )
 
 
@@ -136,6 +179,15 @@ def _warn_of_recipe(options: TrainOptions) -> None:
         f"rate{erased} keep a network that starts from nothing near chance; 'scratch' is made "
         "for that."
     )
+
+
+def _warn_of_black_areas(options: TrainOptions) -> None:
+    """Say that images may become NaN, as published."""
+    if options.recipe.augment.makes_nan:
+        warn(
+            "with `radical_arithmetic` published, a rectangle that is black in a channel becomes "
+            "NaN, and the loss with it. Set it to exact, which leaves such areas black."
+        )
 
 
 def count_epochs(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from vireid.config import flatten, from_plain, to_plain
+from vireid.data import Dataset
+from vireid.data.identities import TrainedOn, trained_on
 from vireid.files import read_json, same_code, write_json
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
@@ -19,9 +22,14 @@ from vireid.training import checkpoint, record
 from vireid.training.options import MAY_CHANGE, TrainOptions, check_config
 from vireid.training.step import Step
 from vireid.types import InputError, Limits, shown
-from vireid.weights import WEIGHTS, load_strictly, mismatch
+from vireid.weights import WEIGHTS, identities_before, load_strictly, mismatch
 
 Count = Annotated[int, Limits(0, 2**31)]
+_DEFAULTS = {
+    one.name: to_plain(one.default)
+    for one in dataclasses.fields(TrainOptions)
+    if one.default is not dataclasses.MISSING
+}
 
 
 @dataclass
@@ -45,9 +53,16 @@ class Progress:
 
 
 def pack(
-    options: TrainOptions, step: Step, progress: Progress, world: World
+    options: TrainOptions,
+    step: Step,
+    progress: Progress,
+    world: World,
+    identities: list[dict[str, Any]],
 ) -> dict[str, Any] | None:
     """The state as a checkpoint holds it, copied to the host; None on other ranks than the first.
+
+    Args:
+        identities: who was trained on; see `trained_identities`.
 
     Ranks differ in dropout's random numbers and, inside an epoch, in batch statistics: each
     one's are kept.
@@ -66,6 +81,7 @@ def pack(
         "format": checkpoint.FORMAT,
         "config": to_plain(options),
         "versions": versions(),
+        "identities": identities,
         "method": _on_host(method.state_dict()),
         "optimisers": _on_host(step.optimisers.state()),
         "average": _on_host(step.average.state()) if step.average else None,
@@ -125,6 +141,44 @@ def unpack(
     return progress
 
 
+def trained_identities(
+    dataset: Dataset,
+    options: TrainOptions,
+    state: Mapping[str, Any] | None,
+    run: Path,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Who is trained on, and who the first weights were trained on, as weights files and
+    checkpoints keep it.
+
+    Args:
+        dataset: without broken images.
+        state: the checkpoint to go on from.
+
+    Raises:
+        InputError: the checkpoint's labels stand for other identities or cameras.
+    """
+    now = TrainedOn.of(dataset, options.part)
+    if state is None:
+        return [now.plain(), *identities_before(options.model.pretrained)]
+    if not state.get("identities"):
+        say("The checkpoint is of an earlier version and doesn't say whom it was trained on.")
+        return [now.plain()]
+    before, *others = trained_on(state)
+    if changes := before.change_to(now):
+        raise InputError(
+            f"The run '{run}' can't go on with other identities: {changes}. What it has learnt of "
+            f"one would be taken for another. Restore the data set '{dataset.root}' as it was, or "
+            "start another run."
+        )
+    if before.data_hash != now.data_hash:
+        say(
+            f"The training images are not those that the run began with ({before.images:,} then, "
+            f"{now.images:,} now): it goes on, but not as if it had never been stopped."
+        )
+    return [now.plain(), *(one.plain() for one in others)]
+
+
 def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     """Refuse to go on with a run as something else than it was; other numbers of epochs are
     allowed.
@@ -135,11 +189,12 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
 
     def stripped(plain: dict[str, Any]) -> dict[str, Any]:
         plain = check_config(plain, f"The run '{run}'")
+        plain = {**_DEFAULTS, **plain}  # options that came later
         kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
         return flatten({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
 
     def same(key: str, one: Any, other: Any) -> bool:
-        if key in ("method", "dataset") and isinstance(one, str) and isinstance(other, str):
+        if isinstance(one, str) and isinstance(other, str):
             return same_code(one, other)
         return one == other
 
@@ -162,23 +217,26 @@ def open_folder(
     run: Path,
     world: World,
     now: Record | None,
+    dataset: Dataset,
     *,
     resume: bool,
     other_code: bool,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any] | None, Record | None]:
+) -> tuple[dict[str, Any] | None, Record | None, list[dict[str, Any]]]:
     """Make the run's folder, or find the checkpoint to go on from; alike on every rank.
 
     Args:
         now: what is known of the run as it would be made now; None on other ranks than the first.
+        dataset: without broken images.
         other_code: go on although code, packages or data are others than the run began with.
 
     Returns:
-        The checkpoint's state, if there is one, and `now` with what is known of the run's past.
+        The checkpoint's state, if there is one, `now` with what is known of the run's past, and who
+        is trained on; see `trained_identities`.
 
     Raises:
-        InputError: the folder holds a run and `resume` is off; a run of other options, code or
-            data, or whose checkpoints are damaged.
+        InputError: the folder holds a run and `resume` is off; a run of other options, code, data
+            or identities, or whose checkpoints are damaged.
     """
     folder, plain = run / "checkpoints", to_plain(options)
     state, problem = None, None
@@ -187,12 +245,13 @@ def open_folder(
     elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
         state, path, notes = checkpoint.load_latest(folder)
         for note in notes:
-            say(f"{note} The one before is used.")
+            say(note if note is not notes[-1] else f"{note} The one before is used.")
         say(f"Resuming from {path.name}.")
         compare_options(state["config"], plain, run)
     elif resume:
         say("The run has no checkpoint yet; it starts from its beginning.")
         compare_options(read_json(run / "config.json"), plain, run)
+    identities = trained_identities(dataset, options, state, run, say) if not problem else []
     if state is not None and now is not None:
         now, problem = _go_on(now, run, state, other_code=other_code, say=say)
     first_problem = next((text for text in world.gather(problem) if text), None)
@@ -200,7 +259,7 @@ def open_folder(
         raise InputError(first_problem)
     if world.first:
         write_json(run / "config.json", plain)
-    return state, now
+    return state, now, identities
 
 
 def _go_on(

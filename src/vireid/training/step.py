@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vireid.config import convert
 from vireid.data.augment import Augment
+from vireid.data.sampler import count_visible
 from vireid.losses.full_precision import full
 from vireid.methods import Method
 from vireid.methods.checks import check_terms
@@ -46,7 +47,7 @@ class Plan:
     Attributes:
         epoch: from 0.
         positions: (S, B) int64 training positions, visible rows first.
-        draws: (S, B, 8) int32 draws of the augmentation.
+        draws: (S, B, columns) int32 draws of the augmentation.
         rates: (S, G) float32 learning rates.
     """
 
@@ -71,6 +72,7 @@ class Step:
     Attributes:
         names: of the losses, once a step has run.
         average: of the weights; None where the recipe has no `ema`.
+        compute: `losses` compiled, or None.
         sums: (T,) float64 sums of the losses since the epoch began.
         counter: (1,) int64 number of the next step, on the device.
     """
@@ -87,17 +89,19 @@ class Step:
         world: World,
         steps: int,
         batch: int,
+        visible_views: int = 1,
     ) -> None:
         device = world.device
         self.method, self.augment, self.images = method, augment.to(device), images
         self.optimisers, self.precision, self.world = optimisers, precision, world
-        self.steps, self.batch, self.num_visible = steps, batch, batch // 2
+        self.steps, self.batch = steps, batch
+        self.num_visible = count_visible(batch, visible_views)
         self.names: tuple[str, ...] = ()
         self._sums: Tensor | None = None
         self._count = 0
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
         self._rows = torch.zeros(steps, batch, dtype=torch.int64, device=device)
-        self._draws = torch.zeros(steps, batch, 8, dtype=torch.int32, device=device)
+        self._draws: Tensor | None = None  # has the first plan's width, and its own address since
         self._rates = torch.zeros(steps, len(optimisers.groups), device=device)
         self._labels = [
             torch.from_numpy(np.ascontiguousarray(column, dtype=np.int64)).to(device)
@@ -115,7 +119,9 @@ class Step:
             (early, GradientMean([early.parameters], world)) for early in optimisers.early.values()
         ]
         self._addresses = [tensor.data_ptr() for tensor in method.state_dict().values()]
-        self.compute: Callable[..., dict[str, Tensor]] = self.losses
+        # Never a bound method of this object: a cycle would keep the network, its gradients and
+        # the optimiser's state in memory until Python happens to collect.
+        self.compute: Callable[..., dict[str, Tensor]] | None = None
 
     def losses(
         self,
@@ -134,7 +140,10 @@ class Step:
     def load(self, plan: Plan, first: int = 0) -> None:
         """Put an epoch's plan on the device and start at step `first`."""
         self._rows.copy_(torch.from_numpy(np.ascontiguousarray(plan.positions)))
-        self._draws.copy_(torch.from_numpy(np.ascontiguousarray(plan.draws)))
+        draws = torch.from_numpy(np.ascontiguousarray(plan.draws))
+        if self._draws is None:
+            self._draws = torch.empty_like(draws, device=self.world.device)
+        self._draws.copy_(draws)
         self._rates.copy_(plan.rates)
         self.counter.fill_(first)
         self.images.start(plan.positions[first:])
@@ -142,12 +151,15 @@ class Step:
     def once(self) -> None:
         """Run one step. Nothing here waits for the device."""
         rows = self._rows.index_select(0, self.counter)[0]
+        if self._draws is None:
+            raise RuntimeError("There is no plan yet; call `load` before `once`.")
         draws = self._draws.index_select(0, self.counter)[0]
         self.optimisers.rates.copy_(self._rates.index_select(0, self.counter)[0])
         index = self._order if self._index is None else self._index.index_select(0, rows)
         pid, camera, modality = (column.index_select(0, rows) for column in self._labels)
         self.optimisers.zero_grad()
-        losses = self.compute(self.images.images, index, draws, pid, camera, modality)
+        compute = self.compute or self.losses
+        losses = compute(self.images.images, index, draws, pid, camera, modality)
         check_terms(losses, self.method)
         losses = {name: full(value) for name, value in losses.items()}
         self._step_early(losses)
@@ -235,6 +247,12 @@ class Step:
         if self._sums is not None:
             tensors.append(self._sums)
         return tensors
+
+    def close(self) -> None:
+        """Let go of what refers back to this object or to the network."""
+        self.compute = None
+        for mean in (self._mean, *(mean for _, mean in self._early)):
+            mean.close()
 
     def scaler_state(self) -> dict[str, Any]:
         return self.scaler.state_dict()

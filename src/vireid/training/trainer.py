@@ -5,27 +5,36 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+# Before there is a run: its import leaves a cycle that keeps the frames above it, and with them a
+# run's network, until Python happens to collect.
+import matplotlib.figure  # noqa: F401
+import numpy as np
 import torch
 
-from vireid.data import Dataset, PixelStore
+from vireid.config import to_plain
+from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
 from vireid.methods import Method
+from vireid.models.two_stream import resolved
 from vireid.runtime.background import BackgroundWriter
+from vireid.runtime.capture import first_line
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
 from vireid.training import checkpoint, record
 from vireid.training.assemble import Assembly
+from vireid.training.callbacks import Callback, Callbacks, load_callbacks
 from vireid.training.journal import Journal
 from vireid.training.options import TrainOptions, named_again
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
+from vireid.training.tensorboard import TensorBoard
 from vireid.types import InputError
 from vireid.weights import WEIGHTS, WEIGHTS_EMA, method_metadata, portable, save_weights
 
@@ -70,6 +79,7 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     other_code: bool = False,
 ) -> TrainResult:
     """Train a method and leave a run folder.
@@ -81,6 +91,7 @@ def train(
         evaluate: called every `options.eval_every` epochs with the method in eval mode and the
             number of finished epochs, on every rank; returns named fractions.
         resume: go on from the newest whole checkpoint in `run`.
+        callbacks: are told what the run does, beside those that the options name.
         other_code: resume also with other code, packages or data than the run began with.
 
     Raises:
@@ -92,7 +103,7 @@ def train(
     world = join(options.device)
     try:
         parts = (options, dataset, store, Path(run), world, evaluate)
-        return _Run(*parts, resume=resume, other_code=other_code).train()
+        return _Run(*parts, resume=resume, other_code=other_code, callbacks=callbacks).train()
     except BaseException:
         world.fail()
         raise
@@ -112,12 +123,20 @@ class _Run:
         *,
         resume: bool,
         other_code: bool,
+        callbacks: Sequence[Callback],
     ) -> None:
+        options = replace(options, model=resolved(options.model))  # what config.json says
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
-        self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
+        told: list[Callback] = []
+        if world.first:
+            board = [TensorBoard()] if options.tensorboard else []
+            told = [*board, *load_callbacks(options.callbacks), *callbacks]
+        self.callbacks = Callbacks(told)
+        self.journal = Journal(run, active=world.first)
         self.record = record.begin(options, dataset) if world.first else None
-        state, self.record = open_folder(
-            options, run, world, self.record,
+        usable = without(dataset, np.asarray(store.valid))
+        state, self.record, self.identities = open_folder(
+            options, run, world, self.record, usable,
             resume=resume, other_code=other_code, say=self.journal.say,
         )  # fmt: skip
         self.store = store
@@ -144,7 +163,9 @@ class _Run:
         if progress.epoch >= epochs:
             self.journal.say(f"The run already has its {epochs} epochs; nothing is left to do.")
         self.journal.open(progress.epoch, progress.step)
+        state: Literal["finished", "stopped", "failed"] = "failed"
         try:
+            self.callbacks.tell("on_start", self.run, to_plain(self.options))
             with stop_on_signals(self._stop_requested):
                 while progress.epoch < epochs:
                     plan = parts.begin_epoch(progress.epoch, progress.step, progress.means)
@@ -154,10 +175,15 @@ class _Run:
                     self._end_epoch()
             self.writer.finish()
             self.world.barrier()  # from here on every rank may read what was written
+            state = "finished"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
         finally:
             self.writer.close()
             self.journal.curves(force=True)
             self.journal.close()
+            self.callbacks.tell("on_end", state)
             parts.close()
         return self._result()
 
@@ -193,6 +219,8 @@ class _Run:
             if (self.world.size == 1 or done % POLL == 0) and self._must_stop():
                 self._stop()
         progress.means = self._means(steps)  # waits for the device
+        if sentence := self.parts.method.trouble(progress.means):
+            self.journal.say(sentence)
         seconds = time.perf_counter() - start
         progress.seconds = before + seconds
         self._images += (steps - first) * batch
@@ -210,16 +238,9 @@ class _Run:
         last = number == options.last_epoch
         metrics: dict[str, float] = {}
         if self.evaluate and options.eval_every and (number % options.eval_every == 0 or last):
-            method.eval()
-            with torch.no_grad():
-                metrics = dict(self.evaluate(method, number))
-                if average is not None:
-                    with average.in_force():
-                        of_average = self.evaluate(method, number)
-                    metrics |= {f"{EMA}_{name}": value for name, value in of_average.items()}
-            method.train()
-            self.parts.step.check_addresses()
+            metrics = self._evaluate(self.evaluate, number)
             progress.metrics = metrics
+            self.callbacks.tell("on_evaluate", number, metrics)
         progress.seconds += time.perf_counter() - start
         chosen = self._chosen(metrics)
         self._log(
@@ -235,6 +256,32 @@ class _Run:
             self._save()
         if not last and self._must_stop():
             self._stop()
+
+    def _evaluate(self, evaluate: Evaluate, number: int) -> dict[str, float]:
+        """The metrics of the weights and of their average; none, and a sentence, where there is
+        something that can't be evaluated, which is no reason to lose a training."""
+        method, average = self.parts.method, self.parts.step.average
+        method.eval()
+        metrics: dict[str, float] = {}
+        try:
+            with torch.no_grad():
+                metrics |= evaluate(method, number)
+                if average is not None:
+                    with average.in_force():
+                        of_average = evaluate(method, number)
+                    metrics |= {f"{EMA}_{name}": value for name, value in of_average.items()}
+        except InputError as error:  # the same on every rank
+            metrics.clear()
+            self.journal.say(f"No evaluation after epoch {number}: {error} Training goes on.")
+        except torch.OutOfMemoryError as error:
+            if self.world.size > 1:
+                raise  # the other ranks wait for this one
+            metrics.clear()
+            torch.cuda.empty_cache()
+            self.journal.say(f"No evaluation after epoch {number}: {first_line(error)}.")
+        method.train()
+        self.parts.step.check_addresses()
+        return metrics
 
     def _means(self, steps: int) -> dict[str, float]:
         """Mean losses of this epoch's first `steps` steps over all ranks.
@@ -255,30 +302,40 @@ class _Run:
                 + (f"The newest checkpoint is '{newest[0].name}'. " if newest else "")
                 + "Use a smaller `lr` or a longer warm-up"
                 + (", or the `precision` float32." if not exact else ".")
+                + (
+                    " Or black areas became NaN, as published: set `radical_arithmetic` to exact."
+                    if self.options.recipe.augment.makes_nan
+                    else ""
+                )
             )
         return means
 
-    def _log(self, kind: str, means: dict[str, float], rate: float, **more: Any) -> None:
+    def _log(
+        self, kind: Literal["step", "epoch"], means: dict[str, float], rate: float, **more: Any
+    ) -> None:
         progress, recipe, steps = self.progress, self.options.recipe, self.parts.data.steps
         count = progress.epoch * steps + progress.step
         factor = recipe.schedule.factor(count - 1, steps, recipe.epochs)
-        self.journal.line(
-            kind,
-            epoch=progress.epoch,
-            step=progress.step,
-            global_step=count,
-            losses=means,
-            lr=recipe.lr * factor,
-            images_per_second=round(rate, 1),
-            seconds=round(progress.seconds, 3),
+        line = {
+            "kind": kind,
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "global_step": count,
+            "losses": means,
+            "lr": recipe.lr * factor,
+            "images_per_second": round(rate, 1),
+            "seconds": round(progress.seconds, 3),
             **more,
-        )
+        }
+        self.journal.line(line)
+        self.callbacks.tell(f"on_{kind}", line)
 
     # Writing ---------------------------------------------------------------------------------
 
     def _save(self) -> None:
         """Copy the state to the host now and write it in the background."""
-        state = pack(self.options, self.parts.step, self.progress, self.world)
+        step, progress = self.parts.step, self.progress
+        state = pack(self.options, step, progress, self.world, self.identities)
         if state is not None:
             self.writer.submit(
                 checkpoint.save_checkpoint,
@@ -301,7 +358,8 @@ class _Run:
             found = f"; the number of epochs is from {options.epochs_from}"
             return "last epoch" + (found if options.epochs_from else "")
         if not metrics:
-            return None
+            nothing = progress.best is None and progress.epoch + 1 == options.last_epoch
+            return "last epoch; no epoch could be evaluated" if nothing else None
         if options.criterion not in metrics:
             raise InputError(
                 f"`criterion` is {options.criterion}, which the evaluation doesn't give; it gives "
@@ -326,6 +384,8 @@ class _Run:
             "data_root": options.data_root,
             "trial": options.trial,
             "part": options.part,
+            "synthetic": self.identities[0]["synthetic"],
+            "identities": self.identities,
             "recipe": options.recipe.name,
             "epoch": progress.epoch,
             "steps": progress.epoch * data.steps,
@@ -346,7 +406,9 @@ class _Run:
         data, device = self.parts.data, self.world.device
         images = torch.from_numpy(self.store.images[data.rows[plan.positions[0]]])
         draws = torch.from_numpy(plan.draws[0])
-        draw_batch(data.augment(images.to(device), draws.to(device)), self.run / "batch.png")
+        batch = data.augment(images.to(device), draws.to(device))
+        statistics = self.parts.method.input_statistics
+        draw_batch(batch, self.run / "batch.png", statistics=statistics)
 
     # Ends ------------------------------------------------------------------------------------
 

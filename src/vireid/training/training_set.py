@@ -8,7 +8,8 @@ import numpy as np
 
 from vireid.data import Dataset, PixelStore, training_rows, without
 from vireid.data.augment import Augment
-from vireid.data.sampler import IdentitySampler, rank_columns
+from vireid.data.sampler import check_batches, rank_columns, sampler_class
+from vireid.files import is_code
 from vireid.methods import Sizes
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
@@ -35,11 +36,6 @@ class TrainingSet:
     ) -> None:
         recipe = options.recipe
         self.options, self.rank, self.world = options, rank, world
-        if options.part not in dataset.parts:
-            raise InputError(
-                f"Data set '{dataset.name}' has no part '{options.part}'; it has "
-                f"{', '.join(dataset.parts)}."
-            )
         usable = without(dataset, np.asarray(store.valid))
         train = training_rows(usable, options.part)
         self.rows, self.notes = train.rows, usable.notes
@@ -60,19 +56,31 @@ class TrainingSet:
                 f"A batch of {recipe.pids_per_batch} identities over {world} processes leaves one "
                 f"identity each; a triplet needs two. Set `pids_per_batch` to {2 * world} or more."
             )
-        self.sampler = IdentitySampler(
+        self.sampler = sampler_class(options.sampler)(
             self.labels.pid,
             self.labels.modality,
+            camera_label=self.labels.camera,
             pids_per_batch=recipe.pids_per_batch,
             images_per_pid=recipe.images_per_pid,
             seed=options.seed,
+            visible_views=recipe.augment.visible_views,
         )
+        if is_code(options.sampler):
+            check_batches(self.sampler)
         self.size = (int(store.size[0]), int(store.size[1]))
-        self.augment = Augment(recipe.augment, self.size)
+        statistics = {"mean": options.model.input_mean, "std": options.model.input_std}
+        known = {name: value for name, value in statistics.items() if value is not None}
+        self.augment = Augment(recipe.augment, self.size, **known)
         self.columns = np.asarray(
-            rank_columns(recipe.pids_per_batch, recipe.images_per_pid, rank, world)
+            rank_columns(
+                recipe.pids_per_batch,
+                recipe.images_per_pid,
+                rank,
+                world,
+                self.sampler.visible_views,
+            )
         )
-        self.total_batch = 2 * recipe.pids_per_batch * recipe.images_per_pid
+        self.total_batch = self.sampler.rows
         self.batch = len(self.columns)
         self.steps = self.sampler.steps_per_epoch
         if options.steps_per_epoch:
@@ -82,7 +90,11 @@ class TrainingSet:
         """What this rank does in `epoch`: a pure function of the seed and the epoch."""
         positions = self.sampler.epoch(epoch)[: self.steps]
         draws = self.augment.draw(
-            self.total_batch, self.total_batch // 2, self.steps, seed=self.options.seed, epoch=epoch
+            self.total_batch,
+            self.sampler.num_visible,
+            self.steps,
+            seed=self.options.seed,
+            epoch=epoch,
         )
         return Plan(
             epoch=epoch,

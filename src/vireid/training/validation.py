@@ -13,6 +13,27 @@ if TYPE_CHECKING:
     from vireid.methods import Method
 
 
+def check_validation(data: Dataset) -> None:
+    """Find out before the first epoch whether there is anything to evaluate.
+
+    Raises:
+        InputError: the data set has no validation identities, or no query of them has a match.
+    """
+    from vireid.data import ProtocolOptions
+    from vireid.data.matches import count_matches
+
+    if not len(data.parts["val"]):
+        raise InputError(
+            f"'{data.root}' has no validation identities, which `eval_every` and `select` val "
+            "need. Leave them out."
+        )
+    found = count_matches(data, ProtocolOptions(part="val"))
+    if not found.matched:
+        raise InputError(
+            f"`eval_every` and `select` val need validation queries with a match. {found}"
+        )
+
+
 def validation(
     data: Dataset, store: PixelStore, *, precision: str
 ) -> Callable[[Method, int], dict[str, float]]:
@@ -20,13 +41,9 @@ def validation(
     identities: the metrics that are `in_brief`, of each test embedding.
 
     Raises:
-        InputError: the data set has no validation identities.
+        InputError: see `check_validation`.
     """
-    if not len(data.parts["val"]):
-        raise InputError(
-            f"'{data.root}' has no validation identities, which `eval_every` and `select` val "
-            "need. Leave them out."
-        )
+    check_validation(data)
     import numpy as np
 
     from vireid.data import ProtocolOptions, rows_of, trials

@@ -1,0 +1,66 @@
+"""Parts of one method on the network of another, and parts of several papers in one file."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_contract import make, make_batch, optimisers, step
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("mcl", {"stripes": 3}),
+        ("agw", {"private_stages": 2}),
+        ("ddag", {"last_stage": 3, "stripes": 2}),
+        ("dns", {"nonlocal_channels": 2, "private_stages": 1}),
+        ("deen", {"private_stages": 1, "stripes": 2, "pooling": "gem"}),
+        ("rle", {"neck_shift_trained": True, "nonlocal_channels": 1}),
+        (f"{ROOT / 'examples/combined_method.py'}:Combined", {"stripes": 2}),
+    ],
+    ids=lambda value: value.rsplit(":")[-1] if isinstance(value, str) else None,
+)
+def test_everything_learns(name: str, network: dict[str, Any]) -> None:
+    method = make(name, {"arch": "resnet10t", **network})
+    optims, moved = optimisers(method), set()
+    for number in range(3):
+        method.epoch_started(number, {"identity": 1.6} if number else None)
+        terms = step(method, make_batch(number, pids=4), optims)
+        assert all(torch.isfinite(value) for value in terms.values())
+        moved |= {k for k, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+    assert moved == {k for k, p in method.named_parameters() if p.requires_grad}
+    found = method.eval().embed(make_batch().image, 4)
+    assert set(found) == set(method.test_embeddings)
+
+
+def test_stripes_add_to_the_terms_that_a_method_has() -> None:
+    """As published for RLE: means over stripes of identity and triplet loss."""
+    batch = make_batch(pids=3)
+    method = make("mcl", {"stripes": 2}, identity_weight=2.0)
+    output = method.model(batch.image, batch.num_visible)
+    plain, added = method.terms(output, batch), method.stripe_terms(output, batch)
+    identity = [
+        torch.nn.functional.cross_entropy(s.logits, batch.pid_label) for s in output.stripes
+    ]
+    triplet = [method.triplet(s.pooled, batch.pid_label) for s in output.stripes]
+    torch.testing.assert_close(added["identity"], sum(identity))  # twice their mean
+    torch.testing.assert_close(added["triplet"], sum(triplet) / 2)
+    assert set(added) < set(plain)
+    assert make("mcl").stripe_terms(output._replace(stripes=()), batch) == {}
+
+
+def test_the_pictures_of_the_methods_are_those_that_the_script_draws() -> None:
+    """Run `python docs/method_pictures.py` after changing it."""
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs/method_pictures.py")
+    assert spec is not None and spec.loader is not None
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    for name in pictures.PICTURES:
+        kept = (ROOT / f"docs/images/method_{name}.svg").read_text(encoding="utf-8")
+        assert pictures.draw(name) == kept
