@@ -119,7 +119,9 @@ def test_the_file_says_what_it_is(exported: tuple[Embedder, Path]) -> None:
     assert [o.name for o in model.graph.output] == list(own.test_embeddings)
 
 
-@pytest.mark.parametrize("fault", ["cut", "text", "foreign", "outputs", "absent"])
+@pytest.mark.parametrize(
+    "fault", ["cut", "text", "foreign", "outputs", "sizes", "nested", "absent"]
+)
 def test_files_that_are_no_network_of_ours(
     fault: str, exported: tuple[Embedder, Path], tmp_path: Path
 ) -> None:
@@ -129,11 +131,13 @@ def test_files_that_are_no_network_of_ours(
         path.write_bytes(content[:-1000])
     elif fault == "text":
         path.write_text("version https://git-lfs.github.com/spec/v1\n")
-    elif fault in {"foreign", "outputs"}:
+    elif fault in {"foreign", "outputs", "sizes", "nested"}:
         model = onnx.load_model_from_string(content)
         facts = json.loads(model.metadata_props[0].value)
-        facts = None if fault == "foreign" else {**facts, "embeddings": ["pooled"]}
-        onnx.helper.set_model_props(model, {"vireid": json.dumps(facts)})
+        changes = {"outputs": {"embeddings": ["pooled"]}, "sizes": {"mean": ["x"]}}
+        changed = None if fault == "foreign" else {**facts, **changes.get(fault, {})}
+        text = "[" * 100_000 if fault == "nested" else json.dumps(changed)
+        onnx.helper.set_model_props(model, {"vireid": text})
         path.write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match=r"x\.onnx'"):
         load(path)

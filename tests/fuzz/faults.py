@@ -21,8 +21,8 @@ class Fault(NamedTuple):
 
 
 FAULTS = [
-    Fault("emb_values", "embed/storage.py", "embeddings.check_values()", "pass"),
-    Fault("embeddings", "embed/storage.py", "or whole[-1] != len(content)", ""),
+    Fault("emb_values", "types.py", "np.isin(self.modality, list(Modality))", "self.modality > -9"),
+    Fault("embeddings", "embed/storage.py", "fits = fits and (name", "fits &= (name"),
     Fault("embeddings", "embed/storage.py", "convert(_About, about, where)", "about"),
     Fault("index_sql", "index/local/catalog.py", " AND modality IN (0, 1)", ""),
     Fault("index_sql", "index/local/catalog.py", "convert(_MoreFacts, facts, what)", "pass"),

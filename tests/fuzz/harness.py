@@ -88,7 +88,8 @@ def run(
     stop: bool = False,
     began: Callable[[int], None] = lambda number: None,
 ) -> Result:
-    """Try inputs until there are `count`, or for so many seconds; with `stop` until one is bad.
+    """Try inputs until there are `count`, or for so many seconds (one at least); with `stop`
+    until one is bad.
     `began` gets each one's number before it is tried."""
     result, start = Result(), time.monotonic()
     # what is the same each time has been tried by the tests
@@ -96,7 +97,7 @@ def run(
     for number, value in enumerate(inputs(target, seed)):
         if number < first:
             continue
-        late = seconds is not None and time.monotonic() - start > seconds
+        late = seconds is not None and number > first and time.monotonic() - start > seconds
         if late or number == count or (stop and result.bad):
             break
         began(number)

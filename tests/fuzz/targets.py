@@ -864,6 +864,10 @@ class EmbeddingsFile(Target):
                           {"weights_hash": 1}, {"preprocessing": {"search_with": {}}},
                           {"preprocessing": {"size": [1]}}, {"preprocessing": []})
         ] + [torch_bytes({"a": torch.zeros(2)}), b"", b"{}"]  # fmt: skip
+        one = self.seeds[2]  # image, whose number may stand alone
+        header = json.loads(one[8 : 8 + int.from_bytes(one[:8], "little")])
+        header["pids"]["shape"] = []
+        self.odd.append(self.with_header(one, header))
 
     @staticmethod
     def rewritten(content: bytes, about: Any) -> bytes:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vireid.config import convert
 from vireid.cores import sensible_threads
 from vireid.embed.embedder import Embedder
 from vireid.embed.forward import with_mirrored
 from vireid.extras import require
+from vireid.files import parse_json
 from vireid.runtime.ranks import join
-from vireid.types import InputError, Modality
+from vireid.types import InputError, Modality, Side
 
-_NEEDED = {"modality": str, "weights_hash": str, "method": str, "size": list, "mean": list,
-           "std": list, "embeddings": list, "default_embedding": str}  # fmt: skip
+
+class _Facts(TypedDict):
+    """What is read of the metadata that `vireid.embed.export` writes."""
+
+    modality: Literal["visible", "infrared"]
+    weights_hash: str
+    method: str
+    size: tuple[Side, Side]
+    mean: list[float]
+    std: list[float]
+    embeddings: list[str]
+    default_embedding: str
 
 
 def is_exported(source: str | Path) -> bool:
@@ -122,12 +133,13 @@ def _open(path: Path) -> tuple[Any, dict[str, Any]]:
             f"'{path}' can't be opened as an ONNX network: it is damaged or made for a newer ONNX "
             "Runtime. Export it again."
         ) from error
+    metadata = f"'{path}': the metadata"
     try:
-        facts = json.loads(session.get_modelmeta().custom_metadata_map.get("vireid", "null"))
-        ours = isinstance(facts, dict) and all(
-            isinstance(facts.get(key), kind) for key, kind in _NEEDED.items()
-        )
-    except ValueError:
+        text = session.get_modelmeta().custom_metadata_map.get("vireid", "null")
+        facts: dict[str, Any] = parse_json(text, metadata)
+        convert(_Facts, facts, metadata)
+        ours = facts["default_embedding"] in facts["embeddings"]
+    except InputError:
         ours = False
     shape = [(i.name, i.type, list(i.shape[1:])) for i in session.get_inputs()]
     if not ours or shape != [("image", "tensor(uint8)", [*facts["size"], 3])]:
