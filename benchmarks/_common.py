@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BUSY = "The machine was busy"  # how a note on that begins
 PACKAGES = ("vireid", "torch", "torchvision", "timm", "numpy", "scipy", "numba", "pillow",
-            "opencv-python-headless", "faiss-cpu")  # fmt: skip
+            "opencv-python-headless", "faiss-cpu", "onnx", "onnxruntime")  # fmt: skip
 
 # `python -m vireid` in a child runs this checkout, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(

@@ -13,6 +13,7 @@ from typing import Any
 import fakes
 import numpy as np
 import pytest
+import torch
 from command_kit import run as command
 from scipy.io import savemat
 
@@ -52,6 +53,28 @@ def test_other_curves_are_told_apart(parity: ModuleType) -> None:
     assert verdict["ways to exchange"] == 70
     assert not verdict["within the noise"]
     assert verdict["graph to eager, mean"] > 0.4 > verdict["eager among themselves, mean"]
+
+
+def test_backbones(
+    benchmarks: None, sysu_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step, an interrupted and resumed run and its untrained self, of tiny networks."""
+    import backbones
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OUT", str(tmp_path))
+    (tmp_path / "people").symlink_to(sysu_root)
+    words = ["--work", str(tmp_path), "--archs", "test_resnet,test_vit", "--epochs", "2"]
+    words += ["--steps-per-epoch", "2", "--size", "64", "32", "--steps", "1", "--device", "cpu"]
+    backbones.main(words)
+    found = {path.name.split("-2")[0]: json.loads(path.read_text())["results"]["rows"]
+             for path in tmp_path.glob("*.json")}  # fmt: skip
+    steps, trained = found["backbones-step"], found["backbones-train"]
+    assert [row["arch"] for row in steps] == [row["arch"] for row in trained]
+    assert steps[0]["of the first"] == 1 and all(row["ms"] > 0 for row in steps)
+    assert all(0 < row[name] <= 100 for row in trained for name in ("untrained mAP", "mAP"))
+    lines = (tmp_path / "test_vit" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines if '"epoch", ' in line] == [0, 1]
 
 
 def test_row_best_is_the_recipe_best(benchmarks: None) -> None:

@@ -21,7 +21,7 @@ from vireid.types import InputError
 
 ALL = recipes()
 IMAGES = Path(__file__).parent / "recipes"  # synthetic people; night/000N.jpg is day/000N.jpg
-METHOD, COMBINED = "examples/my_method.py", "examples/combined_method.py"
+METHOD = "examples/my_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
     "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
                "server.md 1", "server.md 2", "server.md 3", "responsible-use.md 1",
@@ -30,14 +30,16 @@ PLAYED = {  # by the tests below, in this order within one working folder
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
 ELSEWHERE = {
-    "augmentation.md 1": "tests/training trains with each augmentation",
     **{
-        f"methods.md {n}": "tests/methods/test_later_recipes.py and test_contract.py"
+        f"methods.md {n}": "tests/methods and tests/training train every method"
         for n in range(2, 10)
     },
     "methods.md 10": "tests/methods/test_parts_combine.py",
+    "augmentation.md 1": "tests/training/test_second_view.py trains with both views and all parts",
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
+    "deploy.md 1": "tests/embed/test_exported.py",
+    "deploy.md 2": "tests/embed/test_exported.py reads the same metadata and vectors",
     "experiments.md 1": "tests/commands/test_sweep.py",
     "experiments.md 2": "tests/commands/test_report.py",
     "synth.md 2": "tests/synthetic compares parts of v1 with the checksums; all takes minutes",
@@ -59,8 +61,8 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "examples" / "my_dataset.py", tmp_path / "my.py")
     (tmp_path / "mine.json").write_text("{}")
-    own = {file: f"{ROOT}/{file}" for file in (METHOD, COMBINED)}
-    mine = {"my.py:MY_SET": "my.py:HALLWAY", **own}
+    mine = {"my.py:MY_SET": "my.py:HALLWAY", METHOD: f"{ROOT}/{METHOD}",
+            "examples/combined": f"{ROOT}/examples/combined"}  # fmt: skip
     words = words_of(line, mine)
     if words[0] == "torchrun":
         words = words[words.index("vireid") :]

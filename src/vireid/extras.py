@@ -24,6 +24,7 @@ class Extra:
 EXTRAS = {
     "serve": Extra("the search page and its server", ("fastapi", "uvicorn", "python_multipart")),
     "synthetic": Extra("synthetic people and the demo", ("cv2",)),
+    "export": Extra("ONNX networks", ("onnx", "onnxscript", "onnxruntime")),
     "plot": Extra("maps of embeddings", ("sklearn",)),
     "logging": Extra("curves in TensorBoard", ("tensorboard",)),
     "milvus": Extra("indexes in Milvus", ("pymilvus",)),

@@ -17,9 +17,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from vireid.types import InputError, shown
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -188,6 +190,11 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_code(name: str) -> bool:
+    """Whether `name` is "path/to/my.py:Name", code of the user's own."""
+    return ".py:" in name
+
+
 class UnnamedCode(InputError):
     """A file needs code of a user's own, which the user has not named.
 
@@ -218,12 +225,13 @@ def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
     Raises:
         UnnamedCode: `stated` names code, and `given` is something else.
     """
-    if ".py:" not in stated:
+    if not is_code(stated):
         return stated
     if given is not None and same_code(stated, given):
         return given
     file, name = stated.rsplit(":", 1)
-    noun = "data set" if what == "dataset" else what
+    nouns = {"dataset": "data set", "arch": "network", "augment": "augmentation"}
+    noun = nouns.get(what, what)
     raise UnnamedCode(
         f"{where} needs the {noun} {shown(name)}, which was in the Python file {shown(file, 300)}"
         + (f"; {shown(given, 300)} was given. " if given is not None else ". ")
@@ -237,7 +245,7 @@ def code_of(stated: str, given: str | None, *, what: str, where: str) -> str:
 def same_code(one: str, other: str) -> bool:
     """Whether two names are the same, or the same class or constant of Python files: a file may
     have moved since."""
-    code = ".py:" in one and ".py:" in other
+    code = is_code(one) and is_code(other)
     return one == other or (code and one.rsplit(":", 1)[1] == other.rsplit(":", 1)[1])
 
 
@@ -276,6 +284,38 @@ def import_file(path: Path, what: str) -> ModuleType:
             f"{type(error).__name__}: {error}. `python {path}` shows the whole traceback."
         ) from error
     return module
+
+
+def whole_code_name(name: str) -> str:
+    """ "path/to/my.py:Name" with the whole path, so that a run can be used from every folder."""
+    file, attribute = name.rsplit(":", 1)
+    return f"{Path(file).expanduser().resolve()}:{attribute}"
+
+
+def import_class(name: str, base: type[T], what: str) -> type[T]:
+    """The class that "path/to/my.py:Name" names; its file is run as Python code.
+
+    Args:
+        base: the class extends it.
+        what: what it is, for messages ("augmentation").
+
+    Raises:
+        InputError: the file is missing or fails, or has no such class.
+    """
+    file, attribute = whole_code_name(name).rsplit(":", 1)
+    module = import_file(Path(file), what)
+    cls = getattr(module, attribute, None)
+    if isinstance(cls, type) and issubclass(cls, base) and cls is not base:
+        return cls
+    found = [
+        key
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base
+    ]
+    raise InputError(
+        f"'{file}' has no class '{attribute}' that extends {base.__module__.rsplit('.', 1)[0]}."
+        f"{base.__name__}. Those that do: {', '.join(found) or 'none'}."
+    )
 
 
 def check_folder(folder: Path, what: str) -> None:

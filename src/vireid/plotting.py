@@ -59,6 +59,7 @@ def plot(
     columns: Columns = 1,
     formats: Sequence[str] = ("png",),
     method: str | None = None,
+    arch: str | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Draw figures of runs or of embeddings files into a folder.
@@ -75,7 +76,7 @@ def plot(
         seed: of what is drawn by chance: people, queries and the map.
         columns: of a paper, as wide as the figures are.
         formats: endings of the files: png, pdf, svg.
-        method: of a run with a method of one's own, as in `vireid.load`.
+        method, arch: of a run with a method or backbone of one's own, as in `vireid.load`.
         device: "auto", "cpu" or "cuda:N".
 
     Returns:
@@ -112,6 +113,7 @@ def plot(
         columns,
         formats,
         method,
+        arch,
         device,
     )
     for kind in kinds or possible:
@@ -134,12 +136,14 @@ class _Drawing:
         columns: Columns,
         formats: Sequence[str],
         method: str | None,
+        arch: str | None,
         device: str,
     ) -> None:
         self.units, self.out, self.options = units, out, options
         self.embedding, self.people, self.queries, self.seed = embedding, people, queries, seed
         self.columns: Columns = columns
-        self.formats, self.method, self.device = formats, method, device
+        self.formats, self.device = formats, device
+        self.method, self.arch = method, arch
         self.written: list[Path] = []
         self._starts: dict[str, Embeddings | None] = {}
 
@@ -311,7 +315,9 @@ class _Drawing:
 
         assert unit.run is not None
         if unit.opened is None:
-            unit.opened = open_test(unit.run, self.options, method=self.method, device=self.device)
+            unit.opened = open_test(
+                unit.run, self.options, method=self.method, arch=self.arch, device=self.device
+            )
         return unit.opened
 
     def _embeddings(self, unit: Source) -> Embeddings:
@@ -347,7 +353,9 @@ class _Drawing:
             from vireid.training.start import rebuild_start
 
             opened = self._opened(unit)
-            start = rebuild_start(unit.run, method=self.method, device=str(opened.embedder.device))
+            start = rebuild_start(
+                unit.run, method=self.method, arch=self.arch, device=str(opened.embedder.device)
+            )
             self._starts[unit.name] = self._embed(unit, start)
         return self._starts[unit.name]
 

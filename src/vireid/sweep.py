@@ -269,6 +269,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     Raises:
         InputError: a place holds no runs.
     """
+    from vireid.models.two_stream import resolved
     from vireid.training import record
 
     runs: dict[str, Path] = {}
@@ -286,7 +287,8 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     for job in sweep.jobs:
         if job.folder.exists():
             continue
-        known = record.begin(job.options, _data(job.options))
+        options = replace(job.options, model=resolved(job.options.model))  # as a run records it
+        known = record.begin(options, _data(options))
         start = Path(job.options.model.pretrained)
         there = runs.get(_identity(known, file_hash(start) if start.is_file() else None))
         if there is not None and replace(job, folder=there).trained():

@@ -96,6 +96,7 @@ def evaluate(
     *,
     epoch: int | None = None,
     method: str | None = None,
+    arch: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> list[Report]:
@@ -105,7 +106,7 @@ def evaluate(
         weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
         options: which data, which search; those of the run where nothing is said.
         epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
-        method: as in `vireid.load`.
+        method, arch: as in `vireid.load`.
         device: "auto", "cpu" or "cuda:N".
         out: folder of the report (default: RUN/test/NAME, where NAME says everything that was
             asked, with a number behind it if that is the report of another question); with two
@@ -133,7 +134,7 @@ def evaluate(
             "it. Name another folder by `out`."
         )
     check_folder(Path(out) if out else run, "the report")
-    opened = open_test(weights, options, epoch=epoch, method=method, device=device)
+    opened = open_test(weights, options, epoch=epoch, method=method, arch=arch, device=device)
     embedder, data, store = opened.embedder, opened.data, opened.store
     asked = {
         "weights_hash": embedder.weights_hash,
@@ -189,6 +190,7 @@ def open_test(
     *,
     epoch: int | None = None,
     method: str | None = None,
+    arch: str | None = None,
     device: str = "auto",
 ) -> Opened:
     """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
@@ -208,9 +210,11 @@ def open_test(
     run = _run_of(weights, checkpoint)
     precision = options.precision
     if checkpoint is None:
-        embedder = load(weights, device=device, method=method, precision=precision)
+        embedder = load(weights, device=device, method=method, arch=arch, precision=precision)
     else:
-        embedder = load_epoch(checkpoint, device=device, method=method, precision=precision)
+        embedder = load_epoch(
+            checkpoint, device=device, method=method, arch=arch, precision=precision
+        )
     trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
     of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
     stated = of_run or DEFAULT_DATASET

@@ -15,8 +15,9 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vireid.config import convert, from_plain, to_plain
+from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
-from vireid.files import atomic_write, code_of, parse_json
+from vireid.files import atomic_write, code_of, is_code, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
@@ -262,12 +263,15 @@ def _read_facts(text: str, path: Path) -> dict[str, Any]:
     return facts  # as they were written: lists stay lists
 
 
-def load_weights(source: str | Path, method: str | None = None) -> tuple[Method, dict[str, Any]]:
+def load_weights(
+    source: str | Path, method: str | None = None, arch: str | None = None
+) -> tuple[Method, dict[str, Any]]:
     """Build the method that a weights file describes, with exactly its weights, in eval mode.
 
     Args:
         source: a run's folder, a .safetensors file, or the word `synth`.
         method: "my.py:MyMethod", needed for weights of a method of the user's own.
+        arch: "my.py:MyNet", likewise of a backbone of the user's own.
 
     Returns:
         The method on the CPU and the file's metadata.
@@ -277,7 +281,7 @@ def load_weights(source: str | Path, method: str | None = None) -> tuple[Method,
             Weights of a user's own method without `method`, or of another method.
     """
     tensors, metadata = read_weights(source)
-    return build_from(tensors, metadata, f"'{find_weights(source)}'", method), metadata
+    return build_from(tensors, metadata, f"'{find_weights(source)}'", method, arch), metadata
 
 
 def build_from(
@@ -285,12 +289,13 @@ def build_from(
     metadata: Mapping[str, Any],
     source: str,
     method: str | None = None,
+    arch: str | None = None,
 ) -> Method:
     """The method that `metadata` describes with the weights `tensors`, on the CPU, in eval mode.
 
     Args:
         source: names them in messages.
-        method: as in `load_weights`.
+        method, arch: as in `load_weights`.
 
     Raises:
         InputError: the tensors are of another network or method.
@@ -301,14 +306,18 @@ def build_from(
             f"The weights in {source} are of the method '{name}'; {shown(method)} was given. Leave "
             "`method` out."
         )
-    model = from_plain(ModelOptions, metadata["model"], f"the network in {source}")
+    # Weights from before networks had a mean and a deviation of their own took ImageNet's.
+    network = {"input_mean": MEAN, "input_std": STD, **metadata["model"]}
+    model = from_plain(ModelOptions, network, f"the network in {source}")
+    model = dataclasses.replace(model, arch=code_of(model.arch, arch, what="arch", where=source))
     parts = (
         name,
         dataclasses.replace(model, pretrained="none"),
         from_plain(Sizes, metadata["sizes"], f"the sizes in {source}"),
         metadata["method_options"],
     )
-    if name in METHODS:  # first without memory: the header may describe a network of any size
+    # First without memory: the header may describe a network of any size.
+    if name in METHODS and not is_code(model.arch):
         with torch.device("meta"):
             _check_fit(build_method(*parts), tensors, source)
     built = build_method(*parts)

@@ -65,8 +65,8 @@ def test_the_network_is_left_as_it_was(embedder: Embedder, monkeypatch) -> None:
     image = patch(0, 0)[None]
     query = embedder.embed(image, "visible").pooled
     similarity_maps(embedder, image, Modality.VISIBLE, query, embedding="pooled")
-    assert "feature_map" not in vars(embedder.method.model)
+    assert "body" not in vars(embedder.method.model)
     assert all(p.grad is None for p in embedder.method.parameters())
     monkeypatch.setattr(embedder.method, "embed", lambda image, _: {"pooled": image.mean((2, 3))})
-    with pytest.raises(InputError, match="without `feature_map`"):
+    with pytest.raises(InputError, match="without `body`"):
         similarity_maps(embedder, image, Modality.VISIBLE, query[:, :3], embedding="pooled")

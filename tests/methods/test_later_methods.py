@@ -21,6 +21,7 @@ from vireid.methods import Method, Sizes, build_method, method_class
 from vireid.methods.published import _place, form_of, parse_published, published_net
 from vireid.models import ModelOptions, TwoStream
 from vireid.models.backbone import Backbone
+from vireid.models.layouts import ChannelsFirst
 from vireid.training.defaults import Choices, defaults
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
@@ -65,11 +66,17 @@ def on_maps(name: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Metho
     dim = file["step/map_visible"].shape[1]
 
     def build(chosen: ModelOptions, num_pids: int, network: type[TwoStream]) -> TwoStream:
-        nothing = nn.Conv2d(dim, dim, 1, bias=False)
-        nn.init.dirac_(nothing.weight)
-        nothing.weight.requires_grad_(False)
-        stages = nn.ModuleList([nn.Sequential(nothing), *(nn.Sequential() for _ in range(3))])
-        return network(Backbone(nn.Sequential(), stages, (dim,) * 4, "none"), chosen, num_pids)
+        backbone = Backbone(
+            stem=nn.Sequential(),
+            stages=nn.ModuleList(nn.Sequential() for _ in range(4)),
+            stem_dim=dim,
+            dims=(dim,) * 4,
+            strides=(1,) * 5,
+            layout=ChannelsFirst(),
+            signed=False,
+            arch="none",
+        )
+        return network(backbone, chosen, num_pids)
 
     monkeypatch.setattr("vireid.methods.base.build_model", build)
     cls = method_class(name)

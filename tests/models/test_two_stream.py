@@ -118,11 +118,16 @@ def test_initialisation_and_what_is_not_trained() -> None:
     ("options", "words"),
     [
         ({"arch": "resnet5"}, "Did you mean 'resnet50'|Among those that work"),
-        ({"arch": "vit_small_patch16_224"}, "does not split into a stem and four stages"),
+        ({"arch": "hrnet_w18_small"}, "does not split into a stem and four stages"),
+        ({"arch": "resnet18", "pooling": "token"}, "the network resnet18 has no class token"),
+        ({"arch": "resnet18", "patch_stride": 8}, "resnet18 has no patches that could overlap"),
+        ({"arch": "test_vit", "patch_stride": 17}, "`patch_stride` is 17; 1 to 16 was expected"),
+        ({"arch": "test_vit", "last_stride": 2}, "works on tokens, whose number no stage changes"),
+        ({"input_mean": (0.5, 0.5, 0.5)}, "`input_mean` and `input_std` belong together"),
         ({"arch": "resnet50.a1_in1k"}, "`arch` to resnet50 and `pretrained` to a1_in1k"),
         ({"nonlocal_channels": 0}, "`nonlocal_channels` is 0; it must be at least 1"),
         ({"nonlocal_channels": -3}, "`nonlocal_channels` is -3"),
-        ({"pooling": "max"}, "Valid: gem, average"),
+        ({"pooling": "max"}, "Valid: gem, average, token"),
         ({"backbone_scale": 0.0}, "must be above 0"),
         ({"pretrained": " "}, "`pretrained` is empty"),
         ({"private_stages": 4}, "at least 0 and at most 3"),
@@ -144,7 +149,7 @@ def test_private_stages_are_a_modalitys_own() -> None:
         before = model.embed(IMAGE, 2)["pooled"]
         # both start as the one shared stage does
         assert torch.allclose(before, shared.embed(IMAGE, 2)["pooled"], atol=1e-6)
-        nn.init.normal_(model.layer2_infrared[0].conv1.weight)
+        nn.init.ones_(model.layer2_infrared[0].bn2.weight)  # 0 at first: the branch adds nothing
         nn.init.normal_(model.nonlocal2_infrared[0].bn.weight)
         after = model.embed(IMAGE, 2)["pooled"]
         assert torch.allclose(before[:2], after[:2], atol=1e-6)
@@ -155,7 +160,7 @@ def test_stages_after_the_last_one_are_left_out() -> None:
     model, whole = small(last_stage=3).eval(), small().eval()
     assert not hasattr(model, "layer4") and model.dim == model.neck.num_features == 256
     maps: list[torch.Tensor] = []
-    whole.layer3.register_forward_hook(lambda _, __, x: maps.append(x))
+    whole.layer3[-1].register_forward_hook(lambda _, __, x: maps.append(x))
     with torch.no_grad():
         whole(IMAGE, 2)
         assert torch.equal(model(IMAGE, 2).feature_map, maps[0])

@@ -179,6 +179,7 @@ def info(
     junk: tuple[str, ...] = (),
     sensor_cameras: bool = False,
     method: str | None = None,
+    arch: str | None = None,
     json: bool = False,
 ) -> int:
     """Show what a data set or a run holds, and everything suspicious in it.
@@ -200,6 +201,7 @@ def info(
         sensor_cameras: With `dataset` folder: each sensor's camera numbers are its own, so that
             camera 1 of visible images and camera 1 of infrared ones are two cameras.
         method: The method of one's own that weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own, likewise: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
     if (target / TRIALS).is_file():
@@ -216,7 +218,7 @@ def info(
         from vireid.training.checkpoint import describe_run
 
         run = describe_run(target)
-        network = _network(target, method) if "hash" in run else None
+        network = _network(target, method, arch) if "hash" in run else None
         if json:
             print_json(run | ({"network": network} if network else {}))
             return 0
@@ -263,14 +265,14 @@ def info(
     return 0
 
 
-def _network(target: Path, method: str | None) -> dict[str, Any] | None:
+def _network(target: Path, method: str | None, arch: str | None) -> dict[str, Any] | None:
     """The network of weights and its costs; None, with a sentence, where code of the user's own is
     needed and not named."""
     from vireid.bench import network_facts
     from vireid.embed import load
 
     try:
-        embedder = load(target, method=method)
+        embedder = load(target, method=method, arch=arch)
     except UnnamedCode as error:
         say(f"note: the network isn't shown. {error}")
         return None

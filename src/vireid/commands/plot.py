@@ -23,6 +23,7 @@ def plot(
     columns: int = 1,
     format: tuple[str, ...] = ("png",),
     method: str | None = None,
+    arch: str | None = None,
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
@@ -46,6 +47,7 @@ def plot(
         columns: Width of the figures: 1 or 2 columns of a paper.
         format: Endings of the files: png, pdf or svg; several are written side by side.
         method: The method of one's own that a run is of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that a run has: path/to/my.py:MyNet.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
@@ -66,6 +68,7 @@ def plot(
         columns=2 if columns == 2 else 1,
         formats=format,
         method=method,
+        arch=arch,
         device=resolve_device(gpu, device),
     )
     next_step(", ".join(str(path) for path in written) or "no figure")

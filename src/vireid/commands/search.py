@@ -26,6 +26,7 @@ def embed(
     out: Path,
     weights: str = "synth",
     method: str | None = None,
+    arch: str | None = None,
     batch_size: int = 256,
     dtype: str = "float16",
     tta: str = "none",
@@ -51,6 +52,7 @@ def embed(
         weights: Weights to embed with: a run's folder, a weights file, or synth (part of the
             package).
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         batch_size: Images per batch.
         dtype: Number format of the vectors: float16 or float32.
         tta: Test-time augmentation: none; flip, which adds the embeddings of an image and its
@@ -79,7 +81,9 @@ def embed(
     dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
     precision = precision_name(precision)
     decoding = Decoding(intensity_range=intensity_range)
-    embedder = load(weights, device=resolve_device(gpu, device), method=method, precision=precision)
+    embedder = load(
+        weights, device=resolve_device(gpu, device), method=method, arch=arch, precision=precision
+    )
     summary = embed_files(
         embedder,
         images,
@@ -115,6 +119,7 @@ def search(
     modality: str,
     weights: str = "synth",
     method: str | None = None,
+    arch: str | None = None,
     top: int = 20,
     cameras: tuple[int, ...] = (),
     gallery_modality: str | None = None,
@@ -139,6 +144,7 @@ def search(
         weights: The weights that the index was made with: a run's folder, a weights file, or
             synth.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         top: Results for each query.
         cameras: Search only images of these cameras.
         gallery_modality: Search only images of this sensor: visible or infrared.
@@ -176,7 +182,7 @@ def search(
     from vireid.runtime.device import resolve_device
 
     with open_index(index) as opened:
-        embedder = load(weights, device=resolve_device(gpu, device), method=method)
+        embedder = load(weights, device=resolve_device(gpu, device), method=method, arch=arch)
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
         sensor = Modality.parse(modality)
         vectors = searcher.embed(queries, sensor)
@@ -265,6 +271,7 @@ def serve(
     index: str,
     weights: str = "synth",
     method: str | None = None,
+    arch: str | None = None,
     port: int = 8000,
     host: str = "127.0.0.1",
     token: tuple[str, ...] = (),
@@ -284,6 +291,7 @@ def serve(
         weights: The weights that the index was made with: a run's folder, a weights file, or
             synth.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         port: Port to listen on.
         host: Address to listen on; any other than 127.0.0.1 needs a token.
         token: Token that clients must send, or NAME=TOKEN of each user, whom the audit log then
@@ -322,6 +330,7 @@ def serve(
         index,
         weights,
         method=method,
+        arch=arch,
         host=host,
         port=port,
         device=resolve_device(gpu, device),

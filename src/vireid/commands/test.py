@@ -25,6 +25,7 @@ def test(
     epoch: int | None = None,
     options: TestOptions,
     method: str | None = None,
+    arch: str | None = None,
     out: Path | None = None,
     gpu: int | None = None,
     device: str = "auto",
@@ -37,6 +38,7 @@ def test(
         epoch: Of a run's folder, test the checkpoint after this many epochs instead of the
             weights.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         out: Folder of the report (default: RUN/test/NAME, and RUN/test/NAME-epochN for a
             checkpoint); with both directions, it gets one folder for each.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
@@ -46,7 +48,13 @@ def test(
     from vireid.testing import evaluate
 
     reports = evaluate(
-        resume, options, epoch=epoch, method=method, device=resolve_device(gpu, device), out=out
+        resume,
+        options,
+        epoch=epoch,
+        method=method,
+        arch=arch,
+        device=resolve_device(gpu, device),
+        out=out,
     )
     for report in reports:
         results.print(report.to_table())

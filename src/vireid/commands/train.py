@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ class Start(Options):
     """How to train: clean (default with pretrained weights), published (as the published code,
     with its accidents), scratch (default without pretrained weights), or best."""
     augment: str | None = option(None, choices=augmentation_choices)
-    """Augmentation preset: {augment}; docs/augmentation.md says what each does (default: the
-    recipe's)."""
+    """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
+    path/to/my.py:MyAugment, one's own on top of the recipe's (default: the recipe's)."""
     max_steps: int | None = option(None, at_least=1)
     """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""
     config: Path | None = None
@@ -111,7 +112,12 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
     decisive = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
     chosen = {name: _typed(words, name) for name in decisive}
-    choices = Choices(**chosen, lr=typed["lr"] is not None)
+    choices = Choices(
+        **chosen,
+        sampler=_typed(words, "sampler"),
+        callback=_all_typed(words, "callback"),
+        lr=typed["lr"] is not None,
+    )
     if typed["resume"] is None:
         return {"start": Start(), "options": defaults(typed["config"], choices)}
     if typed["config"] is not None:
@@ -160,6 +166,17 @@ def _typed(words: Sequence[str], name: str) -> str | None:
         if flag.replace("_", "-") == f"--{name}":
             value = after if equals else words[i + 1] if i + 1 < len(words) else None
     return value
+
+
+def _all_typed(words: Sequence[str], name: str) -> tuple[str, ...]:
+    """All that was typed after a flag that takes several."""
+    found: list[str] = []
+    for i, word in enumerate(words):
+        flag, equals, after = word.partition("=")
+        if flag.replace("_", "-") == f"--{name}":
+            rest = list(itertools.takewhile(lambda one: not one.startswith("--"), words[i + 1 :]))
+            found = [after] if equals else rest
+    return tuple(found)
 
 
 def _restarted(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
+from vireid.config import to_plain
 from vireid.console import say
 from vireid.files import check_folder, read_json
 from vireid.types import InputError
@@ -52,7 +53,7 @@ def train_one(
     if result.engine:
         next_step(folder)
     again = named_again(options)
-    suggest(f"vireid test --resume {folder}{again}")
+    suggest(f"vireid test --resume {folder}{named_again(options, training=False)}")
     if options.select == "val":
         suggest(
             f"vireid train --resume {folder}{again} --refit   (once more on all training "
@@ -78,11 +79,11 @@ def _refit(options: TrainOptions, folder: Path, device: str) -> int:
         options: of the run in `folder`, as it was started; its config.json has them as they were
             resolved.
     """
-    from vireid.training.options import TrainOptions
+    from vireid.training.options import TrainOptions, code_in
     from vireid.weights import read_weights
 
-    names = {"method": options.method, "dataset": options.dataset}
-    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'", **names)
+    named = code_in(to_plain(options))
+    options = TrainOptions.read(read_json(folder / "config.json"), f"'{folder}'", named)
     metadata = read_weights(folder)[1]
     if "steps" not in metadata:
         raise InputError(

@@ -1,8 +1,9 @@
-"""import-weights, export-weights: to and from checkpoints, the published code's and our own."""
+"""import-weights, export-weights: to and from checkpoints, and to networks for other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import next_step
 from vireid.console import choose, say
@@ -11,12 +12,16 @@ from vireid.files import check_folder
 from vireid.methods import ALIASES
 from vireid.types import InputError
 
+if TYPE_CHECKING:
+    from vireid.methods import Method
+
 
 def import_weights(
     file: Path,
     /,
     *,
     method: str | None = None,
+    arch: str | None = None,
     dataset: str | None = None,
     data_root: Path | None = None,
     trial: int | None = None,
@@ -32,6 +37,7 @@ def import_weights(
             blocks, since the MCLNet, AGW and CAJ codes write the same tensors (default: mcl; the
             networks of base, ddag, dns, deen and rle are told by their tensors). For a run's
             checkpoint of a method of one's own: path/to/my.py:MyMethod.
+        arch: For a run's checkpoint with a backbone of one's own: path/to/my.py:MyNet.
         dataset: Data set that a published checkpoint was trained on: {dataset}. The weights then
             know their training identities, and are not tested on them.
         data_root: That data set's folder (default: $VIREID_DATA/NAME).
@@ -54,7 +60,7 @@ def import_weights(
                 f"'{file}' is a checkpoint of a run, which has its {flag} already. Leave --{flag} "
                 "out; it is for published checkpoints."
             )
-        embedder = load_epoch(file, method=method, device="cpu")
+        embedder = load_epoch(file, method=method, arch=arch, device="cpu")
     else:
         name = None if method is None else choose("method", method, IMPORTED, aliases=ALIASES)
         embedder = import_published(
@@ -85,29 +91,68 @@ def export_weights(
     *,
     format: str = "published",
     method: str | None = None,
+    arch: str | None = None,
     out: Path | None = None,
+    licence: str | None = None,
 ) -> int:
-    """Write a run's weights in another program's format.
+    """Write a run's weights for other programs.
+
+    onnx and torch write a network for each modality, visible and infrared, which takes raw images
+    (B, H, W, 3) uint8 of the weights' size, any number at once, and returns the test embeddings.
 
     Args:
-        run: A run's folder or a weights file.
-        format: Format to write: published, a checkpoint that the method's published code
-            loads.
+        run: A run's folder, a weights file, or synth.
+        format: Format to write: published (a checkpoint that the method's published code loads),
+            onnx (runs in ONNX Runtime, also as --weights of our commands) or torch (a program
+            that torch.export.load reads).
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
-        out: File to write (default: published.t in the run's folder).
+        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
+        out: Folder to write, for published the file (default: exported, or published.t, in the
+            run's folder).
+        licence: Licence of the weights, for the file (default: not stated).
     """
-    from vireid.methods.published import export_published
-    from vireid.weights import is_shipped, load_weights, training_facts
+    from vireid.weights import is_shipped, load_weights
 
-    choose("format", format, ("published",))
-    weights, metadata = load_weights(run, method)
-    folder = Path(run)
-    if is_shipped(run) or not folder.is_dir():
+    choose("format", format, ("published", "onnx", "torch"))
+    weights, metadata = load_weights(run, method, arch)
+    folder = Path("." if is_shipped(run) else run)
+    if not folder.is_dir():
         folder = folder.parent
-    target = out or folder / "published.t"
+    if format == "published":
+        return _export_published(weights, metadata, out or folder / "published.t")
+    known_licence = "Apache-2.0" if is_shipped(run) else "not stated"
+    target = out or folder / "exported"
+    return _export_networks(weights, metadata, target, format, licence or known_licence)
+
+
+def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -> int:
+    from vireid.methods.published import export_published
+    from vireid.weights import training_facts
+
     _check_new(target)
     export_published(weights, target, facts=training_facts(metadata))
     next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
+    return 0
+
+
+def _export_networks(
+    weights: Method, metadata: dict[str, Any], target: Path, format: str, licence: str
+) -> int:
+    from vireid.embed import Embedder, export
+    from vireid.embed.exported import ENDINGS
+    from vireid.types import Modality
+
+    for modality in Modality:
+        _check_new(target / f"{modality.word}{ENDINGS[format]}")
+    embedder = Embedder(weights, metadata, device="cpu")
+    files = export(embedder, target, format=format, licence=licence)
+    size = f"{embedder.size[0]}x{embedder.size[1]}"
+    say(f"Images of {size} in, {', '.join(embedder.test_embeddings)} out.")
+    further = "vireid embed --images DIR --modality infrared --out FILE --weights "
+    next_step(
+        f"{files[0]} and {files[1].name}",
+        further + str(target) if format == "onnx" else "torch.export.load(FILE).module()(images)",
+    )
     return 0
 
 

@@ -9,6 +9,8 @@ from .gallery import trials as trials
 from .matches import Matches as Matches
 from .matches import count_matches as count_matches
 from .options import AugmentOptions as AugmentOptions
+from .own_augment import OwnAugment as OwnAugment
+from .own_augment import Rows as Rows
 from .pixels import PixelStore as PixelStore
 from .pixels import decode as decode
 from .pixels import prepare as prepare

@@ -24,6 +24,7 @@ from vireid.data.operations import (
 )
 from vireid.data.options import ERASE_FILL as ERASE_FILL
 from vireid.data.options import AugmentOptions
+from vireid.data.own_augment import Rows, check_draws, load_own
 from vireid.data.rectangles import draw_rectangles
 
 # ImageNet's channel means and deviations, of values from 0 to 1.
@@ -39,7 +40,7 @@ CROP_Y, CROP_X, FLIP, COLOUR, ERASE_Y, ERASE_X, ERASE_H, ERASE_W = range(8)
 
 _STREAM = 2  # tells these random numbers from the sampler's
 # Parts with random numbers of their own, so that turning one on moves no other.
-_EARLY, _MIX, _RADICAL, _HUE = range(4)
+_EARLY, _MIX, _RADICAL, _HUE, _OWN = range(5)
 
 
 class Augment(nn.Module):
@@ -48,12 +49,19 @@ class Augment(nn.Module):
     Args:
         options: probabilities and ranges.
         size: (height, width) of the images.
+        mean, std: of the channels, of values from 0 to 1, by which the network wants them.
 
     Attributes:
         columns: numbers that a draw has for each row.
     """
 
-    def __init__(self, options: AugmentOptions, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        options: AugmentOptions,
+        size: tuple[int, int],
+        mean: tuple[float, float, float] = MEAN,
+        std: tuple[float, float, float] = STD,
+    ) -> None:
         super().__init__()
         self._scale: Tensor
         self._shift: Tensor
@@ -71,13 +79,17 @@ class Augment(nn.Module):
             if on:
                 self._places[part] = slice(end, end + width)
                 end += width
+        self.own = load_own(options.own, self.size) if options.own else None
+        if self.own is not None:
+            self._places[_OWN] = slice(end, end + self.own.columns)
+            end += self.own.columns
         self.columns = end
         # Buffers, so that `.to(device)` moves them once and no step copies from the host; one
         # value for each entry of a row of pixels.
-        std, mean = torch.tensor(STD), torch.tensor(MEAN)
+        deviation = torch.tensor(std)
         for name, value in (
-            ("_scale", 1 / std if self._places else 1 / (255 * std)),
-            ("_shift", -mean / std),
+            ("_scale", 1 / deviation if self._places else 1 / (255 * deviation)),
+            ("_shift", -torch.tensor(mean) / deviation),
             ("_fill", torch.tensor(options.erase_fill)),
         ):
             self.register_buffer(name, value.repeat(self.size[1]), persistent=False)
@@ -98,7 +110,8 @@ class Augment(nn.Module):
             grey), erased rectangle y, x, h, w (all 0 where nothing is erased). Then, of the parts
             that are on: the early erased rectangle; three weights of the mixture (the bits of
             float32 numbers, all 0 where nothing is mixed); ten radical rectangles and thrice ten
-            factors of theirs (as the weights); the shift of the hue (likewise).
+            factors of theirs (as the weights); the shift of the hue (likewise); what a user's own
+            augmentation drew (likewise).
         """
         options = self.options
         generator = np.random.default_rng([seed, epoch, _STREAM])
@@ -119,6 +132,11 @@ class Augment(nn.Module):
         )
         for part, place in self._places.items():
             of_part = np.random.default_rng([seed, epoch, _STREAM, part])
+            if self.own is not None and part == _OWN:
+                rows = self._rows(rows_per_step, num_visible)
+                drawn = self.own.draw(of_part, steps, rows)
+                draws[..., place] = check_draws(self.own, drawn, steps, rows_per_step)
+                continue
             odds = (options.early_erase, options.mix, options.radical, 1.0)[part]
             on = of_part.random(shape) < odds
             if part == _HUE:
@@ -135,6 +153,13 @@ class Augment(nn.Module):
         channel = (options.channel, options.second_channel, options.infrared_channel)
         grey = (options.grey, options.second_grey, options.infrared_grey)
         return np.repeat(channel, counts), np.repeat(grey, counts)
+
+    def _rows(self, rows: int, num_visible: int) -> Rows:
+        """What the rows of a step are, for a user's own augmentation."""
+        number = np.arange(rows)
+        view = num_visible // self.options.visible_views
+        visible = number < num_visible
+        return Rows(visible=visible, second_view=visible & (number >= view))
 
     def _draw_part(self, part: int, generator: np.random.Generator, count: int) -> np.ndarray:
         """(count, width) int32 columns of a part, of images that it changes."""
@@ -218,8 +243,8 @@ class Augment(nn.Module):
         return image.contiguous() if image.device.type == "cpu" else image
 
     def _relit(self, image: Tensor, draws: Tensor) -> Tensor:
-        """Images (B, H, W, 3) of values from 0 to 1, with hue shifted, mixed, and with radical
-        rectangles."""
+        """Images (B, H, W, 3) of values from 0 to 1, with hue shifted, mixed, with radical
+        rectangles, and as a user's own augmentation leaves them."""
         if place := self._places.get(_HUE):
             image = shift_hue(image, draws[:, place].view(torch.float32)[:, 0])
         if place := self._places.get(_MIX):
@@ -233,6 +258,9 @@ class Augment(nn.Module):
                 factors.unflatten(1, (RECTANGLES, 3)),
                 published=self.options.radical_arithmetic == "published",
             )
+        if self.own is not None:
+            numbers = draws[:, self._places[_OWN]].view(torch.float32)
+            image = self.own(image.permute(0, 3, 1, 2), numbers).permute(0, 2, 3, 1)
         return image
 
 
@@ -241,15 +269,20 @@ def _bits(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(np.float32).view(np.int32)
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(
+    images: Tensor,
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+) -> Tensor:
     """Images as the network takes them in testing.
 
     Args:
         images: (B, H, W, 3) uint8.
+        mean, std: of the channels, of values from 0 to 1, by which the network wants them.
 
     Returns:
         (B, 3, H, W) float32, in channels_last memory.
     """
     # Python numbers are arguments of the operations: nothing is copied from the host.
-    channels = [(images[..., c].float() / 255 - MEAN[c]) / STD[c] for c in range(3)]
+    channels = [(images[..., c].float() / 255 - mean[c]) / std[c] for c in range(3)]
     return torch.stack(channels, dim=-1).permute(0, 3, 1, 2)

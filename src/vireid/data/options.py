@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vireid.config import Options, option
+from vireid.files import is_code, whole_code_name
 from vireid.types import InputError
 
 # What erased pixels become, after normalisation (as published).
@@ -15,9 +16,9 @@ ERASE_FILL = (0.4914, 0.4822, 0.4465)
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions(Options):
     """How training images are changed, in this order: pad and crop, flip, colour, hue,
-    mixing of channels, radical rectangles, early erasing, normalise, erase, and colour here instead
-    with `channel_order` after. The defaults are the published ones of the first methods (without
-    erasing, which only MCLNet uses)."""
+    mixing of channels, radical rectangles, one's own, early erasing, normalise, erase, and colour
+    here instead with `channel_order` after. The defaults are the published ones of the first
+    methods (without erasing, which only MCLNet uses)."""
 
     title: ClassVar[str] = "augmentation"
 
@@ -82,6 +83,16 @@ class AugmentOptions(Options):
     radical_arithmetic: Literal["exact", "published"] = option("exact", rare=True)
     """What a channel becomes that is 0 all over a rectangle: it stays 0, or becomes NaN, as
     published."""
+    own: str = option("", flag="")
+    """An augmentation of one's own, after the radical rectangles: path/to/my.py:MyAugment. The flag
+    --augment sets it."""
+
+    def _checked_own(self) -> str:
+        if not is_code(self.own):
+            raise InputError(
+                f"`own` is '{self.own}'; an augmentation as path/to/my.py:MyAugment was expected."
+            )
+        return self.own
 
     @property
     def visible_views(self) -> int:
@@ -102,6 +113,8 @@ class AugmentOptions(Options):
                 raise InputError(
                     f"`{name}` is {value}; two {what}, the smaller first, were expected."
                 )
+        if self.own:
+            object.__setattr__(self, "own", whole_code_name(self._checked_own()))
         if not self.second_view and (self.second_channel or self.second_grey):
             raise InputError(
                 "`second_channel` and `second_grey` are of the second visible view, but "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vireid.files import import_class
 from vireid.types import InputError, Modality
 
 _STREAM = 1  # tells the sampler's random numbers from those of the augmentation
@@ -28,11 +29,16 @@ class IdentitySampler:
         seed: fixes every plan.
         visible_views: 2 where a batch holds each of its visible images twice, to be augmented
             twice.
+        camera_label: (N,) cameras of the training rows, from 0; -1 where they are unknown.
+
+    Batches of another composition are those of a class that extends this one and overrides
+    `compose`; `--sampler path/to/my.py:MySampler` names it.
 
     Attributes:
         rows: B, the rows of a step: (visible_views + 1)·P·K.
         num_visible: the first so many of them are visible.
         steps_per_epoch: see above.
+        pid_label, modality, camera_label: (N,) of the training rows, which positions count.
 
     Raises:
         InputError: fewer identities than P, or an identity without images of one modality.
@@ -47,8 +53,12 @@ class IdentitySampler:
         images_per_pid: int,
         seed: int,
         visible_views: int = 1,
+        camera_label: np.ndarray | None = None,
     ) -> None:
         pid_label, modality = np.asarray(pid_label), np.asarray(modality)
+        self.pid_label, self.modality = pid_label, modality
+        unknown = np.full(len(pid_label), -1)
+        self.camera_label = unknown if camera_label is None else np.asarray(camera_label)
         if pids_per_batch < 1 or images_per_pid < 1:
             raise InputError(
                 f"A batch of {pids_per_batch} identities with {images_per_pid} images each was "
@@ -92,7 +102,16 @@ class IdentitySampler:
         same ones, with two visible views), then the infrared images of the same identities in the
         same order.
         """
-        generator = np.random.default_rng([self.seed, epoch, _STREAM])
+        visible, infrared = self.compose(np.random.default_rng([self.seed, epoch, _STREAM]))
+        return np.concatenate([visible] * self.visible_views + [infrared], axis=1)
+
+    def compose(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The batches of an epoch: positions of visible and of infrared images, (steps, P·K) int64
+        each.
+
+        Args:
+            generator: of what is random; depends on seed and epoch alone.
+        """
         steps, p, k = self.steps_per_epoch, self.pids_per_batch, self.images_per_pid
         chosen = _distinct(generator, steps, p, self._num_pids)
         halves = []
@@ -101,7 +120,57 @@ class IdentitySampler:
             offset = (share * counts[chosen][..., None]).astype(np.int64)
             halves.append(positions[starts[chosen][..., None] + offset].reshape(steps, p * k))
         visible, infrared = halves
-        return np.concatenate([visible] * self.visible_views + [infrared], axis=1)
+        return visible, infrared
+
+
+def sampler_class(name: str) -> type[IdentitySampler]:
+    """The class of `sampler`: "identity", or a user's own by "path/to/my.py:MySampler".
+
+    Raises:
+        InputError: there is no such class.
+    """
+    if name == "identity":
+        return IdentitySampler
+    return import_class(name, IdentitySampler, "sampler")
+
+
+def check_batches(sampler: IdentitySampler) -> None:
+    """Try a user's sampler: its first epoch must be what a step can be made of.
+
+    Raises:
+        InputError: it fails, or composes something else.
+    """
+    name, half = type(sampler).__name__, sampler.pids_per_batch * sampler.images_per_pid
+    try:
+        one, two = (sampler.compose(np.random.default_rng(1)) for _ in range(2))
+        halves = [np.asarray(part) for part in one]
+        repeats = all(np.array_equal(a, b) for a, b in zip(one, two))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's code does
+        raise InputError(f"Sampler '{name}' fails: {type(error).__name__}: {error}.") from error
+    wanted = (sampler.steps_per_epoch, half)
+    for kind, part in zip((Modality.VISIBLE, Modality.INFRARED), halves):
+        if part.dtype.kind not in "iu" or part.shape != wanted:
+            raise InputError(
+                f"`compose` of sampler '{name}' returned {part.dtype} of shape {part.shape} for "
+                f"{kind.word} images; whole numbers of shape (steps, P·K) = {wanted} were expected."
+            )
+        if part.min() < 0 or part.max() >= len(sampler.modality):
+            raise InputError(
+                f"`compose` of sampler '{name}' returned positions from {part.min()} to "
+                f"{part.max()}; there are {len(sampler.modality)} training rows, from 0."
+            )
+        if not np.all(sampler.modality[part] == kind):
+            raise InputError(
+                f"`compose` of sampler '{name}' returned images of the other modality among the "
+                f"{kind.word} ones. It returns positions of visible images, then of infrared ones."
+            )
+    if not repeats:
+        raise InputError(
+            f"Sampler '{name}' composes other batches of the same generator. Take everything "
+            "random from the generator that `compose` is given."
+        )
 
 
 def _distinct(generator: np.random.Generator, rows: int, size: int, limit: int) -> np.ndarray:

@@ -1,8 +1,10 @@
 from .activation import similarity_maps as similarity_maps
 from .embedder import Embedder as Embedder
+from .exported import export as export
 from .job import EmbedSummary as EmbedSummary
 from .job import embed_files as embed_files
 from .loading import import_published as import_published
 from .loading import load as load
+from .onnx_embedder import OnnxEmbedder as OnnxEmbedder
 from .storage import load_embeddings as load_embeddings
 from .storage import save_embeddings as save_embeddings

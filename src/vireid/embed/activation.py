@@ -45,7 +45,10 @@ def similarity_maps(
     found = []
     for start in range(0, len(images), 32):
         rows = slice(start, start + 32)
-        image = normalise(torch.as_tensor(np.ascontiguousarray(images[rows]), device=device))
+        image = normalise(
+            torch.as_tensor(np.ascontiguousarray(images[rows]), device=device),
+            *embedder.method.input_statistics,
+        )
         visible = len(image) if modality == Modality.VISIBLE else 0
         target = wanted if len(wanted) == 1 else wanted[rows]
         with torch.enable_grad(), _watched(embedder) as maps:
@@ -53,11 +56,14 @@ def similarity_maps(
             similarity = (vectors * target).sum(1)
             if not maps:
                 raise InputError(
-                    f"The method '{embedder.method.name}' makes '{name}' without `feature_map` of "
-                    "its network, so there is no map to show."
+                    f"The method '{embedder.method.name}' makes '{name}' without `body` of its "
+                    "network, so there is no map to show."
                 )
             (slope,) = torch.autograd.grad(similarity.sum(), maps[-1])
-        places = (slope * maps[-1]).sum(1).clamp_min(0)
+        layout = embedder.method.model.layout
+        places = (
+            layout.map_of(slope * maps[-1], (image.shape[2], image.shape[3])).sum(1).clamp_min(0)
+        )
         most = places.flatten(1).amax(1).clamp_min(torch.finfo(places.dtype).tiny)
         found.append((similarity.detach().cpu(), (places / most[:, None, None]).detach().cpu()))
     return tuple(torch.cat(part).float().numpy() for part in zip(*found))  # type: ignore[return-value]
@@ -65,9 +71,9 @@ def similarity_maps(
 
 @contextmanager
 def _watched(embedder: Embedder) -> Iterator[list[Tensor]]:
-    """Feature maps that the network makes meanwhile, as leaves that gradients reach."""
+    """What the network's last stage returns meanwhile, as leaves that gradients reach."""
     model, maps = embedder.method.model, []
-    original = getattr(model, "feature_map", None)
+    original = getattr(model, "body", None)
 
     def watched(image: Tensor, num_visible: int) -> Tensor:
         with torch.no_grad():
@@ -78,8 +84,8 @@ def _watched(embedder: Embedder) -> Iterator[list[Tensor]]:
     if original is None:
         yield maps
         return
-    model.feature_map = watched  # type: ignore[method-assign]
+    model.body = watched  # type: ignore[method-assign]
     try:
         yield maps
     finally:
-        del model.feature_map  # the class's own is seen again
+        del model.body  # the class's own is seen again

@@ -23,7 +23,6 @@ from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
-from vireid.data.augment import MEAN, STD
 from vireid.data.decoding import decode, resize
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.embed.copying import Fetched, copied_ahead
@@ -50,6 +49,7 @@ class Embedder:
         weights_hash: identifies the weights.
         size: (height, width) of the input.
         precision: "bfloat16", "float16" or "float32".
+        statistics: mean and deviation of the input's channels.
         test_embeddings: names of the vectors.
         default_embedding: the one to search with; the weights may name another.
         forward: the network as a function of images.
@@ -93,6 +93,7 @@ class Embedder:
             precision = "float16"
         chosen = choose_precision(precision, self.device)
         self.precision = chosen.name
+        self.statistics = self.method.input_statistics
         self.forward = Forward(self.method, chosen, compiled=compiled)
         self._exact: Forward | None = None
         height, width = size or self.metadata.get("size") or method.options.input_size
@@ -125,11 +126,12 @@ class Embedder:
 
     def preprocessing_of(self, tta: str | None, decoding: Decoding) -> dict[str, Any]:
         """`preprocessing` of images that were decoded so and embedded with `tta`."""
+        mean, std = self.statistics
         return {
             "size": list(self.size),
             "resize": "Pillow Lanczos",
-            "mean": list(MEAN),
-            "std": list(STD),
+            "mean": list(mean),
+            "std": list(std),
             "tta": tta or "none",
             "search_with": self.default_embedding,
             **decoding.as_preprocessing(),

@@ -38,13 +38,28 @@ class _Recorded:
 def _eager(method: Method, precision: Precision) -> Network:
     """The pass as a function that knows the method alone: a bound method of `Forward`, kept in it,
     would be a cycle that keeps the network in memory until Python happens to collect."""
+    statistics = method.input_statistics
 
     def run(image: Tensor, num_visible: int) -> dict[str, Tensor]:
         with precision.autocast(image.device):
-            vectors = method.embed(normalise(image), num_visible)
+            vectors = method.embed(normalise(image, *statistics), num_visible)
         return {name: value.float() for name, value in vectors.items()}
 
     return run
+
+
+def with_mirrored(
+    run: Callable[[Tensor], dict[str, Tensor]], image: Tensor, flip: bool, mean: bool
+) -> dict[str, Tensor]:
+    """The vectors of images (B, H, W, 3), or with `flip` their sums with those of the mirrored
+    images, and with `mean` these at length 1."""
+    vectors = run(image)
+    if flip:
+        mirrored = run(image.flip(2))
+        vectors = {name: value + mirrored[name] for name, value in vectors.items()}
+    if flip and mean:
+        vectors = {name: functional.normalize(value) for name, value in vectors.items()}
+    return vectors
 
 
 class Forward:
@@ -83,13 +98,7 @@ class Forward:
         at length 1."""
         visible = len(image) if kind == Modality.VISIBLE else 0
         with self.precision.convolutions():
-            vectors = self._run(image, visible)
-            if flip:
-                mirrored = self._run(image.flip(2), visible)
-                vectors = {name: value + mirrored[name] for name, value in vectors.items()}
-            if flip and mean:
-                vectors = {name: functional.normalize(value) for name, value in vectors.items()}
-        return vectors
+            return with_mirrored(lambda rows: self._run(rows, visible), image, flip, mean)
 
     def _run(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         run = self._replay if self._replays else self._network

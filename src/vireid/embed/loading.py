@@ -11,9 +11,10 @@ from vireid.config import convert
 from vireid.data.identities import TrainedOn
 from vireid.data.registry import facts_of, load_dataset, resolve_dataset
 from vireid.embed.embedder import Embedder
+from vireid.embed.onnx_embedder import OnnxEmbedder, is_exported
 from vireid.files import parse_json
 from vireid.types import InputError
-from vireid.weights import Trained, load_weights, training_facts
+from vireid.weights import Trained, is_shipped, load_weights, training_facts
 
 
 def load(
@@ -21,21 +22,26 @@ def load(
     device: str | torch.device = "auto",
     *,
     method: str | None = None,
+    arch: str | None = None,
     precision: str = "auto",
     compiled: bool | None = None,
 ) -> Embedder:
-    """An embedder from a run's folder, a weights file, or "synth" (shipped).
+    """An embedder from a run's folder, a weights file, an exported .onnx network or the folder of
+    both modalities' (on the CPU), or "synth" (shipped).
 
     The text "synth" is always the shipped weights; a folder of that name is "./synth".
 
     Args:
         method: "my.py:MyMethod", needed for weights of a method of your own: no code is run
             because a weights file names it.
+        arch: "my.py:MyNet", likewise of a backbone of your own.
 
     Raises:
         InputError: missing, damaged or mismatched weights, or a `method` that is needed.
     """
-    built, metadata = load_weights(weights, method)
+    if not is_shipped(weights) and is_exported(weights):
+        return OnnxEmbedder(weights)
+    built, metadata = load_weights(weights, method, arch)
     return Embedder(built, metadata, device=device, precision=precision, compiled=compiled)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def draw_batch(image: Tensor, path: Path, *, columns: int = 16) -> Path:
+def draw_batch(
+    image: Tensor,
+    path: Path,
+    *,
+    statistics: tuple[Sequence[float], Sequence[float]],
+    columns: int = 16,
+) -> Path:
     """One augmented batch as a sheet: visible rows on top, infrared below.
 
     Args:
         image: (B, 3, H, W) normalised.
         path: .png or .jpg.
+        statistics: mean and deviation that the images were normalised by.
         columns: images in a row.
     """
-    from vireid.data.augment import MEAN, STD
-
-    array = image.float().permute(0, 2, 3, 1).cpu().numpy() * np.array(STD) + np.array(MEAN)
+    mean, std = map(np.array, statistics)
+    array = image.float().permute(0, 2, 3, 1).cpu().numpy() * std + mean
     array = (array.clip(0, 1) * 255).round().astype(np.uint8)
     count, height, width = array.shape[:3]
     columns = min(columns, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -15,4 +15,6 @@ def full(features: Tensor) -> Tensor:
 
 def no_autocast(features: Tensor) -> AbstractContextManager:
     """A context in which matrix products keep their full precision."""
+    if features.is_meta:  # which has no autocast
+        return nullcontext()
     return torch.autocast(features.device.type, enabled=False)

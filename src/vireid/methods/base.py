@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,9 +15,9 @@ from vireid.losses.full_precision import full, no_autocast
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import RECIPES
-from vireid.models.backbone import resolve_arch
+from vireid.models.backbone import Statistics
 from vireid.models.options import ModelOptions
-from vireid.models.two_stream import TwoStream, build_model
+from vireid.models.two_stream import TwoStream, build_model, resolved
 from vireid.types import Batch, Output
 
 
@@ -102,11 +102,18 @@ class Method(nn.Module):
         self, model_options: ModelOptions, sizes: Sizes, options: Any | None = None
     ) -> None:
         super().__init__()
-        self.model_options = replace(model_options, arch=resolve_arch(model_options.arch))
+        self.model_options = resolved(model_options)
         self.sizes = sizes
         self.options: Any = self.Options() if options is None else options
         self.model = build_model(self.model_options, sizes.num_pids, self.Network)
         self.gather: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def input_statistics(self) -> tuple[Statistics, Statistics]:
+        """Mean and deviation of the input's channels, of values from 0 to 1."""
+        options = self.model_options
+        assert options.input_mean and options.input_std  # `resolved` fills them in
+        return options.input_mean, options.input_std
 
     @property
     def architecture(self) -> str:

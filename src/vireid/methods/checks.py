@@ -55,7 +55,7 @@ def check_terms(terms: Any, method: Method) -> None:
         raise InputError(f"The loss term '{term}' of method '{name}' {problem}.")
 
 
-class _HostReads(TorchDispatchMode):
+class HostReads(TorchDispatchMode):
     """Notes where a file's code first reads values of tensors on the host."""
 
     def __init__(self, file: str) -> None:
@@ -96,7 +96,7 @@ def try_method(
     pid, camera, modality = labels
     device, file = pid.device, inspect.getfile(type(method))
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    reads = _HostReads(file)
+    reads = HostReads(file)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         image = torch.rand(len(pid), 3, *size, device=device)
         try:

@@ -53,13 +53,11 @@ class DEENNetwork(TwoStream):
                 f"`last_stage` is {len(self.dims)} and `private_stages` {self.private_stages}; "
                 "`last_stage` must be at least 2, and `private_stages` lower."
             )
-        first = backbone.stages[0].modules()
-        of_stem = next(layer.in_channels for layer in first if isinstance(layer, nn.Conv2d))
-        dims = (of_stem, *self.dims)
+        dims, strides = (backbone.stem_dim, *self.dims), self.strides
         self.aggregations = nn.ModuleDict(
             {
                 str(number): FeatureAggregation(
-                    dims[number], dims[number - 1], stride=1 if number == 1 else 2
+                    dims[number], dims[number - 1], strides[number] // strides[number - 1]
                 )
                 for number in range(1, self.expanded + 1)
             }
@@ -107,7 +105,7 @@ class DEEN(Method):
 
     def embed(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
         found = {
-            name: torch.cat(rows.chunk(BRANCHES), dim=1) / math.sqrt(BRANCHES)
+            name: rows.unflatten(0, (BRANCHES, -1)).transpose(0, 1).flatten(1) / math.sqrt(BRANCHES)
             for name, rows in self.model.embed(image, num_visible).items()
         }
         pooled, embedding = found["pooled"], found["embedding"]

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vireid.data.augment import MEAN, STD
 from vireid.files import atomic_write
 from vireid.methods.base import Method, Sizes
 from vireid.methods.ddag import DDAG
@@ -431,8 +432,10 @@ def _differences(method: Method, form: _Form) -> list[str]:
     published = ModelOptions(pretrained="none", **OPTIONS[form.methods[0]].network)
     pairs = [
         (name, getattr(given, name), getattr(published, name))
-        for name in ("arch", "pooling", "private_stages", "stripes")
+        for name in ("arch", "last_stride", "pooling", "private_stages", "stripes")
     ]
+    usual = {"input_mean": MEAN, "input_std": STD}
+    pairs += [(name, getattr(given, name), numbers) for name, numbers in usual.items()]
     pairs.append(("nonlocal_channels", given.nonlocal_channels, "those of agw or none"))
     if bool(given.nonlocal_channels) == bool(published.nonlocal_channels):
         pairs.pop()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
 from vireid.console import choose
-from vireid.files import import_file
+from vireid.files import import_class, is_code, whole_code_name
 from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
@@ -43,9 +43,8 @@ def resolve_method(name: str) -> str:
     Raises:
         InputError: there is no such method; those that exist are listed.
     """
-    if ".py:" in name:
-        file, attribute = name.rsplit(":", 1)
-        return f"{Path(file).expanduser().resolve()}:{attribute}"
+    if is_code(name):
+        return whole_code_name(name)
     try:
         return choose("method", name, list(METHODS), aliases=ALIASES)
     except InputError as error:
@@ -61,8 +60,8 @@ def method_class(name: str) -> type[Method]:
         InputError: there is no such method, file or class, or the class is not a `Method`.
     """
     name = resolve_method(name)
-    if ".py:" in name:
-        return _from_file(*name.rsplit(":", 1))
+    if is_code(name):
+        return _from_file(name)
     module, attribute = METHODS[name].split(":")
     return getattr(import_module(module), attribute)
 
@@ -77,27 +76,17 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     return RECIPES[method] if method in RECIPES else method_class(method).recipes
 
 
-def _from_file(file: str, attribute: str) -> type[Method]:
+def _from_file(name: str) -> type[Method]:
     from vireid.methods.base import Method
 
+    file, attribute = name.rsplit(":", 1)
     path = Path(file)
     if not path.is_file():
         raise InputError(
             f"The method '{attribute}' should be in the file '{path}', which does not exist. Give "
             "`method` as path/to/my.py:MyMethod; weights need the file they were trained with."
         )
-    module = import_file(path, "method")
-    cls = getattr(module, attribute, None)
-    if not (isinstance(cls, type) and issubclass(cls, Method) and cls is not Method):
-        methods = [
-            key
-            for key, value in vars(module).items()
-            if isinstance(value, type) and issubclass(value, Method) and value is not Method
-        ]
-        raise InputError(
-            f"'{path}' has no class '{attribute}' that extends vireid.methods.Method. "
-            f"Those that do: {', '.join(methods) or 'none'}."
-        )
+    cls = import_class(name, Method, "method")
     _check_class(cls, f"Class '{attribute}' in '{path}'")
     return cls
 

@@ -109,7 +109,7 @@ class PlaceAttention(nn.Module):
         )
         # (θᵀφ)gᵀ = θᵀ(φgᵀ): the product of channels is small, that of places is not.
         pair = g @ phi.transpose(1, 2) / phi.shape[2]
-        y = (pair @ theta).reshape(len(high), -1, *high.shape[2:])
+        y = (pair @ theta).reshape(high.shape[0], -1, *high.shape[2:])
         return self.W(y) + high
 
     def _tokens(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class PlaceAttention(nn.Module):
                 "which are odd in number. Choose a `size` with an even number of places, or turn "
                 "`halves` off."
             )
-        return x.reshape(len(x), 2 * x.shape[1], places // 2)
+        return x.reshape(x.shape[0], 2 * x.shape[1], places // 2)
 
 
 class FeatureAggregation(nn.Module):

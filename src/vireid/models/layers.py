@@ -113,11 +113,21 @@ def _three_sums(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor, Tens
 class GeneralisedMean(nn.Module):
     """Generalised mean over positions, (mean(x³) + 1e-12)^(1/3): (B, D, h, w) → (B, D) float32.
 
-    Source: the published AGW and MCLNet code; the exponent 3 is fixed.
+    Args:
+        signed: the map has values below 0, which count as 0.
+
+    Source: the published AGW and MCLNet code; the exponent 3 is fixed. Radenović et al. (2018),
+    who proposed it, cut negative values off likewise.
     """
+
+    def __init__(self, signed: bool = False) -> None:
+        super().__init__()
+        self.signed = signed
 
     def forward(self, x: Tensor) -> Tensor:
         x = full(x)
+        if self.signed:
+            x = x.clamp(min=0)
         return ((x * x * x).mean((2, 3)) + 1e-12).pow(1 / 3)
 
 

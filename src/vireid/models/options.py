@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vireid.config import Options, option
+from vireid.files import is_code
+from vireid.models.families import arch_choices
 from vireid.types import InputError
 
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")  # of files of weights
@@ -18,17 +20,29 @@ class ModelOptions(Options):
 
     title: ClassVar[str] = "network"
 
-    arch: str = "resnet50"
-    """Backbone: resnet50, resnet18, or another ResNet of timm that splits into stem, layer1, …,
-    layer4."""
+    arch: str = option("resnet50", choices=arch_choices)
+    """Backbone: a network of timm that splits into a stem and four stages. {arch}."""
     pretrained: str = "imagenet"
-    """Weights to start from: imagenet (torchvision's first ones, timm tag tv_in1k), synth (trained
-    on synthetic people; part of the package), none (random weights), another timm tag, or a file
-    (safetensors or PyTorch: a backbone's weights, or those of a run)."""
+    """Weights to start from: imagenet (torchvision's first ones, timm tag tv_in1k, or timm's
+    default where torchvision hasn't the network), synth (trained on synthetic people; part of the
+    package), none (random weights), another timm tag, or a file (safetensors or PyTorch: a
+    backbone's weights, or those of a run)."""
     nonlocal_channels: int | None = option(None, at_least=1, rare=True)
     """Channels inside the non-local blocks, 1 as published; unset, there are no such blocks."""
-    pooling: Literal["gem", "average"] = option("average", rare=True)
-    """How the last feature map is pooled: gem, the generalised mean with p = 3, or average."""
+    pooling: Literal["gem", "average", "token"] = option("average", rare=True)
+    """How the last feature map is pooled: gem, the generalised mean with p = 3 (values below 0
+    count as 0), average, or token, a vision transformer's class token instead of the map."""
+    last_stride: int = option(1, at_least=1, at_most=2, rare=True)
+    """Stride of the last stage: 1 keeps the map at a sixteenth of the image, as published; 2 lets
+    it shrink as the network was made to."""
+    patch_stride: int | None = option(None, at_least=1, rare=True)
+    """Pixels from one patch of a vision transformer to the next; fewer than the side of a patch let
+    patches overlap, such as 12 of 16 (default: the side of a patch)."""
+    input_mean: tuple[float, float, float] | None = option(None, rare=True)
+    """Mean of the input's channels, of values from 0 to 1 (default: as the weights' timm
+    configuration says)."""
+    input_std: tuple[float, float, float] | None = option(None, above=0, rare=True)
+    """Deviation of the input's channels, likewise."""
     private_stages: int = option(0, at_least=0, at_most=3, rare=True)
     """Stages after the stem that each modality has for itself; the others are shared."""
     last_stage: int = option(4, at_least=1, at_most=4, rare=True)
@@ -48,7 +62,8 @@ class ModelOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "arch", self.arch.strip().lower())
+        arch = self.arch.strip()
+        object.__setattr__(self, "arch", arch if is_code(arch) else arch.lower())
         start = self.pretrained.strip()
         if not start:
             raise InputError(
@@ -57,6 +72,8 @@ class ModelOptions(Options):
         if start.lower() in STARTS:
             start = start.lower()
         object.__setattr__(self, "pretrained", start)
+        if (self.input_mean is None) != (self.input_std is None):
+            raise InputError("`input_mean` and `input_std` belong together; give both or neither.")
         if self.private_stages > self.last_stage:
             raise InputError(
                 f"`private_stages` is {self.private_stages}, but the network ends after stage "

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from vireid.console import say
+from vireid.data.augment import MEAN, STD
+from vireid.files import is_code
+from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
-from vireid.models.options import ENDINGS
+from vireid.models.options import ENDINGS, ModelOptions
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
@@ -62,7 +70,7 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
     if pretrained == "synth":
         return None, _synth(arch)
     if pretrained == "imagenet":
-        return _from_hub(IMAGENET_TAG, arch)
+        return _from_hub(imagenet_tag(arch), arch)
     if Path(pretrained).is_file():
         return None, Path(pretrained)
     if Path(pretrained).is_dir():
@@ -87,6 +95,50 @@ def shipped_weights(arch: str | None = None) -> Path | None:
     folder = Path(str(files("vireid"))) / "shipped"
     shipped = sorted(folder.glob("*.safetensors"))
     return next((path for path in shipped if arch in (None, path.stem)), None)
+
+
+def imagenet_tag(arch: str) -> str:
+    """timm's tag of the ImageNet weights of a network: torchvision's first ones where there are
+    any, else timm's default if it was trained on ImageNet."""
+    if not timm.is_model(arch) or f"{arch}.{IMAGENET_TAG}" in timm.list_pretrained(f"{arch}.*"):
+        return IMAGENET_TAG
+    configured = timm.get_pretrained_cfg(arch)
+    tag = (configured.tag if configured else None) or ""
+    return tag if re.search(r"in\d+k", tag) else IMAGENET_TAG
+
+
+def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
+    """Mean and deviation of the input's channels, of values from 0 to 1, that a network with the
+    weights of `options` takes.
+
+    They are what the options say, what a file of ours says of the network that it holds, what
+    timm's configuration of the weights says, or of the network's default weights.
+    """
+    if options.input_mean is not None and options.input_std is not None:
+        return options.input_mean, options.input_std
+    arch, start = resolve_arch(options.arch), options.pretrained
+    path = shipped_weights(arch) if start == "synth" else Path(start)
+    if path is not None and path.is_file() and (network := network_of(path)):
+        mean, std = (network.get(name) for name in ("input_mean", "input_std"))
+        return three(mean or MEAN), three(std or STD)
+    if is_code(arch):
+        return statistics_of(create(arch))
+    named = f"{arch}.{imagenet_tag(arch) if start == 'imagenet' else start}"
+    has_tag = named in timm.list_pretrained(f"{arch}.*")
+    configured = timm.get_pretrained_cfg(named if has_tag else arch)
+    if configured is None:
+        return MEAN, STD
+    return three(configured.mean), three(configured.std)
+
+
+def network_of(path: Path) -> dict[str, Any]:
+    """What a weights file of ours says of its network, as plain values; {} for other files."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return json.loads(header["vireid"]).get("model", {}) if "vireid" in header else {}
 
 
 def _synth(arch: str) -> Path:
@@ -152,16 +204,68 @@ def _download(repository: str, file: str = "model.safetensors") -> Path:
 def load_backbone(network: nn.Module, source: Source, arch: str) -> None:
     """Load a timm or torchvision state into the whole timm network; its classifier is ignored.
 
+    Weights of the same network in another code have other names. They are taken where all shapes
+    and kinds agree in order.
+
     Raises:
         InputError: the tensors are those of another network.
     """
-    state = {key: value for key, value in source.state.items() if not key.startswith(_HEADS)}
     own = network.state_dict()
-    for key, value in own.items():  # files from before batch norm counted batches
-        if key.endswith("num_batches_tracked"):
-            state.setdefault(key, value)
+    state = _without_head(source.state, own)
+    if misfits(_shapes(own), state) and (convert := _converter(network)):
+        try:
+            converted = _without_head(convert(dict(source.state), network), own)
+        except Exception:  # written for the files of one code
+            converted = state
+        state = state if misfits(_shapes(own), converted) else converted
+    if misfits(_shapes(own), state) and (matched := _matched_in_order(own, source.state)):
+        say(
+            f"The weights {source.name} name their tensors otherwise than timm's {arch}; all "
+            f"{len(matched)} agree in order, kind and shape, and are taken so."
+        )
+        state = _without_head(matched, own)
     _check(own, state, source, arch)
     network.load_state_dict(state, strict=True)
+
+
+def _without_head(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`given` without a classifier, and with the counts of batches that old files lack."""
+    state = {key: v for key, v in given.items() if key in own or not key.startswith(_HEADS)}
+    for key, value in own.items():
+        if _counts(key):
+            state.setdefault(key, value)
+    return state
+
+
+def _converter(network: nn.Module) -> Callable[[dict, nn.Module], dict] | None:
+    """timm's function that renames the tensors of other codes for this family of networks."""
+    return getattr(sys.modules.get(type(network).__module__), "checkpoint_filter_fn", None)
+
+
+def _matched_in_order(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> dict[str, Tensor] | None:
+    """`given` under the names of `own`, where kinds ("weight", "running_mean") and shapes agree
+    from the first to the last; a classifier after them is left out. None where they don't."""
+
+    def kinds(state: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
+        return [(key.rsplit(".", 1)[-1], tuple(v.shape)) for key, v in state.items()]
+
+    own = {key: value for key, value in own.items() if not _counts(key)}
+    given = {key: value for key, value in given.items() if not _counts(key)}
+    first, after = list(given.items())[: len(own)], list(given.values())[len(own) :]
+    a_head = not after or (len(after) <= 2 and after[0].ndim == 2)
+    if not a_head or kinds(own) != kinds(dict(first)):
+        return None
+    return dict(zip(own, (value for _, value in first)))
+
+
+def _counts(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def load_ours(model: nn.Module, source: Source, arch: str) -> None:
@@ -204,7 +308,7 @@ def _stage(key: str) -> int:
 
 
 def _check(own: dict, state: dict, source: Source, arch: str) -> None:
-    problems = misfits({name: tensor.shape for name, tensor in own.items()}, state)
+    problems = misfits(_shapes(own), state)
     if problems:
         raise InputError(
             f"The pretrained weights {source.name} do not fit the network {arch}: tensors "

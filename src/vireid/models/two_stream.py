@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from vireid.losses.full_precision import no_autocast
+from vireid.losses.full_precision import full, no_autocast
 from vireid.models import pretrained
 from vireid.models.backbone import Backbone, create, resolve_arch, split
 from vireid.models.gate import Stripes
@@ -21,6 +22,7 @@ from vireid.models.layers import (
     make_neck,
     unit,
 )
+from vireid.models.layouts import Size, Tokens
 from vireid.models.options import ModelOptions
 from vireid.types import InputError, Output, Stripe
 
@@ -29,7 +31,8 @@ _STREAMS = ("_visible", "_infrared")  # ends of the names of what a modality has
 
 
 class TwoStream(nn.Module):
-    """Two stems (conv, batch norm, ReLU, max pool) and shared stages 1 to 4, last stride 1.
+    """A stem for each modality (of a ResNet: conv, batch norm, ReLU, max pool), and shared stages 1
+    to 4, the last one without stride.
 
     The first `private_stages` are a modality's own like its stem, and stages after `last_stage`
     are left out. Non-local blocks, if any, follow the last 2 blocks of stage 2 and the last 3 of
@@ -42,6 +45,8 @@ class TwoStream(nn.Module):
         arch: the timm network that it was made of.
         dim: length of `pooled` and `embedding`.
         dims: channels of the map after each stage.
+        strides: pixels of the image for one place of the map, after the stem and each stage.
+        layout: takes the map out of what stem and stages return.
     """
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
@@ -54,6 +59,8 @@ class TwoStream(nn.Module):
         self.stem_infrared = copy.deepcopy(backbone.stem)
         self.private_stages = options.private_stages
         self.dims = backbone.dims[: options.last_stage]
+        self.strides = backbone.strides[: options.last_stage + 1]
+        self.layout = backbone.layout
         for number, stage in enumerate(backbone.stages[: options.last_stage], 1):
             private = number <= options.private_stages
             for word in _STREAMS if private else ("",):
@@ -69,7 +76,15 @@ class TwoStream(nn.Module):
                     self.add_module(f"nonlocal{number}{word}", nn.ModuleList(blocks))
         self.arch = backbone.arch
         self.dim, shift_trained = self.dims[-1], options.neck_shift_trained
-        self.pool = GeneralisedMean() if options.pooling == "gem" else AveragePool()
+        # A map may have values below 0 in its middle where it has none at its end.
+        signed = backbone.signed or options.last_stage < len(backbone.stages)
+        self.pool = GeneralisedMean(signed) if options.pooling == "gem" else AveragePool()
+        self.by_token = options.pooling == "token"
+        if self.by_token and not (isinstance(self.layout, Tokens) and self.layout.has_class):
+            raise InputError(
+                f"`pooling` is token, but the network {options.arch} has no class token; a vision "
+                "transformer has. Set `pooling` to average or gem."
+            )
         self.neck = make_neck(self.dim, shift_trained)
         self.classifier = make_classifier(self.dim, num_pids)
         count = options.stripes or 0
@@ -85,14 +100,22 @@ class TwoStream(nn.Module):
 
     def feature_map(self, image: Tensor, num_visible: int) -> Tensor:
         """Images (B, 3, H, W), visible rows first → map (B, dim, H/16, W/16)."""
+        return self.layout.map_of(self.body(image, num_visible), _size(image))
+
+    def body(self, image: Tensor, num_visible: int) -> Tensor:
+        """What the last stage returns of images (B, 3, H, W)."""
+        size, layout = _size(image), self.layout
+        has_more = type(self).after_stage is not TwoStream.after_stage
         x = self._by_stream(image, num_visible, lambda rows, word: self._part("stem", word)(rows))
         for number in range(1, len(self.dims) + 1):
             before = x
             if number <= self.private_stages:
-                x = self._by_stream(x, num_visible, partial(self._stage, number))
+                x = self._by_stream(x, num_visible, partial(self._stage, number, size))
             else:
-                x = self._stage(number, x)
-            x = self.after_stage(number, x, before)
+                x = self._stage(number, size, x)
+            if has_more:
+                maps = layout.map_of(x, size), layout.map_of(before, size)
+                x = layout.with_map(x, self.after_stage(number, *maps))
         return x
 
     def after_stage(self, number: int, x: Tensor, before: Tensor) -> Tensor:
@@ -101,7 +124,8 @@ class TwoStream(nn.Module):
         Args:
             number: of the stage, from 1.
             x: its map (B, dims[number - 1], h, w).
-            before: the map that it was given, twice as high and wide or of the same size.
+            before: the map that it was given, twice as high and wide or of the same size, as
+                `strides` say.
         """
         return x
 
@@ -110,20 +134,21 @@ class TwoStream(nn.Module):
     ) -> Tensor:
         """Visible rows through one stream, infrared rows through the other."""
         rows = {_STREAMS[0]: x[:num_visible], _STREAMS[1]: x[num_visible:]}
-        parts = [run(part, word) for word, part in rows.items() if len(part)]
+        # `len` would fix the number of rows where the network is exported.
+        parts = [run(part, word) for word, part in rows.items() if part.shape[0] > 0]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _part(self, name: str, word: str = "") -> nn.Module:
         return self.get_submodule(f"{name}{word}")
 
-    def _stage(self, number: int, x: Tensor, word: str = "") -> Tensor:
-        """The blocks of a stage, with its non-local blocks."""
+    def _stage(self, number: int, size: Size, x: Tensor, word: str = "") -> Tensor:
+        """The blocks of a stage, with its non-local blocks; `size` is that of the images."""
         stage: nn.Sequential = self._part(f"layer{number}", word)  # type: ignore[assignment]
         extra = getattr(self, f"nonlocal{number}{word}", ())
         for position, block in enumerate(stage, len(extra) - len(stage)):
             x = block(x)
             if position >= 0:
-                x = extra[position](x)
+                x = self.layout.with_map(x, extra[position](self.layout.map_of(x, size)))
         return x
 
     def forward(self, image: Tensor, num_visible: int) -> Output:
@@ -133,9 +158,10 @@ class TwoStream(nn.Module):
             image: (B, 3, H, W) normalised; rows [0, num_visible) visible, the rest infrared.
             num_visible: 0 to B; a host number.
         """
-        feature_map = self.feature_map(image, num_visible)
+        x = self.body(image, num_visible)
+        feature_map = self.layout.map_of(x, _size(image))
         with no_autocast(image):
-            pooled = self.pool(feature_map)
+            pooled = self._pooled(x, feature_map)
             embedding = self.neck(pooled)
             stripes = [
                 Stripe(part, feature, classifier(feature))
@@ -145,6 +171,10 @@ class TwoStream(nn.Module):
             ]
             logits = self.classifier(embedding)
             return Output(pooled, embedding, logits, feature_map, tuple(stripes))
+
+    def _pooled(self, x: Tensor, feature_map: Tensor) -> Tensor:
+        """(B, dim) float32 of the last stage's values and the map in them."""
+        return full(x[:, 0]) if self.by_token else self.pool(feature_map)
 
     def _stripes(self, feature_map: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Pooled stripes, before and after their necks."""
@@ -158,12 +188,29 @@ class TwoStream(nn.Module):
 
         With stripes, each is the features of all stripes and of the whole map, one after another.
         """
-        feature_map = self.feature_map(image, num_visible)
+        x = self.body(image, num_visible)
+        feature_map = self.layout.map_of(x, _size(image))
         with no_autocast(image):
-            pooled = self.pool(feature_map)
+            pooled = self._pooled(x, feature_map)
             parts = [*self._stripes(feature_map), (pooled, self.neck(pooled))]
             before, after = (torch.cat(features, dim=1) for features in zip(*parts))
             return {"pooled": unit(before), "embedding": unit(after)}
+
+
+def _size(image: Tensor) -> Size:
+    return image.shape[2], image.shape[3]
+
+
+def resolved(options: ModelOptions) -> ModelOptions:
+    """`options` with the network's name as timm has it, and with the mean and deviation of its
+    input.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    mean, std = pretrained.input_statistics(options)
+    arch = resolve_arch(options.arch)
+    return replace(options, arch=arch, input_mean=mean, input_std=std)
 
 
 def build_model(
@@ -183,7 +230,10 @@ def build_model(
     source = pretrained.find(options.pretrained, arch)
     if source is not None and not source.of_ours:
         pretrained.load_backbone(network, source, arch)
-    model = network_class(split(network, arch), options, num_pids)
+    backbone = split(
+        network, arch, last_stride=options.last_stride, patch_stride=options.patch_stride
+    )
+    model = network_class(backbone, options, num_pids)
     if source is not None and source.of_ours:
         pretrained.load_ours(model, source, arch)
     return model

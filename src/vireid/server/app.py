@@ -82,6 +82,7 @@ def serve(
     weights: str | Path = "synth",
     *,
     method: str | None = None,
+    arch: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
@@ -92,7 +93,7 @@ def serve(
 
     Args:
         index_url: as for `open_index`.
-        weights, method: as for `vireid.load`.
+        weights, method, arch: as for `vireid.load`.
         host, port: where to listen; any address other than loopback needs a token.
         token: the secret of the user "token"; None takes $VIREID_TOKEN. More users: see
             `ServerSettings.tokens`.
@@ -115,7 +116,7 @@ def serve(
     with listener, open_index(index_url) as index:
         if settings.audit_log is None and "://" not in str(index_url):
             settings = replace(settings, audit_log=default_audit_log(index_url))
-        app = create_app(index, load(weights, device=device, method=method), settings)
+        app = create_app(index, load(weights, device=device, method=method, arch=arch), settings)
         _say_where(settings, listener.getsockname()[1])
         uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
 

@@ -1,4 +1,5 @@
 from .assemble import Assembly as Assembly
+from .callbacks import Callback as Callback
 from .defaults import train_options as train_options
 from .engines import Engine as Engine
 from .engines import build_engine as build_engine

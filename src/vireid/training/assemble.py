@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Callable
 
@@ -11,8 +12,10 @@ import torch
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.sampler import count_visible
+from vireid.files import is_code
 from vireid.methods import Method, Sizes, build_method
-from vireid.methods.checks import try_method
+from vireid.methods.checks import HostReads, try_method
+from vireid.models.two_stream import resolved
 from vireid.runtime.device import Throttle, memory_format, tune
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, gather_rows
@@ -32,12 +35,12 @@ class Assembly:
     """Everything that the steps of a run need. The trainer trains with it, `vireid bench` times it.
 
     Attributes:
-        options, world: what it was made from.
+        options, world: what it was made from, the network's options resolved.
         data: the training rows, their labels, and how many steps an epoch has.
         precision: number format of a step.
         method: on its device, in training mode.
         optimisers, planner, images, step: see their classes.
-        host_reads: where a user's method reads values on the host, or "".
+        host_reads: what of a user's own reads values of tensors on the host, and where, or "".
         engine: runs the steps; None before `prepare`.
 
     Raises:
@@ -59,6 +62,7 @@ class Assembly:
             dataset, store: samples and their images (row i of the store is sample i).
             pretrained: load pretrained weights; not needed where a checkpoint follows.
         """
+        options = dataclasses.replace(options, model=resolved(options.model))
         self.options, self.world, device = options, world, world.device
         if device.type == "cpu":
             torch.set_num_threads(sensible_threads(world.size))
@@ -68,7 +72,8 @@ class Assembly:
         tune(device, deterministic=options.deterministic, full_float32=exact)
         torch.manual_seed(options.seed)
         self.method = _build(options, self.data.sizes, world, pretrained=pretrained)
-        self.host_reads = self._try_method() if ".py:" in options.method else ""
+        self.host_reads = self._try_method() if is_code(options.method) else ""
+        self.host_reads = self.host_reads or self._try_augment()
         torch.manual_seed(options.seed * 1_000_003 + world.rank + 1)  # of dropout
         self.optimisers = Optimisers(
             self.method, options.recipe, device, bucket_bytes(world, self.precision)
@@ -108,7 +113,17 @@ class Assembly:
         )
         if device.type == "cuda":
             torch.cuda.empty_cache()  # what is free decides where the images are kept
-        return host_reads
+        return _on_host(f"method '{self.method.name}'", host_reads)
+
+    def _try_augment(self) -> str:
+        """Whether a user's augmentation reads values on the host."""
+        own = self.data.augment.own
+        if own is None:
+            return ""
+        reads = HostReads(inspect.getfile(type(own)))
+        with reads, torch.no_grad():
+            own(torch.rand(2, 3, *self.data.size), torch.zeros(2, own.columns))
+        return _on_host(f"augmentation '{type(own).__name__}'", reads.place)
 
     def begin_epoch(self, epoch: int, step: int, means: dict[str, float] | None) -> Plan:
         """Load the plan of an epoch, to go on at `step`.
@@ -164,6 +179,10 @@ class Assembly:
         if self.engine is not None:
             self.engine.close()
         self.step.close()
+
+
+def _on_host(what: str, place: str) -> str:
+    return f"{what} reads values of tensors on the host ({place})" if place else ""
 
 
 def _build(options: TrainOptions, sizes: Sizes, world: World, *, pretrained: bool) -> Method:

@@ -14,12 +14,12 @@ from typing import Any, get_args
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
-from vireid.files import code_of, same_code
+from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.training.options import TrainOptions, check_config
+from vireid.training.options import CODE, TrainOptions, check_config, with_named_code
 
 ADAM_LR = 0.00035
 
@@ -31,7 +31,8 @@ class Choices:
     Attributes:
         dataset, method, arch, pretrained, optim: as in `TrainOptions` and its parts.
         recipe: name of one of the method's recipes, of which some differ between data sets.
-        augment: name of a preset of augmentation.
+        augment: name of a preset of augmentation, or a user's own ("file.py:Class"), which comes
+            on top of the recipe's.
         lr: whether a learning rate is given besides, so that Adam's own isn't needed.
     """
 
@@ -42,6 +43,8 @@ class Choices:
     optim: str | None = None
     recipe: str | None = None
     augment: str | None = None
+    sampler: str | None = None
+    callback: tuple[str, ...] = ()
     lr: bool = False
 
 
@@ -61,6 +64,14 @@ def defaults(file: str | Path | None = None, choices: Choices | None = None) -> 
 def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     """As `defaults`, from plain values; `where` names them in messages."""
     plain = check_config(plain, where)
+    later = ("method", "dataset")  # of which another one than the file's may be chosen
+    named = {name: getattr(choices, name) for name in CODE if name not in later}
+    if choices.arch is not None and "arch" in plain.get("model", {}):
+        plain = {**plain, "model": {**plain["model"], "arch": choices.arch}}
+    plain = {
+        **plain,
+        **with_named_code({n: v for n, v in plain.items() if n not in later}, named, where),
+    }
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     method_of_file = resolve_method(plain["method"]) if "method" in plain else None
     if choices.method is None:
@@ -92,7 +103,11 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     if (pretrained == "none") != (start_of_file == "none"):
         model.pop("backbone_scale", None)  # another start needs another rate
-    model |= {"pretrained": pretrained, "arch": choices.arch or model.get("arch", "resnet50")}
+    arch = choices.arch or model.get("arch", "resnet50")
+    if (arch, pretrained) != (model.get("arch", arch), start_of_file):
+        for name in ("input_mean", "input_std"):  # are those of the file's weights
+            model.pop(name, None)
+    model |= {"pretrained": pretrained, "arch": arch}
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
     values = {
@@ -125,8 +140,12 @@ def _recipe(
     recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
     if choices.augment is not None:
-        preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
-        changes["augment"] = AUGMENTATIONS[preset]
+        if is_code(choices.augment):
+            own = whole_code_name(choices.augment)
+            changes["augment"] = dataclasses.replace(recipe.augment, own=own)
+        else:
+            preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
+            changes["augment"] = AUGMENTATIONS[preset]
     if choices.optim is not None:
         changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
         if changes["optim"] != "sgd" == recipe.optim and not choices.lr:

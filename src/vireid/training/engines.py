@@ -124,7 +124,8 @@ def build_engine(
         name: "auto", "eager", "compiled" or "graph".
         step: with a plan loaded.
         remaining: steps that the run still has; "auto" doesn't compile for a short run.
-        host_reads: where the method reads values on the host, if it does.
+        host_reads: what reads values of tensors on the host and where, as the subject of a
+            sentence and what follows it; "" if nothing does.
         say: receives a sentence on what is being waited for.
 
     Raises:
@@ -176,10 +177,7 @@ def _why_eager(name: str, step: Step, remaining: int, host_reads: str) -> str:
         raise InputError(
             f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use `engine` auto."
         )
-    reads = (
-        f"method '{step.method.name}' reads values of tensors on the host ({host_reads}), which "
-        "a captured step can't do"
-    )
+    reads = f"{host_reads}, which a captured step can't do"
     if name == "graph" and host_reads:
         raise InputError(
             f"Engine 'graph' doesn't work: {reads}. Replace that by operations on tensors, such "

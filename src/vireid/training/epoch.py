@@ -18,6 +18,7 @@ def load_epoch(
     epoch: int | None = None,
     *,
     method: str | None = None,
+    arch: str | None = None,
     device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Embedder:
@@ -51,7 +52,7 @@ def load_epoch(
     metadata |= {
         "epoch": done, "chosen": f"named by hand: the checkpoint after epoch {done}{inside}"
     }  # fmt: skip
-    built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method)
+    built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method, arch)
     return Embedder(built, metadata, device=device, precision=precision)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 from vireid.config import convert
 from vireid.console import console, progress, say
-from vireid.extras import require
 from vireid.figures import save_figure, training_curves
 from vireid.files import parse_json, write_text
 from vireid.types import InputError, Limits
@@ -41,17 +41,11 @@ class Journal:
     epoch, step, losses, lr, images_per_second and seconds of training since the run began.
     """
 
-    def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
+    def __init__(self, run: Path, *, active: bool) -> None:
         self.run, self.path, self.active = run, run / "log.jsonl", active
-        self.writer: Any = None
         self._file: Any = None
         self._bar: Any = None
         self._drawn = time.monotonic()
-        if active and tensorboard:
-            require("logging")
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(run / "tensorboard"))
 
     def open(self, epoch: int, step: int) -> None:
         """Begin, or go on before `step` of `epoch`: later lines of an earlier start are dropped."""
@@ -87,18 +81,18 @@ class Journal:
         if self._bar is not None:
             self._bar.advance(self._task, images)
 
-    def line(self, kind: str, **facts: Any) -> None:
-        """Append a line to the log, show its losses, pass it to TensorBoard."""
+    def line(self, facts: Mapping[str, Any]) -> None:
+        """Append a line to the log and show its losses."""
         if not self.active:
             return
-        self._file.write(json.dumps({"kind": kind, **facts}) + "\n")
+        self._file.write(json.dumps(facts) + "\n")
         self._file.flush()
         losses = "  ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
         if self._bar is not None:  # all terms, where they leave room for the bar
             short = f"loss {sum(facts['losses'].values()):.3f}"
             shown = losses if len(losses) + 80 < console.width else short
             self._bar.update(self._task, description=f"{self._title}  {shown}")
-        if kind == "epoch":
+        if facts["kind"] == "epoch":
             self.end_bar()
             metrics = "".join(
                 f"  {name} {value:.3f}" for name, value in (facts.get("metrics") or {}).items()
@@ -107,13 +101,6 @@ class Journal:
                 f"{self._title}  {losses}  lr {facts['lr']:.4g}  "
                 f"{facts['images_per_second']:,.0f} img/s{metrics}"
             )
-        if self.writer is not None:
-            count = facts["global_step"]
-            for name, value in facts["losses"].items():
-                self.writer.add_scalar(f"loss/{name}", value, count)
-            self.writer.add_scalar("lr", facts["lr"], count)
-            for name, value in (facts.get("metrics") or {}).items():
-                self.writer.add_scalar(f"validation/{name}", value, count)
 
     def curves(self, *, force: bool = False) -> None:
         """Draw `curves.png`, at most every 20 seconds unless forced."""
@@ -134,8 +121,6 @@ class Journal:
         self.end_bar()
         if self._file is not None:
             self._file.close()
-        if self.writer is not None:
-            self.writer.close()
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:

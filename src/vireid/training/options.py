@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypedDict
 
-from vireid.config import Options, convert, from_plain, option
+from vireid.config import Options, convert, from_plain, option, to_plain
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
-from vireid.files import code_of
+from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
@@ -61,6 +61,9 @@ class TrainOptions(Options):
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())
     """The network."""
+    sampler: str = option("identity", rare=True)
+    """How batches are composed: identity (P identities, and of each K visible and K infrared
+    images), or path/to/my.py:MySampler."""
     recipe: Recipe
     """Learning rates, schedule, batch, precision and augmentation; the batch is the total over all
     ranks."""
@@ -101,7 +104,11 @@ class TrainOptions(Options):
     store: Literal["auto", "device", "host"] = option("auto", rare=True)
     """Where the images are kept; auto: on the device if they fit."""
     tensorboard: bool = option(False, rare=True)
-    """Also write TensorBoard files (needs vireid[logging])."""
+    """Also write TensorBoard files: losses, rates, metrics, configuration and images (needs
+    vireid[logging])."""
+    callbacks: tuple[str, ...] = option((), rare=True, flag="callback")
+    """Code of one's own that is told what a run does, such as a tracker:
+    path/to/my.py:MyCallback, one or several."""
     skip_broken: bool = option(False, rare=True)
     """Leave out images that can't be decoded, and list them."""
 
@@ -117,6 +124,9 @@ class TrainOptions(Options):
                 f"'{self.method}' takes {own.__name__}."
             )
         object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
+        object.__setattr__(self, "sampler", _own(self.sampler, "sampler", "identity"))
+        callbacks = tuple(_own(name, "callbacks") for name in self.callbacks)
+        object.__setattr__(self, "callbacks", callbacks)
         decoding = Decoding(intensity_range=self.intensity_range)
         object.__setattr__(self, "intensity_range", decoding.intensity_range)
         facts = facts_of(self.dataset)
@@ -144,26 +154,36 @@ class TrainOptions(Options):
         return "train" if self.select == "last" else "fit"
 
     @classmethod
-    def read(
-        cls, plain: Any, where: str, *, method: str | None = None, dataset: str | None = None
-    ) -> TrainOptions:
+    def read(cls, plain: Any, where: str, named: Mapping[str, Any] | None = None) -> TrainOptions:
         """Options from the plain values of a run's config.json.
 
         Args:
-            method, dataset: as the user names them; needed where they are code of the user's own.
+            named: what the user names, by the words of `CODE`; needed where it is the user's own
+                code.
 
         Raises:
             InputError: an unknown key, a value that can't be, or code that the user didn't name.
         """
-        values = dict(check_config(plain, where))
-        for what, given in (("method", method), ("dataset", dataset)):
-            if what in values:
-                values[what] = code_of(values[what], given, what=what, where=where)
+        values = with_named_code(check_config(plain, where), named or {}, where)
         own = options_class(values.get("method", "mcl"))
         values["method_options"] = from_plain(
             own, values.get("method_options", {}), f"{where}: method_options"
         )
         return from_plain(cls, values, where)
+
+
+def _own(name: str, field: str, *known: str) -> str:
+    """A known word, or the whole name of a user's own code.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if is_code(name):
+        return whole_code_name(name)
+    if name.strip().lower() in known:
+        return name.strip().lower()
+    words = "".join(f"{word} or " for word in known)
+    raise InputError(f"`{field}` is '{name}'; {words}path/to/my.py:MyName was expected.")
 
 
 def usual_eval_every(epochs: int) -> int:
@@ -202,13 +222,72 @@ def check_config(plain: Any, where: str) -> dict[str, Any]:
     return values
 
 
-def named_again(options: TrainOptions) -> str:
+# Options that may name code of a user's own: the flag's word → the way to the field.
+CODE = {
+    "method": ("method",),
+    "dataset": ("dataset",),
+    "arch": ("model", "arch"),
+    "augment": ("recipe", "augment", "own"),
+    "sampler": ("sampler",),
+    "callback": ("callbacks",),
+}
+
+
+def code_in(plain: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The flag's word → the code of a user's own that plain options name."""
+    found = {}
+    for what, way in CODE.items():
+        value: Any = plain
+        for part in way:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        several = value if isinstance(value, (list, tuple)) else [value]
+        if names := [name for name in several if isinstance(name, str) and is_code(name)]:
+            found[what] = names
+    return found
+
+
+def with_named_code(
+    plain: Mapping[str, Any], named: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Plain options of a file, with the user's own code as the user names it.
+
+    Args:
+        named: the flag's word → what the user gave: a name, several, or None.
+
+    Raises:
+        UnnamedCode: the file states code that the user didn't name.
+    """
+    values = dict(plain)
+    for what, names in code_in(plain).items():
+        given = named.get(what)
+        several = list(given) if isinstance(given, (list, tuple)) else [given]
+        own = [
+            code_of(
+                name,
+                next((one for one in several if one and same_code(name, one)), several[0]),
+                what=what,
+                where=where,
+            )
+            for name in names
+        ]
+        inner, way = values, CODE[what]
+        for part in way[:-1]:
+            inner[part] = dict(inner[part])
+            inner = inner[part]
+        inner[way[-1]] = own if what == "callback" else own[0]
+    return values
+
+
+def named_again(options: TrainOptions, *, training: bool = True) -> str:
     """What a command about a run needs after its own words, as no file names code that is run:
-    " --method my.py:MyMethod", or "" where all of it is the package's."""
-    code = {"method": options.method, "dataset": options.dataset}
-    return "".join(
-        f" --{what} {shlex.quote(name)}" for what, name in code.items() if ".py:" in name
-    )
+    " --method my.py:MyMethod", or "" where all of it is the package's.
+
+    Args:
+        training: the command trains; others need the method, the data set and the network only.
+    """
+    needed = tuple(CODE) if training else ("method", "dataset", "arch")
+    found = code_in(to_plain(options)).items()
+    return "".join(f" --{what} {shlex.join(names)}" for what, names in found if what in needed)
 
 
 OLD_KEYS = {
@@ -245,5 +324,6 @@ MAY_CHANGE = (
     "log_every",
     "store",
     "tensorboard",
+    "callbacks",
     "skip_broken",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json
 from vireid.methods import method_class
 from vireid.training import trainer
+from vireid.training.callbacks import Callback
 from vireid.training.options import TrainOptions, usual_eval_every
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import check_validation, validation
@@ -29,6 +31,7 @@ def train(
     *,
     max_steps: int | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     other_code: bool = False,
 ) -> TrainResult:
     """Train a method on a data set, as `vireid train` does, and leave a run folder.
@@ -42,6 +45,7 @@ def train(
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
             equal length.
         resume: go on from the newest checkpoint in `run`.
+        callbacks: are told what the run does, beside those that `options.callbacks` names.
         other_code: resume also with other code, packages or data than the run began with; its
             record and every report on it then say so.
 
@@ -87,7 +91,14 @@ def train(
     fresh = not folder.exists()
     try:
         result = trainer.train(
-            options, data, store, folder, evaluate=evaluate, resume=resume, other_code=other_code
+            options,
+            data,
+            store,
+            folder,
+            evaluate=evaluate,
+            resume=resume,
+            other_code=other_code,
+            callbacks=callbacks,
         )
     except InputError:
         if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:

@@ -194,7 +194,7 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
         return flatten({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
 
     def same(key: str, one: Any, other: Any) -> bool:
-        if key in ("method", "dataset") and isinstance(one, str) and isinstance(other, str):
+        if isinstance(one, str) and isinstance(other, str):
             return same_code(one, other)
         return one == other
 

@@ -16,7 +16,9 @@ from vireid.types import InputError
 from vireid.weights import read_weights
 
 
-def rebuild_start(run: Path, *, method: str | None = None, device: str = "cpu") -> Embedder:
+def rebuild_start(
+    run: Path, *, method: str | None = None, arch: str | None = None, device: str = "cpu"
+) -> Embedder:
     """The network as it was before the first step: from the run's seed and its pretrained weights.
 
     Raises:
@@ -29,7 +31,9 @@ def rebuild_start(run: Path, *, method: str | None = None, device: str = "cpu") 
             f"The run '{run}' keeps no hash of its start, so the start can't be rebuilt: it is of "
             "an earlier version."
         )
-    options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'", method=method)
+    options = TrainOptions.read(
+        read_json(run / "config.json"), f"'{run}'", {"method": method, "arch": arch}
+    )
     found = locate(options.model.pretrained, options.model.arch)
     there = file_hash(found[1]) if found else None
     if there != known["start_hash"]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Before there is a run: its import leaves a cycle that keeps the frames above it, and with them a
 # run's network, until Python happens to collect.
@@ -16,10 +16,12 @@ import matplotlib.figure  # noqa: F401
 import numpy as np
 import torch
 
+from vireid.config import to_plain
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
 from vireid.methods import Method
+from vireid.models.two_stream import resolved
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.capture import first_line
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
@@ -27,10 +29,12 @@ from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import stop_on_signals
 from vireid.training import checkpoint, record
 from vireid.training.assemble import Assembly
+from vireid.training.callbacks import Callback, Callbacks, load_callbacks
 from vireid.training.journal import Journal
 from vireid.training.options import TrainOptions, named_again
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
+from vireid.training.tensorboard import TensorBoard
 from vireid.types import InputError
 from vireid.weights import WEIGHTS, WEIGHTS_EMA, method_metadata, portable, save_weights
 
@@ -75,6 +79,7 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     other_code: bool = False,
 ) -> TrainResult:
     """Train a method and leave a run folder.
@@ -86,6 +91,7 @@ def train(
         evaluate: called every `options.eval_every` epochs with the method in eval mode and the
             number of finished epochs, on every rank; returns named fractions.
         resume: go on from the newest whole checkpoint in `run`.
+        callbacks: are told what the run does, beside those that the options name.
         other_code: resume also with other code, packages or data than the run began with.
 
     Raises:
@@ -97,7 +103,7 @@ def train(
     world = join(options.device)
     try:
         parts = (options, dataset, store, Path(run), world, evaluate)
-        return _Run(*parts, resume=resume, other_code=other_code).train()
+        return _Run(*parts, resume=resume, other_code=other_code, callbacks=callbacks).train()
     except BaseException:
         world.fail()
         raise
@@ -117,9 +123,16 @@ class _Run:
         *,
         resume: bool,
         other_code: bool,
+        callbacks: Sequence[Callback],
     ) -> None:
+        options = replace(options, model=resolved(options.model))  # what config.json says
         self.options, self.run, self.world, self.evaluate = options, run, world, evaluate
-        self.journal = Journal(run, active=world.first, tensorboard=options.tensorboard)
+        told: list[Callback] = []
+        if world.first:
+            board = [TensorBoard()] if options.tensorboard else []
+            told = [*board, *load_callbacks(options.callbacks), *callbacks]
+        self.callbacks = Callbacks(told)
+        self.journal = Journal(run, active=world.first)
         self.record = record.begin(options, dataset) if world.first else None
         usable = without(dataset, np.asarray(store.valid))
         state, self.record, self.identities = open_folder(
@@ -150,7 +163,9 @@ class _Run:
         if progress.epoch >= epochs:
             self.journal.say(f"The run already has its {epochs} epochs; nothing is left to do.")
         self.journal.open(progress.epoch, progress.step)
+        state: Literal["finished", "stopped", "failed"] = "failed"
         try:
+            self.callbacks.tell("on_start", self.run, to_plain(self.options))
             with stop_on_signals(self._stop_requested):
                 while progress.epoch < epochs:
                     plan = parts.begin_epoch(progress.epoch, progress.step, progress.means)
@@ -160,10 +175,15 @@ class _Run:
                     self._end_epoch()
             self.writer.finish()
             self.world.barrier()  # from here on every rank may read what was written
+            state = "finished"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
         finally:
             self.writer.close()
             self.journal.curves(force=True)
             self.journal.close()
+            self.callbacks.tell("on_end", state)
             parts.close()
         return self._result()
 
@@ -220,6 +240,7 @@ class _Run:
         if self.evaluate and options.eval_every and (number % options.eval_every == 0 or last):
             metrics = self._evaluate(self.evaluate, number)
             progress.metrics = metrics
+            self.callbacks.tell("on_evaluate", number, metrics)
         progress.seconds += time.perf_counter() - start
         chosen = self._chosen(metrics)
         self._log(
@@ -289,21 +310,25 @@ class _Run:
             )
         return means
 
-    def _log(self, kind: str, means: dict[str, float], rate: float, **more: Any) -> None:
+    def _log(
+        self, kind: Literal["step", "epoch"], means: dict[str, float], rate: float, **more: Any
+    ) -> None:
         progress, recipe, steps = self.progress, self.options.recipe, self.parts.data.steps
         count = progress.epoch * steps + progress.step
         factor = recipe.schedule.factor(count - 1, steps, recipe.epochs)
-        self.journal.line(
-            kind,
-            epoch=progress.epoch,
-            step=progress.step,
-            global_step=count,
-            losses=means,
-            lr=recipe.lr * factor,
-            images_per_second=round(rate, 1),
-            seconds=round(progress.seconds, 3),
+        line = {
+            "kind": kind,
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "global_step": count,
+            "losses": means,
+            "lr": recipe.lr * factor,
+            "images_per_second": round(rate, 1),
+            "seconds": round(progress.seconds, 3),
             **more,
-        )
+        }
+        self.journal.line(line)
+        self.callbacks.tell(f"on_{kind}", line)
 
     # Writing ---------------------------------------------------------------------------------
 
@@ -381,7 +406,9 @@ class _Run:
         data, device = self.parts.data, self.world.device
         images = torch.from_numpy(self.store.images[data.rows[plan.positions[0]]])
         draws = torch.from_numpy(plan.draws[0])
-        draw_batch(data.augment(images.to(device), draws.to(device)), self.run / "batch.png")
+        batch = data.augment(images.to(device), draws.to(device))
+        statistics = self.parts.method.input_statistics
+        draw_batch(batch, self.run / "batch.png", statistics=statistics)
 
     # Ends ------------------------------------------------------------------------------------
 

@@ -1,0 +1,140 @@
+"""An embedder whose network is ONNX, run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vireid.cores import sensible_threads
+from vireid.embed.embedder import Embedder
+from vireid.embed.forward import with_mirrored
+from vireid.extras import require
+from vireid.runtime.ranks import join
+from vireid.types import InputError, Modality
+
+_NEEDED = {"modality": str, "weights_hash": str, "method": str, "size": list, "mean": list,
+           "std": list, "embeddings": list, "default_embedding": str}  # fmt: skip
+
+
+def is_exported(source: str | Path) -> bool:
+    """Whether `source` is an ONNX file, or a folder that holds those of both modalities."""
+    path = Path(source)
+    if path.is_dir():
+        return all((path / f"{modality.word}.onnx").is_file() for modality in Modality)
+    return path.suffix.lower() == ".onnx"
+
+
+class OnnxEmbedder(Embedder):
+    """An `Embedder` of one or both modalities from files that `vireid.embed.export` wrote."""
+
+    def __init__(self, source: str | Path) -> None:
+        """
+        Args:
+            source: an .onnx file, or the folder of both.
+
+        Raises:
+            InputError: missing, damaged, or not written by vireid; two files of two networks.
+            MissingExtra: ONNX Runtime isn't installed.
+        """
+        require("export")
+        path = Path(source)
+        files = [path / f"{m.word}.onnx" for m in Modality] if path.is_dir() else [path]
+        self.world = join("cpu")
+        self.device = self.world.device
+        torch.set_num_threads(sensible_threads(self.world.size))
+        sessions, facts_of = {}, []
+        for file in files:
+            session, facts = _open(file)
+            sessions[Modality.parse(facts["modality"])] = session
+            facts_of.append({k: v for k, v in facts.items() if k != "modality"})
+        if any(facts != facts_of[0] for facts in facts_of) or len(sessions) != len(files):
+            raise InputError(f"The networks in '{path}' are not the two of one export.")
+        facts = facts_of[0]
+        self.metadata = facts
+        self.method = _Named(facts["method"], str(facts.get("arch")))  # type: ignore[assignment]
+        self.precision, self._exact = "float32", None
+        height, width = facts["size"]
+        self.size = (int(height), int(width))
+        self.test_embeddings = tuple(facts["embeddings"])
+        self.default_embedding = facts["default_embedding"]
+        self.statistics = (tuple(facts["mean"]), tuple(facts["std"]))
+        self._hash, self._hashing = facts["weights_hash"], threading.Lock()
+        self.forward = _OnnxForward(sessions, self.test_embeddings, path)  # type: ignore[assignment]
+
+    def save(self, path: str | Path) -> None:
+        """Refused: an exported network is not weights."""
+        raise InputError("An ONNX network can't be written as weights; take those it was made of.")
+
+
+class _Named(NamedTuple):
+    """What reports say of the method whose network was exported."""
+
+    name: str
+    architecture: str
+
+
+class _OnnxForward:
+    """Calls sessions as `Forward` calls a method."""
+
+    def __init__(self, sessions: Mapping[Modality, Any], names: tuple[str, ...], path: Path):
+        self.sessions, self.names, self.path = sessions, names, path
+
+    def expect(self, total: int) -> None:
+        """Nothing is compiled."""
+
+    def __call__(
+        self, image: Tensor, kind: int, flip: bool = False, mean: bool = False
+    ) -> dict[str, Tensor]:
+        session = self.sessions.get(Modality(kind))
+        if session is None:
+            own = next(iter(self.sessions)).word
+            raise InputError(
+                f"'{self.path}' is the network of {own} images; {Modality(kind).word} ones were "
+                "given. Take the file of that modality, or the folder of both."
+            )
+        return with_mirrored(lambda rows: self._run(session, rows), image, flip, mean)
+
+    def _run(self, session: Any, image: Tensor) -> dict[str, Tensor]:
+        found = session.run(list(self.names), {"image": np.ascontiguousarray(image.numpy())})
+        return {name: torch.from_numpy(value) for name, value in zip(self.names, found)}
+
+
+def _open(path: Path) -> tuple[Any, dict[str, Any]]:
+    import onnxruntime
+
+    if not path.is_file():
+        raise InputError(f"There is no network '{path}'. `vireid export-weights` writes one.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = sensible_threads(1)
+    options.log_severity_level = 4
+    try:
+        content = path.read_bytes()  # from bytes, a file can't name others that hold its tensors
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has its own exceptions for every fault of a file
+        raise InputError(
+            f"'{path}' can't be opened as an ONNX network: it is damaged or made for a newer ONNX "
+            "Runtime. Export it again."
+        ) from error
+    try:
+        facts = json.loads(session.get_modelmeta().custom_metadata_map.get("vireid", "null"))
+        ours = isinstance(facts, dict) and all(
+            isinstance(facts.get(key), kind) for key, kind in _NEEDED.items()
+        )
+    except ValueError:
+        ours = False
+    shape = [(i.name, i.type, list(i.shape[1:])) for i in session.get_inputs()]
+    if not ours or shape != [("image", "tensor(uint8)", [*facts["size"], 3])]:
+        raise InputError(
+            f"'{path}' was not written by `vireid export-weights`: its metadata don't say which "
+            "images it takes."
+        )
+    if [output.name for output in session.get_outputs()] != facts["embeddings"]:
+        raise InputError(f"'{path}' has other outputs than its metadata name. Export it again.")
+    return session, facts
