@@ -22,6 +22,7 @@ from vireid.types import InputError
 ALL = recipes()
 IMAGES = Path(__file__).parent / "recipes"  # synthetic people; night/000N.jpg is day/000N.jpg
 METHOD = "examples/my_method.py"
+COMBINED = "examples/combined_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
     "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
                "server.md 1", "server.md 2", "server.md 3", "responsible-use.md 1",
