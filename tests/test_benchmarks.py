@@ -239,6 +239,7 @@ def rehearse(benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     return run
 
 
+@pytest.mark.long
 def test_rehearsal_from_the_folder_to_the_table(rehearse: Any) -> None:
     import rehearsal
 

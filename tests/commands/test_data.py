@@ -11,6 +11,7 @@ import fakes
 from command_kit import refused, run, said, tiny_config
 
 
+@pytest.mark.long
 def test_synthetic_people(tmp_path: Path, capsys) -> None:
     out = tmp_path / "people"
     words = ("synthesize", "--layout", "RegDB", "--out", out, "--identities", 4)

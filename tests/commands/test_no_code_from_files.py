@@ -172,6 +172,7 @@ def test_a_data_set_is_asked_for(
     assert "needs the data set 'M'" in message and message.endswith(f" --dataset {evil}")
 
 
+@pytest.mark.long
 def test_no_text_of_a_weights_file_names_code(trained: Path, tmp_path: Path, evil: str) -> None:
     weights = trained / "weights.safetensors"
     facts = read_weights(weights)[1]

@@ -40,6 +40,7 @@ CHECKPOINTS = ["base", "agw", "mcl", "ddag", "caj", "dns", "deen_regdb", "rle_re
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+@pytest.mark.long
 def test_there_and_back(checkpoint: str, people: Path, tmp_path: Path, capsys) -> None:
     method, net = checkpoint.removesuffix("_regdb"), make_net(checkpoint)
     file, weights, back = tmp_path / "best.t", tmp_path / "ours.safetensors", tmp_path / "back.t"

@@ -71,6 +71,7 @@ def test_a_file_that_is_no_sweep(tmp_path: Path, plain: dict, words: str) -> Non
         read_sweep(write(tmp_path, **plain))
 
 
+@pytest.mark.long
 def test_a_table_fills_and_is_taken_up_again(
     trained: Path, sysu_root: Path, tmp_path: Path, capsys
 ) -> None:

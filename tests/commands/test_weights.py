@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from command_kit import refused, run, said
 
@@ -38,6 +39,7 @@ def test_there_and_back(tmp_path: Path, capsys) -> None:
     )
 
 
+@pytest.mark.long
 def test_what_is_no_checkpoint(trained: Path, tmp_path: Path, capsys) -> None:
     assert "There is no file" in refused(capsys, "import-weights", tmp_path / "no.t")
     junk = tmp_path / "junk.t"

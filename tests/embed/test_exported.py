@@ -143,6 +143,7 @@ def test_files_that_are_no_network_of_ours(
         load(path)
 
 
+@pytest.mark.long
 def test_from_the_command_to_the_embeddings(tmp_path: Path, capsys) -> None:
     from PIL import Image
 

@@ -196,6 +196,7 @@ def kill_second_and_wait(launcher: subprocess.Popen[bytes], folder: Path, log: P
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds torchrun's workers in /proc")
+@pytest.mark.long
 def test_torchrun_restarts_the_same_command_and_it_goes_on(sysu_root: Path, tmp_path: Path) -> None:
     log, folder = tmp_path / "elastic.log", tmp_path / "run"
     kill_second_and_wait(elastic(folder, sysu_root, log, "--device", "cpu"), folder, log)

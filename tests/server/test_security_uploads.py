@@ -146,6 +146,7 @@ def mutations(count: int) -> list[bytes]:
     return made
 
 
+@pytest.mark.long
 def test_200_mutated_files(client, server) -> None:
     codes = [kit.post(client, data, top=1).status_code for data in mutations(200)]
     assert set(codes) <= {200, 413, 415, 422}

@@ -89,6 +89,7 @@ def test_rates_of_every_group_in_every_epoch(method: str, recipe: str) -> None:
             assert row == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_published_order_survives_the_compiler() -> None:
     """The discriminator's part stays outside of the compiled code."""
 

@@ -42,6 +42,7 @@ def test_a_step_sees_every_visible_image_twice(store: str) -> None:
     bench.close()
 
 
+@pytest.mark.long
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     """With two views, both erasings, mixtures and radical rectangles."""
     both = replace(AUGMENTATIONS["caj"], mix=0.5, radical=0.5, early_erase=0.5)
