@@ -38,6 +38,4 @@ FAULTS = [
           'code_of(method_of_file or "mcl", None, what="method", where=where)',
           'method_of_file or "mcl"'),
     Fault("csv_embed", "data/table.py", r"(\d{1,9})(?:", r"(\d+)(?:"),
-    Fault("imagefile", "data/decoding.py", "except Exception as error:  # a decoder may",
-          "except OSError as error:  # a decoder may"),
 ]  # fmt: skip
