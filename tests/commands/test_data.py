@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import fakes
+import pytest
 from command_kit import refused, run, said, tiny_config
 
 
