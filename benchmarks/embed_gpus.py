@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from _common import StackSampler, record
 from extraction import decode_rate, guarded
-from multi_gpu import Job, present, wait_for_turn
+from multi_gpu import Job, numbers, wait_for_turn
 
 from vireid.bench import random_data, time_extraction
 from vireid.cores import usable_cores
@@ -145,18 +145,7 @@ def main() -> None:
     if arguments.worker:
         worker(arguments)
         return
-    asked = [int(word) for word in arguments.gpus.split(",")]
-    there = present(arguments.device)
-    counts = [count for count in asked if there is None or count <= there]
-    notes = [
-        f"{count} GPUs were not measured: this machine has {there}."
-        for count in asked
-        if count not in counts
-    ]
-    if not counts:
-        sys.exit(" ".join(notes))
-    if there is None:
-        notes.append("Processes that share one CPU: this only tries the script.")
+    asked, counts, _, notes = numbers(arguments.gpus, arguments.device)
     deadline = time.monotonic() + arguments.limit
     rows: list[dict[str, Any]] = []
     beside = None if arguments.people is None else arguments.people.parent  # for hard links

@@ -148,6 +148,24 @@ def present(device: str) -> int | None:
     return torch.cuda.device_count()
 
 
+def numbers(words: str, device: str) -> tuple[list[int], list[int], int | None, list[str]]:
+    """Numbers of GPUs that were asked for, those that this machine has, how many it has, and notes
+    on the others; ends the program where none is left."""
+    asked = [int(word) for word in words.split(",")]
+    there = present(device)
+    counts = [count for count in asked if there is None or count <= there]
+    notes = [
+        f"{count} GPUs were not measured: this machine has {there}."
+        for count in asked
+        if count not in counts
+    ]
+    if not counts:
+        sys.exit(" ".join(notes))
+    if there is None:
+        notes.append("Processes that share one CPU: this only tries the script.")
+    return asked, counts, there, notes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", default="1,2,4")
@@ -164,18 +182,7 @@ def main() -> None:
         return
     from _common import record
 
-    asked = [int(word) for word in arguments.gpus.split(",")]
-    there = present(arguments.device)
-    counts = [count for count in asked if there is None or count <= there]
-    notes = [
-        f"{count} GPUs were not measured: this machine has {there}."
-        for count in asked
-        if count not in counts
-    ]
-    if not counts:
-        sys.exit(" ".join(notes))
-    if there is None:
-        notes.append("Processes that share one CPU: this only tries the script.")
+    asked, counts, there, notes = numbers(arguments.gpus, arguments.device)
     asked_jobs = [(count, "plain", 0) for count in counts if count > 1]
     if 1 in counts:
         singles = range(max(counts) if there is not None else 1)

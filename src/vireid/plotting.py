@@ -103,49 +103,32 @@ def plot(
                 f"{', '.join(possible)}."
             )
     drawn = _Drawing(
-        units,
-        Path(out),
-        options,
-        embedding,
-        people,
-        queries,
-        seed,
-        columns,
-        formats,
-        method,
-        arch,
+        units, Path(out), options, embedding, people, queries, seed, columns, formats, method, arch,
         device,
-    )
+    )  # fmt: skip
     for kind in kinds or possible:
         drawn.draw(kind, wanted=bool(kinds))
     return drawn.written
 
 
+@dataclass
 class _Drawing:
     """Opens sources when a figure needs them, draws and writes."""
 
-    def __init__(
-        self,
-        units: list[Source],
-        out: Path,
-        options: TestOptions | None,
-        embedding: str | None,
-        people: int,
-        queries: int,
-        seed: int,
-        columns: Columns,
-        formats: Sequence[str],
-        method: str | None,
-        arch: str | None,
-        device: str,
-    ) -> None:
-        self.units, self.out, self.options = units, out, options
-        self.embedding, self.people, self.queries, self.seed = embedding, people, queries, seed
-        self.columns: Columns = columns
-        self.formats, self.device = formats, device
-        self.method, self.arch = method, arch
-        self.written: list[Path] = []
-        self._starts: dict[str, Embeddings | None] = {}
+    units: list[Source]
+    out: Path
+    options: TestOptions | None
+    embedding: str | None
+    people: int
+    queries: int
+    seed: int
+    columns: Columns
+    formats: Sequence[str]
+    method: str | None
+    arch: str | None
+    device: str
+    written: list[Path] = field(default_factory=list)
+    _starts: dict[str, Embeddings | None] = field(default_factory=dict)
 
     def draw(self, kind: str, *, wanted: bool) -> None:
         """Draw one kind of figure; one that was not asked for by name may be impossible."""
@@ -235,7 +218,7 @@ class _Drawing:
             ("random", random),
         ):
             for form in self.formats:
-                form = "jpg" if form == "png" else "pdf" if form == "svg" else form
+                form = "png" if form == "svg" else form  # images, which no SVG makes sharper
                 path = self._path(unit, f"ranked-{name}", form)
                 rows = [int(search.trial.query[q]) for q in chosen]
                 self.written.append(
@@ -305,10 +288,19 @@ class _Drawing:
         from vireid.evaluation import Report
 
         assert unit.run is not None
-        found = sorted(unit.run.glob("test/**/report.json"))
-        if not found:
+        files = sorted(unit.run.glob("test/**/report.json"))
+        if not files:
             raise InputError(f"The run '{unit.run}' has no report. `vireid test` writes one.")
-        return Report.load(found[0])
+        scope = self.options.scope if self.options else None
+        found = [Report.load(file) for file in files]
+        fitting = [report for report in found if scope in (None, report.protocol.scope)]
+        if not fitting:
+            raise InputError(
+                f"The run '{unit.run}' has no report of the scope {scope}. `vireid test` writes it."
+            )
+        if len(fitting) > 1:
+            say(f"'{unit.run}' has {len(fitting)} such reports; '{fitting[0].folder}' is drawn.")
+        return fitting[0]
 
     def _opened(self, unit: Source) -> Opened:
         from vireid.testing import open_test

@@ -31,7 +31,7 @@ def test_every_figure_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
         capsys
     )
     assert "No figure gap: A probe" in said(capsys)
-    assert {f"ranked-{name}.jpg" for name in ("best", "worst", "random")} <= names
+    assert {f"ranked-{name}.png" for name in ("best", "worst", "random")} <= names
     for path in out.glob("*.png"):
         with Image.open(path) as image:
             width, most = image.size[0], np.asarray(image.convert("L")).std()
