@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +196,7 @@ def open_test(
     from vireid.data import prepare, without
     from vireid.embed import load
     from vireid.training.epoch import find_checkpoint, load_epoch
+    from vireid.training.seen import refuse_seen_people
     from vireid.weights import is_shipped
 
     options = options or TestOptions()
@@ -235,7 +235,7 @@ def open_test(
         junk=options.junk or tuple(own.get("junk", ())),
         sensor_cameras=options.sensor_cameras or own.get("sensor_cameras", False),
     )
-    _refuse_seen_people(trained, data, searches[0].part, own=bool(own))
+    refuse_seen_people(trained, data, searches[0].part, own=bool(own))
     store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
     tell_broken(store.broken)
     data = without(data, store.valid)
@@ -328,74 +328,6 @@ def _trial(asked: int | None, trained: int | None, facts: DatasetFacts, *, known
             f"{trained}, or train a model on trial {asked}."
         )
     return asked
-
-
-def _refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str, *, own: bool) -> None:
-    """Numbers on people that were trained on mean nothing.
-
-    Synthetic people of one seed are the same people in every set made with it.
-
-    Args:
-        own: the data set is the one that the weights were trained on.
-    """
-    from vireid.data.identities import trained_on
-    from vireid.data.protocol import count_text
-
-    if own and part == "val" and trained.get("part", "fit") != "fit":
-        raise InputError(
-            "These weights were trained on the validation identities too, so `part` val would "
-            "test people that they have seen. Train with `select` val or held-out."
-        )
-    for number, training in enumerate(trained_on(trained)):
-        if seen := training.seen_in(data, part):
-            whose = "These weights" if number == 0 else "The weights that these started from"
-            raise InputError(
-                f"{whose} were trained on {count_text(len(seen), 'identity', 'identities')} of "
-                f"those that would be searched for in '{data.root}': {data.names_of(seen)}. Their "
-                "numbers would be too high. Test on the split that was trained on, or on people "
-                "that the weights haven't seen."
-            )
-    made = data.synthetic
-    if made is None or made == _trained_set(trained):
-        return  # real people; or the set that was trained on, whose test people were left out
-    if made["seed"] in _seen_seeds(trained):
-        raise InputError(
-            f"'{data.root}' was made with the seed {made['seed']}, and so were the people that "
-            "these weights were trained on, or those that they started from. Make a set with "
-            "another seed."
-        )
-
-
-def _trained_set(trained: dict[str, Any]) -> dict[str, Any] | None:
-    """The parameters of the synthetic set that weights were trained on, if it was one."""
-    from vireid.data.protocol import read_marker
-
-    if trained.get("synthetic") is not None or not trained.get("data_root"):
-        return trained.get("synthetic")
-    return read_marker(Path(trained["data_root"]))
-
-
-def _seen_seeds(trained: dict[str, Any], before: tuple[Path, ...] = ()) -> set[int]:
-    """Seeds of all synthetic people that weights, or those they started from, were trained on.
-
-    Args:
-        before: the files on the way to these weights, should one have started from itself.
-    """
-    from vireid.models.pretrained import shipped_weights
-    from vireid.weights import read_weights
-
-    own = _trained_set(trained)
-    sets = [own] if own else []
-    sets += trained.get("trained_on", {}).values()  # the shipped network names several
-    seeds = {one["seed"] for one in sets}
-    start = trained.get("model", {}).get("pretrained", "none")
-    source = shipped_weights() if start == "synth" else Path(start).resolve()
-    if source is None or source.suffix != ".safetensors" or source in before:
-        return seeds
-    if source.is_file():
-        with contextlib.suppress(InputError):  # another program's weights saw none of our people
-            seeds |= _seen_seeds(read_weights(source)[1], (*before, source))
-    return seeds
 
 
 def _searches(facts: DatasetFacts, options: TestOptions) -> list[SearchOptions]:
