@@ -55,6 +55,7 @@ def test_other_curves_are_told_apart(parity: ModuleType) -> None:
     assert verdict["graph to eager, mean"] > 0.4 > verdict["eager among themselves, mean"]
 
 
+@pytest.mark.long
 def test_backbones(
     benchmarks: None, sysu_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,8 +182,8 @@ def test_stripes_before_and_after_their_necks(monkeypatch: pytest.MonkeyPatch) -
 
 NETWORKS = [
     ("caj", "embeddings"), ("dns", "embeddings"),
-    ("rle", "embeddings"), ("rle", "embeddings_regdb"),
-    ("deen", "embeddings"), ("deen", "embeddings_regdb"),
+    pytest.param("rle", "embeddings", marks=pytest.mark.long), ("rle", "embeddings_regdb"),
+    pytest.param("deen", "embeddings", marks=pytest.mark.long), ("deen", "embeddings_regdb"),
 ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_embeddings_are_those_of_one_process(whole: Path) -> None:
         assert np.array_equal(alone.vectors[name], shared.vectors[name])
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_a_killed_rank_ends_all_and_the_run_resumes(
     whole: Path, tmp_path: Path, count: int
 ) -> None:

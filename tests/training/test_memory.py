@@ -51,7 +51,7 @@ def _noting(init, made: list[weakref.ref]):
     return noting
 
 
-@pytest.mark.parametrize("method", ["mcl", "ddag"])
+@pytest.mark.parametrize("method", ["mcl", pytest.param("ddag", marks=pytest.mark.long)])
 def test_a_trial_leaves_nothing(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
