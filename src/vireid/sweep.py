@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from vireid.config import convert, read_plain, to_plain
 from vireid.console import say
-from vireid.files import UnnamedCode, code_of, file_hash, read_json, write_json, write_text
+from vireid.files import (
+    UnnamedCode,
+    code_of,
+    file_hash,
+    read_json,
+    same_code,
+    write_json,
+    write_text,
+)
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -209,7 +217,8 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
     if "pretrained" in values:  # a start of each seed
         values["pretrained"] = str(values["pretrained"]).replace("{seed}", str(values["seed"]))
     try:
-        options = train_options(values.pop("config", None), **values)
+        config = convert(str | None, values.pop("config", None), "config")
+        options = train_options(config, **values)
     except InputError as error:
         raise InputError(f"{where}, row '{row}': {error}") from error
     run = folder / run_name(options, max_steps)
@@ -220,16 +229,14 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
 
 def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
     """A method or data set that the file may name."""
-    for given in (*code, None):
-        try:
-            return code_of(stated, given, what=what, where=where)
-        except UnnamedCode as error:
-            if given is None:
-                raise InputError(
-                    f"{where} names the code {stated}. Code is run only where you name it on the "
-                    f"command line: add `code` {shlex.quote(stated)}."
-                ) from error
-    raise AssertionError("unreachable")
+    given = next((one for one in code if same_code(stated, one)), None)
+    try:
+        return code_of(stated, given, what=what, where=where)
+    except UnnamedCode as error:
+        raise InputError(
+            f"{where} names the code {stated}. Code is run only where you name it on the command "
+            f"line: add `code` {shlex.quote(stated)}."
+        ) from error
 
 
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
