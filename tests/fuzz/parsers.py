@@ -74,6 +74,7 @@ BEYOND: dict[str, dict[str, str]] = {
         "if not isinstance(hint, type):": _OPTION,
     },
     "data/matlab.py": {"except OSError as error:": _RIGHTS},
+    "files.py": {"if given is not None and same_code(stated, given):": _OPTION},
     "index/checks.py": {"except UnicodeEncodeError as error:": _PYTHON},
     "index/local/catalog.py": {
         "if write or os.access(path.parent, os.W_OK):": _RIGHTS,

@@ -582,6 +582,8 @@ class OfficialDraw(Target):
         shape = struct.pack("<IIII", 6, 8, 1, 0) + struct.pack("<IIii", 5, 8, 1, 1)
         cell = shape + struct.pack("<II", 1, 0) + struct.pack("<II", 14, 0)  # as MATLAB has it
         self.odd.append(self.seeds[0][:128] + struct.pack("<II", 14, len(cell)) + cell)
+        bomb = zlib.compress(bytes(2**28 + 1), 1)
+        self.odd.append(self.seeds[0][:128] + struct.pack("<II", 15, len(bomb)) + bomb)
         self.odd += [Place.EMPTY, Place.FOLDER, self.seeds[0][:-4]]
         self.odd.append(self.seeds[0].replace(struct.pack("<II", 5, 8), struct.pack("<II", 5, 4)))
         sizes = struct.pack("<IIii", 5, 8, 6, 1)
@@ -626,6 +628,7 @@ class Foreign(Target):
         with zipfile.ZipFile(program, "w") as archive:
             archive.writestr("net/constants.pkl", b"")
         self.odd += [program.getvalue(), Place.EMPTY, Place.FOLDER, b"\x80\x02}}b."]
+        self.odd.append(_bomb_archive("net/data.pkl"))
         self.odd += [_saved({"a": b"bytes"}), pickle.dumps({"a": 1}, 2), pickle.dumps([{1}], 4)]
         self.whole = [_saved(content) for content in _published_networks()]
         self.odd += self.whole
@@ -1467,6 +1470,15 @@ class IndexBytes(_IndexFolder):
             self.try_all(folder)
 
 
+def _bomb_archive(name: str) -> bytes:
+    """A small archive that says it unpacks to 2 GiB."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"")
+        archive.getinfo(name).file_size = 2**31
+    return file.getvalue()
+
+
 def _npz(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -1634,6 +1646,7 @@ class Reports(Target):
                 Place.EMPTY, Place.FOLDER, b"x", _npz(), _npz(**{**columns, "pids": np.zeros(1)}),
                 _npz(pids=np.zeros(2)), _npz(**{name: np.array("x") for name in columns}),
                 _npz(**{name: np.array(1) for name in columns}), self.queries[:-30],
+                _bomb_archive("pids.npy"),
             )
         ]  # fmt: skip
         self.odd += [

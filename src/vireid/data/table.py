@@ -19,6 +19,7 @@ from vireid.types import (
     is_missing,
     parse_pid,
     parse_time,
+    shown,
 )
 
 T = TypeVar("T")
@@ -180,7 +181,7 @@ def read_number(row: Row, column: str) -> int:
     number = re.fullmatch(r"0*(\d{1,9})(?:\.0*)?", text, re.ASCII)
     if number is None:
         raise InputError(
-            f"{row.where}: the {column} is '{text[:40]}'; a whole number of at most 9 digits was "
+            f"{row.where}: the {column} is {shown(text)}; a whole number of at most 9 digits was "
             "expected."
         )
     return int(number[1])
@@ -291,7 +292,7 @@ def _choice(row: Row, column: str, choices: Mapping[str, T]) -> T:
     text = row.cells[column]
     if text.lower() not in choices:
         raise InputError(
-            f"{row.where}: the {column} is '{text[:40]}'; expected one of "
+            f"{row.where}: the {column} is {shown(text)}; expected one of "
             f"{', '.join(filter(None, choices))}."
         )
     return choices[text.lower()]
