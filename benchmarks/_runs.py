@@ -334,6 +334,11 @@ def load(path: Path) -> Runs:
     found.merged, found.missing = results["merged"], results["missing"]
     try:
         found.check()
+        for one in results["means"]:
+            words = [one[key] for key in ("row", "which", "metric")]
+            counted = statistics.mean(found.values(*words, one.get("mode", "")))
+            if abs(one["mean"] - counted) > 1e-6:
+                raise Unlike(f"the mean of {', '.join(words)} is {counted}, not {one['mean']}.")
     except (Unlike, KeyError) as error:
         raise Unlike(f"'{path}': {error}") from error
     return found

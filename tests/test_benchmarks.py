@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -219,6 +220,48 @@ def test_a_result_is_written_checked_and_read_again(
 
 
 OLD = "leaderboard-2026-11-24-h100-80gb-hbm3.json"  # without starts, hashes and queries
+
+
+def test_the_leaderboard_is_what_the_results_say(benchmarks: None) -> None:
+    import leaderboard
+
+    page = leaderboard.PAGE.read_text(encoding="utf-8")
+    assert leaderboard.filled(page) == page, "run `python benchmarks/leaderboard.py`"
+
+
+def test_the_leaderboard_ranks_and_agrees(benchmarks: None, tmp_path: Path) -> None:
+    """Six methods in the published order but for the last two, and six seeds alike."""
+    import leaderboard
+    from _runs import Runs
+
+    setting = {"data": {}, "part": "test", "modes": "all", "versions": {}}
+    runs = Runs("board", setting, dict.fromkeys(leaderboard.PUBLISHED, "hash"))
+    levels = (20.0, 30.0, 40.0, 50.0, 71.0, 70.0)
+    for (row, level), seed in product(zip(leaderboard.PUBLISHED, levels), range(6)):
+        value = level + seed + (row == "caj") * 0.1 * (-1) ** seed
+        runs.found[row, seed] = {
+            **{f"all_{which}_{m}": value for which in ("pooled", "embedding")
+               for m in ("rank1", "mean_ap")},
+            "gpu": "NVIDIA H200", "seconds_training": 400.0 + seed, "peak_gpu_bytes": 2**30,
+            **({"cross": {"sysu, hard": {"embedding": {"rank1": 5.0, "mean_ap": 9.0}}}}
+               if seed == 0 else {}),
+        }  # fmt: skip
+    words = leaderboard.agreement_words(runs)
+    assert (
+        "**τ = 0.87**, exact two-sided p = 0.017, 95 % interval for other seeds [0.87, 0.87]"
+        in words
+    )
+    assert f"| `dns` | {leaderboard.published()['dns']} | 72.5 |" in words
+    lines = leaderboard.rows(runs).splitlines()
+    assert lines[2].startswith("| `deen` | 6 | 73.5 ± 1.9 (0.0; 1.9) |")
+    assert lines[2].endswith("402 s (H200); 1.0 GiB |")
+    assert "15 of 15 pairs are resolved" in leaderboard.pairs(runs)
+    assert "| `agw` | 1 | 5.0 / 9.0 |" in leaderboard.cross(runs)
+    del runs.found["dns", 5]
+    assert "5 of 15 pairs of rows have fewer than 6 seeds" in leaderboard.pairs(runs)
+    for seed in range(5):
+        del runs.found["dns", seed]
+    assert leaderboard.agreement_words(runs) == "Not yet: no run of `dns`.\n"
 
 
 def test_kernels_are_compiled_for_every_row(
