@@ -44,6 +44,7 @@ from vireid.models.two_stream import resolved
 from vireid.runtime.record import hash_of
 from vireid.sweep import Job, Sweep, devices, read_sweep, run_sweep
 from vireid.training import record
+from vireid.training.trainer import EMA
 from vireid.types import InputError
 
 CROSS = {"hard": "sysu", "regdb": "regdb", "llcm": "llcm"}  # folder in --cross → its layout
@@ -125,8 +126,13 @@ def composed(args: argparse.Namespace) -> Sweep:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     whole = {"seeds": seeds, "base": base, "rows": rows, "test": tests, **baseline}
     file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    code = [row["method"] for row in (base, *rows.values()) if is_code(row.get("method", ""))]
+    code = own_code([base, *rows.values()])
     return read_sweep(file, args.work / args.name, code)
+
+
+def own_code(rows: list[dict[str, Any]]) -> list[str]:
+    """Methods of one's own among the options of rows: who runs this file names them by it."""
+    return [row["method"] for row in rows if is_code(row.get("method", ""))]
 
 
 def others(folder: Path | None) -> list[dict[str, str]]:
@@ -208,6 +214,9 @@ def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.nda
         "commit": known["commit"],
         "code": {name: code["sha256"] for name, code in known["code"].items()},
     }
+    averaged = {k: round(100 * v, 2) for k, v in summary["metrics"].items() if k.startswith(EMA)}
+    if averaged:  # of the averaged weights, on validation identities
+        facts["averaged"] = {name.removeprefix(f"{EMA}_"): v for name, v in averaged.items()}
     queries: dict[str, np.ndarray] = {}
     for report in job.reports():
         protocol = report.protocol

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from _common import ROOT, record
+from methods import own_code
 from PIL import Image
 
 from vireid.config import read_plain, to_plain
@@ -58,7 +59,8 @@ def main() -> int:
     own_starts = args.start is None
     people = jobs.start_of(seeds[0], "--people-only") if own_starts else None
     warm = jobs.compile_all(gpus, own_starts) if gpus != [None] else []
-    starts = threading.Thread(target=jobs.starts, args=(seeds, gpus, people))
+    later = [int(seed) for seed in args.more_starts.split(",")] if args.more_starts else []
+    starts = threading.Thread(target=jobs.starts, args=(seeds + later, gpus, people))
     if people:
         jobs.wait(people)
         starts.start()
@@ -96,6 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", help="of the file (default: all)")
     parser.add_argument("--arch", default="resnet18", help="of the starts and all rows")
     parser.add_argument("--start", help="a file, or none, instead of starts made here")
+    parser.add_argument("--more-starts", help="seeds whose starts are made for a later call")
     parser.add_argument("--cross", action="store_true", help="test on sets of other layouts too")
     parser.add_argument("--jobs-per-gpu", type=int, default=5)
     parser.add_argument("--estimate", type=float, default=450, help="seconds a row, at first")
@@ -193,9 +196,9 @@ class Jobs:
         rows = {name: plain["rows"][name] for name in chosen}
         file = self.work / "three-steps.json"
         file.write_text(json.dumps({"base": base, "rows": rows}), encoding="utf-8")
-        own = [row["method"] for row in (base, *rows.values()) if is_code(row.get("method", ""))]
         found = []
-        for number, job in enumerate(read_sweep(file, code=own).jobs):
+        code = own_code([base, *rows.values()])
+        for number, job in enumerate(read_sweep(file, code=code).jobs):
             config = self.work / f"three-steps-{number}.json"
             config.write_text(json.dumps(to_plain(job.options)), encoding="utf-8")
             method = job.options.method

@@ -3,6 +3,7 @@ is kept of their runs, the rehearsal from folder to table."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -262,6 +263,67 @@ def test_the_leaderboard_ranks_and_agrees(benchmarks: None, tmp_path: Path) -> N
     for seed in range(5):
         del runs.found["dns", seed]
     assert leaderboard.agreement_words(runs) == "Not yet: no run of `dns`.\n"
+
+
+def searched(gains: dict[str, float], slow: dict[str, float], seeds: int = 1) -> Any:
+    """Runs of rows with mAPs above the centre's 40, and steps so many times as long as its 2 ms."""
+    from _runs import Runs
+
+    setting = {"data": {}, "part": "val", "modes": "all", "versions": {}}
+    runs = Runs("search", setting, dict.fromkeys(gains, "hash"))
+    recipe = {"augment": {}, "pids_per_batch": 12, "images_per_pid": 4}
+    runs.configurations["hash"] = {"recipe": recipe}
+    for (row, gain), seed in product(gains.items(), range(seeds)):
+        runs.found[row, seed] = {
+            "config_hash": "hash", "images_per_second": 48_000 / slow.get(row, 1.0),
+            "all_pooled_mean_ap": 40.0 + gain, "all_embedding_mean_ap": 30.0,
+        }  # fmt: skip
+    return runs
+
+
+def test_the_search_goes_on_by_its_rule(benchmarks: None, tmp_path: Path) -> None:
+    import best
+
+    known = read_plain(best.SEARCH)
+    axes: dict[str, dict[str, Any]] = {}
+    for row, options in known["rows"].items():
+        axis, value, _ = row.partition(": ")
+        if value:
+            axes.setdefault(axis, {}).update(options)
+    names = [name for options in axes.values() for name in options]
+    assert sorted(names) == sorted(set(names)), "an option is in two axes"
+
+    gains = dict.fromkeys(known["rows"], 0.0) | {
+        "stripes: 3": 5.0, "stripes: 6": 4.0, "shift: on": 3.0, "decay: cosine": 2.0,
+        "body: 1": 1.0, "gate: on": 0.9, "colour: channel": 0.2,
+    }  # fmt: skip
+    slow = {"agw": 0.6, "stripes: 3": 1.1, "shift: on": 1.2, "gate: on": 1.5}
+    runs = searched(gains, slow)
+    assert best.step_ms(runs, "centre") == pytest.approx(2.0)
+    assert best.winners(runs, best.GAIN) == ["stripes: 3", "shift: on", "decay: cosine", "body: 1"]
+    written = best.finalists(runs)
+    assert [*written["rows"]] == [  # all four would take 2.2 times agw's step
+        "stripes: 3 + decay: cosine + body: 1",
+        "stripes: 3 + decay: cosine",
+        "stripes: 3",
+        *best.RIVALS,
+    ]  # fmt: skip
+    assert best.affordable(runs, ["stripes: 3", "gate: on"]) == ["stripes: 3"]
+
+    found = searched({"stripes: 3 + decay: cosine": 9.0, "centre": 2.0, "mcl (plain)": 20.0}, {}, 2)
+    rows = best.leave_one_out(found)["rows"]
+    assert [*rows] == ["best", "without stripes: 3", "without decay: cosine",
+                       "without more identities a batch", "agw"]  # fmt: skip
+    assert rows["best"]["stripes"] == 3 and "stripes" not in rows["without stripes: 3"]
+
+    every = {"rows": {"all": best.combined(known, [f"{axis}: {value}" for axis, value in dict(
+        row.split(": ") for row in known["rows"] if ": " in row).items()])}}  # fmt: skip
+    (tmp_path / "every.json").write_text(json.dumps({"base": {**known["base"]}, **every}))
+    args = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--start", "none"]
+    methods = importlib.import_module("methods")
+    (job,) = methods.composed(methods.arguments([str(tmp_path / "every.json"), *args])).jobs
+    assert job.options.model.stripes == 6 and job.options.recipe.schedule.kind == "linear"
+    assert job.options.method_options.shift and job.options.select == "held-out"
 
 
 def test_kernels_are_compiled_for_every_row(
