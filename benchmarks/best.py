@@ -34,7 +34,7 @@ from vireid.config import read_plain
 SEARCH = Path(__file__).parent / "sweeps" / "search.toml"
 CENTRE, REFERENCE = "centre", "agw"
 GAIN, LITTLE, MOST_TIME = 1.0, 0.3, 2.0
-OURS = "benchmarks/sweeps/parts.py:Parts"
+OF_RUNS = ("config", "arch", "recipe", "select")  # of the search's base; the rest is the centre's
 RIVALS: dict[str, dict[str, Any]] = {
     "mcl (published)": {"recipe": "published", "precision": "auto"},
     "mcl (erasing)": {},
@@ -116,17 +116,14 @@ def finalists(runs: Runs) -> dict[str, Any]:
         chosen = affordable(runs, group)
         rows[" + ".join(chosen) or CENTRE] = combined(known, chosen)
     rivals = {name: {"method": "mcl", **options} for name, options in RIVALS.items()}
-    return {
-        "base": {k: v for k, v in known["base"].items() if k in ("config", "arch", "select")}
-        | {"recipe": "clean"},
-        "rows": {**rows, **rivals},
-        "test": known["test"],
-    }
+    base = {name: known["base"][name] for name in OF_RUNS}
+    return {"base": base, "rows": {**rows, **rivals}, "test": known["test"]}
 
 
 def combined(known: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
     """The options of several rows of the search together."""
-    options = {k: known["base"][k] for k in ("method", "pids_per_batch")}
+    shorter = "steps_per_epoch"
+    options = {k: v for k, v in known["base"].items() if k not in (*OF_RUNS, shorter)}
     for row in rows:
         options |= known["rows"][row]
     return options
@@ -144,7 +141,7 @@ def leave_one_out(runs: Runs) -> dict[str, Any]:
     if "batch" not in {part.partition(": ")[0] for part in parts}:
         rows["without more identities a batch"] = {**rows["best"], "pids_per_batch": 8}
     rows["agw"] = {"method": "agw"}
-    base = {k: known["base"][k] for k in ("config", "arch", "recipe")}
+    base = {name: known["base"][name] for name in OF_RUNS if name != "select"}
     return {"baseline": "best", "base": base, "rows": rows, "test": {"mode": "all"}}
 
 
