@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import ROOT, hardware, versions
+from _common import ROOT, commit, hardware, versions
 from _runs import Runs, Unlike, decisive_options, write_again
 
 from vireid.config import read_plain, to_plain
@@ -41,7 +41,7 @@ from vireid.data.protocol import SYNTHETIC_MARKER
 from vireid.evaluation import Report
 from vireid.files import file_hash, is_code
 from vireid.models.two_stream import resolved
-from vireid.runtime.record import hash_of
+from vireid.runtime.record import code_hash, hash_of, own_code
 from vireid.sweep import Job, Sweep, devices, read_sweep, run_sweep
 from vireid.training import record
 from vireid.training.trainer import EMA
@@ -126,11 +126,11 @@ def composed(args: argparse.Namespace) -> Sweep:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     whole = {"seeds": seeds, "base": base, "rows": rows, "test": tests, **baseline}
     file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    code = own_code([base, *rows.values()])
+    code = named_code([base, *rows.values()])
     return read_sweep(file, args.work / args.name, code)
 
 
-def own_code(rows: list[dict[str, Any]]) -> list[str]:
+def named_code(rows: list[dict[str, Any]]) -> list[str]:
     """Methods of one's own among the options of rows: who runs this file names them by it."""
     return [row["method"] for row in rows if is_code(row.get("method", ""))]
 
@@ -199,7 +199,8 @@ def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.nda
     known = record.read(job.folder)
     assert known is not None
     summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
-    options = {name: value for name, value in known["options"].items() if name != "seed"}
+    code = {name: one["sha256"] for name, one in known["code"].items()}
+    options = with_code({k: v for k, v in known["options"].items() if k != "seed"}, code)
     machine = hardware()
     facts: dict[str, Any] = {
         "seconds": round(job.seconds, 1),
@@ -211,8 +212,7 @@ def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.nda
         "config_hash": hash_of(options),
         "data_hash": known["data_hash"],
         "precision": known["precision"],
-        "commit": known["commit"],
-        "code": {name: code["sha256"] for name, code in known["code"].items()},
+        "commit": commit(),
     }
     averaged = {k: round(100 * v, 2) for k, v in summary["metrics"].items() if k.startswith(EMA)}
     if averaged:  # of the averaged weights, on validation identities
@@ -250,8 +250,14 @@ def cross_name(report: Report) -> str:
 
 def configuration(job: Job) -> dict[str, Any]:
     """The options that a run will be trained with, as its record will have them."""
-    options = replace(job.options, model=resolved(job.options.model))
-    return decisive_options(to_plain(options))
+    plain = to_plain(replace(job.options, model=resolved(job.options.model)))
+    code = {name: code_hash(path) for name, (_, path) in own_code(plain).items()}
+    return with_code(decisive_options(plain), code)
+
+
+def with_code(options: dict[str, Any], code: dict[str, str]) -> dict[str, Any]:
+    """Options and, where there is code of one's own, the hash of each file."""
+    return {**options, "code": code} if code else options
 
 
 def start_of(job: Job) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from _common import ROOT, record
-from methods import own_code
+from methods import named_code
 from PIL import Image
 
 from vireid.config import read_plain, to_plain
@@ -197,7 +197,7 @@ class Jobs:
         file = self.work / "three-steps.json"
         file.write_text(json.dumps({"base": base, "rows": rows}), encoding="utf-8")
         found = []
-        code = own_code([base, *rows.values()])
+        code = named_code([base, *rows.values()])
         for number, job in enumerate(read_sweep(file, code=code).jobs):
             config = self.work / f"three-steps-{number}.json"
             config.write_text(json.dumps(to_plain(job.options)), encoding="utf-8")

@@ -27,7 +27,7 @@ from vireid.methods.mcl import MCL
 from vireid.methods.options import MCLOptions
 from vireid.methods.recipes import RECIPES
 from vireid.models import HeterogeneousShift, ModalityGate, ModelOptions, TwoStream
-from vireid.models.backbone import Backbone
+from vireid.models.splitting import Backbone
 from vireid.types import Batch, Output
 
 
