@@ -101,7 +101,7 @@ def export_weights(
     (B, H, W, 3) uint8 of the weights' size, any number at once, and returns the test embeddings.
 
     Args:
-        run: A run's folder, a weights file, or synth.
+        run: A run's folder, a weights file, synth, or hf://USER/NAME.
         format: Format to write: published (a checkpoint that the method's published code loads),
             onnx (runs in ONNX Runtime, also as --weights of our commands) or torch (a program
             that torch.export.load reads).
@@ -111,18 +111,17 @@ def export_weights(
             run's folder).
         licence: Licence of the weights, for the file (default: not stated).
     """
-    from vireid.weights import is_shipped, load_weights
+    from vireid.weights import licence_of, load_weights, on_disk
 
     format = choose("format", format, ("published", "onnx", "torch"))
     weights, metadata = load_weights(run, method, arch)
-    folder = Path("." if is_shipped(run) else run)
+    folder = Path(run if on_disk(run) else ".")
     if not folder.is_dir():
         folder = folder.parent
     if format == "published":
         return _export_published(weights, metadata, out or folder / "published.t")
-    known_licence = "Apache-2.0" if is_shipped(run) else "not stated"
     target = out or folder / "exported"
-    return _export_networks(weights, metadata, target, format, licence or known_licence)
+    return _export_networks(weights, metadata, target, format, licence_of(run, licence))
 
 
 def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -> int:
