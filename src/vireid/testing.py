@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
     from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions
     from vireid.embed import Embedder
-    from vireid.evaluation import Report
+    from vireid.evaluation import Report, Search
 
 TRIALS = "trials.json"  # in the folder of all splits' runs: what each is trained with
 DIRECTION_ALIASES: dict[str, str] = {
@@ -303,6 +303,13 @@ def run_of(source: str | Path, checkpoint: Path | None = None) -> Path:
     return weights.parent / weights.stem
 
 
+def reports_of(run: Path) -> list[Report]:
+    """The reports in a run's folder, by the names of their folders."""
+    from vireid.evaluation import Report
+
+    return [Report.load(file) for file in sorted(run.glob("test/**/report.json"))]
+
+
 def _run_config(run: Path) -> dict[str, Any]:
     """The options of the run, where there is one."""
     from vireid.weights import Trained
@@ -452,8 +459,12 @@ def run_protocol(
     tta: TtaName = "none",
     rerank: bool = False,
     figure_queries: int = 8,
+    keep: Callable[[Search], None] | None = None,
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures.
+
+    Args:
+        keep: is handed the search that the figures show.
 
     Raises:
         InputError: no query has a match; found out before anything is embedded.
@@ -461,7 +472,7 @@ def run_protocol(
     from vireid.data import rows_of, trials
     from vireid.data.content import data_hash
     from vireid.data.matches import count_matches
-    from vireid.evaluation import Search, evaluate
+    from vireid.evaluation import evaluate
     from vireid.runtime.record import record_of
 
     found = count_matches(data, options)
@@ -504,4 +515,6 @@ def run_protocol(
         from vireid.figures import write_figures
 
         write_figures(folder, report, data, store, searches[0], count=figure_queries)
+    if keep:
+        keep(searches[0])
     return report

@@ -1,4 +1,5 @@
-"""import-weights, export-weights: to and from checkpoints, and to networks for other programs."""
+"""import-weights, export-weights, card: to and from checkpoints, to networks for other programs, to
+the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -152,6 +153,41 @@ def _export_networks(
         f"{files[0]} and {files[1].name}",
         further + str(target) if format == "onnx" else "torch.export.load(FILE).module()(images)",
     )
+    return 0
+
+
+def card(
+    run: str,
+    /,
+    *,
+    licence: str | None = None,
+    name: str | None = None,
+    out: Path | None = None,
+) -> int:
+    """Write a model card: the README.md with which the Hugging Face Hub shows weights.
+
+    It says how they were trained, what they reach under which protocol (from the reports in
+    RUN/test), and what they must not be used for.
+
+    Args:
+        run: A run's folder, a weights file, synth, or hf://USER/NAME.
+        licence: Licence of the weights, as an SPDX identifier such as CC-BY-NC-4.0 (default: the
+            card says that none is stated).
+        name: Name of the model (default: the run's).
+        out: File to write (default: README.md beside the weights).
+    """
+    from vireid.card import model_card
+    from vireid.files import write_text
+    from vireid.weights import WEIGHTS, find_weights, on_disk
+
+    weights = find_weights(run)
+    target = out or (weights.parent if on_disk(run) else Path()) / "README.md"
+    _check_new(target)
+    write_text(target, model_card(run, licence=licence, name=name))
+    upload = f"hf upload USER/NAME {target} README.md"
+    if on_disk(run):
+        upload += f" && hf upload USER/NAME {weights} {WEIGHTS}"
+    next_step(target, upload)
     return 0
 
 

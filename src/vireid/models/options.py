@@ -68,8 +68,8 @@ class ModelOptions(Options):
         start = self.pretrained.strip()
         if not start:
             raise InputError(
-                "`pretrained` is empty; imagenet, synth, none, a timm tag, a file or hf://USER/NAME "
-                "was expected."
+                "`pretrained` is empty; imagenet, synth, none, a timm tag, a file or "
+                "hf://USER/NAME was expected."
             )
         if start.lower() in STARTS:
             start = start.lower()
