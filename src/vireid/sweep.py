@@ -278,6 +278,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     Raises:
         InputError: a place holds no runs.
     """
+    from vireid.models.pretrained import weights_file
     from vireid.models.two_stream import resolved
     from vireid.training import record
 
@@ -298,8 +299,8 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
             continue
         options = replace(job.options, model=resolved(job.options.model))  # as a run records it
         known = record.begin(options, _data(options))
-        start = Path(job.options.model.pretrained)
-        there = runs.get(_identity(known, file_hash(start) if start.is_file() else None))
+        start = weights_file(job.options.model.pretrained)
+        there = runs.get(_identity(known, file_hash(start) if start else None))
         if there is not None and replace(job, folder=there).trained():
             job.folder, count = there, count + 1
     return count
@@ -307,12 +308,14 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
 
 def _identity(kept: Mapping[str, Any], start_hash: str | None) -> str:
     """What two runs share that are the same: options, code, data, and start where it is a file."""
+    from vireid.models.hub import on_hub
     from vireid.training.record import A_FILE
 
     options = json.loads(json.dumps(kept["options"]))
     options["model"]["arch"] = str(options["model"]["arch"]).lower()
     code = sorted((name, one["sha256"]) for name, one in kept["code"].items())
-    start = start_hash if kept["start"] == A_FILE else None
+    of_file = kept["start"] == A_FILE or on_hub(kept["start"])
+    start = start_hash if of_file else None
     return json.dumps([options, code, kept["data_hash"], start], sort_keys=True)
 
 

@@ -49,8 +49,8 @@ def embed(
         modality: Sensor that took the images: visible or infrared; needed unless the table has a
             column modality.
         out: Embeddings file to write.
-        weights: Weights to embed with: a run's folder, a weights file, or synth (part of the
-            package).
+        weights: Weights to embed with: a run's folder, a weights file, synth (part of the
+            package), or hf://USER/NAME (on the Hugging Face Hub).
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         batch_size: Images per batch.
@@ -141,8 +141,8 @@ def search(
         image: Image of the person to find; several images are several queries.
         images: Folder of images instead, each a query.
         modality: Sensor that took the query: visible or infrared.
-        weights: The weights that the index was made with: a run's folder, a weights file, or
-            synth.
+        weights: The weights that the index was made with: a run's folder, a weights file,
+            synth, or hf://USER/NAME.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         top: Results for each query.
@@ -288,8 +288,8 @@ def serve(
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        weights: The weights that the index was made with: a run's folder, a weights file, or
-            synth.
+        weights: The weights that the index was made with: a run's folder, a weights file,
+            synth, or hf://USER/NAME.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         port: Port to listen on.
