@@ -250,7 +250,7 @@ def test_a_deleted_index_answers_nothing(own_index: kit.World, caplog, monkeypat
         ) as index:  # fmt: skip
             index.add(replace(own_index.embeddings, pids=own_index.embeddings.pids * 0 + 77))
         hits = kit.post(client, kit.image_bytes()).json()["hits"]
-        assert {hit["pid"] for hit in hits} == {77}
+        assert {hit["pid"] for hit in hits} == {"77"}
         assert client.get("/api/image/1").status_code == 200
 
 
