@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from PIL import Image
 
 from vireid.data.decoding import decode
 from vireid.index import Filters, Searcher, create_index, open_index
+from vireid.server import endpoints as server_files
 from vireid.server.app import create_app, default_audit_log, serve
 from vireid.server.settings import ServerSettings
 from vireid.server.uploads import decode_upload, to_pixels
@@ -427,3 +429,29 @@ def test_serve_opens_a_browser_when_it_is_told_to(monkeypatch, capsys) -> None:
     assert opened == []
     _say_where(ServerSettings(host="0.0.0.0", tokens={"a": kit.TOKEN}), 8123, browser=True)
     assert opened == ["http://127.0.0.1:8123"] and "no browser could be opened" in said(capsys)
+
+
+def test_all_that_the_page_says_is_in_one_file() -> None:
+    static = Path(server_files.STATIC)
+    page = (static / "index.html").read_text(encoding="utf-8")
+    texts = (static / "texts.js").read_text(encoding="utf-8")
+    scripts = [file for file in sorted(static.glob("*.js")) if file.name != "texts.js"]
+    # The page itself says its own name, and what is seen without scripts.
+    bare = re.sub(
+        r"<(title|noscript|h1)\b.*?</\1>|<option.*?</option>|<!--.*?-->", "", page, flags=re.S
+    )
+    assert re.findall(r">\s*([^<>\s][^<>]*)<", bare) == []
+    assert re.findall(r'\s(?:aria-label|placeholder|title)="', bare) == []
+    used = set(re.findall(r'data-(?:text|label|placeholder)="(\w+)"', page))
+    block = texts[texts.index("export const PAGE = {") : texts.index("};")]
+    assert used <= set(re.findall(r"^  (\w+):", block, flags=re.M))
+    assert set(re.findall(r"^  (\w+):", block, flags=re.M)) <= used | set(
+        re.findall(r"PAGE\.(\w+)", texts)
+    )
+    # No script has a text of several words, or one that begins like a sentence.
+    for file in scripts:
+        code = re.sub(r"^\s*(//|/?\*).*$|//.*$", "", file.read_text(encoding="utf-8"), flags=re.M)
+        said = re.findall(r"\"([A-Z][a-z]+ [^\"]*|[^\"]*[a-z]\. [^\"]*)\"", code)
+        assert said == [], file.name
+        for name in re.findall(r"\bT\.(\w+)", code):
+            assert re.search(rf"export (?:const|function) {name}\b", texts), (file.name, name)

@@ -59,6 +59,10 @@ class Limits(BaseModel):
     pixels: int = Field(description="likewise")
     images: int
     top: int
+    person_shape: tuple[float, float] = Field(
+        description="how many times higher than wide an image of one person is; in others a box "
+        "should be drawn"
+    )
 
 
 class InfoAnswer(BaseModel):
