@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+SEED ?=
 # One thread a test process: the suite runs in $(WORKERS) processes already.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -37,7 +38,7 @@ test: setup-dev  ## the whole suite (at most 10 minutes on 2 cores)
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 fuzz: setup-dev  ## odd files into every reader, for a minute
-	$(TEST_ENV) $(BIN)/python tools/fuzz.py --seconds 60
+	$(TEST_ENV) $(BIN)/python tools/fuzz.py --seconds 60 $(if $(SEED),--seed $(SEED))
 
 test-long: setup-dev  ## what takes longer; writes a dated result under benchmarks/results
 	$(TEST_ENV) $(BIN)/python benchmarks/long_tests.py

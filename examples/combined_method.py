@@ -23,7 +23,7 @@ from vireid.methods import Sizes
 from vireid.methods.agw import AGW
 from vireid.methods.options import AGWOptions
 from vireid.models import ModalityGate, ModelOptions, TwoStream
-from vireid.models.backbone import Backbone
+from vireid.models.splitting import Backbone
 from vireid.types import Batch, Output
 
 

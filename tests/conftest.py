@@ -31,6 +31,13 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.pop("VIREID_DATA", None)
 
 
+@pytest.fixture(autouse=True)
+def _no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's curves take as long to draw as a small run to train; those who look are marked."""
+    if request.node.get_closest_marker("curves") is None:
+        monkeypatch.setattr("vireid.training.journal.training_curves", lambda runs: None)
+
+
 @pytest.fixture(scope="session")
 def sysu_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SYSU-MM01: 6 training, 2 validation, 4 test identities, 2 images in each of 6 cameras."""

@@ -11,6 +11,7 @@ from vireid.commands.demo import DemoSize, run_demo
 
 
 @pytest.mark.long
+@pytest.mark.curves
 def test_a_small_demo(tmp_path: Path, capsys) -> None:
     size = DemoSize(
         identities=7, test_identities=4, images=1, steps=2, pids_per_batch=2, images_per_pid=1

@@ -31,6 +31,7 @@ def facts(folder: Path) -> dict:
     return read_weights(folder)[1]
 
 
+@pytest.mark.curves
 def test_words_in_any_case_and_a_whole_run(tmp_path: Path, sysu_root: Path, capsys) -> None:
     parent = tmp_path / "parent"
     words = ("--dataset", "SYSU-MM01", "--data_root", sysu_root, "--method", "Baseline")

@@ -23,7 +23,7 @@ METHODS = ("base", "agw", "mcl", "ddag", "caj", "dns", "deen", "rle")
 
 
 def embedder(
-    method: str = "base", arch: str = "resnet18", size: tuple[int, int] = SIZE
+    method: str = "base", arch: str = "resnet10t", size: tuple[int, int] = SIZE
 ) -> Embedder:
     torch.manual_seed(0)
     options = ModelOptions(arch=arch, pretrained="none")
@@ -40,7 +40,7 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def check(program: torch.export.ExportedProgram, own: Embedder, modality: Modality) -> None:
-    for count in (1, 7, 64):
+    for count in (1, 7):
         batch = images(count, own.size)
         wanted = own.embed(batch, modality)
         with torch.no_grad():

@@ -20,8 +20,8 @@ from vireid.losses import WeightedTripletLoss
 from vireid.methods import Method, Sizes, build_method, method_class
 from vireid.methods.published import _place, form_of, parse_published, published_net
 from vireid.models import ModelOptions, TwoStream
-from vireid.models.backbone import Backbone
 from vireid.models.layouts import ChannelsFirst
+from vireid.models.splitting import Backbone
 from vireid.training.defaults import Choices, defaults
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions

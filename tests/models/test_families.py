@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
 from vireid.methods import Sizes, build_method, method_class
-from vireid.models import ModelOptions, TwoStream, build_model
-from vireid.models.backbone import create, split
+from vireid.models import ModelOptions, TwoStream, build_model, splitting
+from vireid.models.backbone import create
 from vireid.models.families import FAMILIES, arch_choices
 from vireid.models.layouts import ChannelsLast, Tokens
+from vireid.models.splitting import split
 from vireid.models.tokens import resize_grid
 from vireid.types import Batch
 
@@ -132,6 +135,34 @@ def test_swin_shifts_windows_of_the_larger_last_map() -> None:
     assert [block.shift_size for block in network.layers[3].blocks] == [(0, 0), (0, 0)]
     blocks = split(network, "swin").stages[3]
     assert [blocks[1].shift_size, blocks[2].shift_size] == [(0, 0), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    "arch", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", SMALLEST["Swin"]]
+)
+@torch.no_grad()
+def test_a_second_network_is_split_as_the_first_without_a_trial(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, image = whole(arch)
+    first, other = (copy.deepcopy(network) for _ in range(2))
+    monkeypatch.setattr(splitting, "_CUTS", {})
+    backbones = [split(first, arch)]
+    monkeypatch.setattr(splitting, "_trial", None)
+    backbones.append(split(other, arch))
+    maps = []
+    for backbone in backbones:
+        x = backbone.stem(image)
+        for stage in backbone.stages:
+            x = stage(x)
+        maps.append(x)
+    assert torch.equal(*maps)
+    assert backbones[0][2:] == backbones[1][2:]
+    assert [[*part.state_dict()] for part in backbones[0][:2]] == [
+        [*part.state_dict()] for part in backbones[1][:2]
+    ]
+    with pytest.raises(TypeError):  # another stride is another question
+        split(network, arch, last_stride=2)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from vireid.models import ModelOptions, TwoStream, build_model
-from vireid.models.backbone import create, split
+from vireid.models.backbone import create
 from vireid.models.layers import GeneralisedMean, NonLocal
+from vireid.models.splitting import split
 from vireid.types import InputError
 
 

@@ -131,7 +131,10 @@ def test_graph_needs_a_gpu() -> None:
         build_engine("graph", bench().run.step, remaining=10)
 
 
-@pytest.mark.parametrize("method", ["mcl", "ddag", "caj", "dns", "deen"])
+@pytest.mark.parametrize(
+    "method",
+    ["mcl", "ddag", "deen", *(pytest.param(m, marks=pytest.mark.long) for m in ("caj", "dns"))],
+)
 def test_a_step_is_one_graph_without_breaks(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler sees losses from images on as one graph, with equal results; sums of the
     non-local block are taken in another order there. Without dropout, which both draw in turns."""

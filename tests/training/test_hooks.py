@@ -297,6 +297,7 @@ def test_callbacks_hear_of_a_failure(tmp_path: Path) -> None:
     assert listener.told[-1] == ("end", "failed")
 
 
+@pytest.mark.curves
 def test_tensorboard_has_configuration_and_images(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run(tmp_path / "run", short(tensorboard=True))

@@ -31,9 +31,9 @@ from vireid.losses.triplet import HardTripletLoss
 from vireid.methods.base import Method, Sizes, combined, labels_of_rows
 from vireid.methods.options import DEENOptions
 from vireid.methods.recipes import RECIPES
-from vireid.models.backbone import Backbone
 from vireid.models.expansion import DiverseExpansion, FeatureAggregation
 from vireid.models.options import ModelOptions
+from vireid.models.splitting import Backbone
 from vireid.models.two_stream import TwoStream
 from vireid.types import Batch, InputError, Output
 

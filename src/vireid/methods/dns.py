@@ -27,9 +27,9 @@ from vireid.losses.triplet import HardTripletLoss
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import DNSOptions
 from vireid.methods.recipes import RECIPES
-from vireid.models.backbone import Backbone
 from vireid.models.options import ModelOptions
 from vireid.models.shift import HeterogeneousShift, ModalityClassifiers, SemanticProjection
+from vireid.models.splitting import Backbone
 from vireid.models.two_stream import TwoStream
 from vireid.types import Batch, Output
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vireid.losses.full_precision import full, no_autocast
 from vireid.models import pretrained
-from vireid.models.backbone import Backbone, create, resolve_arch, split
+from vireid.models.backbone import create, resolve_arch
 from vireid.models.gate import Stripes
 from vireid.models.layers import (
     AveragePool,
@@ -24,6 +24,7 @@ from vireid.models.layers import (
 )
 from vireid.models.layouts import Size, Tokens
 from vireid.models.options import ModelOptions
+from vireid.models.splitting import Backbone, split
 from vireid.types import InputError, Output, Stripe
 
 _NONLOCAL_LAST = {2: 2, 3: 3}  # stage → non-local blocks after its last so many blocks
