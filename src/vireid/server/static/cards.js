@@ -7,7 +7,7 @@ import * as T from "./texts.js";
 
 const FULL = 100_000;
 const WALK_SECONDS = 60; // between two images of one camera that are shown as one
-const FIRST_OF_GROUP = 6;
+const CARD_WIDTH = 152; // pixels, as style.css has it, with the gap
 const AGAIN = "M4.5 11a7.5 7.5 0 1 1 2.2 5.3M4 19v-4h4";
 const PERSON = "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm-7.5 8c.6-3.9 3.7-6 7.5-6s6.9 2.1 7.5 6";
 const WARNING = "M12 8.5v4.5m0 3.2v.3M10.3 4.2 2.9 17a2 2 0 0 0 1.7 3h14.8a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0z";
@@ -80,11 +80,11 @@ function walksOf(hits) {
     .sort((a, b) => a[0].rank - b[0].rank);
 }
 
-/** Cards of which only the first are shown, until a button in the last one's place is pressed. */
+/** Cards of which only the first are shown, and the button that unfolds the rest, if there is one. */
 function folded(some, first, words, actions) {
   const items = some.map((hit) => card(hit, actions));
   const rest = items.slice(first);
-  if (!rest.length) return items;
+  if (!rest.length) return { items, more: "" };
   const fold = (open) => {
     for (const item of rest) item.hidden = !open;
     more.firstChild.textContent = open ? T.FEWER : words(rest.length);
@@ -94,15 +94,18 @@ function folded(some, first, words, actions) {
     class: "more", type: "button", onclick: () => fold(more.getAttribute("aria-expanded") === "false"),
   }, h("span"));
   fold(false);
-  items[first - 1].append(more);
-  return items;
+  return { items, more };
 }
 
 /** Cards in order of similarity, in groups of one recorded identity, or one for each walk. */
 export function showCards(box, hits, view, actions) {
   const list = (items) => h("ol", { class: "cards" }, items);
   if (view === "minute") {
-    box.replaceChildren(list(walksOf(hits).flatMap((walk) => folded(walk, 1, T.moreOfMinute, actions))));
+    box.replaceChildren(list(walksOf(hits).flatMap((walk) => {
+      const { items, more } = folded(walk, 1, T.moreOfMinute, actions);
+      items[0].append(more);
+      return items;
+    })));
   } else if (view === "person") {
     const groups = new Map();
     for (const hit of hits) {
@@ -110,9 +113,13 @@ export function showCards(box, hits, view, actions) {
       groups.get(hit.pid).push(hit);
     }
     const unknownLast = [...groups].sort((a, b) => (a[0] === null) - (b[0] === null));
-    box.replaceChildren(...unknownLast.map(([pid, some]) => h("section", { class: "group", "aria-label": T.personName(pid) },
-      h("div", { class: "group-head" }, h("h3", {}, T.personName(pid)), h("p", { class: "hint" }, T.groupFacts(some))),
-      list(folded(some, FIRST_OF_GROUP, () => T.showAll(some.length), actions)))));
+    const row = Math.max(2, Math.floor((box.clientWidth + 16) / CARD_WIDTH));
+    box.replaceChildren(...unknownLast.map(([pid, some]) => {
+      const { items, more } = folded(some, row, () => T.showAll(some.length), actions);
+      return h("section", { class: "group", "aria-label": T.personName(pid) },
+        h("div", { class: "group-head" }, h("h3", {}, T.personName(pid)), h("p", { class: "hint" }, T.groupFacts(some)), more),
+        list(items));
+    }));
   } else {
     box.replaceChildren(list(hits.map((hit) => card(hit, actions))));
   }
