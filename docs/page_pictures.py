@@ -96,8 +96,8 @@ def make_frame(people: Path, file: Path, of: str) -> Path:
     camera = people / of.split("/", maxsplit=1)[0]
     chosen = sorted(camera.glob("*/0002.jpg"))[2:8:2]
     for left, image in zip((90, 400, 720), map(Image.open, chosen)):
-        larger = image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS)
-        frame.paste(larger, (left, 90))
+        larger = image.resize((image.width * 430 // image.height, 430), Image.Resampling.LANCZOS)
+        frame.paste(larger, (left, 60))
     frame.save(file)
     return file
 
@@ -145,7 +145,7 @@ def take(query: Path, frame: Path, url: str) -> None:
             page.wait_for_selector(".state")
             page.set_input_files("#file", frame)
             page.wait_for_selector("#box-dialog[open]")
-            for field, value in (("x", 398), ("y", 84), ("width", 190), ("height", 370)):
+            for field, value in (("x", 404), ("y", 66), ("width", 200), ("height", 420)):
                 page.fill(f"#box-{field}", str(value))
             page.focus("#box")
             save(page, name)

@@ -239,7 +239,15 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
             [await one.read() for one in image], boxes
         )
         job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
-        found = await service.search(request, "search", job, reason=reason, modality=sensor.word)
+        found = await service.search(
+            request,
+            "search",
+            job,
+            reason=reason,
+            modality=sensor.word,
+            images=len(image),
+            format=format,
+        )
         query = api.QueryAnswer(
             modality=api.sensor_word(sensor),
             images=len(image),
@@ -260,7 +268,12 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         filters = body.filters()
         job = Job(row_id=row_id, modality=entry.modality, top=body.top, filters=filters)
         found = await service.search(
-            request, "search_by_row", job, reason=body.reason, row_id=body.row_id
+            request,
+            "search_by_row",
+            job,
+            reason=body.reason,
+            row_id=body.row_id,
+            format=body.format,
         )
         query = api.query_of(entry, service.index.camera_names)
         return await answer(

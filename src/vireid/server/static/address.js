@@ -8,7 +8,15 @@ const ORDER = "vireid-images";
 const MOST = 8; // images kept beyond a reload, if the browser has room for them
 const images = new Map();
 
-const number = (text) => (text === null || text === "" ? null : Number(text));
+const LAST_MOMENT = 7258118400; // 2200-01-01, as the server has it
+
+/** A time, or null: an address may be typed by anybody. */
+function moment(text) {
+  const seconds = text ? Number(text) : NaN;
+  return seconds >= 0 && seconds < LAST_MOMENT ? seconds : null;
+}
+
+const sensor = (word, otherwise) => (["visible", "infrared"].includes(word) ? word : otherwise);
 
 export function write({ rowId, images: shown, modality, top, filters }) {
   const words = new URLSearchParams();
@@ -34,19 +42,19 @@ export async function read(hash) {
   const rowId = words.get("row");
   if (!rowId && !words.get("image")) return null;
   const filters = {
-    modality: words.get("sensor") ?? "",
-    cameras: (words.get("cameras") ?? "").split(",").filter(Boolean).map(Number),
+    modality: sensor(words.get("sensor"), ""),
+    cameras: (words.get("cameras") ?? "").split(",").filter(Boolean).map(Number).filter(Number.isSafeInteger),
     people: words.get("identity") ?? "",
-    from: number(words.get("from")),
-    to: number(words.get("to")),
+    from: moment(words.get("from")),
+    to: moment(words.get("to")),
   };
-  const request = { top: number(words.get("top")) || 24, filters };
+  const request = { top: Math.max(1, Math.round(Number(words.get("top")))) || 24, filters };
   if (rowId) return { ...request, rowId };
   const ids = words.get("image").split(",");
   const boxes = (words.get("box") ?? "").split(";");
   const found = await Promise.all(ids.map(recall));
   const kept = ids.map((id, i) => found[i] && { id, file: found[i], box: readBox(boxes[i]) });
-  return { ...request, modality: words.get("taken") ?? "infrared", images: kept.filter(Boolean), complete: kept.every(Boolean) };
+  return { ...request, modality: sensor(words.get("taken"), "infrared"), images: kept.filter(Boolean), complete: kept.every(Boolean) };
 }
 
 /** A name for an image that is not yet kept. */

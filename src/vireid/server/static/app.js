@@ -169,6 +169,7 @@ function searchWith(hit) {
 
 /** Show the search of the page's address: as it was answered, or asked anew. */
 async function restore() {
+  if (detail.dialog.open) detail.dialog.close();
   const request = await address.read(window.location.hash);
   state.depth = window.history.state?.depth ?? 0;
   if (!request) {
