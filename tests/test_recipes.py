@@ -27,7 +27,8 @@ COMBINED = "examples/combined_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
     "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
                "search.md 4", "search.md 5", "search.md 6", "server.md 1", "server.md 2",
-               "server.md 3", "responsible-use.md 1", "responsible-use.md 2", "responsible-use.md 3", "methods.md 1"],
+               "server.md 3", "responsible-use.md 1", "responsible-use.md 2",
+               "responsible-use.md 3", "methods.md 1"],
     "train": ["start.md 1", "data.md 1", "methods.md 11", "methods.md 12", "synth.md 1",
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
@@ -41,7 +42,7 @@ ELSEWHERE = {
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
     "deploy.md 1": "tests/embed/test_exported.py",
-    "deploy.md 3": "tests/commands/test_report.py and tests/models/test_hub.py, on a hub of their own",
+    "deploy.md 3": "tests/commands/test_report.py and tests/models/test_hub.py",
     "deploy.md 2": "tests/embed/test_exported.py reads the same metadata and vectors",
     "experiments.md 1": "tests/commands/test_sweep.py",
     "experiments.md 2": "tests/commands/test_report.py",
