@@ -177,20 +177,19 @@ def make(sweep: Sweep, runs: Runs, args: argparse.Namespace) -> None:
     for size in dict.fromkeys(job.options.size for job in sweep.jobs):
         prepare(data, size=size)  # once, not by each of several runs at a time
 
+    def left() -> list[str]:
+        return [f"{job.name}: {job.state}" for job in sweep.jobs if job.state != "done"]
+
     def after(job: Job) -> None:
-        try:
-            if job.state == "done":
-                runs.add(job.row, job.options.seed, *kept_of(job, runs))
-                return
-            why = job.state.removeprefix("failed: ")
-        except (Unlike, InputError) as error:
-            why = str(error)
-        runs.missing.append(f"{job.row}, seed {job.options.seed}: {why}")
+        runs.missing = left()
+        if job.state == "done":
+            runs.add(job.row, job.options.seed, *kept_of(job, runs))
 
     run_sweep(
         sweep, devices() * args.jobs_per_gpu, deadline=args.deadline, estimate=args.estimate,
         after=after, tell=lambda sentence: print(sentence, flush=True),
     )  # fmt: skip
+    runs.missing = left()
 
 
 def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.ndarray]]:

@@ -365,9 +365,12 @@ def run_sweep(
 
     def ended(job: Job, state: str, seconds: float) -> None:
         job.state, job.seconds = state, seconds
-        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {state}")
-        if after is not None:
-            after(job)
+        try:
+            if after is not None:
+                after(job)
+        except Exception as error:  # the other runs go on
+            job.state = f"failed afterwards: {type(error).__name__}: {error}"
+        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {job.state}")
         try:
             sweep.write()
         except InputError as error:
