@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from vireid.config import convert, read_plain, to_plain
 from vireid.console import say
-from vireid.files import UnnamedCode, code_of, file_hash, read_json, write_json, write_text
+from vireid.files import (
+    UnnamedCode,
+    code_of,
+    file_hash,
+    read_json,
+    same_code,
+    write_json,
+    write_text,
+)
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -209,7 +217,8 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
     if "pretrained" in values:  # a start of each seed
         values["pretrained"] = str(values["pretrained"]).replace("{seed}", str(values["seed"]))
     try:
-        options = train_options(values.pop("config", None), **values)
+        config = convert(str | None, values.pop("config", None), "config")
+        options = train_options(config, **values)
     except InputError as error:
         raise InputError(f"{where}, row '{row}': {error}") from error
     run = folder / run_name(options, max_steps)
@@ -220,16 +229,14 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
 
 def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
     """A method or data set that the file may name."""
-    for given in (*code, None):
-        try:
-            return code_of(stated, given, what=what, where=where)
-        except UnnamedCode as error:
-            if given is None:
-                raise InputError(
-                    f"{where} names the code {stated}. Code is run only where you name it on the "
-                    f"command line: add `code` {shlex.quote(stated)}."
-                ) from error
-    raise AssertionError("unreachable")
+    given = next((one for one in code if same_code(stated, one)), None)
+    try:
+        return code_of(stated, given, what=what, where=where)
+    except UnnamedCode as error:
+        raise InputError(
+            f"{where} names the code {stated}. Code is run only where you name it on the command "
+            f"line: add `code` {shlex.quote(stated)}."
+        ) from error
 
 
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
@@ -271,6 +278,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     Raises:
         InputError: a place holds no runs.
     """
+    from vireid.models.pretrained import weights_file
     from vireid.models.two_stream import resolved
     from vireid.training import record
 
@@ -291,8 +299,8 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
             continue
         options = replace(job.options, model=resolved(job.options.model))  # as a run records it
         known = record.begin(options, _data(options))
-        start = Path(job.options.model.pretrained)
-        there = runs.get(_identity(known, file_hash(start) if start.is_file() else None))
+        start = weights_file(job.options.model.pretrained)
+        there = runs.get(_identity(known, file_hash(start) if start else None))
         if there is not None and replace(job, folder=there).trained():
             job.folder, count = there, count + 1
     return count
@@ -300,12 +308,14 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
 
 def _identity(kept: Mapping[str, Any], start_hash: str | None) -> str:
     """What two runs share that are the same: options, code, data, and start where it is a file."""
+    from vireid.models.hub import on_hub
     from vireid.training.record import A_FILE
 
     options = json.loads(json.dumps(kept["options"]))
     options["model"]["arch"] = str(options["model"]["arch"]).lower()
     code = sorted((name, one["sha256"]) for name, one in kept["code"].items())
-    start = start_hash if kept["start"] == A_FILE else None
+    of_file = kept["start"] == A_FILE or on_hub(kept["start"])
+    start = start_hash if of_file else None
     return json.dumps([options, code, kept["data_hash"], start], sort_keys=True)
 
 
