@@ -97,7 +97,8 @@ def main(words: Sequence[str] | None = None) -> int:
             rows.append(judged(job, hashes, sets["near-infrared"][1], args.work))
             write(rows, plain)
 
-    run_sweep(sweep, devices() * args.jobs_per_gpu, deadline=args.deadline, after=after)
+    gpus = devices() * args.jobs_per_gpu
+    run_sweep(sweep, gpus, deadline=args.deadline, after=after, tables=False)
     if args.ship:
         (job,) = (job for job in sweep.jobs if job.row == args.ship)
         arch = job.options.model.arch

@@ -157,9 +157,9 @@ def test_what_a_sweep_leaves_behind_is_kept(
     args = methods.arguments([*words, "--rows", "full"])
     sweep = methods.composed(args)
     assert [job.row for job in sweep.jobs] == ["full"]
-    assert [words[2:] for words in sweep.tests] == [
-        [], ["--dataset", "regdb", "--data-root", str(cross / "regdb")]
-    ]  # fmt: skip
+    assert [words[2:] for words in sweep.tests] == [[]]
+    others = [["--dataset", "regdb", "--data-root", str(cross / "regdb")]]
+    assert [words[2:] for words in methods.others(cross)] == others
     runs = methods.runs_of(sweep, args)
     run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
     assert run("test", "--resume", run_folder, "--trials", 2, "--figure-queries", 0) == 0
