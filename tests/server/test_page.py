@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
 ]
 expect = playwright_api.expect
-expect.set_options(timeout=15_000)  # test machines are busy
+expect.set_options(timeout=30_000)  # test machines are busy
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -60,7 +60,7 @@ def open_page(browser: object) -> OpenPage:
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
         page.on("request", lambda request: None if request.url.startswith((server.url, "blob:"))
                 else problems.append(request.url))  # fmt: skip
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         page.goto(server.url)
         yield page
         context.close()
