@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command_kit import refused, run, tiny_config
 
-from vireid.sweep import merge, read_sweep
+from vireid.sweep import merge, read_sweep, run_sweep
 from vireid.types import InputError
 
 
@@ -168,6 +168,13 @@ def test_what_a_sweep_leaves_behind_is_kept(
     runs.add("full", 0, facts, options, queries)
     assert facts["config_hash"] == runs.rows["full"] and facts["start_hash"] == "none"
     assert methods.main([*words, "--rows", "nobody"]) == 2
+
+    def fails(job: Any) -> None:
+        raise KeyError("of its result")
+
+    sweep = dataclasses.replace(sweep, jobs=[job], tests=[])
+    run_sweep(sweep, [None], after=fails, tables=False)  # others would go on
+    assert job.state == "failed afterwards: KeyError: 'of its result'"
 
 
 def test_a_candidate_for_the_package_embeds_as_it_was_trained(
