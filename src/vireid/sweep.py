@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from vireid.config import convert, read_plain, to_plain
 from vireid.console import say
-from vireid.files import UnnamedCode, code_of, file_hash, read_json, write_json, write_text
+from vireid.files import (
+    UnnamedCode,
+    code_of,
+    file_hash,
+    read_json,
+    same_code,
+    write_json,
+    write_text,
+)
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +49,7 @@ class _File(TypedDict, total=False):
     base: dict[str, Any]
     rows: dict[str, dict[str, Any]]
     grid: dict[str, list[Any]]
-    test: dict[str, Any]
+    test: dict[str, Any] | list[dict[str, Any]]
     baseline: str
 
 
@@ -209,7 +217,8 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
     if "pretrained" in values:  # a start of each seed
         values["pretrained"] = str(values["pretrained"]).replace("{seed}", str(values["seed"]))
     try:
-        options = train_options(values.pop("config", None), **values)
+        config = convert(str | None, values.pop("config", None), "config")
+        options = train_options(config, **values)
     except InputError as error:
         raise InputError(f"{where}, row '{row}': {error}") from error
     run = folder / run_name(options, max_steps)
@@ -220,16 +229,14 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
 
 def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
     """A method or data set that the file may name."""
-    for given in (*code, None):
-        try:
-            return code_of(stated, given, what=what, where=where)
-        except UnnamedCode as error:
-            if given is None:
-                raise InputError(
-                    f"{where} names the code {stated}. Code is run only where you name it on the "
-                    f"command line: add `code` {shlex.quote(stated)}."
-                ) from error
-    raise AssertionError("unreachable")
+    given = next((one for one in code if same_code(stated, one)), None)
+    try:
+        return code_of(stated, given, what=what, where=where)
+    except UnnamedCode as error:
+        raise InputError(
+            f"{where} names the code {stated}. Code is run only where you name it on the command "
+            f"line: add `code` {shlex.quote(stated)}."
+        ) from error
 
 
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
@@ -245,8 +252,10 @@ def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
     return for_steps(options, data, max_steps)
 
 
-def _tests(asked: Mapping[str, Any]) -> list[list[str]]:
+def _tests(asked: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Words of each `vireid test`; a list of values stands for one test each."""
+    if not isinstance(asked, Mapping):
+        return [words for one in asked for words in _tests(one)]
     values = {"figure_queries": 0, **asked}
     lists = [value if isinstance(value, list) else [value] for value in values.values()]
     out = []
@@ -344,25 +353,31 @@ def run_sweep(
     devices: Sequence[int | None],
     *,
     deadline: float = float("inf"),
+    estimate: float = 0.0,
     stop: threading.Event | None = None,
     tell: Callable[[str], None] = say,
+    after: Callable[[Job], object] | None = None,
 ) -> None:
     """Make every run that isn't there yet, one process a device, and write the tables after each.
 
     Args:
         devices: GPUs by number; None stands for the CPU. A device named twice runs two.
         deadline: seconds after which no run is begun, and those running save themselves.
+        estimate: seconds a run, before any is known.
         stop: where set, the sweep ends in the same way.
         tell: receives a sentence on each run.
+        after: receives each run once it has ended, one at a time.
     """
     began, stop = time.monotonic(), stop or threading.Event()
     sweep.folder.mkdir(parents=True, exist_ok=True)
     complete = [job for job in sweep.jobs if job.trained()]  # at most a test is left
     rest = [job for job in sweep.jobs if job not in complete]
 
-    def after(job: Job, state: str, seconds: float) -> None:
+    def ended(job: Job, state: str, seconds: float) -> None:
         job.state, job.seconds = state, seconds
         tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {state}")
+        if after is not None:
+            after(job)
         try:
             sweep.write()
         except InputError as error:
@@ -371,8 +386,11 @@ def run_sweep(
     def make(job: Job, device: int | None) -> None:
         _make(job, sweep, device, stop)
 
-    run_all(complete, make, devices, stop=stop, after=after)
-    run_all(rest, make, devices, deadline=deadline, stop=stop, after=after)
+    run_all(complete, make, devices, stop=stop, after=ended)
+    run_all(
+        rest, make, devices,
+        deadline=deadline, estimate=estimate, stop=stop, after=ended,
+    )  # fmt: skip
 
 
 def run_all(

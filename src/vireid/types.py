@@ -121,7 +121,7 @@ def parse_time(text: str | float) -> float:
         seconds = moment.timestamp()
     if not 0 <= seconds < LAST_MOMENT:
         finer = next((name for n, name in _FINER.items() if 0 < seconds / n < LAST_MOMENT), None)
-        looks = f"; it looks like {finer}" if finer else ""
+        looks = f"; it looks like {finer}" if finer and "-" not in word else ""
         raise InputError(
             f"The time {shown(word)} is not between 1970 and 2200{looks}. Give seconds since 1970, "
             "or a date."
@@ -144,9 +144,9 @@ class Modality(IntEnum):
             InputError: for anything else.
         """
         name = str(text).strip().lower()
-        if name in {"visible", "rgb", "vis", "v", "0"}:
+        if name in {"visible", "rgb", "vis", "v", "0", "0.0"}:
             return cls.VISIBLE
-        if name in {"infrared", "ir", "nir", "thermal", "i", "1"}:
+        if name in {"infrared", "ir", "nir", "thermal", "i", "1", "1.0"}:
             return cls.INFRARED
         raise InputError(f"The modality is {shown(str(text))}; it must be 'visible' or 'infrared'.")
 

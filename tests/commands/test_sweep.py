@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -47,8 +48,10 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
     assert len(set(names)) == 8 and names[0].parent == Path("runs/ablation")
     assert names[3].name == "sysu-mcl-resnet50-clean-from-start-0-no-confusion-lr0.05-seed0"
     assert found.jobs[4].options.model.pretrained == "starts/start-1.safetensors"
-    assert found.tests == [["--figure-queries", "0", "--mode", mode, "--rerank"]
-                           for mode in ("all", "indoor")]  # fmt: skip
+    tests = [["--figure-queries", "0", "--mode", mode, "--rerank"] for mode in ("all", "indoor")]
+    assert found.tests == tests
+    several = read_sweep(write(tmp_path, test=[{"mode": ["all", "indoor"], "rerank": True}, {}]))
+    assert several.tests == [*tests, ["--figure-queries", "0"]]
 
 
 @pytest.mark.parametrize(
@@ -128,3 +131,34 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(sysu_root: Path, tmp_path
                            "--device", "cpu") == 1  # fmt: skip
     message = " ".join(capsys.readouterr().err.split())
     assert "failed: `-m vireid train` ended with code 2" in message and "does not exist" in message
+
+
+def test_what_a_sweep_leaves_behind_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path, sysu_root: Path
+) -> None:  # fmt: skip
+    """benchmarks/methods.py reads of a run what its result says; the hash of its options is the
+    one that was planned for its row."""
+    monkeypatch.setenv("PYTHONPATH", "")  # put back afterwards: benchmarks add to it
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import methods
+
+    monkeypatch.setenv("OUT", str(tmp_path))
+    file, cross = tmp_path / "one.json", tmp_path / "cross"
+    config = {"config": str(tiny_config(tmp_path))}
+    file.write_text(json.dumps({"base": config, "rows": {"full": {}, "other": {"lr": 1}}}))
+    (cross / "regdb").mkdir(parents=True)
+    words = [str(file), "--data", str(sysu_root), "--work", str(tmp_path), "--cross", str(cross)]
+    args = methods.arguments([*words, "--rows", "full"])
+    sweep = methods.composed(args)
+    assert [job.row for job in sweep.jobs] == ["full"]
+    assert [words[2:] for words in sweep.tests] == [
+        [], ["--dataset", "regdb", "--data-root", str(cross / "regdb")]
+    ]  # fmt: skip
+    runs = methods.runs_of(sweep, args)
+    run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    assert run("test", "--resume", run_folder, "--trials", 2, "--figure-queries", 0) == 0
+    job = dataclasses.replace(sweep.jobs[0], folder=run_folder, state="done")
+    facts, options, queries = methods.kept_of(job, runs)
+    runs.add("full", 0, facts, options, queries)
+    assert facts["config_hash"] == runs.rows["full"] and facts["start_hash"] == "none"
+    assert methods.main([*words, "--rows", "nobody"]) == 2

@@ -13,13 +13,16 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import random
 import shutil
 import sqlite3
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ from vireid.commands.train import prepare as train_defaults
 from vireid.console import console, results
 from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
 from vireid.data.decoding import decode
+from vireid.data.protocol import SYNTHETIC_MARKER, read_marker
 from vireid.embed import load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
 from vireid.evaluation import (
@@ -52,21 +56,47 @@ from vireid.evaluation import (
 )
 from vireid.evaluation.report import report_markdown
 from vireid.index import Filters, build_index
+from vireid.index.checks import check_embeddings, check_lengths
 from vireid.index.local.index import LocalIndex
-from vireid.index.output import hits_as_json, hits_table, write_csv
-from vireid.methods.published import import_published
-from vireid.models.foreign import load_foreign
+from vireid.index.output import Query, hits_as_csv, hits_as_json, hits_table
+from vireid.methods import Sizes, build_method, method_class
+from vireid.methods.published import form_of, published_net, read_published
+from vireid.models import ModelOptions
+from vireid.models.backbone import create
+from vireid.models.foreign import describe_file, load_foreign
+from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, decode_upload, to_pixels
+from vireid.sweep import read_sweep
 from vireid.testing import TestOptions
 from vireid.testing import evaluate as test
 from vireid.training import train_options
 from vireid.training.checkpoint import describe_run
 from vireid.types import Embeddings, InputError, Modality
-from vireid.weights import weights_hash
+from vireid.weights import identities_before, save_weights, weights_hash
 
 SIZE = (64, 32)
 ARCH = "test_resnet"  # 0.4 M values
 EVIL = "class CodeWasRun(BaseException):\n    pass\n\n\nraise CodeWasRun\n"
+
+
+class Place(Enum):
+    """What is where a file should be."""
+
+    EMPTY = "nothing"
+    FOLDER = "a folder"
+
+
+def put(path: Path, content: bytes | Place) -> None:
+    """Write a file, or let something else be in its place."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    if content is Place.FOLDER:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    elif isinstance(content, Place):
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(content)
 
 
 class Target:
@@ -104,10 +134,10 @@ class Target:
         """What a user does with it."""
         raise NotImplementedError
 
-    def put(self, name: str, content: bytes) -> Path:
-        """A file in the work folder."""
+    def put(self, name: str, content: bytes | Place) -> Path:
+        """A file in the work folder, or something else in its place."""
         path = self.work / name
-        path.write_bytes(content)
+        put(path, content)
         return path
 
 
@@ -152,6 +182,35 @@ def _images() -> list[bytes]:
     return out
 
 
+def _deep_images() -> list[bytes]:
+    """A thermal camera's image without any value, and one with 16 bits in each channel."""
+    out = []
+    for kind, picture in (
+        ("TIFF", Image.fromarray(np.full((48, 24), np.nan, np.float32))),
+        ("PNG", Image.new("RGB", (24, 48))),
+    ):
+        file = io.BytesIO()
+        picture.save(file, kind)
+        out.append(file.getvalue())
+    header = struct.pack(">IIBBBBB", 24, 48, 16, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(24 * 6)) * 48)
+    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    out[1] = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*one) for one in chunks)
+    return out
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG file."""
+    ends = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + ends
+
+
+def _bomb() -> bytes:
+    """A small PNG file of 10,000 million pixels."""
+    header = struct.pack(">IIBBBBB", 10**5, 10**5, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b""))
+
+
 @target
 class ImageFile(Target):
     """Image files, as commands open them."""
@@ -161,9 +220,12 @@ class ImageFile(Target):
     def make(self) -> None:
         self.odd = [one for one in _images() if one[:4] in (b"II*\0", b"\x89PNG")][-2:]
         self.seeds = [one for one in _images() if one not in self.odd]
-        self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text"]
+        self.seeds += [b"P6 24 48 65535\n" + bytes(24 * 48 * 6), b"P5 24 48 9999\n" + bytes(2304)]
+        self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text", *_deep_images()]
+        self.odd += [Place.EMPTY, Place.FOLDER, _bomb(), self.seeds[1][:-60]]
+        self.odd.append(self.seeds[0].replace(b"Exif\0\0MM\0*", b"Exif\0\0MM\xff\xff"))
 
-    def use(self, value: bytes) -> None:
+    def use(self, value: bytes | Place) -> None:
         path = self.put("image.jpg", value)
         used_once(
             lambda how: decode(path, SIZE, decoding=how),
@@ -181,15 +243,13 @@ class Upload(ImageFile):
     def make(self) -> None:
         super().make()
         tiff = [one for one in self.seeds if one[:4] == b"II*\0"]
+        self.odd = [one for one in self.odd if not isinstance(one, Place)]
         small, moving, huge = io.BytesIO(), io.BytesIO(), io.BytesIO()
         fakes.image(1, False, 0).resize((4, 4)).save(small, "PNG")
         frames = [fakes.image(pid, False, 0) for pid in (1, 2)]
         frames[0].save(moving, "PNG", save_all=True, append_images=frames[1:])
         Image.new("1", (1500, 1500)).save(huge, "PNG")
-        bomb = bytearray(small.getvalue())
-        bomb[16:24] = (10**5).to_bytes(4, "big") * 2  # width and height
-        bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
-        self.odd += [*tiff, *(one.getvalue() for one in (small, moving, huge)), bytes(bomb)]
+        self.odd += [*tiff, *(one.getvalue() for one in (small, moving, huge))]
         self.seeds = [one for one in self.seeds if one not in tiff]
 
     def use(self, value: bytes) -> None:
@@ -198,8 +258,9 @@ class Upload(ImageFile):
                 lambda how: to_pixels(
                     decode_upload(value, max_pixels=10**6, min_side=8, decoding=how), SIZE
                 ),
-                [Decoding(), Decoding(intensity_range="minmax")],
-            )
+                [Decoding(), Decoding(intensity_range="minmax"),
+                 Decoding(intensity_range="0:65535")],
+            )  # fmt: skip
         except UploadError as error:
             assert error.status in (413, 415, 422)
             raise
@@ -212,7 +273,7 @@ class _Text(Target):
     def mutate(self, r: random.Random, seed: str) -> bytes:
         return mutations.of_text(r, seed)
 
-    def content(self, value: str | bytes) -> bytes:
+    def content(self, value: str | bytes | Place) -> bytes | Place:
         return value.encode() if isinstance(value, str) else value
 
 
@@ -259,11 +320,17 @@ class EmbedTable(_Text):
             "path,time\na,1772388000000\n",
             "path,pid\na,1,2\n",
             "path,type\na,ir\n",
+            "path,type\na,car\n",
+            "path,camid\na,one\n",
+            Place.EMPTY,
+            Place.FOLDER,
+            "path\na\n".encode("utf-16-le"),
+            "path\na\n".encode("utf-16-be"),
         ]
 
     def use(self, value: str | bytes) -> None:
         path = self.put("t.csv", self.content(value))
-        patterns = (None, r"(\d+)", r"c(?P<camid>\d+)_(?P<time>20[\d-]+)")
+        patterns = (None, r"(\d+)", r"c(?P<camid>\d+)_(?P<time>20[\d-]+)", "(", "(?P<x>.)(?P<pid>)")
         used_once(
             lambda how: read_source(path, modality=how[0], camera_pattern=how[1]),
             [(sensor, one) for sensor in (None, Modality.VISIBLE) for one in patterns],
@@ -278,10 +345,14 @@ class EmbedList(_Text):
 
     def make(self) -> None:
         self.seeds = ["a.jpg\nb c.jpg\n\n./d.png\n", "c3_0001.jpg\r\nc4_0002.jpg\r\n"]
-        self.odd = ["", "\n\n"]
+        self.odd = ["", "\n\n", "\0", "a.jpg\n./a.jpg\n", Place.EMPTY, Place.FOLDER]
 
     def use(self, value: str | bytes) -> None:
         path = self.put("t.txt", self.content(value))
+        if value is Place.FOLDER:
+            fakes.image(1, False, 0).save(path / "a.png")
+            read_source(path, modality=Modality.INFRARED)
+            (path / "a.png").unlink()
         read_source(path, modality=Modality.INFRARED, camera_pattern=r"c(\d+)")
 
 
@@ -315,6 +386,8 @@ class DatasetTable(_Text):
             "path,pid,modality\na\\b,1,ir\n",
             "path,pid,modality\n.,1,ir\n",
             "path,pid,modality\nabsent.png,1,ir\n",
+            f"path,pid,modality\n{'a' * 300}.png,1,ir\n",
+            f"path,pid,modality,camid\n{rows[0][0]},1,ir,one\n",
             f"path,pid,modality,camid\n{rows[0][0]},1,ir,1\n{rows[1][0]},1,ir,\n",
             f"path,pid,modality\n{rows[0][0]},,ir\n",
             f"path,pid,modality,split\n{rows[0][0]},1,ir,sometimes\n",
@@ -350,7 +423,8 @@ class _Lists(_Text):
             for path in self.originals
             for text in ("", "1,1\n", "Visible/1/a.bmp 0\nVisible/1/a.bmp 0\n", "a\\b 0", "x 5\n",
                          "Visible/a/b.bmp 0\n", "Visible/1/a.bmp 0\n\nVisible/2/b.bmp 0\n",
-                         "Visible/1/a.bmp 0\nVisible/1/b.bmp 1\n", "1", "Visible/1/a.bmp 1\n")
+                         "Visible/1/a.bmp 0\nVisible/1/b.bmp 1\n", "1", "Visible/1/a.bmp 1\n",
+                         Place.EMPTY, Place.FOLDER, b"\xff\xfe\0", "nowhere.bmp 0\n", None)
         ]  # fmt: skip
 
     def make_root(self, root: Path) -> Path:
@@ -361,11 +435,16 @@ class _Lists(_Text):
 
     def use(self, value: tuple[Path, str | bytes]) -> None:
         path, content = value
-        path.write_bytes(self.content(content))
+        if content is None:  # the lists' folder is not there
+            path.parent.rename(path.parent.with_name("elsewhere"))
+        else:
+            put(path, self.content(content))
         try:
             load_dataset(self.dataset, self.root, trial=self.split)
         finally:
-            path.write_bytes(self.originals[path])
+            if content is None:
+                path.parent.with_name("elsewhere").rename(path.parent)
+            put(path, self.originals[path])
 
 
 @target
@@ -401,10 +480,22 @@ class LlcmLists(_Lists):
     name, dataset = "idx_llcm", "llcm"
 
     def make_root(self, root: Path) -> Path:
-        return fakes.make_llcm(root, images=1)
+        fakes.make_llcm(root, images=1)
+        (root / "test_vis" / "more").mkdir()
+        (root / "1").mkdir()
+        fakes.image(1, False, 0).save(root / "1" / "none.png")
+        return root
 
     def files(self) -> list[Path]:
         return sorted((self.root / "idx").glob("*.txt"))
+
+    def make(self) -> None:
+        super().make()
+        (self.root / "none.png").write_bytes((self.root / "1" / "none.png").read_bytes())
+        self.odd += [
+            (self.root / "idx" / "train_vis.txt", f"{path} 0\n")
+            for path in ("1/none.png", "none.png")
+        ]
 
 
 @target
@@ -431,7 +522,11 @@ class PublishedArrays(Target):
         ]  # fmt: skip
         zipped = io.BytesIO()
         np.savez(zipped, a=labels)
-        self.odd += [(path, zipped.getvalue()) for path in files]
+        self.odd += [(path, content) for path in files
+                     for content in (zipped.getvalue(), Place.EMPTY, Place.FOLDER)]  # fmt: skip
+        nothing = self.array(np.zeros((0, *SIZE, 3), np.uint8)), self.array(np.zeros(0, int))
+        (images,) = self.work.glob("*_rgb_*_img.npy")
+        self.odd.append((images, nothing))
 
     @staticmethod
     def array(array: np.ndarray) -> bytes:
@@ -444,15 +539,21 @@ class PublishedArrays(Target):
 
     def use(self, value: tuple[Path, bytes]) -> None:
         path, content = value
-        path.unlink()  # whoever has mapped it keeps what it had
-        path.write_bytes(content)
+        changed = {path: content}
+        if isinstance(content, tuple):
+            changed = {one: content[one.name.split("_")[-1] != "img.npy"] for one in self.originals
+                       if "_rgb_" in one.name}  # fmt: skip
+        for one, other in changed.items():
+            one.unlink()  # whoever has mapped it keeps what it had
+            put(one, other)
         try:
             data = load_dataset("sysu", self.work)
             prepare(data, size=SIZE, cache=self.work / "cache", workers=1)
         finally:
             shutil.rmtree(self.work / "cache", ignore_errors=True)
-            path.unlink()
-            path.write_bytes(self.originals[path])
+            for one in changed:
+                put(one, Place.EMPTY)
+                put(one, self.originals[one])
 
 
 @target
@@ -473,9 +574,24 @@ class OfficialDraw(Target):
             self.odd.append(fakes.write_permutations(other, odd).read_bytes())
         scipy.io.savemat(other, {"rand_perm_cam": np.zeros(3)})
         self.odd.append(other.read_bytes())
+        cells = {"rand_perm_cam": scipy.io.loadmat(self.path)["rand_perm_cam"]}
+        scipy.io.savemat(other, cells, do_compression=True)
+        self.seeds.append(other.read_bytes())
+        scipy.io.savemat(other, {"a": "text", **cells, "b": np.ones(2) * 1j})
+        self.seeds.append(other.read_bytes())
+        shape = struct.pack("<IIII", 6, 8, 1, 0) + struct.pack("<IIii", 5, 8, 1, 1)
+        cell = shape + struct.pack("<II", 1, 0) + struct.pack("<II", 14, 0)  # as MATLAB has it
+        self.odd.append(self.seeds[0][:128] + struct.pack("<II", 14, len(cell)) + cell)
+        bomb = zlib.compress(bytes(2**28 + 1), 1)
+        self.odd.append(self.seeds[0][:128] + struct.pack("<II", 15, len(bomb)) + bomb)
+        self.odd += [Place.EMPTY, Place.FOLDER, self.seeds[0][:-4]]
+        self.odd.append(self.seeds[0].replace(struct.pack("<II", 5, 8), struct.pack("<II", 5, 4)))
+        sizes = struct.pack("<IIii", 5, 8, 6, 1)
+        assert sizes in self.seeds[0]
+        self.odd.append(self.seeds[0].replace(sizes, struct.pack("<IIii", 5, 8, -6, 1)))
 
-    def use(self, value: bytes) -> None:
-        self.path.write_bytes(value)
+    def use(self, value: bytes | Place) -> None:
+        put(self.path, value)
         trials(self.data, ProtocolOptions(draw="official"))
 
 
@@ -508,18 +624,52 @@ class Foreign(Target):
                     b"\x1f\x8b",
                     b"\x89HDF", zipped.getvalue(), b"", b"\x80\x02.", b"text", b"{" * 20,
                     self.seeds[0][:200]]  # fmt: skip
-        for odd in ({"net": {"visible_module.visible.conv1.weight": torch.zeros(1)}},
+        program = io.BytesIO()
+        with zipfile.ZipFile(program, "w") as archive:
+            archive.writestr("net/constants.pkl", b"")
+        self.odd += [program.getvalue(), Place.EMPTY, Place.FOLDER, b"\x80\x02}}b."]
+        self.odd.append(_bomb_archive("net/data.pkl"))
+        self.odd += [_saved({"a": b"bytes"}), pickle.dumps({"a": 1}, 2), pickle.dumps([{1}], 4)]
+        self.whole = [_saved(content) for content in _published_networks()]
+        self.odd += self.whole
+        flat = {"classifier.weight": torch.zeros(3), "bottleneck.bias": torch.ones(4)}
+        for odd in ({"net": flat}, {"net": {"visible_module.visible.conv1.weight": torch.zeros(1)}},
                     {"net": Path("x")},
                     {"config": {}, "method": {}, "optimisers": {}, "progress": 1},
                     {"net": {"model.stem_visible.x": torch.zeros(1)}}, [1],
                     {"net": print}):  # fmt: skip
             self.odd.append(_saved(odd))
 
-    def use(self, value: bytes) -> None:
-        path = self.put("net.safetensors" if value[8:9] == b"{" else "net.t", value)
+    def use(self, value: bytes | Place) -> None:
+        named = isinstance(value, bytes) and value[8:9] == b"{"
+        path = self.put("net.safetensors" if named else "net.t", value)
+        describe_file(path)
         load_foreign(path)
         with suppress(InputError):  # the seeds are no whole networks
-            import_published(path)
+            published = read_published(path)
+            if value in self.whole[1:3]:
+                describe_run(path)
+                with torch.device("meta"):
+                    published.build()
+
+
+def _published_networks() -> Iterator[dict[str, Any]]:
+    """Checkpoints of the published networks, all values of most tensors at one place."""
+    epochs = {"base": "3 of 80", "agw": torch.tensor(3), "ddag": 3, "deen": 3}
+    for name, epoch in epochs.items():
+        model = dataclasses.replace(
+            method_class(name).model_defaults("resnet50", "none"), last_stage=3 + (name != "deen")
+        )
+        with torch.device("meta"):
+            method = build_method(name, model, Sizes(num_pids=2), None)
+        state = {key: torch.zeros((), dtype=value.dtype).expand(value.shape)
+                 for key, value in method.state_dict().items()}  # fmt: skip
+        vars(method)["state_dict"] = lambda state=state: state
+        net = published_net(method)
+        # the reader looks at how much of these is there
+        free = (form_of(method).classifier, "NL_2.0.theta.weight", "attention_0.W", "wpa.gate")
+        net |= {key: net[key].clone() for key in free if key in net}
+        yield {"net": net, "epoch": epoch}
 
 
 def tiny_options(root: Path | None = None, **changes: Any) -> Any:
@@ -559,6 +709,9 @@ class Weights(Target):
         ]  # fmt: skip
         self.odd += [torch_bytes(self.tensors), self.seeds[0].replace(b"mcl", b"mcm"), b"", b"{"]
         self.odd.append(self.written({**facts, "weights_hash": "0" * 64}))
+        self.odd += [Place.EMPTY, Place.FOLDER, b"version https://git-lfs.github.com/spec/v1\n"]
+        del facts["epoch"]
+        self.odd.append(self.written(facts))
         whole = self.tensors
         name = min(key for key, tensor in whole.items() if tensor.ndim)
         for other in (whole[name].long(), whole[name][:1], whole[name].half()):
@@ -580,9 +733,10 @@ class Weights(Target):
             return self.written(r.choice(mutations.WORDS))
         return self.written(mutations.of_value(r, facts, self.words))
 
-    def use(self, value: bytes) -> None:
+    def use(self, value: bytes | Place) -> None:
         path = self.put("w.safetensors", value)
-        describe_run(path)
+        if value is not Place.FOLDER:
+            describe_run(path)
         embedder = load(path, device="cpu", precision="float32")
         height, width = embedder.size
         assert height * width < 10**7
@@ -592,6 +746,142 @@ class Weights(Target):
         options = TestOptions(data_root=str(self.root), figure_queries=0, num_trials=1)
         shutil.rmtree(self.work / "report", ignore_errors=True)  # of other weights
         quietly(test, path, options, device="cpu", out=self.work / "report")
+
+
+@target
+class FirstWeights(Target):
+    """What a network starts from: `--pretrained FILE`."""
+
+    name = "start"
+    sizes = Sizes(num_pids=2)
+
+    def make(self) -> None:
+        net = create(ARCH)
+        whole = {**net.state_dict(), "fc.weight": torch.zeros(5, 32), "fc.bias": torch.zeros(5)}
+        other = {f"a{number}.{name.rsplit('.', 1)[-1]}": value
+                 for number, (name, value) in enumerate(net.state_dict().items())}  # fmt: skip
+        ours = self.home / "ours.safetensors"
+        options = dataclasses.replace(method_class("agw").model_defaults(ARCH, "none"))
+        method = build_method("agw", options, self.sizes, None)
+        save_weights(ours, method, {"seed": 3})
+        self.seeds = [_saved({"state_dict": whole}), torch_bytes(net.state_dict()),
+                      _saved(other), ours.read_bytes()]  # fmt: skip
+        _, facts = _parts(self.seeds[3])
+        self.tensors = method.state_dict()
+        self.odd = [
+            Place.EMPTY,
+            Place.FOLDER,
+            b"",
+            _saved({}),
+            _saved({"net": {"a": 1}}),
+            _saved({"config": {}, "method": {}, "optimisers": {}, "progress": 1}),
+            _saved({"base_resnet.base.conv1.weight": torch.zeros(1)}),
+            torch_bytes({"a": torch.zeros(2)}, {"vireid": "[]"}),
+            torch_bytes({"a": torch.zeros(2)}, {"vireid": "{"}),
+            torch_bytes({"model.stem_visible.a": torch.zeros(2)}, {"vireid": "{}"}),
+        ]
+        self.odd += [
+            torch_bytes(self.tensors, {"vireid": json.dumps({**facts, "model": model})})
+            for model in (1, {"input_mean": [1, "a"]}, {"input_std": [0, 0, 0]},
+                          {"input_mean": [1e300] * 3})
+        ]  # fmt: skip
+
+    def use(self, value: bytes | Place) -> None:
+        safe = isinstance(value, bytes) and value[8:9] == b"{"
+        path = self.put("start.safetensors" if safe else "start.pth", value)
+        options = ModelOptions(arch=ARCH, pretrained=str(path))
+        identities_before(str(path))
+        build_method("base", options, self.sizes, None)
+
+
+@target
+class ExportedNetworks(Target):
+    """Networks in ONNX, alone and as a folder of both."""
+
+    name = "onnx"
+
+    def make(self) -> None:
+        self.facts = {
+            "format": 1, "modality": "visible", "weights_hash": "1" * 64, "method": "mcl",
+            "arch": ARCH, "size": list(SIZE), "mean": [0.5] * 3, "std": [0.25] * 3,
+            "embeddings": ["pooled", "embedding"], "default_embedding": "embedding",
+            "identities": [], "licence": "CC0-1.0", "seed": 1,
+        }  # fmt: skip
+        self.other = self.network({**self.facts, "modality": "infrared"})
+        self.seeds = [self.network(self.facts)]
+        self.odd = [Place.EMPTY, Place.FOLDER, b"", b"text", self.other]
+        self.odd += [
+            self.network({**self.facts, **change})
+            for change in (
+                {"size": [64, 33]}, {"size": []}, {"modality": "both"}, {"embeddings": ["pooled"]},
+                {"default_embedding": "x"}, {"mean": ["a"]}, {"mean": []}, {"weights_hash": "2"},
+                {"embeddings": ["embedding", "pooled"]},
+            )
+        ]  # fmt: skip
+        self.odd += [
+            self.network(self.facts, **change)
+            for change in ({"axes": (1, 2, 3)}, {"axes": (0, 1, 2)}, {"kind": "float"},
+                           {"depth": 4}, {"image": "picture"}, {"axes": (1,)}, {"scale": 0.0},
+                           {"shape": (5, 7)}, {"shape": (1, -1)})
+        ]  # fmt: skip
+
+    def network(
+        self, facts: Any, *, axes: tuple[int, ...] = (1, 2), kind: str = "uint8", depth: int = 3,
+        image: str = "image", scale: float = 1.0, shape: tuple[int, ...] = (),
+    ) -> bytes:  # fmt: skip
+        """The mean colour of an image, at length 1, under two names."""
+        from onnx import TensorProto, helper
+
+        number = TensorProto.UINT8 if kind == "uint8" else TensorProto.FLOAT
+        nodes = [
+            helper.make_node("Cast", [image], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "scale"], ["scaled"]),
+            *(
+                [helper.make_node("Reshape", ["scaled", "shape"], ["pooled"])]
+                if shape
+                else [helper.make_node("Identity", ["scaled"], ["pooled"])]
+            ),
+            helper.make_node("LpNormalization", ["pooled"], ["embedding"], axis=-1),
+        ]
+        graph = helper.make_graph(
+            nodes, "network",
+            [helper.make_tensor_value_info(image, number, ["batch", *SIZE, depth])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+             for name in ("pooled", "embedding")],
+            [helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
+             helper.make_tensor("shape", TensorProto.INT64, [len(shape)], shape),
+             helper.make_tensor("scale", TensorProto.FLOAT, [1], [scale])],
+        )  # fmt: skip
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        text = facts if isinstance(facts, str) else json.dumps(facts)
+        helper.set_model_props(model, {"vireid": text})
+        return model.SerializeToString()
+
+    def mutate(self, r: random.Random, seed: bytes) -> bytes:
+        if r.random() < 0.5:
+            return mutations.of_bytes(r, seed)
+        if r.random() < 0.05:
+            return self.network(r.choice(mutations.WORDS).encode("utf-8", "replace").decode())
+        return self.network(mutations.of_value(r, self.facts, self.words))
+
+    def use(self, value: bytes | Place) -> None:
+        used_once(self.used, [(value, way) for way in ("file", "visible", "infrared")])
+
+    def used(self, value: tuple[bytes | Place, str]) -> None:
+        content, way = value
+        path = self.put("network.onnx", content)
+        if way != "file":  # the folder of both
+            path = self.work / "both"
+            path.mkdir(exist_ok=True)
+            put(path / "visible.onnx", content if way == "visible" else self.seeds[0])
+            put(path / "infrared.onnx", content if way == "infrared" else self.other)
+        embedder = load(path)
+        height, width = embedder.size
+        assert height * width < 10**7
+        rows = embedder.embed(np.ones((2, height, width, 3), np.uint8), "visible", tta="flip")
+        assert rows.vectors[embedder.default_embedding].shape[0] == 2
+        check_lengths(rows.vectors[embedder.default_embedding] / 2, ["a", "b"])
 
 
 def with_sum(facts: Any) -> Any:
@@ -650,6 +940,40 @@ class Checkpoints(Target):
         for _ in range(60):
             shared = {"a": shared, "b": shared}
         self.odd.append((name, _saved({**state, "config": shared})))
+        self.odd += [
+            (one, content)
+            for one in (name, f"{name}.sha256", "log.jsonl", "record.json", "config.json")
+            for content in (Place.EMPTY, Place.FOLDER, b"", b"\xff")
+        ]
+        people = state["identities"][0]
+        buffers = {one: value for one, value in state["method"].items() if "running_" in one}
+        self.odd += [
+            (name, _saved({**state, **change}))
+            for change in (
+                {"config": {"a": (1, 2)}}, {"identities": []}, {"average": {}},
+                {"identities": [{**people, "pids": people["pids"][::-1]}]},
+                {"identities": [{**people, "data_hash": "0"}]},
+                {"identities": [{**people, "camids": [1]}]},
+                {"progress": {**state["progress"], "epoch": 0}, "ranks": [rank, rank]},
+                {"config": dict.fromkeys(state["config"], 1)}, {"config": {}},
+                {"method": {1: torch.zeros(1)}},
+                {"ranks": [{**rank, "buffers": buffers}]},
+                {"ranks": [{**rank, "buffers": {k: v[None] for k, v in buffers.items()}}]},
+                {"ranks": [{**rank, "buffers": {k: v.to_sparse() for k, v in buffers.items()}}]},
+            )
+        ]  # fmt: skip
+        record = json.loads(self.seeds[2][1])
+        self.odd.append(("record.json", json.dumps({"options": record["options"]}).encode()))
+        self.odd += [("checkpoints", place) for place in Place]
+        self.odd += [
+            ("record.json", json.dumps({**record, **change}).encode())
+            for change in (
+                {"package_hash": "0"}, {"data_hash": "0"}, {"versions": {"torch": "1"}},
+                {"options": {**record["options"], "recipe": {**record["options"]["recipe"],
+                                                             "epochs": 9}}},
+                {"code": {"method": {"name": "my.py:My", "sha256": "0", "copies": ["my.py"]}}},
+            )
+        ]  # fmt: skip
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
         name, content = seed
@@ -673,14 +997,25 @@ class Checkpoints(Target):
         copied = self.work / "run"
         shutil.rmtree(copied, ignore_errors=True)
         shutil.copytree(self.run, copied)
-        path = copied / ("checkpoints" if name.endswith(".pt") else "") / name
-        path.write_bytes(content)
-        if name.endswith(".pt"):
+        path = copied / ("checkpoints" if ".pt" in name else "") / name
+        put(path, content)
+        if ".pt" in name:
             (copied / "log.jsonl").unlink()  # nor are its curves drawn, which takes a while
+        if name.endswith(".pt") and isinstance(content, bytes):
             digest = hashlib.sha256(content).hexdigest()
             path.with_name(f"{name}.sha256").write_text(f"{digest}  {name}\n")
-        describe_run(copied)
-        quietly(training_kit.run, copied, self.options, resume=True)
+            with suppress(InputError):
+                describe_run(path)
+        if content is Place.EMPTY and name == "checkpoints":
+            (copied / "config.json").unlink()
+        elif name != "config.json":
+            describe_run(copied)
+        used_once(
+            lambda way: quietly(
+                training_kit.run, copied, self.options, resume=True, other_code=way
+            ),
+            [False, True][: 1 + (name == "record.json")],
+        )
 
 
 def _saved(state: Any) -> bytes:
@@ -746,6 +1081,7 @@ class Configurations(Target):
         self.seeds = [
             ("config.json", plain), ("trials.json", trials), ("config.toml", self.toml),
             ("config.json", {"method": "ddag", "recipe": {"name": "clean"}}),
+            (SYNTHETIC_MARKER, {"version": 1, "seed": 3, "layout": "sysu"}),
         ]  # fmt: skip
         self.odd = [
             ("config.json", {**plain, "method": f"{self.evil}:M"}),
@@ -755,6 +1091,9 @@ class Configurations(Target):
             ("config.json", {**plain, "max_steps": 3}), ("config.toml", "a = [" * 10_000),
             ("config.toml", 'method = "none"'), ("trials.json", {}), ("config.json", []),
             ("config.json", b'{"lr": 1e999}'), ("config.toml", "seed = 1e999"),
+            ("config.toml", "[recipe]\nlr = inf"), ("config.toml", f"seed = {10**20}"),
+            (SYNTHETIC_MARKER, {"seed": "x"}), (SYNTHETIC_MARKER, b"{"), (SYNTHETIC_MARKER, []),
+            *((name, place) for name in ("config.json", "config.toml") for place in Place),
             ("config.toml", "a"),
             *(("config.json", value) for value in (
                 {"method": "base", "method_options": {"hidden": 1}}, {"data_root": 7}, {"model": 7},
@@ -782,9 +1121,12 @@ class Configurations(Target):
         if isinstance(content, (dict, list)):
             content = json.dumps(content).encode("utf-8", "surrogatepass")
         path = run / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        put(path, content.encode() if isinstance(content, str) else content)
         if name == "trials.json":
             train_defaults(["--resume", str(run)])
+            return
+        if name == SYNTHETIC_MARKER:
+            read_marker(run)
             return
         train_defaults(["--config", str(path)])
         if path.suffix == ".json":
@@ -794,12 +1136,76 @@ class Configurations(Target):
             describe_run(run)
 
 
+@target
+class Sweeps(_Text):
+    """The file of `vireid sweep`."""
+
+    name = "sweep"
+
+    def make(self) -> None:
+        self.seeds = [
+            'seeds = [0, 1]\nbaseline = "a"\n[base]\nmethod = "base"\narch = "resnet18"\n'
+            '[rows.a]\nlr = 0.1\n[rows."b c"]\nlr = 0.2\n[test]\ntta = ["none", "flip"]\n',
+            'base = {pretrained = "start-{seed}.pth"}\ngrid = {lr = [0.1, 0.2], p = [2]}\n',
+            '[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
+        ]
+        self.seeds[1] = self.seeds[1].replace("p = [2]", "pids_per_batch = [2]")
+        self.odd = [
+            Place.EMPTY, Place.FOLDER, b"\xff", "", "seed = [1]", "seeds = []", "seeds = [1, 1]",
+            "seeds = 1", 'baseline = "x"', "[rows.a]\n[rows.b]\n", "[rows.a]\nseed = 1\n",
+            "[rows.a]\nlr = 1\n[grid]\nlr = [1, 2]\n", "[grid]\nlr = 3\n", "[rows.a]\nnone = 1\n",
+            f'[rows.a]\nmethod = "{self.evil}:M"\n', "[rows.a]\nmax_steps = 5\n",
+            '[rows.a]\nmax_steps = "a"\n', '[rows.a]\nconfig = "absent.toml"\n', "[rows]\na = 1\n",
+            '[base]\ndata_root = 7\n', '[rows.a]\ntrial = "all"\nmax_steps = 1\n',
+            "[rows.a]\n[rows.a.recipe]\nlr = 1\n", "base = [" * 10_000, "[test]\na = [[1]]\n",
+            '[base]\nconfig = 7\n', '[base]\nmethod = 7\n', "[grid]\nlr = []\n",
+        ]  # fmt: skip
+
+    def mutate(self, r: random.Random, seed: str) -> bytes:
+        return mutations.of_text(r, seed, " ,\n=\"'[]{}.")
+
+    def use(self, value: str | bytes | Place) -> None:
+        path = self.put("sweep.toml", self.content(value))
+        for job in read_sweep(path, self.work / "runs").jobs:
+            assert job.folder.parent == self.work / "runs"
+
+
+@target
+class Tokens(_Text):
+    """The file of `vireid serve --token-file`."""
+
+    name = "tokens"
+
+    def make(self) -> None:
+        one, other = "a" * 32, "b" * 40
+        self.seeds = [f"ann {one}\n# of the night\n\n bob@x-1.y   {other} \r\n", f"x {one}"]
+        self.odd = [
+            Place.EMPTY, Place.FOLDER, b"\xff", "", "#\n", "ann\n", f"ann {one} {one}\n",
+            f"an/n {one}\n", f"ann {one}\nann {other}\n", f"ann {one}\nbob {one}\n", "ann short\n",
+            f"ann {'é' * 40}\n", "ann " + "x" * 70_000,
+        ]  # fmt: skip
+
+    def use(self, value: str | bytes | Place) -> None:
+        path = self.put("tokens.txt", self.content(value))
+        read_tokens([f"carl={'c' * 32}"])
+        try:
+            tokens = read_tokens([], path)
+            ServerSettings(tokens=tokens, host="0.0.0.0")
+        except InputError as error:
+            assert not any(secret in str(error) for secret in ("a" * 32, "b" * 40)), "a token leaks"
+            raise
+
+
 # Embeddings -----------------------------------------------------------------------------------
 
 
 def use_embeddings(path: Path, work: Path) -> None:
     """Read, index, search, show."""
     rows = load_embeddings(path)
+    for which, dim in (("other", 1), (None, 1), (None, index_helpers.DIM)):  # into another index
+        with suppress(InputError):
+            check_embeddings(rows, which, embedding="embedding", weights_hash=index_helpers.HASH,
+                             dim=dim, preprocessing=_KNOWN)  # fmt: skip
     folder = work / "index"
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -820,14 +1226,15 @@ def use_index(index: Any, work: Path) -> list[Any]:
     for filters in (Filters(camids=(1,)), Filters(time_from=0.0), Filters(pids=(2,)),
                     Filters(modality=Modality.INFRARED, time_to=1e9)):  # fmt: skip
         index.search(queries[:1], top=5, filters=filters)
-    paths = [Path("query.jpg")] * len(hits)
+    queries = [Query((Path("query.jpg"),))] * len(hits)
+    names = index.camera_names
     text = json.dumps(
-        hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False
+        hits_as_json(queries, hits, [()] * len(hits), names), allow_nan=False, ensure_ascii=False
     ).encode()
     assert text
-    shown = [hits_table(Path("query.jpg"), ranked[:20]) for ranked in hits[:1] if ranked]
+    shown = [hits_table(queries[0], ranked[:20], names) for ranked in hits[:1] if ranked]
     quietly(results.print, *shown)
-    write_csv(work / "hits.csv", paths, hits)
+    assert hits_as_csv(queries, hits, names)
     facts = to_plain(index.info())
     assert json.dumps(facts, allow_nan=False)
     _for_people(facts)
@@ -836,13 +1243,15 @@ def use_index(index: Any, work: Path) -> list[Any]:
     return hits
 
 
+_KNOWN = {**index_helpers.PREPROCESSING, "size": [288, 144], "tta": "none", "mean": [0.5] * 3,
+          "search_with": "embedding"}  # fmt: skip
+
+
 def _people() -> list[Embeddings]:
     first = index_helpers.people(40)
-    known = {**index_helpers.PREPROCESSING, "size": [288, 144], "tta": "none", "mean": [0.5] * 3,
-             "search_with": "embedding"}  # fmt: skip
     other = {name: first.vectors["embedding"].astype(np.float16) for name in ("pooled", "part")}
     return [
-        dataclasses.replace(first, preprocessing=known),
+        dataclasses.replace(first, preprocessing=_KNOWN),
         dataclasses.replace(first, vectors=other, preprocessing={"search_with": "part"}),
         dataclasses.replace(index_helpers.people(1, first=3), paths=["é/\u4e2d.jpg"]),
     ]
@@ -868,6 +1277,19 @@ class EmbeddingsFile(Target):
         header = json.loads(one[8 : 8 + int.from_bytes(one[:8], "little")])
         header["pids"]["shape"] = []
         self.odd.append(self.with_header(one, header))
+        first = _people()[0]
+        names = list(first.paths)
+        vectors = {"embedding": first.vectors["embedding"] * np.float32(1.5)}
+        for number, change in enumerate(
+            (
+                {"paths": [""] * 40}, {"paths": [names[0]] * 40}, {"vectors": vectors},
+                {"preprocessing": {**_KNOWN, "tta": "flip"}}, {"preprocessing": {}},
+                {"preprocessing": {**_KNOWN, "intensity_range": "minmax"}},
+            )
+        ):  # fmt: skip
+            save_embeddings(self.home / f"odd{number}.st", dataclasses.replace(first, **change))
+            self.odd.append((self.home / f"odd{number}.st").read_bytes())
+        self.odd += [Place.EMPTY, Place.FOLDER, self.seeds[0].replace(b"people/", b"people\xff")]
 
     @staticmethod
     def rewritten(content: bytes, about: Any) -> bytes:
@@ -1020,6 +1442,8 @@ class IndexBytes(_IndexFolder):
         self.odd = [(0, "vectors-0001.f16", vectors[:-2]), (1, "codes-0001.i8", b"x"),
                     (0, "vectors-0001.f16", bytes(len(vectors))), (1, "projection-0001.npz", b"x"),
                     (0, "index.sqlite", b"text" * 300)]  # fmt: skip
+        self.odd += [(1, name, place) for number, name, _ in self.seeds if number
+                     for place in (Place.EMPTY, Place.FOLDER)]  # fmt: skip
         self.odd += [
             (1, "projection-0001.npz", _npz(**change))
             for change in ({}, {**arrays, "axes": np.zeros((16, 0), np.float32),
@@ -1043,8 +1467,17 @@ class IndexBytes(_IndexFolder):
     def use(self, value: Any) -> None:
         number, name, content = value
         with self.copied(number) as folder:
-            (folder / name).write_bytes(content)
+            put(folder / name, content)
             self.try_all(folder)
+
+
+def _bomb_archive(name: str) -> bytes:
+    """A small archive that says it unpacks to 2 GiB."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"")
+        archive.getinfo(name).file_size = 2**31
+    return file.getvalue()
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
@@ -1103,6 +1536,19 @@ class IndexRows(_IndexFolder):
             for key in self.keys
             for value in ("null", "-1", '"x"', "[]", "1e999", "x", "99999999999")
         ]  # fmt: skip
+        with closing(sqlite3.connect(self.home / "index1" / "index.sqlite")) as connection:
+            known = connection.execute("SELECT value FROM about WHERE key = 'strangers'").fetchone()
+        strangers = json.loads(known[0])
+        tail = next(iter(strangers["tails"].values()))
+        self.odd += [
+            (1, False, [f"UPDATE about SET value = '{json.dumps(value)}' WHERE key = 'strangers'"])
+            for value in (
+                {**strangers, "tails": {"visible": {**tail, **change}}}
+                for change in ({"pairs": 0}, {"ranks": []}, {"ranks": [0] * len(tail["ranks"])},
+                               {"similarities": [None]}, {"more": 1})
+            )
+        ]  # fmt: skip
+        self.odd.append((1, False, ["UPDATE about SET value = '0' WHERE key = 'written'"]))
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
         statements, rows_only = [], True
@@ -1172,6 +1618,8 @@ class Reports(Target):
                 rerank=rerank, context={"seed": seed, "method": "mcl", "more": {"a": [1]}},
             )  # fmt: skip
             self.seeds.append(report.to_plain())
+        report.write(self.home)
+        self.queries = (self.home / "queries.npz").read_bytes()
         one = self.seeds[0]
         twin = copy.deepcopy(one)
         twin["protocol"] |= {"seed": 5, "weights_hash": "1" * 64}
@@ -1191,6 +1639,17 @@ class Reports(Target):
         ]
         self.odd += [{**one, "record": {**record, key: v}} for key in record for v in (1, {"a": 1})]
         mean = self.seeds[2]
+        columns = report.queries
+        self.odd += [Place.EMPTY, Place.FOLDER]
+        self.odd += [
+            (one, queries)
+            for queries in (
+                Place.EMPTY, Place.FOLDER, b"x", _npz(), _npz(**{**columns, "pids": np.zeros(1)}),
+                _npz(pids=np.zeros(2)), _npz(**{name: np.array("x") for name in columns}),
+                _npz(**{name: np.array(1) for name in columns}), self.queries[:-30],
+                _bomb_archive("pids.npy"),
+            )
+        ]  # fmt: skip
         self.odd += [
             {**mean, "averaged": {**mean["averaged"], "values": {}}},
             {**one, "protocol": {**one["protocol"], "embeddings": []}},
@@ -1203,12 +1662,17 @@ class Reports(Target):
         ]
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
-        if r.random() < 0.1:
+        what = r.random()
+        if what < 0.1:
             return mutations.of_text(r, json.dumps(seed), ' ,:"[]{}')
+        if what < 0.2:
+            return seed, mutations.of_bytes(r, self.queries)
         return mutations.of_value(r, seed, self.words)
 
     def use(self, value: Any) -> None:
-        if not isinstance(value, bytes):
+        value, queries = value if isinstance(value, tuple) else (value, self.queries)
+        self.put("queries.npz", queries)
+        if not isinstance(value, (bytes, Place)):
             value = json.dumps(value).encode("utf-8", "surrogatepass")
         report = Report.load(self.put("report.json", value))
         str(report), repr(report), report_markdown(report)

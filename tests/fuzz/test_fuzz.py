@@ -22,7 +22,8 @@ from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
 SHORT = dict.fromkeys(TARGETS, 60) | {
-    "weights": 10, "checkpoint": 12, "index_bytes": 12, "index_sql": 30, "mat": 12,
+    "weights": 10, "checkpoint": 12, "index_bytes": 12, "index_sql": 30, "mat": 12, "start": 12,
+    "onnx": 20, "sweep": 20, "foreign": 30,
 }  # fmt: skip
 LONG = 10_000  # inputs over all targets
 

@@ -173,7 +173,7 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
     from vireid.index import Searcher, build_index, open_index
-    from vireid.index.output import hits_table, save_figure, where_they_are
+    from vireid.index.output import Query, hits_table, save_figure, where_they_are
 
     data = load_dataset(DEFAULT_DATASET, people)
     test = data.parts["test"]
@@ -197,8 +197,9 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
         searcher = Searcher(index, embedder)
         (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
         found = [where_they_are(hit, index.roots) for hit in hits]
-    results.print(hits_table(query, found))
-    save_figure(out / "search.jpg", [query], [found], searcher.decoding)
+    asked = Query((query,))
+    results.print(hits_table(asked, found, {}))
+    save_figure(out / "search.jpg", [asked], [found], searcher.decoding)
     return query
 
 

@@ -18,6 +18,7 @@ _DAMAGED = (
     RuntimeError, RecursionError, NotImplementedError, tokenize.TokenError, struct.error,
     zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+_MOST = 2**28  # bytes of all arrays of an archive, which a small file can unpack to
 
 
 def map_array(path: Path) -> np.ndarray:
@@ -39,12 +40,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in a .npz file.
 
     Raises:
-        InputError: as in `map_array`.
+        InputError: as in `map_array`, or they are too large.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # not np.load, which also opens what is no archive
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             arrays = {}
+            if sum(archive.getinfo(name).file_size for name in names) > _MOST:
+                raise ValueError(f"they take more than {_MOST / 2**20:.0f} MiB")
             for name in names:
                 with archive.open(name) as file:
                     arrays[name[:-4]] = np.lib.format.read_array(file, allow_pickle=False)

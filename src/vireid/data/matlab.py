@@ -21,7 +21,7 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _FIRST_NUMERIC, _LAST_NUMERIC = 1, 6, 15  # classes of arrays
 _COMPLEX = 0x800
-_MOST = 2**28  # bytes of one decompressed variable
+_MOST = 2**28  # bytes of all decompressed variables
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray | None]:
@@ -37,7 +37,7 @@ def read_variables(path: Path) -> dict[str, np.ndarray | None]:
     try:
         content = path.read_bytes()
         order = {b"IM": "<", b"MI": ">"}[content[126:128]]
-        return dict(_matrix(inner, order) for kind, inner in _elements(content[128:], order)
+        return dict(_matrix(inner, order) for kind, inner in _variables(content[128:], order)
                     if kind == _MATRIX)  # fmt: skip
     except OSError as error:
         raise InputError(f"'{path}' can't be read: {error.strerror or error}.") from error
@@ -48,8 +48,22 @@ def read_variables(path: Path) -> dict[str, np.ndarray | None]:
         ) from error
 
 
+def _variables(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each element of a file, decompressed."""
+    left = _MOST
+    for kind, inner in _elements(content, order):
+        if kind == _COMPRESSED:
+            unpacked = zlib.decompressobj().decompress(inner, left + 1)
+            left -= len(unpacked)
+            if left < 0:
+                raise ValueError("the variables are too large")
+            yield from _elements(unpacked, order)
+        else:
+            yield kind, inner
+
+
 def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of each element, decompressed."""
+    """Type and content of each element."""
     place = 0
     while place < len(content):
         kind, size = struct.unpack_from(f"{order}II", content, place)
@@ -61,11 +75,7 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         end = start + size
         if end > len(content) or (start == place + 4 and size > 4):
             raise ValueError("an element was cut off")
-        inner = content[start:end]
-        if kind == _COMPRESSED:
-            yield from _elements(zlib.decompressobj().decompress(inner, _MOST), order)
-        else:
-            yield kind, inner
+        yield kind, content[start:end]
         place = end + -end % step
 
 

@@ -17,6 +17,7 @@ from vireid.embed.embedder import Embedder
 from vireid.embed.forward import with_mirrored
 from vireid.extras import require
 from vireid.files import parse_json
+from vireid.runtime.capture import first_line
 from vireid.runtime.ranks import join
 from vireid.types import InputError, Modality, Side
 
@@ -113,7 +114,19 @@ class _OnnxForward:
         return with_mirrored(lambda rows: self._run(session, rows), image, flip, mean)
 
     def _run(self, session: Any, image: Tensor) -> dict[str, Tensor]:
-        found = session.run(list(self.names), {"image": np.ascontiguousarray(image.numpy())})
+        try:
+            found = session.run(list(self.names), {"image": np.ascontiguousarray(image.numpy())})
+        except Exception as error:  # see `_open`
+            raise InputError(
+                f"The network in '{self.path}' can't be run on its images: {first_line(error)}. "
+                "Export it again."
+            ) from error
+        for name, value in zip(self.names, found):
+            if value.dtype != np.float32 or value.ndim != 2 or len(value) != len(image):
+                raise InputError(
+                    f"The network in '{self.path}' makes no vectors: of {len(image)} images, its "
+                    f"output '{name}' is {value.dtype} of shape {value.shape}. Export it again."
+                )
         return {name: torch.from_numpy(value) for name, value in zip(self.names, found)}
 
 

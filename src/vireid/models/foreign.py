@@ -195,6 +195,7 @@ _ARCHIVES = {
 }  # fmt: skip
 _OTHERS = {b"\x89HDF": "an HDF5 file, as Keras writes them", b"\x93NUMPY": "a NumPy array"}
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
+_MOST_COMPRESSED = 2**28  # bytes by which a PyTorch file may grow when it is read
 _POINTER = b"version https://git-lfs"
 
 
@@ -230,6 +231,7 @@ def _recognise(path: Path) -> tuple[Literal["torch", "safetensors", ""], str]:
 def _recognise_zip(path: Path) -> tuple[Literal["torch", ""], str]:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
+        unpacked = sum(entry.file_size for entry in archive.infolist())
     inner = {name.split("/", 1)[-1] for name in names}
     if "constants.pkl" in inner:
         return "", (
@@ -237,6 +239,11 @@ def _recognise_zip(path: Path) -> tuple[Literal["torch", ""], str]:
             "it."
         )
     if "data.pkl" in inner:
+        if unpacked > path.stat().st_size + _MOST_COMPRESSED:  # PyTorch itself compresses nothing
+            return "", (
+                f"is a PyTorch file that somebody has compressed, and unpacks to "
+                f"{unpacked / 2**30:,.1f} GiB. Take the file as it was."
+            )
         return "torch", ""
     names.sort(key=lambda name: not name.lower().endswith(ENDINGS))
     listed = ", ".join(name[:120] for name in names[:3]) + (" …" if len(names) > 3 else "")

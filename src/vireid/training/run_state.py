@@ -99,7 +99,7 @@ def unpack(
     Raises:
         InputError: it is the state of another network or other optimisers.
     """
-    progress = from_plain(Progress, state["progress"], f"{source}: progress")
+    progress = _progress(state, source)
     if progress.step >= step.steps:
         raise InputError(
             f"{source} is of step {progress.step} of an epoch, which has {step.steps} steps in "
@@ -139,6 +139,10 @@ def unpack(
     if world.device.type == "cuda" and own["device_random"] is not None:
         torch.cuda.set_rng_state(own["device_random"], world.device)
     return progress
+
+
+def _progress(state: Mapping[str, Any], source: str) -> Progress:
+    return from_plain(Progress, state["progress"], f"{source}: progress")
 
 
 def trained_identities(
@@ -280,7 +284,7 @@ def _go_on(
         say(f"note: {change}.")
     if schedule := record.other_schedule(before, now):
         changes.append(schedule)
-    place = f"epoch {state['progress']['epoch'] + 1}"
+    place = f"epoch {_progress(state, str(run)).epoch + 1}"
     return record.go_on(before, now, changes, place), None
 
 

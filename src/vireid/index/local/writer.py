@@ -42,7 +42,7 @@ class LocalWriter:
             *projection.files_of(self._folder, head.projection),
         }
         for path in self._folder.iterdir():
-            if path.name.startswith(PARTS) and path not in kept:
+            if path.name.startswith(PARTS) and path not in kept and not path.is_dir():
                 # Windows keeps a file that a reader has mapped; a later sweep deletes it.
                 with contextlib.suppress(PermissionError):
                     path.unlink(missing_ok=True)

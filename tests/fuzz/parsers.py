@@ -1,0 +1,194 @@
+"""The parsers that the targets try: how much of each the seeds reach, and what they can't."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import vireid
+
+PACKAGE = Path(vireid.__file__).parent
+
+# File of the package → its functions and classes that read what a user gave; "" stands for all.
+PARSERS: dict[str, str] = {
+    "config.py": "_checked _check_limits from_plain convert _convert_dict _inside _is_name "
+    "overlay read_plain",
+    "data/arrays.py": "",
+    "data/decoding.py": "read_image open_image to_rgb _orientation _depth _to_8_bits "
+    "_smallest_and_largest _called",
+    "data/labels.py": "",
+    "data/listing.py": "read_text _encoding read_ids check_path read_list check_labels check_exist "
+    "_is_file",
+    "data/llcm.py": "load _training camera_of",
+    "data/matlab.py": "",
+    "data/permutation.py": "",
+    "data/published.py": "load _read",
+    "data/protocol.py": "read_marker",
+    "data/regdb.py": "load",
+    "data/sysu_mm01.py": "load",
+    "data/table.py": "",
+    "embed/loading.py": "load",
+    "embed/onnx_embedder.py": "OnnxEmbedder.__init__ _OnnxForward is_exported _open",
+    "embed/sources.py": "read_source _read_rows _read_list _add_from_names",
+    "embed/storage.py": "load_embeddings _read_about _shapes _paths",
+    "evaluation/report.py": "Report.from_plain Report.load _read_queries _check_tables",
+    "files.py": "read_json parse_json _whole _finite code_of same_code",
+    "index/checks.py": "rows_of in_blocks check_embeddings _check_preprocessing "
+    "check_paths check_lengths",
+    "index/local/catalog.py": "check_is_index Catalog._connect Catalog._check_tables "
+    "Catalog._readable Catalog._read Catalog.facts Catalog.head Catalog.columns Catalog.tombstones "
+    "Catalog.invalid Catalog.entries Catalog.problems Catalog.drop_unusable",
+    "index/local/projection.py": "load _read codes_agree",
+    "index/local/store.py": "map_vectors _check_size checksums_of",
+    "index/strangers.py": "Strangers.read",
+    "methods/published.py": "read_published parse_published _free _whole_number _places _place",
+    "models/foreign.py": "",
+    "models/pretrained.py": "network_of _from_file _matched_in_order",
+    "server/settings.py": "_token_lines",
+    "server/uploads.py": "",
+    "sweep.py": "read_sweep _rows _job _allowed _tests",
+    "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "
+    "_is_whole describe_run _identities _describe_options _describe_checkpoint _count",
+    "training/journal.py": "read_log",
+    "training/record.py": "read other_code other_schedule refuse_other_code",
+    "training/run_state.py": "unpack trained_identities compare_options",
+    "types.py": "Modality.parse Embeddings.__post_init__ Embeddings.check_values parse_pid "
+    "parse_time is_missing",
+    "weights.py": "find_weights read_weights _read_facts identities_before "
+    "load_weights build_from load_strictly mismatch _check_fit",
+}
+
+_RIGHTS = "a file that may not be read: root, whom tests may run as, may read all"
+_NEWER = "PyTorch's own reader knows bytes by now and doesn't ask ours"
+_OPTION = "by an option beside the file, not by the file"
+_PYTHON = "by arrays in Python; a file's are checked where it is read"
+_OTHER = "by a run of other options, or on another machine"
+# What no file reaches: file → a line, with the lines indented below it → why.
+BEYOND: dict[str, dict[str, str]] = {
+    "config.py": {
+        "if isinstance(hint, type) and issubclass(hint, Enum):": _OPTION,
+        "if hint is Path and isinstance(item, str):": _OPTION,
+        "if not isinstance(hint, type):": _OPTION,
+    },
+    "data/matlab.py": {"except OSError as error:": _RIGHTS},
+    "files.py": {"if given is not None and same_code(stated, given):": _OPTION},
+    "index/checks.py": {"except UnicodeEncodeError as error:": _PYTHON},
+    "index/local/catalog.py": {
+        "if write or os.access(path.parent, os.W_OK):": _RIGHTS,
+        "if log.exists() and log.stat().st_size:": _RIGHTS,
+        'return sqlite3.connect(f"{name}?immutable=1", **options)': _RIGHTS,
+    },
+    "models/foreign.py": {'def _encode(text: str, encoding: str = "latin1") -> bytes:': _NEWER},
+    "training/record.py": {'for name, code in now["code"].items():': _OTHER},
+    "training/run_state.py": {
+        "if step.average:": _OTHER,
+        "if progress.step:": _OTHER,
+        'if world.device.type == "cuda" and own["device_random"] is not None:': _OTHER,
+    },
+    "types.py": {
+        "if column.shape != (n,):": _PYTHON,
+        "if not self.vectors:": _PYTHON,
+        "if array.ndim != 2 or len(array) != n:": _PYTHON,
+        'if column.dtype.kind not in ("f" if name == "time" else "iu"):': _PYTHON,
+    },
+    "weights.py": {
+        "if method is not None and name in METHODS and resolve_method(method) != name:": _OPTION,
+        "if is_shipped(source):": _OPTION,
+    },
+}
+
+
+class Reach(NamedTuple):
+    """How much of a parser was reached.
+
+    Attributes:
+        points: its lines, and the ways that its branches may go.
+        reached: how many of them.
+        left: the others, as "file.py:12: text" or "file.py:12 → 15: text".
+        beyond: those of `left` that `BEYOND` explains.
+    """
+
+    points: int
+    reached: int
+    left: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+
+def measure() -> Any:
+    """A stopped `coverage.Coverage` of the parsers; `start` and `stop` it around inputs."""
+    import coverage
+
+    files = [str(PACKAGE / file) for file in PARSERS]
+    return coverage.Coverage(branch=True, include=files, data_file=None, config_file=False)
+
+
+def reach(measured: Any) -> dict[str, Reach]:
+    """File → how much of its parsers the inputs have reached so far."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "coverage.json"
+        measured.json_report(outfile=str(out), morfs=[str(PACKAGE / file) for file in PARSERS])
+        plain = json.loads(out.read_text())["files"]
+    by_file = {Path(name).resolve().as_posix(): found for name, found in plain.items()}
+    return {
+        file: _reach(file, wanted.split(), by_file[(PACKAGE / file).resolve().as_posix()])
+        for file, wanted in PARSERS.items()
+    }
+
+
+def _reach(file: str, wanted: list[str], found: Mapping[str, Any]) -> Reach:
+    lines = (PACKAGE / file).read_text(encoding="utf-8").splitlines()
+    points, missing = 0, []
+    names = {name for name in found["functions"] if name}
+    for own in wanted:
+        assert any(_within(name, own) for name in names), f"{file} has no function '{own}'"
+    for name in sorted(names):
+        if wanted and not any(_within(name, own) for own in wanted):
+            continue
+        one = found["functions"][name]
+        points += one["summary"]["num_statements"] + one["summary"]["num_branches"]
+        missing += [(line, None) for line in one["missing_lines"]]
+        missing += [tuple(way) for way in one["missing_branches"]]
+    left = {_named(file, lines, *way): way[0] for way in missing}
+    known = BEYOND.get(file, {})
+    beyond = tuple(name for name, line in left.items() if _blocks(lines, line) & known.keys())
+    return Reach(points, points - len(missing), tuple(left), beyond)
+
+
+def _blocks(lines: list[str], number: int) -> set[str]:
+    """A line, and those that begin the blocks around it."""
+    found, indent = set(), len(lines[number - 1]) + 1
+    for line in reversed(lines[:number]):
+        own = len(line) - len(line.lstrip())
+        if line.strip() and own < indent:
+            found.add(line.strip())
+            indent = own
+    return found
+
+
+def _within(name: str, own: str) -> bool:
+    return name == own or name.startswith(f"{own}.")
+
+
+def _named(file: str, lines: list[str], line: int, to: int | None) -> str:
+    way = "" if to is None else f" → {'its end' if to < 0 else to}"
+    return f"{file}:{line}{way}: {lines[line - 1].strip()}"
+
+
+def rows(seeds: Mapping[str, Reach], all_inputs: Mapping[str, Reach]) -> list[dict[str, Any]]:
+    """A table's rows: what the seeds alone reach of each parser, and what mutations add."""
+
+    def row(name: str, files: Iterable[str]) -> dict[str, Any]:
+        files = list(files)
+        return {
+            "parser": name,
+            "lines and branches": sum(seeds[file].points for file in files),
+            "by the seeds": sum(seeds[file].reached for file in files),
+            "with mutations": sum(all_inputs[file].reached for file in files),
+            "can't be": sum(len(seeds[file].beyond) for file in files),
+            "left": sum(len(seeds[file].left) - len(seeds[file].beyond) for file in files),
+        }
+
+    return [*(row(file, [file]) for file in seeds), row("all", seeds)]
