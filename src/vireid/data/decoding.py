@@ -148,7 +148,7 @@ def to_rgb(image: ImageFile.ImageFile, decoding: Decoding = UPRIGHT) -> Image.Im
     """Decode an opened image.
 
     Args:
-        image: from `open_image`.
+        image: from `open_image`, not to be used afterwards.
         decoding: what is done with deep values and with orientation tags.
 
     Returns:
@@ -172,6 +172,7 @@ def to_rgb(image: ImageFile.ImageFile, decoding: Decoding = UPRIGHT) -> Image.Im
     # Asked again: in a PNG file it may follow the pixels, and Pillow turns a TIFF file itself.
     turn = _orientation(image)
     if decoding.orientation == "upright" and turn != 1:
+        image.close()  # its pixels would be held three times
         decoded = decoded.transpose(_TURNS[turn])
     decoded.info = {"orientation": max(tag, turn)}
     return decoded
