@@ -158,5 +158,5 @@ def test_a_compressed_checkpoint_is_measured_first(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/data.pkl", b"")
         archive.getinfo("net/data.pkl").file_size = 3 * 2**30
-    with pytest.raises(InputError, match="compressed, and unpacks to 3.0 GiB"):
+    with pytest.raises(InputError, match=r"compressed, and unpacks to 3\.0 GiB"):
         load_foreign(path)
