@@ -1147,7 +1147,7 @@ class Sweeps(_Text):
             'seeds = [0, 1]\nbaseline = "a"\n[base]\nmethod = "base"\narch = "resnet18"\n'
             '[rows.a]\nlr = 0.1\n[rows."b c"]\nlr = 0.2\n[test]\ntta = ["none", "flip"]\n',
             'base = {pretrained = "start-{seed}.pth"}\ngrid = {lr = [0.1, 0.2], p = [2]}\n',
-            '[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
+            '\ufeff[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
         ]
         self.seeds[1] = self.seeds[1].replace("p = [2]", "pids_per_batch = [2]")
         self.odd = [
@@ -1178,7 +1178,7 @@ class Tokens(_Text):
 
     def make(self) -> None:
         one, other = "a" * 32, "b" * 40
-        self.seeds = [f"ann {one}\n# of the night\n\n bob@x-1.y   {other} \r\n", f"x {one}"]
+        self.seeds = [f"ann {one}\n# of the night\n\n bob@x-1.y   {other} \r\n", f"\ufeffx {one}"]
         self.odd = [
             Place.EMPTY, Place.FOLDER, b"\xff", "", "#\n", "ann\n", f"ann {one} {one}\n",
             f"an/n {one}\n", f"ann {one}\nann {other}\n", f"ann {one}\nbob {one}\n", "ann short\n",
