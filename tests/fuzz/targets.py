@@ -222,6 +222,7 @@ class ImageFile(Target):
         self.seeds = [one for one in _images() if one not in self.odd]
         self.seeds += [b"P6 24 48 65535\n" + bytes(24 * 48 * 6), b"P5 24 48 9999\n" + bytes(2304)]
         self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text", *_deep_images()]
+        self.odd.append(b"version https://git-lfs.github.com/spec/v1\n")
         self.odd += [Place.EMPTY, Place.FOLDER, _bomb(), self.seeds[1][:-60]]
         self.odd.append(self.seeds[0].replace(b"Exif\0\0MM\0*", b"Exif\0\0MM\xff\xff"))
 

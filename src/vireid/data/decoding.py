@@ -104,7 +104,7 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
         raise ImageError(
             "broken",
             "not an image",
-            f"The image '{path}' can't be read: it is broken or not an image.",
+            f"The image '{path}' can't be read: it is {_instead(path)}.",
         ) from error
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise ImageError(
@@ -112,6 +112,17 @@ def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
             str(error),
             f"The image '{path}' can't be read: {error}. It is broken or not an image.",
         ) from error
+
+
+def _instead(path: str | Path) -> str:
+    """What a file is that should have been an image."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if not head:
+        return "empty. A cloud drive may not have fetched it yet, or a copy failed"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git-LFS pointer. Run `git lfs pull` where it lies"
+    return "broken or not an image"
 
 
 def is_person_shaped(width: int, height: int) -> bool:
