@@ -656,10 +656,10 @@ class Foreign(Target):
 
 def _published_networks() -> Iterator[dict[str, Any]]:
     """Checkpoints of the published networks, all values of most tensors at one place."""
-    epochs = {"base": "3 of 80", "agw": torch.tensor(3), "ddag": 3, "deen": 3}
+    epochs = {"base": "3 of 80", "agw": torch.tensor(3), "ddag": 3, "rle": 3}
     for name, epoch in epochs.items():
         model = dataclasses.replace(
-            method_class(name).model_defaults("resnet50", "none"), last_stage=3 + (name != "deen")
+            method_class(name).model_defaults("resnet50", "none"), last_stage=3 + (name != "rle")
         )
         with torch.device("meta"):
             method = build_method(name, model, Sizes(num_pids=2), None)
