@@ -106,7 +106,7 @@ class Job:
             f"--device={arguments.device}",
             *words,
         ]
-        from methods import devices
+        from vireid.sweep import devices
 
         gpus = ",".join(map(str, devices()[self.first : self.first + self.count]))
         self.process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """Graph against eager: the same losses over 500 steps, measured against rounding's own noise.
 
     python benchmarks/parity.py [--recipes published,clean] [--steps 500] [--method mcl] [--runs 4]
+    python benchmarks/parity.py --recipes clean --options ema=0.99 clip_norm=5 freeze_epochs=5
 
 Every recipe is judged by itself, in its own number format; the time of a step on both engines
 stands beside. Every run starts from one seed and sees the same batches. Training is chaotic: a
@@ -178,11 +179,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--runs", type=int, default=4, help="of each engine")
+    parser.add_argument("--options", nargs="*", default=[], help="of the recipe, NAME=NUMBER")
     arguments = parser.parse_args()
     cuda = torch.cuda.is_available() and arguments.device != "cpu"
     size = (288, 144) if cuda else (64, 32)
     data = random_data(arguments.identities * 36, num_pids=arguments.identities, size=size)
     common = {"method": arguments.method, "arch": arguments.arch, "device": arguments.device}
+    given = dict(option.split("=") for option in arguments.options)
+    common |= {key: float(value) if "." in value else int(value) for key, value in given.items()}
     engines = {"eager": "eager", "graph": "graph" if cuda else "eager"}
     recipes = arguments.recipes.split(",")
     found = {
@@ -194,6 +198,7 @@ def main() -> None:
         "criterion": f"p >= {LEVEL} in the exact permutation test of the labels, by the mean rms "
         f"of the differences of means of {WINDOW} steps",
         "steps": arguments.steps,
+        "options": given,
         "recipes": {
             recipe: {
                 **found[recipe],
@@ -212,7 +217,7 @@ def main() -> None:
     notes = [line for recipe in recipes for line in sentences(recipe, found[recipe])]
     if not cuda:
         notes.append("Without a GPU 'graph' is eager too: this only tries the script.")
-    name = "-".join(["parity", arguments.method, *recipes])
+    name = "-".join(["parity", arguments.method, *recipes, *given]).replace("_", "-")
     path = record(name, results, table=table, notes=notes)
     for recipe in recipes:
         more = f"-{recipe}" if len(recipes) > 1 else ""

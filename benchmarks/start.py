@@ -49,6 +49,9 @@ def main() -> None:
     parser.add_argument("--run", default="run", help="name of the run's folder in --work")
     parser.add_argument("--extra", default="--deterministic", help="more flags for the training")
     args = parser.parse_args()
+    beside = args.out.with_suffix(".json")
+    if beside.is_file():
+        return print(f"'{args.out}' is there.")
     people = {
         "layout": "sysu",
         "identities": args.identities,
@@ -87,7 +90,7 @@ def main() -> None:
         "versions": versions(),
         "commit": commit(),
     }
-    args.out.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(facts, indent=2))
 
 

@@ -31,6 +31,7 @@ from vireid.server.settings import ServerSettings
 IMAGES = Path(__file__).parent / "images"
 INFRARED = (3, 6)
 UNNAMED = 4  # every fourth person is not known by name
+PLACES = {1: "North gate", 2: "Lobby", 3: "Yard", 4: "Car park", 5: "Corridor", 6: "South gate"}
 MORNING = 1_767_600_000.0
 MAX_BYTES = 300 * 1024
 DESKTOP = {"viewport": {"width": 1360, "height": 900}}
@@ -59,7 +60,8 @@ def main() -> None:
         (folder / "fonts.conf").write_text(FONTS)
         os.environ["FONTCONFIG_FILE"] = str(folder / "fonts.conf")
         with open_index(folder / "index") as index:
-            take(people / options.query, serve(index, embedder))
+            frame = make_frame(people, folder / "frame.png", of=options.query)
+            take(people / options.query, frame, serve(index, embedder))
 
 
 def make_people(folder: Path) -> Path:
@@ -85,6 +87,19 @@ def make_index(people: Path, place: Path, embedder: vireid.Embedder, leave_out: 
     with create_index(place, weights_hash=embedder.weights_hash, embedding=which,
                       dim=made.vectors[which].shape[1], image_roots=[people]) as index:  # fmt: skip
         index.add(made)
+        index.set_camera_names(PLACES)
+
+
+def make_frame(people: Path, file: Path, of: str) -> Path:
+    """A full frame of a camera: three people in front of a wall."""
+    frame = Image.new("RGB", (960, 540), (84, 84, 84))
+    camera = people / of.split("/", maxsplit=1)[0]
+    chosen = sorted(camera.glob("*/0002.jpg"))[2:8:2]
+    for left, image in zip((90, 400, 720), map(Image.open, chosen)):
+        larger = image.resize((image.width * 430 // image.height, 430), Image.Resampling.LANCZOS)
+        frame.paste(larger, (left, 60))
+    frame.save(file)
+    return file
 
 
 def serve(index: Index, embedder: vireid.Embedder) -> str:
@@ -99,7 +114,7 @@ def serve(index: Index, embedder: vireid.Embedder) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def take(query: Path, url: str) -> None:
+def take(query: Path, frame: Path, url: str) -> None:
     """All pictures."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
@@ -123,6 +138,20 @@ def take(query: Path, url: str) -> None:
                 save(page, names[1])
             context.close()
 
+        def box(options: dict, name: str) -> None:
+            context = browser.new_context(locale="en-GB", timezone_id="UTC", **options)
+            page = context.new_page()
+            page.goto(url)
+            page.wait_for_selector(".state")
+            page.set_input_files("#file", frame)
+            page.wait_for_selector("#box-dialog[open]")
+            for field, value in (("x", 404), ("y", 66), ("width", 200), ("height", 420)):
+                page.fill(f"#box-{field}", str(value))
+            page.focus("#box")
+            save(page, name)
+            context.close()
+
+        box({**DESKTOP, "color_scheme": "light"}, "page_box")
         shots({**DESKTOP, "color_scheme": "light"}, "page_light", "page_side_by_side")
         shots({**DESKTOP, "color_scheme": "dark"}, "page_dark", by_person=True)
         shots(PHONE, "page_phone")

@@ -24,7 +24,7 @@ import uvicorn
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md")))
 COMMANDS = ("vireid", "make", "torchrun", "curl", "echo", "chmod", "export", "python")
-SHELL = ("curl", "echo", "chmod")
+SHELL = ("curl", "echo", "chmod", "hf")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""What benchmarks conclude with: the judgement of loss curves, the row of the best recipe, the
-rehearsal from folder to table."""
+"""What benchmarks conclude with: the judgement of loss curves, the rows of the start track and what
+is kept of their runs, the rehearsal from folder to table."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +16,11 @@ import fakes
 import numpy as np
 import pytest
 import torch
-from command_kit import run as command
 from scipy.io import savemat
 
+from vireid.config import read_plain
 from vireid.methods.recipes import RECIPES
+from vireid.methods.registry import options_class
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -78,90 +81,62 @@ def test_backbones(
     assert [json.loads(line)["epoch"] for line in lines if '"epoch", ' in line] == [0, 1]
 
 
-def test_row_best_is_the_recipe_best(benchmarks: None) -> None:
+CLAIM = "claim-2026-11-26-7x-h200.json"
+
+
+def composed(name: str, folder: Path, *more: str) -> tuple[Any, Any]:
+    """An experiment as methods.py runs it on a folder of six empty starts, and its arguments."""
     import methods
 
-    flags = methods.ROWS["best"]
-    named = dict(zip(flags[::2], flags[1::2], strict=True))
-    method = named.pop("--method")
-    best, scratch = RECIPES[method]["best"], RECIPES[method]["scratch"]
-    assert named == {"--pids-per-batch": str(best.pids_per_batch)}
-    assert vars(best) == {**vars(scratch), "name": "best", "pids_per_batch": best.pids_per_batch}
+    for seed in range(6):
+        (folder / f"start-{seed}.safetensors").touch()
+    start = str(folder / "start-{seed}.safetensors")
+    words = [str(FOLDER / "sweeps" / f"{name}.toml"), "--data", str(folder), "--start", start]
+    args = methods.arguments([*words, "--work", str(folder / "work"), *more])
+    return methods.composed(args), args
 
 
-def run_facts(start: str = "s", **numbers: float) -> dict[str, Any]:
-    """Facts of a run as methods.py writes them."""
-    metrics = {f"all_{which}_{m}": 50.0 for which in ("pooled", "embedding")
-               for m in ("rank1", "mean_ap")}  # fmt: skip
-    facts = {"seconds": 1.0, "epoch_choice": "last epoch", "start_hash": start, "config_hash": "c"}
-    return facts | metrics | numbers
-
-
-@pytest.fixture
-def table(benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A table of the claim's rows that writes to a folder of this test."""
+def runs_of(name: str, folder: Path, **setting: Any) -> Any:
+    """The table of an experiment on v1, without a run."""
+    import _runs
     import methods
 
-    monkeypatch.setenv("OUT", str(tmp_path))
-    setting = {"data": {"synthetic": False, "dataset": "sysu", "folder": "x"}, "arch": "resnet18",
-               "steps": 4, "part": "test", "modes": "all", "config": None,
-               "start": "one of each seed"}  # fmt: skip
-    return lambda: methods.Table("claim", setting, [*methods.CLAIM], methods.CLAIM)
+    sweep, _ = composed(name, folder)
+    rows = {job.row: methods.hash_of(methods.configuration(job)) for job in sweep.jobs}
+    results = _runs.read(FOLDER / "results" / CLAIM)[1]
+    return _runs.Runs(name, _runs.as_written_now(results["setting"]) | setting, rows,
+                      sweep.baseline)  # fmt: skip
 
 
-def test_claim_leaves_one_part_out_at_a_time(benchmarks: None) -> None:
-    import methods
+def test_published_schedules_are_scaled_by_the_rules(benchmarks: None, tmp_path: Path) -> None:
+    """runs-to-make.md: 81 epochs of 200 steps; who isn't at 1 % of the rate by then is shrunk."""
+    jobs = composed("board", tmp_path)[0].jobs
+    assert len(jobs) == 10
+    for job in jobs:
+        recipe, known = job.options.recipe, RECIPES[job.options.method]["clean"]
+        assert (recipe.epochs, job.options.steps_per_epoch) == (81, 200)
+        schedule, usual = recipe.schedule, known.schedule
+        if usual.factor(80 * 200, 200, known.epochs) > 0.01:
+            assert schedule.peak_epochs == round(usual.peak_epochs * 81 / known.epochs)
+            schedule = replace(schedule, peak_epochs=usual.peak_epochs)
+        assert schedule == usual and recipe.lr == known.lr
+        assert recipe.augment == known.augment or "erasing" in job.row
+        assert recipe.pids_per_batch == known.pids_per_batch
+        assert job.options.size == options_class(job.options.method).input_size
+    of_common = [replace(job.options.recipe, method_options={}, model_options={})
+                 for job in composed("common", tmp_path)[0].jobs]  # fmt: skip
+    assert of_common == of_common[:1] * 4
 
-    assert len(methods.CLAIM) == 10
-    for row, flags in methods.CLAIM.items():
-        full = methods.CLAIM[methods.whole(row)]
-        taken_out = [flag for flag in flags if flag not in full]
-        assert taken_out in ([], ["agw"]) or (
-            len(taken_out) == 1 and taken_out[0].startswith("--no-")
+
+def test_claim_leaves_one_part_out_at_a_time(benchmarks: None, tmp_path: Path) -> None:
+    runs = runs_of("claim", tmp_path)
+    plain = read_plain(FOLDER / "sweeps" / "claim.toml")["rows"]
+    assert len(plain) == 10
+    for row, options in plain.items():
+        changed = options.items() - plain.get(runs.reference(row), options).items()
+        assert changed in (set(), {("method", "agw")}) or (
+            len(changed) == 1 and {value for _, value in changed} == {False}
         )
-
-
-def test_whole_seeds_are_paired_and_kept(table: Any) -> None:
-    import methods
-
-    ours = table()
-    for seed, gain in ((0, 3.0), (1, 5.0)):
-        ours.start(seed, {"start_hash": f"s{seed}"})
-        for row, more in (("mcl (plain)", 0.0), ("agw (plain)", gain)):
-            facts = run_facts(f"s{seed}", all_embedding_mean_ap=50 + more)
-            queries = {"pids": np.arange(3), "embedding": np.full(3, 0.5 + more / 100)}
-            ours.add(row, seed, facts, methods.Details({"lr": 0.1}, queries))
-    text = (path := ours.write()).with_suffix(".md").read_text()
-    assert "| 0.0 ± 0.0 / 4.0 ± 1.4 |" in text
-    assert "2 of 6 seeds" in text
-
-    again = table()
-    again.merge(path)
-    assert again.results.keys() == ours.results.keys()
-    assert again.configurations == {"c": {"lr": 0.1}}
-    assert again.starts[1] == {"start_hash": "s1"}
-    np.testing.assert_array_equal(again.queries["agw (plain)|1|embedding"], np.full(3, 0.55))
-    with pytest.raises(ValueError, match="from two starts"):
-        again.start(1, {"start_hash": "another"})
-
-
-def test_claim_of_six_seeds_says_how_sure_it_is(table: Any) -> None:
-    """Only rows with six pairs get an interval; a result's table can be made again from it."""
-    import methods
-
-    ours = table()
-    rows = ("mcl (plain)", "agw (plain)", "mcl (erasing)", "agw (erasing)")
-    for seed, (number, row) in product(range(6), enumerate(rows)):
-        if row != "agw (plain)" or seed:
-            ours.results[row, seed] = run_facts(all_embedding_mean_ap=50 + number + seed % 3)
-    whole = ours.write()
-    text = whole.with_suffix(".md").read_text()
-    assert "plain: 5 of 6 seeds" in text and "erasing: " not in text
-    assert "agw (erasing) less mcl, embedding:" in text and "p = 0.031, lower in 0 of 6" in text
-    assert "agw (plain) less mcl, embedding:" not in text
-    before = whole.read_text()
-    methods.write_table_again(whole)
-    assert whole.read_text() == before and whole.with_suffix(".md").read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -170,57 +145,200 @@ def test_claim_of_six_seeds_says_how_sure_it_is(table: Any) -> None:
      ("2026-11-26-7x-h200", {*range(6)}, 55)],
 )  # fmt: skip
 def test_results_from_before_the_options_were_renamed_are_merged(
-    benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str,
-    seeds: set[int], count: int,
-) -> None:  # fmt: skip
+    benchmarks: None, tmp_path: Path, name: str, seeds: set[int], count: int
+) -> None:
+    """Every run under the row that means the same options today, with the numbers it had."""
+    import _runs
+
+    path = FOLDER / "results" / f"claim-{name}.json"
+    runs = runs_of("claim", tmp_path)
+    assert runs.merge(path) == len(runs.found) == count
+    assert {seed for _, seed in runs.found} == seeds and not runs.left_out
+    runs.check()
+    old = json.loads(path.read_text())["results"]
+    for one in old["runs"]:
+        facts = runs.found[one["row"], one["seed"]]
+        assert facts["all_embedding_mean_ap"] == one["all_embedding_mean_ap"]
+        assert facts["commit"] and facts["machine"] and facts["date"]
+    told = {(d["row"], d["which"], d["metric"]): d for d in old.get("differences", [])}
+    for d in runs.differences() if told else []:
+        before = told[d["row"], d["which"], d["metric"]]
+        assert all(d[key] == pytest.approx(before[key]) for key in ("mean", "low", "high", "p"))
+    other = runs_of("claim", tmp_path, data={**runs.setting["data"], "seed": 1})
+    with pytest.raises(_runs.Unlike, match="data was"):
+        other.merge(path)
+
+
+def test_rows_of_the_claim_are_rows_of_the_board(benchmarks: None, tmp_path: Path) -> None:
+    """By their options, whatever they are called; but never from another start than the seed's."""
+    runs = runs_of("board", tmp_path)
+    runs.start(3, {"start_hash": "another"})
+    assert runs.merge(FOLDER / "results" / CLAIM) == 14
+    assert {row: runs.seeds(row) for row in runs.made()} == {
+        "agw": [0, 1, 2, 4], "agw + erasing": [0, 1, 2, 4, 5], "mcl": [0, 1, 2, 4, 5]
+    }  # fmt: skip
+    assert len(runs.left_out) == 3 and all("two starts" in s for s in runs.left_out)
+
+
+def test_a_result_is_written_checked_and_read_again(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import _runs
     import methods
 
-    root = Path(methods.__file__).parent
-    path = root / "results" / f"claim-{name}.json"
-    setting = json.loads(path.read_text())["results"]["setting"]
-    setting["config"] = json.loads((root / "start_track.json").read_text())
-    setting["versions"]["vireid"] = "0.1.0"
-    table = methods.Table("claim", setting, [*methods.CLAIM], {**methods.ROWS, **methods.CLAIM})
-    table.merge(path)
-    assert {seed for _, seed in table.results} == seeds and len(table.results) == count
-    start = tmp_path / "start.safetensors"
-    start.touch()
-    for row, flags in methods.CLAIM.items():
-        words = ["--arch", "resnet18", "--pretrained", start, "--dataset", "sysu", *flags]
-        words += ["--config", root / "start_track.json", "--print-config"]
-        assert command("train", *words) == 0
-        (tmp_path / "config.json").write_text(capsys.readouterr().out)
-        today = methods.configuration(tmp_path)
-        for seed in (seed for name, seed in table.results if name == row):
-            assert table.configurations[table.results[row, seed]["config_hash"]] == today, row
-    other = {**setting, "config": {**setting["config"], "steps_per_epoch": 100}}
-    with pytest.raises(SystemExit):
-        methods.Table("claim", other, [], {}).merge(path)
+    monkeypatch.setenv("OUT", str(tmp_path))
+    runs = runs_of("claim", tmp_path)
+    runs.merge(FOLDER / "results" / CLAIM)
+    path = runs.write()
+    text = path.with_suffix(".md").read_text()
+    assert (
+        "agw (erasing) less mcl (erasing), embedding: −4.6 [−6.3, −2.9] mAP, better in 0 of 6"
+        in text
+    )
+    assert "with 5 pairs nothing can be claimed" in text
+    before = path.read_text()
+    assert methods.main(["--table", str(path)]) == 0
+    assert path.read_text() == before and path.with_suffix(".md").read_text() == text
+
+    results = json.loads(before)["results"]
+    for wrong, words in (
+        ({"start_hash": ""}, "no start hash"),
+        ({"start_hash": "x"}, "from two starts"),
+        ({"config_hash": "x"}, "no configuration hash"),
+        ({"all_pooled_mean_ap": 99.0}, "states 99.0 mAP"),
+    ):
+        found = runs_of("claim", tmp_path)
+        found.merge(path)
+        found.found["agw (plain)", 2].update(wrong)
+        with pytest.raises(_runs.Unlike, match=words):
+            found.check()
+    for key in ("configurations", "per_query_ap"):
+        lacking = {"results": {k: v for k, v in results.items() if k != key}}
+        (tmp_path / "lacking.json").write_text(json.dumps(lacking))
+        with pytest.raises(_runs.Unlike, match=f"lacks {key}"):
+            _runs.load(tmp_path / "lacking.json")
+    assert methods.main(["--table", str(FOLDER / "results" / OLD)]) == 2
 
 
-def test_configuration_names_what_decides_numbers(benchmarks: None, tmp_path: Path) -> None:
-    import methods
+OLD = "leaderboard-2026-11-24-h100-80gb-hbm3.json"  # without starts, hashes and queries
 
-    from vireid import config
-    from vireid.methods.options import MCLOptions
-    from vireid.models.options import ModelOptions
-    from vireid.training.options import TrainOptions
 
-    start = tmp_path / "start.safetensors"
-    start.touch()
+def test_the_leaderboard_is_what_the_results_say(benchmarks: None) -> None:
+    import leaderboard
 
-    def found(**changes: Any) -> str:
-        recipe = RECIPES["mcl"]["clean"]
-        model = ModelOptions(arch="resnet18", pretrained=str(start))
-        options = TrainOptions(recipe=recipe, model=model, **changes)
-        config.save(tmp_path / "config.json", options)
-        return methods.hash_of(methods.configuration(tmp_path))
+    page = leaderboard.PAGE.read_text(encoding="utf-8")
+    assert leaderboard.filled(page) == page, "run `python benchmarks/leaderboard.py`"
 
-    same = found()
-    assert found(seed=3, data_root="/elsewhere", device="cpu", engine="eager", log_every=1) == same
-    assert found(method_options=MCLOptions(centers="learned")) == same  # what holds by default
-    assert found(method_options=MCLOptions(centers="frozen")) != same
-    assert found(steps_per_epoch=200) != same
+
+def test_the_leaderboard_ranks_and_agrees(benchmarks: None, tmp_path: Path) -> None:
+    """Six methods in the published order but for the last two, and six seeds alike."""
+    import leaderboard
+    from _runs import Runs
+
+    setting = {"data": {}, "part": "test", "modes": "all", "versions": {}}
+    runs = Runs("board", setting, dict.fromkeys(leaderboard.PUBLISHED, "hash"))
+    levels = (20.0, 30.0, 40.0, 50.0, 71.0, 70.0)
+    for (row, level), seed in product(zip(leaderboard.PUBLISHED, levels), range(6)):
+        value = level + seed + (row == "caj") * 0.1 * (-1) ** seed
+        runs.found[row, seed] = {
+            **{f"all_{which}_{m}": value for which in ("pooled", "embedding")
+               for m in ("rank1", "mean_ap")},
+            "gpu": "NVIDIA H200", "seconds_training": 400.0 + seed, "peak_gpu_bytes": 2**30,
+            **({"cross": {"sysu, hard": {"embedding": {"rank1": 5.0, "mean_ap": 9.0}}}}
+               if seed == 0 else {}),
+        }  # fmt: skip
+    words = leaderboard.agreement_words(runs)
+    assert (
+        "**τ = 0.87**, exact two-sided p = 0.017, 95 % interval for other seeds [0.87, 0.87]"
+        in words
+    )
+    assert f"| `dns` | {leaderboard.published()['dns']} | 72.5 |" in words
+    lines = leaderboard.rows(runs).splitlines()
+    assert lines[2].startswith("| `deen` | 6 | 73.5 ± 1.9 (0.0; 1.9) |")
+    assert lines[2].endswith("402 s (H200); 1.0 GiB |")
+    assert "15 of 15 pairs are resolved" in leaderboard.pairs(runs)
+    assert "| `agw` | 1 | 5.0 / 9.0 |" in leaderboard.cross(runs)
+    del runs.found["dns", 5]
+    assert "5 of 15 pairs of rows have fewer than 6 seeds" in leaderboard.pairs(runs)
+    for seed in range(5):
+        del runs.found["dns", seed]
+    assert leaderboard.agreement_words(runs) == "Not yet: no run of `dns`.\n"
+
+
+def searched(gains: dict[str, float], slow: dict[str, float], seeds: int = 1) -> Any:
+    """Runs of rows with mAPs above the centre's 40, and steps so many times as long as its 2 ms."""
+    from _runs import Runs
+
+    setting = {"data": {}, "part": "val", "modes": "all", "versions": {}}
+    runs = Runs("search", setting, dict.fromkeys(gains, "hash"))
+    recipe = {"augment": {}, "pids_per_batch": 12, "images_per_pid": 4}
+    runs.configurations["hash"] = {"recipe": recipe}
+    for (row, gain), seed in product(gains.items(), range(seeds)):
+        runs.found[row, seed] = {
+            "config_hash": "hash", "images_per_second": 48_000 / slow.get(row, 1.0),
+            "all_pooled_mean_ap": 40.0 + gain, "all_embedding_mean_ap": 30.0,
+        }  # fmt: skip
+    return runs
+
+
+def test_the_search_goes_on_by_its_rule(benchmarks: None, tmp_path: Path) -> None:
+    import best
+
+    known = read_plain(best.SEARCH)
+    axes: dict[str, dict[str, Any]] = {}
+    for row, options in known["rows"].items():
+        axis, value, _ = row.partition(": ")
+        if value:
+            axes.setdefault(axis, {}).update(options)
+    names = [name for options in axes.values() for name in options]
+    assert sorted(names) == sorted(set(names)), "an option is in two axes"
+
+    gains = dict.fromkeys(known["rows"], 0.0) | {
+        "stripes: 3": 5.0, "stripes: 6": 4.0, "shift: on": 3.0, "decay: cosine": 2.0,
+        "body: 1": 1.0, "gate: on": 0.9, "colour: channel": 0.2,
+    }  # fmt: skip
+    slow = {"agw": 0.6, "stripes: 3": 1.1, "shift: on": 1.2, "gate: on": 1.5}
+    runs = searched(gains, slow)
+    assert best.step_ms(runs, "centre") == pytest.approx(2.0)
+    assert best.winners(runs, best.GAIN) == ["stripes: 3", "shift: on", "decay: cosine", "body: 1"]
+    written = best.finalists(runs)
+    assert [*written["rows"]] == [  # all four would take 2.2 times agw's step
+        "stripes: 3 + decay: cosine + body: 1",
+        "stripes: 3 + decay: cosine",
+        "stripes: 3",
+        *best.RIVALS,
+    ]  # fmt: skip
+    assert best.affordable(runs, ["stripes: 3", "gate: on"]) == ["stripes: 3"]
+
+    found = searched({"stripes: 3 + decay: cosine": 9.0, "centre": 2.0, "mcl (plain)": 20.0}, {}, 2)
+    rows = best.leave_one_out(found)["rows"]
+    assert [*rows] == ["best", "without stripes: 3", "without decay: cosine",
+                       "without more identities a batch", "agw"]  # fmt: skip
+    assert rows["best"]["stripes"] == 3 and "stripes" not in rows["without stripes: 3"]
+
+    every = {"rows": {"all": best.combined(known, [f"{axis}: {value}" for axis, value in dict(
+        row.split(": ") for row in known["rows"] if ": " in row).items()])}}  # fmt: skip
+    (tmp_path / "every.json").write_text(json.dumps({"base": {**known["base"]}, **every}))
+    args = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--start", "none"]
+    methods = importlib.import_module("methods")
+    (job,) = methods.composed(methods.arguments([str(tmp_path / "every.json"), *args])).jobs
+    assert job.options.model.stripes == 6 and job.options.recipe.schedule.kind == "linear"
+    assert job.options.method_options.shift and job.options.select == "held-out"
+
+
+def test_kernels_are_compiled_for_every_row(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import whole_seeds
+
+    words = [str(FOLDER / "sweeps" / "board.toml"), "--seeds", "0", "--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["whole_seeds.py", *words, "--rows", "agw,deen"])
+    found = whole_seeds.Jobs(whole_seeds.arguments()).short_runs(tmp_path)
+    assert [row for row, _, _ in found] == ["agw", "deen"]
+    for _, config, code in found:
+        plain = json.loads(config.read_text())
+        assert plain["steps_per_epoch"] == 3 and plain["recipe"]["epochs"] == 1 and code == []
+        assert plain["model"]["pretrained"] == "none"
 
 
 @pytest.fixture

@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vireid.data.decoding import ImageError, decode, open_image, read_image, resize, to_rgb
+from vireid.data.decoding import (
+    ImageError,
+    boxes_of,
+    crop,
+    decode,
+    open_image,
+    parse_box,
+    read_image,
+    resize,
+    to_rgb,
+)
 from vireid.data.facts import AS_PUBLISHED
 from vireid.data.table import read_modality, read_number, read_rows, read_time
 from vireid.types import LAST_MOMENT, InputError, parse_time
@@ -152,3 +162,45 @@ def test_one_decoder(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"a\.png' has more than 8 bits") as caught:
         read_image(path)
     assert caught.value.reason == "more than 8 bits per channel"
+
+
+def test_one_box(tmp_path: Path) -> None:
+    """A box is cut from the upright image, before anything else is done."""
+    path = tmp_path / "a.png"
+    upright = np.random.default_rng(0).integers(0, 255, (40, 30, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright)).save(path, exif=exif)
+    box = parse_box(" 5, 7,10,20 ")
+    assert box == (5, 7, 10, 20)
+    part = upright[7:27, 5:15]
+    assert np.array_equal(np.asarray(read_image(path, box=box)), part)
+    assert np.array_equal(decode(path, (8, 4), box=box), resize(Image.fromarray(part), (8, 4)))
+    assert parse_box("whole") is parse_box("") is None
+    assert read_image(path, box=None).size == read_image(path, box=(0, 0, 30, 40)).size == (30, 40)
+    assert boxes_of((), 2) == [None, None]
+    with pytest.raises(InputError, match="2 boxes for 3 images"):
+        boxes_of([box, None], 3)
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,5", "1.5,2,3,4", "a", "1 2 3 4", "1,2,3,٣"])
+def test_what_is_not_a_box(text: str) -> None:
+    with pytest.raises(InputError, match=r"The `box` is .* four whole numbers were expected"):
+        parse_box(text)
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((0, 0, 0, 5), "is 0,0,0,5 and so holds no pixel"),
+        ((0, 0, 5, -1), "holds no pixel"),
+        ((-1, 0, 5, 5), "is -1,0,5,5 and reaches beyond the image, which has 30 x 40 pixels"),
+        ((26, 0, 5, 5), "reaches beyond"),
+        ((0, 36, 5, 5), "reaches beyond"),
+        ((0, 0, 5), "four integers were expected"),
+        ((0, 0, 5.5, 5), "four integers were expected"),
+    ],
+)
+def test_boxes_that_do_not_fit(box: tuple, words: str) -> None:
+    with pytest.raises(InputError, match=f"The box of the image 'a.png' .*{words}"):
+        crop(Image.new("RGB", (30, 40)), box, name="a.png")

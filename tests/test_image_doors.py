@@ -28,7 +28,7 @@ from vireid.data.pixels import content_key
 from vireid.embed import embed_files, load_embeddings
 from vireid.embed.ring import shared_pixels
 from vireid.index import Searcher, create_index, open_index
-from vireid.index.output import save_figure
+from vireid.index.output import Query, save_figure
 from vireid.server.images import GalleryImages
 from vireid.types import InputError
 
@@ -122,10 +122,10 @@ def by_figure(file: Path, decoding: Decoding, world: server_kit.World, tmp_path:
     query = tmp_path / "drawn" / "query"  # both names are drawn beside it
     query.parent.mkdir(exist_ok=True)
     query.write_bytes(file.read_bytes())
-    save_figure(tmp_path / "figure.png", [query], [[]], decoding)
+    save_figure(tmp_path / "figure.png", [Query((query,))], [[]], decoding)
     drawn = np.asarray(Image.open(tmp_path / "figure.png"))
     query.unlink()
-    save_figure(tmp_path / "figure.png", [query], [[]], decoding)
+    save_figure(tmp_path / "figure.png", [Query((query,))], [[]], decoding)
     if np.array_equal(drawn, Image.open(tmp_path / "figure.png")):
         raise InputError("drawn in grey: it has more than 8 bits per channel")
     return drawn

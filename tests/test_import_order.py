@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
     "version", "types", "files", "console", "config", "extras", "cores", "data", "synthetic",
     "losses", "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index",
-    "server", "training", "testing", "plotting", "sweep", "bench", "commands", "cli",
+    "server", "training", "testing", "card", "plotting", "sweep", "bench", "commands", "cli",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [

@@ -13,6 +13,7 @@ from pathlib import Path
 import command_kit
 import fakes
 import pytest
+from PIL import Image
 from recipe_kit import ROOT, SHELL, mentions, play, recipes, serving, words_of
 
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
@@ -25,8 +26,9 @@ METHOD = "examples/my_method.py"
 COMBINED = "examples/combined_method.py"
 PLAYED = {  # by the tests below, in this order within one working folder
     "search": ["README.md 1", "README.md 2", "search.md 1", "search.md 2", "search.md 3",
-               "server.md 1", "server.md 2", "server.md 3", "responsible-use.md 1",
-               "responsible-use.md 2", "responsible-use.md 3", "methods.md 1"],
+               "search.md 4", "search.md 5", "search.md 6", "server.md 1", "server.md 2",
+               "server.md 3", "responsible-use.md 1", "responsible-use.md 2",
+               "responsible-use.md 3", "methods.md 1"],
     "train": ["start.md 1", "data.md 1", "methods.md 11", "methods.md 12", "synth.md 1",
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
@@ -40,6 +42,7 @@ ELSEWHERE = {
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
     "deploy.md 1": "tests/embed/test_exported.py",
+    "deploy.md 3": "tests/commands/test_report.py and tests/models/test_hub.py",
     "deploy.md 2": "tests/embed/test_exported.py reads the same metadata and vectors",
     "experiments.md 1": "tests/commands/test_sweep.py",
     "experiments.md 2": "tests/commands/test_report.py",
@@ -157,11 +160,22 @@ def test_search_and_server_pages(place: Path, monkeypatch, capsys) -> None:
     play(ALL["search.md 1"], instead={"RUN": "synth"})
     first = capsys.readouterr().out.split("0.9")[0]
     assert "crops/0001.jpg" in first or "tomorrow/0001.jpg" in first
-    for name in ("search.md 2", "search.md 3"):
-        names: dict = {}
+    with Image.open("night.jpg") as night:
+        frame = Image.new("RGB", (800, 600), "grey")
+        frame.paste(night.resize((96, 210)), (412, 160))
+        frame.save("frame.png")
+    for copy in ("a.jpg", "b.jpg", "c.jpg"):
+        shutil.copy("night.jpg", copy)
+    names: dict = {}
+    for name in ("search.md 2", "search.md 4", "search.md 6"):
         exec(ALL[name].text.replace("runs/mcl", "synth"), names)
-        (best, *_) = names["hits"][0] if name == "search.md 3" else names["hits"]
+        (best, *_) = names["hits"][0] if name == "search.md 6" else names["hits"]
         assert Path(best.path).name == "0001.jpg"
+    capsys.readouterr()
+    play(ALL["search.md 3"], instead={"RUN": "synth"})
+    assert capsys.readouterr().out.count("/0001.jpg") >= 2
+    Path("cameras.csv").write_text("camid,name\n1,North door\n")
+    play(ALL["search.md 5"])
 
     with serving(lambda: command_kit.run(*serve_line("server.md 1"))) as served:
         with served.client() as client:

@@ -36,7 +36,10 @@ Known = dict[str, tuple[int, int, int, float]]  # path → pid, camid, modality,
 
 # Module that reads such a thing → what a user does with it, in the tests below.
 DOORS = {
-    "read_rows": {"data/table.py": "dataset", "embed/sources.py": "embed", "data/pixels.py": "own"},
+    "read_rows": {
+        "data/table.py": "dataset", "embed/sources.py": "embed", "data/pixels.py": "own",
+        "index/cameras.py": "--camera-names, in tests/index/test_output.py",
+    },
     "parse_time": {
         "data/table.py": "both tables", "index/entries.py": "filters, retention",
         "server/api.py": "form and JSON", "commands/search.py": "--time-from, --time-to",

@@ -83,9 +83,10 @@ def lay_out() -> None:
             )
         else:
             shutil.copy(source, target)
-    for path in (ROOT / "examples").glob("*.py"):  # linked from the pages
-        (PAGES / "examples").mkdir(exist_ok=True)
-        shutil.copy(path, PAGES / "examples")
+    for folder, pattern in (("examples", "*.py"), ("notebooks", "*.ipynb")):  # linked from pages
+        (PAGES / folder).mkdir(exist_ok=True)
+        for path in (ROOT / folder).glob(pattern):
+            shutil.copy(path, PAGES / folder)
     for path in (ROOT / "benchmarks").glob("*.py"):
         shutil.copy(path, PAGES / "benchmarks")
     (PAGES / "docs" / "api").mkdir()

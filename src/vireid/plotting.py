@@ -16,7 +16,11 @@ from vireid.types import Embeddings, InputError, Modality
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vireid.data.pixels import PixelStore
+    from vireid.data.protocol import Dataset
     from vireid.embed import Embedder
+    from vireid.evaluation import Search
+    from vireid.figures.maps import ActivationRow
     from vireid.figures.style import Columns
     from vireid.testing import Opened, TestOptions
 
@@ -226,30 +230,13 @@ class _Drawing:
                 )
 
     def _activation(self, unit: Source) -> None:
-        from vireid.embed import similarity_maps
         from vireid.figures import activation_maps
 
         opened, search = self._search(unit)
-        embedder, images = opened.embedder, opened.store.images
         order = np.flatnonzero(search.scores.has_match)
         chosen = np.random.default_rng(self.seed).permutation(order)[: self.queries]
-        rows: list[Any] = []
-        for q in chosen.tolist():
-            nearest = np.argsort(-search.similarity[q], kind="stable")[:4]
-            gallery = search.trial.gallery[nearest]
-            shown = np.stack([images[row] for row in gallery])
-            kind = Modality(int(opened.data.modality[gallery[0]]))
-            similarity, maps = similarity_maps(
-                embedder, shown, kind, search.query[q][None], embedding=search.name
-            )
-            same = search.labels[1][nearest] == search.labels[0][q]
-            labels = [
-                f"{value:.2f} {'same' if match else 'other'}"
-                for value, match in zip(similarity, same)
-            ]
-            rows.append((images[int(search.trial.query[q])], shown, maps, labels))
-        figure = activation_maps(rows, self._heading(unit), columns=2)
-        self._save(unit, "activation", figure)
+        rows = activation_rows(opened.embedder, opened.data, opened.store, search, chosen.tolist())
+        self._save(unit, "activation", activation_maps(rows, self._heading(unit), columns=2))
 
     # -- of several runs
 
@@ -285,14 +272,13 @@ class _Drawing:
     # -- what figures are made of
 
     def _report(self, unit: Source) -> Any:
-        from vireid.evaluation import Report
+        from vireid.testing import reports_of
 
         assert unit.run is not None
-        files = sorted(unit.run.glob("test/**/report.json"))
-        if not files:
+        found = reports_of(unit.run)
+        if not found:
             raise InputError(f"The run '{unit.run}' has no report. `vireid test` writes one.")
         scope = self.options.scope if self.options else None
-        found = [Report.load(file) for file in files]
         fitting = [report for report in found if scope in (None, report.protocol.scope)]
         if not fitting:
             raise InputError(
@@ -377,6 +363,42 @@ class _Drawing:
         self.out.mkdir(parents=True, exist_ok=True)
         for form in self.formats:
             self.written.append(save_figure(figure, self._path(unit, kind, form)))
+
+
+def activation_rows(
+    embedder: Embedder,
+    data: Dataset,
+    store: PixelStore,
+    search: Search,
+    queries: Sequence[int],
+    top: int = 4,
+) -> list[ActivationRow]:
+    """Queries of a search with the nearest gallery images and what makes them similar, as
+    `vireid.figures.activation_maps` takes them.
+
+    Args:
+        queries: their numbers in the search.
+        top: gallery images for each.
+    """
+    from vireid.embed import similarity_maps
+    from vireid.figures.maps import ActivationRow
+
+    rows: list[ActivationRow] = []
+    for q in queries:
+        nearest = np.argsort(-search.similarity[q], kind="stable")[:top]
+        gallery = search.trial.gallery[nearest]
+        shown = np.stack([store.images[row] for row in gallery])
+        kind = Modality(int(data.modality[gallery[0]]))
+        similarity, maps = similarity_maps(
+            embedder, shown, kind, search.query[q][None], embedding=search.name
+        )
+        same = search.labels[1][nearest] == search.labels[0][q]
+        labels = [
+            f"{value:.2f} {'same' if match else 'other'}" for value, match in zip(similarity, same)
+        ]
+        query = store.images[int(search.trial.query[q])]
+        rows.append(ActivationRow(query, list(shown), maps, labels))
+    return rows
 
 
 def _source(path: Path) -> Source:

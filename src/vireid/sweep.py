@@ -49,7 +49,7 @@ class _File(TypedDict, total=False):
     base: dict[str, Any]
     rows: dict[str, dict[str, Any]]
     grid: dict[str, list[Any]]
-    test: dict[str, Any]
+    test: dict[str, Any] | list[dict[str, Any]]
     baseline: str
 
 
@@ -107,7 +107,7 @@ class Sweep:
     def rows(self) -> list[str]:
         return list(dict.fromkeys(job.row for job in self.jobs))
 
-    def write(self) -> None:
+    def write(self, *, tables: bool = True) -> None:
         """Write the state, and the tables of what is done so far."""
         with self._writing:
             write_json(self.folder / STATE, [
@@ -115,6 +115,8 @@ class Sweep:
                  "state": job.state, "seconds": round(job.seconds, 1)}
                 for job in self.jobs
             ])  # fmt: skip
+            if not tables:
+                return
             reports = {row: [r for job in self.jobs if job.row == row and job.state == "done"
                              for r in job.reports()] for row in self.rows}  # fmt: skip
             self._write_tables({row: found for row, found in reports.items() if found})
@@ -252,8 +254,10 @@ def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
     return for_steps(options, data, max_steps)
 
 
-def _tests(asked: Mapping[str, Any]) -> list[list[str]]:
+def _tests(asked: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Words of each `vireid test`; a list of values stands for one test each."""
+    if not isinstance(asked, Mapping):
+        return [words for one in asked for words in _tests(one)]
     values = {"figure_queries": 0, **asked}
     lists = [value if isinstance(value, list) else [value] for value in values.values()]
     out = []
@@ -276,6 +280,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     Raises:
         InputError: a place holds no runs.
     """
+    from vireid.models.pretrained import weights_file
     from vireid.models.two_stream import resolved
     from vireid.training import record
 
@@ -296,8 +301,8 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
             continue
         options = replace(job.options, model=resolved(job.options.model))  # as a run records it
         known = record.begin(options, _data(options))
-        start = Path(job.options.model.pretrained)
-        there = runs.get(_identity(known, file_hash(start) if start.is_file() else None))
+        start = weights_file(job.options.model.pretrained)
+        there = runs.get(_identity(known, file_hash(start) if start else None))
         if there is not None and replace(job, folder=there).trained():
             job.folder, count = there, count + 1
     return count
@@ -305,12 +310,14 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
 
 def _identity(kept: Mapping[str, Any], start_hash: str | None) -> str:
     """What two runs share that are the same: options, code, data, and start where it is a file."""
+    from vireid.models.hub import on_hub
     from vireid.training.record import A_FILE
 
     options = json.loads(json.dumps(kept["options"]))
     options["model"]["arch"] = str(options["model"]["arch"]).lower()
     code = sorted((name, one["sha256"]) for name, one in kept["code"].items())
-    start = start_hash if kept["start"] == A_FILE else None
+    of_file = kept["start"] == A_FILE or on_hub(kept["start"])
+    start = start_hash if of_file else None
     return json.dumps([options, code, kept["data_hash"], start], sort_keys=True)
 
 
@@ -348,35 +355,49 @@ def run_sweep(
     devices: Sequence[int | None],
     *,
     deadline: float = float("inf"),
+    estimate: float = 0.0,
     stop: threading.Event | None = None,
     tell: Callable[[str], None] = say,
+    after: Callable[[Job], object] | None = None,
+    tables: bool = True,
 ) -> None:
     """Make every run that isn't there yet, one process a device, and write the tables after each.
 
     Args:
         devices: GPUs by number; None stands for the CPU. A device named twice runs two.
         deadline: seconds after which no run is begun, and those running save themselves.
+        estimate: seconds a run, before any is known.
         stop: where set, the sweep ends in the same way.
         tell: receives a sentence on each run.
+        after: receives each run once it has ended, one at a time.
+        tables: whether to write them; runs wait for it, long where there are hundreds of reports.
     """
     began, stop = time.monotonic(), stop or threading.Event()
     sweep.folder.mkdir(parents=True, exist_ok=True)
     complete = [job for job in sweep.jobs if job.trained()]  # at most a test is left
     rest = [job for job in sweep.jobs if job not in complete]
 
-    def after(job: Job, state: str, seconds: float) -> None:
+    def ended(job: Job, state: str, seconds: float) -> None:
         job.state, job.seconds = state, seconds
-        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {state}")
         try:
-            sweep.write()
+            if after is not None:
+                after(job)
+        except Exception as error:  # the other runs go on
+            job.state = f"failed afterwards: {type(error).__name__}: {error}"
+        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {job.state}")
+        try:
+            sweep.write(tables=tables)
         except InputError as error:
             tell(f"note: there is no table: {error}")
 
     def make(job: Job, device: int | None) -> None:
         _make(job, sweep, device, stop)
 
-    run_all(complete, make, devices, stop=stop, after=after)
-    run_all(rest, make, devices, deadline=deadline, stop=stop, after=after)
+    run_all(complete, make, devices, stop=stop, after=ended)
+    run_all(
+        rest, make, devices,
+        deadline=deadline, estimate=estimate, stop=stop, after=ended,
+    )  # fmt: skip
 
 
 def run_all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vireid.data.pixels import PixelStore
     from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions
     from vireid.embed import Embedder
-    from vireid.evaluation import Report
+    from vireid.evaluation import Report, Search
 
 TRIALS = "trials.json"  # in the folder of all splits' runs: what each is trained with
 DIRECTION_ALIASES: dict[str, str] = {
@@ -102,7 +102,8 @@ def evaluate(
     """Test weights on a data set, as `vireid test` does.
 
     Args:
-        weights: a run's folder, a weights file, a checkpoint in a run's folder, or "synth".
+        weights: a run's folder, a weights file, a checkpoint in a run's folder, "synth", or
+            "hf://USER/NAME".
         options: which data, which search; those of the run where nothing is said.
         epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
         method, arch: as in `vireid.load`.
@@ -123,14 +124,14 @@ def evaluate(
     from vireid.data.content import data_hash
     from vireid.evaluation.evaluator import search_fields
     from vireid.training.epoch import find_checkpoint
-    from vireid.weights import is_shipped
+    from vireid.weights import on_disk
 
     options = options or TestOptions()
-    run = _run_of(weights, find_checkpoint(weights, epoch))
-    if is_shipped(weights) and out is None and (run / "config.json").is_file():
+    run = run_of(weights, find_checkpoint(weights, epoch))
+    if not on_disk(weights) and out is None and (run / "config.json").is_file():
         raise InputError(
-            f"The folder '{run}' is a run's, and the report on the shipped weights would go into "
-            "it. Name another folder by `out`."
+            f"The folder '{run}' is a run's, and the report on the weights '{weights}' would go "
+            "into it. Name another folder by `out`."
         )
     check_folder(Path(out) if out else run, "the report")
     opened = open_test(weights, options, epoch=epoch, method=method, arch=arch, device=device)
@@ -197,17 +198,17 @@ def open_test(
     from vireid.embed import load
     from vireid.training.epoch import find_checkpoint, load_epoch
     from vireid.training.seen import refuse_seen_people
-    from vireid.weights import is_shipped
+    from vireid.weights import is_shipped, on_disk
 
     options = options or TestOptions()
-    shipped = is_shipped(weights)
-    if not shipped and (Path(weights) / TRIALS).is_file():
+    shipped, of_user = is_shipped(weights), on_disk(weights)
+    if of_user and (Path(weights) / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
             f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
         )
     checkpoint = find_checkpoint(weights, epoch)
-    run = _run_of(weights, checkpoint)
+    run = run_of(weights, checkpoint)
     precision = options.precision
     if checkpoint is None:
         embedder = load(weights, device=device, method=method, arch=arch, precision=precision)
@@ -215,7 +216,7 @@ def open_test(
         embedder = load_epoch(
             checkpoint, device=device, method=method, arch=arch, precision=precision
         )
-    trained = {**({} if shipped else _run_config(run)), **embedder.metadata}
+    trained = {**(_run_config(run) if of_user else {}), **embedder.metadata}
     of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
     stated = of_run or DEFAULT_DATASET
     if options.dataset is None:
@@ -280,18 +281,33 @@ def _free_place(folder: Path, question: dict[str, Any], *, rerank: bool, chosen:
     return place
 
 
-def _run_of(source: str | Path, checkpoint: Path | None) -> Path:
-    """The folder of the run that the weights stand in, or one named after their file."""
-    from vireid.training.epoch import run_of
+def run_of(source: str | Path, checkpoint: Path | None = None) -> Path:
+    """The folder of the run that weights stand in, or one named after their file or repository;
+    the reports on them are in its folder `test`.
 
+    Args:
+        checkpoint: of the run, where they are of one.
+    """
+    from vireid.models.hub import on_hub, repository_of
+    from vireid.training import epoch
+
+    if on_hub(source):
+        return Path(repository_of(str(source))[0].rsplit("/", 1)[1])
     weights = Path(source)
     if weights.is_dir():
         return weights
     if checkpoint is not None:
-        return run_of(checkpoint)
+        return epoch.run_of(checkpoint)
     if (weights.parent / "config.json").is_file() and weights.stem == "weights":
         return weights.parent
     return weights.parent / weights.stem
+
+
+def reports_of(run: Path) -> list[Report]:
+    """The reports in a run's folder, by the names of their folders."""
+    from vireid.evaluation import Report
+
+    return [Report.load(file) for file in sorted(run.glob("test/**/report.json"))]
 
 
 def _run_config(run: Path) -> dict[str, Any]:
@@ -443,8 +459,12 @@ def run_protocol(
     tta: TtaName = "none",
     rerank: bool = False,
     figure_queries: int = 8,
+    keep: Callable[[Search], None] | None = None,
 ) -> Report:
     """Embed what a protocol needs, score it, write report.json, report.md and the figures.
+
+    Args:
+        keep: is handed the search that the figures show.
 
     Raises:
         InputError: no query has a match; found out before anything is embedded.
@@ -452,7 +472,7 @@ def run_protocol(
     from vireid.data import rows_of, trials
     from vireid.data.content import data_hash
     from vireid.data.matches import count_matches
-    from vireid.evaluation import Search, evaluate
+    from vireid.evaluation import evaluate
     from vireid.runtime.record import record_of
 
     found = count_matches(data, options)
@@ -495,4 +515,6 @@ def run_protocol(
         from vireid.figures import write_figures
 
         write_figures(folder, report, data, store, searches[0], count=figure_queries)
+    if keep:
+        keep(searches[0])
     return report

@@ -21,11 +21,11 @@ from vireid.files import atomic_write, code_of, is_code, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
+from vireid.models.hub import WEIGHTS, fetch_weights, on_hub
 from vireid.models.options import ModelOptions
-from vireid.models.pretrained import shipped_weights
+from vireid.models.pretrained import shipped_weights, weights_file
 from vireid.types import InputError, Limits, Side, shown
 
-WEIGHTS = "weights.safetensors"  # in a run's folder
 WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
 FORMAT = 2
 _READ = (1, FORMAT)  # the first one has no hash of its facts
@@ -157,12 +157,29 @@ def is_shipped(source: str | Path) -> bool:
     return isinstance(source, str) and source.strip().lower() == "synth"
 
 
+def on_disk(source: str | Path) -> bool:
+    """Whether `source` names weights by a place of the user's, and not `synth` or the hub's."""
+    return not (is_shipped(source) or on_hub(source))
+
+
+NO_LICENCE = "not stated"
+
+
+def licence_of(source: str | Path, stated: str | None = None) -> str:
+    """The licence of weights: the one that a user states, the package's for the shipped ones, or
+    that nobody has stated one."""
+    return stated or ("Apache-2.0" if is_shipped(source) else NO_LICENCE)
+
+
 def find_weights(source: str | Path) -> Path:
-    """The weights file that a run's folder, a file's name or the word `synth` stands for.
+    """The weights file that a run's folder, a file's name, the word `synth` or the name of a
+    repository of the hub, "hf://USER/NAME", stands for.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the hub's can't be had.
     """
+    if on_hub(source):
+        return fetch_weights(str(source))
     if is_shipped(source):
         shipped = shipped_weights()
         if shipped is None:
@@ -236,8 +253,8 @@ def identities_before(pretrained: str) -> list[dict[str, Any]]:
     Args:
         pretrained: see `ModelOptions`.
     """
-    path = shipped_weights() if pretrained == "synth" else Path(pretrained)
-    if path is None or path.suffix != ".safetensors" or not path.is_file():
+    path = weights_file(pretrained)
+    if path is None or path.suffix != ".safetensors":
         return []
     try:
         return list(read_weights(path)[1].get("identities", ()))
@@ -269,7 +286,7 @@ def load_weights(
     """Build the method that a weights file describes, with exactly its weights, in eval mode.
 
     Args:
-        source: a run's folder, a .safetensors file, or the word `synth`.
+        source: a run's folder, a .safetensors file, the word `synth`, or "hf://USER/NAME".
         method: "my.py:MyMethod", needed for weights of a method of the user's own.
         arch: "my.py:MyNet", likewise of a backbone of the user's own.
 

@@ -1,13 +1,19 @@
-"""report: runs side by side, averages of seeds, and unlike reports."""
+"""report, card: runs side by side, averages of seeds, unlike reports, and a card for the hub."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import command_kit
 import pytest
-from command_kit import refused, run
+import yaml
+from command_kit import refused, run, said
+from huggingface_hub import ModelCardData
+
+from vireid.testing import reports_of
+from vireid.weights import read_weights, save_weights
 
 QUICK = ("--figure-queries", 0, "--trials", 2, "--device", "cpu")
 
@@ -84,3 +90,54 @@ def test_two_ways_of_training_compared(
     assert "is named twice" in refused(capsys, "compare", other, other, "--with", *runs)
     assert run("report", other, *runs) == 0  # unlike runs are rows
     assert "margin" in capsys.readouterr().out
+
+
+def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> None:
+    copy = Path(shutil.copytree(runs[0], tmp_path / "night"))
+    assert run("card", copy, "--licence", "CC-BY-NC-4.0") == 0
+    assert f"hf upload USER/NAME {copy / 'README.md'} README.md" in said(capsys)
+    text = (copy / "README.md").read_text()
+    front = ModelCardData(**yaml.safe_load(text.split("---\n")[1])).to_dict()  # as the hub reads it
+    assert front["license"] == "cc-by-nc-4.0" and front["library_name"] == "vireid"
+    assert {"person-re-identification", "base", "resnet10t"} <= set(front["tags"])
+    assert "synthetic" not in front["tags"]
+    (index,) = front["model-index"]
+    assert index["name"] == "night"
+    reports = {report.protocol.search(): report for report in reports_of(copy)}
+    assert len(reports) == 2  # all and indoor
+    for result in index["results"]:
+        report = reports[result["dataset"]["config"]]
+        assert result["dataset"]["name"] == "SYSU-MM01" and result["dataset"]["split"] == "test"
+        assert result["dataset"]["args"]["scope"] == report.protocol.scope
+        for metric in result["metrics"]:
+            expected = 100 * report.raw[metric["args"]["embedding"]][metric["type"]]["mean"]
+            assert metric["value"] == pytest.approx(expected, abs=0.005)
+    page = (Path(__file__).parents[2] / "docs" / "responsible-use.md").read_text()
+    must_not = page.split("## What it must not be used for\n")[1].split("\n## ")[0].strip()
+    _, metadata = read_weights(copy)
+    people = metadata["identities"][0]
+    for words in (
+        must_not, f"{len(people['pids'])} identities, {people['images']} images",
+         "| Start | random weights |", "| Seed | 0 |",
+        metadata["weights_hash"], metadata["record"]["options_hash"][:16],
+        "The terms of the data that they were trained on apply besides", "all-search",
+    ):  # fmt: skip
+        assert words in text, words
+    assert str(tmp_path) not in text and metadata["data_root"] not in text
+    assert "exists already" in refused(capsys, "card", copy)
+    assert (copy / "README.md").read_text() == text
+
+    # Weights without reports, a licence or a place in the package: what isn't known is said.
+    tensors, facts = read_weights(copy)
+    facts |= {"method": "/home/someone/my.py:Mine"}
+    save_weights(tmp_path / "own" / "mine.safetensors", tensors, facts)
+    assert run("card", tmp_path / "own" / "mine.safetensors") == 0
+    text = (tmp_path / "own" / "README.md").read_text()
+    assert "license: unknown" in text and "Until whoever made these weights states" in text
+    assert "there is no report" in text and "model-index" not in text
+    assert 'method="my.py:Mine"' in text and "/home/someone" not in text
+    monkeypatch.chdir(tmp_path)
+    assert run("card", "synth", "--name", "first") == 0
+    text = Path("README.md").read_text()
+    assert "license: apache-2.0" in text and "\n# first\n" in text and "- synthetic" in text
+    assert "has seen no real person" in text and "identities 1206" in text

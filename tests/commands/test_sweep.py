@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import command_kit
+import numpy as np
 import pytest
 from command_kit import refused, run, tiny_config
 
-from vireid.sweep import merge, read_sweep
+from vireid.sweep import merge, read_sweep, run_sweep
 from vireid.types import InputError
 
 
@@ -47,8 +49,10 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
     assert len(set(names)) == 8 and names[0].parent == Path("runs/ablation")
     assert names[3].name == "sysu-mcl-resnet50-clean-from-start-0-no-confusion-lr0.05-seed0"
     assert found.jobs[4].options.model.pretrained == "starts/start-1.safetensors"
-    assert found.tests == [["--figure-queries", "0", "--mode", mode, "--rerank"]
-                           for mode in ("all", "indoor")]  # fmt: skip
+    tests = [["--figure-queries", "0", "--mode", mode, "--rerank"] for mode in ("all", "indoor")]
+    assert found.tests == tests
+    several = read_sweep(write(tmp_path, test=[{"mode": ["all", "indoor"], "rerank": True}, {}]))
+    assert several.tests == [*tests, ["--figure-queries", "0"]]
 
 
 @pytest.mark.parametrize(
@@ -128,3 +132,74 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(sysu_root: Path, tmp_path
                            "--device", "cpu") == 1  # fmt: skip
     message = " ".join(capsys.readouterr().err.split())
     assert "failed: `-m vireid train` ended with code 2" in message and "does not exist" in message
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")  # put back afterwards: benchmarks add to it
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+
+
+def test_what_a_sweep_leaves_behind_is_kept(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path,
+    sysu_root: Path,
+) -> None:  # fmt: skip
+    """benchmarks/methods.py reads of a run what its result says; the hash of its options is the
+    one that was planned for its row."""
+    import methods
+
+    monkeypatch.setenv("OUT", str(tmp_path))
+    file, cross = tmp_path / "one.json", tmp_path / "cross"
+    config = {"config": str(tiny_config(tmp_path))}
+    file.write_text(json.dumps({"base": config, "rows": {"full": {}, "other": {"lr": 1}}}))
+    (cross / "regdb").mkdir(parents=True)
+    words = [str(file), "--data", str(sysu_root), "--work", str(tmp_path), "--cross", str(cross)]
+    args = methods.arguments([*words, "--rows", "full"])
+    sweep = methods.composed(args)
+    assert [job.row for job in sweep.jobs] == ["full"]
+    assert [words[2:] for words in sweep.tests] == [[]]
+    others = [["--dataset", "regdb", "--data-root", str(cross / "regdb")]]
+    assert [words[2:] for words in methods.others(cross)] == others
+    runs = methods.runs_of(sweep, args)
+    run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    assert run("test", "--resume", run_folder, "--trials", 2, "--figure-queries", 0) == 0
+    job = dataclasses.replace(sweep.jobs[0], folder=run_folder, state="done")
+    facts, options, queries = methods.kept_of(job, runs)
+    runs.add("full", 0, facts, options, queries)
+    assert facts["config_hash"] == runs.rows["full"] and facts["start_hash"] == "none"
+    assert methods.main([*words, "--rows", "nobody"]) == 2
+
+    def fails(job: Any) -> None:
+        raise KeyError("of its result")
+
+    sweep = dataclasses.replace(sweep, jobs=[job], tests=[])
+    run_sweep(sweep, [None], after=fails, tables=False)  # others would go on
+    assert job.state == "failed afterwards: KeyError: 'of its result'"
+
+
+def test_a_candidate_for_the_package_embeds_as_it_was_trained(
+    benchmarks: None, tmp_path: Path, trained: Path, sysu_root: Path
+) -> None:
+    """In half precision, without its classifier; and the look that it is tried on is another."""
+    import train_synth_weights as candidates
+    from PIL import Image
+
+    from vireid import load
+
+    file = write(tmp_path, base={"config": str(tiny_config(tmp_path)), "data_root": str(sysu_root)})
+    (job,) = read_sweep(file).jobs
+    candidates.ship(dataclasses.replace(job, folder=trained), tmp_path / "half.safetensors", [])
+    run_file, half = trained / "weights.safetensors", tmp_path / "half.safetensors"
+    assert half.stat().st_size < 0.6 * run_file.stat().st_size
+    candidates.write_look(sysu_root, tmp_path / "look")
+    first = next(path for path in sorted(sysu_root.glob("cam1/*/*.jpg")))
+    other = tmp_path / "look" / first.relative_to(sysu_root)
+    sizes = [Image.open(path).size for path in (first, other)]
+    assert sizes[0] == sizes[1] and other.read_bytes() != first.read_bytes()
+    count = len([*sysu_root.glob("cam*/*/*.jpg")])
+    assert count == len([*(tmp_path / "look").glob("cam*/*/*.jpg")]) > 0
+    before, after = (
+        load(path, device="cpu").embed([first], "visible") for path in (run_file, half)
+    )
+    for name, vectors in before.vectors.items():
+        np.testing.assert_allclose(after.vectors[name], vectors, atol=5e-3)

@@ -58,7 +58,7 @@ from vireid.evaluation.report import report_markdown
 from vireid.index import Filters, build_index
 from vireid.index.checks import check_embeddings, check_lengths
 from vireid.index.local.index import LocalIndex
-from vireid.index.output import hits_as_json, hits_table, write_csv
+from vireid.index.output import Query, hits_as_csv, hits_as_json, hits_table
 from vireid.methods import Sizes, build_method, method_class
 from vireid.methods.published import form_of, published_net, read_published
 from vireid.models import ModelOptions
@@ -1227,14 +1227,15 @@ def use_index(index: Any, work: Path) -> list[Any]:
     for filters in (Filters(camids=(1,)), Filters(time_from=0.0), Filters(pids=(2,)),
                     Filters(modality=Modality.INFRARED, time_to=1e9)):  # fmt: skip
         index.search(queries[:1], top=5, filters=filters)
-    paths = [Path("query.jpg")] * len(hits)
+    queries = [Query((Path("query.jpg"),))] * len(hits)
+    names = index.camera_names
     text = json.dumps(
-        hits_as_json(paths, hits, [()] * len(hits)), allow_nan=False, ensure_ascii=False
+        hits_as_json(queries, hits, [()] * len(hits), names), allow_nan=False, ensure_ascii=False
     ).encode()
     assert text
-    shown = [hits_table(Path("query.jpg"), ranked[:20]) for ranked in hits[:1] if ranked]
+    shown = [hits_table(queries[0], ranked[:20], names) for ranked in hits[:1] if ranked]
     quietly(results.print, *shown)
-    write_csv(work / "hits.csv", paths, hits)
+    assert hits_as_csv(queries, hits, names)
     facts = to_plain(index.info())
     assert json.dumps(facts, allow_nan=False)
     _for_people(facts)

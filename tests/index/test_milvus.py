@@ -144,11 +144,14 @@ def test_image_roots_can_be_changed_and_a_failed_index_leaves_nothing(
     with create(url) as index:
         assert index.roots == ()
         index.set_roots(roots)
+        index.set_camera_names({3: "North gate"})
         assert index.roots == roots
     with open_index(url) as reader:
-        assert reader.roots == roots
+        assert reader.roots == roots and reader.camera_names == {3: "North gate"}
         with pytest.raises(InputError, match="write=True"):
             reader.set_roots(())
+        with pytest.raises(InputError, match="write=True"):
+            reader.set_camera_names({})
     with open_index(url, write=True) as index:
         index.discard()
     wrong = changed(people(5), vectors={"embedding": people(5).embedding * 2})

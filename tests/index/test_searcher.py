@@ -12,6 +12,7 @@ from PIL import Image
 from vireid.embed.embedder import Embedder
 from vireid.evaluation import rerank
 from vireid.index import Filters, Searcher, create_index
+from vireid.index.searcher import combine
 from vireid.methods import Sizes, build_method
 from vireid.models.options import ModelOptions
 from vireid.types import InputError, Modality
@@ -145,3 +146,29 @@ def test_gallery_and_query_columns_reach_the_hits(searcher, embedder, files) -> 
     hits = searcher.search_images([files[4]], "visible", top=1)[0]
     assert dataclasses.asdict(hits[0])["camid"] == 1
     assert hits[0].modality is Modality.VISIBLE and hits[0].pid == -1 and hits[0].time is None
+
+
+def test_boxes_and_several_images_of_one_person(searcher, files, tmp_path: Path) -> None:
+    frame = Image.new("RGB", (200, 100), "gray")
+    frame.paste(Image.open(files[4]), (120, 30))
+    frame.save(tmp_path / "frame.png")
+    boxes = [(120, 30, 24, 48), None]
+    images = [tmp_path / "frame.png", files[5]]
+    first, second = searcher.search_images(images, "visible", boxes=boxes, top=1)
+    assert [Path(hit.path) for (hit,) in (first, second)] == [files[4], files[5]]
+    assert first[0].similarity > 0.999
+    pixels = np.stack([np.asarray(frame)] * 2)  # arrays have boxes, too
+    part, whole = searcher.embed(pixels, "visible", boxes=boxes)
+    assert np.allclose(part, searcher.embed(files[4:5], "visible")[0], atol=1e-5)
+    assert whole @ part < 0.999
+    with pytest.raises(InputError, match=r"frame\.png' is 0,0,300,50 and reaches beyond"):
+        searcher.embed(images, "visible", boxes=[(0, 0, 300, 50), None])
+
+    # Several images of one person are one query: the mean of their vectors.
+    vectors = searcher.embed(files[:3], "visible")
+    one = combine(vectors)
+    assert np.allclose(one, vectors.mean(0) / np.linalg.norm(vectors.mean(0)), atol=1e-6)
+    (hits,) = searcher.search_images(files[:3], "visible", one_person=True, top=30)
+    gallery = searcher.embed(files, "visible")
+    found = {Path(hit.path): hit.similarity for hit in hits}
+    assert [found[file] for file in files] == pytest.approx(list(gallery @ one), abs=2e-3)

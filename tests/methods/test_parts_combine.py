@@ -11,6 +11,12 @@ import torch
 from test_contract import make, make_batch, optimisers, step
 
 ROOT = Path(__file__).parents[2]
+SEARCHED = f"{ROOT / 'benchmarks/sweeps/parts.py'}:Parts"
+EVERY_PART: dict[str, Any] = {
+    "confusion": True, "identity_centers": True, "camera_centers": True, "triplet_kind": "squared",
+    "shift": True, "gate": True, "circle_weight": 0.1, "retrieval_weight": 0.5,
+    "discrepancy_weight": 0.1,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,26 @@ def test_everything_learns(name: str, network: dict[str, Any]) -> None:
     assert moved == {k for k, p in method.named_parameters() if p.requires_grad}
     found = method.eval().embed(make_batch().image, 4)
     assert set(found) == set(method.test_embeddings)
+
+
+def test_the_parts_that_are_searched_combine_in_one_graph() -> None:
+    """All of them at once learn, and are off by themselves: then the method is `agw`."""
+    network = {"arch": "resnet10t", "stripes": 2, "private_stages": 1}
+    method, plain = make(SEARCHED, network, **EVERY_PART), make("agw", network)
+    optims, moved = optimisers(method), set()
+    for number in range(3):
+        step(method, make_batch(number, pids=4), optims)
+        moved |= {k for k, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+    assert moved == {k for k, p in method.named_parameters() if p.requires_grad}
+    terms = torch.compile(method, backend="eager", fullgraph=True)(make_batch(pids=3))
+    assert {"confusion", "circle", "retrieval", "discrepancy", "camera_centers"} < set(terms)
+
+    off = make(SEARCHED, network)
+    off.load_state_dict(plain.state_dict())
+    batch = make_batch(pids=3)
+    found, usual = off(batch), plain(batch)
+    assert found.keys() == usual.keys()
+    assert all(torch.equal(found[name], usual[name]) for name in usual)
 
 
 def test_stripes_add_to_the_terms_that_a_method_has() -> None:

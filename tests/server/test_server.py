@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import re
 import socket
 import threading
 import time
@@ -13,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import server_kit as kit
+from command_kit import said
 from PIL import Image
 
 from vireid.data.decoding import decode
-from vireid.index import Filters, Searcher, open_index
+from vireid.index import Filters, Searcher, create_index, open_index
+from vireid.server import endpoints as server_files
 from vireid.server.app import create_app, default_audit_log, serve
 from vireid.server.settings import ServerSettings
 from vireid.server.uploads import decode_upload, to_pixels
@@ -64,7 +68,7 @@ def test_a_search_answers_as_the_library_does(client, world) -> None:
     )
     assert [hit["rank"] for hit in answer["hits"]] == list(range(1, 13))
     best = answer["hits"][0]
-    assert (best["pid"], best["camid"], best["modality"]) == (2, 3, "infrared")
+    assert (best["pid"], best["camid"], best["modality"]) == ("2", 3, "infrared")
     assert best["name"] == "0001.jpg"
     assert best["similarity"] > 0.999
     assert (answer["query"]["width"], answer["query"]["height"]) == (48, 96)
@@ -93,7 +97,7 @@ def test_filters_hold_for_every_hit(client) -> None:
         assert kit.START + 1800 <= hit["time"] <= kit.START + 3600
     assert answer["searched"] == len(answer["hits"])  # so few that all are shown
     only = kit.post(client, kit.image_bytes(), pids="3", top=60).json()["hits"]
-    assert {hit["pid"] for hit in only} == {3}
+    assert {hit["pid"] for hit in only} == {"3"}
     assert len(only) == kit.CAMERAS * kit.IMAGES
 
 
@@ -157,7 +161,7 @@ def test_search_with_an_entry_and_its_sightings(client, world) -> None:
     assert filtered["searched"] == len(filtered["hits"]) == per_camera - own
     assert answer["searched"] == per_camera * kit.CAMERAS - 1
     seen = client.get("/api/sightings", params={"row_id": first["row_id"]}).json()
-    assert (seen["basis"], seen["pid"]) == ("identity", 2)
+    assert (seen["basis"], seen["pid"]) == ("identity", "2")
     assert len(seen["sightings"]) == kit.CAMERAS * kit.IMAGES
     times = [hit["time"] for hit in seen["sightings"]]
     assert times == sorted(times)
@@ -165,7 +169,7 @@ def test_search_with_an_entry_and_its_sightings(client, world) -> None:
 
 def test_sightings_without_identity_say_that_they_only_look_alike(client) -> None:
     everything = kit.post(client, kit.image_bytes(), top=60).json()["hits"]
-    unknown = next(hit for hit in everything if hit["pid"] == -1)
+    unknown = next(hit for hit in everything if hit["pid"] is None)
     seen = client.get("/api/sightings", params={"row_id": unknown["row_id"]}).json()
     assert seen["basis"] == "similarity"
     assert len(seen["sightings"]) == 50
@@ -311,3 +315,143 @@ def test_an_empty_filter_is_no_filter(client) -> None:
     answer = kit.post(client, kit.image_bytes(), cameras="", time_from="", result_modality="")
     assert answer.status_code == 200
     assert Filters(modality=Modality.VISIBLE) != Filters()
+
+
+def frame(world: kit.World, turned: bool = False) -> bytes:
+    """A full frame with a person of the index at 40,50, 48 x 96; as a PNG file."""
+    image, out, exif = Image.new("RGB", (300, 200), "gray"), io.BytesIO(), Image.Exif()
+    image.paste(Image.open(world.root / "cam3/0002/0000.jpg"), (40, 50))
+    if turned:
+        exif[0x0112] = 6
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    image.save(out, "PNG", exif=exif)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_box_is_cut_from_the_upright_image(client, world, turned: bool) -> None:
+    data = frame(world, turned)
+    whole = kit.post(client, data, top=3).json()
+    assert whole["hits"][0]["similarity"] < 0.995
+    assert "Draw a box around the person" in whole["query"]["notes"][0]
+    found = kit.post(client, data, top=3, box="40,50,48,96").json()
+    assert found["hits"][0]["similarity"] > 0.999 and found["query"]["notes"] == []
+    assert (found["query"]["width"], found["query"]["height"]) == (48, 96)
+    for box, code in (("0,0,0,9", "box"), ("280,0,48,96", "box"), ("1,2,3", "input"),
+                      ("0,0,9,90", "too_small")):  # fmt: skip
+        answer = kit.post(client, data, box=box)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
+        assert "box" in answer.json()["error"]["sentence"].lower()
+
+
+def several(client, images: list[bytes], **fields: object):
+    files = [("image", (f"{n}.png", data, "image/png")) for n, data in enumerate(images)]
+    return client.post("/api/search", files=files, data={"modality": "infrared", **fields})
+
+
+def test_several_images_of_one_person(client, world) -> None:
+    paths = [world.root / f"cam3/0002/000{n}.jpg" for n in (0, 1)]
+    images = [frame(world), paths[1].read_bytes()]
+    answer = several(client, images, top="8", box=["40,50,48,96", "whole"]).json()
+    with open_index(world.index) as index:
+        (hits,) = Searcher(index, world.embedder).search_images(
+            paths, "infrared", one_person=True, top=8
+        )
+    assert [hit["row_id"] for hit in answer["hits"]] == [str(hit.row_id) for hit in hits]
+    assert answer["hits"][0]["similarity"] == pytest.approx(hits[0].similarity, abs=1e-5)
+    assert answer["query"]["images"] == 2
+    noted = several(client, images).json()["query"]["notes"]
+    assert len(noted) == 1 and noted[0].startswith("Image 1: The image has 300 x 200 pixels")
+    for many, fields, words in (
+        (images, {"box": ["whole"]}, "1 boxes for 2 images"),
+        (images * 5, {}, "There are 10 images; one search takes at most 8"),
+        ([images[0], b"no image"], {}, "Image 2 of 2: The file is not an image"),
+    ):
+        refused = several(client, many, **fields)
+        assert refused.status_code in (415, 422)
+        assert words in refused.json()["error"]["sentence"]
+
+
+def test_limits_are_those_of_all_images_together(world) -> None:
+    with kit.running(world, replace(kit.LOOSE, max_pixels=66_000)) as server, \
+            server.client() as client:  # fmt: skip
+        assert kit.post(client, frame(world)).status_code == 200
+        answer = several(client, [frame(world), kit.image_bytes(), kit.image_bytes()])
+        assert answer.status_code == 413
+        assert "Image 3 of 3" in answer.json()["error"]["sentence"]
+        assert "count together" in answer.json()["error"]["sentence"]
+
+
+def test_results_as_a_table(client, world) -> None:
+    fields = {"top": 5, "cameras": "3"}
+    hits = kit.post(client, kit.image_bytes(), **fields).json()["hits"]
+    answer = kit.post(client, kit.image_bytes(), format="csv", **fields)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    shown = ("name", "pid", "camid", "similarity")
+    assert [[row["path"], row["pid"], row["camid"], row["similarity"]] for row in rows] == [
+        ["" if hit[name] is None else str(hit[name]) for name in shown] for hit in hits
+    ]  # of an image's path, clients are told its name only
+    by_row = client.post("/api/search/by-row", json={"row_id": "1", "format": "csv", "top": 2})
+    assert [row["query"] for row in csv.DictReader(io.StringIO(by_row.text))] == ["entry 1"] * 2
+
+
+def test_names_of_cameras_and_ids_beyond_javascripts_numbers(world, tmp_path) -> None:
+    pids = np.where(world.embeddings.pids == 2, 10**17 + 1, world.embeddings.pids)
+    with create_index(
+        tmp_path / "ix", weights_hash=world.embedder.weights_hash,
+        dim=world.embeddings.embedding.shape[1], image_roots=[world.root],
+    ) as index:  # fmt: skip
+        index.add(replace(world.embeddings, pids=pids))
+        index.set_camera_names({3: "North gate"})
+    with kit.running(replace(world, index=tmp_path / "ix")) as server, server.client() as client:
+        cameras = client.get("/api/info").json()["cameras"]
+        assert [one["name"] for one in cameras] == [None, None, "North gate", None, None, None]
+        only = {"pids": str(10**17 + 1), "cameras": "3", "top": 9}
+        hits = kit.post(client, kit.image_bytes(), **only).json()["hits"]
+        assert {(hit["pid"], hit["camera"]) for hit in hits} == {(str(10**17 + 1), "North gate")}
+        assert "North gate" in kit.post(client, kit.image_bytes(), format="csv", **only).text
+        with open_index(tmp_path / "ix", write=True) as index:  # a server sees it at once
+            index.set_camera_names({3: "South gate"})
+        assert kit.post(client, kit.image_bytes(), **only).json()["hits"][0]["camera"] == (
+            "South gate"
+        )
+
+
+def test_serve_opens_a_browser_when_it_is_told_to(monkeypatch, capsys) -> None:
+    from vireid.server.app import _say_where
+
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))
+    _say_where(ServerSettings(), 8123, browser=False)
+    assert "http://127.0.0.1:8123; open it in a browser, or let --open" in said(capsys)
+    assert opened == []
+    _say_where(ServerSettings(host="0.0.0.0", tokens={"a": kit.TOKEN}), 8123, browser=True)
+    assert opened == ["http://127.0.0.1:8123"] and "no browser could be opened" in said(capsys)
+
+
+def test_all_that_the_page_says_is_in_one_file() -> None:
+    static = Path(server_files.STATIC)
+    page = (static / "index.html").read_text(encoding="utf-8")
+    texts = (static / "texts.js").read_text(encoding="utf-8")
+    scripts = [file for file in sorted(static.glob("*.js")) if file.name != "texts.js"]
+    # The page itself says its own name, and what is seen without scripts.
+    bare = re.sub(
+        r"<(title|noscript|h1)\b.*?</\1>|<option.*?</option>|<!--.*?-->", "", page, flags=re.S
+    )
+    assert re.findall(r">\s*([^<>\s][^<>]*)<", bare) == []
+    assert re.findall(r'\s(?:aria-label|placeholder|title)="', bare) == []
+    used = set(re.findall(r'data-(?:text|label|placeholder)="(\w+)"', page))
+    block = texts[texts.index("export const PAGE = {") : texts.index("};")]
+    assert used <= set(re.findall(r"^  (\w+):", block, flags=re.M))
+    assert set(re.findall(r"^  (\w+):", block, flags=re.M)) <= used | set(
+        re.findall(r"PAGE\.(\w+)", texts)
+    )
+    # No script has a text of several words, or one that begins like a sentence.
+    for file in scripts:
+        code = re.sub(r"^\s*(//|/?\*).*$|//.*$", "", file.read_text(encoding="utf-8"), flags=re.M)
+        said = re.findall(r"\"([A-Z][a-z]+ [^\"]*|[^\"]*[a-z]\. [^\"]*)\"", code)
+        assert said == [], file.name
+        for name in re.findall(r"\bT\.(\w+)", code):
+            assert re.search(rf"export (?:const|function) {name}\b", texts), (file.name, name)

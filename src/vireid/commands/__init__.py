@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "serve": "vireid.commands.search:serve",
     "import-weights": "vireid.commands.weights:import_weights",
     "export-weights": "vireid.commands.weights:export_weights",
+    "card": "vireid.commands.weights:card",
     "bench": "vireid.commands.machine:bench",
     "doctor": "vireid.commands.machine:doctor",
 }

@@ -8,13 +8,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from vireid.commands.demo_page import Tested, demo_page
 from vireid.console import console, results, say
 from vireid.files import check_folder, read_json
 from vireid.types import InputError, Modality
+
+if TYPE_CHECKING:
+    from vireid.evaluation import Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +86,18 @@ def run_demo(
     if not (run / "summary.json").is_file():
         _train(people, run, size, start, device)
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
-    numbers = _test(people, run, out / "report", device, start)
+    before, after = _test(people, run, out / "report", device, start)
     _say(4, "Indexing the daytime images and searching them with a night image ...")
     query = _search(people, run, out, device)
+    page = demo_page(out, run, before, after, query)
+    numbers = {
+        f"{name}_{metric}": tested.report.best()[metric]["mean"]
+        for name, tested in (("before", before), ("after", after))
+        for metric in ("rank1", "mean_ap")
+    }
+    numbers["chance_rank1"] = after.report.chance["rank1"]
     numbers["seconds"] = time.monotonic() - began
-    _close(out, people, run, query, numbers)
+    _close(out, people, run, page, query, numbers)
     return numbers
 
 
@@ -119,33 +130,35 @@ def _shipped() -> bool:
     return shipped_weights() is not None
 
 
-def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> dict[str, float]:
+def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> tuple[Tested, Tested]:
+    """Test the network before and after training; the reports go to `out_before` and `folder`."""
     from vireid.data import DEFAULT_DATASET, load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
     from vireid.embed import load
     from vireid.testing import run_protocol
+    from vireid.training.start import rebuild_start
 
     data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)
-    numbers: dict[str, float] = {}
-    for name, weights in (("before", "synth"), ("after", run)):
-        if name == "before" and start != "synth":
-            continue
+    first = load("synth", device=device) if start == "synth" else rebuild_start(run, device=device)
+    found = []
+    for embedder, place, queries in (
+        (first, out_before(folder), 0),
+        (load(run, device=device), folder, 8),
+    ):
+        searches: list[Search] = []
         report = run_protocol(
-            load(weights, device=device),
+            embedder,
             data,
             store,
             ProtocolOptions(),
-            folder=folder if name == "after" else out_before(folder),
-            figure_queries=8 if name == "after" else 0,
+            folder=place,
+            figure_queries=queries,
+            keep=searches.append,
         )
-        best = report.best()
-        numbers[f"{name}_rank1"] = best["rank1"]["mean"]
-        numbers[f"{name}_mean_ap"] = best["mean_ap"]["mean"]
-        numbers["chance_rank1"] = report.chance["rank1"]
-        if name == "after":
-            results.print(report.to_table())
-    return numbers
+        found.append(Tested(embedder, data, store, report, searches[0]))
+    results.print(found[1].report.to_table())
+    return found[0], found[1]
 
 
 def out_before(folder: Path) -> Path:
@@ -157,7 +170,7 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
     from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
     from vireid.index import Searcher, build_index, open_index
-    from vireid.index.output import hits_table, save_figure, where_they_are
+    from vireid.index.output import Query, hits_table, save_figure, where_they_are
 
     data = load_dataset(DEFAULT_DATASET, people)
     test = data.parts["test"]
@@ -181,8 +194,9 @@ def _search(people: Path, run: Path, out: Path, device: str) -> Path:
         searcher = Searcher(index, embedder)
         (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
         found = [where_they_are(hit, index.roots) for hit in hits]
-    results.print(hits_table(query, found))
-    save_figure(out / "search.jpg", [query], [found], searcher.decoding)
+    asked = Query((query,))
+    results.print(hits_table(asked, found, {}))
+    save_figure(out / "search.jpg", [asked], [found], searcher.decoding)
     return query
 
 
@@ -190,15 +204,16 @@ def _say(number: int, text: str) -> None:
     console.print(f"\n[bold]{number}/4[/] {escape(text)}")
 
 
-def _close(out: Path, people: Path, run: Path, query: Path, numbers: dict[str, float]) -> None:
-    before = ""
-    if "before_rank1" in numbers:
-        before = f" (the weights in the package alone: {100 * numbers['before_rank1']:.1f} %)"
+def _close(
+    out: Path, people: Path, run: Path, page: Path, query: Path, numbers: dict[str, float]
+) -> None:
+    before = f" (before training: {100 * numbers['before_rank1']:.1f} %)"
     console.print("\n[bold]Done[/] ", end="")
     say(
         f"in {numbers['seconds'] / 60:.1f} minutes. Rank-1 "
         f"{100 * numbers['after_rank1']:.1f} %{before}; guessing gives "
         f"{100 * numbers['chance_rank1']:.1f} %. All people are synthetic.\n"
+        f"  all of it on one page      {page.absolute().as_uri()}\n"
         f"  images of the people       {people}\n"
         f"  training curves            {run / 'curves.png'}\n"
         f"  ranked results             {out / 'report' / 'ranks.jpg'}\n"

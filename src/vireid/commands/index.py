@@ -28,6 +28,7 @@ def create(
     image_root: tuple[Path, ...] = (),
     prefix: str | None = None,
     which: str | None = None,
+    camera_names: Path | None = None,
 ) -> int:
     """Make an index from an embeddings file.
 
@@ -40,12 +41,17 @@ def create(
         prefix: Word that paths in the index start with instead.
         which: Vectors to put into the index: pooled, embedding or part (default: those that the
             weights recommend, else embedding).
+        camera_names: Table with the columns camid and name: what the cameras are called on the
+            page, in tables, CSV and JSON.
     """
     from vireid.embed import load_embeddings
     from vireid.index import build_index
 
+    names = _camera_names(camera_names)
     rows = load_embeddings(embeddings)
     with build_index(index, rows, which=which, image_roots=image_root, prefix=prefix) as created:
+        if names is not None:
+            created.set_camera_names(names)
         _tell_hidden(created, rows)
         count = len(created)
     next_step(
@@ -81,29 +87,47 @@ def update(
     embeddings: Path | None = None,
     image_root: tuple[Path, ...] = (),
     prefix: str | None = None,
+    camera_names: Path | None = None,
 ) -> int:
     """Replace the images of an embeddings file in an index, by path; new ones are added. Or say
-    where the images are after a move: --image-root without --embeddings.
+    where the images are after a move: --image-root without --embeddings. Or say what the cameras
+    are called.
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         embeddings: File that `vireid embed` wrote, with the index's weights.
         image_root: Folder that holds the images.
         prefix: Word that their paths in the index start with.
+        camera_names: Table with the columns camid and name; its names replace all that there are.
     """
+    from vireid.index import open_index
+
+    names = _camera_names(camera_names)
+    if names is not None:
+        with open_index(index, write=True) as opened:
+            opened.set_camera_names(names)
+        say(f"{len(names):,} cameras of '{index}' have names.")
+        if embeddings is None and not image_root:
+            return 0
     if embeddings is not None:
         return _put(index, embeddings, image_root, prefix, update=True)
-    from vireid.index import open_index
     from vireid.index.roots import move
 
     if len(image_root) != 1:
         raise InputError(
-            "Give `embeddings` to replace images, or one `image_root` to say where they are now."
+            "Give `embeddings` to replace images, one `image_root` to say where they are now, or "
+            "`camera_names`."
         )
     with open_index(index, write=True) as opened:
         opened.set_roots(move(opened.roots, image_root[0], prefix))
     say(f"The images of '{index}' are looked for in '{image_root[0]}'.")
     return 0
+
+
+def _camera_names(table: Path | None) -> dict[int, str] | None:
+    from vireid.index.cameras import read_camera_names
+
+    return None if table is None else read_camera_names(table)
 
 
 def _put(
@@ -258,6 +282,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
         f"{prefix}: {folder}" if prefix else folder
         for prefix, folder in zip(prefixes, facts["image_roots"])
     ]
+    facts["camera_names"] = [f"{camid} {name}" for camid, name in facts["camera_names"].items()]
     if strangers := facts.pop("strangers"):
         compared = sum(tail["pairs"] for tail in strangers["tails"].values())
         known = "known" if strangers["labelled"] else "unknown"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
 from vireid.console import choose, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
-from vireid.files import check_folder
+from vireid.files import check_folder, write_text
 from vireid.types import TTA, InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:
     from vireid.index import Hit
+    from vireid.index.output import Query
 
 MAX_NOTES = 20
 """Queries that are remarked on; JSON has the notes on all."""
@@ -49,8 +51,8 @@ def embed(
         modality: Sensor that took the images: visible or infrared; needed unless the table has a
             column modality.
         out: Embeddings file to write.
-        weights: Weights to embed with: a run's folder, a weights file, or synth (part of the
-            package).
+        weights: Weights to embed with: a run's folder, a weights file, synth (part of the
+            package), or hf://USER/NAME (on the Hugging Face Hub).
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         batch_size: Images per batch.
@@ -116,6 +118,8 @@ def search(
     index: str,
     image: tuple[Path, ...] = (),
     images: Path | None = None,
+    box: tuple[str, ...] = (),
+    one_person: bool = False,
     modality: str,
     weights: str = "synth",
     method: str | None = None,
@@ -140,9 +144,12 @@ def search(
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         image: Image of the person to find; several images are several queries.
         images: Folder of images instead, each a query.
+        box: Part of each image to search with, X,Y,W,H: left and upper edge, width and height in
+            pixels of the upright image; whole takes all of one.
+        one_person: All images show one person, and are one query: the mean of their vectors.
         modality: Sensor that took the query: visible or infrared.
-        weights: The weights that the index was made with: a run's folder, a weights file, or
-            synth.
+        weights: The weights that the index was made with: a run's folder, a weights file,
+            synth, or hf://USER/NAME.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         top: Results for each query.
@@ -162,14 +169,17 @@ def search(
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
+    from vireid.data.decoding import boxes_of, parse_box
     from vireid.embed import load
     from vireid.index import Filters, Searcher, open_index
-    from vireid.index.output import where_they_are
+    from vireid.index.output import Query, where_they_are
+    from vireid.index.searcher import combine
 
-    queries = _queries(image, images)
-    for file in (csv, save):
-        if file is not None:
-            check_folder(file.parent, f"'{file.name}'")
+    files = _queries(image, images)
+    boxes = boxes_of([parse_box(text) for text in box], len(files))
+    for out in (csv, save):
+        if out is not None:
+            check_folder(out.parent, f"'{out.name}'")
     filters = Filters(
         camids=cameras or None,
         modality=None if gallery_modality is None else Modality.parse(gallery_modality),
@@ -185,20 +195,33 @@ def search(
         embedder = load(weights, device=resolve_device(gpu, device), method=method, arch=arch)
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
         sensor = Modality.parse(modality)
-        vectors = searcher.embed(queries, sensor)
+        vectors = searcher.embed(files, sensor, boxes=boxes)
         hits = searcher.search_vectors(
-            vectors, modality=sensor, top=top, filters=filters, rerank=rerank
+            combine(vectors) if one_person else vectors,
+            modality=sensor,
+            top=top,
+            filters=filters,
+            rerank=rerank,
         )
-        notes = [searcher.notes(vector, sensor, query) for query, vector in zip(queries, vectors)]
+        notes = [
+            searcher.notes(vector, sensor, file, part)
+            for file, vector, part in zip(files, vectors, boxes)
+        ]
         found = [[where_they_are(hit, opened.roots) for hit in ranked] for ranked in hits]
-    _show(queries, found, notes, searcher.decoding, json=json, csv=csv, save=save)
+        names = opened.camera_names
+    queries = [Query((file,), (part,)) for file, part in zip(files, boxes)]
+    if one_person:
+        queries = [Query(tuple(files), tuple(boxes))]
+        notes = [[f"'{file}': {said}" for file, some in zip(files, notes) for said in some]]
+    _show(queries, found, notes, names, searcher.decoding, json=json, csv=csv, save=save)
     return 0
 
 
 def _show(
-    queries: list[Path],
+    queries: list[Query],
     hits: list[list[Hit]],
     notes: list[list[str]],
+    names: Mapping[int, str],
     decoding: Decoding,
     *,
     json: bool,
@@ -206,20 +229,20 @@ def _show(
     save: Path | None,
 ) -> None:
     """Print, write and draw the hits as asked for."""
-    from vireid.index.output import MAX_DRAWN, hits_as_json, hits_table, save_figure, write_csv
+    from vireid.index.output import MAX_DRAWN, hits_as_csv, hits_as_json, hits_table, save_figure
 
     if json:
-        print_json(hits_as_json(queries, hits, notes))
+        print_json(hits_as_json(queries, hits, notes, names))
     elif not csv:
         for query, ranked in zip(queries, hits):
             if ranked:
-                results.print(hits_table(query, ranked))
+                results.print(hits_table(query, ranked, names))
     if csv:
-        write_csv(csv, queries, hits)
+        write_text(csv, hits_as_csv(queries, hits, names))
         next_step(csv)
     for query, said in list(zip(queries, notes))[:MAX_NOTES]:
         for sentence in said:
-            warn(f"'{query}': {sentence}")
+            warn(sentence if len(query.images) > 1 else f"'{query}': {sentence}")
     if not any(hits):
         say("Nothing found: no image in the index matches the filters.")
         return
@@ -281,6 +304,7 @@ def serve(
     audit_log: Path | None = None,
     reason_required: bool = False,
     intensity_range: str | None = None,
+    open: bool = False,
     gpu: int | None = None,
     device: str = "auto",
 ) -> int:
@@ -288,8 +312,8 @@ def serve(
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
-        weights: The weights that the index was made with: a run's folder, a weights file, or
-            synth.
+        weights: The weights that the index was made with: a run's folder, a weights file,
+            synth, or hf://USER/NAME.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
         arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
         port: Port to listen on.
@@ -306,6 +330,7 @@ def serve(
         intensity_range: Values that are black and white in queries with more than 8 bits per
             channel: LOW:HIGH, or minmax, which changes contrast from frame to frame (default: as
             for the index's images; another range than theirs is refused).
+        open: Open the page in this machine's browser.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
@@ -335,5 +360,6 @@ def serve(
         port=port,
         device=resolve_device(gpu, device),
         settings=settings,
+        browser=open,
     )
     return 0

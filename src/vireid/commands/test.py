@@ -34,7 +34,8 @@ def test(
 
     Args:
         resume: Weights to test: a run's folder, a weights file (.safetensors), a checkpoint in a
-            run's folder, or synth (shipped in the package).
+            run's folder, synth (shipped in the package), or hf://USER/NAME (on the Hugging Face
+            Hub).
         epoch: Of a run's folder, test the checkpoint after this many epochs instead of the
             weights.
         method: The method of one's own that the weights are of: path/to/my.py:MyMethod.

@@ -1,4 +1,5 @@
-"""import-weights, export-weights: to and from checkpoints, and to networks for other programs."""
+"""import-weights, export-weights, card: to and from checkpoints, to networks for other programs, to
+the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -101,7 +102,7 @@ def export_weights(
     (B, H, W, 3) uint8 of the weights' size, any number at once, and returns the test embeddings.
 
     Args:
-        run: A run's folder, a weights file, or synth.
+        run: A run's folder, a weights file, synth, or hf://USER/NAME.
         format: Format to write: published (a checkpoint that the method's published code loads),
             onnx (runs in ONNX Runtime, also as --weights of our commands) or torch (a program
             that torch.export.load reads).
@@ -111,18 +112,17 @@ def export_weights(
             run's folder).
         licence: Licence of the weights, for the file (default: not stated).
     """
-    from vireid.weights import is_shipped, load_weights
+    from vireid.weights import licence_of, load_weights, on_disk
 
     format = choose("format", format, ("published", "onnx", "torch"))
     weights, metadata = load_weights(run, method, arch)
-    folder = Path("." if is_shipped(run) else run)
+    folder = Path(run if on_disk(run) else ".")
     if not folder.is_dir():
         folder = folder.parent
     if format == "published":
         return _export_published(weights, metadata, out or folder / "published.t")
-    known_licence = "Apache-2.0" if is_shipped(run) else "not stated"
     target = out or folder / "exported"
-    return _export_networks(weights, metadata, target, format, licence or known_licence)
+    return _export_networks(weights, metadata, target, format, licence_of(run, licence))
 
 
 def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -> int:
@@ -153,6 +153,41 @@ def _export_networks(
         f"{files[0]} and {files[1].name}",
         further + str(target) if format == "onnx" else "torch.export.load(FILE).module()(images)",
     )
+    return 0
+
+
+def card(
+    run: str,
+    /,
+    *,
+    licence: str | None = None,
+    name: str | None = None,
+    out: Path | None = None,
+) -> int:
+    """Write a model card: the README.md with which the Hugging Face Hub shows weights.
+
+    It says how they were trained, what they reach under which protocol (from the reports in
+    RUN/test), and what they must not be used for.
+
+    Args:
+        run: A run's folder, a weights file, synth, or hf://USER/NAME.
+        licence: Licence of the weights, as an SPDX identifier such as CC-BY-NC-4.0 (default: the
+            card says that none is stated).
+        name: Name of the model (default: the run's).
+        out: File to write (default: README.md beside the weights).
+    """
+    from vireid.card import model_card
+    from vireid.files import write_text
+    from vireid.weights import WEIGHTS, find_weights, on_disk
+
+    weights = find_weights(run)
+    target = out or (weights.parent if on_disk(run) else Path()) / "README.md"
+    _check_new(target)
+    write_text(target, model_card(run, licence=licence, name=name))
+    upload = f"hf upload USER/NAME {target} README.md"
+    if on_disk(run):
+        upload += f" && hf upload USER/NAME {weights} {WEIGHTS}"
+    next_step(target, upload)
     return 0
 
 

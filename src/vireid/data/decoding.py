@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -12,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vireid.data.facts import UPRIGHT, Decoding
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 # Only these of Pillow's decoders are imported and tried: of the others, one starts Ghostscript.
 # JPEG's also reads phones' MPO.
@@ -63,13 +65,19 @@ class ImageError(InputError):
         self.reason = reason
 
 
-def decode(path: str | Path, size: tuple[int, int], decoding: Decoding = UPRIGHT) -> np.ndarray:
+def decode(
+    path: str | Path,
+    size: tuple[int, int],
+    decoding: Decoding = UPRIGHT,
+    box: Sequence[int] | None = None,
+) -> np.ndarray:
     """One image at the size of the network, exactly as the published preprocessing makes it.
 
     Args:
         path: an image file.
         size: (height, width).
         decoding: what is done with deep values and with orientation tags.
+        box: the part of the image to take; see `crop`.
 
     Returns:
         (H, W, 3) uint8: Pillow's decoding, converted to RGB, resized with the Lanczos filter.
@@ -77,16 +85,23 @@ def decode(path: str | Path, size: tuple[int, int], decoding: Decoding = UPRIGHT
     Raises:
         ImageError: the file is missing, not an image, truncated, an animation, too large, or has
             more than 8 bits per channel and `decoding` doesn't say what they mean.
+        InputError: see `crop`.
     """
-    return resize(read_image(path, decoding), size)
+    return resize(read_image(path, decoding, box), size)
 
 
-def read_image(path: str | Path, decoding: Decoding = UPRIGHT) -> Image.Image:
-    """An image file as RGB, at its own size.
+def read_image(
+    path: str | Path, decoding: Decoding = UPRIGHT, box: Sequence[int] | None = None
+) -> Image.Image:
+    """An image file as RGB, at its own size, or the part of it in a box.
 
     Raises:
-        ImageError: see `decode`.
+        InputError: see `decode`.
     """
+    return crop(_read(path, decoding), box, name=path)
+
+
+def _read(path: str | Path, decoding: Decoding) -> Image.Image:
     try:
         with open_image(path) as image:
             return to_rgb(image, decoding)
@@ -125,6 +140,91 @@ def _instead(path: str | Path) -> str:
     return "broken or not an image"
 
 
+class Box(NamedTuple):
+    """A part of an image, in pixels of the image as `to_rgb` gives it: turned as its tag says.
+
+    Attributes:
+        x, y: its upper left pixel; (0, 0) is the image's.
+        width, height: at least 1.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def parse_box(text: str) -> Box | None:
+    """Read X,Y,W,H; None, for the whole image, from "whole" or nothing.
+
+    Raises:
+        InputError: it is something else; `crop` checks the numbers.
+    """
+    word = text.strip().lower()
+    if word in ("", "whole"):
+        return None
+    numbers = re.fullmatch(r"([+-]?\d{1,9})" + r"\s*,\s*([+-]?\d{1,9})" * 3, word, re.ASCII)
+    if numbers is None:
+        raise InputError(
+            f"The `box` is {shown(text)}; four whole numbers were expected, X,Y,W,H: the left and "
+            "upper edge, width and height in pixels. Or give 'whole' for all of an image."
+        )
+    return Box(*map(int, numbers.groups()))
+
+
+def boxes_of(
+    boxes: Sequence[Sequence[int] | None] | None, count: int
+) -> Sequence[Sequence[int] | None]:
+    """The box of each image; without `boxes`, None for each.
+
+    Raises:
+        InputError: there are more or fewer boxes than images.
+    """
+    if not boxes:
+        return [None] * count
+    if len(boxes) != count:
+        raise InputError(
+            f"There are {len(boxes)} boxes for {count} images. Give one `box` for each image, in "
+            "their order; 'whole' takes all of an image."
+        )
+    return boxes
+
+
+def crop(image: Image.Image, box: Sequence[int] | None, *, name: str | Path = "") -> Image.Image:
+    """The part of an image in a box, before anything else is done with it.
+
+    Args:
+        image: RGB, as `to_rgb` gives it.
+        box: a `Box`, or four integers; None takes all of the image.
+        name: the image's file, for messages.
+
+    Raises:
+        InputError: the box is empty, reaches beyond the image, or isn't four integers.
+    """
+    if box is None:
+        return image
+    called = f"The box of the image '{name}'" if str(name) else "The box"
+    numbers = [one for one in box if isinstance(one, int | np.integer)]
+    if len(box) != 4 or len(numbers) != 4:
+        raise InputError(
+            f"{called} is {shown(tuple(box))}; four integers were expected: x, y, width, height."
+        )
+    x, y, width, height = map(int, box)
+    what = f"{called} is {x},{y},{width},{height}"
+    if width < 1 or height < 1:
+        raise InputError(
+            f"{what} and so holds no pixel. X,Y,W,H are the left and upper edge, width and height; "
+            "the last two must be at least 1."
+        )
+    if x < 0 or y < 0 or x + width > image.width or y + height > image.height:
+        raise InputError(
+            f"{what} and reaches beyond the image, which has {image.width} x {image.height} "
+            "pixels. X,Y,W,H are the left and upper edge, width and height, counted from 0 at the "
+            "upper left corner of the upright image."
+        )
+    return image.crop((x, y, x + width, y + height))
+
+
 def is_person_shaped(width: int, height: int) -> bool:
     """Whether an image may show one person, cut out; others are squeezed to that shape."""
     return SHAPES[0] * width <= height <= SHAPES[1] * width
@@ -136,7 +236,8 @@ def notes_on(image: Image.Image) -> list[str]:
     if not is_person_shaped(*image.size):
         notes.append(
             f"The image has {image.width} x {image.height} pixels. One person, cut out, is about "
-            "twice as high as wide; this image is squeezed to that shape. Cut out the person."
+            "twice as high as wide; this image is squeezed to that shape. Draw a box "
+            "around the person, or cut it out."
         )
     if np.asarray(image.convert("L").reduce(max(1, image.width // 32))).std() < FLAT:
         notes.append("The image shows hardly anything: its pixels are all alike.")

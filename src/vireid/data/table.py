@@ -62,15 +62,20 @@ class Table:
 
 
 def read_rows(
-    path: Path, *, required: Sequence[str] = ("path",), optional: Sequence[str] = ()
+    path: Path,
+    *,
+    required: Sequence[str] = ("path",),
+    optional: Sequence[str] = (),
+    key: str = "path",
 ) -> list[Row]:
-    """The rows of a table with one image per row.
+    """The rows of a table with one image, or another thing, per row.
 
     Args:
         path: a CSV file in UTF-8 or UTF-16, separated by commas, semicolons or tabs, with the
             columns' names in its first line (in any case). Blank lines are skipped.
-        required: columns that have to be there; `path` among them.
+        required: columns that have to be there; `key` among them.
         optional: columns that the caller reads besides. Others are allowed.
+        key: the column of what a row is about. Of images, none may be listed twice.
 
     Raises:
         InputError: it is missing, not text or not CSV; a required column is missing, one that is
@@ -95,7 +100,8 @@ def read_rows(
                 f"that hold a {_SEPARATORS[separator]} in quotation marks."
             )
         rows.append(row)
-    check_once(rows)
+    if key == "path":
+        check_once(rows)
     if "modality" in (*required, *optional) and "modality" not in header:
         _check_no_other_name(path, rows, known={*required, *optional})
     return rows

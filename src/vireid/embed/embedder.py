@@ -23,7 +23,7 @@ from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
-from vireid.data.decoding import decode, resize
+from vireid.data.decoding import boxes_of, crop, decode, resize
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.embed.copying import Fetched, copied_ahead
 from vireid.embed.forward import Forward
@@ -155,6 +155,7 @@ class Embedder:
         tta: str | None = None,
         batch_size: int = BATCH,
         decoding: Decoding = UPRIGHT,
+        boxes: Sequence[Sequence[int] | None] | None = None,
         paths: Sequence[str] | None = None,
         pids: np.ndarray | None = None,
         camids: np.ndarray | None = None,
@@ -170,10 +171,13 @@ class Embedder:
                 both and brings it to length 1 again; None or "none" does neither.
             batch_size: at most so many images at a time.
             decoding: of image files; what is done with deep values and orientation tags.
+            boxes: the part of each image to take, (x, y, width, height) in pixels of the upright
+                image (`vireid.data.decoding.crop`), or None for all of it.
             paths, pids, camids, times: of the images, for the result.
 
         Raises:
-            InputError: arrays of another type or shape, broken files, unknown modality.
+            InputError: arrays of another type or shape, broken files, unknown modality, a box that
+                is empty or reaches beyond its image.
         """
         array = images if isinstance(images, np.ndarray) else None
         if array is not None and (
@@ -185,11 +189,12 @@ class Embedder:
             )
         count = len(images)
         kinds = _modalities(modality, count)
+        parts = boxes_of(boxes, count)
 
         def get(rows: np.ndarray) -> np.ndarray:
             if array is not None:
-                return self._resized(array[rows])
-            return np.stack([decode(images[row], self.size, decoding) for row in rows])
+                return self._resized([_part(array[row], parts[row]) for row in rows])
+            return np.stack([decode(images[row], self.size, decoding, parts[row]) for row in rows])
 
         vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
         names = (
@@ -389,10 +394,17 @@ class Embedder:
             )
         return vectors
 
-    def _resized(self, images: np.ndarray) -> np.ndarray:
-        if images.shape[1:3] == self.size:
-            return images
-        return np.stack([resize(Image.fromarray(image), self.size) for image in images])
+    def _resized(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(
+            [
+                image if image.shape[:2] == self.size else resize(Image.fromarray(image), self.size)
+                for image in images
+            ]
+        )
+
+
+def _part(image: np.ndarray, box: Sequence[int] | None) -> np.ndarray:
+    return image if box is None else np.asarray(crop(Image.fromarray(image), box))
 
 
 def _flips(tta: str | None) -> tuple[bool, bool]:

@@ -14,7 +14,7 @@ from vireid.embed.embedder import Embedder
 from vireid.embed.onnx_embedder import OnnxEmbedder, is_exported
 from vireid.files import parse_json
 from vireid.types import InputError
-from vireid.weights import Trained, is_shipped, load_weights, training_facts
+from vireid.weights import Trained, load_weights, on_disk, training_facts
 
 
 def load(
@@ -27,7 +27,8 @@ def load(
     compiled: bool | None = None,
 ) -> Embedder:
     """An embedder from a run's folder, a weights file, an exported .onnx network or the folder of
-    both modalities' (on the CPU), or "synth" (shipped).
+    both modalities' (on the CPU), "synth" (shipped), or "hf://USER/NAME", the weights.safetensors
+    of a repository of the Hugging Face Hub ("hf://USER/NAME@REVISION" for a branch, tag or commit).
 
     The text "synth" is always the shipped weights; a folder of that name is "./synth".
 
@@ -39,7 +40,7 @@ def load(
     Raises:
         InputError: missing, damaged or mismatched weights, or a `method` that is needed.
     """
-    if not is_shipped(weights) and is_exported(weights):
+    if on_disk(weights) and is_exported(weights):
         return OnnxEmbedder(weights)
     built, metadata = load_weights(weights, method, arch)
     return Embedder(built, metadata, device=device, precision=precision, compiled=compiled)

@@ -214,7 +214,7 @@ class Report:
             for name, numbers in tables.items()
         ]
         head = [title(self), f"{self.protocol.search()}."]
-        return "\n".join([*head, *rows, _caption(self, brief), *_unmatched(self)])
+        return "\n".join([*head, *rows, caption_of(self, brief), *_unmatched(self)])
 
     def to_table(self) -> Table:
         """The numbers for `vireid.console.console.print`: the metrics that are `in_terminal`, few
@@ -294,10 +294,13 @@ def _check_tables(report: Report, where: str) -> None:
 def title(report: Report) -> str:
     """Method and data set, and that the people are synthetic where they are."""
     protocol = report.protocol
-    name = title_of(protocol.dataset)
-    if protocol.synthetic:
-        name = f"synthetic people in the layout of {name}"
-    return f"{protocol.method or 'embeddings'} on {name}"
+    return f"{protocol.method or 'embeddings'} on {data_title(protocol)}"
+
+
+def data_title(protocol: Protocol) -> str:
+    """The data set, and that its people are synthetic where they are."""
+    title = title_of(protocol.dataset)
+    return f"synthetic people in the layout of {title}" if protocol.synthetic else title
 
 
 def report_rows(report: Report) -> tuple[Row, list[Row]]:
@@ -341,7 +344,7 @@ def report_markdown(report: Report) -> str:
     if report.averaged:
         lines += [averaged_words(report), ""]
     lines += [
-        _caption(report, [*METRICS]),
+        caption_of(report),
         "",
         markdown(*report_rows(report)),
     ]
@@ -365,7 +368,7 @@ def report_markdown(report: Report) -> str:
         "",
         markdown(["What", "Value"], protocol_rows(protocol), words=2),
     ]
-    lines += _record_section(report.record)
+    lines += record_section(report.record)
     lines += _trial_section(report) + _pair_section(report)
     if report.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
@@ -383,7 +386,7 @@ def _unmatched(report: Report) -> list[str]:
     return [f"Queries without a match, which don't count: {numbers}."]
 
 
-def _record_section(record: Record | None) -> list[str]:
+def record_section(record: Record | None) -> list[str]:
     """What the network was trained with, option by option."""
     if record is None:
         return []
@@ -407,7 +410,13 @@ def _record_section(record: Record | None) -> list[str]:
     return ["## What it was trained with", "", markdown(["Option", "Value"], rows, words=2)]
 
 
-def _caption(report: Report, metrics: Sequence[str]) -> str:
+def caption_of(report: Report, metrics: Sequence[str] = ()) -> str:
+    """What a report's numbers are in, and what they are means of, as a sentence.
+
+    Args:
+        metrics: those that are shown (default: all).
+    """
+    metrics = metrics or [*METRICS]
     count = len(next(iter(report.raw.values()))["rank1"]["trials"])
     if count == 1:
         return caption(metrics, "of one trial")

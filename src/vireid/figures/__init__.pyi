@@ -5,6 +5,7 @@ from .charts import modality_gap as modality_gap
 from .charts import overlap as overlap
 from .charts import similarity_histogram as similarity_histogram
 from .charts import training_curves as training_curves
+from .maps import ActivationRow as ActivationRow
 from .maps import activation_maps as activation_maps
 from .paired import paired_differences as paired_differences
 from .ranked import Entry as Entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class ActivationRow(NamedTuple):
+    """A query, the gallery images nearest to it, and where in them their similarity comes from.
+
+    Attributes:
+        query: (H, W, 3) uint8.
+        images: n of them, likewise.
+        maps: (n, h, w), 0 to 1.
+        labels: a line of text above each of the images.
+    """
+
+    query: np.ndarray
+    images: Sequence[np.ndarray]
+    maps: np.ndarray
+    labels: Sequence[str]
+
+
 @styled
 def activation_maps(
-    rows: Sequence[tuple[np.ndarray, Sequence[np.ndarray], np.ndarray, Sequence[str]]],
+    rows: Sequence[ActivationRow],
     heading: str = "",
     *,
     columns: Columns = 2,
@@ -23,8 +39,7 @@ def activation_maps(
     """Queries, and gallery images under the map of what makes them similar to the query.
 
     Args:
-        rows: of each query its image (H, W, 3) uint8, the gallery images, their maps (n, h, w)
-            of 0 to 1, and a line of text under each of the images.
+        rows: one for each query.
     """
     most = max(len(images) for _, images, _, _ in rows)
     figure = new_figure(columns, inches=1.75 * len(rows) + 0.3)

@@ -77,6 +77,21 @@ def ranked_results(
     Raises:
         InputError: `queries` names a row that isn't a query of the trial.
     """
+    lists, heading = ranked_lists(dataset, images, search, count=count, top=top, queries=queries)
+    return save_image(draw_ranked(lists, heading), path)
+
+
+def ranked_lists(
+    dataset: Dataset,
+    images: PixelStore | Load,
+    search: Search,
+    *,
+    count: int = 8,
+    top: int = 10,
+    queries: Sequence[int] | None = None,
+) -> tuple[list[RankedList], str]:
+    """Ranked results of a search, and what they are results of; arguments as for
+    `ranked_results`."""
     load: Load = images if callable(images) else images.images.__getitem__
     trial, scores, similarity = search.trial, search.scores, search.similarity
     pids, gallery_pids, camids, gallery_camids = search.labels
@@ -103,7 +118,7 @@ def ranked_results(
         f"images, trial {trial.number}, {search.name}; Rank-1 of this trial "
         f"{100 * scores.at(1):.1f} %"
     )
-    return save_image(draw_ranked(lists, heading), path)
+    return lists, heading
 
 
 def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
@@ -139,14 +154,15 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
         for position, entry in enumerate(ranked.entries):
             rank += not entry.skipped
             at = (_MARGIN + (position + 1) * step + split, y)
-            colour = _colour(entry)
+            colour = colour_of(entry)
             _tile(sheet, pen, entry.image, at, colour, pale=entry.skipped)
             _badge(pen, at, "skip" if entry.skipped else str(rank), colour, small)
             _caption(pen, at, f"{round(entry.similarity, 2) + 0.0:.2f}", entry.label, small)
     return sheet
 
 
-def _colour(entry: Entry) -> str:
+def colour_of(entry: Entry) -> str:
+    """Of the frame around a gallery image."""
     if entry.skipped:
         return GREY
     return INK if entry.matches is None else GREEN if entry.matches else RED
@@ -154,7 +170,7 @@ def _colour(entry: Entry) -> str:
 
 def _legend(lists: Sequence[RankedList]) -> list[tuple[str, str]]:
     """What the colours of the frames mean, as far as they occur."""
-    used = {_colour(entry) for ranked in lists for entry in ranked.entries} | {BLUE}
+    used = {colour_of(entry) for ranked in lists for entry in ranked.entries} | {BLUE}
     words = {BLUE: "query", GREEN: "same person", RED: "other person", GREY: "skipped by the rule"}
     return [(colour, meaning) for colour, meaning in words.items() if colour in used]
 

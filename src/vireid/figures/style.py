@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -24,6 +25,11 @@ Columns = Literal[1, 2]
 WIDTHS: dict[int, float] = {1: 3.5, 2: 7.16}  # inches of one and of two columns of a paper
 FORMATS = ("png", "jpg", "svg", "pdf")
 _DPI = 200
+_NIGHT, _LIGHT = "#161c23", "#e8ecf1"  # --panel and --text of a dark page
+_DARK: dict[Any, Any] = {
+    "figure.facecolor": _NIGHT, "axes.facecolor": _NIGHT, "axes.edgecolor": _LIGHT,
+    "axes.labelcolor": _LIGHT, "text.color": _LIGHT, "xtick.color": _LIGHT, "ytick.color": _LIGHT,
+}  # fmt: skip
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _STYLE: dict[Any, Any] = {
@@ -52,6 +58,13 @@ def styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
             return draw(*args, **kwargs)
 
     return in_style
+
+
+def dark() -> AbstractContextManager[None]:
+    """Charts drawn within are for a dark page."""
+    import matplotlib
+
+    return matplotlib.rc_context(_DARK)
 
 
 def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | None = None) -> Figure:

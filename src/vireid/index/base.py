@@ -10,13 +10,15 @@ import abc
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from vireid.index import checks
+from vireid.index.cameras import read_stored, stored
 from vireid.index.entries import (
     AddResult,
     Entry,
@@ -43,7 +45,8 @@ class Index(abc.ABC):
         url: its address as messages show it, without user and password.
         backend: the backend's name.
         writable: whether it was opened for writing.
-        weights_hash, embedding, dim, image_roots, prefixes, strangers: as in `IndexInfo`.
+        weights_hash, embedding, dim, image_roots, prefixes, strangers, camera_names: as in
+            `IndexInfo`.
     """
 
     backend: str
@@ -55,6 +58,7 @@ class Index(abc.ABC):
     image_roots: tuple[str, ...]
     prefixes: tuple[str, ...] = ()
     strangers: Strangers | None = None
+    camera_names: Mapping[int, str] = MappingProxyType({})
 
     # -- what users call
 
@@ -152,6 +156,14 @@ class Index(abc.ABC):
             "image_roots": [root.folder for root in roots],
             "prefixes": [root.prefix for root in roots],
         }
+        self._set_facts(**facts)
+        self._take_facts(facts)
+
+    def set_camera_names(self, names: Mapping[int, str]) -> None:
+        """Say what the cameras are called, wherever an answer shows one; these names replace all
+        that there were."""
+        self._check_writable()
+        facts = {"camera_names": stored(names)}
         self._set_facts(**facts)
         self._take_facts(facts)
 
@@ -310,7 +322,7 @@ class Index(abc.ABC):
     def _set_facts(self, **facts: Any) -> None:
         """Keep what JSON can hold about the index as a whole; `_take_facts` takes it again when
         the index is opened."""
-        raise InputError(f"The index '{self.url}' can't change its image roots.")
+        raise InputError(f"The index '{self.url}' can't change its {', '.join(facts)}.")
 
     def sample(self, count: int) -> list[int]:
         """Row ids of at most `count` entries, drawn at random but always the same; none if a
@@ -329,6 +341,8 @@ class Index(abc.ABC):
             check_no_zero_byte(facts["image_roots"])
             self.image_roots = tuple(facts["image_roots"])
             self.prefixes = tuple(facts.get("prefixes", ()))
+        if "camera_names" in facts:
+            self.camera_names = read_stored(facts["camera_names"])
         if "strangers" in facts:
             self.strangers = Strangers.read(facts["strangers"])
 
@@ -389,6 +403,7 @@ class Index(abc.ABC):
             image_roots=self.image_roots,
             prefixes=self.prefixes,
             strangers=self.strangers,
+            camera_names=dict(self.camera_names),
             **counted,
         )
 

@@ -27,11 +27,12 @@ class IndexFacts(_Always, total=False):
     """What is stored about an index as a whole, beside what its backend needs.
 
     `prefixes` belong to the image roots and are absent where there are none; `strangers` are there
-    once they have been measured.
+    once they have been measured, and `camera_names` once cameras have some.
     """
 
     prefixes: list[str]
     strangers: dict[str, Any]
+    camera_names: dict[str, Any]
 
 
 class Row(NamedTuple):

@@ -171,6 +171,7 @@ class IndexInfo:
             none at all.
         mode: "exact", or a description of how candidates are chosen before they are re-scored.
         strangers: how similar different people are, or None if that wasn't measured.
+        camera_names: camera number → what it is called, of those that have a name.
         details: the backend's own facts: projection size, candidates, measured recall ...
     """
 
@@ -191,4 +192,5 @@ class IndexInfo:
     mode: str
     prefixes: tuple[str, ...] = ()
     strangers: Strangers | None = None
+    camera_names: dict[int, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)

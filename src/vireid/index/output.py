@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import numpy as np
 from rich.table import Table
 
 from vireid.console import table
+from vireid.data.decoding import ImageError, decode
 from vireid.data.facts import UPRIGHT, Decoding
-from vireid.files import csv_text, write_text
+from vireid.files import csv_text
+from vireid.index.cameras import camera_text
 from vireid.index.entries import Hit
 from vireid.index.roots import ImageRoot, file_of
 
@@ -23,7 +25,30 @@ SIZE = (288, 144)
 GREY = np.full((*SIZE, 3), 128, np.uint8)
 MAX_DRAWN = 40
 """Queries in one figure; viewers don't open much taller ones."""
-COLUMNS = ("query", "rank", "path", "similarity", "one_in", "camid", "pid", "modality", "time")
+COLUMNS = ("query", "rank", "path", "similarity", "one_in", "camid", "pid", "modality", "time",
+           "camera", "time_utc")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one list of hits was searched with.
+
+    Attributes:
+        images: image files, several of one person.
+        boxes: the part of each that was searched with; without them, all of each.
+    """
+
+    images: tuple[Path, ...]
+    boxes: tuple[Sequence[int] | None, ...] = ()
+
+    @property
+    def parts(self) -> list[tuple[Path, Sequence[int] | None]]:
+        """Each image with its box."""
+        return list(zip(self.images, self.boxes or [None] * len(self.images)))
+
+    def __str__(self) -> str:
+        more = len(self.images) - 1
+        return f"{self.images[0]} and {more} more" if more else str(self.images[0])
 
 
 def where_they_are(hit: Hit, roots: Sequence[ImageRoot]) -> Hit:
@@ -33,27 +58,37 @@ def where_they_are(hit: Hit, roots: Sequence[ImageRoot]) -> Hit:
 
 
 def hits_as_json(
-    queries: Sequence[Path], hits: Sequence[Sequence[Hit]], notes: Sequence[Sequence[str]]
+    queries: Sequence[Query],
+    hits: Sequence[Sequence[Hit]],
+    notes: Sequence[Sequence[str]],
+    names: Mapping[int, str],
 ) -> list[dict[str, Any]]:
-    """JSON values: for each query its path, notes on it (`Searcher.notes`) and its hits, best
-    first; -1 and None become null."""
+    """JSON values: for each query its images, notes on them (`Searcher.notes`) and its hits, best
+    first; -1 and None become null.
+
+    Args:
+        queries, hits, notes: as many of each.
+        names: of cameras.
+    """
     return [
         {
             "query": str(query),
+            "images": [{"path": str(path), "box": box} for path, box in query.parts],
             "notes": list(said),
-            "hits": [_as_json(hit, rank) for rank, hit in enumerate(ranked, 1)],
+            "hits": [_as_json(hit, rank, names) for rank, hit in enumerate(ranked, 1)],
         }
         for query, ranked, said in zip(queries, hits, notes)
     ]
 
 
-def _as_json(hit: Hit, rank: int) -> dict[str, Any]:
+def _as_json(hit: Hit, rank: int, names: Mapping[int, str]) -> dict[str, Any]:
     return {
         "rank": rank,
         "path": hit.path,
         "similarity": round(hit.similarity, 6),
         "one_in": hit.one_in,
         "camid": None if hit.camid < 0 else hit.camid,
+        "camera": names.get(hit.camid),
         "pid": None if hit.pid < 0 else hit.pid,
         "modality": hit.modality.word,
         "time": hit.time,
@@ -61,24 +96,24 @@ def _as_json(hit: Hit, rank: int) -> dict[str, Any]:
     }
 
 
-def hits_table(query: Path, hits: Sequence[Hit]) -> Table:
+def hits_table(query: Query, hits: Sequence[Hit], names: Mapping[int, str]) -> Table:
     """A table for `console.print`; empty columns are left out, so that paths have more room."""
-    names = ("path", "similarity", "strangers", "camera", "identity", "time (UTC)")
+    columns = ("path", "similarity", "strangers", "camera", "identity", "time (UTC)")
     rows = [
         (
             _short_path(hit.path),
             f"{hit.similarity:.3f}",
             "" if hit.one_in is None else f"1 in {hit.one_in:,}",
-            "" if hit.camid < 0 else hit.camid,
+            camera_text(hit.camid, names),
             "" if hit.pid < 0 else hit.pid,
             "" if hit.time is None else time_text(hit.time),
         )
         for hit in hits
     ]
-    filled = [n for n in range(len(names)) if any(row[n] != "" for row in rows)]
+    filled = [n for n in range(len(columns)) if any(row[n] != "" for row in rows)]
     return table(
         f"Most similar to {query}",
-        [names[n] for n in filled],
+        [columns[n] for n in filled],
         [[row[n] for n in filled] for row in rows],
     )
 
@@ -93,23 +128,39 @@ def time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def write_csv(path: Path, queries: Sequence[Path], hits: Sequence[Sequence[Hit]]) -> None:
-    """One row per hit, with the columns of `COLUMNS`."""
+def hits_as_csv(
+    queries: Sequence[object], hits: Sequence[Sequence[Hit]], names: Mapping[int, str]
+) -> str:
+    """One row per hit, with the columns of `COLUMNS`; no cell is a formula.
+
+    Args:
+        queries: what each list of `hits` was searched with, as text.
+        hits: lists of hits.
+        names: of cameras.
+    """
     rows = [
-        [{"query": result["query"], **hit}[name] for name in COLUMNS]
-        for result in hits_as_json(queries, hits, [()] * len(queries))
-        for hit in result["hits"]
+        [
+            {
+                "query": str(query),
+                "time_utc": None if hit.time is None else time_text(hit.time),
+                **_as_json(hit, rank, names),
+            }[column]
+            for column in COLUMNS
+        ]
+        for query, ranked in zip(queries, hits)
+        for rank, hit in enumerate(ranked, 1)
     ]
-    write_text(path, csv_text(COLUMNS, rows))
+    return csv_text(COLUMNS, rows)
 
 
 def save_figure(
     path: Path,
-    queries: Sequence[Path],
+    queries: Sequence[Query],
     hits: Sequence[Sequence[Hit]],
     decoding: Decoding = UPRIGHT,
 ) -> list[str]:
-    """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each.
+    """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each. Of a query of
+    several images the first is drawn.
 
     The hits' paths lead to their images (`where_they_are`).
 
@@ -131,9 +182,10 @@ def save_figure(
         entries = [
             Entry(pixels_of(hit.path), hit.similarity, _label(hit), None) for hit in ranked[:10]
         ]
-        pixels = _pixels(query, decoding)
+        image, box = query.parts[0]
+        pixels = _pixels(image, decoding, box)
         shown = GREY if pixels is None else pixels
-        lists.append(RankedList(shown, query.name, query.parent.name, entries))
+        lists.append(RankedList(shown, image.name, image.parent.name, entries))
     save_image(draw_ranked(lists, "Most similar first"), path)
     return missing
 
@@ -143,9 +195,9 @@ def _label(hit: Hit) -> str:
     return " · ".join(f"{name} {number}" for name, number in parts if number >= 0)
 
 
-def _pixels(path: str | Path, decoding: Decoding) -> np.ndarray | None:
-    from vireid.data.decoding import ImageError, decode
-
+def _pixels(
+    path: str | Path, decoding: Decoding, box: Sequence[int] | None = None
+) -> np.ndarray | None:
     with contextlib.suppress(ImageError):
-        return decode(path, SIZE, decoding)
+        return decode(path, SIZE, decoding, box)
     return None

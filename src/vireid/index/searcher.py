@@ -75,16 +75,20 @@ class Searcher:
         images: Sequence[str | Path] | np.ndarray,
         modality: Modality | str,
         *,
+        boxes: Sequence[Sequence[int] | None] | None = None,
+        one_person: bool = False,
         top: int = 20,
         filters: Filters | None = None,
         rerank: bool = False,
         exact: bool | None = None,
     ) -> list[list[Hit]]:
-        """The entries most similar to each image.
+        """The entries most similar to each image, or to the person that all of them show.
 
         Args:
             images: Q paths, or (Q, H, W, 3) uint8.
             modality: the sensor that took them.
+            boxes: as in `Embedder.embed`.
+            one_person: the images show one person: they are one query, as `combine` says.
             top: at most this many hits for each image.
             filters: which entries may be returned.
             rerank: re-order each image's best candidates by k-reciprocal re-ranking among
@@ -92,13 +96,15 @@ class Searcher:
             exact: as in `Index.search`.
 
         Returns:
-            Q lists of hits, best first.
+            Q lists of hits, best first; one list of `one_person`.
 
         Raises:
-            InputError: an image that can't be read, a filter that is not valid.
+            InputError: an image that can't be read, a box that doesn't fit, a filter that is not
+                valid.
         """
+        vectors = self.embed(images, modality, boxes=boxes)
         return self.search_vectors(
-            self.embed(images, modality),
+            combine(vectors) if one_person else vectors,
             modality=_sensor(modality),
             top=top,
             filters=filters,
@@ -107,14 +113,21 @@ class Searcher:
         )
 
     def embed(
-        self, images: Sequence[str | Path] | np.ndarray, modality: Modality | str
+        self,
+        images: Sequence[str | Path] | np.ndarray,
+        modality: Modality | str,
+        *,
+        boxes: Sequence[Sequence[int] | None] | None = None,
     ) -> np.ndarray:
-        """(Q, D) float32 query vectors of length 1 of images, of the index's test embedding."""
+        """(Q, D) float32 query vectors of length 1 of images, or of the parts of them in boxes, of
+        the index's test embedding."""
         if not isinstance(images, np.ndarray):
             images = [str(path) for path in images]
         # As the gallery was embedded, mirrored copies included.
         tta = self.index.preprocessing.get("tta")
-        embeddings = self.embedder.embed(images, _sensor(modality), tta=tta, decoding=self.decoding)
+        embeddings = self.embedder.embed(
+            images, _sensor(modality), tta=tta, decoding=self.decoding, boxes=boxes
+        )
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
                 f"The index holds the embedding '{self.index.embedding}', but these weights make "
@@ -126,7 +139,11 @@ class Searcher:
         return vectors
 
     def notes(
-        self, vector: np.ndarray, modality: Modality | str, image: str | Path | None = None
+        self,
+        vector: np.ndarray,
+        modality: Modality | str,
+        image: str | Path | None = None,
+        box: Sequence[int] | None = None,
     ) -> list[str]:
         """Why the hits of one query may mean little, in sentences.
 
@@ -134,8 +151,9 @@ class Searcher:
             vector: (D,), of `embed`.
             modality: the sensor.
             image: its file, to see what can be seen in it; an upload has been looked at already.
+            box: the part of it that was embedded.
         """
-        notes = [] if image is None else notes_on(read_image(image, self.decoding))
+        notes = [] if image is None else notes_on(read_image(image, self.decoding, box))
         outliers = self._of_index()
         if outliers and outliers.is_far(vector / np.linalg.norm(vector), _sensor(modality)):
             notes.append(
@@ -193,6 +211,23 @@ class Searcher:
         unit = query / np.linalg.norm(query)
         distance = rerank(unit[None], gallery, k1=min(20, len(hits) - 1), k2=min(6, len(hits) - 1))
         return [hits[i] for i in np.argsort(distance[0], kind="stable")]
+
+
+def combine(vectors: np.ndarray) -> np.ndarray:
+    """One query from several images of one person, wherever such a search is made: the mean of
+    their vectors, brought to length 1, so that each image counts alike.
+
+    Args:
+        vectors: (n, D) of `Searcher.embed`, n > 0.
+
+    Returns:
+        (D,) float32.
+
+    Source: average pooling of the queries, Zheng et al., Scalable Person Re-identification,
+    ICCV 2015 (its "multiple queries").
+    """
+    mean = np.asarray(vectors, np.float32).mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
 def _sensor(modality: Modality | str) -> Modality:

@@ -25,8 +25,9 @@ class ModelOptions(Options):
     pretrained: str = "imagenet"
     """Weights to start from: imagenet (torchvision's first ones, timm tag tv_in1k, or timm's
     default where torchvision hasn't the network), synth (trained on synthetic people; part of the
-    package), none (random weights), another timm tag, or a file (safetensors or PyTorch: a
-    backbone's weights, or those of a run)."""
+    package), none (random weights), another timm tag, a file (safetensors or PyTorch: a backbone's
+    weights, or those of a run), or hf://USER/NAME, a repository of the Hugging Face Hub with the
+    weights of a run (hf://USER/NAME@REVISION for a branch, tag or commit)."""
     nonlocal_channels: int | None = option(None, at_least=1, rare=True)
     """Channels inside the non-local blocks, 1 as published; unset, there are no such blocks."""
     pooling: Literal["gem", "average", "token"] = option("average", rare=True)
@@ -67,7 +68,8 @@ class ModelOptions(Options):
         start = self.pretrained.strip()
         if not start:
             raise InputError(
-                "`pretrained` is empty; imagenet, synth, none, a timm tag or a file was expected."
+                "`pretrained` is empty; imagenet, synth, none, a timm tag, a file or "
+                "hf://USER/NAME was expected."
             )
         if start.lower() in STARTS:
             start = start.lower()

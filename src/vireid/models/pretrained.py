@@ -1,12 +1,11 @@
-"""Where the first weights of a network come from: a timm tag, a file, our own, or nowhere."""
+"""Where the first weights of a network come from: a timm tag, a file, the hub, our own, or
+nowhere."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +21,7 @@ from vireid.data.augment import MEAN, STD
 from vireid.files import is_code, parse_json
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
+from vireid.models.hub import fetch, fetch_weights, on_hub
 from vireid.models.options import ENDINGS, ModelOptions
 from vireid.types import InputError
 
@@ -71,8 +71,8 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
         return None, _synth(arch)
     if pretrained == "imagenet":
         return _from_hub(imagenet_tag(arch), arch)
-    if Path(pretrained).is_file():
-        return None, Path(pretrained)
+    if (path := weights_file(pretrained)) is not None:
+        return None, path
     if Path(pretrained).is_dir():
         raise InputError(
             f"`pretrained` names the folder '{pretrained}'; a file was expected. Of a run, name "
@@ -84,6 +84,23 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
             "does, imagenet, another timm tag, synth or none."
         )
     return _from_hub(pretrained, arch)
+
+
+def weights_file(pretrained: str, arch: str | None = None) -> Path | None:
+    """The file that the option `pretrained` names: shipped, on the hub or on this disk; None where
+    it is another word, or there is no such file.
+
+    Args:
+        arch: of the shipped one.
+
+    Raises:
+        InputError: the hub's can't be had.
+    """
+    if pretrained == "synth":
+        return shipped_weights(arch)
+    if on_hub(pretrained):
+        return fetch_weights(pretrained)
+    return Path(pretrained) if Path(pretrained).is_file() else None
 
 
 def shipped_weights(arch: str | None = None) -> Path | None:
@@ -117,8 +134,8 @@ def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
     if options.input_mean is not None and options.input_std is not None:
         return options.input_mean, options.input_std
     arch, start = resolve_arch(options.arch), options.pretrained
-    path = shipped_weights(arch) if start == "synth" else Path(start)
-    if path is not None and path.is_file() and (network := network_of(path)):
+    path = weights_file(start, arch)
+    if path is not None and (network := network_of(path)):
         given = {name: network.get(name) for name in ("input_mean", "input_std")}
         stated = from_plain(ModelOptions, given, f"the network in '{path}'")
         return stated.input_mean or MEAN, stated.input_std or STD
@@ -181,27 +198,9 @@ def _from_hub(tag: str, arch: str) -> tuple[str, Path]:
             f"There are no pretrained weights {wish} for the network {arch}. timm's tags for it: "
             f"{tags}. Set `pretrained` to one of them, a file, synth or none."
         )
-    return full_name, _download(f"timm/{full_name}")
-
-
-def _download(repository: str, file: str = "model.safetensors") -> Path:
-    import huggingface_hub as hub
-
-    cached = hub.try_to_load_from_cache(repository, file)
-    if isinstance(cached, str):
-        return Path(cached)
-    url = hub.hf_hub_url(repository, file)
-    try:
-        # The hub's own client retries for a minute where there is no network; ask once first.
-        head = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(head, timeout=10).close()
-        return Path(hub.hf_hub_download(repository, file))
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"The pretrained weights could not be fetched ({reason}). Fetch {url} on a machine "
-            "with internet access and name the file as `pretrained`, or train without: none."
-        ) from error
+    instead = "name the file as `pretrained`, or train without: none"
+    path = fetch(f"timm/{full_name}", "model.safetensors", changes=False, instead=instead)
+    return full_name, path
 
 
 def load_backbone(network: nn.Module, source: Source, arch: str) -> None:

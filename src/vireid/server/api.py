@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Literal
 
@@ -15,6 +16,10 @@ RowId = Field(
     description="the entry's number, as text: it may exceed what JavaScript's numbers hold",
     examples=["1204"],
 )
+Pid = Field(
+    description="identity, as text like row_id; null where unknown", examples=["17"], default=None
+)
+Format = Literal["json", "csv"]
 TIME = "seconds since 1970, or ISO 8601 (UTC where no zone is given)"
 ModalityWord = Literal["visible", "infrared"]
 
@@ -36,6 +41,7 @@ class Camera(BaseModel):
     """One camera of the index."""
 
     camid: int = Field(description="camera number; -1 where unknown")
+    name: str | None = Field(description="what it is called, if it has a name")
     count: int = Field(description="entries")
 
 
@@ -49,9 +55,14 @@ class TimeRange(BaseModel):
 class Limits(BaseModel):
     """What one search may ask."""
 
-    upload_bytes: int
-    pixels: int
+    upload_bytes: int = Field(description="of all images of a search together")
+    pixels: int = Field(description="likewise")
+    images: int
     top: int
+    person_shape: tuple[float, float] = Field(
+        description="how many times higher than wide an image of one person is; in others a box "
+        "should be drawn"
+    )
 
 
 class InfoAnswer(BaseModel):
@@ -68,6 +79,9 @@ class InfoAnswer(BaseModel):
     dim: int
     mode: str = Field(description="how the index searches")
     images: bool = Field(description="whether gallery images can be shown")
+    orientation: Literal["upright", "stored"] = Field(
+        description="whether an upload is turned as its orientation tag says, before its box is cut"
+    )
     limits: Limits
     user: str
     require_reason: bool
@@ -85,15 +99,19 @@ class HitAnswer(BaseModel):
         "index; null if nothing was measured"
     )
     camid: int = Field(description="camera number; -1 where unknown")
-    pid: int = Field(description="identity; -1 where unknown")
+    camera: str | None = Field(description="what the camera is called, if it has a name")
+    pid: str | None = Pid
     modality: ModalityWord
     time: float | None = Field(description="seconds since 1970")
     name: str = Field(description="the image's file name, without folders")
 
     @classmethod
-    def of(cls, hit: Hit, rank: int) -> HitAnswer:
+    def of(cls, hit: Hit, rank: int, names: Mapping[int, str]) -> HitAnswer:
         return cls(
-            rank=rank, similarity=round(hit.similarity, 6), one_in=hit.one_in, **_columns(hit)
+            rank=rank,
+            similarity=round(hit.similarity, 6),
+            one_in=hit.one_in,
+            **_columns(hit, names),
         )
 
 
@@ -101,11 +119,13 @@ class QueryAnswer(BaseModel):
     """What was searched for."""
 
     modality: ModalityWord
-    width: int | None = Field(default=None, description="pixels of the upload")
+    images: int = Field(default=1, description="uploads; several are of one person")
+    width: int | None = Field(default=None, description="pixels of the first upload, or of its box")
     height: int | None = None
     row_id: str | None = Field(default=None, description="the entry that was the query")
-    pid: int = -1
+    pid: str | None = Field(default=None, description="its identity, as text")
     camid: int = -1
+    camera: str | None = None
     time: float | None = None
     name: str = ""
     notes: list[str] = Field(default=[], description="why its hits may mean little, for people")
@@ -128,7 +148,7 @@ class SightingsAnswer(BaseModel):
     """
 
     basis: Literal["identity", "similarity"]
-    pid: int
+    pid: str | None = Pid
     sightings: list[HitAnswer]
 
 
@@ -145,6 +165,7 @@ class RowSearch(BaseModel):
     time_to: float | str | None = None
     pids: list[int | str] | None = Field(default=None, max_length=10_000)
     reason: str | None = Field(default=None, max_length=500)
+    format: Format = "json"
 
     def filters(self) -> Filters | None:
         """The filters of the search; None if every entry matches."""
@@ -257,17 +278,23 @@ def row_number(text: str) -> int:
     return number
 
 
-def query_of(entry: Entry) -> QueryAnswer:
-    """An entry as the query of a search."""
-    return QueryAnswer(**_columns(entry))
+def query_of(entry: Entry, names: Mapping[int, str]) -> QueryAnswer:
+    """An entry as the query of a search; `names` are those of cameras."""
+    return QueryAnswer(**_columns(entry, names))
 
 
-def _columns(entry: Entry) -> dict:
+def file_name(entry: Entry) -> str:
+    """The name of an entry's image, without folders: all that clients are told of its path."""
+    return PurePath(entry.path.replace("\\", "/")).name
+
+
+def _columns(entry: Entry, names: Mapping[int, str]) -> dict:
     return {
         "row_id": str(entry.row_id),
         "camid": entry.camid,
-        "pid": entry.pid,
+        "camera": names.get(entry.camid),
+        "pid": None if entry.pid < 0 else str(entry.pid),
         "modality": sensor_word(entry.modality),
         "time": entry.time,
-        "name": PurePath(entry.path.replace("\\", "/")).name,
+        "name": file_name(entry),
     }

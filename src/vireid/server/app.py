@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -88,6 +89,7 @@ def serve(
     token: str | None = None,
     device: str = "auto",
     settings: ServerSettings | None = None,
+    browser: bool = False,
 ) -> None:
     """Open an index and serve it until interrupted.
 
@@ -99,6 +101,7 @@ def serve(
             `ServerSettings.tokens`.
         device: device of the network.
         settings: everything else.
+        browser: open the page in this machine's browser.
 
     Raises:
         InputError: no token for an address that others can reach, a port in use, no such index,
@@ -117,7 +120,7 @@ def serve(
         if settings.audit_log is None and "://" not in str(index_url):
             settings = replace(settings, audit_log=default_audit_log(index_url))
         app = create_app(index, load(weights, device=device, method=method, arch=arch), settings)
-        _say_where(settings, listener.getsockname()[1])
+        _say_where(settings, listener.getsockname()[1], browser=browser)
         uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
 
 
@@ -155,12 +158,19 @@ def default_audit_log(index_url: str | Path) -> Path:
     return path.with_name(path.name + ".audit.jsonl")
 
 
-def _say_where(settings: ServerSettings, port: int) -> None:
-    from vireid.console import say
+def _say_where(settings: ServerSettings, port: int, *, browser: bool) -> None:
+    from vireid.console import say, warn
 
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.certificate else "http"
-    say(f"Serving on {scheme}://{name}:{port}  (stop with Ctrl+C)")
+    url = f"{scheme}://{name}:{port}"
+    how = "" if browser else "; open it in a browser, or let --open do so"
+    say(f"The page is at {url}{how}  (stop with Ctrl+C)")
+    if browser:
+        # Connections wait in the listener until the server takes them.
+        here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, name)
+        if not webbrowser.open(f"{scheme}://{here}:{port}"):
+            warn(f"no browser could be opened here. Open {url} in one yourself.")
     if settings.audit_log:
         say(f"Who searches when is logged in {settings.audit_log}")
     if not is_loopback(settings.host) and not settings.certificate:

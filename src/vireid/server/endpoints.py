@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from vireid.data.decoding import SHAPES, boxes_of, parse_box
 from vireid.index.entries import Filters, Hit
+from vireid.index.output import hits_as_csv
 from vireid.server import api
 from vireid.server.access import COOKIE, client_key
 from vireid.server.images import ImageError, Size
@@ -37,6 +40,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         429: "too many requests; see Retry-After",
         503: "overloaded; see Retry-After",
     }.items()
+}
+
+
+FOUND: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {"content": {"text/csv": {}}, "description": "what was found; a table with format=csv"},
 }
 
 
@@ -119,7 +128,10 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
             version=__version__,
             count=index.count,
             identities=index.num_pids,
-            cameras=[api.Camera(camid=c, count=n) for c, n in sorted(index.cameras.items())],
+            cameras=[
+                api.Camera(camid=camid, name=index.camera_names.get(camid), count=count)
+                for camid, count in sorted(index.cameras.items())
+            ],
             modalities=index.modalities,
             time_range=api.TimeRange(first=times[0], last=times[1]) if times else None,
             weights=index.weights_hash[:12],
@@ -127,10 +139,13 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
             dim=index.dim,
             mode=index.mode,
             images=bool(index.image_roots),
+            orientation=service.searcher.decoding.orientation,
             limits=api.Limits(
                 upload_bytes=settings.max_upload_bytes,
                 pixels=settings.max_pixels,
+                images=settings.max_images,
                 top=settings.max_top,
+                person_shape=SHAPES,
             ),
             user=request.scope["vireid.user"],
             require_reason=settings.require_reason,
@@ -161,19 +176,32 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         hits: list[Hit],
         filters: Filters | None,
         started: float,
+        *,
+        form: api.Format,
         itself: str | None = None,
-    ) -> api.SearchAnswer:
+    ) -> api.SearchAnswer | Response:
+        names = service.index.camera_names
+        if form == "csv":
+            asked = f"entry {query.row_id}" if query.row_id else "upload"
+            shown = [replace(hit, path=api.file_name(hit)) for hit in hits]
+            return Response(
+                hits_as_csv([asked], [shown], names),
+                media_type="text/csv; charset=utf-8",
+                headers={"Content-Disposition": 'attachment; filename="vireid-search.csv"'},
+            )
         return api.SearchAnswer(
             query=query,
-            hits=[api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(hits)],
+            hits=[api.HitAnswer.of(hit, i + 1, names) for i, hit in enumerate(hits)],
             searched=await service.searched(filters, itself),
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
         )
 
-    @app.post("/api/search", tags=["search"], responses=ERRORS)
+    @app.post("/api/search", tags=["search"], response_model=api.SearchAnswer, responses=FOUND)
     async def search(
         request: Request,
-        image: Annotated[UploadFile, File(description="image file of one person")],
+        image: Annotated[
+            list[UploadFile], File(description="image file of one person; several of that person")
+        ],
         modality: Annotated[str, Form(description="sensor of the upload: visible or infrared")],
         top: Annotated[int, Form(ge=1)] = 24,
         cameras: Annotated[str | None, Form(description="1,2,5; empty: any")] = None,
@@ -183,9 +211,18 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         pids: Annotated[
             str | None, Form(description="identities, numbers or names; empty: any")
         ] = None,
+        box: Annotated[
+            list[str] | None,
+            Form(
+                description="the part of each image to search with, X,Y,W,H in pixels of the "
+                "upright image; 'whole' for all of one"
+            ),
+        ] = None,
         reason: Annotated[str | None, Form(max_length=500)] = None,
-    ) -> api.SearchAnswer:
-        """The entries most similar to an uploaded image."""
+        format: Annotated[api.Format, Form(description="of the answer")] = "json",
+    ) -> api.SearchAnswer | Response:
+        """The entries most similar to an uploaded image, or to the person whom several show: the
+        mean of their vectors is searched with."""
         started = time.perf_counter()
         sensor = Modality.parse(modality)
         filters = api.make_filters(
@@ -195,20 +232,35 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
             time_to,
             api.parse_pids(pids),
         )
+        boxes = boxes_of([parse_box(text) for text in box or ()], len(image))
+        service.count_uploads(len(image))
         service.check_queue()
-        pixels, (width, height), notes = await service.decode(await image.read())
+        pixels, (width, height), notes = await service.decode(
+            [await one.read() for one in image], boxes
+        )
         job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
-        found = await service.search(request, "search", job, reason=reason, modality=sensor.word)
+        found = await service.search(
+            request,
+            "search",
+            job,
+            reason=reason,
+            modality=sensor.word,
+            images=len(image),
+            format=format,
+        )
         query = api.QueryAnswer(
             modality=api.sensor_word(sensor),
+            images=len(image),
             width=width,
             height=height,
-            notes=notes + found.notes,
+            notes=_notes([seen + said for seen, said in zip(notes, found.notes)]),
         )
-        return await answer(query, found.hits, filters, started)
+        return await answer(query, found.hits, filters, started, form=format)
 
-    @app.post("/api/search/by-row", tags=["search"], responses=ERRORS)
-    async def search_by_row(request: Request, body: api.RowSearch) -> api.SearchAnswer:
+    @app.post(
+        "/api/search/by-row", tags=["search"], response_model=api.SearchAnswer, responses=FOUND
+    )
+    async def search_by_row(request: Request, body: api.RowSearch) -> api.SearchAnswer | Response:
         """The entries most similar to an entry of the index, without itself."""
         started = time.perf_counter()
         row_id = api.row_number(body.row_id)
@@ -216,9 +268,17 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         filters = body.filters()
         job = Job(row_id=row_id, modality=entry.modality, top=body.top, filters=filters)
         found = await service.search(
-            request, "search_by_row", job, reason=body.reason, row_id=body.row_id
+            request,
+            "search_by_row",
+            job,
+            reason=body.reason,
+            row_id=body.row_id,
+            format=body.format,
         )
-        return await answer(api.query_of(entry), found.hits, filters, started, itself=entry.path)
+        query = api.query_of(entry, service.index.camera_names)
+        return await answer(
+            query, found.hits, filters, started, form=body.format, itself=entry.path
+        )
 
 
 def add_sightings(app: FastAPI, service: SearchService) -> None:
@@ -237,11 +297,21 @@ def add_sightings(app: FastAPI, service: SearchService) -> None:
             filters=Filters(pids=(entry.pid,)) if has_pid else None,
         )
         found = await service.search(request, "sightings", job, row_id=row_id)
-        ranked = [api.HitAnswer.of(hit, i + 1) for i, hit in enumerate(found.hits)]
+        names = service.index.camera_names
+        ranked = [api.HitAnswer.of(hit, i + 1, names) for i, hit in enumerate(found.hits)]
         ranked.sort(key=lambda hit: (hit.time is None, hit.time or 0.0, hit.rank))
         return api.SightingsAnswer(
-            basis="identity" if has_pid else "similarity", pid=entry.pid, sightings=ranked
+            basis="identity" if has_pid else "similarity",
+            pid=str(entry.pid) if has_pid else None,
+            sightings=ranked,
         )
+
+
+def _notes(of_images: list[list[str]]) -> list[str]:
+    """The notes on each image of a search; of several, they say on which."""
+    if len(of_images) == 1:
+        return of_images[0]
+    return [f"Image {n}: {said}" for n, some in enumerate(of_images, 1) for said in some]
 
 
 def add_errors(app: FastAPI) -> None:

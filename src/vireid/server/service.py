@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from vireid.server.audit import AuditLog
 from vireid.server.images import GalleryImages, ImageError
 from vireid.server.refusal import Refusal
 from vireid.server.settings import ServerSettings
-from vireid.server.uploads import decode_upload, to_pixels
+from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
 from vireid.server.worker import Busy, Found, Job, SearchWorker
 from vireid.types import InputError
 
@@ -128,23 +128,51 @@ class SearchService:
 
         return await self.read(count)
 
-    async def decode(self, data: bytes) -> tuple[np.ndarray, tuple[int, int], list[str]]:
-        """Decode an upload in a thread, two at a time; see `decode_upload`.
+    async def decode(
+        self, uploads: Sequence[bytes], boxes: Sequence[Sequence[int] | None]
+    ) -> tuple[np.ndarray, tuple[int, int], list[list[str]]]:
+        """Decode the images of one search in a thread, two searches at a time; see
+        `decode_upload` and `cut_upload`.
+
+        Args:
+            uploads, boxes: as many of each.
 
         Returns:
-            Its pixels at the embedder's size, its own width and height, and `notes_on` it.
+            Pixels (n, H, W, 3) at the embedder's size, width and height of the first image as it
+            was cut, and `notes_on` each.
         """
+        limits = self.settings
 
-        def work() -> tuple[np.ndarray, tuple[int, int], list[str]]:
-            image = decode_upload(
-                data,
-                max_pixels=self.settings.max_pixels,
-                min_side=self.settings.min_side,
-                decoding=self.searcher.decoding,
-            )
-            return to_pixels(image, self.size), image.size, notes_on(image)
+        def work() -> tuple[np.ndarray, tuple[int, int], list[list[str]]]:
+            parts, left = [], limits.max_pixels
+            for number, (data, box) in enumerate(zip(uploads, boxes), 1):
+                with _named(number, len(uploads)):
+                    image = decode_upload(
+                        data,
+                        max_pixels=left,
+                        min_side=limits.min_side,
+                        decoding=self.searcher.decoding,
+                    )
+                    parts.append(cut_upload(image, box, min_side=limits.min_side))
+                left -= image.width * image.height
+            pixels = np.stack([to_pixels(part, self.size) for part in parts])
+            return pixels, parts[0].size, [notes_on(part) for part in parts]
 
         return await anyio.to_thread.run_sync(work, limiter=self._decoding)
+
+    def count_uploads(self, count: int) -> None:
+        """Refuse a search with too many images.
+
+        Raises:
+            UploadError: there are more than `max_images`.
+        """
+        if count > self.settings.max_images:
+            raise UploadError(
+                422,
+                "too_many_images",
+                f"There are {count} images; one search takes at most {self.settings.max_images}, "
+                "all of one person.",
+            )
 
     async def search(
         self, request: Request, event: str, job: Job, *, reason: str | None = None, **facts: Any
@@ -190,6 +218,19 @@ class SearchService:
         await anyio.to_thread.run_sync(
             lambda: self.audit.write(event, user=user, client=client, **facts)
         )
+
+
+@contextmanager
+def _named(number: int, count: int) -> Iterator[None]:
+    """Of several uploads, a refusal says which it is about, and that limits are for all."""
+    try:
+        yield
+    except UploadError as error:
+        if count == 1:
+            raise
+        together = " All images of a search count together." if error.status == 413 else ""
+        sentence = f"Image {number} of {count}: {error}{together}"
+        raise UploadError(error.status, error.code, sentence) from error
 
 
 @contextmanager

@@ -33,9 +33,11 @@ class ServerSettings:
             may be asking, so a token is needed.
         audit_log: file of JSON lines of who searched when; None writes none.
         require_reason: every search must give a reason, which goes into the audit log.
-        max_upload_bytes: size of one uploaded image.
-        max_pixels: width times height of one uploaded image, checked before decoding.
-        min_side: shortest side, in pixels, of an uploaded image.
+        max_images: uploaded images of one search.
+        max_upload_bytes: size of all uploaded images of one search.
+        max_pixels: width times height of all of them, checked before decoding; and of an image of
+            the gallery.
+        min_side: shortest side, in pixels, of an uploaded image and of the box in it.
         intensity_range: of uploads with more than 8 bits per channel, as in
             `vireid.data.facts.Decoding`; None for the index's.
         max_top: most hits in one answer.
@@ -66,6 +68,7 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     audit_log: Path | None = None
     require_reason: bool = False
+    max_images: int = 8
     max_upload_bytes: int = 10 * 2**20
     max_pixels: int = 24_000_000
     min_side: int = 16

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vireid.data.decoding import FORMATS, ImageError, open_image, resize, to_rgb
+from vireid.data.decoding import FORMATS, ImageError, crop, open_image, resize, to_rgb
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.types import InputError
 
@@ -67,18 +68,36 @@ def decode_upload(
     width, height = image.size
     if width * height > max_pixels:
         raise _too_many_pixels((width, height), max_pixels)
-    if min(width, height) < min_side:
-        raise UploadError(
-            422,
-            "too_small",
-            f"The image has {width} x {height} pixels; each side needs at least {min_side}.",
-        )
+    _check_sides("The image", (width, height), min_side)
     try:
         return to_rgb(image, decoding)
     except ImageError as error:
         raise UploadError(*_REFUSALS[error.kind], str(error)) from error
     except Exception as error:  # see above
         raise _broken() from error
+
+
+def cut_upload(image: Image.Image, box: Sequence[int] | None, *, min_side: int) -> Image.Image:
+    """The part of a decoded upload that is searched with; see `vireid.data.decoding.crop`.
+
+    Raises:
+        UploadError: the box doesn't fit the image, or is too small.
+    """
+    try:
+        part = crop(image, box)
+    except InputError as error:
+        raise UploadError(422, "box", str(error)) from error
+    _check_sides("The box", part.size, min_side)
+    return part
+
+
+def _check_sides(what: str, size: tuple[int, int], min_side: int) -> None:
+    if min(size) < min_side:
+        raise UploadError(
+            422,
+            "too_small",
+            f"{what} has {size[0]} x {size[1]} pixels; each side needs at least {min_side}.",
+        )
 
 
 def to_pixels(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

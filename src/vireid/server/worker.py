@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vireid.index.entries import Filters, Hit
-from vireid.index.searcher import Searcher
+from vireid.index.searcher import Searcher, combine
 from vireid.types import Modality
 
 logger = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ BATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One search: by an image's pixels, or by an entry's vector.
+    """One search: by images of one person, or by an entry's vector.
 
     Attributes:
         row_id: the entry whose vector is the query, or None.
-        pixels: otherwise, (H, W, 3) uint8 of the size the embedder takes.
+        pixels: otherwise, (n, H, W, 3) uint8 of the size the embedder takes.
         modality: the sensor of the query.
         top, filters: as in `Index.search`.
         itself: whether the entry may be among its own hits.
@@ -48,17 +48,22 @@ class Job:
     filters: Filters | None = None
     itself: bool = False
 
+    @property
+    def images(self) -> int:
+        """How many have to be embedded, 1 at least."""
+        return 1 if self.pixels is None else len(self.pixels)
+
 
 class Found(NamedTuple):
     """What a job found.
 
     Attributes:
         hits: best first.
-        notes: `Searcher.notes` on an upload.
+        notes: `Searcher.notes` on each upload.
     """
 
     hits: list[Hit]
-    notes: list[str]
+    notes: list[list[str]]
 
 
 class Busy(Exception):
@@ -162,8 +167,8 @@ class SearchWorker:
                 return
             # A batch that takes longer than this delays its first job more than it helps the rest.
             fitting = BATCH_SECONDS / self._job_seconds if self._job_seconds else self._max_batch
-            batch = [task]
-            while len(batch) < min(self._max_batch, fitting):
+            batch, images = [task], task.job.images
+            while images < min(self._max_batch, fitting):
                 try:
                     more = self._tasks.get_nowait()
                 except queue.Empty:
@@ -172,6 +177,7 @@ class SearchWorker:
                     self._tasks.put(None)  # to stop after this batch
                     break
                 batch.append(more)
+                images += more.job.images
             pending = [task for task in batch if not task.done.done()]
             if pending:
                 self._running = len(pending)
@@ -197,21 +203,23 @@ class SearchWorker:
             logger.error("the first search failed: %s", type(error).__name__)
 
     def _process(self, batch: list[_Task]) -> None:
-        vectors: dict[_Task, np.ndarray] = {}
+        vectors: dict[_Task, np.ndarray] = {}  # (n, D) of each
         searcher = self._searcher
         for task in batch:
             if task.job.row_id is not None:
                 with _failing([task]):
-                    vectors[task] = searcher.index.vectors_of([task.job.row_id])[0]
+                    vectors[task] = searcher.index.vectors_of([task.job.row_id])
         uploads = [task for task in batch if task.job.row_id is None]
         for sensor, tasks in _groups(uploads, lambda job: job.modality):
             with _failing(tasks):
-                pixels = np.stack([task.job.pixels for task in tasks])  # type: ignore[misc]
-                vectors.update(zip(tasks, searcher.embed(pixels, sensor), strict=True))
+                pixels = np.concatenate([task.job.pixels for task in tasks])  # type: ignore[misc]
+                ends = np.cumsum([task.job.images for task in tasks])[:-1]
+                embedded = np.split(searcher.embed(pixels, sensor), ends)
+                vectors.update(zip(tasks, embedded, strict=True))
         ready = [task for task in batch if task in vectors]
         for (top, filters, sensor), tasks in _groups(ready, _asked):
             with _failing(tasks):
-                queries = np.stack([vectors[task] for task in tasks])
+                queries = np.stack([combine(vectors[task]) for task in tasks])
                 answers = searcher.search_vectors(
                     queries, modality=sensor, top=top, filters=filters
                 )
@@ -219,7 +227,7 @@ class SearchWorker:
                     own = None if task.job.itself else task.job.row_id
                     others = [hit for hit in hits if hit.row_id != own]
                     upload = task.job.row_id is None
-                    notes = searcher.notes(vectors[task], sensor) if upload else []
+                    notes = [searcher.notes(one, sensor) for one in vectors[task] if upload]
                     task.answer(Found(others[: task.job.top], notes))
 
 

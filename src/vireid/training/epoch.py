@@ -10,7 +10,7 @@ import torch
 from vireid.embed import Embedder
 from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint, position
 from vireid.types import InputError
-from vireid.weights import build_from, is_shipped, read_weights
+from vireid.weights import build_from, on_disk, read_weights
 
 
 def load_epoch(
@@ -66,7 +66,7 @@ def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None
     path = Path(source)
     if epoch is None:
         return path if path.is_file() and NAME.fullmatch(path.name) else None
-    if is_shipped(source) or not path.is_dir():
+    if not on_disk(source) or not path.is_dir():
         raise InputError(
             f"`epoch` is {epoch}, which chooses among a run's checkpoints; '{source}' is not a "
             "run's folder. Name the folder, or leave `epoch` out."

@@ -12,6 +12,7 @@ from vireid.data import Dataset
 from vireid.data.content import data_hash
 from vireid.files import file_hash, read_json, write_json
 from vireid.methods import Method
+from vireid.models.hub import on_hub
 from vireid.models.options import ENDINGS
 from vireid.models.pretrained import locate
 from vireid.runtime.provenance import commit, package_hash, versions
@@ -78,6 +79,8 @@ def _without_places(value: Any) -> Any:
 
 
 def _is_file(pretrained: str) -> bool:
+    if on_hub(pretrained):
+        return False  # a name that says more than "a file"
     named = os.sep in pretrained or pretrained.lower().endswith(ENDINGS)
     return named or Path(pretrained).is_file()
 

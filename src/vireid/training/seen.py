@@ -9,7 +9,8 @@ from typing import Any
 from vireid.data import Dataset
 from vireid.data.identities import trained_on
 from vireid.data.protocol import count_text, read_marker
-from vireid.models.pretrained import shipped_weights
+from vireid.models.hub import cached_weights, on_hub
+from vireid.models.pretrained import weights_file
 from vireid.types import InputError
 from vireid.weights import read_weights
 
@@ -70,10 +71,9 @@ def _seen_seeds(trained: dict[str, Any], before: tuple[Path, ...] = ()) -> set[i
     sets += trained.get("trained_on", {}).values()  # the shipped network names several
     seeds = {one["seed"] for one in sets}
     start = trained.get("model", {}).get("pretrained", "none")
-    source = shipped_weights() if start == "synth" else Path(start).resolve()
-    if source is None or source.suffix != ".safetensors" or source in before:
-        return seeds
-    if source.is_file():
-        with contextlib.suppress(InputError):  # another program's weights saw none of our people
+    with contextlib.suppress(InputError):  # gone, or of another program: saw none of our people
+        # What a file names is not fetched for it.
+        source = cached_weights(start) if on_hub(start) else weights_file(start)
+        if source is not None and source.suffix == ".safetensors" and source not in before:
             seeds |= _seen_seeds(read_weights(source)[1], (*before, source))
     return seeds

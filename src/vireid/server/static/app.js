@@ -1,20 +1,28 @@
-// The page: an image and filters on one side, what was found on the other.
+// The page: images and filters on one side, what was found on the other.
 
-import { galleryImage, moveAmongCards, showCards, showFailure, showLoading, showNothing, showStart } from "./cards.js";
+import * as address from "./address.js";
+import { galleryImage, moveAmongCards, showCards, showFailure, showLoading, showState, viewsOf } from "./cards.js";
 import { Detail } from "./detail.js";
-import { $, cameraName, count, h, plural, sensorName } from "./dom.js";
-import { Filters } from "./filters.js";
-import { QueryImage } from "./image.js";
-import { getInfo, getSession, search, signIn, signOut } from "./server.js";
+import { $, choose, chosen, h } from "./dom.js";
+import { Filters, NONE, isNarrow } from "./filters.js";
+import { QueryImages } from "./image.js";
+import { Failure, getInfo, getSession, search, searchAsCsv, signIn, signOut } from "./server.js";
 import { drawStrip } from "./strip.js";
+import * as T from "./texts.js";
 
 const AUTOMATIC_RETRIES = 3;
+const KEPT_ANSWERS = 30;
+const TALL = 900; // pixels of a window in which the strip is unfolded at first
+const REASON = "vireid-reason";
+const VIEW = "vireid-view";
+const FOUND = ["query-line", "results-actions", "strip"]; // what is there only beside cards
 
-const state = { info: null, request: null, answer: null, view: "flat", before: [], running: null };
+const state = { info: null, request: null, answer: null, running: null, last: null, depth: 0 };
+const answers = new Map(); // address → {request, answer}, for the way back
 
 const say = (text) => { $("status").textContent = text; };
 const filters = new Filters();
-const picked = new QueryImage({ onChange: () => { $("go").disabled = !picked.file; } });
+const picked = new QueryImages({ onChange: () => { $("go").disabled = $("apply").disabled = !picked.images.length; } });
 const detail = new Detail({ onAgain: searchWith, onFailure: askForToken });
 
 // ---- searching
@@ -31,13 +39,14 @@ async function run(request, { remember = true } = {}) {
   state.last = { request, remember };
   showBusy(true);
   showLoading($("cards"), request.top);
-  $("results-head").hidden = true;
-  $("strip").hidden = true;
-  say("Searching");
+  for (const id of FOUND) $(id).hidden = true;
+  showFilters(request, null);
+  say(T.SEARCHING);
   try {
     const answer = await patiently(() => search(request, running.signal), running.signal);
+    await Promise.all((request.images ?? []).map(address.keep));
     if (running.signal.aborted) return;
-    if (remember && state.answer) state.before.push({ request: state.request, answer: state.answer });
+    note(request, answer, remember);
     show(request, answer);
   } catch (failure) {
     if (failure.name === "AbortError" || running.signal.aborted) return;
@@ -45,8 +54,22 @@ async function run(request, { remember = true } = {}) {
     showFailure($("cards"), failure, () => run(request, { remember }));
     say("");
   } finally {
-    if (state.running === running) showBusy(false);
+    if (state.running === running) {
+      state.running = null;
+      showBusy(false);
+    }
   }
+}
+
+/** Give the search its address, and keep its answer for who comes back to it. */
+function note(request, answer, remember) {
+  const hash = address.write(request);
+  if (remember && hash !== window.location.hash) {
+    state.depth += state.answer ? 1 : 0;
+    window.history.pushState({ depth: state.depth }, "", hash);
+  }
+  answers.set(hash, { request, answer });
+  if (answers.size > KEPT_ANSWERS) answers.delete(answers.keys().next().value);
 }
 
 async function patiently(attempt, signal) {
@@ -56,7 +79,7 @@ async function patiently(attempt, signal) {
     } catch (failure) {
       const later = [429, 503].includes(failure.status) && failure.retryAfter !== null;
       if (!later || tries >= AUTOMATIC_RETRIES || failure.retryAfter > 10) throw failure;
-      say(`The server is busy; trying again in ${failure.retryAfter} s`);
+      say(T.waiting(failure.retryAfter));
       await new Promise((resolve) => { setTimeout(resolve, failure.retryAfter * 1000); });
       signal.throwIfAborted();
     }
@@ -65,7 +88,7 @@ async function patiently(attempt, signal) {
 
 function showBusy(busy) {
   $("go").classList.toggle("working", busy);
-  $("go").firstElementChild.textContent = busy ? "Searching…" : "Search";
+  $("go").firstElementChild.textContent = T.searching(busy);
   $("go").setAttribute("aria-disabled", String(busy));
 }
 
@@ -73,55 +96,122 @@ function show(request, answer) {
   state.request = request;
   state.answer = answer;
   const { hits } = answer;
-  $("results-head").hidden = hits.length === 0;
-  $("back").hidden = state.before.length === 0;
+  for (const id of FOUND) $(id).hidden = hits.length === 0;
+  $("back").hidden = state.depth === 0;
+  showFilters(request, answer);
   if (hits.length === 0) {
-    $("strip").hidden = true;
-    showNothing($("cards"), filters.active > 0, () => { filters.clear(); run({ ...request, filters: filters.read() }); });
-    say("Nothing was found");
+    showState($("cards"), isNarrow(request.filters) ? "filtered" : "nothing", () => searchWithin(NONE));
+    say(T.NOTHING_FOUND);
     return;
   }
-  const title = `${count(hits.length)} most similar`;
-  $("results-title").textContent = title;
-  $("results-facts").textContent = `${queryWords(request, answer)}, among ${plural(answer.searched, "image", "images")} in ${Math.round(answer.milliseconds)} ms`;
-  $("query-notes").replaceChildren(...answer.query.notes.map((note) => h("p", { class: "caution" }, note)));
-  $("query-thumb").replaceChildren(queryThumb(request, answer));
-  drawStrip($("strip"), hits, { title: "Where and when", onPick: openHit });
+  $("results-title").textContent = T.found(hits.length);
+  $("results-facts").textContent = T.among(answer.query, answer);
+  $("query-notes").replaceChildren(...answer.query.notes.map((text) => h("p", { class: "caution" }, text)));
+  $("query-thumb").replaceChildren(...queryThumbs(request, answer));
+  const views = viewsOf(hits);
+  $("views").hidden = views.length === 1;
+  for (const radio of document.getElementsByName("view")) radio.parentElement.hidden = !views.includes(radio.value);
+  showStrip();
   redraw();
-  say(`${title}. The best has similarity ${hits[0].similarity.toFixed(2)}, ${cameraName(hits[0].camid)}. ${answer.query.notes.join(" ")}`);
+  say(T.bestOf(answer));
   $("results-title").focus({ preventScroll: true });
   const top = $("results").getBoundingClientRect().top;
   if (top > window.innerHeight * 0.6 || top < 0) $("results").scrollIntoView({ block: "start" });
 }
 
-function queryWords(request, answer) {
-  if (!request.rowId) return `${sensorName(answer.query.modality)} image of yours`;
-  return `${sensorName(answer.query.modality)} image of ${cameraName(answer.query.camid).toLowerCase()}`;
+/** The filters of a search, each to be taken away; and the one most often wanted, to be set. */
+function showFilters(request, answer) {
+  const chips = filters.chips(request.filters, searchWithin);
+  const own = answer?.query.modality;
+  const other = own === "infrared" ? "visible" : "infrared";
+  if (own && !request.filters.modality && (state.info?.modalities[other] ?? 0) > 0) {
+    chips.push(h("button", {
+      class: "button small", type: "button", onclick: () => searchWithin({ ...request.filters, modality: other }),
+    }, T.otherSensorOnly(other)));
+  }
+  $("shown-filters").replaceChildren(...chips);
+  $("shown-filters").hidden = chips.length === 0;
 }
 
-function queryThumb(request, answer) {
-  if (request.rowId) return galleryImage(answer.query, "thumb", "Searched for");
-  return h("span", { class: "image loaded" }, h("img", { src: request.url, alt: "Searched for: your image" }));
+/** The search that is shown, with other filters. */
+function searchWithin(narrowed) {
+  const { request } = state.last;
+  filters.put(narrowed);
+  run({ ...request, filters: narrowed });
+}
+
+function queryThumbs(request, answer) {
+  if (request.rowId) return [galleryImage(answer.query, "thumb", T.SEARCHED_FOR)];
+  return request.images.map((image) => h("span", { class: "image loaded" }, h("img", { class: "own", src: image.shown, alt: T.SEARCHED_ALT })));
+}
+
+function showStrip() {
+  drawStrip($("strip"), state.answer.hits, { onPick: openHit });
 }
 
 function redraw() {
-  if (state.answer) showCards($("cards"), state.answer.hits, state.view, { onOpen: openHit, onAgain: searchWith });
+  if (!state.answer) return;
+  const view = viewsOf(state.answer.hits).includes(chosen("view")) ? chosen("view") : "flat";
+  showCards($("cards"), state.answer.hits, view, { onOpen: openHit, onAgain: searchWith });
 }
 
 function openHit(hit) {
-  const shown = [...document.querySelectorAll(".card")].map((card) => card.dataset.row);
   const byRow = new Map(state.answer.hits.map((other) => [other.row_id, other]));
-  const query = state.request.rowId ? state.answer.query : { ...state.answer.query, url: state.request.url };
-  detail.open(shown.map((row) => byRow.get(row)), hit, query);
+  const shown = [...document.querySelectorAll(".card")].map((card) => byRow.get(card.dataset.row));
+  detail.open(shown, hit, { ...state.answer.query, images: state.request.images });
 }
 
 function searchWith(hit) {
   run(requestOf({ rowId: hit.row_id }));
 }
 
-function goBack() {
-  const last = state.before.pop();
-  if (last) show(last.request, last.answer);
+// ---- addresses
+
+/** Show the search of the page's address: as it was answered, or asked anew. */
+async function restore() {
+  if (detail.dialog.open) detail.dialog.close();
+  const request = await address.read(window.location.hash);
+  state.depth = window.history.state?.depth ?? 0;
+  if (!request) {
+    state.running?.abort();
+    clear();
+    return;
+  }
+  filters.put(request.filters);
+  if (![...$("top").options].some((option) => Number(option.value) === request.top)) $("top").add(new Option(request.top));
+  $("top").value = request.top;
+  if (request.images) request.images = await picked.put(request.images, request.modality);
+  const kept = answers.get(window.location.hash);
+  if (kept) {
+    state.running?.abort();
+    state.last = { request: kept.request, remember: false };
+    show(kept.request, kept.answer);
+  } else if (request.images && !request.complete) {
+    clear("gone");
+  } else if (state.info.require_reason && !$("reason").value.trim()) {
+    clear();
+    $("reason").focus();
+  } else {
+    run({ ...request, reason: $("reason").value.trim() }, { remember: false });
+  }
+}
+
+function clear(name = state.info.count === 0 ? "empty" : "start") {
+  state.request = state.answer = null;
+  for (const id of [...FOUND, "shown-filters"]) $(id).hidden = true;
+  showState($("cards"), name);
+}
+
+async function saveAsCsv() {
+  try {
+    const url = URL.createObjectURL(await searchAsCsv(state.request));
+    h("a", { href: url, download: T.CSV_NAME }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    if (failure.status === 401) askForToken();
+    showFailure($("cards"), failure, () => redraw());
+  }
 }
 
 // ---- the index and who may ask it
@@ -140,20 +230,18 @@ async function start() {
     return;
   }
   const { info } = state;
-  $("index-facts").textContent = [
-    plural(info.count, "image", "images"),
-    plural(info.cameras.filter((camera) => camera.camid >= 0).length, "camera", "cameras"),
-    info.identities > 0 ? plural(info.identities, "known person", "known people") : null,
-  ].filter(Boolean).join(" · ");
+  $("index-facts").textContent = T.indexFacts(info);
   const signedIn = info.user !== "local";
   $("user").hidden = $("sign-out").hidden = !signedIn;
   $("user").textContent = signedIn ? info.user : "";
   $("reason-field").hidden = !info.require_reason;
   $("reason").required = info.require_reason;
+  $("reason").value ||= address.remembered(REASON) ?? "";
   $("audit-hint").hidden = !info.audited;
+  document.body.classList.toggle("stored", info.orientation === "stored");
   picked.limits = info.limits;
   filters.fill(info);
-  if (!state.answer) showStart($("cards"), info);
+  if (!state.answer) await restore();
 }
 
 function askForToken() {
@@ -174,15 +262,17 @@ async function trySignIn(event) {
   }
   $("token").value = "";
   $("sign-in").close();
+  const { last, answer } = state;
   await start();
-  if (state.last && !state.answer) run(state.last.request, { remember: state.last.remember });
+  if (last && !answer && !state.running) run(last.request, { remember: last.remember });
 }
 
 async function endSession() {
+  address.forget();
   try {
     await signOut();
   } finally {
-    window.location.reload();
+    window.location.replace("/");
   }
 }
 
@@ -194,7 +284,7 @@ function dark() {
 }
 
 function nameTheme() {
-  $("theme").setAttribute("aria-label", dark() ? "Use light colours" : "Use dark colours");
+  $("theme").setAttribute("aria-label", T.useTheme(dark()));
 }
 
 function switchTheme() {
@@ -210,39 +300,44 @@ function switchTheme() {
 
 // ---- wiring
 
-function submit(event) {
+async function submit(event) {
   event.preventDefault();
-  if (!picked.file || !filters.valid()) return;
+  if (!picked.images.length || !filters.valid()) return;
   if (state.info?.require_reason && !$("reason").value.trim()) {
     $("reason").focus();
     $("reason").reportValidity();
     return;
   }
-  run(requestOf({ file: picked.file, url: picked.url, modality: picked.modality }));
+  if (!(await picked.decide())) return;
+  address.remember(REASON, $("reason").value.trim());
+  run(requestOf({ images: picked.images, modality: picked.modality }));
 }
 
+T.fillTexts();
+picked.hint("");
+nameTheme();
+choose("view", address.remembered(VIEW) ?? "flat");
 $("query").addEventListener("submit", submit);
-$("back").addEventListener("click", goBack);
+$("back").addEventListener("click", () => window.history.back());
+$("csv").addEventListener("click", saveAsCsv);
 $("theme").addEventListener("click", switchTheme);
 $("sign-out").addEventListener("click", endSession);
 $("sign-in-form").addEventListener("submit", trySignIn);
 $("sign-in").addEventListener("cancel", (event) => event.preventDefault());
 $("cards").addEventListener("keydown", (event) => moveAmongCards($("cards"), event));
+window.addEventListener("popstate", () => { if (state.info) restore(); });
 for (const radio of document.getElementsByName("view")) {
   radio.addEventListener("change", () => {
-    state.view = radio.value;
+    address.remember(VIEW, radio.value);
     redraw();
   });
 }
 let resizing = null;
 window.addEventListener("resize", () => {
   clearTimeout(resizing);
-  resizing = setTimeout(() => {
-    if (state.answer?.hits.length && !$("strip").hidden) {
-      drawStrip($("strip"), state.answer.hits, { title: "Where and when", onPick: openHit });
-    }
-  }, 150);
+  resizing = setTimeout(() => { if (state.answer?.hits.length) showStrip(); }, 150);
 });
-if (window.matchMedia("(max-width: 60rem)").matches) $("filters").open = false;
-nameTheme();
+const narrow = window.matchMedia("(max-width: 60rem)").matches;
+$("strip").open = !narrow && window.innerHeight >= TALL;
+if (narrow) $("filters").open = false;
 start();

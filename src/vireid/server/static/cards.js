@@ -1,9 +1,13 @@
-// The answer of a search as cards, flat or by person, and every state without cards.
+// The answer of a search as cards, flat, by person or by minute, and every state without cards.
 
-import { cameraName, h, icon, personName, plural, s, sensorName, similarity, strangers, timeShort } from "./dom.js";
+import { h, icon, s } from "./dom.js";
+import { similarity, timeShort } from "./format.js";
 import { imageUrl } from "./server.js";
+import * as T from "./texts.js";
 
 const FULL = 100_000;
+const WALK_SECONDS = 60; // between two images of one camera that are shown as one
+const CARD_WIDTH = 152; // pixels, as style.css has it, with the gap
 const AGAIN = "M4.5 11a7.5 7.5 0 1 1 2.2 5.3M4 19v-4h4";
 const PERSON = "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm-7.5 8c.6-3.9 3.7-6 7.5-6s6.9 2.1 7.5 6";
 const WARNING = "M12 8.5v4.5m0 3.2v.3M10.3 4.2 2.9 17a2 2 0 0 0 1.7 3h14.8a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0z";
@@ -17,7 +21,7 @@ export function galleryImage(entry, size, alt) {
   image.addEventListener("load", () => box.classList.add("loaded"));
   image.addEventListener("error", () => {
     box.classList.add("missing");
-    box.replaceChildren(icon(PERSON), h("span", {}, "Image can't be shown"));
+    box.replaceChildren(icon(PERSON), h("span", {}, T.CANNOT_SHOW));
   });
   box.append(image);
   return box;
@@ -33,47 +37,91 @@ export function meter(hit) {
     h("span", { class: "meter-value" }, similarity(hit.similarity)));
 }
 
-export function describe(hit) {
-  const time = hit.time === null ? "time not recorded" : timeShort(hit.time);
-  return [`Result ${hit.rank}: similarity ${similarity(hit.similarity)}`, cameraName(hit.camid),
-    sensorName(hit.modality).toLowerCase(), time, personName(hit.pid), strangers(hit)].filter(Boolean).join(", ");
-}
-
 function card(hit, { onOpen, onAgain }) {
   const open = h("button", {
-    class: "card", type: "button", "aria-label": describe(hit), "data-row": hit.row_id, onclick: () => onOpen(hit),
+    class: "card", type: "button", "aria-label": T.describe(hit), "data-row": hit.row_id, onclick: () => onOpen(hit),
   },
   h("span", { class: "card-image" }, galleryImage(hit, "thumb", ""), h("span", { class: "rank" }, String(hit.rank))),
   h("span", { class: "card-text" },
     meter(hit),
-    hit.one_in === null ? null : h("span", { class: "card-line" }, strangers(hit)),
-    h("span", { class: "card-line strong" }, h("i", { class: `dot ${hit.modality}`, title: sensorName(hit.modality) }),
-      cameraName(hit.camid)),
-    h("span", { class: "card-line" }, hit.time === null ? "Time not recorded" : timeShort(hit.time)),
-    hit.pid < 0 ? null : h("span", { class: "card-line" }, personName(hit.pid))));
+    hit.one_in === null ? null : h("span", { class: "card-line", title: T.strangers(hit) }, T.strangersShort(hit)),
+    h("span", { class: "card-line strong" }, h("i", { class: `dot ${hit.modality}`, title: T.sensorName(hit.modality) }),
+      h("span", { title: T.cameraFull(hit) }, T.cameraName(hit))),
+    h("span", { class: "card-line" }, hit.time === null ? T.TIME_UNKNOWN : timeShort(hit.time)),
+    hit.pid === null ? null : h("span", { class: "card-line" }, T.personName(hit.pid))));
   const again = h("button", {
-    class: "again", type: "button", title: "Search with this one",
-    "aria-label": `Search with result ${hit.rank}`, onclick: () => onAgain(hit),
+    class: "again", type: "button", title: T.AGAIN, "aria-label": T.againWith(hit.rank), onclick: () => onAgain(hit),
   }, icon(AGAIN));
   return h("li", {}, open, again);
 }
 
-/** Cards in order of similarity, or in groups of one recorded identity, best group first. */
+/** Ways to arrange these hits: those that would change anything. */
+export function viewsOf(hits) {
+  const views = ["flat"];
+  if (hits.some((hit) => hit.pid !== null)) views.push("person");
+  if (walksOf(hits).some((walk) => walk.length > 1)) views.push("minute");
+  return views;
+}
+
+/** Hits of one camera that follow each other within a minute, best walk first. */
+function walksOf(hits) {
+  const walks = new Map(); // best hit → walk
+  const timed = hits.filter((hit) => hit.time !== null && hit.camid >= 0);
+  const byTime = [...timed].sort((a, b) => a.camid - b.camid || a.time - b.time);
+  let walk = [];
+  for (const hit of byTime) {
+    const last = walk.at(-1);
+    if (last && (last.camid !== hit.camid || hit.time - last.time > WALK_SECONDS)) walk = [];
+    walk.push(hit);
+    if (walk.length === 1) walks.set(hit, walk);
+  }
+  const alone = hits.filter((hit) => hit.time === null || hit.camid < 0).map((hit) => [hit]);
+  return [...walks.values(), ...alone].map((some) => [...some].sort((a, b) => a.rank - b.rank))
+    .sort((a, b) => a[0].rank - b[0].rank);
+}
+
+/** Cards of which only the first are shown, and the button that unfolds the rest, if there is one. */
+function folded(some, first, words, actions) {
+  const items = some.map((hit) => card(hit, actions));
+  const rest = items.slice(first);
+  if (!rest.length) return { items, more: "" };
+  const fold = (open) => {
+    for (const item of rest) item.hidden = !open;
+    more.firstChild.textContent = open ? T.FEWER : words(rest.length);
+    more.setAttribute("aria-expanded", String(open));
+  };
+  const more = h("button", {
+    class: "more", type: "button", onclick: () => fold(more.getAttribute("aria-expanded") === "false"),
+  }, h("span"));
+  fold(false);
+  return { items, more };
+}
+
+/** Cards in order of similarity, in groups of one recorded identity, or one for each walk. */
 export function showCards(box, hits, view, actions) {
-  const list = (some) => h("ol", { class: "cards" }, some.map((hit) => card(hit, actions)));
-  if (view === "flat") {
-    box.replaceChildren(list(hits));
-  } else {
+  const list = (items) => h("ol", { class: "cards" }, items);
+  if (view === "minute") {
+    box.replaceChildren(list(walksOf(hits).flatMap((walk) => {
+      const { items, more } = folded(walk, 1, T.moreOfMinute, actions);
+      items[0].append(more);
+      return items;
+    })));
+  } else if (view === "person") {
     const groups = new Map();
     for (const hit of hits) {
       if (!groups.has(hit.pid)) groups.set(hit.pid, []);
       groups.get(hit.pid).push(hit);
     }
-    const unknownLast = [...groups].sort((a, b) => (a[0] < 0) - (b[0] < 0));
-    box.replaceChildren(...unknownLast.map(([pid, some]) => h("section", { class: "group", "aria-label": personName(pid) },
-      h("div", { class: "group-head" }, h("h3", {}, personName(pid)),
-        h("p", { class: "hint" }, `${plural(some.length, "image", "images")}, best ${similarity(some[0].similarity)}`)),
-      list(some))));
+    const unknownLast = [...groups].sort((a, b) => (a[0] === null) - (b[0] === null));
+    const row = Math.max(2, Math.floor((box.clientWidth + 16) / CARD_WIDTH));
+    box.replaceChildren(...unknownLast.map(([pid, some]) => {
+      const { items, more } = folded(some, row, () => T.showAll(some.length), actions);
+      return h("section", { class: "group", "aria-label": T.personName(pid) },
+        h("div", { class: "group-head" }, h("h3", {}, T.personName(pid)), h("p", { class: "hint" }, T.groupFacts(some)), more),
+        list(items));
+    }));
+  } else {
+    box.replaceChildren(list(hits.map((hit) => card(hit, actions))));
   }
   box.setAttribute("aria-busy", "false");
 }
@@ -100,40 +148,24 @@ function twoSensors() {
     person(2, "infrared"), s("path", { d: "M60 48h28m-7-7 7 7-7 7", class: "arrow" }), person(104, "visible"));
 }
 
-export function showStart(box, info) {
-  if (info.count === 0) {
-    state(box, "empty", twoSensors(), "The index is empty",
-      "Add images to it from the shell with vireid index add, then reload this page.");
-    return;
-  }
-  state(box, "empty", twoSensors(), "Find one person",
-    "Choose an image of a person. You see the most similar images of every camera, from infrared to visible and back.");
+/** One of the states of the texts, or a failure's. */
+export function showState(box, name, onAction = null) {
+  const [title, sentence, words] = T.STATES[name];
+  const drawing = ["start", "empty"].includes(name) ? twoSensors() : icon(PERSON, { class: "drawing small" });
+  state(box, "empty", drawing, title, sentence,
+    ...(words ? [h("button", { class: "button primary", type: "button", onclick: onAction }, words)] : []));
 }
-
-export function showNothing(box, filtered, onClear) {
-  state(box, "empty", icon(PERSON, { class: "drawing small" }), filtered ? "No image passes the filters" : "Nothing was found",
-    filtered ? "Choose more cameras or a longer time." : "The index has no entries to compare with.",
-    ...(filtered ? [h("button", { class: "button primary", type: "button", onclick: onClear }, "Clear filters and search")] : []));
-}
-
-const TITLES = {
-  unreachable: "The server can't be reached", busy: "The server is busy", late: "The server is busy",
-  rate: "Too many searches", too_large: "The image is too large", too_many_pixels: "The image is too large",
-  not_an_image: "This is not an image we can read", broken: "The image is damaged",
-  animated: "One image at a time", too_small: "The image is too small", empty: "The file is empty",
-};
 
 export function showFailure(box, failure, onRetry) {
   const retry = failure.status === 0 || failure.status >= 429;
-  state(box, "failure", icon(WARNING, { class: "drawing small" }), TITLES[failure.code] ?? "The search did not work",
-    failure.message,
-    ...(retry ? [h("button", { class: "button primary", type: "button", onclick: onRetry }, "Try again")] : []));
+  state(box, "failure", icon(WARNING, { class: "drawing small" }), T.FAILURES[failure.code] ?? T.FAILED, failure.message,
+    ...(retry ? [h("button", { class: "button primary", type: "button", onclick: onRetry }, T.RETRY)] : []));
   box.firstElementChild.setAttribute("role", "alert");
 }
 
 /** Arrow keys, Home and End move among the cards as they are seen. */
 export function moveAmongCards(box, event) {
-  const cards = [...box.querySelectorAll(".card")];
+  const cards = [...box.querySelectorAll("li:not([hidden]) > .card")];
   const at = cards.indexOf(document.activeElement);
   if (at < 0) return;
   const here = cards[at].getBoundingClientRect();

@@ -1,9 +1,11 @@
 // Query and result side by side, with all that is known of the result.
 
 import { galleryImage, meter } from "./cards.js";
-import { $, cameraName, count, gap, h, personName, plural, sensorName, strangers, timeFull } from "./dom.js";
+import { $, h } from "./dom.js";
+import { timeFull } from "./format.js";
 import { getSightings, imageUrl } from "./server.js";
 import { drawStrip } from "./strip.js";
+import * as T from "./texts.js";
 
 export class Detail {
   /** onAgain(hit): search with it. onFailure(failure): a token is needed again. */
@@ -24,7 +26,7 @@ export class Detail {
     this.dialog.addEventListener("close", () => this.returnFocus());
   }
 
-  /** hits in the order shown; query: {url or row_id, modality, …}. */
+  /** hits in the order shown; query: {images or row_id, modality, …}. */
   open(hits, hit, query) {
     this.hits = hits;
     this.query = query;
@@ -42,46 +44,46 @@ export class Detail {
   show(at) {
     this.at = at;
     const hit = this.hits[at];
-    $("detail-title").textContent = `Result ${hit.rank} of ${count(this.hits.length)}`;
+    $("detail-title").textContent = T.resultOf(hit.rank, this.hits.length);
     $("previous").disabled = at === 0;
     $("next").disabled = at === this.hits.length - 1;
-    const strip = h("div", { class: "panel strip", hidden: true });
+    const strip = h("details", { class: "panel strip", open: true, hidden: true });
     $("detail-body").replaceChildren(
       h("div", { class: "pair" },
-        h("figure", {}, this.queryImage(), h("figcaption", {}, h("b", {}, "Searched for"), this.queryText())),
-        h("figure", {}, galleryImage(hit, "full", `Result ${hit.rank}: ${cameraName(hit.camid)}`),
-          h("figcaption", {}, h("b", {}, "Found"), h("span", {}, h("i", { class: `dot ${hit.modality}` }), sensorName(hit.modality), ", ", cameraName(hit.camid)))),
+        h("figure", {}, this.queryImage(), h("figcaption", {}, h("b", {}, T.SEARCHED_FOR), this.queryText())),
+        h("figure", {}, galleryImage(hit, "full", T.resultAlt(hit)),
+          h("figcaption", {}, h("b", {}, T.FOUND), h("span", {}, h("i", { class: `dot ${hit.modality}` }), T.sensorName(hit.modality), ", ", T.cameraName(hit)))),
         this.facts(hit)),
       strip);
     this.loadSightings(hit, strip);
   }
 
   queryImage() {
-    if (this.query.row_id) return galleryImage(this.query, "full", "Searched for");
-    return h("span", { class: "image loaded" }, h("img", { src: this.query.url, alt: "Searched for: your image" }));
+    if (this.query.row_id) return galleryImage(this.query, "full", T.SEARCHED_FOR);
+    return h("span", { class: "image loaded" }, h("img", { class: "own", src: this.query.images[0].shown, alt: T.SEARCHED_ALT }));
   }
 
   queryText() {
-    const words = this.query.row_id ? `, ${cameraName(this.query.camid)}` : ", your image";
-    return h("span", {}, h("i", { class: `dot ${this.query.modality}` }), sensorName(this.query.modality), words);
+    const words = this.query.row_id ? `, ${T.cameraName(this.query)}` : T.yourImages(this.query.images.length);
+    return h("span", {}, h("i", { class: `dot ${this.query.modality}` }), T.sensorName(this.query.modality), words);
   }
 
   facts(hit) {
     const apart = this.query.time !== null && this.query.time !== undefined && hit.time !== null;
     const row = (name, value) => [h("dt", {}, name), h("dd", {}, value)];
     return h("div", { class: "facts-panel" },
-      h("div", { class: "big-meter" }, h("span", { class: "hint" }, "Similarity"), meter(hit)),
-      strangers(hit) ? h("p", { class: "strangers" }, `${strangers(hit)}.`) : null,
+      h("div", { class: "big-meter" }, h("span", { class: "hint" }, T.FACTS.similarity), meter(hit)),
+      T.strangers(hit) ? h("p", { class: "strangers" }, `${T.strangers(hit)}.`) : null,
       h("dl", {},
-        row("Camera", hit.camid < 0 ? "Not recorded" : String(hit.camid)),
-        row("Time", hit.time === null ? "Not recorded" : timeFull(hit.time)),
-        apart ? row("To the query", gap(hit.time - this.query.time)) : [],
-        row("Identity", hit.pid < 0 ? "Not recorded" : personName(hit.pid)),
-        row("File", hit.name)),
-      h("p", { class: "caution" }, "A similarity is a hint, not a proof. Compare the images yourself before you act on it."),
+        row(T.FACTS.camera, hit.camid < 0 ? T.UNKNOWN : T.cameraFull(hit)),
+        row(T.FACTS.time, hit.time === null ? T.UNKNOWN : timeFull(hit.time)),
+        apart ? row(T.FACTS.apart, T.gap(hit.time - this.query.time)) : [],
+        row(T.FACTS.identity, hit.pid === null ? T.UNKNOWN : T.personName(hit.pid)),
+        row(T.FACTS.file, hit.name)),
+      h("p", { class: "caution" }, T.CAUTION),
       h("div", { class: "facts-buttons" },
-        h("button", { class: "button primary", type: "button", onclick: () => this.again(hit) }, "Search with this one"),
-        h("a", { class: "button", href: imageUrl(hit.row_id, "full"), target: "_blank", rel: "noopener" }, "Open image")));
+        h("button", { class: "button primary", type: "button", onclick: () => this.again(hit) }, T.AGAIN),
+        h("a", { class: "button", href: imageUrl(hit.row_id, "full"), target: "_blank", rel: "noopener" }, T.OPEN_IMAGE)));
   }
 
   async loadSightings(hit, strip) {
@@ -93,8 +95,8 @@ export class Detail {
       if (signal.aborted || answer.sightings.length < 2) return;
       const known = answer.basis === "identity";
       drawStrip(strip, answer.sightings, {
-        title: known ? `${personName(answer.pid)}: where and when` : "Images that look like this one",
-        note: known ? "" : `${plural(answer.sightings.length, "image", "images")} by similarity alone; nobody has confirmed that they show one person`,
+        title: known ? T.sightingsOf(answer.pid) : T.LOOK_ALIKE,
+        note: known ? "" : T.unconfirmed(answer.sightings.length),
         current: hit.row_id, width: this.dialog.clientWidth - 82,
       });
     } catch (failure) {

@@ -1,13 +1,26 @@
-// The filters of the form: sensor, cameras, time.
+// The filters of the form: sensor, cameras, identity, time. And those of a search, as chips.
 
-import { $, count, fromLocalInput, h, toLocalInput } from "./dom.js";
+import { $, choose, chosen, h, icon } from "./dom.js";
+import { count, fromLocalInput, toLocalInput } from "./format.js";
+import * as T from "./texts.js";
 
 const MANY_CAMERAS = 12;
+const MANY_CHIPS = 4;
+const LAST_MINUTE = 59.999; // the input counts in minutes: the whole last one
+const CROSS = "m7 7 10 10M17 7 7 17";
+
+export const NONE = { cameras: [], modality: "", people: "", from: null, to: null };
+
+export const isNarrow = ({ cameras, modality, people, from, to }) =>
+  cameras.length > 0 || modality !== "" || people !== "" || from !== null || to !== null;
 
 export class Filters {
   constructor() {
     $("filters").addEventListener("input", () => this.changed());
-    $("clear-filters").addEventListener("click", () => this.clear());
+    $("clear-filters").addEventListener("click", () => {
+      this.put(NONE);
+      $("filters").querySelector("summary").focus();
+    });
     $("camera-search").addEventListener("input", () => this.narrow());
   }
 
@@ -16,9 +29,12 @@ export class Filters {
     const cameras = info.cameras.filter((camera) => camera.camid >= 0);
     $("camera-field").hidden = cameras.length < 2;
     $("camera-search").hidden = cameras.length <= MANY_CAMERAS;
-    $("cameras").replaceChildren(...cameras.map((camera) => h("label", { class: "chip", "data-camera": camera.camid },
-      h("input", { type: "checkbox", name: "camera", value: camera.camid, "aria-label": `Camera ${camera.camid}, ${count(camera.count)} images` }),
-      h("span", { "aria-hidden": "true" }, String(camera.camid), h("small", {}, count(camera.count))))));
+    const named = cameras.some((camera) => camera.name);
+    this.names = new Map(cameras.map((camera) => [camera.camid, camera.name]));
+    $("cameras").replaceChildren(...cameras.map((camera) => h("label", { class: "chip", "data-camera": `${camera.camid} ${camera.name ?? ""}`.toLowerCase() },
+      h("input", { type: "checkbox", name: "camera", value: camera.camid, "aria-label": T.cameraChip(camera) }),
+      h("span", { "aria-hidden": "true" }, h("b", {}, T.cameraShort(camera, named)), h("small", {}, count(camera.count))))));
+    $("identity-field").hidden = info.identities === 0;
     $("time-field").hidden = info.time_range === null;
     if (info.time_range !== null) {
       for (const id of ["time-from", "time-to"]) {
@@ -30,54 +46,69 @@ export class Filters {
   }
 
   read() {
-    const cameras = [...document.querySelectorAll("input[name=camera]:checked")].map((box) => Number(box.value));
     const to = fromLocalInput($("time-to").value);
     return {
-      cameras,
-      modality: document.querySelector("input[name=result_modality]:checked").value,
+      cameras: [...document.querySelectorAll("input[name=camera]:checked")].map((box) => Number(box.value)),
+      modality: chosen("result_modality"),
+      people: $("people").value.trim(),
       from: fromLocalInput($("time-from").value),
-      to: to === null ? null : to + 59.999, // the input counts in minutes: the whole last one
+      to: to === null ? null : to + LAST_MINUTE,
     };
   }
 
-  get active() {
-    const { cameras, modality, from, to } = this.read();
-    return (cameras.length > 0) + (modality !== "") + (from !== null || to !== null);
+  put({ cameras, modality, people, from, to }) {
+    for (const box of document.getElementsByName("camera")) box.checked = cameras.includes(Number(box.value));
+    choose("result_modality", modality);
+    $("people").value = people;
+    $("time-from").value = toLocalInput(from);
+    $("time-to").value = toLocalInput(to);
+    $("camera-search").value = "";
+    this.narrow();
+    this.changed();
   }
 
+  /** Whether they can be searched with; if not, the field in question is brought into sight. */
   valid() {
     const { from, to } = this.read();
     const wrong = from !== null && to !== null && from > to;
     $("time-problem").hidden = !wrong;
-    $("time-problem").textContent = wrong ? "The first time is after the last one." : "";
+    $("time-problem").textContent = wrong ? T.TIMES_SWAPPED : "";
     if (wrong) {
       $("filters").open = true;
-      $("time-from").focus();
+      $("time-from").focus({ preventScroll: true });
+      $("time-field").scrollIntoView({ block: "center" });
     }
     return !wrong;
   }
 
   changed() {
-    const { active } = this;
+    const { cameras, modality, people, from, to } = this.read();
+    const active = (cameras.length > 0) + (modality !== "") + (people !== "") + (from !== null || to !== null);
     $("filter-count").hidden = active === 0;
-    $("filter-count").textContent = `${active} ${active === 1 ? "filter" : "filters"}`;
+    $("filter-count").textContent = T.activeFilters(active);
     $("clear-filters").hidden = active === 0;
     $("time-problem").hidden = true;
   }
 
-  clear() {
-    for (const box of document.querySelectorAll("input[name=camera]:checked")) box.checked = false;
-    document.querySelector("input[name=result_modality][value='']").checked = true;
-    $("time-from").value = "";
-    $("time-to").value = "";
-    $("camera-search").value = "";
-    this.narrow();
-    this.changed();
-    $("filters").querySelector("summary").focus();
+  narrow() {
+    const wanted = $("camera-search").value.trim().toLowerCase();
+    for (const chip of $("cameras").children) {
+      chip.hidden = !chip.dataset.camera.split(" ").some((word) => word.startsWith(wanted)) && !chip.dataset.camera.includes(wanted);
+    }
   }
 
-  narrow() {
-    const wanted = $("camera-search").value.trim();
-    for (const chip of $("cameras").children) chip.hidden = !chip.dataset.camera.startsWith(wanted);
+  /** Buttons that search without one of a search's filters: onSearch(filters). */
+  chips(filters, onSearch) {
+    const chip = (text, less) => h("button", {
+      class: "filter-chip", type: "button", "aria-label": T.without(text), onclick: () => onSearch({ ...filters, ...less }),
+    }, h("span", {}, text), icon(CROSS));
+    const { cameras, modality, people, from, to } = filters;
+    const chips = [];
+    if (modality) chips.push(chip(T.sensorOnly(modality), { modality: "" }));
+    if (cameras.length > MANY_CHIPS) chips.push(chip(T.someCameras(cameras.length), { cameras: [] }));
+    else chips.push(...cameras.map((camid) => chip(T.cameraName({ camid, camera: this.names.get(camid) }), { cameras: cameras.filter((other) => other !== camid) })));
+    if (people) chips.push(chip(T.identityFilter(people), { people: "" }));
+    if (from !== null || to !== null) chips.push(chip(T.timeFilter(from, to), { from: null, to: null }));
+    return chips;
   }
 }

@@ -1,32 +1,36 @@
-// The image that is searched with: chosen, dropped or pasted; checked here as far as a page can.
+// The images that are searched with: chosen, dropped or pasted; checked here as far as a page can.
 
-import { $, bytes, count } from "./dom.js";
+import { newId } from "./address.js";
+import { BoxDialog } from "./box.js";
+import { $, choose, chosen, h } from "./dom.js";
+import * as T from "./texts.js";
 
 const GREY = 5; // mean spread of the colour channels, in grey levels, below which an image has no colour
 
-export class QueryImage {
+export class QueryImages {
   constructor({ onChange }) {
-    this.file = null;
-    this.url = null;
+    this.images = []; // {id, file, url, width, height, box, decided, shown}
     this.limits = null;
-    this.chosen = false;
+    this.told = false; // whether the user has said what sensor took them
+    this.adds = false;
     this.onChange = onChange;
-    $("file").addEventListener("change", () => {
-      const [file] = $("file").files;
-      this.take(file);
-    });
+    this.dialog = new BoxDialog();
+    $("file").addEventListener("change", () => this.take([...$("file").files], this.adds));
     $("file").addEventListener("click", () => { $("file").value = ""; }); // the same file may be chosen again
-    $("remove").addEventListener("click", () => this.remove());
+    for (const [id, adds] of [["replace", false], ["add", true]]) {
+      $(id).addEventListener("click", () => {
+        this.adds = adds;
+        $("file").click();
+      });
+    }
+    $("drop-empty").addEventListener("click", () => { this.adds = false; });
     for (const radio of document.getElementsByName("modality")) {
       radio.addEventListener("change", () => {
-        this.chosen = true;
+        this.told = true;
         this.hint("");
       });
     }
-    document.addEventListener("paste", (event) => {
-      const file = [...event.clipboardData.files][0];
-      if (file) this.take(file);
-    });
+    document.addEventListener("paste", (event) => this.take([...event.clipboardData.files]));
     // The whole page takes a drop, so that a near miss doesn't make the browser leave the page.
     for (const name of ["dragenter", "dragover"]) {
       document.addEventListener(name, (event) => {
@@ -40,83 +44,153 @@ export class QueryImage {
     document.addEventListener("drop", (event) => {
       event.preventDefault();
       $("drop").classList.remove("over");
-      this.take(event.dataTransfer.files[0]);
+      this.take([...event.dataTransfer.files]);
     });
   }
 
   get modality() {
-    return document.querySelector("input[name=modality]:checked").value;
+    return chosen("modality");
   }
 
-  async take(file) {
-    if (!file) return;
-    const url = URL.createObjectURL(file);
-    const problem = await this.problemOf(file, url);
+  /** Take files as images of one person, beside those that are there or instead of them. */
+  async take(files, adds = false) {
+    if (!files.length) return;
+    const kept = adds ? this.images : [];
+    const taken = [];
+    let problem = kept.length + files.length > this.limits.images ? T.tooManyImages(this.limits.images) : "";
+    for (const file of files) {
+      if (problem) break;
+      const image = { id: newId(), file, url: URL.createObjectURL(file), box: null };
+      problem = await this.problemOf(image, [...kept, ...taken]);
+      taken.push(image);
+    }
+    this.complain(problem);
     if (problem) {
-      URL.revokeObjectURL(url);
-      this.complain(problem);
+      for (const image of taken) URL.revokeObjectURL(image.url);
       return;
     }
-    this.complain("");
-    this.file = file;
-    this.url = url; // kept for as long as the page: earlier answers still show it
-    $("drop-empty").hidden = true;
-    $("drop-full").hidden = false;
-    $("file-name").textContent = file.name || "Pasted image";
-    $("file-size").textContent = `${count($("preview").naturalWidth)} × ${count($("preview").naturalHeight)}, ${bytes(file.size)}`;
-    if (!this.chosen) this.guess();
-    this.onChange();
+    this.show([...kept, ...taken]);
+    if (!adds) await this.guess();
+    await this.decide();
   }
 
-  /** A sentence if the file can't be searched with, else "". */
-  async problemOf(file, url) {
-    if (file.size === 0) return "The file is empty; choose an image.";
-    if (this.limits && file.size > this.limits.upload_bytes) {
-      return `The file has ${bytes(file.size)}; at most ${bytes(this.limits.upload_bytes)} are allowed. Crop the person or make the image smaller.`;
+  /** The images of an earlier search again; their boxes are known. */
+  async put(images, modality) {
+    const kept = [];
+    for (const { id, file, box } of images) {
+      const image = this.images.find((one) => one.id === id) ?? { id, file, url: URL.createObjectURL(file) };
+      if (!(await this.problemOf(image, kept))) kept.push({ ...image, box, decided: true, shown: await this.cut(image, box) });
     }
-    const preview = $("preview");
-    preview.src = url;
+    choose("modality", modality);
+    this.complain("");
+    this.show(kept);
+    return this.images;
+  }
+
+  /** A sentence if the file can't be searched with beside others, else "". */
+  async problemOf(image, others) {
+    const { limits } = this;
+    if (image.file.size === 0) return T.EMPTY_FILE;
+    const size = [image, ...others].reduce((sum, one) => sum + one.file.size, 0);
+    if (size > limits.upload_bytes) return T.tooManyBytes(size, limits.upload_bytes);
+    const probe = $("probe");
+    probe.src = image.url;
     try {
-      await preview.decode();
+      await probe.decode();
     } catch {
-      preview.src = this.url ?? "";
-      return "The file is not an image that can be read. JPEG, PNG, WebP and BMP are.";
+      return T.NO_IMAGE;
     }
-    const pixels = preview.naturalWidth * preview.naturalHeight;
-    if (this.limits && pixels > this.limits.pixels) {
-      preview.src = this.url ?? "";
-      return `The image has ${count(Math.round(pixels / 1e6))} million pixels; at most ${count(this.limits.pixels / 1e6)} million are allowed. Crop the person first.`;
-    }
+    [image.width, image.height] = [probe.naturalWidth, probe.naturalHeight];
+    const pixels = [image, ...others].reduce((sum, one) => sum + one.width * one.height, 0);
+    if (pixels > limits.pixels) return T.tooManyPixels(pixels, limits.pixels);
+    const [least, most] = limits.person_shape;
+    const shape = image.height / image.width;
+    image.decided = least <= shape && shape <= most;
+    image.shown = image.url;
     return "";
   }
 
+  /** Have a box drawn in each image that isn't shaped like a person. False if one has none yet. */
+  async decide() {
+    for (const image of this.images) {
+      if (!image.decided && !(await this.draw(image))) return false;
+    }
+    return true;
+  }
+
+  async draw(image) {
+    const answer = await this.dialog.ask(image.url, image.box);
+    if (answer) {
+      const shown = await this.cut(image, answer.box);
+      this.show(this.images.map((one) => (one.id === image.id ? { ...one, box: answer.box, decided: true, shown } : one)));
+      await this.guess();
+    }
+    return answer;
+  }
+
+  /** What is searched with of an image, for people to see: its address. */
+  async cut({ url }, box) {
+    if (!box) return url;
+    const probe = $("probe");
+    probe.src = url;
+    await probe.decode();
+    const canvas = document.createElement("canvas");
+    canvas.width = box.width;
+    canvas.height = box.height;
+    canvas.getContext("2d").drawImage(probe, box.x, box.y, box.width, box.height, 0, 0, box.width, box.height);
+    const blob = await new Promise((resolve) => { canvas.toBlob(resolve); });
+    return URL.createObjectURL(blob);
+  }
+
+  show(images) {
+    this.images = images;
+    $("drop-empty").hidden = $("file").hidden = images.length > 0; // "Change" opens it then
+    $("drop-full").hidden = images.length === 0;
+    $("add").hidden = images.length >= (this.limits?.images ?? 1);
+    $("images").replaceChildren(...images.map((image) => {
+      const name = image.file.name || T.PASTED;
+      const facts = image.decided ? (image.box ? T.boxFacts(image.box) : T.imageFacts(image.width, image.height, image.file.size)) : T.NEEDS_BOX;
+      return h("li", {},
+        h("img", { class: "own", src: image.shown, alt: T.ownAlt(name) }),
+        h("div", { class: "drop-facts" },
+          h("span", { class: "file-name", title: name }, name),
+          h("span", { class: image.decided ? "hint" : "hint needed" }, facts),
+          h("div", { class: "drop-buttons" },
+            h("button", { class: "button small", type: "button", "aria-label": T.boxOf(name), onclick: () => this.draw(image) }, T.BOX),
+            h("button", { class: "button small", type: "button", "aria-label": T.removeOf(name), onclick: () => this.remove(image) }, T.REMOVE))));
+    }));
+    this.onChange();
+  }
+
+  remove(image) {
+    this.show(this.images.filter((one) => one !== image));
+    this.complain("");
+    if (this.images.length) $("add").focus();
+    else {
+      this.hint("");
+      $("file").focus();
+    }
+  }
+
   /** Without colour it is most likely infrared; the user has the last word. */
-  guess() {
+  async guess() {
+    if (this.told) return;
+    const probe = $("probe");
+    probe.src = this.images[0].shown;
+    await probe.decode();
     const canvas = document.createElement("canvas");
     canvas.width = 24;
     canvas.height = 48;
     const pen = canvas.getContext("2d", { willReadFrequently: true });
-    pen.drawImage($("preview"), 0, 0, 24, 48);
+    pen.drawImage(probe, 0, 0, 24, 48);
     const { data } = pen.getImageData(0, 0, 24, 48);
     let spread = 0;
     for (let i = 0; i < data.length; i += 4) {
       spread += Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]);
     }
     const grey = spread / (data.length / 4) < GREY;
-    document.querySelector(`input[name=modality][value=${grey ? "infrared" : "visible"}]`).checked = true;
-    this.hint(grey ? "It has no colour, so it is taken for infrared. Change it if that is wrong."
-      : "It has colour, so it is taken for visible. Change it if that is wrong.");
-  }
-
-  remove() {
-    this.file = null;
-    $("file").value = "";
-    $("drop-empty").hidden = false;
-    $("drop-full").hidden = true;
-    this.complain("");
-    this.hint("");
-    this.onChange();
-    $("file").focus();
+    choose("modality", grey ? "infrared" : "visible");
+    this.hint(grey ? T.LOOKS_INFRARED : T.LOOKS_VISIBLE);
   }
 
   complain(sentence) {
@@ -126,6 +200,6 @@ export class QueryImage {
   }
 
   hint(text) {
-    $("modality-hint").textContent = text || "Night cameras are infrared: their images have no colour.";
+    $("modality-hint").textContent = text || T.NIGHT;
   }
 }

@@ -1,9 +1,12 @@
 // The page's only door to the server. Every failure becomes a `Failure` with a sentence.
 
+import { boxText } from "./box.js";
+import { UNREACHABLE, status } from "./texts.js";
+
 export class Failure extends Error {
-  constructor(status, code, sentence, retryAfter = null) {
+  constructor(status_, code, sentence, retryAfter = null) {
     super(sentence);
-    this.status = status;
+    this.status = status_;
     this.code = code;
     this.retryAfter = retryAfter;
   }
@@ -15,11 +18,10 @@ async function ask(path, options = {}) {
     response = await fetch(path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure(0, "unreachable",
-      "It doesn't answer. See whether it still runs, then try again.");
+    throw new Failure(0, "unreachable", UNREACHABLE);
   }
-  if (response.ok) return response.json();
-  let problem = { code: "http", sentence: `The server answered with the status ${response.status}.` };
+  if (response.ok) return response;
+  let problem = { code: "http", sentence: status(response.status) };
   try {
     problem = (await response.json()).error ?? problem;
   } catch {
@@ -29,35 +31,49 @@ async function ask(path, options = {}) {
   throw new Failure(response.status, problem.code, problem.sentence, wait > 0 ? wait : null);
 }
 
+const askJson = async (path, options) => (await ask(path, options)).json();
+
 const json = (method, body, signal) => ({
   method, signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
 });
 
-export const getInfo = () => ask("/api/info");
-export const getSession = () => ask("/api/session");
-export const signIn = (token) => ask("/api/session", json("POST", { token }));
-export const signOut = () => ask("/api/session", { method: "DELETE" });
+export const getInfo = () => askJson("/api/info");
+export const getSession = () => askJson("/api/session");
+export const signIn = (token) => askJson("/api/session", json("POST", { token }));
+export const signOut = () => askJson("/api/session", { method: "DELETE" });
 export const getSightings = (rowId, signal) =>
-  ask(`/api/sightings?row_id=${encodeURIComponent(rowId)}`, { signal });
+  askJson(`/api/sightings?row_id=${encodeURIComponent(rowId)}`, { signal });
 export const imageUrl = (rowId, size = "thumb") => `/api/image/${encodeURIComponent(rowId)}?size=${size}`;
 
-/** Search with `request.file` or with the entry `request.rowId`. */
-export function search(request, signal) {
-  const filters = request.filters;
+/** Search with `request.images` or with the entry `request.rowId`. */
+export const search = async (request, signal) => (await post(request, "json", signal)).json();
+
+/** The same as a CSV file. */
+export const searchAsCsv = async (request) => (await post(request, "csv")).blob();
+
+function post(request, format, signal) {
+  const { filters } = request;
   if (request.rowId) {
+    const people = filters.people.split(",").map((name) => name.trim()).filter(Boolean);
     return ask("/api/search/by-row", json("POST", {
-      row_id: request.rowId, top: request.top, reason: request.reason || null,
+      row_id: request.rowId, top: request.top, reason: request.reason || null, format,
       cameras: filters.cameras.length ? filters.cameras : null,
       result_modality: filters.modality || null,
       time_from: filters.from, time_to: filters.to,
+      pids: people.length ? people : null,
     }, signal));
   }
   const form = new FormData();
-  form.set("image", request.file, "image");
+  for (const image of request.images) {
+    form.append("image", image.file, "image");
+    form.append("box", boxText(image.box));
+  }
   form.set("modality", request.modality);
   form.set("top", request.top);
+  form.set("format", format);
   form.set("cameras", filters.cameras.join(","));
   form.set("result_modality", filters.modality);
+  form.set("pids", filters.people);
   if (filters.from !== null) form.set("time_from", filters.from);
   if (filters.to !== null) form.set("time_to", filters.to);
   if (request.reason) form.set("reason", request.reason);

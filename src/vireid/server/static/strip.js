@@ -1,56 +1,63 @@
-// Where and when: one lane a camera, one dot a sighting. Without times: one bar a camera.
+// Where and when: one lane a camera, one dot a sighting.
 
-import { cameraName, h, plural, s, sensorName, similarity, timeFull, timeRange } from "./dom.js";
+import { h, s } from "./dom.js";
+import { similarity, timeFull, timeTick } from "./format.js";
+import * as T from "./texts.js";
 
-const LANE = 24;
-const TOP = 8;
-const MAX_LANES = 12;
+const LANE = 20;
+const TOP = 6;
+const MAX_LANES = 8;
+const LONGEST_NAME = 22; // characters
 
 /**
- * Fill `box` with a strip of hits.
+ * Fill `box`, a <details>, with a strip of hits; without times there is nothing to draw.
  * onPick(hit) is called when a dot is clicked; `current` is the row_id to mark.
  */
-export function drawStrip(box, hits, { title, note = "", onPick = null, current = null, width = 0 }) {
-  box.hidden = false; // a hidden box has no width to draw for
+export function drawStrip(box, hits, { title = null, note = "", onPick = null, current = null, width = 0 }) {
   const timed = hits.filter((hit) => hit.time !== null);
-  const lanes = lanesOf(hits);
+  box.hidden = timed.length === 0;
+  if (box.hidden) return;
+  const lanes = lanesOf(timed);
   const shown = lanes.slice(0, MAX_LANES);
-  const head = h("div", { class: "strip-head" },
-    h("h3", {}, title),
-    h("p", { class: "hint" }, note || summary(hits, timed)));
+  const placed = hits.some((hit) => hit.camid >= 0);
+  const heading = title ?? (placed ? T.WHERE_AND_WHEN : T.WHEN);
+  const summary = T.stripSummary(hits, timed);
   const wide = Math.max(280, width || box.clientWidth - 34 || 800);
-  const drawing = timed.length
-    ? drawTimes(timed, shown, wide, { onPick, current })
-    : drawCounts(shown, wide, hits.length);
+  const drawing = drawTimes(timed, shown, wide, { onPick, current, placed });
   drawing.setAttribute("role", "img");
-  drawing.setAttribute("aria-label", `${title}. ${summary(hits, timed)}`);
+  drawing.setAttribute("aria-label", `${heading}. ${summary}`);
   const rest = lanes.length > shown.length
-    ? h("p", { class: "hint" }, `and ${plural(lanes.length - shown.length, "more camera", "more cameras")}`)
+    ? h("p", { class: "hint" }, T.moreCameras(lanes.length - shown.length))
     : null;
-  const body = h("div", { class: "strip-body" }, drawing);
-  box.replaceChildren(head, body, ...(rest ? [rest] : []), h("div", { class: "strip-foot" }, legend(hits), asTable(hits)));
+  box.replaceChildren(
+    h("summary", { class: "strip-head" }, h("h3", {}, heading), h("span", { class: "hint" }, note || summary)),
+    h("div", { class: "strip-body" }, drawing), ...(rest ? [rest] : []),
+    h("div", { class: "strip-foot" }, legend(timed), asTable(hits)));
 }
 
+/** [camera, one of its hits] of each lane: those with most hits first where not all are shown. */
 function lanesOf(hits) {
   const counts = new Map();
   for (const hit of hits) counts.set(hit.camid, (counts.get(hit.camid) ?? 0) + 1);
-  const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MAX_LANES).map(([camid]) => camid);
-  const kept = [...counts].filter(([camid]) => most.includes(camid)).sort((a, b) => a[0] - b[0]);
-  return [...kept, ...[...counts].filter(([camid]) => !most.includes(camid))];
+  const most = [...counts].sort((a, b) => b[1] - a[1]).map(([camid]) => camid);
+  const kept = [...most.slice(0, MAX_LANES).sort((a, b) => a - b), ...most.slice(MAX_LANES)];
+  return kept.map((camid) => [camid, hits.find((hit) => hit.camid === camid)]);
 }
 
-function summary(hits, timed) {
-  const cameras = new Set(hits.map((hit) => hit.camid)).size;
-  const text = `${plural(hits.length, "image", "images")} from ${plural(cameras, "camera", "cameras")}`;
-  if (!timed.length) return `${text}; their times are not recorded`;
-  const times = timed.map((hit) => hit.time);
-  const rest = hits.length - timed.length;
-  const untimed = rest ? `; ${rest} of them without a time` : "";
-  return `${text}, ${timeRange(Math.min(...times), Math.max(...times))}${untimed}`;
+function laneName(hit) {
+  const name = T.cameraName(hit);
+  return name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
 }
 
-function drawTimes(timed, lanes, width, { onPick, current }) {
-  const left = 92;
+function titled(text) {
+  const tip = s("title");
+  tip.textContent = text;
+  return tip;
+}
+
+function drawTimes(timed, lanes, width, { onPick, current, placed }) {
+  const names = lanes.map(([, hit]) => laneName(hit));
+  const left = placed ? Math.max(...names.map((name) => 7 * name.length)) + 24 : 12;
   const right = 18;
   const height = TOP + lanes.length * LANE + 26;
   let first = Math.min(...timed.map((hit) => hit.time));
@@ -67,15 +74,16 @@ function drawTimes(timed, lanes, width, { onPick, current }) {
     const label = s("text", {
       x: atEdge ? width : x(time), y: axis + 15, class: "tick", "text-anchor": atEdge ? "end" : "middle",
     });
-    label.textContent = tickText(time, last - first);
+    label.textContent = timeTick(time, last - first);
     drawing.append(s("line", { x1: x(time), x2: x(time), y1: TOP, y2: axis, class: "rule" }), label);
   }
-  for (const [camid] of lanes) {
+  lanes.forEach(([camid, hit], lane) => {
+    drawing.append(s("line", { x1: left - 8, x2: width, y1: y.get(camid), y2: y.get(camid), class: "lane-line" }));
+    if (!placed) return;
     const name = s("text", { x: 0, y: y.get(camid) + 4, class: "lane" });
-    name.textContent = camid < 0 ? "Unknown" : `Camera ${camid}`;
-    drawing.append(
-      s("line", { x1: left - 8, x2: width, y1: y.get(camid), y2: y.get(camid), class: "lane-line" }), name);
-  }
+    name.append(names[lane], titled(T.cameraFull(hit)));
+    drawing.append(name);
+  });
   const worst = Math.min(...timed.map((hit) => hit.similarity));
   const best = Math.max(...timed.map((hit) => hit.similarity));
   const byRank = [...timed].sort((a, b) => a.similarity - b.similarity);
@@ -87,32 +95,10 @@ function drawTimes(timed, lanes, width, { onPick, current }) {
       class: `sighting ${hit.modality}${hit.row_id === current ? " current" : ""}`,
       "fill-opacity": (0.4 + 0.6 * strength).toFixed(2), onclick: onPick ? () => onPick(hit) : null,
     });
-    const tip = s("title");
-    tip.textContent = `${cameraName(hit.camid)}, ${timeFull(hit.time)}, similarity ${similarity(hit.similarity)}`;
-    mark.append(tip);
+    mark.append(titled(T.sighting(hit)));
     if (onPick) mark.classList.add("pickable");
     drawing.append(mark);
   }
-  return drawing;
-}
-
-function drawCounts(lanes, width, total) {
-  const left = 92;
-  const drawing = s("svg", {
-    viewBox: `0 0 ${width} ${TOP + lanes.length * LANE}`, width, height: TOP + lanes.length * LANE,
-    class: "strip-svg",
-  });
-  const most = Math.max(...lanes.map(([, number]) => number), 1);
-  lanes.forEach(([camid, number], lane) => {
-    const y = TOP + lane * LANE;
-    const name = s("text", { x: 0, y: y + 17, class: "lane" });
-    name.textContent = camid < 0 ? "Unknown" : `Camera ${camid}`;
-    const size = s("text", { x: left + 8 + ((width - left - 60) * number) / most, y: y + 17, class: "tick" });
-    size.textContent = `${number} of ${total}`;
-    drawing.append(name, size, s("rect", {
-      x: left, y: y + 7, width: Math.max(2, ((width - left - 60) * number) / most), height: 12, rx: 4, class: "count",
-    }));
-  });
   return drawing;
 }
 
@@ -120,19 +106,19 @@ function legend(hits) {
   const sensors = new Set(hits.map((hit) => hit.modality));
   return h("p", { class: "legend", "aria-hidden": "true" },
     ["visible", "infrared"].filter((name) => sensors.has(name)).map((name) =>
-      h("span", {}, h("i", { class: `dot ${name}` }), sensorName(name))),
-    h("span", { class: "hint" }, "Larger and stronger: more similar"));
+      h("span", {}, h("i", { class: `dot ${name}` }), T.sensorName(name))),
+    h("span", { class: "hint" }, T.SIZE_MEANS));
 }
 
 function asTable(hits) {
   const rows = [...hits].sort((a, b) => (a.time ?? Infinity) - (b.time ?? Infinity)).map((hit) => h("tr", {},
-    h("td", {}, hit.time === null ? "not recorded" : timeFull(hit.time)),
-    h("td", {}, cameraName(hit.camid)),
-    h("td", {}, sensorName(hit.modality)),
+    h("td", {}, hit.time === null ? T.UNKNOWN : timeFull(hit.time)),
+    h("td", {}, T.cameraName(hit)),
+    h("td", {}, T.sensorName(hit.modality)),
     h("td", { class: "number" }, similarity(hit.similarity))));
-  return h("details", { class: "as-table" }, h("summary", {}, "As a table"),
+  return h("details", { class: "as-table" }, h("summary", {}, T.AS_TABLE),
     h("div", { class: "table-box" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["Time", "Camera", "Sensor", "Similarity"].map((name) =>
+      h("thead", {}, h("tr", {}, T.COLUMNS.map((name) =>
         h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows))));
 }
@@ -145,12 +131,4 @@ function ticks(first, last, most) {
   const out = [];
   for (let time = Math.ceil((first - zone) / step) * step + zone; time <= last; time += step) out.push(time);
   return out;
-}
-
-function tickText(time, span) {
-  const style = span > 4 * 86400 ? { month: "short", day: "numeric" }
-    : span > 20 * 3600 ? { weekday: "short", hour: "2-digit", minute: "2-digit" }
-      : span > 600 ? { hour: "2-digit", minute: "2-digit" }
-        : { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-  return new Intl.DateTimeFormat(undefined, style).format(time * 1000);
 }

@@ -1,0 +1,257 @@
+"""The page that the demo ends with: what it made, trained and found, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vireid.data.pixels import PixelStore
+    from vireid.data.protocol import Dataset
+    from vireid.embed import Embedder
+    from vireid.evaluation import Report, Search
+    from vireid.figures.page import Section
+
+_PEOPLE, _QUERIES, _TOP = 4, 4, 7
+
+
+class Tested(NamedTuple):
+    """A network and what a test of it found."""
+
+    embedder: Embedder
+    data: Dataset
+    store: PixelStore
+    report: Report
+    search: Search
+
+
+def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Path) -> Path:
+    """Write the page into the demo's folder.
+
+    Args:
+        before, after: the network before its first step, and the trained one.
+        query: a night image to try the search page with.
+    """
+    from vireid.figures.page import write_page
+
+    sections = [
+        _people(after),
+        _numbers(before, after),
+        _training(run),
+        _similarity(before, after),
+        _curve(before, after),
+        _ranked(after),
+        _activation(after),
+        *_further(out, run, query),
+    ]
+    lead = (
+        "Somebody is seen by an infrared camera at night. Who is it among the people whom other "
+        "cameras saw by day? All people here are synthetic: they were made by this program and "
+        "don't exist. The numbers are of these people, too, and of a training of a minute."
+    )
+    return write_page(out / "demo.html", "The vireid demo", lead, sections)
+
+
+def _people(tested: Tested) -> Section:
+    import numpy as np
+
+    from vireid.figures.page import Section, tiles
+    from vireid.types import Modality
+
+    data, images = tested.data, tested.store.images
+    pids = np.unique(tested.search.labels[0])[:_PEOPLE].tolist()
+    camids = np.unique(data.camids).tolist()
+    rows = []
+    for pid in pids:
+        row = []
+        for camid in camids:
+            (found,) = np.flatnonzero((data.pids == pid) & (data.camids == camid))[:1]
+            row.append((images[found], f"camera {camid}"))
+        rows.append(row)
+    infrared = np.unique(data.camids[data.modality == Modality.INFRARED]).tolist()
+    return Section(
+        "People",
+        tiles(rows),
+        "Each row is one person, as six cameras see them. Cameras "
+        f"{' and '.join(map(str, infrared))} are infrared: colours are gone, and bright clothes "
+        "may be dark or the other way round. A network has to go by what remains.",
+    )
+
+
+def _numbers(before: Tested, after: Tested) -> Section:
+    from vireid.figures.page import Section, numbers
+
+    was, now = (tested.report.best()["rank1"]["mean"] for tested in (before, after))
+    precision = after.report.best()["mean_ap"]["mean"]
+    chance = after.report.chance["rank1"]
+    people = after.report.counts["identities"][0]
+    if now > was + 0.005:
+        words = "Training helped."
+    elif now < was - 0.005:
+        words = (
+            "Training on so few people for a minute made it worse: it started from weights that "
+            "have seen many hundreds. It shows how training is done, not what it can reach."
+        )
+    else:
+        words = (
+            "So short a training on so few people changes little; it shows how training is done, "
+            "not what it can reach."
+        )
+    return Section(
+        "Who is found",
+        numbers(
+            {
+                "first match is the person (Rank-1)": _percent(now),
+                "before training": _percent(was),
+                "by guessing": _percent(chance),
+                "mean average precision (mAP)": _percent(precision),
+            }
+        ),
+        f"{people} people whom the network didn't train on; each infrared image is searched among "
+        f"visible images of all of them. {after.report.protocol.search().capitalize()}. {words}",
+    )
+
+
+def _training(run: Path) -> Section:
+    from vireid.figures import training_curves
+    from vireid.figures.page import Section, chart
+    from vireid.training.journal import read_log
+
+    log = read_log(run / "log.jsonl")
+
+    def draw() -> Any:
+        figure = training_curves({run.name: log})
+        assert figure is not None
+        return figure
+
+    return Section(
+        "Training",
+        chart(draw, "Losses and learning rate over the epochs", least="34rem"),
+        "Left, the losses: what the network is told to make smaller. Those that fall are learnt; "
+        "a confusion that stays is two sides of a network that hold each other. Right, the "
+        "learning rate, which rises and then falls as its schedule says.",
+    )
+
+
+def _similarity(before: Tested, after: Tested) -> Section:
+    from vireid.figures import overlap, similarity_histogram
+    from vireid.figures.page import Section, chart
+
+    panels = {"before training": before.search.similarity, "trained": after.search.similarity}
+    query, gallery = after.search.labels[:2]
+    same = query[:, None] == gallery[None]
+    was, now = (overlap(one[same], one[~same]) for one in panels.values())
+    return Section(
+        "Similarities before and after",
+        chart(
+            lambda: similarity_histogram(panels, query, gallery),
+            "Histograms of the similarities of pairs of the same and of different people, before "
+            "and after training",
+        ),
+        "How alike an infrared and a visible image are to the network, for pairs of one person "
+        "(green) and of two (red). The less the hills overlap, the surer a person is found: "
+        f"{_percent(was, 0)} of their area was shared before training, {_percent(now, 0)} after.",
+    )
+
+
+def _curve(before: Tested, after: Tested) -> Section:
+    from vireid.figures import cmc_curve
+    from vireid.figures.page import Section, chart
+
+    name = after.search.name
+    curves = {
+        words: tested.report.curves[name]
+        for words, tested in (("before training", before), ("trained", after))
+        if name in tested.report.curves
+    }
+    at_ten = curves["trained"][9]
+    return Section(
+        "How far down the list",
+        chart(lambda: cmc_curve(curves), "Share of the queries found at rank 1 to 20"),
+        "The share of queries whose person is among the first hits (a CMC curve): at rank 10, "
+        f"{_percent(at_ten)} have been found by the trained network. Somebody who looks through "
+        "ten hits finds so many.",
+    )
+
+
+def _ranked(tested: Tested) -> Section:
+    from vireid.figures.page import Section, rankings
+    from vireid.figures.ranked import ranked_lists
+
+    lists, _ = ranked_lists(tested.data, tested.store, tested.search, count=_QUERIES, top=_TOP)
+    return Section(
+        "Ranked lists",
+        rankings(lists),
+        "First an infrared query, framed blue, then the visible images that are nearest to it, "
+        "each with its similarity. Green frames are the same person, red ones somebody else; what "
+        "they have in common is what the network went by. The queries are taken evenly from all "
+        "of them, not chosen.",
+        wide=True,
+    )
+
+
+def _activation(tested: Tested) -> Section:
+    from vireid.figures import activation_maps
+    from vireid.figures.page import Section, chart
+    from vireid.plotting import activation_rows
+
+    rows = activation_rows(
+        tested.embedder, tested.data, tested.store, tested.search, _spread(tested), top=4
+    )
+    return Section(
+        "What makes them similar",
+        chart(
+            lambda: activation_maps(rows, columns=1),
+            "Queries, and the nearest images with the places that make them similar to it",
+            least="24rem",
+        ),
+        "Left the query, then the nearest images. Bright places are those that made the network "
+        "find the image similar to the query; they should lie on the person. Where they lie on the "
+        "background, it has learnt the camera's place and not the person.",
+    )
+
+
+def _spread(tested: Tested) -> list[int]:
+    """Numbers of queries with a match, evenly from all."""
+    import numpy as np
+
+    possible = np.flatnonzero(tested.search.scores.has_match)
+    chosen: np.ndarray = possible[np.linspace(0, len(possible) - 1, _QUERIES).astype(int)]
+    return list(dict.fromkeys(chosen.tolist()))
+
+
+def _further(out: Path, run: Path, query: Path) -> list[Section]:
+    from vireid.figures.page import Section, commands
+
+    return [
+        Section(
+            "Search for yourself",
+            commands([f"vireid serve --index {out / 'index'} --weights {run}"]),
+            f"It says where the search page is; drop the night image {query} on it.",
+        ),
+        Section(
+            "With images of your own",
+            commands(
+                [
+                    "vireid info DIR        # visible/PERSON/*.jpg and infrared/PERSON/*.jpg",
+                    "vireid train --dataset folder --data-root DIR --method mcl",
+                    "vireid test --resume RUN",
+                    "vireid plot RUN        # such figures as these, for a paper",
+                    "vireid embed --weights RUN --images DIR/visible --modality visible "
+                    "--out day.safetensors",
+                    "vireid index create --index people --embeddings day.safetensors "
+                    "--image-root DIR/visible",
+                    "vireid serve --index people --weights RUN",
+                ]
+            ),
+            "The first line says what a folder holds and what is wrong with it. `vireid train "
+            "--dataset sysu`, regdb or llcm reads the published data sets. Before you point this "
+            "at people, read docs/responsible-use.md: a similarity is no proof of who somebody is.",
+        ),
+    ]
+
+
+def _percent(fraction: float, decimals: int = 1) -> str:
+    return f"{100 * fraction:.{decimals}f} %"

@@ -1,0 +1,154 @@
+"""A page of figures in one file: no other file, no script, nothing from a network; light and dark
+as the reader's system is, from a telephone's width on."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vireid.figures.ranked import RankedList, colour_of
+from vireid.figures.style import BLUE, dark
+from vireid.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Section(NamedTuple):
+    """One figure with what is to be seen in it.
+
+    Attributes:
+        heading: of the section, as text.
+        body: HTML, of `chart`, `tiles`, `rankings`, `numbers` or `commands`.
+        words: under it, as text.
+        wide: whether it takes the whole width of a wide window.
+    """
+
+    heading: str
+    body: str
+    words: str
+    wide: bool = False
+
+
+def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Section]) -> Path:
+    """Write the page whole or not at all.
+
+    Args:
+        lead: what it is about, as text.
+    """
+    package = Path(str(files("vireid")))
+    icon = (package / "server/static/icon.svg").read_bytes()
+    style = "".join(
+        (package / name).read_text(encoding="utf-8")
+        for name in ("server/static/style.css", "figures/page.css")
+    )
+    body = "\n".join(
+        f'<section class="panel{" wide" if one.wide else ""}">\n<h2>{escape(one.heading)}</h2>\n'
+        f'{one.body}\n<p class="say">{escape(one.words)}</p>\n</section>'
+        for one in sections
+    )
+    write_text(
+        path,
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n"
+        f'<link rel="icon" href="{_inline("image/svg+xml", icon)}">\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n"
+        f'<header class="bar"><div class="brand"><h1>{escape(title)}</h1></div></header>\n'
+        f'<main class="figures">\n<p class="wide lead">{escape(lead)}</p>\n{body}\n</main>\n'
+        "</body>\n</html>\n",
+    )
+    return Path(path)
+
+
+def chart(draw: Callable[[], Figure], alt: str, *, least: str = "0") -> str:
+    """A chart, drawn for light and for dark pages.
+
+    Args:
+        draw: draws it, in the colours that are in force.
+        least: CSS width below which it is not shrunk but scrolled.
+    """
+    light = _png(draw())
+    with dark():
+        night = _png(draw())
+    scrolls = f' tabindex="0" role="group" aria-label="{escape(alt)}"' if least != "0" else ""
+    return (
+        f'<div class="chart" style="--least: {least}"{scrolls}><picture>'
+        f'<source media="(prefers-color-scheme: dark)" srcset="{night}">'
+        f'<img src="{light}" alt="{escape(alt)}"></picture></div>'
+    )
+
+
+def tiles(rows: Sequence[Sequence[tuple[np.ndarray, str]]]) -> str:
+    """Images (H, W, 3) uint8 in rows, each with its words below."""
+    inner = "".join(_tile(image, words) for row in rows for image, words in row)
+    return _grid("people", len(rows[0]), inner)
+
+
+def rankings(lists: Sequence[RankedList]) -> str:
+    """Ranked lists, one below the other: the query, then the gallery images nearest to it."""
+    parts = []
+    for ranked in lists:
+        shown = [_tile(ranked.query, "query", BLUE)]
+        for entry in ranked.entries:
+            words = {None: "", True: "same", False: "other"}[entry.matches]
+            words = "skipped" if entry.skipped else words
+            label = f"{round(entry.similarity, 2) + 0.0:.2f} {words}"
+            shown.append(_tile(entry.image, label, colour_of(entry), skipped=entry.skipped))
+        parts.append(_grid("ranked", len(shown), "".join(shown)))
+    return "".join(parts)
+
+
+def numbers(values: Mapping[str, str]) -> str:
+    """A few numbers, each with what it is."""
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in values.items()
+    )
+    return f'<dl class="numbers">{items}</dl>'
+
+
+def commands(lines: Sequence[str]) -> str:
+    """Commands to copy."""
+    text = escape("\n".join(lines))
+    return f'<pre tabindex="0" aria-label="commands"><code>{text}</code></pre>'
+
+
+def _grid(kind: str, columns: int, inner: str) -> str:
+    return (
+        f'<div class="{kind}"><div class="tiles" style="--columns: {columns}">{inner}</div></div>'
+    )
+
+
+def _tile(image: np.ndarray, words: str, frame: str = "", *, skipped: bool = False) -> str:
+    height, width = image.shape[:2]
+    classes = " ".join(["tile", *(["framed"] if frame else []), *(["skipped"] if skipped else [])])
+    style = f' style="--frame: {frame}"' if frame else ""
+    return (
+        f'<figure class="{classes}"{style}><img src="{_jpeg(image)}" width="{width}" '
+        f'height="{height}" alt=""><figcaption>{escape(words)}</figcaption></figure>'
+    )
+
+
+def _png(figure: Figure) -> str:
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return _inline("image/png", out.getvalue())
+
+
+def _jpeg(image: np.ndarray) -> str:
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(out, "JPEG", quality=85)
+    return _inline("image/jpeg", out.getvalue())
+
+
+def _inline(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

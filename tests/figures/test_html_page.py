@@ -1,0 +1,98 @@
+"""A page of figures: one file, which says what one sees and fits a telephone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vireid.figures import cmc_curve
+from vireid.figures.page import Section, chart, commands, numbers, rankings, tiles, write_page
+from vireid.figures.ranked import Entry, RankedList
+from vireid.figures.style import GREEN, RED
+
+CHROMIUM = Path("/usr/bin/chromium")
+WORDS = "What is to be seen <here> & there."
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    g = np.random.default_rng(0)
+    image = g.integers(0, 256, (64, 32, 3), np.uint8)
+    hits = [
+        Entry(image, 0.9, "1", True),
+        Entry(image, 0.4, "2", False),
+        Entry(image, 0.3, "3", None, skipped=True),
+    ]
+    sections = [
+        Section("People", tiles([[(image, f"camera {n}") for n in range(1, 7)]] * 2), WORDS),
+        Section("Numbers", numbers({"Rank-1": "85.3 %"}), WORDS),
+        Section("Curve", chart(lambda: cmc_curve({"a": [0.5, 1.0]}), 'a "curve"'), WORDS),
+        Section("Lists", rankings([RankedList(image, "q", "", hits)] * 2), WORDS, wide=True),
+        Section("Go on", commands(["vireid " + "long " * 60, "<next>"]), WORDS),
+    ]
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    return write_page(file, "A <title>", "What it is about.", sections)
+
+
+class Found(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "source", "br", "circle"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_page_is_one_file_that_closes_what_it_opens(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    found = Found(text)
+    assert found.open == []
+    for tag, attributes in found.tags:
+        assert tag != "script"
+        for name in ("src", "srcset", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes[name])
+        assert tag != "img" or "alt" in attributes
+    assert not re.search(r"@import|url\((?!data:)", text)
+    assert text.count("What is to be seen &lt;here&gt; &amp; there.") == 5
+    assert "<h1>A &lt;title&gt;</h1>" in text and "&lt;next&gt;" in text
+    images = [found for tag, found in found.tags if tag == "img"]
+    assert len(images) == 12 + 1 + 8
+    frames = [a["style"] for tag, a in found.tags if tag == "figure" and a.get("style")]
+    assert f"--frame: {GREEN}" in frames and f"--frame: {RED}" in frames
+    assert "0.90 same" in text and "0.40 other" in text and "0.30 skipped" in text
+    light, dark = re.findall(r'(?:src|srcset)="(data:image/png;base64,[^"]+)', text)
+    assert light != dark
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
+def test_a_page_fits_a_telephone(page: Path) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        view = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        asked: list[str] = []
+        view.on("request", lambda request: asked.append(request.url))
+        view.goto(page.as_uri())
+        assert view.evaluate("document.documentElement.scrollWidth") == 390
+        dark = view.evaluate("document.querySelector('picture img').currentSrc")
+        view.emulate_media(color_scheme="light")
+        view.wait_for_function(
+            "before => document.querySelector('picture img').currentSrc != before", arg=dark
+        )
+        others = [url for url in asked if not url.startswith("data:")]
+        assert others == [page.as_uri()]
+        browser.close()
