@@ -18,8 +18,8 @@ of PyTorch are refused. All rows of a seed come from one start (start.py makes i
 Of each run the result has `start_hash` and `config_hash` (the options themselves stand under
 `configurations`). The average precision of each query, averaged over the trials, stands in the .npz
 file beside it, by "ROW|SEED|EMBEDDING"; its `pids` and `camids` say whose queries they are. With
---cross DIR each network is also tested on the sets in DIR before its weights are thrown away
-(`whole_seeds.py` makes them); their numbers stand under `cross`.
+--cross DIR the networks of the first seed that were made here are tested on the sets in DIR too
+(`whole_seeds.py` makes them), when all runs are done; their numbers stand under `cross`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from _common import ROOT, commit, hardware, versions
-from _runs import Runs, Unlike, decisive_options, write_again
+from _runs import METRICS, Runs, Unlike, decisive_options, write_again
 
 from vireid.config import read_plain, to_plain
 from vireid.data import load_dataset, prepare
@@ -118,13 +118,11 @@ def composed(args: argparse.Namespace) -> Sweep:
         base["pretrained"] = args.start
     if args.arch:
         base["arch"] = args.arch
-    own = {**plain.get("test", {})}
-    tests = [own, *others(args.cross)]
     baseline = {"baseline": plain["baseline"]} if plain.get("baseline") in rows else {}
     args.work.mkdir(parents=True, exist_ok=True)
     file = args.work / f"{args.name}.sweep.json"
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    whole = {"seeds": seeds, "base": base, "rows": rows, "test": tests, **baseline}
+    whole = {"seeds": seeds, "base": base, "rows": rows, "test": plain.get("test", {}), **baseline}
     file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     code = named_code([base, *rows.values()])
     return read_sweep(file, args.work / args.name, code)
@@ -135,8 +133,8 @@ def named_code(rows: list[dict[str, Any]]) -> list[str]:
     return [row["method"] for row in rows if is_code(row.get("method", ""))]
 
 
-def others(folder: Path | None) -> list[dict[str, str]]:
-    """Options of `vireid test` for each set in the folder of --cross that is complete."""
+def others(folder: Path | None) -> list[list[str]]:
+    """Words of a `vireid test` on each set in the folder of --cross that is complete."""
     found = []
     for name, layout in CROSS.items() if folder else ():
         try:
@@ -144,13 +142,14 @@ def others(folder: Path | None) -> list[dict[str, str]]:
         except Unlike as error:
             print(f"not tested on: {error}", flush=True)
             continue
-        found.append({"dataset": layout, "data_root": str((folder / name).absolute())})
+        root = str((folder / name).absolute())
+        found.append(["--figure-queries", "0", "--dataset", layout, "--data-root", root])
     return found
 
 
 def runs_of(sweep: Sweep, args: argparse.Namespace) -> Runs:
     """The table of the experiment, with what earlier results have of it."""
-    asked = read_plain(args.work / f"{args.name}.sweep.json")["test"][0]
+    asked = read_plain(args.work / f"{args.name}.sweep.json")["test"]
     modes = asked.get("mode", "all")
     setting = {
         "data": data_facts(args.data, sweep.jobs[0].options.dataset),
@@ -177,20 +176,31 @@ def make(sweep: Sweep, runs: Runs, args: argparse.Namespace) -> None:
     for size in dict.fromkeys(job.options.size for job in sweep.jobs):
         prepare(data, size=size)  # once, not by each of several runs at a time
 
-    def after(job: Job) -> None:
-        try:
-            if job.state == "done":
-                runs.add(job.row, job.options.seed, *kept_of(job, runs))
-                return
-            why = job.state.removeprefix("failed: ")
-        except (Unlike, InputError) as error:
-            why = str(error)
-        runs.missing.append(f"{job.row}, seed {job.options.seed}: {why}")
+    def left() -> list[str]:
+        return [f"{job.name}: {job.state}" for job in sweep.jobs if job.state != "done"]
 
-    run_sweep(
-        sweep, devices() * args.jobs_per_gpu, deadline=args.deadline, estimate=args.estimate,
-        after=after, tell=lambda sentence: print(sentence, flush=True),
-    )  # fmt: skip
+    def after(job: Job) -> None:
+        runs.missing = left()
+        if job.state == "done":
+            runs.add(job.row, job.options.seed, *kept_of(job, runs))
+
+    ways: dict[str, Any] = {
+        "devices": devices() * args.jobs_per_gpu,
+        "tables": False,
+        "tell": lambda sentence: print(sentence, flush=True),
+    }
+    run_sweep(sweep, deadline=args.deadline, estimate=args.estimate, after=after, **ways)
+    runs.missing = left()
+    first = sweep.jobs[0].options.seed
+    made = [job for job in sweep.jobs if job.state == "done" and job.options.seed == first]
+
+    def after_others(job: Job) -> None:
+        if job.state == "done":
+            runs.found[job.row, first]["cross"] = cross_of(job)
+            runs.write()
+
+    if tests := others(args.cross):
+        run_sweep(replace(sweep, jobs=made, tests=tests), after=after_others, **ways)
 
 
 def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.ndarray]]:
@@ -219,14 +229,9 @@ def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.nda
         facts["averaged"] = {name.removeprefix(f"{EMA}_"): v for name, v in averaged.items()}
     queries: dict[str, np.ndarray] = {}
     for report in job.reports():
-        protocol = report.protocol
-        numbers = {
-            which: {m: round(100 * found[m]["mean"], 2) for m in ("rank1", "mean_ap")}
-            for which, found in report.raw.items()
-        }
+        protocol, numbers = report.protocol, percent(report)
         if protocol.data_hash != known["data_hash"]:
-            facts.setdefault("cross", {})[cross_name(report)] = numbers
-            continue
+            continue  # of an earlier call with --cross
         facts |= {"epoch": protocol.epoch, "epoch_choice": protocol.epoch_choice}
         for which, found in numbers.items():
             facts |= {f"{protocol.scope}_{which}_{m}": value for m, value in found.items()}
@@ -238,14 +243,28 @@ def kept_of(job: Job, runs: Runs) -> tuple[dict[str, Any], Any, dict[str, np.nda
     return facts, options, queries
 
 
-def cross_name(report: Report) -> str:
-    """A set that wasn't trained on: layout, preset, and the direction where there are two."""
-    protocol = report.protocol
-    made = protocol.synthetic_set or {}
-    words = [protocol.dataset, made.get("preset", "")]
-    if protocol.direction != "infrared_to_visible":
-        words.append(protocol.direction.replace("_", " "))
-    return ", ".join(filter(None, words))
+def percent(report: Report) -> dict[str, dict[str, float]]:
+    """By test embedding, its numbers in percent."""
+    return {
+        which: {metric: round(100 * found[metric]["mean"], 2) for metric in METRICS}
+        for which, found in report.raw.items()
+    }
+
+
+def cross_of(job: Job) -> dict[str, Any]:
+    """The numbers of a run on each set that it wasn't trained on, by layout, preset, and the
+    direction where there are two."""
+    known, found = record.read(job.folder), {}
+    assert known is not None
+    for report in job.reports():
+        protocol = report.protocol
+        if protocol.data_hash == known["data_hash"]:
+            continue
+        words = [protocol.dataset, (protocol.synthetic_set or {}).get("preset", "")]
+        if protocol.direction != "infrared_to_visible":
+            words.append(protocol.direction.replace("_", " "))
+        found[", ".join(filter(None, words))] = percent(report)
+    return found
 
 
 def configuration(job: Job) -> dict[str, Any]:

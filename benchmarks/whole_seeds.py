@@ -16,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from methods import named_code
 from PIL import Image
 
 from vireid.config import read_plain, to_plain
+from vireid.data import load_dataset, prepare
 from vireid.files import is_code
 from vireid.sweep import devices, read_sweep
 
@@ -39,6 +42,7 @@ V1_PARTS = {"train": range(1, 331), "val": range(331, 396), "test": range(396, 4
 V1_IMAGES = 12  # of each person by each camera
 START_PARTS = {"train": range(1, 2001)}
 START_IMAGES = 4
+AT_A_TIME = 12  # rows that are compiled, each by several processes
 # Sets that nothing is trained on: seeds of their own, 96 people to test on (in RegDB's layout half
 # of all are).
 CROSS_PEOPLE = {
@@ -120,14 +124,26 @@ class Jobs:
         self.codes: dict[str, int] = {}
         self._running: dict[str, threading.Thread] = {}
 
-    def begin(self, name: str, words: list[Any], *, gpu: int | None = None, nice: int = 0) -> str:
-        """Start `python WORDS` with its output in NAME.log; returns the name."""
+    def begin(
+        self,
+        name: str,
+        words: list[Any],
+        *,
+        gpu: int | None = None,
+        nice: int = 0,
+        gate: AbstractContextManager[Any] | None = None,
+    ) -> str:
+        """Start `python WORDS`, once the gate lets it through, with its output in NAME.log; returns
+        the name."""
         where = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
         command = ["nice", "-n", nice, sys.executable, *words]
-        began = time.monotonic() - BEGAN
 
         def follow() -> None:
-            with open(self.work / f"{name}.log", "w", encoding="utf-8") as log:
+            with (
+                gate or nullcontext(),
+                open(self.work / f"{name}.log", "w", encoding="utf-8") as log,
+            ):
+                began = time.monotonic() - BEGAN
                 done = subprocess.run(
                     [*map(str, command)], stdout=log, stderr=log, env={**os.environ, **where},
                     check=False,
@@ -177,11 +193,19 @@ class Jobs:
                      "--out", compiled / "start.safetensors"]  # fmt: skip
             names.append(self.begin("compile-start", words, gpu=gpus[0]))
         write_noise(data, V1_PARTS, V1_IMAGES)
-        for number, (row, config, code) in enumerate(self.short_runs(data)):
-            name = f"compile-{row.replace(' ', '-')}"
+        gate = threading.Semaphore(AT_A_TIME)
+        noise, rows = load_dataset("sysu", data), self.short_runs(data)
+        sizes = [tuple(read_plain(config)["size"]) for _, config, _ in rows]
+        for size in dict.fromkeys(sizes):
+            prepare(noise, size=size)  # once, not by each of several runs at a time
+        for number, (row, config, code) in enumerate(rows):
+            name = re.sub(r"[^\w.]+", "-", f"compile-{self.args.file.stem}-{row}")
+            if (compiled / name / "summary.json").is_file():
+                continue  # by an earlier call
             words = ["-m", "vireid", "train", "--config", config, *code, "--engine", "graph",
                      "--run", compiled / name]  # fmt: skip
-            names.append(self.begin(name, words, gpu=gpus[number % len(gpus)], nice=8))
+            gpu = gpus[number % len(gpus)]
+            names.append(self.begin(name, words, gpu=gpu, nice=8, gate=gate))
         return names
 
     def short_runs(self, data: Path) -> list[tuple[str, Path, list[str]]]:
@@ -238,6 +262,8 @@ def write_noise(folder: Path, parts: dict[str, range], images: int) -> None:
         parts: name → identities.
         images: of each identity by each camera.
     """
+    if (folder / "exp").is_dir():
+        return
     (folder / "exp").mkdir(parents=True, exist_ok=True)
     one = folder / "noise.jpg"
     pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 3), dtype=np.uint8)

@@ -107,7 +107,7 @@ class Sweep:
     def rows(self) -> list[str]:
         return list(dict.fromkeys(job.row for job in self.jobs))
 
-    def write(self) -> None:
+    def write(self, *, tables: bool = True) -> None:
         """Write the state, and the tables of what is done so far."""
         with self._writing:
             write_json(self.folder / STATE, [
@@ -115,6 +115,8 @@ class Sweep:
                  "state": job.state, "seconds": round(job.seconds, 1)}
                 for job in self.jobs
             ])  # fmt: skip
+            if not tables:
+                return
             reports = {row: [r for job in self.jobs if job.row == row and job.state == "done"
                              for r in job.reports()] for row in self.rows}  # fmt: skip
             self._write_tables({row: found for row, found in reports.items() if found})
@@ -357,6 +359,7 @@ def run_sweep(
     stop: threading.Event | None = None,
     tell: Callable[[str], None] = say,
     after: Callable[[Job], object] | None = None,
+    tables: bool = True,
 ) -> None:
     """Make every run that isn't there yet, one process a device, and write the tables after each.
 
@@ -367,6 +370,7 @@ def run_sweep(
         stop: where set, the sweep ends in the same way.
         tell: receives a sentence on each run.
         after: receives each run once it has ended, one at a time.
+        tables: whether to write them; runs wait for it, long where there are hundreds of reports.
     """
     began, stop = time.monotonic(), stop or threading.Event()
     sweep.folder.mkdir(parents=True, exist_ok=True)
@@ -375,11 +379,14 @@ def run_sweep(
 
     def ended(job: Job, state: str, seconds: float) -> None:
         job.state, job.seconds = state, seconds
-        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {state}")
-        if after is not None:
-            after(job)
         try:
-            sweep.write()
+            if after is not None:
+                after(job)
+        except Exception as error:  # the other runs go on
+            job.state = f"failed afterwards: {type(error).__name__}: {error}"
+        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {job.state}")
+        try:
+            sweep.write(tables=tables)
         except InputError as error:
             tell(f"note: there is no table: {error}")
 

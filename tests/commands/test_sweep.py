@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import command_kit
+import numpy as np
 import pytest
 from command_kit import refused, run, tiny_config
 
-from vireid.sweep import merge, read_sweep
+from vireid.sweep import merge, read_sweep, run_sweep
 from vireid.types import InputError
 
 
@@ -133,13 +134,18 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(sysu_root: Path, tmp_path
     assert "failed: `-m vireid train` ended with code 2" in message and "does not exist" in message
 
 
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")  # put back afterwards: benchmarks add to it
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+
+
 def test_what_a_sweep_leaves_behind_is_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path, sysu_root: Path
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path,
+    sysu_root: Path,
 ) -> None:  # fmt: skip
     """benchmarks/methods.py reads of a run what its result says; the hash of its options is the
     one that was planned for its row."""
-    monkeypatch.setenv("PYTHONPATH", "")  # put back afterwards: benchmarks add to it
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     import methods
 
     monkeypatch.setenv("OUT", str(tmp_path))
@@ -151,9 +157,9 @@ def test_what_a_sweep_leaves_behind_is_kept(
     args = methods.arguments([*words, "--rows", "full"])
     sweep = methods.composed(args)
     assert [job.row for job in sweep.jobs] == ["full"]
-    assert [words[2:] for words in sweep.tests] == [
-        [], ["--dataset", "regdb", "--data-root", str(cross / "regdb")]
-    ]  # fmt: skip
+    assert [words[2:] for words in sweep.tests] == [[]]
+    others = [["--dataset", "regdb", "--data-root", str(cross / "regdb")]]
+    assert [words[2:] for words in methods.others(cross)] == others
     runs = methods.runs_of(sweep, args)
     run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
     assert run("test", "--resume", run_folder, "--trials", 2, "--figure-queries", 0) == 0
@@ -162,3 +168,38 @@ def test_what_a_sweep_leaves_behind_is_kept(
     runs.add("full", 0, facts, options, queries)
     assert facts["config_hash"] == runs.rows["full"] and facts["start_hash"] == "none"
     assert methods.main([*words, "--rows", "nobody"]) == 2
+
+    def fails(job: Any) -> None:
+        raise KeyError("of its result")
+
+    sweep = dataclasses.replace(sweep, jobs=[job], tests=[])
+    run_sweep(sweep, [None], after=fails, tables=False)  # others would go on
+    assert job.state == "failed afterwards: KeyError: 'of its result'"
+
+
+def test_a_candidate_for_the_package_embeds_as_it_was_trained(
+    benchmarks: None, tmp_path: Path, trained: Path, sysu_root: Path
+) -> None:
+    """In half precision, without its classifier; and the look that it is tried on is another."""
+    import train_synth_weights as candidates
+    from PIL import Image
+
+    from vireid import load
+
+    file = write(tmp_path, base={"config": str(tiny_config(tmp_path)), "data_root": str(sysu_root)})
+    (job,) = read_sweep(file).jobs
+    candidates.ship(dataclasses.replace(job, folder=trained), tmp_path / "half.safetensors", [])
+    run_file, half = trained / "weights.safetensors", tmp_path / "half.safetensors"
+    assert half.stat().st_size < 0.6 * run_file.stat().st_size
+    candidates.write_look(sysu_root, tmp_path / "look")
+    first = next(path for path in sorted(sysu_root.glob("cam1/*/*.jpg")))
+    other = tmp_path / "look" / first.relative_to(sysu_root)
+    sizes = [Image.open(path).size for path in (first, other)]
+    assert sizes[0] == sizes[1] and other.read_bytes() != first.read_bytes()
+    count = len([*sysu_root.glob("cam*/*/*.jpg")])
+    assert count == len([*(tmp_path / "look").glob("cam*/*/*.jpg")]) > 0
+    before, after = (
+        load(path, device="cpu").embed([first], "visible") for path in (run_file, half)
+    )
+    for name, vectors in before.vectors.items():
+        np.testing.assert_allclose(after.vectors[name], vectors, atol=5e-3)

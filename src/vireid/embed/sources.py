@@ -20,6 +20,7 @@ from vireid.data.table import (
     read_pid,
     read_rows,
     read_time,
+    unread,
 )
 from vireid.types import InputError, Modality
 
@@ -110,6 +111,7 @@ def _read_rows(source: Path, notes: list[str]) -> list[Row]:
         text = read_text(source, "list of images")
         table = source.suffix.lower() in (".csv", ".tsv") or find_separator(text)
         rows = read_rows(source, optional=COLUMNS) if table else _read_list(source, text)
+        notes += unread(rows)
     else:
         raise InputError(
             f"There is no '{source}'. A folder of images, a text file with one path per "
