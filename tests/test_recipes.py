@@ -44,6 +44,7 @@ ELSEWHERE = {
     "deploy.md 1": "tests/embed/test_exported.py",
     "deploy.md 3": "tests/commands/test_report.py and tests/models/test_hub.py",
     "deploy.md 2": "tests/embed/test_exported.py reads the same metadata and vectors",
+    "start.md 2": "tests/commands/test_demo.py and test_plot.py do the same in seconds",
     "experiments.md 1": "tests/commands/test_sweep.py",
     "experiments.md 2": "tests/commands/test_report.py",
     "synth.md 2": "tests/synthetic compares parts of v1 with the checksums; all takes minutes",

@@ -152,7 +152,8 @@ def _similarity(before: Tested, after: Tested) -> Section:
             "and after training",
         ),
         "How alike an infrared and a visible image are to the network, for pairs of one person "
-        "(green) and of two (red). The less the hills overlap, the surer a person is found: "
+        "(green) and of two people (orange). The less the two overlap, the more reliably a person "
+        "is found: "
         f"{_percent(was, 0)} of their area was shared before training, {_percent(now, 0)} after.",
     )
 
