@@ -169,7 +169,9 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
         raise InputError(f"{file}: seeds is {seeds}; at least one was expected, each once.")
     baseline = asked.get("baseline", "")
     if baseline and baseline not in rows:
-        raise InputError(f"{file}: baseline is '{baseline}'; the rows are {', '.join(rows)}.")
+        raise InputError(
+            f"{file}: baseline is '{baseline}'; the rows are {', '.join(map(repr, rows))}."
+        )
     folder = folder or Path("runs") / file.stem
     jobs = [
         _job(name, {**values, "seed": seed}, folder, code, str(file))

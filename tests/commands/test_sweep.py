@@ -66,7 +66,7 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
             {"rows": {"a": {"confuson": False}}},
             "row 'a': There is no option 'confuson'. Did you mean 'confusion'",
         ),
-        ({"rows": {"a": {}}, "baseline": "b"}, "baseline is 'b'; the rows are a"),
+        ({"rows": {"a": {}}, "baseline": "b"}, "baseline is 'b'; the rows are 'a'"),
         ({"rows": {"a": {"lr": 1}}, "grid": {"lr": [1]}}, "'lr' is in the grid and in the row"),
         ({"base": {"method": "/tmp/my.py:Mine"}}, r"names the code /tmp/my.py:Mine. Code is run"),
         ({"base": {"max_steps": "many"}}, "max_steps"),
