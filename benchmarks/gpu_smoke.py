@@ -4,12 +4,13 @@
 
 Prints a table and every fallback; writes gpu_smoke.json into $OUT if that is set. Sections:
 engines, curves, syncs, profile, methods, extraction, published, host_store, float16, fallback,
-precision, variants.
+precision, variants, trials.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import json
 import os
@@ -18,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -287,6 +289,42 @@ def published(dataset: Any, store: Any) -> dict[str, Any]:
     return {"ms": milliseconds, "extraction_images_per_second": rate, **parts}
 
 
+def trials(dataset: Any, store: Any) -> dict[str, Any]:
+    """GPU memory after each of RegDB's trials, trained for 20 steps and tested in one process, as
+    `--trial all` does. What is allocated must not grow, with Python's collector off too."""
+    from vireid.commands import train_trials
+    from vireid.synthetic import write_dataset
+    from vireid.training import train_options
+
+    del dataset, store
+    rows = []
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "regdb"
+        write_dataset(root, layout="regdb", identities=40, images=4, progress=False)
+        options = train_options(dataset="regdb", data_root=str(root), method="mcl", recipe="clean",
+                                arch="resnet50", pretrained="none")  # fmt: skip
+        gc.collect()
+        gc.disable()
+        try:
+            for trial in range(1, 11):
+                torch.cuda.reset_peak_memory_stats()
+                one, run = dataclasses.replace(options, trial=trial), Path(folder) / str(trial)
+                train_trials._train(one, run, "cuda:0", 20, other_code=False)
+                train_trials._test(one, run, "cuda:0")
+                rows.append(
+                    {
+                        "trial": trial,
+                        "allocated_mib": round(torch.cuda.memory_allocated() / 2**20, 1),
+                        "peak_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1),
+                        "reserved_mib": round(torch.cuda.memory_reserved() / 2**20, 1),
+                    }
+                )
+        finally:
+            gc.enable()
+    grown = rows[-1]["allocated_mib"] - rows[0]["allocated_mib"]
+    return {"mib_a_trial": round(grown / 9, 2), "trials": rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
@@ -315,6 +353,7 @@ def main() -> None:
         "fallback": fallback,
         "precision": precision,
         "variants": variants,
+        "trials": trials,
     }
     for name, run in sections.items():
         section(name, chosen, lambda run=run: run(dataset, store))

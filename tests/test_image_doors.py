@@ -351,3 +351,17 @@ def test_tagged_files_are_counted(tmp_path: Path, turned: Path) -> None:
     data = load_dataset("sysu", sysu)
     published = decode(sysu / "cam1" / "0001" / "0001.jpg", (24, 12), AS_PUBLISHED)
     assert np.array_equal(prepare(data, size=(24, 12)).images[0], published)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "it is empty. A cloud drive"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git-LFS pointer"),
+        (b"<html>", "it is broken or not an image"),
+    ],
+)
+def test_what_stands_in_for_an_image_is_named(content: bytes, sentence: str, tmp_path) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        read_image(tmp_path / "a.jpg")

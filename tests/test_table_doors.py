@@ -414,3 +414,12 @@ def test_retention_never_removes_by_milliseconds(tmp_path: Path) -> None:
             with pytest.raises(InputError, match="time_to"):
                 index.search(vectors[:1], filters=replace(Filters(), time_to=wrong))
         assert index.remove(older_than=MOMENT + 2) == 2 and len(index) == 2
+
+
+def test_columns_of_other_names_are_not_passed_over_in_silence(folder: Path) -> None:
+    rows = [f"{n},{name},{n // 2},{'ir' if n % 2 else 'rgb'},1,5\n" for n, name in enumerate(NAMES)]
+    table = folder / "t.csv"
+    table.write_text("index,path,pid,modality,Camera,timestamp\n" + "".join(rows))
+    sentence = "columns of other names ('camera', 'timestamp') than are read (path, pid,"
+    for notes in (read_source(table).notes, load_dataset("folder", table).notes):
+        assert sentence in " ".join(notes)

@@ -66,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(repr(value)[:2000])
                 target.use(value)
                 continue
-            seconds = given.seconds and (given.seconds - (time.monotonic() - began)) / left
+            seconds = given.seconds
+            if seconds:  # its share of what is left, though others' seeds took long to make
+                share = (seconds - (time.monotonic() - began)) / left
+                seconds = max(share, seconds / len(names) / 2)
             results[name] = harness.run(
                 target, seed=given.seed, count=each, seconds=seconds, stop=given.stop,
                 began=functools.partial(print, name, flush=True) if given.trace else lambda _: None,

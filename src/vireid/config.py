@@ -362,7 +362,7 @@ def read_plain(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.suffix.lower() == ".toml":
         try:
-            plain: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+            plain: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise InputError(f"There is no file '{path}'.") from error
         except (OSError, ValueError, RecursionError) as error:

@@ -20,6 +20,9 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     message = said(capsys)
     assert "All people are synthetic." in message and "guessing gives 25.0 %" in message
     assert 0 <= numbers["after_rank1"] <= 1
+    assert (tmp_path / "demo" / "demo.html").as_uri() in message.replace(" ", "")
+    page = (tmp_path / "demo" / "demo.html").read_text(encoding="utf-8")
+    assert page.count("<section") == 9 and "vireid serve --index" in page
     for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg"):
         assert (tmp_path / "demo" / name).is_file(), name
     (tmp_path / "demo" / "run" / "summary.json").unlink()  # as if it had been stopped

@@ -63,7 +63,7 @@ def test_what_is_passed_over_is_named(door: Callable, tmp_path: Path) -> None:
     touch(
         tmp_path, "a/1.JPG", "a/@eaDir/1.JPG/thumb.jpg", ".ipynb_checkpoints/1.jpg", "a/._1.jpg",
         "a/Thumbs.db", "__MACOSX/1.jpg", "#recycle/2.jpg", "b/phone.HEIC", "b/raw.dng",
-        ".vireid/x.png", "note.txt",
+        ".vireid/x.png", "note.txt", "b/.2.jpg.icloud", "b/3.PNG.crdownload", "b/3.txt.part",
     )  # fmt: skip
     os.symlink("gone.jpg", tmp_path / "b" / "dangling.jpg")
     os.symlink("/gone/0001", tmp_path / "c")
@@ -73,6 +73,7 @@ def test_what_is_passed_over_is_named(door: Callable, tmp_path: Path) -> None:
         "hidden or system folders (4), such as '#recycle'",
         "images of a kind that isn't read (2), such as 'b/phone.HEIC'",
         "links that lead nowhere (2), such as 'b/dangling.jpg'",
+        "placeholders and unfinished downloads of images (2), such as 'b/.2.jpg.icloud'",
     ):
         assert note in notes
     shutil.rmtree(tmp_path / "a")

@@ -141,6 +141,19 @@ def test_the_sentence_of_six_seeds(base: Report) -> None:
     assert found.one == "mcl, resnet50, confusion yes" and found.pairs[0] == "seed 0"
 
 
+def test_two_methods_are_named_once_and_briefly(base: Report) -> None:
+    ones, others = sides(base)
+    for report in others:
+        report.record["options"] |= {"method": "agw", "own": ""}  # type: ignore[index]
+    for report in ones:
+        report.record["options"] |= {"method": "mcl", "own": "my.py:Gamma"}  # type: ignore[index]
+    others = [replace(r, protocol=replace(r.protocol, method="agw")) for r in others]
+    (found,) = compare_paired(ones, others)
+    assert found.title() == "mcl, resnet50 minus agw, resnet50"
+    assert {"`method` (mcl and agw)", "`own` (my.py:Gamma and none)"} <= set(found.differs)
+    assert not any(entry.startswith("method (") for entry in found.differs)
+
+
 def test_fewer_than_six_pairs_claim_nothing(base: Report) -> None:
     (found,) = compare_paired(*sides(base, GAINS[:5]))
     for result in found.results:

@@ -15,7 +15,7 @@ from vireid.figures.ranked import Entry, RankedList
 from vireid.figures.style import GREEN, RED
 
 CHROMIUM = Path("/usr/bin/chromium")
-WORDS = "What is to be seen <here> & there."
+WORDS = "What is to be seen <here> & `vireid there`."
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_page_is_one_file_that_closes_what_it_opens(page: Path) -> None:
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes[name])
         assert tag != "img" or "alt" in attributes
     assert not re.search(r"@import|url\((?!data:)", text)
-    assert text.count("What is to be seen &lt;here&gt; &amp; there.") == 5
+    assert text.count("What is to be seen &lt;here&gt; &amp; <code>vireid there</code>.") == 5
     assert "<h1>A &lt;title&gt;</h1>" in text and "&lt;next&gt;" in text
     images = [found for tag, found in found.tags if tag == "img"]
     assert len(images) == 12 + 1 + 8

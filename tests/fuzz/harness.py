@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from vireid.types import InputError
 
 SECONDS = 20  # longer is a hang
 LOST = 180  # seconds after which the process ends: compiled code that doesn't hear the alarm
-MEMORY = 2 * 2**30  # bytes of one input
+MEMORY = 3 * 2**29  # bytes that an input may add; with Python and PyTorch they are 2 GiB
+MOST = 8 * 2**30  # bytes that an input can't add: the system refuses more
 LONGEST = 2000  # characters of a message that a person reads
 
 
@@ -106,9 +107,10 @@ def run(
 
 
 def try_one(target: Target, value: Any, number: int, result: Result) -> None:
-    before = peak()  # of all that the process has done, other tests among it
+    forget_peak()
+    before = peak()
     try:
-        with limits(), warnings.catch_warnings():
+        with limits(), bounded_memory(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             target.use(value)
         result.used += 1
@@ -124,8 +126,8 @@ def try_one(target: Target, value: Any, number: int, result: Result) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise
         result.note(number, f"{type(error).__name__} at {place(error)}", str(error))
-    if peak() > max(MEMORY, before):
-        result.note(number, "MEMORY", f"{peak() / 2**30:.1f} GiB")
+    if (added := peak() - before) > MEMORY:
+        result.note(number, "MEMORY", f"{added / 2**30:.1f} GiB")
 
 
 def place(error: BaseException) -> str:
@@ -138,13 +140,44 @@ def place(error: BaseException) -> str:
 
 
 def peak() -> int:
-    """Most memory that this process has had, in bytes; 0 where the system doesn't say."""
+    """Most memory that this process has had since `forget_peak`, in bytes (where the system can't
+    forget, ever); 0 where it doesn't say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # Windows
         return 0
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * 1024
+
+
+def forget_peak() -> None:
+    """Let `peak` begin at what the process has now."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+@contextmanager
+def bounded_memory() -> Iterator[None]:
+    """Let allocations fail that would take a machine down, where the system can."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + MOST
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard < 0 else min(most, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @contextmanager
@@ -178,6 +211,13 @@ def wait_for_ever() -> None:
     """A hang, for tests of this module."""
     while True:
         pass
+
+
+def fill_memory() -> None:
+    """More memory than is left, for tests of this module."""
+    with suppress(MemoryError):
+        bytearray(2 * MOST)
+    assert b"x" * 2**28  # some of it all the same
 
 
 def refuse(text: str) -> None:

@@ -17,7 +17,7 @@ PARSERS: dict[str, str] = {
     "config.py": "_checked _check_limits from_plain convert _convert_dict _inside _is_name "
     "overlay read_plain",
     "data/arrays.py": "",
-    "data/decoding.py": "read_image open_image to_rgb _orientation _depth _to_8_bits "
+    "data/decoding.py": "_read _instead open_image to_rgb _orientation _depth _to_8_bits "
     "_smallest_and_largest _called",
     "data/labels.py": "",
     "data/listing.py": "read_text _encoding read_ids check_path read_list check_labels check_exist "

@@ -222,6 +222,7 @@ class ImageFile(Target):
         self.seeds = [one for one in _images() if one not in self.odd]
         self.seeds += [b"P6 24 48 65535\n" + bytes(24 * 48 * 6), b"P5 24 48 9999\n" + bytes(2304)]
         self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text", *_deep_images()]
+        self.odd.append(b"version https://git-lfs.github.com/spec/v1\n")
         self.odd += [Place.EMPTY, Place.FOLDER, _bomb(), self.seeds[1][:-60]]
         self.odd.append(self.seeds[0].replace(b"Exif\0\0MM\0*", b"Exif\0\0MM\xff\xff"))
 
@@ -655,10 +656,10 @@ class Foreign(Target):
 
 def _published_networks() -> Iterator[dict[str, Any]]:
     """Checkpoints of the published networks, all values of most tensors at one place."""
-    epochs = {"base": "3 of 80", "agw": torch.tensor(3), "ddag": 3, "deen": 3}
+    epochs = {"base": "3 of 80", "agw": torch.tensor(3), "ddag": 3, "rle": 3}
     for name, epoch in epochs.items():
         model = dataclasses.replace(
-            method_class(name).model_defaults("resnet50", "none"), last_stage=3 + (name != "deen")
+            method_class(name).model_defaults("resnet50", "none"), last_stage=3 + (name != "rle")
         )
         with torch.device("meta"):
             method = build_method(name, model, Sizes(num_pids=2), None)
@@ -1147,7 +1148,7 @@ class Sweeps(_Text):
             'seeds = [0, 1]\nbaseline = "a"\n[base]\nmethod = "base"\narch = "resnet18"\n'
             '[rows.a]\nlr = 0.1\n[rows."b c"]\nlr = 0.2\n[test]\ntta = ["none", "flip"]\n',
             'base = {pretrained = "start-{seed}.pth"}\ngrid = {lr = [0.1, 0.2], p = [2]}\n',
-            '[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
+            '\ufeff[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
         ]
         self.seeds[1] = self.seeds[1].replace("p = [2]", "pids_per_batch = [2]")
         self.odd = [
@@ -1178,7 +1179,7 @@ class Tokens(_Text):
 
     def make(self) -> None:
         one, other = "a" * 32, "b" * 40
-        self.seeds = [f"ann {one}\n# of the night\n\n bob@x-1.y   {other} \r\n", f"x {one}"]
+        self.seeds = [f"ann {one}\n# of the night\n\n bob@x-1.y   {other} \r\n", f"\ufeffx {one}"]
         self.odd = [
             Place.EMPTY, Place.FOLDER, b"\xff", "", "#\n", "ann\n", f"ann {one} {one}\n",
             f"an/n {one}\n", f"ann {one}\nann {other}\n", f"ann {one}\nbob {one}\n", "ann short\n",

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fuzz import harness
-from fuzz.faults import FAULTS, Fault
+from fuzz.faults import FAULTS, PATCHES, Fault, Patch
 from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,6 +36,11 @@ def folder() -> Iterator[Path]:
 
 def check(name: str, result: harness.Result) -> None:
     assert not result.bad, f"{name}: repeat one by tools/fuzz.py\n{harness.table({name: result})}"
+
+
+def skip_unmeasured(kind: str) -> None:
+    if kind == "MEMORY" and not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux says what memory one input took")
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -80,10 +85,24 @@ def test_planted_faults_are_found(fault: Fault, tmp_path: Path) -> None:
 
 def test_planted_faults_stand_in_the_files() -> None:
     """Else the long test would only then say so."""
-    assert len(FAULTS) >= 10
+    assert len(FAULTS) >= 10 <= len(PATCHES)
     for fault in FAULTS:
         text = (ROOT / "src" / "vireid" / fault.file).read_text(encoding="utf-8")
         assert text.count(fault.before) == 1, fault
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: f"{patch.target}-{patch.where}")
+def test_planted_patches_are_found(
+    patch: Patch, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_unmeasured(patch.kind)
+    target = TARGETS[patch.target](folder)
+    monkeypatch.setattr(f"vireid.{patch.where}", patch.instead)
+    monkeypatch.setattr(harness, "SECONDS", 1)
+    monkeypatch.setattr(harness, "MEMORY", 2**27)
+    with harness.silent():
+        result = harness.run(target, count=300, stop=True)
+    assert any(kind.startswith(patch.kind) for kind in result.findings), result
 
 
 @pytest.mark.parametrize(
@@ -92,16 +111,19 @@ def test_planted_faults_stand_in_the_files() -> None:
         (lambda: 1 / 0, "ZeroDivisionError at test_fuzz.py"),
         (lambda: exec("raise SystemExit"), "SystemExit at"),
         (lambda: harness.wait_for_ever(), "HANG"),
+        (lambda: harness.fill_memory(), "MEMORY"),
         (lambda: harness.refuse("x" * 9000), "LONG MESSAGE"),
     ],
 )
 def test_what_is_a_finding(act, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "SECONDS", 0.2)
+    skip_unmeasured(kind)
+    monkeypatch.setattr(harness, "SECONDS", 1)
+    monkeypatch.setattr(harness, "MEMORY", 2**27)
     target = TARGETS["report"](folder)
     monkeypatch.setattr(target, "use", lambda value: act())
     result = harness.Result()
     harness.try_one(target, None, len(target.seeds), result)
-    assert next(iter(result.findings)).startswith(kind)
+    assert any(found.startswith(kind) for found in result.findings)
 
 
 def test_one_input_again(tmp_path: Path) -> None:

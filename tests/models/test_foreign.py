@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from vireid.methods.published import read_published
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.types import InputError
+from vireid.weights import read_weights
 
 NET = {"classifier.weight": torch.zeros(3, 2048), "bottleneck.weight": torch.ones(2048)}
 
@@ -139,3 +141,22 @@ def test_long_lists_are_cut() -> None:
     )
     assert len(misfits({"x" * 70_000: (1,)}, {"y" * 70_000: torch.zeros(1)})) < 400
     assert misfits({"a": (1,)}, {"a": torch.zeros(1)}) == ""
+
+
+def test_a_damaged_archive_given_as_weights(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", b"")
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x00"))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        read_weights(path)
+
+
+def test_a_compressed_checkpoint_is_measured_first(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", b"")
+        archive.getinfo("net/data.pkl").file_size = 3 * 2**30
+    with pytest.raises(InputError, match=r"compressed, and unpacks to 3\.0 GiB"):
+        load_foreign(path)

@@ -28,7 +28,8 @@ class DemoSize:
     Attributes:
         identities, test_identities: synthetic people in all, and of these unseen in training.
         images: images for each person and camera.
-        steps: training steps.
+        steps, epochs: training steps, and into how many epochs they are divided, each a point of
+            the curves.
         pids_per_batch, images_per_pid: P and K of the sampler.
     """
 
@@ -36,6 +37,7 @@ class DemoSize:
     test_identities: int = 56
     images: int = 4
     steps: int = 30
+    epochs: int = 6
     pids_per_batch: int = 4
     images_per_pid: int = 4
 
@@ -119,6 +121,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         recipe="scratch",
         pids_per_batch=size.pids_per_batch,
         images_per_pid=size.images_per_pid,
+        steps_per_epoch=max(1, size.steps // size.epochs),
         **gently,
     )
     train_one(options, run, device=device, max_steps=size.steps)

@@ -129,9 +129,10 @@ def _training(run: Path) -> Section:
     return Section(
         "Training",
         chart(draw, "Losses and learning rate over the epochs", least="34rem"),
-        "Left, the losses: what the network is told to make smaller. Those that fall are learnt; "
-        "a confusion that stays is two sides of a network that hold each other. Right, the "
-        "learning rate, which rises and then falls as its schedule says.",
+        "Left, the losses, each a mean over an epoch: what training makes smaller. The identity "
+        "and triplet losses pull one person's images together and those of two apart; "
+        "discriminator and confusion are opponents, so neither falls to nothing. Right, the "
+        "learning rate, which rises first and then falls.",
     )
 
 
@@ -151,7 +152,8 @@ def _similarity(before: Tested, after: Tested) -> Section:
             "and after training",
         ),
         "How alike an infrared and a visible image are to the network, for pairs of one person "
-        "(green) and of two (red). The less the hills overlap, the surer a person is found: "
+        "(green) and of two people (orange). The less the two overlap, the more reliably a person "
+        "is found: "
         f"{_percent(was, 0)} of their area was shared before training, {_percent(now, 0)} after.",
     )
 
@@ -160,11 +162,9 @@ def _curve(before: Tested, after: Tested) -> Section:
     from vireid.figures import cmc_curve
     from vireid.figures.page import Section, chart
 
-    name = after.search.name
     curves = {
-        words: tested.report.curves[name]
+        words: tested.report.curves[tested.search.name]
         for words, tested in (("before training", before), ("trained", after))
-        if name in tested.report.curves
     }
     at_ten = curves["trained"][9]
     return Section(
@@ -180,14 +180,16 @@ def _ranked(tested: Tested) -> Section:
     from vireid.figures.page import Section, rankings
     from vireid.figures.ranked import ranked_lists
 
+    pale = " Pale images don't count: the rule of the data set leaves their camera out."
     lists, _ = ranked_lists(tested.data, tested.store, tested.search, count=_QUERIES, top=_TOP)
     return Section(
         "Ranked lists",
         rankings(lists),
         "First an infrared query, framed blue, then the visible images that are nearest to it, "
         "each with its similarity. Green frames are the same person, red ones somebody else; what "
-        "they have in common is what the network went by. The queries are taken evenly from all "
-        "of them, not chosen.",
+        "they have in common is what the network went by."
+        + (pale if any(entry.skipped for one in lists for entry in one.entries) else "")
+        + " The queries are taken evenly from all of them, not chosen.",
         wide=True,
     )
 
@@ -229,7 +231,7 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
         Section(
             "Search for yourself",
             commands([f"vireid serve --index {out / 'index'} --weights {run}"]),
-            f"It says where the search page is; drop the night image {query} on it.",
+            f"It says where the search page is; drop the night image `{query}` on it.",
         ),
         Section(
             "With images of your own",
@@ -246,9 +248,9 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
                     "vireid serve --index people --weights RUN",
                 ]
             ),
-            "The first line says what a folder holds and what is wrong with it. `vireid train "
-            "--dataset sysu`, regdb or llcm reads the published data sets. Before you point this "
-            "at people, read docs/responsible-use.md: a similarity is no proof of who somebody is.",
+            "`vireid info` says what a folder holds and what is wrong with it. `--dataset sysu`, "
+            "`regdb` or `llcm` reads the published data sets. Before you point this at "
+            "people, read `docs/responsible-use.md`: a similarity is no proof of who somebody is.",
         ),
     ]
 

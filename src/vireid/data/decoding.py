@@ -119,7 +119,7 @@ def _read(path: str | Path, decoding: Decoding) -> Image.Image:
         raise ImageError(
             "broken",
             "not an image",
-            f"The image '{path}' can't be read: it is broken or not an image.",
+            f"The image '{path}' can't be read: it is {_instead(path)}.",
         ) from error
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise ImageError(
@@ -127,6 +127,17 @@ def _read(path: str | Path, decoding: Decoding) -> Image.Image:
             str(error),
             f"The image '{path}' can't be read: {error}. It is broken or not an image.",
         ) from error
+
+
+def _instead(path: str | Path) -> str:
+    """What a file is that should have been an image."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if not head:
+        return "empty. A cloud drive may not have fetched it yet, or a copy failed"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git-LFS pointer. Run `git lfs pull` where it lies"
+    return "broken or not an image"
 
 
 class Box(NamedTuple):
@@ -249,7 +260,7 @@ def to_rgb(image: ImageFile.ImageFile, decoding: Decoding = UPRIGHT) -> Image.Im
     """Decode an opened image.
 
     Args:
-        image: from `open_image`.
+        image: from `open_image`, not to be used afterwards.
         decoding: what is done with deep values and with orientation tags.
 
     Returns:
@@ -273,6 +284,7 @@ def to_rgb(image: ImageFile.ImageFile, decoding: Decoding = UPRIGHT) -> Image.Im
     # Asked again: in a PNG file it may follow the pixels, and Pillow turns a TIFF file itself.
     turn = _orientation(image)
     if decoding.orientation == "upright" and turn != 1:
+        image.close()  # its pixels would be held three times
         decoded = decoded.transpose(_TURNS[turn])
     decoded.info = {"orientation": max(tag, turn)}
     return decoded

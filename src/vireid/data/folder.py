@@ -63,7 +63,10 @@ def load(
     else:
         facts, listed = FOLDER, _scan(root, camera_pattern)
     nobody = {-1, *map(parse_pid, junk)}
-    notes = [*(_number_apart(listed) if sensor_cameras else []), *_unknown(nobody, listed)]
+    notes = [*listed.notes]
+    if sensor_cameras:
+        notes += _number_apart(listed)
+    notes += _unknown(nobody, listed)
     return _dataset(root, listed, split_seed, facts, nobody, notes)
 
 

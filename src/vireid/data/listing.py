@@ -24,6 +24,12 @@ OTHER_ENDINGS = (
     ".exr", ".hdr", ".svg", ".eps", ".raw", ".dng", ".nef", ".arw", ".cr2", ".cr3", ".orf", ".raf",
     ".rw2", ".fff", ".seq", ".jps", ".mpo", ".ras", ".sgi", ".xpm",
 )  # fmt: skip
+# What stands behind an image's ending where the file itself isn't there: cloud drives, unfinished
+# downloads, links of Windows.
+_STAND_INS = (
+    ".icloud", ".cloud", ".cloudf", ".placeholder", ".crdownload", ".part", ".partial", ".download",
+    ".filepart", ".!ut", ".lnk", ".url", ".gdoc",
+)  # fmt: skip
 # Folders that network drives, bins and archives leave beside images, full of copies.
 _SYSTEM_FOLDERS = {
     "@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
@@ -152,6 +158,9 @@ def _sort_in(
                 pass_over("hidden or system folders")
         else:
             (links if entry.is_symlink() else folders).append(path + "/")
+    elif name.endswith(_STAND_INS):
+        if name.rpartition(".")[0].endswith(IMAGE_ENDINGS + OTHER_ENDINGS):
+            pass_over("placeholders and unfinished downloads of images")
     elif is_hidden(name):
         return
     elif entry.is_symlink() and not _is_file(Path(entry.path)):

@@ -24,6 +24,7 @@ from vireid.types import (
 
 T = TypeVar("T")
 
+_COLUMNS = ("path", "pid", "modality", "camid", "time", "split", "role")  # of any table
 _SPLITS = {"train": "fit", "val": "val", "test": "test"}
 _ROLES = {"query": 0, "gallery": 1, "": -1}
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -50,12 +51,14 @@ class Table:
         split: path → "fit", "val" or "test", or None where no split is given.
         roles: path → 0 (query), 1 (gallery) or -1, or None where no roles are given.
         names: identity → what the user calls it.
+        notes: sentences on what was left out.
     """
 
     samples: list[Sample]
     split: dict[str, str] | None = None
     roles: dict[str, int] | None = None
     names: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_rows(
@@ -102,6 +105,16 @@ def read_rows(
     if "modality" in (*required, *optional) and "modality" not in header:
         _check_no_other_name(path, rows, known={*required, *optional})
     return rows
+
+
+def unread(rows: Sequence[Row]) -> list[str]:
+    """A note on columns that nobody reads: one of them may be a camera or a time under another
+    name. The row numbers of pandas and spreadsheets are none."""
+    names = [name for name in rows[0].cells if name not in {*_COLUMNS, "", "index", "unnamed: 0"}]
+    if not names:
+        return []
+    some = ", ".join(shown(name, 40) for name in names[:3]) + (" …" if len(names) > 3 else "")
+    return [f"Left out: columns of other names ({some}) than are read ({', '.join(_COLUMNS)})."]
 
 
 def find_separator(text: str, required: Sequence[str] = ("path",)) -> str | None:
@@ -263,7 +276,7 @@ def read_table(path: Path) -> Table:
             raise InputError(
                 f"{row.where} has no pid, which every image needs; -1 leaves an image out."
             )
-    table = Table(samples=[])
+    table = Table(samples=[], notes=unread(rows))
     split: dict[str, str] = {}
     roles: dict[str, int] = {}
     for row in rows:

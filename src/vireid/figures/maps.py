@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vireid.figures.style import Columns, new_figure, panels, styled
+from vireid.figures.style import WIDTHS, Columns, new_figure, panels, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,9 @@ def activation_maps(
         rows: one for each query.
     """
     most = max(len(images) for _, images, _, _ in rows)
-    figure = new_figure(columns, inches=1.75 * len(rows) + 0.3)
+    high, across = rows[0].query.shape[:2]
+    each = min(1.75, WIDTHS[columns] / (most + 1) * high / across + 0.2)  # inches of a row
+    figure = new_figure(columns, inches=each * len(rows) + 0.3)
     axes = iter(panels(figure, len(rows), most + 1))
     for query, images, maps, labels in rows:
         first = next(axes)
@@ -61,6 +63,7 @@ def activation_maps(
     for panel in figure.axes:
         panel.grid(False)
         panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
     if heading:
         figure.suptitle(heading, fontsize=8)
     return figure

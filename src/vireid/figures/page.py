@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -28,7 +29,7 @@ class Section(NamedTuple):
     Attributes:
         heading: of the section, as text.
         body: HTML, of `chart`, `tiles`, `rankings`, `numbers` or `commands`.
-        words: under it, as text.
+        words: under it, as text; `code` in backticks.
         wide: whether it takes the whole width of a wide window.
     """
 
@@ -52,7 +53,7 @@ def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Secti
     )
     body = "\n".join(
         f'<section class="panel{" wide" if one.wide else ""}">\n<h2>{escape(one.heading)}</h2>\n'
-        f'{one.body}\n<p class="say">{escape(one.words)}</p>\n</section>'
+        f'{one.body}\n<p class="say">{_words(one.words)}</p>\n</section>'
         for one in sections
     )
     write_text(
@@ -104,7 +105,7 @@ def rankings(lists: Sequence[RankedList]) -> str:
             label = f"{round(entry.similarity, 2) + 0.0:.2f} {words}"
             shown.append(_tile(entry.image, label, colour_of(entry), skipped=entry.skipped))
         parts.append(_grid("ranked", len(shown), "".join(shown)))
-    return "".join(parts)
+    return f'<div class="rankings">{"".join(parts)}</div>'
 
 
 def numbers(values: Mapping[str, str]) -> str:
@@ -113,13 +114,17 @@ def numbers(values: Mapping[str, str]) -> str:
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in values.items()
     )
-    return f'<dl class="numbers">{items}</dl>'
+    return f'<dl class="measures">{items}</dl>'
 
 
 def commands(lines: Sequence[str]) -> str:
     """Commands to copy."""
     text = escape("\n".join(lines))
     return f'<pre tabindex="0" aria-label="commands"><code>{text}</code></pre>'
+
+
+def _words(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _grid(kind: str, columns: int, inner: str) -> str:

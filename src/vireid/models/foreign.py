@@ -177,7 +177,7 @@ def describe_file(path: Path) -> str:
     if that can't be told."""
     try:
         kind, sentence = _recognise(path)
-    except OSError:
+    except _DAMAGED:
         return ""
     if kind == "torch":
         return (

@@ -162,7 +162,7 @@ def read_tokens(words: Sequence[str] = (), file: str | Path | None = None) -> di
 
 def _token_lines(file: str | Path) -> list[tuple[str, str]]:
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The `token_file` '{file}' can't be read: {error}.") from error
     pairs = []

@@ -122,7 +122,7 @@ function show(request, answer) {
 /** The filters of a search, each to be taken away; and the one most often wanted, to be set. */
 function showFilters(request, answer) {
   const chips = filters.chips(request.filters, searchWithin);
-  const own = answer?.query.modality;
+  const own = answer?.hits.length ? answer.query.modality : null;
   const other = own === "infrared" ? "visible" : "infrared";
   if (own && !request.filters.modality && (state.info?.modalities[other] ?? 0) > 0) {
     chips.push(h("button", {
@@ -142,7 +142,7 @@ function searchWithin(narrowed) {
 
 function queryThumbs(request, answer) {
   if (request.rowId) return [galleryImage(answer.query, "thumb", T.SEARCHED_FOR)];
-  return request.images.map((image) => h("span", { class: "image loaded" }, h("img", { class: "own", src: image.shown, alt: T.SEARCHED_ALT })));
+  return request.images.map((image) => h("span", { class: "image loaded" }, h("img", { src: image.shown, alt: T.SEARCHED_ALT })));
 }
 
 function showStrip() {
@@ -238,8 +238,7 @@ async function start() {
   $("reason").required = info.require_reason;
   $("reason").value ||= address.remembered(REASON) ?? "";
   $("audit-hint").hidden = !info.audited;
-  document.body.classList.toggle("stored", info.orientation === "stored");
-  picked.limits = info.limits;
+  picked.allow(info);
   filters.fill(info);
   if (!state.answer) await restore();
 }

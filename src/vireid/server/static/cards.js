@@ -37,7 +37,7 @@ export function meter(hit) {
     h("span", { class: "meter-value" }, similarity(hit.similarity)));
 }
 
-function card(hit, { onOpen, onAgain }) {
+function card(hit, { onOpen, onAgain, placed, timed }) {
   const open = h("button", {
     class: "card", type: "button", "aria-label": T.describe(hit), "data-row": hit.row_id, onclick: () => onOpen(hit),
   },
@@ -46,8 +46,8 @@ function card(hit, { onOpen, onAgain }) {
     meter(hit),
     hit.one_in === null ? null : h("span", { class: "card-line", title: T.strangers(hit) }, T.strangersShort(hit)),
     h("span", { class: "card-line strong" }, h("i", { class: `dot ${hit.modality}`, title: T.sensorName(hit.modality) }),
-      h("span", { title: T.cameraFull(hit) }, T.cameraName(hit))),
-    h("span", { class: "card-line" }, hit.time === null ? T.TIME_UNKNOWN : timeShort(hit.time)),
+      h("span", { title: T.cameraFull(hit) }, placed ? T.cameraName(hit) : T.sensorName(hit.modality))),
+    timed ? h("span", { class: "card-line" }, hit.time === null ? T.TIME_UNKNOWN : timeShort(hit.time)) : null,
     hit.pid === null ? null : h("span", { class: "card-line" }, T.personName(hit.pid))));
   const again = h("button", {
     class: "again", type: "button", title: T.AGAIN, "aria-label": T.againWith(hit.rank), onclick: () => onAgain(hit),
@@ -98,7 +98,9 @@ function folded(some, first, words, actions) {
 }
 
 /** Cards in order of similarity, in groups of one recorded identity, or one for each walk. */
-export function showCards(box, hits, view, actions) {
+export function showCards(box, hits, view, { onOpen, onAgain }) {
+  // What isn't known of any of them isn't said of each.
+  const actions = { onOpen, onAgain, placed: hits.some((hit) => hit.camid >= 0), timed: hits.some((hit) => hit.time !== null) };
   const list = (items) => h("ol", { class: "cards" }, items);
   if (view === "minute") {
     box.replaceChildren(list(walksOf(hits).flatMap((walk) => {

@@ -60,7 +60,7 @@ export class Detail {
 
   queryImage() {
     if (this.query.row_id) return galleryImage(this.query, "full", T.SEARCHED_FOR);
-    return h("span", { class: "image loaded" }, h("img", { class: "own", src: this.query.images[0].shown, alt: T.SEARCHED_ALT }));
+    return h("span", { class: "image loaded" }, h("img", { src: this.query.images[0].shown, alt: T.SEARCHED_ALT }));
   }
 
   queryText() {

@@ -7,10 +7,25 @@ import * as T from "./texts.js";
 
 const GREY = 5; // mean spread of the colour channels, in grey levels, below which an image has no colour
 
+/** A JPEG file without its orientation tag: browsers would turn the image, a server that searches
+ * images as they are stored would not, and boxes would be of another image. */
+async function withoutTag(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return file;
+  const parts = [bytes.subarray(0, 2)];
+  let at = 2;
+  while (bytes[at] === 0xff && bytes[at + 1] !== 0xda) { // segments, up to the pixels
+    const end = at + 2 + (bytes[at + 2] << 8) + bytes[at + 3];
+    if (bytes[at + 1] !== 0xe1) parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return new File([...parts, bytes.subarray(at)], file.name, { type: file.type });
+}
+
 export class QueryImages {
   constructor({ onChange }) {
     this.images = []; // {id, file, url, width, height, box, decided, shown}
-    this.limits = null;
+    this.known = new Promise((resolve) => { this.know = resolve; }); // what the server allows
     this.told = false; // whether the user has said what sensor took them
     this.adds = false;
     this.onChange = onChange;
@@ -48,6 +63,13 @@ export class QueryImages {
     });
   }
 
+  /** What the server takes: its limits, and whether it turns images as their tags say. */
+  allow({ limits, orientation }) {
+    this.limits = limits;
+    this.upright = orientation === "upright";
+    this.know();
+  }
+
   get modality() {
     return chosen("modality");
   }
@@ -55,12 +77,14 @@ export class QueryImages {
   /** Take files as images of one person, beside those that are there or instead of them. */
   async take(files, adds = false) {
     if (!files.length) return;
+    await this.known; // a file may be chosen before the server has said it
     const kept = adds ? this.images : [];
     const taken = [];
     let problem = kept.length + files.length > this.limits.images ? T.tooManyImages(this.limits.images) : "";
     for (const file of files) {
       if (problem) break;
-      const image = { id: newId(), file, url: URL.createObjectURL(file), box: null };
+      const own = this.upright ? file : await withoutTag(file);
+      const image = { id: newId(), file: own, url: URL.createObjectURL(own), box: null };
       problem = await this.problemOf(image, [...kept, ...taken]);
       taken.push(image);
     }
@@ -146,12 +170,12 @@ export class QueryImages {
     this.images = images;
     $("drop-empty").hidden = $("file").hidden = images.length > 0; // "Change" opens it then
     $("drop-full").hidden = images.length === 0;
-    $("add").hidden = images.length >= (this.limits?.images ?? 1);
+    $("add").hidden = images.length >= this.limits.images;
     $("images").replaceChildren(...images.map((image) => {
       const name = image.file.name || T.PASTED;
       const facts = image.decided ? (image.box ? T.boxFacts(image.box) : T.imageFacts(image.width, image.height, image.file.size)) : T.NEEDS_BOX;
       return h("li", {},
-        h("img", { class: "own", src: image.shown, alt: T.ownAlt(name) }),
+        h("img", { src: image.shown, alt: T.ownAlt(name) }),
         h("div", { class: "drop-facts" },
           h("span", { class: "file-name", title: name }, name),
           h("span", { class: image.decided ? "hint" : "hint needed" }, facts),

@@ -167,7 +167,7 @@ export const CSV_NAME = "vireid-search.csv";
 
 export const indexFacts = (info) => [
   plural(info.count, "image", "images"),
-  someCameras(info.cameras.filter((camera) => camera.camid >= 0).length),
+  info.cameras.some((camera) => camera.camid >= 0) ? someCameras(info.cameras.filter((camera) => camera.camid >= 0).length) : null,
   info.identities > 0 ? plural(info.identities, "known person", "known people") : null,
 ].filter(Boolean).join(" · ");
 
