@@ -220,7 +220,8 @@ class Flags:
             )
         if stray:
             raise InputError(f"`{self.prog}` takes flags only, and '{stray}' is none. {see}")
-        if not self.words and any(one.default is one.empty for one in positional):
+        one = [p for p in positional if typing.get_origin(hints[p.name]) is not tuple]
+        if not self.words and any(p.default is p.empty for p in one):  # commands ask for several
             raise InputError(
                 f"`{self.prog}` was given nothing to work on. `{self.prog} --help` says what it "
                 "takes."
