@@ -134,7 +134,9 @@ def test_the_sentence_of_six_seeds(base: Report) -> None:
     words = f"+1.8 [{low:.1f}, {high:.1f}] mAP, better in 6 of 6 seeds, p = 0.031"
     assert result.sentence() == words
     assert result.std == pytest.approx(np.std(GAINS, ddof=1))
-    assert "bootstrap over 12 query identities" in result.of_identities()
+    assert result.of_identities().endswith("bootstrap over 12 query identities)")
+    few = replace(result, identities=(result.identities[0], 9))  # type: ignore[index]
+    assert few.of_identities().endswith("over 9 query identities, too few for an interval)")
     assert result.identities is not None
     assert result.identities[0].mean == pytest.approx(np.mean(GAINS), abs=1e-6)
     assert found.differs == ("`confusion` (yes and no)",)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RERANKED = ", re-ranked"
+FEWEST_IDENTITIES = 10  # of which a bootstrap is drawn; of fewer its interval is far too narrow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ class Difference:
         return (
             f"for other people, these models fixed: {self._text(interval.mean)} "
             f"{self._limits(interval)} {METRICS[self.metric].head} (bootstrap over {count} query "
-            "identities)"
+            f"identities{', too few for an interval' if count < FEWEST_IDENTITIES else ''})"
         )
 
     def _limits(self, interval: Interval) -> str:
