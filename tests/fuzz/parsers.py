@@ -75,7 +75,6 @@ BEYOND: dict[str, dict[str, str]] = {
     },
     "data/matlab.py": {"except OSError as error:": _RIGHTS},
     "files.py": {"if given is not None and same_code(stated, given):": _OPTION},
-    "index/checks.py": {"except UnicodeEncodeError as error:": _PYTHON},
     "index/local/catalog.py": {
         "if write or os.access(path.parent, os.W_OK):": _RIGHTS,
         "if log.exists() and log.stat().st_size:": _RIGHTS,

@@ -65,7 +65,7 @@ from vireid.models import ModelOptions
 from vireid.models.backbone import create
 from vireid.models.foreign import describe_file, load_foreign
 from vireid.server.settings import ServerSettings, read_tokens
-from vireid.server.uploads import UploadError, decode_upload, to_pixels
+from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
 from vireid.sweep import read_sweep
 from vireid.testing import TestOptions
 from vireid.testing import evaluate as test
@@ -224,7 +224,8 @@ class ImageFile(Target):
         self.odd += [self.seeds[0][: len(self.seeds[0]) // 2], b"", b"text", *_deep_images()]
         self.odd.append(b"version https://git-lfs.github.com/spec/v1\n")
         self.odd += [Place.EMPTY, Place.FOLDER, _bomb(), self.seeds[1][:-60]]
-        self.odd.append(self.seeds[0].replace(b"Exif\0\0MM\0*", b"Exif\0\0MM\xff\xff"))
+        web = next(one for one in self.seeds if b"WEBP" in one and b"MM\0*" in one)
+        self.odd.append(web.replace(b"MM\0*", b"MM\xff\xff"))  # damaged metadata
 
     def use(self, value: bytes | Place) -> None:
         path = self.put("image.jpg", value)
@@ -256,8 +257,8 @@ class Upload(ImageFile):
     def use(self, value: bytes) -> None:
         try:
             used_once(
-                lambda how: to_pixels(
-                    decode_upload(value, max_pixels=10**6, min_side=8, decoding=how), SIZE
+                lambda how: self.shown(
+                    decode_upload(value, max_pixels=10**6, min_side=8, decoding=how)
                 ),
                 [Decoding(), Decoding(intensity_range="minmax"),
                  Decoding(intensity_range="0:65535")],
@@ -265,6 +266,13 @@ class Upload(ImageFile):
         except UploadError as error:
             assert error.status in (413, 415, 422)
             raise
+
+    def shown(self, image: Image.Image) -> None:
+        """The whole image to the network, and parts of it."""
+        to_pixels(image, SIZE)
+        for box in ((0, 0, 10, 10), (0, 0, 1, 1), (0, 0, 10**9, 5)):
+            with suppress(UploadError):
+                to_pixels(cut_upload(image, box, min_side=8), SIZE)
 
 
 # Tables, lists of ids, idx files --------------------------------------------------------------
@@ -1284,14 +1292,15 @@ class EmbeddingsFile(Target):
         vectors = {"embedding": first.vectors["embedding"] * np.float32(1.5)}
         for number, change in enumerate(
             (
-                {"paths": [""] * 40}, {"paths": [names[0]] * 40}, {"vectors": vectors},
+                {"paths": [""] * 40}, {"paths": [names[0]] * 40},
+                {"paths": ["\udcff.jpg", *names[1:]]}, {"vectors": vectors},
                 {"preprocessing": {**_KNOWN, "tta": "flip"}}, {"preprocessing": {}},
                 {"preprocessing": {**_KNOWN, "intensity_range": "minmax"}},
             )
         ):  # fmt: skip
             save_embeddings(self.home / f"odd{number}.st", dataclasses.replace(first, **change))
             self.odd.append((self.home / f"odd{number}.st").read_bytes())
-        self.odd += [Place.EMPTY, Place.FOLDER, self.seeds[0].replace(b"people/", b"people\xff")]
+        self.odd += [Place.EMPTY, Place.FOLDER]
 
     @staticmethod
     def rewritten(content: bytes, about: Any) -> bytes:
