@@ -199,8 +199,8 @@ def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
             words = [f"{key.replace('_', ' ')} {value}" for key, value in values.items()]
             if twice := values.keys() & own.keys():
                 raise InputError(
-                    f"{where}: {shown(min(twice))} is in the grid and in the row {shown(name)}. Give it in "
-                    "one of them."
+                    f"{where}: {shown(min(twice))} is in the grid and in the row {shown(name)}. "
+                    "Give it in one of them."
                 )
             row = ", ".join(filter(None, [name, *words])) or "base"
             found[row] = {**base, **own, **values}
