@@ -120,6 +120,12 @@ def _training(run: Path) -> Section:
     from vireid.training.journal import read_log
 
     log = read_log(run / "log.jsonl")
+    rates = [line["lr"] for line in log if line["kind"] == "epoch"]
+    rate = (
+        "which still rises: so short a training ends within its warm-up"
+        if rates[-1] == max(rates)
+        else "which rises first and then falls"
+    )
 
     def draw() -> Any:
         figure = training_curves({run.name: log})
@@ -132,7 +138,7 @@ def _training(run: Path) -> Section:
         "Left, the losses, each a mean over an epoch: what training makes smaller. The identity "
         "and triplet losses pull one person's images together and those of two apart; "
         "discriminator and confusion are opponents, so neither falls to nothing. Right, the "
-        "learning rate, which rises first and then falls.",
+        f"learning rate, {rate}.",
     )
 
 
