@@ -92,8 +92,7 @@ def plot(
     """
     if not sources:
         raise InputError("Name at least one run's folder or embeddings file to plot.")
-    for kind in kinds:
-        choose("figure", kind, KINDS)
+    kinds = [choose("figure", kind, KINDS) for kind in kinds]
     check_folder(Path(out), "the figures")
     every = [_source(Path(path)) for path in sources]
     runs = [source for source in every if source.run is not None]

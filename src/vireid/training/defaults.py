@@ -20,6 +20,7 @@ from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.training.options import CODE, TrainOptions, check_config, with_named_code
+from vireid.types import InputError, shown
 
 ADAM_LR = 0.00035
 
@@ -184,7 +185,8 @@ def with_values(options: TrainOptions, values: Mapping[str, Any]) -> TrainOption
     nested: dict[str, Any] = {}
     for name, value in values.items():
         if name not in places:
-            choose("option", name, tuple(places))
+            near = choose("option", name, tuple(places))
+            raise InputError(f"There is no option {shown(name)}. Did you mean '{near}'?")
         inner = nested
         for part in places[name][:-1]:
             inner = inner.setdefault(part, {})
