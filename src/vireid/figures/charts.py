@@ -270,8 +270,9 @@ def modality_gap(
     for place, value in enumerate(values):
         axes.text(value - 1, place, f"{value:.1f}", color="white", ha="right", va="center")
     axes.axvline(50, color=FAINT, linestyle="--")
-    axes.text(50, -0.48, " guessing", color=FAINT, fontsize=6, va="bottom")
     axes.set_yticks(range(len(values)), list(accuracy))
     axes.invert_yaxis()
-    axes.set(xlim=(0, 100), xlabel="modality told by a linear probe (%)", title=heading)
+    axes.set(
+        xlim=(0, 100), xlabel="modality told by a linear probe (%; dashed: guessing)", title=heading
+    )
     return figure
