@@ -43,10 +43,9 @@ class Recipe:
 
     @property
     def lines(self) -> list[str]:
-        """Its commands, without remarks and what is left open ("…")."""
-        bare = [
-            re.split(r"\s+#", line)[0].replace("…", "").strip() for line in self.text.split("\n")
-        ]
+        """Its commands, each as one line, without remarks and what is left open ("…")."""
+        whole = re.sub(r"\s*\\\n\s*", " ", self.text)
+        bare = [re.split(r"\s+#", line)[0].replace("…", "").strip() for line in whole.split("\n")]
         return [line for line in bare if line]
 
 

@@ -179,7 +179,23 @@ def test_a_flag_that_is_needed(capsys) -> None:
     [("--lr", "fast", "a number"), ("--epochs", "2.5", "a whole number")],
 )
 def test_a_value_of_another_kind(flag: str, word: str, expected: str, capsys) -> None:
-    assert f"'{word}' was given, {expected} was expected" in refused(capsys, "train", flag, word)
+    message = f"{flag}: '{word}' was given, {expected} was expected."
+    assert message in refused(capsys, "train", flag, word)
+    assert message in refused(capsys, "train", f"{flag}={word}")
+
+
+def test_a_word_without_its_flag(capsys) -> None:
+    message = refused(capsys, "test", "runs/a b")
+    assert "needs --resume, not given here. Did you mean --resume 'runs/a b'?" in message
+    assert "takes flags only, and 'people' is none." in refused(capsys, "train", "people")
+    assert "`vireid info` was given nothing to work on" in refused(capsys, "info")
+
+
+def test_a_path_to_nothing(tmp_path: Path, capsys) -> None:
+    nothing = tmp_path / "nothing"
+    for words in (("info", nothing), ("report", nothing), ("plot", nothing, "--out", tmp_path)):
+        message = refused(capsys, *words)
+        assert f"There is no folder or file '{nothing}'. Give " in message
 
 
 def test_a_message_names_the_flag_where_the_field_has_another_name(capsys) -> None:

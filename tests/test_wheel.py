@@ -111,13 +111,13 @@ def test_a_plain_install_trains_and_tests(environment: Environment) -> None:
     assert "synthesize" in environment.vireid("--help")
     assert "not installed: pip install 'vireid[serve]'" in environment.vireid("doctor", "--json")
     people = fakes.make_sysu(environment.cwd / "people")
-    config = tiny_config(environment.cwd)
+    config, made = tiny_config(environment.cwd), environment.cwd / "runs" / "tiny"
     environment.vireid(
-        "train", "--config", config, "--data-root", people, "--run", "run", "--device", "cpu"
+        "train", "--config", config, "--data-root", people, "--run", "tiny", "--device", "cpu"
     )
-    environment.vireid("test", "--resume", "run", "--trials", 1, "--device", "cpu")
-    assert (environment.cwd / "run" / "test" / "sysu-all-1shot-seeded-1trials").is_dir()
-    environment.vireid("card", "run")
+    environment.vireid("test", "--resume", made, "--trials", 1, "--device", "cpu")
+    assert (made / "test" / "sysu-all-1shot-seeded-1trials" / "report.json").is_file()
+    environment.vireid("card", made)
 
 
 def test_each_extra_is_asked_for_and_works(environment: Environment, wheel: Path) -> None:

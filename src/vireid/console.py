@@ -23,6 +23,7 @@ from rich.text import Text
 
 from vireid.types import InputError, shown
 
+_LISTED = 30  # valid names that a message lists beside the nearest one
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
 # line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
 _OBEYED = re.compile(
@@ -136,7 +137,8 @@ def choose(
         aliases: other names → valid names.
 
     Raises:
-        InputError: it is none of them; the message lists them and the nearest one.
+        InputError: it is none of them; the message lists them and the nearest one; where they are
+            many, it names the nearest one alone.
     """
 
     def folded(name: str) -> str:
@@ -151,7 +153,8 @@ def choose(
         return names[key]
     near = difflib.get_close_matches(key[:80], names, n=1, cutoff=0.6)
     hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    raise InputError(f"There is no {what} {shown(str(text))}. Valid: {', '.join(valid)}.{hint}")
+    listed = "" if near and len(valid) > _LISTED else f" Valid: {', '.join(valid)}."
+    raise InputError(f"There is no {what} {shown(str(text))}.{listed}{hint}")
 
 
 def tell_broken(paths: Iterable[str]) -> None:

@@ -80,7 +80,7 @@ def plot(
         seed: of what is drawn by chance: people, queries and the map.
         columns: of a paper, as wide as the figures are.
         formats: endings of the files: png, pdf, svg.
-        method, arch: of a run with a method or backbone of one's own, as in `vireid.load`.
+        method, arch: your own method or backbone, if a run has one, as in `vireid.load`.
         device: "auto", "cpu" or "cuda:N".
 
     Returns:
@@ -92,8 +92,7 @@ def plot(
     """
     if not sources:
         raise InputError("Name at least one run's folder or embeddings file to plot.")
-    for kind in kinds:
-        choose("figure", kind, KINDS)
+    kinds = [choose("figure", kind, KINDS) for kind in kinds]
     check_folder(Path(out), "the figures")
     every = [_source(Path(path)) for path in sources]
     runs = [source for source in every if source.run is not None]
@@ -410,6 +409,10 @@ def _source(path: Path) -> Source:
                 "embeddings file."
             )
         return Source(path.name, path)
+    if not path.exists():
+        raise InputError(
+            f"There is no folder or file '{path}'. Give folders of runs, or embeddings files."
+        )
     from vireid.embed import load_embeddings
 
     return Source(path.stem, None, load_embeddings(path))

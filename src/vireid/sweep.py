@@ -30,7 +30,7 @@ from vireid.files import (
     write_json,
     write_text,
 )
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from vireid.evaluation import Report
@@ -169,7 +169,9 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
         raise InputError(f"{file}: seeds is {seeds}; at least one was expected, each once.")
     baseline = asked.get("baseline", "")
     if baseline and baseline not in rows:
-        raise InputError(f"{file}: baseline is '{baseline}'; the rows are {', '.join(rows)}.")
+        raise InputError(
+            f"{file}: baseline is '{baseline}'; the rows are {', '.join(map(repr, rows))}."
+        )
     folder = folder or Path("runs") / file.stem
     jobs = [
         _job(name, {**values, "seed": seed}, folder, code, str(file))
@@ -197,13 +199,15 @@ def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
             words = [f"{key.replace('_', ' ')} {value}" for key, value in values.items()]
             if twice := values.keys() & own.keys():
                 raise InputError(
-                    f"{where}: '{min(twice)}' is in the grid and in the row '{name}'. Give it in "
-                    "one of them."
+                    f"{where}: {shown(min(twice))} is in the grid and in the row {shown(name)}. "
+                    "Give it in one of them."
                 )
             row = ", ".join(filter(None, [name, *words])) or "base"
             found[row] = {**base, **own, **values}
             if "seed" in found[row]:
-                raise InputError(f"{where}: the row '{row}' has a seed. Give seeds as `seeds`.")
+                raise InputError(
+                    f"{where}: the row {shown(row)} has a seed. Give seeds as `seeds`."
+                )
     return found
 
 
@@ -222,7 +226,7 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
         config = convert(str | None, values.pop("config", None), "config")
         options = train_options(config, **values)
     except InputError as error:
-        raise InputError(f"{where}, row '{row}': {error}") from error
+        raise InputError(f"{where}, row {shown(row)}: {error}") from error
     run = folder / run_name(options, max_steps)
     if max_steps is not None:
         options = _with_steps(options, convert(int, max_steps, f"{where}: max_steps"))

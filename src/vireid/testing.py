@@ -57,7 +57,7 @@ class TestOptions(Options):
     counted, as those of -1 always are (default: the run's)."""
     sensor_cameras: bool = False
     """With `dataset` folder: each sensor's camera numbers are its own, so that camera 1 of visible
-    images and camera 1 of infrared ones are two cameras (default: the run's)."""
+    images and camera 1 of infrared ones are two cameras; on for a run that was trained so."""
     scope: str | None = option(None, flag="mode", choices=known.scopes)
     """Which cameras are searched (default: the data set's first): {scope}."""
     shots: int | None = option(None, choices=known.shots)
@@ -482,7 +482,8 @@ def run_protocol(
         say(str(found))
     drawn = trials(data, options)
     rows = rows_of(drawn)
-    say(f"Embedding {len(rows):,} images, then scoring {len(drawn)} trial(s) ...")
+    draws = "1 gallery draw" if len(drawn) == 1 else f"{len(drawn)} gallery draws"
+    say(f"Embedding {len(rows):,} images, then scoring {draws} ...")
     embeddings = embedder.embed_store(store, data, rows, tta=tta, progress=True)
     metadata = embedder.metadata
     dataset, kept = metadata.get("dataset"), record_of(metadata)

@@ -8,6 +8,7 @@ import pytest
 from command_kit import refused, said
 
 from vireid.commands.demo import DemoSize, run_demo
+from vireid.training.journal import read_log
 
 
 @pytest.mark.long
@@ -22,6 +23,8 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     assert 0 <= numbers["after_rank1"] <= 1
     assert (tmp_path / "demo" / "demo.html").as_uri() in message.replace(" ", "")
     page = (tmp_path / "demo" / "demo.html").read_text(encoding="utf-8")
+    log = read_log(tmp_path / "demo" / "run" / "log.jsonl")
+    assert [line["global_step"] for line in log if line["kind"] == "epoch"] == [1, 2]
     assert page.count("<section") == 9 and "vireid serve --index" in page
     for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg"):
         assert (tmp_path / "demo" / name).is_file(), name

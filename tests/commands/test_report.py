@@ -64,7 +64,7 @@ def test_average_of_seeds(runs: list[Path], tmp_path: Path, capsys) -> None:
 def test_what_is_no_report(trained: Path, tmp_path: Path, capsys) -> None:
     assert "at least one" in refused(capsys, "report")
     assert "holds no report.json" in refused(capsys, "report", tmp_path)
-    assert "There is no file" in refused(capsys, "report", tmp_path / "nope.json")
+    assert "There is no folder or file" in refused(capsys, "report", tmp_path / "nope.json")
     assert run("report", trained / "config.json") == 2
 
 

@@ -59,6 +59,7 @@ ELSE: dict[str, tuple[Callable[[Path], object], str]] = {
     "program": (lambda path: _zip(path, "a/data.pkl", "a/constants.pkl"), "a TorchScript program"),
     "tar": (_tar, "is a tar archive. Unpack it"),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x" * 99)), "is a gzip archive"),
+    "words": (lambda path: path.write_text("epoch,loss\n1,0.5é", "utf-8"), "is text, not weights"),
     "array": (lambda path: path.write_bytes(b"\x93NUMPY\1\0"), "is a NumPy array"),
 }  # fmt: skip
 

@@ -613,6 +613,9 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     assert read_source(listed, modality=Modality.VISIBLE).paths == names
     with pytest.raises(InputError, match=r"modality of .* is unknown"):
         read_source(listed)
+    (tmp_path / "one.JPG").write_bytes(b"\xff\xd8")
+    with pytest.raises(InputError, match="' is one image; a folder of images, a text file"):
+        read_source(tmp_path / "one.JPG", modality=Modality.VISIBLE)
     with pytest.raises(InputError, match="There is no"):
         read_source(tmp_path / "absent")
     (tmp_path / "empty").mkdir()

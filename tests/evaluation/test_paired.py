@@ -134,11 +134,26 @@ def test_the_sentence_of_six_seeds(base: Report) -> None:
     words = f"+1.8 [{low:.1f}, {high:.1f}] mAP, better in 6 of 6 seeds, p = 0.031"
     assert result.sentence() == words
     assert result.std == pytest.approx(np.std(GAINS, ddof=1))
-    assert "bootstrap over 12 query identities" in result.of_identities()
+    assert result.of_identities().endswith("bootstrap over 12 query identities)")
+    few = replace(result, identities=(result.identities[0], 9))  # type: ignore[index]
+    assert few.of_identities().endswith("over 9 query identities, too few for an interval)")
     assert result.identities is not None
     assert result.identities[0].mean == pytest.approx(np.mean(GAINS), abs=1e-6)
     assert found.differs == ("`confusion` (yes and no)",)
     assert found.one == "mcl, resnet50, confusion yes" and found.pairs[0] == "seed 0"
+
+
+def test_two_methods_are_named_once_and_briefly(base: Report) -> None:
+    ones, others = sides(base)
+    for report in others:
+        report.record["options"] |= {"method": "agw", "own": ""}  # type: ignore[index]
+    for report in ones:
+        report.record["options"] |= {"method": "mcl", "own": "my.py:Gamma"}  # type: ignore[index]
+    others = [replace(r, protocol=replace(r.protocol, method="agw")) for r in others]
+    (found,) = compare_paired(ones, others)
+    assert found.title() == "mcl, resnet50 minus agw, resnet50"
+    assert {"`method` (mcl and agw)", "`own` (my.py:Gamma and none)"} <= set(found.differs)
+    assert not any(entry.startswith("method (") for entry in found.differs)
 
 
 def test_fewer_than_six_pairs_claim_nothing(base: Report) -> None:

@@ -428,7 +428,8 @@ def test_unlike_runs_are_rows_with_their_options_as_columns(tmp_path: Path) -> N
     assert "| 0.00035 | adam |" in next(line for line in lines if "report 2" in line)
     rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
     assert rows[2]["optim"] == "adam" and rows[-1]["lr"] == "not stated"
-    assert "0.00035" in text_of(comparison.to_table())
+    words = [cell.plain for cell in comparison.to_table().columns[0].cells]
+    assert words[2].endswith("; lr 0.00035; optim adam")  # a value stands beside its option's name
 
 
 def test_a_report_says_what_it_was_trained_with(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_training_curves_of_one_run_and_of_several() -> None:
     one = charts.training_curves({"run": [line, {"kind": "step"}]})
     assert one is not None
     assert [entry.get_label() for entry in one.axes[0].lines] == ["a", "b"]
+    assert all(tick == round(tick) for tick in one.axes[0].get_xticks())
     assert [entry.get_label() for entry in one.axes[2].lines] == ["mAP", "rank1"]
     two = charts.training_curves({"first": [line], "second": [line], "unfinished": []})
     assert two is not None
@@ -139,7 +140,10 @@ def test_a_map_shows_each_image_once_in_its_persons_colour() -> None:
     figure = charts.embedding_map(np.arange(16.0).reshape(8, 2), pids, modality)
     clouds = [c for c in figure.axes[0].collections if len(c.get_offsets())]
     assert sum(len(cloud.get_offsets()) for cloud in clouds) == 8
-    assert len({tuple(cloud.get_facecolor()[0]) for cloud in clouds}) == 2
+    colours = {tuple(cloud.get_facecolor()[0][:3]) for cloud in clouds}
+    assert len(colours) == 2
+    boxes = [text.get_bbox_patch() for text in figure.axes[0].texts]
+    assert {tuple(box.get_facecolor()[:3]) for box in boxes if box} == colours
     with pytest.raises(InputError, match="21 identities"):
         charts.embedding_map(np.zeros((21, 2)), np.arange(21), np.zeros(21))
 

@@ -1167,6 +1167,8 @@ class Sweeps(_Text):
             '[rows.a]\nmax_steps = "a"\n', '[rows.a]\nconfig = "absent.toml"\n', "[rows]\na = 1\n",
             '[base]\ndata_root = 7\n', '[rows.a]\ntrial = "all"\nmax_steps = 1\n',
             "[rows.a]\n[rows.a.recipe]\nlr = 1\n", "base = [" * 10_000, "[test]\na = [[1]]\n",
+            '[base]\npretrainEd = "none"\n', '[rows.a]\nmethod = ""\n',
+            '[rows.a]\nrecipe = ""\n', '[rows.a]\narch = ""\n',
             '[base]\nconfig = 7\n', '[base]\nmethod = 7\n', "[grid]\nlr = []\n",
         ]  # fmt: skip
 
@@ -1191,7 +1193,7 @@ class Tokens(_Text):
         self.odd = [
             Place.EMPTY, Place.FOLDER, b"\xff", "", "#\n", "ann\n", f"ann {one} {one}\n",
             f"an/n {one}\n", f"ann {one}\nann {other}\n", f"ann {one}\nbob {one}\n", "ann short\n",
-            f"ann {'é' * 40}\n", "ann " + "x" * 70_000,
+            f"ann {'é' * 40}\n", "ann " + "x" * 70_000, f"{one} ann\n",
         ]  # fmt: skip
 
     def use(self, value: str | bytes | Place) -> None:

@@ -150,7 +150,10 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
             {"classifier.weight": torch.zeros(3, 2048), "NL_2.0.theta.weight": torch.zeros(1)},
             "'NL_2.0.theta.weight' has the shape",
         ),
-        ({"classifier.weight": torch.zeros(3, 2048), "wpa.x": torch.zeros(1)}, "'wpa.gate' is mis"),
+        (
+            {"classifier.weight": torch.zeros(3, 2048), "wpa.x": torch.zeros(1)},
+            "'wpa.gate' is missing",
+        ),
         ({"model.stem_visible.conv1.weight": torch.zeros(1)}, "weights of vireid already"),
     ):
         torch.save(content, path)

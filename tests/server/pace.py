@@ -3,7 +3,7 @@ server; run as a process of its own.
 
     python pace.py
 
-Ten times a second it does a small piece of work. For each it prints when it was due and done, and
+Some times a second it does a small piece of work. For each it prints when it was due and done, and
 how many times as long as its processor time that took: 1 on a free machine, 5 where five programs
 share each core or where everything stood still for a moment.
 """
@@ -11,7 +11,7 @@ share each core or where everything stood still for a moment.
 import sys
 import time
 
-WORK, PAUSE = 0.02, 0.08
+WORK, PAUSE = 0.05, 0.1  # long enough that a scheduler doesn't favour it
 
 while True:
     due = time.monotonic() + PAUSE

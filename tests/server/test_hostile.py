@@ -24,6 +24,7 @@ import server_kit as kit
 from vireid.index import create_index
 from vireid.server.settings import ServerSettings
 
+BUSY = 3.0  # times as long as on a free machine
 OWN = {"authorization": f"Bearer {kit.TOKEN}"}
 
 
@@ -61,15 +62,21 @@ class Pace:
 
     def judge(self, spans: Iterable[tuple[float, float]], seconds: float) -> None:
         """Each of these spans of time took less than `seconds` of a free machine: so many times as
-        long as work took just then, and once as long as this machine stood still in between."""
-        time.sleep(0.5)  # a sample that a span overlaps may still be under way
+        long as work took just then, and once as long as this machine stood still in between. Where
+        work takes `BUSY` times as long, all that can be seen is that everything is answered."""
+        spans = list(spans)
+        end = time.monotonic() + 60  # a sample that the last span overlaps may be under way
+        while (not self._samples or self._samples[-1][0] < spans[-1][1]) and time.monotonic() < end:
+            time.sleep(0.05)
         for started, ended in spans:
             meanwhile = [(slowness, done - due) for due, done, slowness in self._samples
-                         if done > started - 0.3 and due < ended + 0.3]  # fmt: skip
+                         if done > started - 0.5 and due < ended + 0.5]  # fmt: skip
             assert meanwhile, "nothing was measured"
             slowness, stalls = zip(*meanwhile)
-            took, most = ended - started, seconds * statistics.median(slowness) + max(stalls)
-            assert took < most, f"{took:.2f} s, at most {most:.2f}; {spans}"
+            slow = statistics.median(slowness)
+            took, most = ended - started, seconds * slow + max(stalls)
+            most = most if slow < BUSY else 60 * seconds
+            assert took < most, f"{took:.2f} s, at most {most:.2f}, {slow:.1f} times slow; {spans}"
 
 
 @pytest.fixture

@@ -293,6 +293,14 @@ def test_an_image_can_be_dropped(world, server, open_page) -> None:
         page.evaluate(drop, list(kit.image_bytes(infrared=False)))
         expect(page.get_by_text("dropped.png")).to_be_visible()
         expect(page.get_by_role("radio", name="Visible camera")).to_be_checked()
+        # Or chosen before the server has said what it allows.
+        held: list = []
+        page.route("**/api/info", lambda route: held.append(route))
+        page.reload()
+        page.set_input_files("#file", query_file(world))
+        page.wait_for_timeout(100)
+        held[0].continue_()
+        expect(page.locator("#images img")).to_be_visible()
 
 
 def test_too_many_searches_and_a_server_that_is_gone(world, open_page) -> None:
@@ -484,6 +492,26 @@ def test_a_box_is_drawn_by_touch(world, server, open_page, tmp_path) -> None:
         expect(page.locator("#images")).to_contain_text("400 × 300")
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.locator("#query-notes")).to_contain_text("400 x 300 pixels")
+
+
+def test_an_index_of_images_as_they_are_stored(world, open_page, tmp_path) -> None:
+    """Its server doesn't turn an image as its tag says, and neither may the page."""
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.open(frame_file(world, tmp_path)).save(tmp_path / "turned.jpg", exif=tag)
+    made = world.embeddings.preprocessing | {"orientation": "stored"}
+    with create_index(
+        tmp_path / "index", weights_hash=world.embedder.weights_hash,
+        dim=world.embeddings.embedding.shape[1], image_roots=[world.root],
+    ) as index:  # fmt: skip
+        index.add(replace(world.embeddings, preprocessing=made))
+    for place, width in ((tmp_path / "index", 400), (world.index, 300)):
+        with kit.running(replace(world, index=place)) as server, open_page(server) as page:
+            page.set_input_files("#file", str(tmp_path / "turned.jpg"))
+            if width == 400:  # else it is higher than wide, as a person is
+                expect(page.locator("#box-dialog")).to_be_visible()
+                page.get_by_role("button", name="Use the whole image").click()
+            expect(page.locator("#images")).to_contain_text(f"{width} × ")
 
 
 def test_several_images_of_one_person(world, server, open_page, tmp_path) -> None:

@@ -22,7 +22,7 @@ def compare(
 
     Args:
         reports: report.json files, folders that hold one, or runs with all their tests.
-        with_: The same of what they are compared with; runs of one way of training each.
+        with_: What to compare them with, named likewise. Each side is one way of training.
         out: Folder for compare.md, compare.json and differences.png (default: print only).
     """
     from vireid.evaluation.paired import compare_paired, write_paired

@@ -91,7 +91,7 @@ def synthesize(
     rate = summary.num_images / max(summary.seconds, 1e-9)
     next_step(
         f"{summary.num_images:,} images of {summary.num_identities} synthetic people in '{out}' "
-        f"({summary.seconds:.0f} s, {rate:.0f} img/s)"
+        f"({summary.seconds:.0f} s, {rate:,.1f} img/s)"
     )
     from vireid.data import load_dataset
 
@@ -200,10 +200,15 @@ def info(
             and counted, as those of -1 always are.
         sensor_cameras: With `dataset` folder: each sensor's camera numbers are its own, so that
             camera 1 of visible images and camera 1 of infrared ones are two cameras.
-        method: The method of one's own that weights are of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own, likewise: path/to/my.py:MyNet.
+        method: Your own method, if weights were trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if weights have one: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
+    if not target.exists():
+        raise InputError(
+            f"There is no folder or file '{target}'. Give a data set's or a run's folder, a CSV "
+            "table, weights or a checkpoint."
+        )
     if (target / TRIALS).is_file():
         done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))
         facts = {"trials": "one run a split", "trained": f"{len(done)}: {', '.join(done)}"}

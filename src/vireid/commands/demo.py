@@ -113,6 +113,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         train_one(options, run, device=device, resume=True)
         return
     gently: dict[str, Any] = {"lr": 0.005} if start == "synth" else {}  # it has learned already
+    epochs = min(size.epochs, size.steps)
     options = train_options(
         data_root=str(people.absolute()),
         method="mcl",
@@ -121,10 +122,11 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         recipe="scratch",
         pids_per_batch=size.pids_per_batch,
         images_per_pid=size.images_per_pid,
-        steps_per_epoch=max(1, size.steps // size.epochs),
+        epochs=epochs,
+        steps_per_epoch=-(-size.steps // epochs),
         **gently,
     )
-    train_one(options, run, device=device, max_steps=size.steps)
+    train_one(options, run, device=device)
 
 
 def _shipped() -> bool:

@@ -120,6 +120,12 @@ def _training(run: Path) -> Section:
     from vireid.training.journal import read_log
 
     log = read_log(run / "log.jsonl")
+    rates = [line["lr"] for line in log if line["kind"] == "epoch"]
+    rate = (
+        "which still rises: so short a training ends within its warm-up"
+        if rates[-1] == max(rates)
+        else "which rises first and then falls"
+    )
 
     def draw() -> Any:
         figure = training_curves({run.name: log})
@@ -132,7 +138,7 @@ def _training(run: Path) -> Section:
         "Left, the losses, each a mean over an epoch: what training makes smaller. The identity "
         "and triplet losses pull one person's images together and those of two apart; "
         "discriminator and confusion are opponents, so neither falls to nothing. Right, the "
-        "learning rate, which rises first and then falls.",
+        f"learning rate, {rate}.",
     )
 
 
@@ -152,7 +158,8 @@ def _similarity(before: Tested, after: Tested) -> Section:
             "and after training",
         ),
         "How alike an infrared and a visible image are to the network, for pairs of one person "
-        "(green) and of two (red). The less the hills overlap, the surer a person is found: "
+        "(green) and of two people (orange). The less the two overlap, the more reliably a person "
+        "is found: "
         f"{_percent(was, 0)} of their area was shared before training, {_percent(now, 0)} after.",
     )
 

@@ -100,6 +100,9 @@ class Flags:
                 ) or 0  # fmt: skip
         except InputError as error:
             raise InputError(self._sentence(error)) from error
+        except _WrongWord as error:
+            named = " or ".join(self._flags_of(error.word))
+            raise InputError(f"{named}: {error}" if named else str(error)) from error
         finally:
             sys.stdout.write(self._titled(shown.getvalue()))
 
@@ -152,14 +155,24 @@ class Flags:
                 names[flag_of(name)] = parameter.default is True
         return names
 
+    def _flags_of(self, word: str) -> list[str]:
+        """The flags that a word was typed after: one, unless it was typed twice."""
+        found, flag = [], ""
+        for typed in self.words:
+            name, _, value = typed.partition("=") if typed.startswith("--") else (flag, "", typed)
+            flag = name
+            if value == word and flag:
+                found.append(flag)
+        return list(dict.fromkeys(found))
+
     def _check(self) -> None:
-        """Answer a mistyped, a foreign or a forgotten flag with a sentence."""
+        """Answer a mistyped, a foreign or a forgotten flag or word with a sentence."""
         flags = {f"--{name.replace('_', '-')}": on for name, on in self.names.items()}
         valid = [*HELP, *flags, *(f"--no-{flag[2:]}" for flag, on in flags.items() if on)]
         typed = [word.split("=", 1)[0] for word in self.words if word.startswith("--")]
-        see = f"`{self.prog} --help` explains them."
+        see = f"`{self.prog} --help` explains its flags."
         if len(flags) > 40:
-            see = f"`{self.prog} --help-all` explains all of them."
+            see = f"`{self.prog} --help-all` explains all its flags."
         foreign: Mapping[str, str] = getattr(self.function, "foreign", {})
         for word in typed:
             flag = word.replace("_", "-")
@@ -191,8 +204,28 @@ class Flags:
         ]
         typed = [word.replace("_", "-") for word in typed]
         missing = [flag for flag in missing if flag not in typed]
-        if missing and not set(HELP) & set(self.words):
-            raise InputError(f"`{self.prog}` needs {' and '.join(missing)}, not given here. {see}")
+        if self._help():
+            return
+        positional = [
+            parameter
+            for parameter in self._parameters().values()
+            if parameter.kind is not parameter.KEYWORD_ONLY and parameter.name not in self.defaults
+        ]
+        bare = self.words[0] if self.words and not self.words[0].startswith("-") else None
+        stray = bare if not positional else None
+        if missing:
+            meant = f" Did you mean {missing[0]} {shlex.quote(stray)}?" if stray else ""
+            raise InputError(
+                f"`{self.prog}` needs {' and '.join(missing)}, not given here.{meant} {see}"
+            )
+        if stray:
+            raise InputError(f"`{self.prog}` takes flags only, and '{stray}' is none. {see}")
+        one = [p for p in positional if typing.get_origin(hints[p.name]) is not tuple]
+        if not self.words and any(p.default is p.empty for p in one):  # commands ask for several
+            raise InputError(
+                f"`{self.prog}` was given nothing to work on. `{self.prog} --help` says what it "
+                "takes."
+            )
 
     # What tyro is told of them -----------------------------------------------------------------
 
@@ -370,4 +403,13 @@ def _read(kind: Any, word: str, literal: Sequence[str] = ()) -> Any:
         return kind(word)
     except ValueError:
         expected = ", or ".join([VALUES[kind][1], *literal])
-        raise ValueError(f"'{word}' was given, {expected} was expected.") from None
+        raise _WrongWord(word, expected) from None
+
+
+class _WrongWord(Exception):
+    """A word that is no value of its flag's kind; not a ValueError, which tyro would put in a
+    frame, among its own words."""
+
+    def __init__(self, word: str, expected: str) -> None:
+        super().__init__(f"'{word}' was given, {expected} was expected.")
+        self.word = word

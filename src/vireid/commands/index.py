@@ -89,9 +89,10 @@ def update(
     prefix: str | None = None,
     camera_names: Path | None = None,
 ) -> int:
-    """Replace the images of an embeddings file in an index, by path; new ones are added. Or say
-    where the images are after a move: --image-root without --embeddings. Or say what the cameras
-    are called.
+    """Replace the images of an embeddings file in an index by path, and add new ones.
+
+    Without --embeddings: say where the images are after a move (--image-root), or what the cameras
+    are called (--camera-names).
 
     Args:
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).

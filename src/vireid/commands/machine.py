@@ -47,7 +47,7 @@ def _facts() -> dict[str, dict[str, str]]:
         "Python": platform.python_version(),
         "vireid": __version__,
         "cores": str(usable_cores()),
-        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} thread(s)",
+        "PyTorch": f"{torch.__version__}, threads: {torch.get_num_threads()}",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
     }
     base = os.environ.get("VIREID_DATA")

@@ -46,8 +46,8 @@ def plot(
         seed: Of the people and queries that are drawn by chance.
         columns: Width of the figures: 1 or 2 columns of a paper.
         format: Endings of the files: png, pdf or svg; several are written side by side.
-        method: The method of one's own that a run is of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own that a run has: path/to/my.py:MyNet.
+        method: Your own method, if a run was trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if a run has one: path/to/my.py:MyNet.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """

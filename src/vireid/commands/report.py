@@ -108,6 +108,11 @@ def load_reports(paths: Sequence[Path]) -> list[Report]:
 
 
 def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(
+            f"There is no folder or file '{path}'. Give report.json files, or folders of tested "
+            "runs."
+        )
     if not path.is_dir():
         return [path]
     if (path / "report.json").is_file():

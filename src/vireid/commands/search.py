@@ -53,8 +53,8 @@ def embed(
         out: Embeddings file to write.
         weights: Weights to embed with: a run's folder, a weights file, synth (part of the
             package), or hf://USER/NAME (on the Hugging Face Hub).
-        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
+        method: Your own method, if the weights were trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if the weights have one: path/to/my.py:MyNet.
         batch_size: Images per batch.
         dtype: Number format of the vectors: float16 or float32.
         tta: Test-time augmentation: none; flip, which adds the embeddings of an image and its
@@ -103,12 +103,12 @@ def embed(
     if summary.misshapen:
         warn(
             f"{len(summary.misshapen):,} of {summary.count:,} images are not shaped like one "
-            f"person, cut out, about twice as high as wide: '{summary.misshapen[0]}' is one. They "
-            "were squeezed to that shape, in which the network finds nobody."
+            f"person, cut out, about twice as high as wide, such as '{summary.misshapen[0]}'. They "
+            "were squeezed to that shape; don't expect matches for them."
         )
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
-        f"vireid index create --index INDEX --embeddings {out}, or index add to one that is there",
+        f"vireid index create --index INDEX --embeddings {out}   (index add, if there is one)",
     )
     return 0
 
@@ -150,8 +150,8 @@ def search(
         modality: Sensor that took the query: visible or infrared.
         weights: The weights that the index was made with: a run's folder, a weights file,
             synth, or hf://USER/NAME.
-        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
+        method: Your own method, if the weights were trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if the weights have one: path/to/my.py:MyNet.
         top: Results for each query.
         cameras: Search only images of these cameras.
         gallery_modality: Search only images of this sensor: visible or infrared.
@@ -314,8 +314,8 @@ def serve(
         index: The index's folder, milvus://HOST:PORT/COLLECTION, or a Milvus Lite file (.db).
         weights: The weights that the index was made with: a run's folder, a weights file,
             synth, or hf://USER/NAME.
-        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
+        method: Your own method, if the weights were trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if the weights have one: path/to/my.py:MyNet.
         port: Port to listen on.
         host: Address to listen on; any other than 127.0.0.1 needs a token.
         token: Token that clients must send, or NAME=TOKEN of each user, whom the audit log then

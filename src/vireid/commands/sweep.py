@@ -23,7 +23,7 @@ def sweep(
     jobs: int = 1,
     plan: bool = False,
 ) -> int:
-    """Train and test rows times seeds, one process a GPU, and fill one table while it runs.
+    """Train and test rows times seeds, one process per GPU, and fill one table while it runs.
 
     The file (TOML or JSON) has `seeds`, `base` (options of every run), `rows` (name and options of
     each), `grid` (option and values), `test` (options of `vireid test`) and `baseline` (the row

@@ -38,8 +38,8 @@ def test(
             Hub).
         epoch: Of a run's folder, test the checkpoint after this many epochs instead of the
             weights.
-        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
+        method: Your own method, if the weights were trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if the weights have one: path/to/my.py:MyNet.
         out: Folder of the report (default: RUN/test/NAME, and RUN/test/NAME-epochN for a
             checkpoint); with both directions, it gets one folder for each.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.

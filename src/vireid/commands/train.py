@@ -47,7 +47,7 @@ class Start(Options):
     with its accidents), scratch (default without pretrained weights), or best."""
     augment: str | None = option(None, choices=augmentation_choices)
     """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
-    path/to/my.py:MyAugment, one's own on top of the recipe's (default: the recipe's)."""
+    path/to/my.py:MyAugment, your own on top of the recipe's (default: the recipe's)."""
     max_steps: int | None = option(None, at_least=1)
     """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""
     config: Path | None = None

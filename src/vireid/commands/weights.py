@@ -37,8 +37,8 @@ def import_weights(
         method: What reports call these weights: mcl, agw or caj where the network has non-local
             blocks, since the MCLNet, AGW and CAJ codes write the same tensors (default: mcl; the
             networks of base, ddag, dns, deen and rle are told by their tensors). For a run's
-            checkpoint of a method of one's own: path/to/my.py:MyMethod.
-        arch: For a run's checkpoint with a backbone of one's own: path/to/my.py:MyNet.
+            checkpoint, your own method: path/to/my.py:MyMethod.
+        arch: For a run's checkpoint, your own backbone: path/to/my.py:MyNet.
         dataset: Data set that a published checkpoint was trained on: {dataset}. The weights then
             know their training identities, and are not tested on them.
         data_root: That data set's folder (default: $VIREID_DATA/NAME).
@@ -106,8 +106,8 @@ def export_weights(
         format: Format to write: published (a checkpoint that the method's published code loads),
             onnx (runs in ONNX Runtime, also as --weights of our commands) or torch (a program
             that torch.export.load reads).
-        method: The method of one's own that the weights are of: path/to/my.py:MyMethod.
-        arch: The backbone of one's own that the weights are of: path/to/my.py:MyNet.
+        method: Your own method, if the weights were trained with one: path/to/my.py:MyMethod.
+        arch: Your own backbone, if the weights have one: path/to/my.py:MyNet.
         out: Folder to write, for published the file (default: exported, or published.t, in the
             run's folder).
         licence: Licence of the weights, for the file (default: not stated).

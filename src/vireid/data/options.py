@@ -16,7 +16,7 @@ ERASE_FILL = (0.4914, 0.4822, 0.4465)
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions(Options):
     """How training images are changed, in this order: pad and crop, flip, colour, hue,
-    mixing of channels, radical rectangles, one's own, early erasing, normalise, erase, and colour
+    mixing of channels, radical rectangles, your own, early erasing, normalise, erase, and colour
     here instead with `channel_order` after. The defaults are the published ones of the first
     methods (without erasing, which only MCLNet uses)."""
 
@@ -84,7 +84,7 @@ class AugmentOptions(Options):
     """What a channel becomes that is 0 all over a rectangle: it stays 0, or becomes NaN, as
     published."""
     own: str = option("", flag="")
-    """An augmentation of one's own, after the radical rectangles: path/to/my.py:MyAugment. The flag
+    """Your own augmentation, after the radical rectangles: path/to/my.py:MyAugment. The flag
     --augment sets it."""
 
     def _checked_own(self) -> str:

@@ -158,7 +158,9 @@ def check_once(rows: Sequence[Row]) -> None:
         image = PurePosixPath(row.cells["path"])
         if first.setdefault(image, row.where) != row.where:
             line = first[image].partition(" of ")[0].lower()
-            raise InputError(f"{row.where} lists '{image}' again (first in {line}). Remove one.")
+            raise InputError(
+                f"{row.where} lists {shown(str(image), 400)} again (first in {line}). Remove one."
+            )
 
 
 def _check_header(

@@ -140,7 +140,10 @@ def _open(path: Path) -> tuple[Any, dict[str, Any]]:
     options.log_severity_level = 4
     try:
         content = path.read_bytes()  # from bytes, a file can't name others that hold its tensors
-        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        # Its second try, with the same provider, would print the first one's failure.
+        session = onnxruntime.InferenceSession(
+            content, options, ["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime has its own exceptions for every fault of a file
         raise InputError(
             f"'{path}' can't be opened as an ONNX network: it is damaged or made for a newer ONNX "
@@ -152,14 +155,15 @@ def _open(path: Path) -> tuple[Any, dict[str, Any]]:
         facts: dict[str, Any] = parse_json(text, metadata)
         convert(_Facts, facts, metadata)
         ours = facts["default_embedding"] in facts["embeddings"]
-    except InputError:
+        shape = [(i.name, i.type, list(i.shape[1:])) for i in session.get_inputs()]
+        outputs = [output.name for output in session.get_outputs()]
+    except (InputError, UnicodeDecodeError):  # ONNX Runtime checks no name's encoding
         ours = False
-    shape = [(i.name, i.type, list(i.shape[1:])) for i in session.get_inputs()]
     if not ours or shape != [("image", "tensor(uint8)", [*facts["size"], 3])]:
         raise InputError(
             f"'{path}' was not written by `vireid export-weights`: its metadata don't say which "
             "images it takes."
         )
-    if [output.name for output in session.get_outputs()] != facts["embeddings"]:
+    if outputs != facts["embeddings"]:
         raise InputError(f"'{path}' has other outputs than its metadata name. Export it again.")
     return session, facts

@@ -25,6 +25,7 @@ from vireid.data.table import (
 from vireid.types import InputError, Modality
 
 COLUMNS = ("pid", "camid", "modality", "time")
+_EXPECTED = "a folder of images, a text file with one path per line, or a CSV table"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,16 +108,15 @@ def _read_rows(source: Path, notes: list[str]) -> list[Row]:
         notes += found.notes()
         files = [start + path for path in found.images]
         rows = [Row(f"'{file}'", {"path": file}) for file in files]
+    elif source.suffix.lower() in IMAGE_ENDINGS and source.is_file():
+        raise InputError(f"'{source}' is one image; {_EXPECTED} was expected.")
     elif source.is_file():
         text = read_text(source, "list of images")
         table = source.suffix.lower() in (".csv", ".tsv") or find_separator(text)
         rows = read_rows(source, optional=COLUMNS) if table else _read_list(source, text)
         notes += unread(rows)
     else:
-        raise InputError(
-            f"There is no '{source}'. A folder of images, a text file with one path per "
-            "line, or a CSV table was expected."
-        )
+        raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.")
     if not rows:
         endings = ", ".join(sorted(IMAGE_ENDINGS))
         raise InputError(" ".join([f"'{source}' names no image (endings: {endings}).", *notes]))

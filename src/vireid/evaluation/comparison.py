@@ -31,6 +31,7 @@ _INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "
 _NO_RECORD = (
     "These runs kept no record, so nothing but their protocol shows that they were trained alike."
 )
+_NOT_THERE = "–"  # of an option that a report's method hasn't
 # Fields that say what is measured; two numbers that differ here are not comparable.
 _SEARCH = (
     "dataset", "synthetic", "synthetic_set", "data_hash", "part", "rule", "scope", "shots", "draw",
@@ -158,17 +159,22 @@ class Comparison:
         columns, rows, same = self._compact()
         lines = self.lines()
         shown = [name for name, metric in METRICS.items() if metric.in_comparison]
-        # Many narrow columns of words can't be read: all but the embedding share one, said once.
+        # Many narrow columns of words can't be read: all but the embedding share one, said once,
+        # in which options have their names.
         cells, last = [], ""
         for line, words in zip(lines, rows):
-            text = "; ".join(w for c, w in zip(columns, words) if c != "Embedding")
+            text = "; ".join(
+                word if head in _WORDS else f"{head.replace('_', ' ')} {word}"
+                for head, word in zip(columns, words)
+                if head != "Embedding" and word != _NOT_THERE
+            )
             numbers = [
                 tables.spread(m, line.numbers[m]).replace(" ", "") if m in line.numbers else ""
                 for m in shown
             ]
             cells.append([text if text != last else "", line.words[-1], *numbers])
             last = text
-        heads = "; ".join(word for word in columns if word != "Embedding")
+        heads = "; ".join(word for word in columns if word in _WORDS[:-1])
         title = "; ".join(filter(None, [same, units(shown)]))
         out = table(title, [heads, "Embedding", *(METRICS[m].head for m in shown)], cells)
         for position, column in enumerate(out.columns):
@@ -240,7 +246,10 @@ def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
     known = [recipe for recipe in recipes if recipe is not None]
     names = dict.fromkeys(name for recipe in known for name in recipe)
     return {
-        name: tuple("not stated" if r is None else value_words(r.get(name)) for r in recipes)
+        name: tuple(
+            "not stated" if r is None else value_words(r[name]) if name in r else _NOT_THERE
+            for r in recipes
+        )
         for name in names
         if len({value_words(recipe.get(name)) for recipe in known}) > 1
     }
@@ -400,7 +409,9 @@ def differences(one: Report, other: Report) -> list[str]:
     """In what two reports differ, in words with both values, so that they can't be averaged: their
     protocol, or the options, code and data of their training; empty if in nothing."""
     a, b = one.protocol, other.protocol
-    ignored = set(_INCIDENTAL)
+    options = unlike(one.record, other.record)
+    # the records say it with the file of an own method or network
+    ignored = _INCIDENTAL | {"method", "arch"} & {name.rsplit(".", 1)[-1] for name in options}
     if a.split is not None and b.split is not None:
         ignored.add("trials")  # the trial is the split
     fields = [name for name in Protocol.__dataclass_fields__ if name not in ignored]

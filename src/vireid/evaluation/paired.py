@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RERANKED = ", re-ranked"
+FEWEST_IDENTITIES = 10  # of which a bootstrap is drawn; of fewer its interval is far too narrow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The difference of one metric of one test embedding, `one` less `other`, pair by pair.
+    """The difference of one metric of one test embedding, `one` minus `other`, pair by pair.
 
     Attributes:
         embedding, metric: a test embedding (perhaps re-ranked) and a key of `METRICS`.
@@ -114,7 +115,7 @@ class Difference:
         return (
             f"for other people, these models fixed: {self._text(interval.mean)} "
             f"{self._limits(interval)} {METRICS[self.metric].head} (bootstrap over {count} query "
-            "identities)"
+            f"identities{', too few for an interval' if count < FEWEST_IDENTITIES else ''})"
         )
 
     def _limits(self, interval: Interval) -> str:
@@ -171,12 +172,16 @@ class PairedComparison:
         """The results of metrics that are `in_comparison`; all of them with `everywhere`."""
         return [r for r in self.results if everywhere or METRICS[r.metric].in_comparison]
 
+    def title(self) -> str:
+        """What is compared, in words."""
+        return f"{self.one} minus {self.other}"
+
     def head(self) -> str:
-        """What is compared, as sentences."""
+        """Where it is compared, and in what the sides differ, as sentences."""
         differs = f"They differ in {joined(list(self.differs))}." if self.differs else (
             "Nothing that their reports hold differs, but the runs themselves."
         )  # fmt: skip
-        return f"{self.one} less {self.other}; {self.search}. {differs}"
+        return f"{self.search[:1].upper()}{self.search[1:]}. {differs}"
 
     def to_table(self) -> Table:
         """For `vireid.console.results.print`."""
@@ -191,7 +196,7 @@ class PairedComparison:
             cells = [result._text(value) for value in result.values]
             mean = f"{result._text(result.mean)}{deviation}"
             rows.append([name, METRICS[result.metric].head, *cells, mean])
-        return table(f"{self.one} less {self.other}: {self.search}", columns, rows)
+        return table(self.title(), columns, rows)
 
     def sentences(self) -> list[str]:
         """One for each test embedding and metric, and what is to be known of them."""
@@ -222,7 +227,7 @@ class PairedComparison:
             ])  # fmt: skip
         count = len(self.pairs)
         lines = [
-            f"## {self.one} less {self.other}",
+            f"## {self.title()}",
             "",
             self.head(),
             "",
@@ -318,8 +323,8 @@ def _compare(ones: list[Report], others: list[Report]) -> PairedComparison:
                 )
             )  # fmt: skip
     return PairedComparison(
-        one=_side_words(ones[0], options, 0),
-        other=_side_words(others[0], options, 1),
+        one=_side_words(ones[0], others[0], options, 0),
+        other=_side_words(others[0], ones[0], options, 1),
         differs=tuple(differences(ones[0], others[0])),
         search=ones[0].protocol.search(),
         pairs=tuple(f"{over[:-1]} {key[0] if over == 'seeds' else key[1]}" for key in keys),
@@ -451,9 +456,14 @@ def _over_identities(
     return interval, len(np.unique(identities))
 
 
-def _side_words(report: Report, options: dict[str, tuple[str, ...]], side: int) -> str:
-    """A side by its method and the options that the other side has not."""
+def _side_words(
+    report: Report, other: Report, options: dict[str, tuple[str, ...]], side: int
+) -> str:
+    """A side by its method and network; if the other side's are the same, also by the options that
+    the other side has not."""
     words = [method_words(report, seed=False)]
+    if words[0] != method_words(other, seed=False):
+        return words[0]
     for name, values in zip(short_names(options), options.values()):
         words.append(f"{name.replace('_', ' ')} {values[side]}")
     return ", ".join(words)

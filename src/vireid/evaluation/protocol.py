@@ -169,4 +169,4 @@ def value_words(value: Any) -> str:
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return str(value) or "none"

@@ -156,7 +156,7 @@ def training_curves(
         axes[2].set(title="validation identities (%)")
     for panel in axes:
         panel.set(xlabel="epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if panel.get_legend_handles_labels()[0]:
             # Below the panel, where it covers no line.
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False)
@@ -200,7 +200,10 @@ def embedding_map(
                 edgecolors=INK,
             )  # fmt: skip
         middle = points[np.asarray(pids) == pid].mean(0)
-        axes.annotate(str(pid), middle, fontsize=6, color=INK, ha="center", va="center")
+        axes.annotate(
+            str(pid), middle, fontsize=6, color=INK, ha="center", va="center",
+            bbox={"facecolor": (*colour[:3], 0.3), "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
     for marker, words in markers.values():
         axes.scatter([], [], s=14, color=FAINT, marker=marker, label=words)
     axes.legend(frameon=False, loc="best")

@@ -63,6 +63,7 @@ def activation_maps(
     for panel in figure.axes:
         panel.grid(False)
         panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
     if heading:
         figure.suptitle(heading, fontsize=8)
     return figure

@@ -42,6 +42,6 @@ def paired_differences(comparisons: Sequence[PairedComparison], *, columns: Colu
         axes.invert_yaxis()
         axes.set(
             xlabel=f"difference, percentage points ({len(comparison.pairs)} pairs)",
-            title=f"{comparison.one} less {comparison.other}\n{comparison.search}",
+            title=f"{comparison.title()}\n{comparison.search}",
         )
     return figure

@@ -98,7 +98,7 @@ def _as_json(hit: Hit, rank: int, names: Mapping[int, str]) -> dict[str, Any]:
 
 def hits_table(query: Query, hits: Sequence[Hit], names: Mapping[int, str]) -> Table:
     """A table for `console.print`; empty columns are left out, so that paths have more room."""
-    columns = ("path", "similarity", "strangers", "camera", "identity", "time (UTC)")
+    columns = ("path", "similarity", "strangers this alike", "camera", "identity", "time (UTC)")
     rows = [
         (
             _short_path(hit.path),

@@ -225,7 +225,16 @@ def _recognise(path: Path) -> tuple[Literal["torch", "safetensors", ""], str]:
         return _recognise_zip(path)
     if head.startswith(b"\x80"):  # a pickle
         return "torch", ""
+    if _is_text(head):
+        return "", "is text, not weights. A PyTorch or safetensors file was expected."
     return ("safetensors" if head[8:9] == b"{" or path.suffix == ".safetensors" else ""), ""
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file that begins so is one of words; a character may be cut in two at the end."""
+    text = head.decode("utf-8", "ignore")
+    whole = len(head) - len(text.encode()) < 4
+    return bool(text) and whole and all(c.isprintable() or c.isspace() for c in text)
 
 
 def _recognise_zip(path: Path) -> tuple[Literal["torch", ""], str]:

@@ -109,11 +109,13 @@ class ServerSettings:
                     f"`trusted_proxy` is '{network}'; an address or a network such as 10.0.0.0/8 "
                     "was expected."
                 ) from error
-        for user, token in self.tokens.items():
+        for number, token in enumerate(self.tokens.values(), 1):
             if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
                 raise InputError(
-                    f"The token of '{user}' has {len(token)} characters; at least "
-                    f"{MIN_TOKEN_LENGTH} printable ASCII characters were expected. {_MAKE}"
+                    # Not the user's name: where the order is wrong, that is the token.
+                    f"The token of user number {number} has {len(token)} characters; at least "
+                    f"{MIN_TOKEN_LENGTH} printable ASCII characters were expected, after the "
+                    f"user's name. {_MAKE}"
                 )
         if not self.tokens and self.trusted_proxies:
             raise InputError(

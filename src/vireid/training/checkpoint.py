@@ -24,7 +24,7 @@ from vireid.files import atomic_write, file_hash, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
 from vireid.runtime.record import record_of
-from vireid.training.options import check_config
+from vireid.training.options import check_config, count_epochs
 from vireid.types import InputError, shown
 from vireid.version import __version__
 from vireid.weights import WEIGHTS, read_weights
@@ -246,7 +246,7 @@ def _describe_options(config: Any, where: str) -> dict[str, str]:
         return {
             "method": options["method"],
             "data set": f"{options['dataset']} (trial {options['trial']})",
-            "recipe": f"{options['recipe']['name']}, {options['recipe']['epochs']} epochs",
+            "recipe": f"{options['recipe']['name']}, {count_epochs(options['recipe']['epochs'])}",
             "weights kept": options["select"],
             "seed": str(options["seed"]),
         }

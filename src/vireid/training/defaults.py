@@ -20,6 +20,7 @@ from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.training.options import CODE, TrainOptions, check_config, with_named_code
+from vireid.types import InputError, shown
 
 ADAM_LR = 0.00035
 
@@ -74,9 +75,10 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     }
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     method_of_file = resolve_method(plain["method"]) if "method" in plain else None
-    if choices.method is None:
-        stated = code_of(method_of_file or "mcl", None, what="method", where=where)
-    method = resolve_method(choices.method or stated)
+    chosen = choices.method  # also "", which is no name
+    if chosen is None:
+        chosen = code_of(method_of_file or "mcl", None, what="method", where=where)
+    method = resolve_method(chosen)
     own_options = options_class(method)
     if method_of_file is not None and not same_code(method_of_file, method):
         # what the file says is about another method's parts
@@ -88,10 +90,12 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         code_of(plain["dataset"], None, what="dataset", where=where)
     dataset = resolve_dataset(plain.get("dataset", DEFAULT_DATASET))
     start_of_file = parts["model"].get("pretrained", "imagenet")
-    pretrained = choices.pretrained or start_of_file
+    pretrained = start_of_file if choices.pretrained is None else choices.pretrained
     recipe_of_file = parts["recipe"].get("name")
     keeps_recipe = (
-        not recipe_of_file or (choices.recipe or recipe_of_file).strip().lower() == recipe_of_file
+        not recipe_of_file
+        or choices.recipe is None
+        or choices.recipe.strip().lower() == recipe_of_file
     )
     recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
     recipe = _recipe(choices, parts["recipe"] if keeps_recipe else {}, recipes, pretrained, where)
@@ -103,7 +107,7 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     if (pretrained == "none") != (start_of_file == "none"):
         model.pop("backbone_scale", None)  # another start needs another rate
-    arch = choices.arch or model.get("arch", "resnet50")
+    arch = model.get("arch", "resnet50") if choices.arch is None else choices.arch
     if (arch, pretrained) != (model.get("arch", arch), start_of_file):
         for name in ("input_mean", "input_std"):  # are those of the file's weights
             model.pop(name, None)
@@ -135,7 +139,8 @@ def _recipe(
     name = of_file.get("name") or None
     if name is None or name in recipes:
         default = "scratch" if pretrained.strip().lower() == "none" else "clean"
-        chosen = choose("recipe", choices.recipe or name or default, tuple(recipes))
+        asked = name or default if choices.recipe is None else choices.recipe
+        chosen = choose("recipe", asked, tuple(recipes))
         of_file = overlay(to_plain(recipes[chosen]), of_file)
     recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
@@ -180,7 +185,8 @@ def with_values(options: TrainOptions, values: Mapping[str, Any]) -> TrainOption
     nested: dict[str, Any] = {}
     for name, value in values.items():
         if name not in places:
-            choose("option", name, tuple(places))
+            near = choose("option", name, tuple(places))
+            raise InputError(f"There is no option {shown(name)}. Did you mean '{near}'?")
         inner = nested
         for part in places[name][:-1]:
             inner = inner.setdefault(part, {})

@@ -53,8 +53,8 @@ class TrainOptions(Options):
     """Height and width of the input, in pixels; a method's default is as it was published."""
     select: Literal["last", "val", "held-out"] = "last"
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
-    val: those of the epoch that does best on the validation identities, trained without them; held-
-    out: those of the last epoch, trained without the validation identities."""
+    val: those of the epoch that does best on the validation identities, trained without them;
+    held-out: those of the last epoch, trained without the validation identities."""
     method: str = option("mcl", choices=method_choices)
     """Method: {method}."""
     method_options: MethodOptions = option(MethodOptions())
@@ -107,7 +107,7 @@ class TrainOptions(Options):
     """Also write TensorBoard files: losses, rates, metrics, configuration and images (needs
     vireid[logging])."""
     callbacks: tuple[str, ...] = option((), rare=True, flag="callback")
-    """Code of one's own that is told what a run does, such as a tracker:
+    """Your own code that is told what a run does, such as a tracker:
     path/to/my.py:MyCallback, one or several."""
     skip_broken: bool = option(False, rare=True)
     """Leave out images that can't be decoded, and list them."""
@@ -184,6 +184,11 @@ def _own(name: str, field: str, *known: str) -> str:
         return name.strip().lower()
     words = "".join(f"{word} or " for word in known)
     raise InputError(f"`{field}` is '{name}'; {words}path/to/my.py:MyName was expected.")
+
+
+def count_epochs(count: int) -> str:
+    """'1 epoch', '3 epochs'."""
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def usual_eval_every(epochs: int) -> int:

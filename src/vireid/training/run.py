@@ -17,7 +17,7 @@ from vireid.files import write_json
 from vireid.methods import method_class
 from vireid.training import trainer
 from vireid.training.callbacks import Callback
-from vireid.training.options import TrainOptions, usual_eval_every
+from vireid.training.options import TrainOptions, count_epochs, usual_eval_every
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
@@ -188,11 +188,6 @@ def _warn_of_black_areas(options: TrainOptions) -> None:
             "with `radical_arithmetic` published, a rectangle that is black in a channel becomes "
             "NaN, and the loss with it. Set it to exact, which leaves such areas black."
         )
-
-
-def count_epochs(count: int) -> str:
-    """'1 epoch', '3 epochs'."""
-    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _summarise(folder: Path, result: TrainResult) -> None:
