@@ -36,6 +36,7 @@ PARSERS: dict[str, str] = {
     "embed/storage.py": "load_embeddings _read_about _shapes _paths",
     "evaluation/report.py": "Report.from_plain Report.load _read_queries _check_tables",
     "files.py": "read_json parse_json _whole _finite code_of same_code",
+    "index/cameras.py": "read_camera_names read_stored",
     "index/checks.py": "rows_of in_blocks check_embeddings _check_preprocessing "
     "check_paths check_lengths",
     "index/local/catalog.py": "check_is_index Catalog._connect Catalog._check_tables "
@@ -96,6 +97,7 @@ BEYOND: dict[str, dict[str, str]] = {
     "weights.py": {
         "if method is not None and name in METHODS and resolve_method(method) != name:": _OPTION,
         "if is_shipped(source):": _OPTION,
+        "if on_hub(source):": _OPTION,
     },
 }
 

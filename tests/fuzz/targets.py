@@ -56,6 +56,7 @@ from vireid.evaluation import (
 )
 from vireid.evaluation.report import report_markdown
 from vireid.index import Filters, build_index
+from vireid.index.cameras import read_camera_names, read_stored, stored
 from vireid.index.checks import check_embeddings, check_lengths
 from vireid.index.local.index import LocalIndex
 from vireid.index.output import Query, hits_as_csv, hits_as_json, hits_table
@@ -344,6 +345,23 @@ class EmbedTable(_Text):
             lambda how: read_source(path, modality=how[0], camera_pattern=how[1]),
             [(sensor, one) for sensor in (None, Modality.VISIBLE) for one in patterns],
         )
+
+
+@target
+class CameraNames(_Text):
+    """What an index's cameras are called."""
+
+    name = "cameras"
+
+    def make(self) -> None:
+        self.seeds = ['camid,name\n1,North gate\n02,\n3.0,"Hall, upper"\n', "Name;CamID\nx;7\n"]
+        self.odd = [Place.EMPTY, Place.FOLDER, "", "camid\n1\n", "camid,name\n,a\n",
+                    "camid,name\n1,a\n1.0,b\n", f"camid,name\n1,{'a' * 70_000}\n",
+                    "camid,name\nx,a\n", "camid,name\n1,a,b\n"]  # fmt: skip
+
+    def use(self, value: str | bytes | Place) -> None:
+        names = read_camera_names(self.put("cameras.csv", self.content(value)))
+        assert read_stored(stored(names)) == names
 
 
 @target
@@ -1155,10 +1173,11 @@ class Sweeps(_Text):
         self.seeds = [
             'seeds = [0, 1]\nbaseline = "a"\n[base]\nmethod = "base"\narch = "resnet18"\n'
             '[rows.a]\nlr = 0.1\n[rows."b c"]\nlr = 0.2\n[test]\ntta = ["none", "flip"]\n',
+            '[[test]]\ntta = "flip"\n[[test]]\nrerank = true\n',
             'base = {pretrained = "start-{seed}.pth"}\ngrid = {lr = [0.1, 0.2], p = [2]}\n',
             '\ufeff[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
         ]
-        self.seeds[1] = self.seeds[1].replace("p = [2]", "pids_per_batch = [2]")
+        self.seeds[2] = self.seeds[2].replace("p = [2]", "pids_per_batch = [2]")
         self.odd = [
             Place.EMPTY, Place.FOLDER, b"\xff", "", "seed = [1]", "seeds = []", "seeds = [1, 1]",
             "seeds = 1", 'baseline = "x"', "[rows.a]\n[rows.b]\n", "[rows.a]\nseed = 1\n",
@@ -1519,7 +1538,7 @@ class IndexRows(_IndexFolder):
     )  # fmt: skip
     keys = ("format", "generation", "written", "projection", "projected", "weights_hash",
             "embedding", "dim", "image_roots", "preprocessing", "last_projection",
-            "prefixes", "strangers")  # fmt: skip
+            "prefixes", "strangers", "camera_names")  # fmt: skip
     schema = (
         "DROP TABLE entries", "DROP TABLE about", "DROP TABLE tombstones", "DELETE FROM about",
         "ALTER TABLE entries RENAME COLUMN pid TO person", "ALTER TABLE entries ADD COLUMN more",
@@ -1561,6 +1580,10 @@ class IndexRows(_IndexFolder):
             )
         ]  # fmt: skip
         self.odd.append((1, False, ["UPDATE about SET value = '0' WHERE key = 'written'"]))
+        names = json.dumps({"9" * 5000: "a", "x": "a", "1": 2, "2": ""})
+        self.odd.append(
+            (0, False, [f"INSERT OR REPLACE INTO about VALUES ('camera_names', '{names}')"])
+        )
 
     def mutate(self, r: random.Random, seed: Any) -> Any:
         statements, rows_only = [], True

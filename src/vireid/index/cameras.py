@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,5 +57,5 @@ def read_stored(facts: object) -> dict[int, str]:
     return {
         int(camid): name
         for camid, name in facts.items()
-        if isinstance(name, str) and name and camid.isascii() and camid.isdigit()
+        if isinstance(name, str) and name and re.fullmatch(r"\d{1,9}", camid, re.ASCII)
     }

@@ -197,7 +197,8 @@ def check_queries(vectors: np.ndarray, dim: int, top: int) -> np.ndarray:
             f"The queries have shape {np.shape(vectors)}; the index expects (Q, {dim}). Embed "
             "them with the weights that the index was made for."
         )
-    lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # refused below
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
         raise InputError(
             "A query is zero or not finite, so it has no direction to search in. Check the image "
