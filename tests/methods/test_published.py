@@ -225,7 +225,9 @@ def test_damaged_files(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"not a readable PyTorch file|was refused|is text, not weights"):
+        with pytest.raises(
+            InputError, match=r"not a readable PyTorch file|was refused|is text, not weights"
+        ):
             load_foreign(path)
     other = tmp_path / "x.safetensors"
     other.write_bytes(whole[:100])
