@@ -33,7 +33,7 @@ INFRARED = (3, 6)
 UNNAMED = 4  # every fourth person is not known by name
 PLACES = {1: "North gate", 2: "Lobby", 3: "Yard", 4: "Car park", 5: "Corridor", 6: "South gate"}
 MORNING = 1_767_600_000.0
-MAX_BYTES = 300 * 1024
+MAX_BYTES = 120 * 1024
 DESKTOP = {"viewport": {"width": 1360, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True,
          "has_touch": True}  # fmt: skip
