@@ -152,7 +152,10 @@ def _lead(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]:
         "",
     ]
     if _synthetic(facts, known):
-        lines += ["**It was trained on synthetic people and has seen no real person.**", ""]
+        # ImageNet has people in it; what a file was trained on is not known here.
+        start = (record_of(facts) or {}).get("start", "none")
+        unseen = " and has seen no real person" if start in ("none", "synth") else ""
+        lines += [f"**It was trained on synthetic people{unseen}.**", ""]
     return lines
 
 

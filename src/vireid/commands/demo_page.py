@@ -192,8 +192,8 @@ def _ranked(tested: Tested) -> Section:
         "Ranked lists",
         rankings(lists),
         "First an infrared query, framed blue, then the visible images that are nearest to it, "
-        "each with its similarity. Green frames are the same person, red ones somebody else; what "
-        "they have in common is what the network went by."
+        "each with its similarity. Green frames are the same person, orange ones somebody else; "
+        "what they have in common is what the network went by."
         + (pale if any(entry.skipped for one in lists for entry in one.entries) else "")
         + " The queries are taken evenly from all of them, not chosen.",
         wide=True,

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from vireid.files import is_code
 from vireid.models.backbone import STAGES
 from vireid.models.families import arch_examples, arch_name
 from vireid.models.layouts import ChannelsFirst, ChannelsLast, Layout
+from vireid.models.strides import TRIAL, Changes, side_of, undo_strides
 from vireid.models.tokens import TokenStem
 from vireid.types import InputError
 
@@ -88,31 +88,24 @@ def split(
     stem, stages, layout = _own_parts(network, arch) if own else _parts(network, arch)
     whole: Any = None if own else network.forward_features
     names = {module: name for name, module in network.named_modules()}
-    changes = _Changes([], [])
+    changes = Changes([], [])
     with _on_trial(network):
         values = _trial(stem, stages, arch, whole, opening=True)
         blocks = tuple(tuple(names[block] for block in stage) for stage in stages)
         if last_stride == 1:
-            if _side(values[-1], layout) < _side(values[-2], layout):
-                changes = _undo_strides(stages[-1], values[-2], layout)
+            if side_of(values[-1], layout) < side_of(values[-2], layout):
+                changes = undo_strides(stages[-1], values[-2], layout)
                 values = _trial(stem, stages, arch)
-            if _side(values[-1], layout) != _side(values[-2], layout):
+            if side_of(values[-1], layout) != side_of(values[-2], layout):
                 raise InputError(
                     f"The last stage of the network {arch} shrinks the map in a way that can't be "
                     f"undone. Set `last_stride` to 2, or choose another: {arch_examples()}."
                 )
-    made = _backbone(stem, stages, layout, values, _TRIAL, arch)
+    made = _backbone(stem, stages, layout, values, TRIAL, arch)
     if not own and not is_code(arch) and not values[-1].is_meta:
         facts = made._replace(stem=nn.Identity(), stages=nn.ModuleList())
         _CUTS[key] = _Cut(tuple(name for name, _ in stem), blocks, changes, facts)
     return made
-
-
-class _Changes(NamedTuple):
-    """Blocks of the last stage, by position, that were changed to undo its stride."""
-
-    strides: list[int]
-    windows: list[int]
 
 
 class _Cut(NamedTuple):
@@ -120,7 +113,7 @@ class _Cut(NamedTuple):
 
     stem: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...]
-    changes: _Changes
+    changes: Changes
     facts: Backbone
 
 
@@ -131,17 +124,11 @@ def _cut(network: nn.Module, arch: str, cut: _Cut) -> Backbone:
     """Take another network of the same name apart without a trial."""
     stem = [(name, network.get_submodule(name)) for name in cut.stem]
     stages = [[network.get_submodule(name) for name in names] for names in cut.stages]
-    last = stages[-1]
-    for position in cut.changes.strides:
-        last[position] = _without_stride(last[position])
-    for position in cut.changes.windows:
-        _enlarge_window(last[position])
+    cut.changes.repeat(stages[-1])
     return cut.facts._replace(stem=_in_a_row(stem), stages=_stages(stages))
 
 
 # Networks of maps -----------------------------------------------------------------------------
-
-_TRIAL = 64  # side of the image of a trial run
 
 
 def _parts(network: nn.Module, arch: str) -> tuple[Chain, list[list[nn.Module]], Layout]:
@@ -212,7 +199,7 @@ def _trial(
         whole: the network's own pass over it, which must give the same.
         opening: replace what a stage is made of by its blocks.
     """
-    x = image = torch.linspace(-1, 1, 3 * _TRIAL * _TRIAL).view(1, 3, _TRIAL, _TRIAL)
+    x = image = torch.linspace(-1, 1, 3 * TRIAL * TRIAL).view(1, 3, TRIAL, TRIAL)
     values = []
     try:
         for _, module in stem:
@@ -247,83 +234,9 @@ def _blocks(module: nn.Module, x: Tensor) -> list[nn.Module]:
     try:
         for child in inner:
             y = child(y)
-    except Exception:
+    except Exception:  # it has its own way through its children
         return [module]
     return inner if _same(y, module(x)) else [module]
-
-
-def _undo_strides(stage: list[nn.Module], x: Tensor, layout: Layout) -> _Changes:
-    """Keep the blocks of a stage from shrinking the map `x`, as timm would build them without
-    stride."""
-    changes = _Changes([], [])
-    for position, block in enumerate(stage):
-        y = block(x)
-        if _side(y, layout) < _side(x, layout):
-            stage[position] = _without_stride(block)
-            y = stage[position](x)
-            changes.strides.append(position)
-        elif changes.strides:
-            _enlarge_window(block)
-            changes.windows.append(position)
-        x = y
-    return changes
-
-
-def _without_stride(block: nn.Module) -> nn.Module:
-    if isinstance(block, PatchMerging):
-        return DenseMerging(block)
-    for parent in list(block.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Conv2d):
-                if layer.stride != (1, 1) and layer.kernel_size[0] % 2 == 0:
-                    setattr(parent, name, _padded(layer))
-                layer.stride = (1, 1)
-            elif isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
-                if layer.kernel_size in (2, (2, 2)):
-                    setattr(parent, name, nn.Identity())  # the shortcut of the "d" variants
-                else:
-                    layer.stride = 1
-    if hasattr(block, "aa"):
-        block.aa = nn.Identity()  # blurs only where it also strides
-    if hasattr(block, "stride"):
-        block.stride = 1  # type: ignore[assignment]
-    return block
-
-
-def _padded(layer: nn.Conv2d) -> nn.Module:
-    """A convolution with an even kernel that keeps a map's size at stride 1: each place sees
-    itself and those right of and below it, as it did where the stride let it stand."""
-    h, w = layer.kernel_size
-    y, x = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
-    layer.padding = (0, 0)
-    return nn.Sequential(nn.ZeroPad2d((x, w - 1 - x, y, h - 1 - y)), layer)
-
-
-def _enlarge_window(block: nn.Module) -> None:
-    """Let a Swin block after an undone stride shift its windows: its map has several now."""
-    if isinstance(block, SwinTransformerBlock):
-        h, w = block.input_resolution  # type: ignore[misc]
-        block.set_input_size((2 * h, 2 * w), block.window_size)
-
-
-class DenseMerging(nn.Module):
-    """Swin's merging of 2 x 2 places without its stride: (B, h, w, C) → (B, h, w, C′).
-
-    Every place is merged with those right of and below it (zeros beyond the edge); at even places
-    the result is that of the merging with stride.
-
-    Args:
-        merging: whose layers are taken over.
-    """
-
-    def __init__(self, merging: PatchMerging) -> None:
-        super().__init__()
-        self.norm, self.reduction = merging.norm, merging.reduction
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = nn.functional.pad(x, (0, 0, 0, 1, 0, 1))
-        parts = [x[:, :-1, :-1], x[:, 1:, :-1], x[:, :-1, 1:], x[:, 1:, 1:]]
-        return self.reduction(self.norm(torch.cat(parts, dim=3)))
 
 
 # Networks of tokens ---------------------------------------------------------------------------
@@ -396,10 +309,6 @@ def _same(x: Tensor, expected: Tensor, atol: float = 0.0) -> bool:
     if x.shape != expected.shape or x.is_meta:
         return x.shape == expected.shape
     return torch.allclose(x, expected, rtol=0, atol=atol)
-
-
-def _side(x: Tensor, layout: Layout) -> int:
-    return layout.map_of(x, (_TRIAL, _TRIAL)).shape[2]
 
 
 @contextmanager
