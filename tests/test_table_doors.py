@@ -6,6 +6,7 @@ import ast
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -15,7 +16,7 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from vireid.data import load_dataset
@@ -373,12 +374,49 @@ MOMENTS = (by_filter, by_form, by_json, by_retention, by_flag)
 def test_seconds_through_every_door(cell: Callable, moment: float, factor: int) -> None:
     """Seconds are seconds everywhere; milliseconds and the like are refused everywhere."""
     given_time = moment * 1000**factor
+    assume(not re.fullmatch(r"\d{4,8}\.0|\d{5}\.\d*", str(given_time)))  # as text perhaps a date
     for read in (*MOMENTS, cell):
         if given_time < LAST_MOMENT:
             assert read(given_time) == given_time
         else:
             with pytest.raises(InputError, match="not between 1970 and 2200"):
                 read(given_time)
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("2026", "2026-01-01"),
+        ("2026.0", "2026-01-01"),  # as pandas writes a column of years with an empty cell
+        ("1999", "1999-01-01"),
+        ("202603", "2026-03-01"),
+        ("20260301", "2026-03-01"),
+        ("20260301.0", "2026-03-01"),
+        ("01032026", "2026-01-01"),
+        ("12312026", "2026-01-01"),
+        ("202603011805", "2026-03-01 18:05:00"),
+        ("20260301180509", "2026-03-01 18:05:09"),
+        ("20260301180509123", "2026-03-01 18:05:09"),
+        ("46082", "2026-03-01 00:00:00"),  # a spreadsheet's days
+        ("46082.75", "2026-03-01 18:00:00"),
+    ],
+)
+def test_numbers_that_may_be_dates_are_refused_at_every_door(cell, text: str, date: str) -> None:
+    """Read as seconds they are a moment in 1970, which no filter and no retention means."""
+    doors: list[tuple[Callable[[object], float], object]]
+    doors = [(read, text) for read in (parse_time, by_form, by_json, by_flag, cell)]
+    if text.isdigit():
+        doors += [(read, int(text.lstrip("0"))) for read in MOMENTS if text[0] != "0"]
+    for read, value in doors:
+        with pytest.raises(InputError, match=f"may be a date .*Write a date as {date}"):
+            read(value)
+    assert parse_time(date) > 9e8
+
+
+def test_a_float_is_seconds() -> None:
+    """What one door has read, the next one doesn't doubt."""
+    for moment in (2026.0, 46082.75, parse_time("1970-01-01 00:33:46")):
+        assert parse_time(moment) == by_filter(moment) == by_json(moment) == moment
 
 
 @FEW
@@ -408,9 +446,10 @@ def test_retention_never_removes_by_milliseconds(tmp_path: Path) -> None:
     )  # fmt: skip
     with create_index(tmp_path / "ix", weights_hash="w", dim=4) as index:
         index.add(known)
-        for wrong in (MOMENT * 1000, -5.0, math.inf):
-            with pytest.raises(InputError, match="`older_than`"):
-                index.remove(older_than=wrong)
+        for wrong in (MOMENT * 1000, -5.0, math.inf, 2026):
+            for what in (index.count, index.remove):
+                with pytest.raises(InputError, match="`older_than`"):
+                    what(older_than=wrong)
             with pytest.raises(InputError, match="time_to"):
                 index.search(vectors[:1], filters=replace(Filters(), time_to=wrong))
         assert index.remove(older_than=MOMENT + 2) == 2 and len(index) == 2

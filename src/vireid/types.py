@@ -52,7 +52,16 @@ LAST_MOMENT = 7_258_118_400.0  # 2200-01-01
 LAST_NUMBER = 2**63 - 1  # of identities and cameras
 FIRST_NAME, _LAST_NAME = 10**15, 2**53  # of identities; a browser's numbers end there
 _FINER = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
-_DAY = re.compile(r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+_YEAR, _MONTH, _DAY = r"(?:19|20|21)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+_DATE_DIGITS = (  # dates without a separator; pandas makes 2026.0 of a year beside empty cells
+    re.compile(
+        rf"({_YEAR})(?:({_MONTH})(?:({_DAY})(?:([01]\d|2[0-3])([0-5]\d)(?:([0-5]\d)\d*)?)?)?)?"
+        r"(?:\.0*)?",
+        re.ASCII,
+    ),
+    re.compile(rf"(?:{_DAY}{_MONTH}|{_MONTH}{_DAY})({_YEAR})(?:\.0*)?", re.ASCII),
+)
+_SHEET_BEGINS, _SHEET_DAYS = -2_209_161_600, (36_526, 73_051)  # 1899-12-30; 2000 to 2100
 _MISSING = {"", "-1", "-1.0", "nan", "nat", "none", "null", "na", "n/a", "<na>"}
 
 
@@ -95,16 +104,18 @@ def parse_time(text: str | float) -> float:
 
     Args:
         text: seconds since 1970, or ISO 8601 ("2026-03-01 18:00", "2026-03-01T18:00:00+08:00");
-            UTC where no zone is given.
+            UTC where no zone is given. A float is seconds; of text and whole numbers, those that
+            may be a date are refused: 2026, 202603, 20260301, a spreadsheet's 46082.75.
 
     Raises:
-        InputError: neither of both, or not from 1970 to the year 2200; milliseconds and the like.
+        InputError: neither of both, or not from 1970 to the year 2200; milliseconds and the like;
+            a number that may be a date.
     """
     word = str(text).strip()
-    if _DAY.fullmatch(word):
+    if not isinstance(text, float) and (date := _date_in(word)):
         raise InputError(
-            f"The time is '{word}', which may be a date or seconds since 1970. Write a date as "
-            f"{word[:4]}-{word[4:6]}-{word[6:]}."
+            f"The time is '{word[:40]}', which may be a date or seconds since 1970. Write a date "
+            f"as {date}."
         )
     try:
         seconds = float(word.replace("_", "?"))  # Python's numbers may have underscores
@@ -127,6 +138,21 @@ def parse_time(text: str | float) -> float:
             "or a date."
         )
     return seconds
+
+
+def _date_in(word: str) -> str:
+    """The date that a number may be, as ISO 8601; "" if it can't be one."""
+    for form in _DATE_DIGITS:
+        if found := form.fullmatch(word):
+            year, month, day, hour, minute, second = (*found.groups(), *[None] * 5)[:6]
+            date = f"{year}-{month or '01'}-{day or '01'}"
+            return date if hour is None else f"{date} {hour}:{minute}:{second or '00'}"
+    if re.fullmatch(r"\d{5}(?:\.\d*)?", word, re.ASCII):
+        low, high = _SHEET_DAYS
+        if low <= (days := float(word)) < high:
+            moment = datetime.fromtimestamp(_SHEET_BEGINS + round(days * 86_400), UTC)
+            return moment.strftime("%Y-%m-%d %H:%M:%S")
+    return ""
 
 
 class Modality(IntEnum):

@@ -141,6 +141,7 @@ class Index(abc.ABC):
         filters: Filters | None = None,
     ) -> int:
         """How many entries match every condition: those that `remove` would remove."""
+        check_time("`older_than`", older_than)
         return self._count(paths, older_than, filters or Filters())
 
     @property

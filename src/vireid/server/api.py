@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 from vireid.index.entries import Entry, Filters, Hit
 from vireid.types import InputError, Modality, parse_pid, parse_time
@@ -21,6 +21,7 @@ Pid = Field(
 )
 Format = Literal["json", "csv"]
 TIME = "seconds since 1970, or ISO 8601 (UTC where no zone is given)"
+Time = StrictInt | StrictFloat | str  # a whole number stays one: 2026 may be a year
 ModalityWord = Literal["visible", "infrared"]
 
 
@@ -161,8 +162,8 @@ class RowSearch(BaseModel):
     top: int = Field(default=24, ge=1)
     cameras: list[int] | None = Field(default=None, max_length=10_000)
     result_modality: ModalityWord | None = None
-    time_from: float | str | None = Field(default=None, description=TIME)
-    time_to: float | str | None = None
+    time_from: Time | None = Field(default=None, description=TIME)
+    time_to: Time | None = None
     pids: list[int | str] | None = Field(default=None, max_length=10_000)
     reason: str | None = Field(default=None, max_length=500)
     format: Format = "json"
@@ -203,8 +204,8 @@ class HealthAnswer(BaseModel):
 def make_filters(
     camids: tuple[int, ...] | None,
     modality: str | None,
-    time_from: float | str | None,
-    time_to: float | str | None,
+    time_from: Time | None,
+    time_to: Time | None,
     pids: tuple[int, ...] | None,
 ) -> Filters | None:
     """Filters of one search; None if every entry matches.
@@ -247,7 +248,7 @@ def parse_pids(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted(set(map(parse_pid, names)))) or None
 
 
-def read_time(name: str, value: float | str | None) -> float | None:
+def read_time(name: str, value: Time | None) -> float | None:
     """See `parse_time`; None and the empty text mean any.
 
     Raises:
