@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import itertools
+import json
 import subprocess
 import threading
 import time
@@ -451,7 +452,10 @@ def stop(*words: object) -> None:
     raise InputError("stopped")
 
 
-@pytest.mark.parametrize("text", ["{}", '{"broken": [99999]}', '{"broken": "x"}', "[[", "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    ["{}", '{"broken": [], "sum": 1}', '{"broken": [99999]}', '{"broken": "x"}', "[[", "\xff"],
+)
 def test_a_mark_that_was_changed(
     text: str, embedder: Embedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,6 +468,37 @@ def test_a_mark_that_was_changed(
     with pytest.raises(InputError, match=r"part-0.*json"):
         embed_files(embedder, folder, tmp_path / "all", **words)
     assert not (tmp_path / "all").exists()
+
+
+def test_parts_that_are_not_as_they_were_written_are_embedded_again(
+    embedder: Embedder,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A value changed, the last row and all behind it cut off, the header gone, a mark of an
+    earlier version: the file is the same."""
+    monkeypatch.setattr(job, "PART", 1)
+    words = {"modality": Modality.VISIBLE, "batch_size": 8, "workers": 1}
+    out, parts = tmp_path / "all", tmp_path / "all.parts"
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
+        patch.setattr(job._Job, "_finish", stop)
+        embed_files(embedder, folder, out, **words)
+    result = parts / "embeddings.safetensors"
+    whole = bytearray(result.read_bytes())
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    starts = {name: header[f"vectors.{name}"]["data_offsets"] for name in ("embedding", "pooled")}
+    cut = whole[: 8 + length + starts["pooled"][1] - 5]
+    cut[8 + length + starts["embedding"][0] + 3] ^= 1
+    cut[:9] = b"damaged!!"
+    result.write_bytes(cut)
+    (parts / "part-000002.json").write_text('{"broken": []}')
+    found = embed_files(embedder, folder, out, **words)
+    assert found.resumed == 70 - 8 - 8 - 6  # the first, the third and the last part
+    assert "3 of 9 parts" in " ".join(capsys.readouterr().err.split())
+    assert out.read_bytes() == whole
 
 
 def test_a_part_is_marked_after_the_name_and_its_rows(
@@ -547,20 +582,23 @@ def test_few_batches_wait_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None
             time.sleep(0.02)
             written.release()
 
+        def take_sums(self) -> dict[str, int]:
+            return {"embedding": 10}
+
         def sync(self) -> None:
             pass
 
         def close(self) -> None:
             pass
 
-    marked: list[int] = []
+    marked: list[dict[str, int]] = []
     with VectorWriter(lambda widths: Slow()) as writer:  # type: ignore[arg-type,return-value]
         for number in range(10):
             writer.write(np.arange(1), {"embedding": np.zeros((1, 4))})
             assert number < 2 or written.acquire(timeout=0)
-        writer.end_part(lambda: marked.append(1))
+        writer.end_part(marked.append)
         writer.finish()
-        assert marked == [1]
+        assert marked == [{"embedding": 10}]
 
 
 def test_decoding_processes_start_and_end_with_the_pool(

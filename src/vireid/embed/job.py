@@ -2,7 +2,8 @@
 
 The work is cut into parts that don't depend on the number of ranks. The result lies in
 `OUT.parts/` in its final form; each part is written to its rows, then a small file says so. A job
-started again skips what is there, and at the end the first rank gives the file its name.
+started again skips what is there and still what it was, and at the end the first rank gives the
+file its name.
 
 What takes time but no network runs in the background: processes start and decode, a thread hashes
 what identifies the job, one writes vectors, one waits for the disk.
@@ -11,11 +12,13 @@ what identifies the job, one writes vectors, one waits for the disk.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,9 +51,12 @@ class _Always(TypedDict):
 
 class _Mark(_Always, total=False):
     """What is written of a part that is on the disk: rows of the source that can't be decoded, and
-    those whose images aren't shaped like a person (no key in those of an earlier version)."""
+    those whose images aren't shaped like a person; of the vectors of each name the width and a
+    checksum; a checksum of all this. Those of earlier versions have less."""
 
     misshapen: list[int]
+    vectors: dict[str, tuple[int, int]]
+    sum: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +146,8 @@ class _Job:
         self.largest = max(map(len, batches))
         self.folder = out.with_name(out.name + ".parts")
         self.result = self.folder / "embeddings.safetensors"
+        self.widths: dict[str, int] = {}  # of vectors, once known
+        self.again = f"Delete '{self.folder}' and run the command again."
         self.broken: set[int] = set()  # rows
         self.misshapen: set[int] = set()
 
@@ -188,7 +196,8 @@ class _Job:
         held = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
         if {name.name, self.result.name} <= held:
             identity = self._identity()
-            if read_json(name) == identity:
+            if self._read(name) == identity:
+                self._forget_damaged()
                 return
             say(
                 f"'{self.folder}' holds parts of another job (other images, weights or "
@@ -246,25 +255,56 @@ class _Job:
         """What says that a part is on the disk, and which of its images are broken or misshapen."""
         return self.folder / f"part-{number:06d}.json"
 
-    def _mark(self, number: int) -> None:
+    def _mark(self, number: int, sums: dict[str, int]) -> None:
         some = self.broken or self.misshapen
         rows = set(np.concatenate(self.parts[number]).tolist()) if some else set()
-        found = {"broken": self.broken, "misshapen": self.misshapen}
-        write_json(
-            self._mark_file(number), {name: sorted(rows & those) for name, those in found.items()}
-        )
+        mark: _Mark = {
+            "broken": sorted(rows & self.broken),
+            "misshapen": sorted(rows & self.misshapen),
+            "vectors": {name: (self.widths[name], one) for name, one in sums.items()},
+        }
+        write_json(self._mark_file(number), {**mark, "sum": _sum_of(mark)})
+
+    def _read(self, name: Path) -> Any:
+        try:
+            return read_json(name)
+        except InputError as error:
+            raise InputError(f"{error} {self.again}") from error
 
     def _read_mark(self, number: int) -> _Mark:
         """What is known of a part on the disk."""
         name = self._mark_file(number)
-        mark: _Mark = convert(_Mark, read_json(name), str(name))
+        mark: _Mark = convert(_Mark, self._read(name), str(name))
         rows = set(np.concatenate(self.parts[number]).tolist())
         if not {*mark["broken"], *mark.get("misshapen", [])} <= rows:
-            raise InputError(
-                f"'{name}' was changed: it names images of other parts. Delete '{self.folder}' and "
-                "run the command again."
-            )
+            raise InputError(f"'{name}' was changed: it names images of other parts. {self.again}")
+        if mark.get("sum", _sum_of(mark)) != _sum_of(mark):
+            raise InputError(f"'{name}' was changed: its checksum doesn't fit. {self.again}")
         return mark
+
+    def _forget_damaged(self) -> None:
+        """Remove the marks of parts whose vectors aren't in the result as they were written, or
+        that an earlier version wrote, which kept no checksums: they are embedded again."""
+        numbers = [number for number in range(len(self.parts)) if self._mark_file(number).is_file()]
+        marks = {number: self._read_mark(number) for number in numbers}
+        sums = {n: mark.get("vectors", {}) if "sum" in mark else {} for n, mark in marks.items()}
+        widths = {name: width for one in sums.values() for name, (width, _) in one.items()}
+        damaged = numbers
+        if widths:
+            with closing(self._open_result(widths)) as result:
+                damaged = [
+                    number
+                    for number, one in sums.items()
+                    if {name: (widths[name], found)
+                        for name, found in result.sums_of(self.parts[number]).items()} != one
+                ]  # fmt: skip
+        for number in damaged:
+            self._mark_file(number).unlink()
+        if damaged:
+            say(
+                f"{len(damaged)} of {len(numbers)} parts in '{self.folder}' don't match their "
+                "checksums; their images are embedded again."
+            )
 
     def _discard(self) -> None:
         for file in self.folder.iterdir():
@@ -336,6 +376,7 @@ class _Job:
 
     def _open_result(self, widths: dict[str, int]) -> VectorFile:
         """The result, with room for the vectors of all images."""
+        self.widths = widths
         count = len(self.source.paths)
         zero = np.zeros(1, self.dtype)
         room = {name: np.broadcast_to(zero, (count, width)) for name, width in widths.items()}
@@ -378,3 +419,9 @@ class _Job:
         self._discard()
         broken = [path for path, good in zip(self.source.paths, keep.tolist()) if not good]
         return int(keep.sum()), broken, [self.source.paths[row] for row in sorted(misshapen)]
+
+
+def _sum_of(mark: _Mark) -> int:
+    """A checksum of what a mark says."""
+    said = {name: value for name, value in mark.items() if name != "sum"}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())

@@ -13,7 +13,8 @@ import itertools
 import json
 import os
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
@@ -62,6 +63,7 @@ class VectorFile:
         """
         self.path = path
         self._columns = embeddings.vectors
+        self._sums: dict[str, int] = {}
         head, arrays, self._starts = _layout(embeddings)
         size = len(head) + sum(array.nbytes for array in arrays.values())
         # Whoever opens the file writes all but the vectors, the same bytes each time: so it doesn't
@@ -85,15 +87,36 @@ class VectorFile:
         Raises:
             InputError: the disk is full.
         """
-        ends = [*np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)]
         with writing(self.path):
             for name, values in vectors.items():
                 column = self._columns[name]
-                for start, end in zip([0, *ends[:-1]], ends):
-                    row = int(rows[start]) * column[0].nbytes
-                    self._file.seek(self._starts[f"vectors.{name}"] + row)
-                    part = values[start:end].astype(column.dtype, copy=False)
-                    _write_whole(self._file, _bytes(part))
+                for part in _runs(rows):
+                    self._seek(name, int(rows[part][0]))
+                    content = _bytes(values[part].astype(column.dtype, copy=False))
+                    _write_whole(self._file, content)
+                    self._sums[name] = zlib.crc32(content, self._sums.get(name, 0))
+
+    def take_sums(self) -> dict[str, int]:
+        """By name, a checksum over all vectors written since it was last taken, in their order."""
+        sums, self._sums = self._sums, {}
+        return sums
+
+    def sums_of(self, batches: Sequence[np.ndarray]) -> dict[str, int]:
+        """What `take_sums` says if the file holds what was written: rows (n,) batch by batch."""
+        sums = dict.fromkeys(self._columns, 0)
+        with writing(self.path):
+            for rows in batches:
+                for name, column in self._columns.items():
+                    for part in _runs(rows):
+                        self._seek(name, int(rows[part][0]))
+                        left = len(rows[part]) * column[0].nbytes
+                        while left and (content := self._file.read(left)):
+                            sums[name] = zlib.crc32(content, sums[name])
+                            left -= len(content)
+        return sums
+
+    def _seek(self, name: str, row: int) -> None:
+        self._file.seek(self._starts[f"vectors.{name}"] + row * self._columns[name][0].nbytes)
 
     def sync(self) -> None:
         """Return once all that was written is on the disk; safe beside `write`.
@@ -107,6 +130,12 @@ class VectorFile:
     def close(self) -> None:
         """Close the file; what was written since the last `sync` survives all but a power cut."""
         self._file.close()
+
+
+def _runs(rows: np.ndarray) -> Iterator[slice]:
+    """Parts of ascending rows (n,) that follow on each other without a gap."""
+    ends = [*np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)]
+    return map(slice, [0, *ends[:-1]], ends)
 
 
 def _bytes(array: np.ndarray) -> memoryview:

@@ -41,13 +41,14 @@ class VectorWriter:
         """
         self._rows.submit(self._write, rows, vectors)
 
-    def end_part(self, mark: Callable[[], None]) -> None:
-        """Call `mark` once all rows before are on the disk.
+    def end_part(self, mark: Callable[[dict[str, int]], None]) -> None:
+        """Call `mark` once all rows before are on the disk, with checksums of those since the last
+        part; see `VectorFile.take_sums`.
 
         Raises:
             InputError: see `write`.
         """
-        self._rows.submit(self._parts.submit, self._sync, mark)  # after the rows are written
+        self._rows.submit(self._end_part, mark)  # after the rows are written
 
     def finish(self) -> None:
         """Wait for all of it.
@@ -63,10 +64,14 @@ class VectorWriter:
             self._file = self._open({name: value.shape[1] for name, value in vectors.items()})
         self._file.write(rows, vectors)
 
-    def _sync(self, mark: Callable[[], None]) -> None:
+    def _end_part(self, mark: Callable[[dict[str, int]], None]) -> None:
+        sums = {} if self._file is None else self._file.take_sums()
+        self._parts.submit(self._sync, mark, sums)
+
+    def _sync(self, mark: Callable[[dict[str, int]], None], sums: dict[str, int]) -> None:
         if self._file is not None:
             self._file.sync()
-        mark()
+        mark(sums)
 
     def __enter__(self) -> VectorWriter:
         return self
