@@ -482,15 +482,23 @@ def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> 
         _call(words, job, sweep, device, stop)
     done = sweep.folder / "tested" / f"{job.folder.name}.json"  # of weights, which tests
     weights = file_hash(job.folder / "weights.safetensors")
-    hint = dict[str, list[list[str]]]
-    kept = convert(hint, read_json(done), str(done)) if done.is_file() else {}
-    tested = kept.get(weights, [])
+    tested = _tested(done, weights)
     for test in sweep.tests:
         if test in tested:
             continue
         _call(["test", "--resume", str(job.folder), *code, *test, *where], job, sweep, device, stop)
         tested = [*tested, test]
         write_json(done, {weights: tested})
+
+
+def _tested(done: Path, weights: str) -> list[list[str]]:
+    """The tests that were made of weights with this hash; none where that can't be read."""
+    with contextlib.suppress(InputError):
+        kept: dict[str, list[list[str]]] = convert(
+            dict[str, list[list[str]]], read_json(done), str(done)
+        )
+        return kept.get(weights, [])
+    return []
 
 
 def _call(

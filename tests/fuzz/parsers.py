@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ PARSERS: dict[str, str] = {
     "config.py": "_checked _check_limits from_plain convert _convert_dict _inside _is_name "
     "overlay read_plain",
     "data/arrays.py": "",
+    "data/content.py": "data_hash",
     "data/decoding.py": "_read _instead open_image to_rgb _orientation _depth _to_8_bits "
     "_smallest_and_largest _called",
     "data/labels.py": "",
@@ -26,14 +29,16 @@ PARSERS: dict[str, str] = {
     "data/matlab.py": "",
     "data/permutation.py": "",
     "data/published.py": "load _read",
+    "data/pixels.py": "_open _checked",
     "data/protocol.py": "read_marker",
     "data/regdb.py": "load",
     "data/sysu_mm01.py": "load",
     "data/table.py": "",
+    "embed/job.py": "_Job._open_folder _Job._read _Job._read_mark _Job._forget_damaged",
     "embed/loading.py": "load",
     "embed/onnx_embedder.py": "OnnxEmbedder.__init__ _OnnxForward is_exported _open",
     "embed/sources.py": "read_source _read_rows _read_list _add_from_names",
-    "embed/storage.py": "load_embeddings _read_about _shapes _paths",
+    "embed/storage.py": "load_embeddings _read_about _shapes _paths VectorFile.sums_of",
     "evaluation/report.py": "Report.from_plain Report.load _read_queries _check_tables",
     "files.py": "read_json parse_json _whole _finite code_of same_code",
     "index/cameras.py": "read_camera_names read_stored",
@@ -42,6 +47,7 @@ PARSERS: dict[str, str] = {
     "index/local/catalog.py": "check_is_index Catalog._connect Catalog._check_tables "
     "Catalog._readable Catalog._read Catalog.facts Catalog.head Catalog.columns Catalog.tombstones "
     "Catalog.invalid Catalog.entries Catalog.problems Catalog.drop_unusable",
+    "index/local/lock.py": "_holder",
     "index/local/projection.py": "load _read codes_agree",
     "index/local/store.py": "map_vectors _check_size checksums_of",
     "index/strangers.py": "Strangers.read",
@@ -50,16 +56,55 @@ PARSERS: dict[str, str] = {
     "models/pretrained.py": "network_of _from_file _matched_in_order",
     "server/settings.py": "_token_lines",
     "server/uploads.py": "",
-    "sweep.py": "read_sweep _rows _job _allowed _tests",
+    "sweep.py": "read_sweep _rows _job _allowed _tests _tested",
+    "synthetic/parameters.py": "claim",
+    "testing.py": "_run_config",
     "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "
     "_is_whole describe_run _identities _describe_options _describe_checkpoint _count",
     "training/journal.py": "read_log",
     "training/record.py": "read other_code other_schedule refuse_other_code",
     "training/run_state.py": "unpack trained_identities compare_options",
     "types.py": "Modality.parse Embeddings.__post_init__ Embeddings.check_values parse_pid "
-    "parse_time is_missing",
+    "parse_time _date_in is_missing",
     "weights.py": "find_weights read_weights _read_facts identities_before "
     "load_weights build_from load_strictly mismatch _check_fit",
+}
+
+# What opens a file by itself, as it is written in the source.
+READS = re.compile(
+    r"open|.*[Pp]ath\.open|(.*\.)?(read_(text|bytes|json|plain|rows|arrays|ids|list)|parse_json|"
+    r"map_array|safe_open|load_file|memmap|open_memmap|fromfile|fdopen|ZipFile)|"
+    r"(np|numpy|torch|json|pickle|tomllib)\.loads?|os\.open|Image\.open|sqlite3\.connect"
+)
+_WRITES = "only writes to it"
+_OURS = "comes with the package"
+_CONFIG = "a run's config.json, by the readers that the target `config` tries"
+_IMAGES = "images, by the decoder that the target `imagefile` tries"
+_PIPES = "what its own processes say"
+# Modules that read files and whose parsers aren't in `PARSERS` → why.
+OTHERS: dict[str, str] = {
+    "card.py": _OURS,
+    "commands/demo.py": _CONFIG,
+    "commands/train_run.py": _CONFIG,
+    "commands/train_trials.py": "a folder's trials.json, which the target `config` tries",
+    "cores.py": "the system's limits",
+    "data/decode_pool.py": _PIPES,
+    "data/decode_worker.py": _PIPES,
+    "embed/ring.py": "a file without a name, for as long as the process lives",
+    "figures/page.py": _OURS,
+    "index/milvus/client.py": "what a database keeps, checked as the facts of a folder are",
+    "runtime/provenance.py": _OURS,
+    "runtime/record.py": "Python files of a user's own, which are run anyway",
+    "server/audit.py": _WRITES,
+    "server/endpoints.py": _OURS,
+    "server/images.py": _IMAGES,
+    "synthetic/jit.py": _OURS,
+    "synthetic/people/body.py": _OURS,
+    "synthetic/v1.py": _OURS,
+    "synthetic/writer.py": "whether an image ends as it should; else it is drawn again",
+    "training/defaults.py": _CONFIG,
+    "training/start.py": _CONFIG,
+    "training/tensorboard.py": "figures that the run has drawn",
 }
 
 _RIGHTS = "a file that may not be read: root, whom tests may run as, may read all"
@@ -74,6 +119,7 @@ BEYOND: dict[str, dict[str, str]] = {
         "if hint is Path and isinstance(item, str):": _OPTION,
         "if not isinstance(hint, type):": _OPTION,
     },
+    "data/content.py": {"if dataset.root.exists():": "by a data set of one's own without a folder"},
     "data/matlab.py": {"except OSError as error:": _RIGHTS},
     "files.py": {"if given is not None and same_code(stated, given):": _OPTION},
     "index/local/catalog.py": {
@@ -82,6 +128,10 @@ BEYOND: dict[str, dict[str, str]] = {
         'return sqlite3.connect(f"{name}?immutable=1", **options)': _RIGHTS,
     },
     "models/foreign.py": {'def _encode(text: str, encoding: str = "latin1") -> bytes:': _NEWER},
+    "synthetic/parameters.py": {
+        "if out.exists() and not out.is_dir():": _OPTION,
+        "if out.exists() and any(out.iterdir()):": "by a folder of someone else's, not by the file",
+    },
     "training/record.py": {'for name, code in now["code"].items():': _OTHER},
     "training/run_state.py": {
         "if step.average:": _OTHER,
@@ -100,6 +150,19 @@ BEYOND: dict[str, dict[str, str]] = {
         "if on_hub(source):": _OPTION,
     },
 }
+
+
+def readers() -> set[str]:
+    """Files of the package that open a file, and not only to write it."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not READS.fullmatch(ast.unparse(node.func)):
+                continue
+            modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            if not any(str(mode)[:1] in "wax" and len(str(mode)) <= 3 for mode in modes):
+                found.add(path.relative_to(PACKAGE).as_posix())
+    return found
 
 
 class Reach(NamedTuple):

@@ -29,6 +29,7 @@ from typing import Any
 import fakes
 import index_helpers
 import numpy as np
+import pytest
 import scipy.io
 import torch
 import training_kit
@@ -40,11 +41,13 @@ from safetensors.torch import save as torch_bytes
 
 from fuzz import mutations
 from vireid.commands.train import prepare as train_defaults
+from vireid.config import to_plain
 from vireid.console import console, results
 from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
+from vireid.data.content import data_hash
 from vireid.data.decoding import decode
 from vireid.data.protocol import SYNTHETIC_MARKER, read_marker
-from vireid.embed import load, load_embeddings, save_embeddings
+from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
 from vireid.embed.sources import read_source
 from vireid.evaluation import (
     Report,
@@ -59,6 +62,7 @@ from vireid.index import Filters, build_index
 from vireid.index.cameras import read_camera_names, read_stored, stored
 from vireid.index.checks import check_embeddings, check_lengths
 from vireid.index.local.index import LocalIndex
+from vireid.index.local.lock import WriterLock
 from vireid.index.output import Query, hits_as_csv, hits_as_json, hits_table
 from vireid.methods import Sizes, build_method, method_class
 from vireid.methods.published import form_of, published_net, read_published
@@ -67,8 +71,9 @@ from vireid.models.backbone import create
 from vireid.models.foreign import describe_file, load_foreign
 from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
-from vireid.sweep import read_sweep
-from vireid.testing import TestOptions
+from vireid.sweep import _tested, read_sweep
+from vireid.synthetic.parameters import checked_parameters, claim
+from vireid.testing import TestOptions, _run_config
 from vireid.testing import evaluate as test
 from vireid.training import train_options
 from vireid.training.checkpoint import describe_run
@@ -327,6 +332,11 @@ class EmbedTable(_Text):
             "path,pid\na,1.2E+19\n",
             "path,pid\na,1\n./a,1\n",
             "path,time\na,20260301\n",
+            "path,time\na,2026.0\n",
+            "path,time\na,12312026\n",
+            "path,time\na,202603011800\n",
+            "path,time\na,46082.75\n",
+            "path,time\na,99999\n",
             "path,time\na,1772388000000\n",
             "path,pid\na,1,2\n",
             "path,type\na,ir\n",
@@ -1098,8 +1108,7 @@ class Configurations(Target):
     name = "config"
 
     def make(self) -> None:
-        from vireid.config import to_plain
-
+        self.people = checked_parameters("sysu", 6, 2, 1, 3, "easy", False, False)
         plain = to_plain(train_options(dataset="regdb", method="mcl", recipe="published"))
         self.toml = (
             '[recipe]\nlr = 0.05\nschedule = {kind = "cosine"}\n[model]\narch = "resnet18"\n'
@@ -1108,7 +1117,7 @@ class Configurations(Target):
         self.seeds = [
             ("config.json", plain), ("trials.json", trials), ("config.toml", self.toml),
             ("config.json", {"method": "ddag", "recipe": {"name": "clean"}}),
-            (SYNTHETIC_MARKER, {"version": 1, "seed": 3, "layout": "sysu"}),
+            (SYNTHETIC_MARKER, {**to_plain(self.people), "complete": False}),
         ]  # fmt: skip
         self.odd = [
             ("config.json", {**plain, "method": f"{self.evil}:M"}),
@@ -1119,6 +1128,8 @@ class Configurations(Target):
             ("config.toml", 'method = "none"'), ("trials.json", {}), ("config.json", []),
             ("config.json", b'{"lr": 1e999}'), ("config.toml", "seed = 1e999"),
             ("config.toml", "[recipe]\nlr = inf"), ("config.toml", f"seed = {10**20}"),
+            (SYNTHETIC_MARKER, {**to_plain(self.people), "seed": 4}),
+            (SYNTHETIC_MARKER, Place.EMPTY),
             (SYNTHETIC_MARKER, {"seed": "x"}), (SYNTHETIC_MARKER, b"{"), (SYNTHETIC_MARKER, []),
             *((name, place) for name in ("config.json", "config.toml") for place in Place),
             ("config.toml", "a"),
@@ -1154,11 +1165,13 @@ class Configurations(Target):
             return
         if name == SYNTHETIC_MARKER:
             read_marker(run)
+            claim(run, self.people)
             return
         train_defaults(["--config", str(path)])
         if path.suffix == ".json":
             train_defaults(["--resume", str(run)])
         train_options(path)
+        _run_config(run)
         if path.suffix == ".json" and isinstance(value[1], dict) and "seed" in value[1]:
             describe_run(run)
 
@@ -1249,7 +1262,6 @@ def use_embeddings(path: Path, work: Path) -> None:
 def use_index(index: Any, work: Path) -> list[Any]:
     """Search with and without filters, and show what was found; returns the hits."""
     from vireid.commands.index import _for_people
-    from vireid.config import to_plain
 
     queries = np.random.default_rng(0).standard_normal((3, index.dim)).astype(np.float32)
     hits = index.search(queries, top=500)
@@ -1415,6 +1427,171 @@ class EmbeddingsValues(Target):
         use_embeddings(self.put("e.st", content), self.work)
 
 
+# What the package writes and reads again ------------------------------------------------------
+
+
+class _Kept(Target):
+    """Files of a folder that the package made; the seed is a file's name (or a pattern of several
+    names) and its bytes.
+
+    Whatever happened to one, there is a sentence or the same answer as before.
+    """
+
+    def make_folder(self) -> Path:
+        """The folder."""
+        raise NotImplementedError
+
+    def make(self) -> None:
+        self.folder = self.make_folder()
+        self.originals = {one.name: one.read_bytes() for one in sorted(self.folder.iterdir())}
+        self.seeds = list(self.originals.items())
+        self.odd = [(name, content) for name in self.originals
+                    for content in (Place.EMPTY, Place.FOLDER, b"", b"{}", b"\xff")]  # fmt: skip
+
+    def mutate(self, r: random.Random, seed: Any) -> Any:
+        name, content = seed
+        if name.endswith(".json") and r.random() < 0.7:
+            value = mutations.of_value(r, json.loads(content), self.words)
+            return name, json.dumps(value).encode("utf-8", "surrogatepass")
+        return name, mutations.of_bytes(r, content)
+
+    def damage(self, name: str, content: bytes | Place) -> None:
+        """The folder as it was, but for files of this name."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        for one, before in self.originals.items():
+            put(self.folder / one, before)
+        for path in list(self.folder.glob(name)):
+            put(path, content)
+
+
+@target
+class DecodedImages(_Kept):
+    """What is kept of a data set: its decoded images, the table beside them, its hash."""
+
+    name = "decoded"
+
+    def make_folder(self) -> Path:
+        self.data = load_dataset("folder", fakes.make_folder(self.work / "data", identities=3))
+        self.images = np.array(prepare(self.data, size=SIZE, workers=1).images)
+        self.hash = data_hash(self.data)
+        (self.data.root / ".vireid" / ".lock").unlink(missing_ok=True)
+        return self.data.root / ".vireid"
+
+    def make(self) -> None:
+        super().make()
+        (array,) = (name for name in self.originals if name.endswith(".npy"))
+        (table,) = (name for name in self.originals if name.endswith(".csv"))
+        text, rows = self.originals[table], self.originals[table].splitlines(keepends=True)
+        (kept,) = (name for name in self.originals if name.endswith(".sha256"))
+        self.odd.append((kept, b"0" * 64 + self.originals[kept][64:]))
+        self.head = self.originals[array].index(b"\n") + 1
+        fortran = self.originals[array].replace(b"False", b"True ", 1)
+        assert fortran != self.originals[array]
+        self.odd += [(array, fortran), (table, text.replace(b",1\n", b",yes\n", 1)),
+                     (table, b"".join([*rows[:1], *rows[:0:-1]])),
+                     (table, text.replace(b",1\n", b",0\n", 1))]  # fmt: skip
+
+    def use(self, value: tuple[str, bytes | Place]) -> None:
+        name, content = value
+        self.damage(name, content)
+        assert data_hash(self.data) == self.hash
+        store = prepare(self.data, size=SIZE, workers=1)
+        assert store.valid.all() and not store.broken
+        before = self.originals[name]
+        if not isinstance(content, bytes) or content[self.head :] == before[self.head :]:
+            assert np.array_equal(store.images, self.images)  # pixels have no checksum
+
+
+@target
+class UnfinishedEmbed(_Kept):
+    """A `vireid embed` that was stopped: what it had done, and how it goes on."""
+
+    name = "parts"
+
+    def make_folder(self) -> Path:
+        images = fakes.make_folder(self.work / "images", identities=2, images=1)
+        self.rows = self.work / "rows.csv"
+        files = sorted(images.rglob("*.png"))
+        self.rows.write_text(
+            "path,modality\n"
+            + "".join(f"{one.as_posix()},{n % 2}\n" for n, one in enumerate(files))
+        )
+        (self.work / "images" / files[0].relative_to(images)).write_bytes(b"no image")
+        options = method_class("base").model_defaults(ARCH, "none")
+        torch.manual_seed(1)
+        network = build_method("base", options, Sizes(num_pids=2, num_cameras=2))
+        self.embedder = Embedder(network, {"size": list(SIZE)}, device="cpu")
+        self.out = self.work / "out.safetensors"
+        self.embed()
+        self.whole = self.out.read_bytes()
+        self.out.unlink()
+
+        def stop(job: Any) -> None:
+            raise InputError("stopped")
+
+        with pytest.MonkeyPatch.context() as patch, suppress(InputError):
+            patch.setattr("vireid.embed.job._Job._finish", stop)
+            self.embed()
+        folder = self.work / "out.safetensors.parts"
+        (folder / "part-000002.json").unlink()  # it was stopped before
+        return folder
+
+    def embed(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("vireid.embed.job.PART", 1)
+            quietly(
+                embed_files, self.embedder, self.rows, self.out, batch_size=1, skip_broken=True,
+                workers=1,
+            )  # fmt: skip
+
+    def make(self) -> None:
+        super().make()
+        marks = {name: json.loads(content) for name, content in self.originals.items()
+                 if name.startswith("part-")}  # fmt: skip
+        (broken,) = (name for name, mark in marks.items() if mark["broken"])
+        for change in ({"broken": [99]}, {"broken": []}, {"broken": [10**30]}, {"vectors": {}}):
+            self.odd.append((broken, json.dumps({**marks[broken], **change}).encode()))
+        old = {"broken": marks[broken]["broken"]}  # as an earlier version wrote it
+        result = self.originals["embeddings.safetensors"]
+        self.odd += [(broken, json.dumps(old).encode()), ("embeddings.safetensors", result[:-400])]
+        self.odd += [("part-*.json", b'{"broken": []}'), ("[.j]*", Place.EMPTY), ("*", Place.EMPTY)]
+        self.odd.append(
+            ("job.json", self.originals["job.json"].replace(b'"float16"', b'"float32"'))
+        )
+
+    def use(self, value: tuple[str, bytes | Place]) -> None:
+        self.damage(*value)
+        self.out.unlink(missing_ok=True)
+        try:
+            self.embed()
+        except InputError:
+            assert not self.out.exists()
+            raise
+        assert self.out.read_bytes() == self.whole
+
+
+@target
+class SweepState(_Kept):
+    """What a sweep knows of tests that it has made; whatever is damaged is tested again."""
+
+    name = "tested"
+
+    def make_folder(self) -> Path:
+        folder = self.home / "tested"
+        folder.mkdir()
+        tests = {"1" * 64: [["--tta", "flip"], ["--rerank"]]}
+        (folder / "a.json").write_text(json.dumps(tests))
+        return folder
+
+    def use(self, value: tuple[str, bytes | Place]) -> None:
+        self.damage(*value)
+        tests = _tested(self.folder / "a.json", "1" * 64)
+        assert all(isinstance(word, str) for test in tests for word in test)
+        if not tests:
+            raise InputError("All tests are made again.")
+
+
 # Indexes --------------------------------------------------------------------------------------
 
 
@@ -1484,6 +1661,11 @@ class IndexBytes(_IndexFolder):
                            {"steps": np.zeros((2, 2), np.complex64)}, {"fitted": np.array("x")})
         ]  # fmt: skip
 
+        self.odd += [(0, "writer.lock", text) for text in (
+            b"", b"{}", b"\xff", b"[" * 10_000, b'{"pid": "x", "host": 1, "since": null}',
+            json.dumps({"pid": 7, "host": "h" * 70_000, "since": "\x1b[2J"}).encode(),
+        )]  # fmt: skip
+
     def mutate(self, r: random.Random, seed: Any) -> Any:
         number, name, content = seed
         if name == "projection-0001.npz" and r.random() < 0.5:
@@ -1498,8 +1680,16 @@ class IndexBytes(_IndexFolder):
     def use(self, value: Any) -> None:
         number, name, content = value
         with self.copied(number) as folder:
-            put(folder / name, content)
-            self.try_all(folder)
+            if name != "writer.lock":
+                put(folder / name, content)
+                self.try_all(folder)
+                return
+            lock = WriterLock(folder)
+            try:
+                put(folder / name, content)
+                LocalIndex.open(folder, write=True).close()
+            finally:
+                lock.release()
 
 
 def _bomb_archive(name: str) -> bytes:

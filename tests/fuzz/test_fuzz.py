@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import harness
+from fuzz import harness, parsers
 from fuzz.faults import FAULTS, PATCHES, Fault, Patch
 from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
 SHORT = dict.fromkeys(TARGETS, 60) | {
     "weights": 10, "checkpoint": 12, "index_bytes": 12, "index_sql": 30, "mat": 12, "start": 12,
-    "onnx": 20, "sweep": 20, "foreign": 30,
+    "onnx": 20, "sweep": 20, "foreign": 30, "decoded": 30, "parts": 24, "tested": 20,
 }  # fmt: skip
 LONG = 10_000  # inputs over all targets
 
@@ -81,6 +81,12 @@ def test_planted_faults_are_found(fault: Fault, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1 and "x " in done.stdout, done.stdout + done.stderr
+
+
+def test_every_module_that_reads_a_file_is_tried_or_explained() -> None:
+    found = parsers.readers()
+    assert found - parsers.PARSERS.keys() == parsers.OTHERS.keys()
+    assert all((parsers.PACKAGE / file).is_file() for file in parsers.PARSERS)
 
 
 def test_planted_faults_stand_in_the_files() -> None:

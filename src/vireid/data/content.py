@@ -31,15 +31,17 @@ def data_hash(dataset: Dataset) -> str:
     name = f"{dataset.name}-{content_key(dataset)}-{digest.hexdigest()[:16]}.sha256"
     folders = cache_folders(dataset.root)
     for folder in folders:
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            if len(kept := (folder / name).read_text(encoding="utf-8").strip()) == 64:
+        with contextlib.suppress(OSError, ValueError):  # absent, or damaged
+            kept, check = (folder / name).read_text(encoding="utf-8").split()
+            if check == _check_of(kept):
                 return kept
     paths = [dataset.root / path for path in _paths(dataset)]
     with ThreadPoolExecutor(sensible_threads(1)) as pool:
         for of_file in pool.map(_hash_of, paths):
             digest.update(of_file.encode())
     if dataset.root.exists():
-        _keep(digest.hexdigest(), [folder / name for folder in folders])
+        found = digest.hexdigest()
+        _keep(f"{found} {_check_of(found)}", [folder / name for folder in folders])
     return digest.hexdigest()
 
 
@@ -48,6 +50,11 @@ def _paths(dataset: Dataset) -> list[str]:
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
     single = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
     return single + [os.fspath(file.path) for file in dataset.pixel_files]
+
+
+def _check_of(kept: str) -> str:
+    """What stands beside a hash that is kept, so that a damaged one isn't taken for another."""
+    return hashlib.sha256(kept.encode()).hexdigest()[:16]
 
 
 def _hash_of(path: Path) -> str:

@@ -284,7 +284,9 @@ def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> Pixe
         rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"))
         paths = [row.cells["path"] for row in rows]
         fits = images.shape == (len(dataset), *size, 3) and images.dtype == np.uint8
+        fits = fits and images.flags.c_contiguous  # as they were written
         fits = fits and paths == [csv_cell(sample.path) for sample in dataset.samples]
+        fits = fits and all(row.cells["valid"] in ("0", "1") for row in rows)
         valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
     except InputError as error:
         raise InputError(

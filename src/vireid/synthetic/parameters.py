@@ -8,6 +8,7 @@ from typing import Any
 
 from vireid.config import convert, to_plain
 from vireid.console import choose
+from vireid.data.protocol import SYNTHETIC_MARKER as MARKER
 from vireid.files import read_json, write_json
 from vireid.synthetic.layouts import LAYOUTS, Split, split_identities
 from vireid.synthetic.pictures.render import PASSER_SEED
@@ -15,8 +16,6 @@ from vireid.synthetic.preset import preset_named
 from vireid.synthetic.versions import GENERATOR_VERSION, VERSIONS, Version
 from vireid.types import InputError, shown
 
-MARKER = ".vireid-synthetic.json"
-"""File that marks a folder as ours, with the parameters that it is made with."""
 SEEDS = 1_000_000_000
 """Seeds are below this; those above belong to the VIReID-Synth releases."""
 

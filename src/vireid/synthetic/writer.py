@@ -264,7 +264,7 @@ def _is_whole(path: Path) -> bool:
             end = _ENDS[path.suffix]
             file.seek(max(0, size - len(end)))
             return file.read() == end
-    except FileNotFoundError:
+    except OSError:  # absent, or no file, of which writing then has the sentence
         return False
 
 
