@@ -39,6 +39,10 @@ FAULTS = [
     Fault("config", "training/defaults.py",
           'code_of(method_of_file or "mcl", None, what="method", where=where)',
           'method_of_file or "mcl"'),
+    Fault("decoded", "data/content.py", "if check == _check_of(kept):", "if len(kept) == 64:"),
+    Fault("decoded", "data/pixels.py", "fits = fits and images.flags.c_contiguous", "pass"),
+    Fault("parts", "embed/job.py", "                self._forget_damaged()\n", ""),
+    Fault("parts", "embed/job.py", "    said = {name: value for", "    return 1  # {n: v for"),
     Fault("csv_embed", "data/table.py", r"(\d{1,9})(?:", r"(\d+)(?:"),
 ]  # fmt: skip
 
