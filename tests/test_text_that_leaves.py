@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from vireid.cli import main
 from vireid.console import console, harmless, results, say, shortened, table
 from vireid.embed import embed_files
+from vireid.evaluation.tables import latex, markdown
 from vireid.files import csv_cell, csv_text
 from vireid.server.refusal import LONGEST, Refusal
 from vireid.types import Modality
@@ -133,7 +134,29 @@ def test_cells_of_a_spreadsheet() -> None:
     assert head[0] == "=head"  # ours
     assert first == ["'=1+1", "'+a", "'-a", "'@a", "'\ta", "'  =x"]
     assert second == ["-0.5", "'-", "a=b", "-3", "0.5", ""]
-    assert csv_cell("plain") == "plain"
+    assert csv_cell("plain") == "plain" and csv_cell("-1\n") == "-1\n"
+    for hidden in (
+        "\n=1",
+        "\xa0=1",
+        "\u3000@x",
+        "\u200b=1",
+        "\ufeff+1",
+        "\v-x",
+        "＝1",
+        "＋x",
+        "＠x",
+    ):
+        assert csv_cell(hidden) == f"'{hidden}"
+
+
+def test_lines_and_cells_of_tables_in_files() -> None:
+    """A method may be called anything; a report of others may say anything of it."""
+    name = f"{EVIL}\n# a | b\x85<script>"
+    text = markdown([name, "Rank-1"], [[name, "<u>50.0</u>"]])
+    assert text.count("\n") == 3 and not harmful(text)
+    assert "<script" not in text and "<u>50.0</u>" in text and "a \\| b &lt;script>" in text
+    text = latex([name], [[name]], words=1, caption=name)
+    assert not harmful(text) and "\n# a" not in text and "\n\\# a" not in text
 
 
 def test_no_sentence_is_endless(world: kit.World, capsys, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -122,10 +123,13 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def csv_cell(value: object) -> object:
     """A value that a spreadsheet doesn't take for a formula: a text that begins like one (a file
-    may be called `=cmd|…`) gets an apostrophe before it. Numbers stay as they are."""
-    if not isinstance(value, str) or not value.lstrip(" ").startswith(
-        ("=", "+", "-", "@", "\t", "\r")
-    ):
+    may be called `=cmd|…`), perhaps after blanks or in signs of full width, gets an apostrophe
+    before it. Numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    # what isn't seen before the first sign: blanks, control characters, spaces of no width
+    seen = re.sub(r"^[\s\x00-\x1f\u200b-\u200f\u2060\ufeff]+", "", value)
+    if not seen.startswith(tuple("=+-@＝＋－＠")) and not value.startswith(("\t", "\r")):
         return value
     try:
         float(value)

@@ -243,7 +243,8 @@ def test_addresses() -> None:
     assert "me" not in address.public.replace("people", "").replace("example", "")
     assert parse_url("milvus://[::1]/a").uri == "http://[::1]:19530"
     for wrong in ("milvus://", "milvus://host", "milvus://host/a b", "milvus://host:x/a",
-                  "milvus://host/a?colour=red", "milvus://host/a?shards=many"):  # fmt: skip
+                  "milvus://host/a?colour=red", "milvus://host/a?shards=many", "milvus://[::1/a",
+                  "milvus://h\x1b[2J]/a"):  # fmt: skip
         with pytest.raises(InputError, match="was expected"):
             parse_url(wrong)
     assert [scheme_of(url) for url in ("milvus://h/x", "a/b.db", "a/b")] == [

@@ -21,6 +21,7 @@ from vireid.evaluation.tables import (
     caption,
     markdown,
     number_cells,
+    one_line,
     spread,
     value_cells,
 )
@@ -338,7 +339,7 @@ def _terminal_cells(numbers: Numbers, shown: Sequence[str]) -> list[str]:
 def report_markdown(report: Report) -> str:
     """The whole report for a reader."""
     protocol = report.protocol
-    lines = [f"# {title(report)}", "", f"{protocol.search()}.", ""]
+    lines = [f"# {one_line(title(report))}", "", f"{one_line(protocol.search())}.", ""]
     if protocol.synthetic:
         lines += ["**All people are synthetic**; compare with numbers on the same set only.", ""]
     if report.averaged:
@@ -371,7 +372,7 @@ def report_markdown(report: Report) -> str:
     lines += record_section(report.record)
     lines += _trial_section(report) + _pair_section(report)
     if report.notes:
-        lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
+        lines += ["## Notes", "", *(f"- {one_line(note)}" for note in report.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from vireid.console import harmless
 from vireid.evaluation.measures import METRICS, units
 
 Row = Sequence[str]
@@ -48,10 +50,21 @@ def caption(metrics: Sequence[str], means: str = "mean ± deviation") -> str:
 
 def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:
     """A Markdown table; the first `words` columns left, the others right."""
-    lines = ["| " + " | ".join(columns) + " |"]
+    lines = ["| " + " | ".join(map(_cell, columns)) + " |"]
     lines.append("|" + "|".join([" :-- "] * words + [" --: "] * (len(columns) - words)) + "|")
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A cell of a Markdown table; of HTML only our own mark for the second best stays."""
+    return re.sub("<(?!/?u>)", "&lt;", one_line(text)).replace("|", "\\|")
+
+
+def one_line(text: str) -> str:
+    """Other people's text within a line of a file: no line ends in it, nothing that a terminal
+    obeys."""
+    return harmless(" ".join(text.splitlines()))
 
 
 def latex(columns: Row, rows: Sequence[Row], *, words: int, caption: str) -> str:
@@ -86,4 +99,4 @@ def latex_text(text: str) -> str:
     """Text in which LaTeX's own signs mean themselves."""
     words = {sign: f"\\{sign}" for sign in "&%$#_{}"}
     words |= {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
-    return "".join((words | {"±": "$\\pm$"}).get(sign, sign) for sign in text)
+    return "".join((words | {"±": "$\\pm$"}).get(sign, sign) for sign in one_line(text))

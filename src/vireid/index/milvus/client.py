@@ -64,17 +64,17 @@ def parse_url(url: str) -> Address:
     """
     if not url.startswith("milvus://"):
         return Address(uri=url, collection="vireid", public=url, is_lite=True)
-    parts = urlsplit(url)
-    collection = parts.path.strip("/")
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     try:
+        parts = urlsplit(url)
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         port = parts.port or 19530
         shards = int(options.get("shards", 1))
-    except ValueError as error:
+    except ValueError as error:  # a bracket that isn't one of an IPv6 address, too
         raise InputError(
-            "The port or `shards` in the address of the Milvus index is not a number; "
+            "The host, port or `shards` in the address of the Milvus index can't be one; "
             f"{_EXPECTED} was expected."
         ) from error
+    collection = parts.path.strip("/")
     unknown = options.keys() - {"index", "shards", "tls"}
     if not parts.hostname or not collection.isidentifier() or unknown:
         raise InputError(
