@@ -64,6 +64,7 @@ def test_what_is_passed_over_is_named(door: Callable, tmp_path: Path) -> None:
         tmp_path, "a/1.JPG", "a/@eaDir/1.JPG/thumb.jpg", ".ipynb_checkpoints/1.jpg", "a/._1.jpg",
         "a/Thumbs.db", "__MACOSX/1.jpg", "#recycle/2.jpg", "b/phone.HEIC", "b/raw.dng",
         ".vireid/x.png", "note.txt", "b/.2.jpg.icloud", "b/3.PNG.crdownload", "b/3.txt.part",
+        "b/4.jpg~", "b/4.JPG_original", "b/4.txt~", "b/5.heic.gz", "b/day.zip", "b/WALK.MP4",
     )  # fmt: skip
     os.symlink("gone.jpg", tmp_path / "b" / "dangling.jpg")
     os.symlink("/gone/0001", tmp_path / "c")
@@ -74,6 +75,8 @@ def test_what_is_passed_over_is_named(door: Callable, tmp_path: Path) -> None:
         "images of a kind that isn't read (2), such as 'b/phone.HEIC'",
         "links that lead nowhere (2), such as 'b/dangling.jpg'",
         "placeholders and unfinished downloads of images (2), such as 'b/.2.jpg.icloud'",
+        "copies and compressed files of images (3), such as 'b/4.JPG_original'",
+        "videos and archives, which aren't opened (2), such as 'b/WALK.MP4'",
     ):
         assert note in notes
     shutil.rmtree(tmp_path / "a")

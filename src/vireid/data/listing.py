@@ -30,6 +30,13 @@ _STAND_INS = (
     ".icloud", ".cloud", ".cloudf", ".placeholder", ".crdownload", ".part", ".partial", ".download",
     ".filepart", ".!ut", ".lnk", ".url", ".gdoc",
 )  # fmt: skip
+# What editors, downloads and compression put behind an image's ending.
+_COPIES = ("~", ".bak", ".old", ".orig", ".tmp", "_original", ".1", ".gz", ".bz2", ".xz")
+# What may hold many images.
+_CONTAINERS = (
+    ".zip", ".tar", ".tgz", ".rar", ".7z", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mts",
+    ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".flv", ".h264", ".h265", ".dav",
+)  # fmt: skip
 # Folders that network drives, bins and archives leave beside images, full of copies.
 _SYSTEM_FOLDERS = {
     "@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
@@ -167,6 +174,12 @@ def _sort_in(
         pass_over("links that lead nowhere")
     elif name.endswith(OTHER_ENDINGS):
         pass_over("images of a kind that isn't read")
+    elif name.endswith(_CONTAINERS):
+        pass_over("videos and archives, which aren't opened")
+    elif (ending := next(filter(name.endswith, _COPIES), "")) and name.removesuffix(
+        ending
+    ).endswith(IMAGE_ENDINGS + OTHER_ENDINGS):
+        pass_over("copies and compressed files of images")
     elif name.endswith(IMAGE_ENDINGS):
         found.images.append(path)
 
