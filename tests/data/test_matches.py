@@ -187,3 +187,8 @@ def test_scores_of_nobody(rule: str) -> None:
     assert scores.first.tolist() == [3, 0] and scores.matches.tolist() == [1, 0]
     with pytest.raises(InputError, match="has a matching image"):
         score(similarity, [-1, -1], [-1, -1, -1, -1], [3, 3], [1, 1, 1, 1], rule=rule)
+
+
+def test_data_without_anybody_to_test_on_say_so(tmp_path: Path) -> None:
+    (search,) = inspect("folder", one_camera(tmp_path, split="train"), pixels=False)["searches"]
+    assert search["text"].endswith("has no identity to test on.")

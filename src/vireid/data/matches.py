@@ -107,10 +107,12 @@ def matches_beforehand(
     one can't be run.
 
     Args:
-        parts: without those that have no identity.
+        parts: without "val" where that has no identity.
     """
     found: list[Matches | str] = []
     for part in parts:
+        if part == "test" and not len(dataset.parts[part]):
+            found.append(f"'{dataset.root}' has no identity to test on.")
         for direction in dataset.facts.tested_directions if len(dataset.parts[part]) else ():
             try:
                 found.append(
