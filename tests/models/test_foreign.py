@@ -31,7 +31,15 @@ def saved(path: Path, content: Any, **how: Any) -> Path:
 @pytest.mark.parametrize("prefix", ["", "module.", "module.module.", "_orig_mod.module."])
 @pytest.mark.parametrize(
     "ways",
-    [(), ("net",), ("state_dict",), ("model",), ("model", "state_dict"), ("net", "net", "model")],
+    [
+        (),
+        ("net",),
+        ("state_dict",),
+        ("model",),
+        ("model", "state_dict"),
+        ("net", "net", "model"),
+        ("model_state_dict",),
+    ],
 )
 def test_wrappers_and_prefixes(prefix: str, ways: tuple[str, ...], tmp_path: Path) -> None:
     content: Any = {prefix + name: value for name, value in NET.items()}
@@ -40,6 +48,15 @@ def test_wrappers_and_prefixes(prefix: str, ways: tuple[str, ...], tmp_path: Pat
     found = read_published(saved(tmp_path / "x.pth", content))
     assert found.net.keys() == NET.keys() and found.num_pids == 3
     assert found.epoch == (3 if ways and ways[0] else -1)
+
+
+def test_a_module_around_the_published_network() -> None:
+    """Lightning saves the network as a part of its own module."""
+    inner = {"classifier.weight": torch.zeros(3, 4), "base_resnet.base.conv1.weight": torch.ones(1)}
+    content = {"state_dict": {f"model.{name}": value for name, value in inner.items()}}
+    assert named_tensors(content).keys() == inner.keys() and kind_of(content) == "published"
+    ours = {"model.stem_visible.a": torch.zeros(1), "model.neck.b": torch.zeros(1)}
+    assert named_tensors(ours).keys() == ours.keys()
 
 
 def test_what_holds_tensors_goes_before_what_does_not() -> None:

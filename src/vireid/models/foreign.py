@@ -22,7 +22,8 @@ from torch import Tensor
 from vireid.models.options import ENDINGS
 from vireid.types import InputError
 
-_WRAPPERS = ("net", "state_dict", "model")  # keys under which codes store the named tensors
+# Keys under which codes store the named tensors.
+_WRAPPERS = ("net", "state_dict", "model", "model_state_dict", "model_state", "network")
 _PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")  # of DataParallel and torch.compile
 _OF_A_RUN = {"config", "method", "optimisers", "progress"}  # keys of our training's checkpoints
 _OURS = "model.stem_visible."
@@ -122,21 +123,31 @@ def load_foreign(path: str | Path) -> Any:
 def named_tensors(content: Any, depth: int = 4) -> dict[str, Tensor]:
     """The named tensors in what `load_foreign` read; none if there are none.
 
-    They are looked for under the keys `net`, `state_dict` and `model` (also one in another, down
-    to `depth`), then at the top. Prefixes that wrappers of modules write ("module.") are dropped,
-    other values left out.
+    They are looked for under the keys `net`, `state_dict`, `model` and the like (also one in
+    another, down to `depth`), then at the top. Prefixes that wrappers of modules write ("module.",
+    Lightning's name of the network within another module) are dropped, other values left out.
     """
     if not isinstance(content, dict) or depth == 0:
         return {}
     for wrapper in _WRAPPERS:
         if found := named_tensors(dict.get(content, wrapper), depth - 1):
             return found
-    return {
+    found = {
         name[match.end() :] if (match := _PREFIX.match(name)) else name: value
         for name, value in dict.items(content)
         if isinstance(name, str) and isinstance(value, Tensor)
         if value.layout is torch.strided and not value.is_meta
     }
+    return _without_outer(found)
+
+
+def _without_outer(net: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Named tensors without the name of a module around the published network."""
+    outer = {name.partition(".")[0] for name in net}
+    inner = {name.partition(".")[2]: value for name, value in net.items()}
+    if len(outer) == 1 and len(inner) == len(net) and any(map(_PUBLISHED.match, inner)):
+        return inner
+    return net
 
 
 def kind_of(content: Any) -> Literal["run", "ours", "published", "other", "nothing"]:
