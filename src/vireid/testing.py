@@ -196,9 +196,10 @@ def open_test(
     """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
     from vireid.data import prepare, without
     from vireid.embed import load
+    from vireid.models.hub import is_shipped
     from vireid.training.epoch import find_checkpoint, load_epoch
     from vireid.training.seen import refuse_seen_people
-    from vireid.weights import is_shipped, on_disk
+    from vireid.weights import on_disk
 
     options = options or TestOptions()
     shipped, of_user = is_shipped(weights), on_disk(weights)
@@ -251,8 +252,8 @@ def _free_place(folder: Path, question: dict[str, Any], *, rerank: bool, chosen:
         InputError: the user chose it, and it has the report of another question.
     """
     from vireid.evaluation import Report
-    from vireid.evaluation.comparison import joined
     from vireid.evaluation.protocol import PROTOCOL_WORDS
+    from vireid.evaluation.unlike import joined
 
     place, number = folder, 1
     while (place / "report.json").is_file():

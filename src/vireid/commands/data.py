@@ -95,7 +95,7 @@ def synthesize(
     )
     from vireid.data import load_dataset
 
-    _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), pretrained="none")
+    _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), brief=True)
     return 0
 
 
@@ -169,7 +169,7 @@ setattr(prepare, "choices", {"dataset": known.datasets})  # noqa: B010 - read by
 
 
 def info(
-    target: Path,
+    path: str,
     /,
     *,
     dataset: str | None = None,
@@ -188,7 +188,8 @@ def info(
     image) and what an image costs on this machine.
 
     Args:
-        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint.
+        path: A data set's folder, a CSV table, a run's folder, weights or a checkpoint; or synth,
+            the weights in the package, or hf://USER/NAME.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
@@ -204,6 +205,14 @@ def info(
         arch: Your own backbone, if weights have one: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
+    from vireid.models.hub import is_shipped, on_hub
+
+    if is_shipped(path) or on_hub(path):
+        from vireid.weights import find_weights
+
+        target = find_weights(path)
+    else:
+        target = Path(path)
     if not target.exists():
         raise InputError(
             f"There is no folder or file '{target}'. Give a data set's or a run's folder, a CSV "
@@ -232,7 +241,7 @@ def info(
             _print_network(network)
         published = "checkpoint of" in run
         suggest(
-            f"vireid import-weights {target}" if published else f"vireid test --resume {target}"
+            f"vireid import-weights {path}" if published else f"vireid test --resume {path}"
         )
         return 0
     from vireid.data.inspect import inspect, tables
@@ -327,14 +336,15 @@ def _suggest_training(
     people: int,
     cameras: int,
     *,
-    pretrained: str | None = None,
+    brief: bool = False,
     trial: int | None = None,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
     junk: Sequence[str] = (),
     sensor_cameras: bool = False,
 ) -> None:
-    """Say how to train on a data set, with what its few people or unknown cameras need."""
+    """Say how to train on a data set, with what its few people or unknown cameras need; `brief`:
+    for minutes, from the weights in the package."""
     from vireid.training.defaults import Choices, defaults
 
     if people < 2:
@@ -344,12 +354,14 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    choices = Choices(method=method, dataset=dataset, pretrained=pretrained)
+    short = {"--arch": "resnet18", "--pretrained": "synth", "--recipe": "scratch", "--lr": "0.005",
+             "--max-steps": 300} if brief else {}  # fmt: skip
+    choices = Choices(method=method, dataset=dataset, recipe="scratch" if brief else None)
     recipe = defaults(None, choices).recipe
     flags = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
         "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,
-        "--method": method, "--pretrained": pretrained,
+        "--method": method, **short,
         "--pids-per-batch": people if people < recipe.pids_per_batch else None,
     }  # fmt: skip
     words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]
