@@ -240,9 +240,7 @@ def info(
         if network:
             _print_network(network)
         published = "checkpoint of" in run
-        suggest(
-            f"vireid import-weights {path}" if published else f"vireid test --resume {path}"
-        )
+        suggest(f"vireid import-weights {path}" if published else f"vireid test --resume {path}")
         return 0
     from vireid.data.inspect import inspect, tables
 
