@@ -169,7 +169,7 @@ setattr(prepare, "choices", {"dataset": known.datasets})  # noqa: B010 - read by
 
 
 def info(
-    path: str,
+    target: str,
     /,
     *,
     dataset: str | None = None,
@@ -188,7 +188,7 @@ def info(
     image) and what an image costs on this machine.
 
     Args:
-        path: A data set's folder, a CSV table, a run's folder, weights or a checkpoint; or synth,
+        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint; or synth,
             the weights in the package, or hf://USER/NAME.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
@@ -207,46 +207,48 @@ def info(
     """
     from vireid.models.hub import is_shipped, on_hub
 
-    if is_shipped(path) or on_hub(path):
+    if is_shipped(target) or on_hub(target):
         from vireid.weights import find_weights
 
-        target = find_weights(path)
+        place = find_weights(target)
     else:
-        target = Path(path)
-    if not target.exists():
+        place = Path(target)
+    if not place.exists():
         raise InputError(
-            f"There is no folder or file '{target}'. Give a data set's or a run's folder, a CSV "
+            f"There is no folder or file '{place}'. Give a data set's or a run's folder, a CSV "
             "table, weights or a checkpoint."
         )
-    if (target / TRIALS).is_file():
-        done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))
+    if (place / TRIALS).is_file():
+        done = sorted(path.parent.name for path in place.glob("trial*/summary.json"))
         facts = {"trials": "one run a split", "trained": f"{len(done)}: {', '.join(done)}"}
         if json:
             print_json(facts)
             return 0
-        results.print(facts_table(f"Run {target}", facts))
-        suggest(f"vireid train --resume {target}   (trains and tests what is left, and averages)")
+        results.print(facts_table(f"Run {place}", facts))
+        suggest(f"vireid train --resume {place}   (trains and tests what is left, and averages)")
         return 0
-    is_weights = target.suffix.lower() in ENDINGS and target.is_file()
-    if is_weights or (target / "config.json").is_file():
+    is_weights = place.suffix.lower() in ENDINGS and place.is_file()
+    if is_weights or (place / "config.json").is_file():
         from vireid.training.checkpoint import describe_run
 
-        run = describe_run(target)
-        network = _network(target, method, arch) if "hash" in run else None
+        run = describe_run(place)
+        network = _network(place, method, arch) if "hash" in run else None
         if json:
             print_json(run | ({"network": network} if network else {}))
             return 0
-        results.print(facts_table(f"{'Run' if target.is_dir() else 'File'} {target}", run))
+        results.print(facts_table(f"{'Run' if place.is_dir() else 'File'} {place}", run))
         if network:
             _print_network(network)
         published = "checkpoint of" in run
-        suggest(f"vireid import-weights {path}" if published else f"vireid test --resume {path}")
+        suggest(
+            f"vireid import-weights {target}" if published else f"vireid test --resume {target}"
+        )
         return 0
     from vireid.data.inspect import inspect, tables
 
     found = inspect(
         dataset,
-        target,
+        place,
         trial=trial,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
@@ -265,7 +267,7 @@ def info(
     camids = {camera["camid"] for camera in found["cameras"]}
     _suggest_training(
         dataset or found["name"],
-        target,
+        place,
         found["parts"]["train"]["identities"],
         0 if -1 in camids else len(camids),
         trial=trial if trial > 1 else None,
