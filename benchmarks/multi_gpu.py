@@ -106,7 +106,7 @@ class Job:
             f"--device={arguments.device}",
             *words,
         ]
-        from vireid.sweep import devices
+        from vireid.runtime.jobs import devices
 
         gpus = ",".join(map(str, devices()[self.first : self.first + self.count]))
         self.process = subprocess.Popen(

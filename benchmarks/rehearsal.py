@@ -48,7 +48,7 @@ from scipy.io import loadmat, savemat
 
 from vireid.cores import usable_cores
 from vireid.methods.recipes import RECIPES
-from vireid.sweep import devices
+from vireid.runtime.jobs import devices
 
 BEGAN = time.monotonic()
 TRUE = {"train": (395, 22258, 11909), "test": (96, 6775, 3803)}

@@ -42,7 +42,8 @@ from vireid.data.content import data_hash
 from vireid.evaluation import Report
 from vireid.methods import Sizes, method_class
 from vireid.models import TwoStream
-from vireid.sweep import Job, devices, read_sweep, run_sweep
+from vireid.runtime.jobs import devices
+from vireid.sweep import Job, read_sweep, run_sweep
 
 CANDIDATES = Path(__file__).parent / "sweeps" / "shipped.toml"
 NEAR_INFRARED = {"layout": "sysu", "identities": 1206, "test-identities": 2, "images": 4,

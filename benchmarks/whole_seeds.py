@@ -34,7 +34,8 @@ from PIL import Image
 from vireid.config import read_plain, to_plain
 from vireid.data import load_dataset, prepare
 from vireid.files import is_code
-from vireid.sweep import devices, read_sweep
+from vireid.runtime.jobs import devices
+from vireid.sweep import read_sweep
 
 HERE = Path(__file__).resolve().parent
 

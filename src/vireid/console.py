@@ -7,12 +7,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,6 +25,7 @@ from rich.text import Text
 
 from vireid.types import InputError, shown
 
+LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
 _LISTED = 30  # valid names that a message lists beside the nearest one
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
 # line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
@@ -63,9 +66,34 @@ console = _Harmless(stderr=True, highlight=False, soft_wrap=True)
 results = _Results(highlight=False, soft_wrap=True)
 
 
-def progress(unit: str = "img") -> Progress:
-    """A progress bar with count, rate and time left; use as a context manager, then
-    `task = bar.add_task(text, total=n, rate="")` and `bar.advance(task)`."""
+class _Progress(Progress):
+    """Where there is no terminal, such as in a service's log: a line every half minute."""
+
+    unit = "img"
+    lines = False
+    _next = 0.0
+
+    def start_task(self, task_id: TaskID) -> None:
+        super().start_task(task_id)
+        self._next = self.get_time() + LINE_EVERY
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        now = self.get_time()
+        if not self.lines or now < self._next:
+            return
+        self._next = now + LINE_EVERY
+        task = self.tasks[self.task_ids.index(task_id)]
+        seconds = task.time_remaining
+        left = f", {timedelta(seconds=int(seconds))} left" if seconds else ""
+        speed = f", {task.speed:,.0f} {self.unit}/s" if task.speed else ""
+        say(f"{task.description}: {task.completed:,.0f} of {task.total:,.0f}{speed}{left}")
+
+
+def progress(unit: str = "img", *, shown: bool = True) -> Progress:
+    """A progress bar with count, rate and time left, or lines where there is no terminal; use as
+    a context manager, then `task = bar.add_task(text, total=n, rate="")` and
+    `bar.advance(task)`."""
 
     class _Rate(TextColumn):
         def render(self, task):  # type: ignore[override]
@@ -73,7 +101,7 @@ def progress(unit: str = "img") -> Progress:
             self.text_format = f"{speed:,.0f} {unit}/s" if speed else ""
             return super().render(task)
 
-    return Progress(
+    bar = _Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
@@ -82,8 +110,10 @@ def progress(unit: str = "img") -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
     )
+    bar.unit, bar.lines = unit, shown and not console.is_terminal
+    return bar
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -21,7 +21,7 @@ from vireid.files import atomic_write, code_of, is_code, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
-from vireid.models.hub import WEIGHTS, fetch_weights, on_hub
+from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import shipped_weights, weights_file
 from vireid.types import InputError, Limits, Side, shown
@@ -147,14 +147,6 @@ def save_weights(
     with atomic_write(path) as file:
         file.write(content)
     return facts["weights_hash"]
-
-
-def is_shipped(source: str | Path) -> bool:
-    """Whether `source` is the word `synth`, whatever lies beside the command.
-
-    A folder of that name is "./synth", or a `Path`.
-    """
-    return isinstance(source, str) and source.strip().lower() == "synth"
 
 
 def on_disk(source: str | Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import shutil
 import tarfile
 import zipfile
@@ -175,6 +176,8 @@ def test_words_are_words_whatever_lies_beside(
     assert run("embed", *images, "--weights", "synth", "--device", "cpu", "--workers", 1) == 0
     assert vireid.embed.load_embeddings("e.safetensors").weights_hash == shipped
     assert "--arch is resnet18" in refused(capsys, "export-weights", "synth")
+    assert run("info", "synth", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["hash"] == shipped
     test = ("--data-root", people, "--device", "cpu", "--figure-queries", 0, "--trials", 1)
     Path("synth/config.json").write_text("{}")
     assert "Name another folder by --out" in refused(capsys, "test", "--resume", "synth", *test)

@@ -23,6 +23,8 @@ from vireid.evaluation import (
     evaluate,
     groups_of,
 )
+from vireid.evaluation.unlike import differences, differing_options
+from vireid.methods import OPTIONS
 from vireid.types import InputError
 
 PROMISED = {"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}  # others script by them
@@ -403,6 +405,28 @@ def test_a_report_without_a_record_is_not_averaged_with_one_that_has_it() -> Non
         average_reports([kept, make(2)])
     mean = average_reports([make(1), make(2)])
     assert any("kept no record" in note for note in mean.notes)
+
+
+def test_options_that_a_methods_name_implies_are_not_named() -> None:
+    """MCLNet has rho and AGW has none: only another rho than MCLNet's own is worth a word."""
+    agw = replace(make(1), record=trained(1, options={"method": "agw"}))
+
+    def mcl(rho: float) -> Report:
+        own = {"rho": rho, "centers": "learned"}
+        return replace(make(1), record=trained(1, options={"method_options": own}))
+
+    usual = OPTIONS["mcl"]().rho
+    assert differing_options([agw, mcl(usual)]) == {"method": ("agw", "mcl")}
+    assert differing_options([agw, mcl(0.2)]).keys() == {"method", "method_options.rho"}
+    assert differing_options([agw, mcl(usual), mcl(0.2)])["method_options.rho"] == (
+        "–", str(usual), "0.2",
+    )  # fmt: skip
+    assert not [w for w in differences(agw, mcl(usual)) if "centers" in w or "rho" in w]
+    # without it, one way of training is unlike another: an option that is not stated is unknown
+    unstated = replace(make(1), record=trained(1))
+    assert differing_options([unstated, mcl(usual)]).keys() == {
+        "method_options.rho", "method_options.centers",
+    }  # fmt: skip
 
 
 def test_an_average_keeps_what_its_models_share(tmp_path: Path) -> None:

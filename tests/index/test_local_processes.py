@@ -138,8 +138,10 @@ def test_a_second_writer_in_the_same_process(tmp_path: Path) -> None:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that other users can reach (pytest's own can't be)."""
-    folder = Path(tempfile.mkdtemp(prefix="vireid-test-"))
+    """A folder that other users can reach (pytest's own and a private $TMPDIR can't be)."""
+    folder = Path(
+        tempfile.mkdtemp(prefix="vireid-test-", dir="/tmp" if os.name == "posix" else None)
+    )
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -95,7 +95,7 @@ def synthesize(
     )
     from vireid.data import load_dataset
 
-    _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), pretrained="none")
+    _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), brief=True)
     return 0
 
 
@@ -169,7 +169,7 @@ setattr(prepare, "choices", {"dataset": known.datasets})  # noqa: B010 - read by
 
 
 def info(
-    target: Path,
+    target: str,
     /,
     *,
     dataset: str | None = None,
@@ -188,7 +188,8 @@ def info(
     image) and what an image costs on this machine.
 
     Args:
-        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint.
+        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint; or synth,
+            the weights in the package, or hf://USER/NAME.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
@@ -204,30 +205,38 @@ def info(
         arch: Your own backbone, if weights have one: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
-    if not target.exists():
+    from vireid.models.hub import is_shipped, on_hub
+
+    if is_shipped(target) or on_hub(target):
+        from vireid.weights import find_weights
+
+        place = find_weights(target)
+    else:
+        place = Path(target)
+    if not place.exists():
         raise InputError(
-            f"There is no folder or file '{target}'. Give a data set's or a run's folder, a CSV "
+            f"There is no folder or file '{place}'. Give a data set's or a run's folder, a CSV "
             "table, weights or a checkpoint."
         )
-    if (target / TRIALS).is_file():
-        done = sorted(path.parent.name for path in target.glob("trial*/summary.json"))
+    if (place / TRIALS).is_file():
+        done = sorted(path.parent.name for path in place.glob("trial*/summary.json"))
         facts = {"trials": "one run a split", "trained": f"{len(done)}: {', '.join(done)}"}
         if json:
             print_json(facts)
             return 0
-        results.print(facts_table(f"Run {target}", facts))
-        suggest(f"vireid train --resume {target}   (trains and tests what is left, and averages)")
+        results.print(facts_table(f"Run {place}", facts))
+        suggest(f"vireid train --resume {place}   (trains and tests what is left, and averages)")
         return 0
-    is_weights = target.suffix.lower() in ENDINGS and target.is_file()
-    if is_weights or (target / "config.json").is_file():
+    is_weights = place.suffix.lower() in ENDINGS and place.is_file()
+    if is_weights or (place / "config.json").is_file():
         from vireid.training.checkpoint import describe_run
 
-        run = describe_run(target)
-        network = _network(target, method, arch) if "hash" in run else None
+        run = describe_run(place)
+        network = _network(place, method, arch) if "hash" in run else None
         if json:
             print_json(run | ({"network": network} if network else {}))
             return 0
-        results.print(facts_table(f"{'Run' if target.is_dir() else 'File'} {target}", run))
+        results.print(facts_table(f"{'Run' if place.is_dir() else 'File'} {place}", run))
         if network:
             _print_network(network)
         published = "checkpoint of" in run
@@ -239,7 +248,7 @@ def info(
 
     found = inspect(
         dataset,
-        target,
+        place,
         trial=trial,
         camera_pattern=camera_pattern,
         intensity_range=intensity_range,
@@ -258,7 +267,7 @@ def info(
     camids = {camera["camid"] for camera in found["cameras"]}
     _suggest_training(
         dataset or found["name"],
-        target,
+        place,
         found["parts"]["train"]["identities"],
         0 if -1 in camids else len(camids),
         trial=trial if trial > 1 else None,
@@ -327,14 +336,15 @@ def _suggest_training(
     people: int,
     cameras: int,
     *,
-    pretrained: str | None = None,
+    brief: bool = False,
     trial: int | None = None,
     camera_pattern: str | None = None,
     intensity_range: str | None = None,
     junk: Sequence[str] = (),
     sensor_cameras: bool = False,
 ) -> None:
-    """Say how to train on a data set, with what its few people or unknown cameras need."""
+    """Say how to train on a data set, with what its few people or unknown cameras need; `brief`:
+    for minutes, from the weights in the package."""
     from vireid.training.defaults import Choices, defaults
 
     if people < 2:
@@ -344,12 +354,14 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    choices = Choices(method=method, dataset=dataset, pretrained=pretrained)
+    short = {"--arch": "resnet18", "--pretrained": "synth", "--recipe": "scratch", "--lr": "0.005",
+             "--max-steps": 300} if brief else {}  # fmt: skip
+    choices = Choices(method=method, dataset=dataset, recipe="scratch" if brief else None)
     recipe = defaults(None, choices).recipe
     flags = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
         "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,
-        "--method": method, "--pretrained": pretrained,
+        "--method": method, **short,
         "--pids-per-batch": people if people < recipe.pids_per_batch else None,
     }  # fmt: skip
     words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]

@@ -80,7 +80,7 @@ def _refuse_other_report(mean: Report, out: Path) -> None:
         InputError: `out` holds such a report; what differs is named.
     """
     from vireid.evaluation import Report
-    from vireid.evaluation.comparison import differences, joined
+    from vireid.evaluation.unlike import differences, joined
 
     if not (out / "report.json").is_file():
         return

@@ -76,7 +76,7 @@ def sweep(
 
 def _devices(gpus: tuple[int, ...], device: str) -> list[int | None]:
     from vireid.runtime.device import resolve_device
-    from vireid.sweep import devices
+    from vireid.runtime.jobs import devices
 
     if device not in ("auto", "cpu"):
         raise InputError(f"`device` is {device}; auto or cpu was expected. Choose GPUs by `gpus`.")

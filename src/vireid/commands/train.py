@@ -72,7 +72,7 @@ class Start(Options):
     """GPU to train on, by its number from 0; short for --device cuda:N."""
 
 
-def train(*, start: Start, options: TrainOptions) -> int:
+def train(*, options: TrainOptions, start: Start) -> int:
     """Train a method on a data set.
 
     Ctrl-C saves the run and says how to continue it. Everything about the run is in its folder:

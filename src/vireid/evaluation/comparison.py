@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,29 +14,28 @@ from vireid.evaluation.protocol import (
     Protocol,
     choice_words,
     protocol_value,
-    value_words,
 )
 from vireid.evaluation.report import Report, averaged_words, summary
 from vireid.evaluation.tables import Numbers
+from vireid.evaluation.unlike import (
+    NOT_THERE,
+    differences,
+    differing_options,
+    differing_searches,
+    joined,
+    short_names,
+)
 from vireid.files import csv_text, write_text
-from vireid.runtime.record import Record, recipe_of, unlike
+from vireid.runtime.record import Record
 from vireid.types import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _WORDS = ("Report", "Method", "Data", "Search", "Over", "Epoch chosen by", "Embedding")
-# Fields in which reports of one experiment may differ without being other measurements.
-_INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
 _NO_RECORD = (
     "These runs kept no record, so nothing but their protocol shows that they were trained alike."
 )
-_NOT_THERE = "–"  # of an option that a report's method hasn't
-# Fields that say what is measured; two numbers that differ here are not comparable.
-_SEARCH = (
-    "dataset", "synthetic", "synthetic_set", "data_hash", "part", "rule", "scope", "shots", "draw",
-    "direction", "variant", "trials", "split", "metric", "tta",
-)  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -166,7 +165,7 @@ class Comparison:
             text = "; ".join(
                 word if head in _WORDS else f"{head.replace('_', ' ')} {word}"
                 for head, word in zip(columns, words)
-                if head != "Embedding" and word != _NOT_THERE
+                if head != "Embedding" and word != NOT_THERE
             )
             numbers = [
                 tables.spread(m, line.numbers[m]).replace(" ", "") if m in line.numbers else ""
@@ -220,46 +219,6 @@ def compare(reports: Sequence[Report]) -> Comparison:
         differences=differing_searches(reports),
         options=differing_options(reports),
     )
-
-
-def differing_searches(reports: Sequence[Report]) -> tuple[str, ...]:
-    """Fields of the protocol that say what is measured, and differ between reports."""
-    first = reports[0].protocol
-    return tuple(
-        name for name in _SEARCH
-        if any(_other_value(name, r.protocol, first) for r in reports)
-        and not (name in {"trials", "split"} and all(r.protocol.split for r in reports))
-    )  # fmt: skip
-
-
-def _other_value(name: str, one: Protocol, other: Protocol) -> bool:
-    a, b = getattr(one, name), getattr(other, name)
-    if name == "data_hash" and None in (a, b):
-        return False  # a report from before there were hashes
-    return bool(a != b)
-
-
-def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
-    """Options that differ between the training runs of reports, with each one's value in words;
-    the seed and the split, which have places of their own, aren't among them."""
-    recipes = [recipe_of(r.record) if r.record else None for r in reports]
-    known = [recipe for recipe in recipes if recipe is not None]
-    names = dict.fromkeys(name for recipe in known for name in recipe)
-    return {
-        name: tuple(
-            "not stated" if r is None else value_words(r[name]) if name in r else _NOT_THERE
-            for r in recipes
-        )
-        for name in names
-        if len({value_words(recipe.get(name)) for recipe in known}) > 1
-    }
-
-
-def short_names(names: Iterable[str]) -> list[str]:
-    """Dotted names without what goes before, where that leaves them different."""
-    names = list(names)
-    last = [name.rsplit(".", 1)[-1] for name in names]
-    return [short if last.count(short) == 1 else name for short, name in zip(last, names)]
 
 
 def groups_of(reports: Sequence[Report]) -> list[list[Report]]:
@@ -405,49 +364,6 @@ def _key(report: Report, name: str) -> Any:
     return getattr(report.protocol, name)
 
 
-def differences(one: Report, other: Report) -> list[str]:
-    """In what two reports differ, in words with both values, so that they can't be averaged: their
-    protocol, or the options, code and data of their training; empty if in nothing."""
-    a, b = one.protocol, other.protocol
-    options = unlike(one.record, other.record)
-    # the records say it with the file of an own method or network
-    ignored = _INCIDENTAL | {"method", "arch"} & {name.rsplit(".", 1)[-1] for name in options}
-    if a.split is not None and b.split is not None:
-        ignored.add("trials")  # the trial is the split
-    fields = [name for name in Protocol.__dataclass_fields__ if name not in ignored]
-    found = [
-        f"{PROTOCOL_WORDS[name].lower()} ({protocol_value(a, name)} and {protocol_value(b, name)})"
-        for name in fields
-        if _unlike(name, a, b)
-    ]
-    found += options_unlike(one.record, other.record)
-    averages = [report.averaged or {"over": [], "values": {}} for report in (one, other)]
-    if averages[0]["over"] != averages[1]["over"]:
-        found.append("what they are averages of")
-    elif (splits := [x["values"].get("split") for x in averages])[0] != splits[1]:
-        found.append(f"the splits that they are averages of ({splits[0]} and {splits[1]})")
-    return found
-
-
-def _unlike(name: str, one: Protocol, other: Protocol) -> bool:
-    if name == "epoch_choice":
-        return choice_words(one.epoch_choice) != choice_words(other.epoch_choice)
-    return bool(getattr(one, name) != getattr(other, name))
-
-
-def options_unlike(one: Record | None, other: Record | None) -> list[str]:
-    """In what two training runs differ, in words with both values."""
-    found = unlike(one, other)
-    pairs = [
-        f"`{name}` ({value_words(a)} and {value_words(b)})"
-        for name, (a, b) in zip(short_names(found), found.values())
-    ]
-    hashes = [(record or {}).get("data_hash") for record in (one, other)]
-    if None not in hashes and hashes[0] != hashes[1]:
-        pairs.append(f"training data's hash ({hashes[0][:12]} and {hashes[1][:12]})")  # type: ignore[index]
-    return pairs
-
-
 def _refuse_unlike(one: Report, other: Report) -> None:
     if found := differences(one, other):
         names = " and ".join(f"'{r.folder}'" if r.folder else "a report" for r in (one, other))
@@ -515,8 +431,3 @@ def _with_numbers(
     heads = [metric.head for metric in METRICS.values()]
     cells = [[*words, *tables.number_cells(line.numbers)] for words, line in zip(rows, lines)]
     return [*columns, *heads], cells
-
-
-def joined(words: Sequence[str]) -> str:
-    """Words as in a sentence: "a, b and c"."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

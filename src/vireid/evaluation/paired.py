@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vireid.evaluation import tables
-from vireid.evaluation.comparison import (
-    average_all,
-    differences,
-    differing_options,
-    differing_searches,
-    joined,
-    method_words,
-    short_names,
-)
+from vireid.evaluation.comparison import average_all, method_words
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.evaluation.protocol import PROTOCOL_WORDS
 from vireid.evaluation.report import Report
@@ -30,6 +22,13 @@ from vireid.evaluation.significance import (
     over_identities,
     sign_flip,
     t_interval,
+)
+from vireid.evaluation.unlike import (
+    differences,
+    differing_options,
+    differing_searches,
+    joined,
+    short_names,
 )
 from vireid.files import write_json, write_text
 from vireid.types import InputError

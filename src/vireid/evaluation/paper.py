@@ -8,17 +8,12 @@ from pathlib import Path
 
 from vireid.console import choose
 from vireid.evaluation import tables
-from vireid.evaluation.comparison import (
-    average_all,
-    differing_options,
-    differing_searches,
-    method_words,
-    short_names,
-)
+from vireid.evaluation.comparison import average_all, method_words
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.evaluation.protocol import choice_words, protocol_value
 from vireid.evaluation.report import Report
 from vireid.evaluation.tables import Numbers
+from vireid.evaluation.unlike import differing_options, differing_searches, short_names
 from vireid.files import write_text
 from vireid.runtime.record import recipe_of
 from vireid.types import InputError

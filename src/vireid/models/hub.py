@@ -1,4 +1,5 @@
-"""Weights from the Hugging Face Hub: those that `hf://USER/NAME` names, and timm's.
+"""Weights that a word names: the package's (`synth`) and the Hugging Face Hub's (`hf://USER/NAME`),
+and timm's.
 
 A file is fetched, never code: what it holds is read as any other file is.
 """
@@ -16,6 +17,14 @@ from vireid.types import InputError, shown
 WEIGHTS = "weights.safetensors"  # in a repository of the hub, as in a run's folder
 _SCHEME = "hf://"
 _NAMED = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
+
+
+def is_shipped(source: str | Path) -> bool:
+    """Whether `source` is the word `synth`, whatever lies beside the command.
+
+    A folder of that name is "./synth", or a `Path`.
+    """
+    return isinstance(source, str) and source.strip().lower() == "synth"
 
 
 def on_hub(source: object) -> bool:

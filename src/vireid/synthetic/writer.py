@@ -126,8 +126,7 @@ def write_parameters(
     total = sum(len(shot.files) for shots in shots_each.values() for shot in shots)
     rows: dict[int, tuple[dict, list[dict]]] = {}
     cv2.setNumThreads(1)  # several processes share the cores
-    bar = progress_bar()
-    bar.disable = bar.disable or not progress
+    bar = progress_bar(shown=progress)
     with _tasks(out, parameters, split.all, workers) as finished, bar:
         task = bar.add_task(f"{layout.title} layout", total=total, rate="")
         for pid, person_row, image_rows in finished:

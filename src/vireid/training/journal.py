@@ -69,13 +69,10 @@ class Journal:
         if not self.active:
             return
         self.end_bar()
-        if console.is_terminal:
-            self._bar = progress("img")
-            self._bar.start()
-            self._task = self._bar.add_task(
-                f"epoch {epoch + 1}/{epochs}", total=steps * batch, completed=first * batch
-            )
         self._title = f"epoch {epoch + 1}/{epochs}"
+        self._bar = progress("img")
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=steps * batch, completed=first * batch)
 
     def advance(self, images: int) -> None:
         if self._bar is not None:

@@ -33,6 +33,8 @@ class TrainOptions(Options):
     """Data set: {dataset}."""
     data_root: str | None = None
     """The data set's folder (default: $VIREID_DATA/NAME)."""
+    method: str = option("mcl", choices=method_choices)
+    """Method: {method}."""
     trial: int | Literal["all"] = option(1, choices=known.splits)
     """Split of the identities, where a data set has several: {trial}; or all: train and test a
     model for each split, and average them."""
@@ -55,8 +57,6 @@ class TrainOptions(Options):
     """Which weights are kept. last: those of the last epoch, trained on all training identities;
     val: those of the epoch that does best on the validation identities, trained without them;
     held-out: those of the last epoch, trained without the validation identities."""
-    method: str = option("mcl", choices=method_choices)
-    """Method: {method}."""
     method_options: MethodOptions = option(MethodOptions())
     """The method's own options (default: those of the method)."""
     model: ModelOptions = option(ModelOptions())

@@ -1,0 +1,264 @@
+"""From weights and a data set to reports: what `vireid test` does, from Python too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vireid.config import convert
+from vireid.console import say, tell_broken
+from vireid.data.registry import (
+    DEFAULT_DATASET,
+    facts_of,
+    label_of,
+    load_dataset,
+    resolve_dataset,
+)
+from vireid.files import check_folder, code_of, read_json
+from vireid.testing.options import TestOptions
+from vireid.testing.places import TRIALS, folder_name, free_place, run_of
+from vireid.testing.searches import searches_of, trial_of
+from vireid.types import InputError, TtaName
+
+if TYPE_CHECKING:
+    from vireid.data.pixels import PixelStore
+    from vireid.data.protocol import Dataset, ProtocolOptions, SearchOptions
+    from vireid.embed import Embedder
+    from vireid.evaluation import Report, Search
+
+
+def evaluate(
+    weights: str | Path,
+    options: TestOptions | None = None,
+    *,
+    epoch: int | None = None,
+    method: str | None = None,
+    arch: str | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> list[Report]:
+    """Test weights on a data set, as `vireid test` does.
+
+    Args:
+        weights: a run's folder, a weights file, a checkpoint in a run's folder, "synth", or
+            "hf://USER/NAME".
+        options: which data, which search; those of the run where nothing is said.
+        epoch: of a run's folder, the checkpoint after so many epochs instead of its weights.
+        method, arch: as in `vireid.load`.
+        device: "auto", "cpu" or "cuda:N".
+        out: folder of the report (default: RUN/test/NAME, where NAME says everything that was
+            asked, with a number behind it if that is the report of another question); with two
+            directions, one folder each in it.
+
+    Returns:
+        One report a direction, written before the next search begins.
+
+    Raises:
+        InputError: weights or data that can't be used, a search that the data set doesn't
+            define, people that the weights were trained on, or an `out` with the report of
+            another question, which is kept.
+    """
+    from vireid.data import trials
+    from vireid.data.content import data_hash
+    from vireid.evaluation.evaluator import search_fields
+    from vireid.training.epoch import find_checkpoint
+    from vireid.weights import on_disk
+
+    options = options or TestOptions()
+    run = run_of(weights, find_checkpoint(weights, epoch))
+    if not on_disk(weights) and out is None and (run / "config.json").is_file():
+        raise InputError(
+            f"The folder '{run}' is a run's, and the report on the weights '{weights}' would go "
+            "into it. Name another folder by `out`."
+        )
+    check_folder(Path(out) if out else run, "the report")
+    opened = open_test(weights, options, epoch=epoch, method=method, arch=arch, device=device)
+    embedder, data, store = opened.embedder, opened.data, opened.store
+    asked = {
+        "weights_hash": embedder.weights_hash,
+        "data_hash": data_hash(data),
+        "tta": options.tta,
+        "precision": embedder.precision,
+    }
+    places = []
+    for search in opened.searches:
+        folder = run / "test" / folder_name(data, search, options, opened.checkpoint)
+        if out is not None:
+            folder = Path(out)
+            if len(opened.searches) > 1:
+                folder /= search.direction.replace("_", "-")
+        numbers = tuple(one.number for one in trials(data, search))
+        question = {**asked, **search_fields(data, search), "trials": numbers}
+        places.append(free_place(folder, question, rerank=options.rerank, chosen=out is not None))
+    return [
+        run_protocol(
+            embedder,
+            data,
+            store,
+            search,
+            tta=options.tta,
+            rerank=options.rerank,
+            folder=folder,
+            figure_queries=options.figure_queries,
+        )
+        for search, folder in zip(opened.searches, places)
+    ]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Weights and the data to test them on.
+
+    Attributes:
+        embedder, data, store: the network; the samples without broken images; their pixels.
+        searches: what is asked, one for each direction.
+        checkpoint: the run's checkpoint that the weights are of, if they are.
+    """
+
+    embedder: Embedder
+    data: Dataset
+    store: PixelStore
+    searches: Sequence[SearchOptions]
+    checkpoint: Path | None
+
+
+def open_test(
+    weights: str | Path,
+    options: TestOptions | None = None,
+    *,
+    epoch: int | None = None,
+    method: str | None = None,
+    arch: str | None = None,
+    device: str = "auto",
+) -> Opened:
+    """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
+    from vireid.data import prepare, without
+    from vireid.embed import load
+    from vireid.models.hub import is_shipped
+    from vireid.training.epoch import find_checkpoint, load_epoch
+    from vireid.training.seen import refuse_seen_people
+    from vireid.weights import on_disk
+
+    options = options or TestOptions()
+    shipped, of_user = is_shipped(weights), on_disk(weights)
+    if of_user and (Path(weights) / TRIALS).is_file():
+        raise InputError(
+            f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
+            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
+        )
+    checkpoint = find_checkpoint(weights, epoch)
+    run = run_of(weights, checkpoint)
+    precision = options.precision
+    if checkpoint is None:
+        embedder = load(weights, device=device, method=method, arch=arch, precision=precision)
+    else:
+        embedder = load_epoch(
+            checkpoint, device=device, method=method, arch=arch, precision=precision
+        )
+    trained = {**(_run_config(run) if of_user else {}), **embedder.metadata}
+    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
+    stated = of_run or DEFAULT_DATASET
+    if options.dataset is None:
+        code_of(stated, None, what="dataset", where=f"'{weights}'")
+    name = resolve_dataset(options.dataset or stated)
+    facts = facts_of(name)
+    own = trained if name == trained.get("dataset") else {}
+    known = shipped or trained.get("dataset") is not None
+    trial = trial_of(options.trial, own.get("trial"), facts, known=known)
+    searches = searches_of(facts, options)
+    data = load_dataset(
+        name,
+        options.data_root or own.get("data_root"),
+        trial=trial,
+        camera_pattern=options.camera_pattern or own.get("camera_pattern"),
+        intensity_range=options.intensity_range or own.get("intensity_range"),
+        junk=options.junk or tuple(own.get("junk", ())),
+        sensor_cameras=options.sensor_cameras or own.get("sensor_cameras", False),
+    )
+    refuse_seen_people(trained, data, searches[0].part, own=bool(own))
+    store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
+    tell_broken(store.broken)
+    data = without(data, store.valid)
+    return Opened(embedder, data, store, searches, checkpoint)
+
+
+def _run_config(run: Path) -> dict[str, Any]:
+    """The options of the run, where there is one."""
+    from vireid.weights import Trained
+
+    config = run / "config.json"
+    return convert(Trained, read_json(config), str(config)) if config.is_file() else {}
+
+
+def run_protocol(
+    embedder: Embedder,
+    data: Dataset,
+    store: PixelStore,
+    options: ProtocolOptions,
+    *,
+    folder: Path,
+    tta: TtaName = "none",
+    rerank: bool = False,
+    figure_queries: int = 8,
+    keep: Callable[[Search], None] | None = None,
+) -> Report:
+    """Embed what a protocol needs, score it, write report.json, report.md and the figures.
+
+    Args:
+        keep: is handed the search that the figures show.
+
+    Raises:
+        InputError: no query has a match; found out before anything is embedded.
+    """
+    from vireid.data import rows_of, trials
+    from vireid.data.content import data_hash
+    from vireid.data.matches import count_matches
+    from vireid.evaluation import evaluate
+    from vireid.runtime.record import record_of
+
+    found = count_matches(data, options)
+    if not found.matched:
+        raise InputError(str(found))
+    if found.matched < found.queries:
+        say(str(found))
+    drawn = trials(data, options)
+    rows = rows_of(drawn)
+    draws = "1 gallery draw" if len(drawn) == 1 else f"{len(drawn)} gallery draws"
+    say(f"Embedding {len(rows):,} images, then scoring {draws} ...")
+    embeddings = embedder.embed_store(store, data, rows, tta=tta, progress=True)
+    metadata = embedder.metadata
+    dataset, kept = metadata.get("dataset"), record_of(metadata)
+    if kept and (changed := embedder.other_code):
+        kept = {**kept, "changes": [*kept.get("changes", []), f"tested with other code: {changed}"]}
+    record = kept or {}
+    context = {
+        "method": embedder.method.name,  # of a user's own its name, not its place on a disk
+        "arch": embedder.method.architecture,
+        "trained_on": dataset and label_of(dataset),
+        "recipe": metadata.get("recipe"),
+        "epoch": metadata.get("epoch"),
+        "epoch_choice": metadata.get("chosen", "not stated"),
+        "seed": metadata.get("seed"),
+        "commit": record.get("commit", metadata.get("commit")),
+        "weights_hash": embedder.weights_hash,
+        "data_hash": data_hash(data),
+        "tta": tta,
+        "precision": embedder.precision,
+        "skipped_images": list(store.broken),
+    }
+    searches: list[Search] = []
+    report = evaluate(
+        data, options, embeddings, rows,
+        drawn=drawn, keep=searches.append, rerank=rerank, context=context,
+        record=kept,
+    )  # fmt: skip
+    report.write(folder)
+    if figure_queries:
+        from vireid.figures import write_figures
+
+        write_figures(folder, report, data, store, searches[0], count=figure_queries)
+    if keep:
+        keep(searches[0])
+    return report

@@ -1,0 +1,116 @@
+"""The searches and the split that the options of a test ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vireid.console import choose
+from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
+from vireid.data.registry import check_trial
+from vireid.testing.options import TestOptions
+from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data.protocol import SearchOptions
+
+DIRECTION_ALIASES: dict[str, str] = {
+    "i2v": DIRECTIONS[0], "t2v": DIRECTIONS[0], "v2i": DIRECTIONS[1], "v2t": DIRECTIONS[1],
+    "thermal-to-visible": DIRECTIONS[0], "visible-to-thermal": DIRECTIONS[1],
+}  # fmt: skip
+
+
+def searches_of(facts: DatasetFacts, options: TestOptions) -> list[SearchOptions]:
+    """What is asked, one search for each direction.
+
+    Raises:
+        InputError: the data set doesn't define it.
+    """
+    from vireid.config import from_plain
+    from vireid.data.protocol import ProtocolOptions
+
+    scope = options.scope
+    if scope is not None:
+        aliases = {f"{name}-search": name for name in facts.scopes}
+        scope = _choose("mode", scope, tuple(facts.scopes), facts, aliases)
+    variant = _choose("protocol", options.variant, facts.variant_names, facts)
+    plain = {
+        "part": options.part,
+        "scope": scope,
+        "shots": options.shots,
+        "draw": _choose("draw", options.draw, facts.draws, facts),
+        "num_trials": options.num_trials,
+        "variant": variant,
+    }
+    return [
+        from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol").of(facts)
+        for direction in _directions(facts, options.direction, variant)
+    ]
+
+
+def trial_of(asked: int | None, trained: int | None, facts: DatasetFacts, *, known: bool) -> int:
+    """The split to test on.
+
+    Args:
+        known: the weights say which data set they were trained on, or have seen no real people.
+
+    Raises:
+        InputError: no such split, another one than was trained on, or none where nobody knows
+            which one was trained on.
+    """
+    if asked is None:
+        if facts.splits > 1 and not known:
+            raise InputError(
+                f"These weights don't say what they were trained on, and {facts.title} has "
+                f"{facts.splits} splits: on another split than their own they have seen the people "
+                "to find. Set `trial` to the split that they were trained on."
+            )
+        return int(trained or 1)
+    check_trial(facts, asked)
+    if trained and asked != int(trained):
+        raise InputError(
+            f"These weights were trained on trial {trained} of {facts.title}; trial {asked} tests "
+            "people that they have seen, so its numbers would be too high. Set `trial` to "
+            f"{trained}, or train a model on trial {asked}."
+        )
+    return asked
+
+
+def _directions(facts: DatasetFacts, given: str | None, variant: str) -> list[Direction]:
+    """The searches that are asked for, by their directions.
+
+    Raises:
+        InputError: no such direction, or one that the data set or the variant doesn't define.
+    """
+    choices = (*DIRECTIONS, "both")
+    direction: Any = given and choose("direction", given, choices, aliases=DIRECTION_ALIASES)
+    if variant in facts.variants:
+        only = facts.variants[variant].direction
+        if direction not in (None, only):
+            raise InputError(
+                f"The protocol {variant} differs from the standard one from "
+                f"{only.replace('_', ' ')} only. Leave `direction` out, or `protocol` standard."
+            )
+        return [only]
+    if direction is None:
+        return list(facts.tested_directions)
+    asked = list(DIRECTIONS) if direction == "both" else [direction]
+    if not set(asked) <= set(facts.directions):
+        defined = " and ".join(facts.directions).replace("_", " ")
+        raise InputError(
+            f"`direction` is {direction.replace('_', ' ')}, but {facts.title} is searched from "
+            f"{defined} only. Leave `direction` out."
+        )
+    return asked
+
+
+def _choose(
+    flag: str,
+    value: str,
+    valid: tuple[str, ...],
+    facts: DatasetFacts,
+    aliases: dict[str, str] | None = None,
+) -> str:
+    try:
+        return choose(flag, value, valid, aliases=aliases)
+    except InputError as error:
+        raise InputError(f"{error} (The data set is {facts.title}.)") from None

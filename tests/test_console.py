@@ -1,0 +1,28 @@
+"""Progress where there is no terminal: lines, as often as the clock says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from vireid import console
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_lines_of_progress_without_a_terminal(
+    shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_EVERY", 10.0)
+    now = 100.0
+    with console.progress("img", shown=shown) as bar:
+        bar.get_time = lambda: now
+        task = bar.add_task("embedding", total=4000)
+        for now in range(101, 126):  # noqa: B007 - the clock reads it
+            bar.advance(task, 100)
+    lines = capsys.readouterr().err.splitlines()
+    if not shown:
+        assert not lines
+        return
+    assert [re.match(r"embedding: ([\d,]+) of 4,000, \d+ img/s, 0:00:\d\d left$", line)[1]
+            for line in lines] == ["1,000", "2,000"]  # fmt: skip
