@@ -409,12 +409,11 @@ def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> 
 
 def _tested(done: Path, weights: str) -> list[list[str]]:
     """The tests that were made of weights with this hash; none where that can't be read."""
-    with contextlib.suppress(InputError):
-        kept: dict[str, list[list[str]]] = convert(
-            dict[str, list[list[str]]], read_json(done), str(done)
-        )
-        return kept.get(weights, [])
-    return []
+    try:
+        kept: dict[str, Any] = convert(dict[str, list[list[str]]], read_json(done), str(done))
+    except InputError:
+        return []
+    return kept.get(weights, [])
 
 
 def _call(

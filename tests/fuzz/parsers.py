@@ -58,7 +58,7 @@ PARSERS: dict[str, str] = {
     "server/uploads.py": "",
     "sweep.py": "read_sweep _rows _job _allowed _tests _tested",
     "synthetic/parameters.py": "claim",
-    "testing.py": "_run_config",
+    "testing/run.py": "_run_config",
     "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "
     "_is_whole describe_run _identities _describe_options _describe_checkpoint _count",
     "training/journal.py": "read_log",
@@ -93,6 +93,7 @@ OTHERS: dict[str, str] = {
     "embed/ring.py": "a file without a name, for as long as the process lives",
     "figures/page.py": _OURS,
     "index/milvus/client.py": "what a database keeps, checked as the facts of a folder are",
+    "runtime/jobs.py": _PIPES,
     "runtime/provenance.py": _OURS,
     "runtime/record.py": "Python files of a user's own, which are run anyway",
     "server/audit.py": _WRITES,

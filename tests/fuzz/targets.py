@@ -73,8 +73,9 @@ from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
 from vireid.sweep import _tested, read_sweep
 from vireid.synthetic.parameters import checked_parameters, claim
-from vireid.testing import TestOptions, _run_config
+from vireid.testing import TestOptions
 from vireid.testing import evaluate as test
+from vireid.testing.run import _run_config
 from vireid.training import train_options
 from vireid.training.checkpoint import describe_run
 from vireid.types import Embeddings, InputError, Modality
