@@ -25,6 +25,10 @@ from vireid.types import InputError, shown
 T = TypeVar("T")
 
 
+class NotWritten(InputError):
+    """A file couldn't be written, perhaps for want of space."""
+
+
 @contextmanager
 def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside `target`; it becomes `target` only if the block succeeds.
@@ -34,7 +38,7 @@ def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
     removed and the old target is untouched.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full.
+        NotWritten: the folder cannot be written or the disk is full.
     """
     target = Path(target)
     temporary = None
@@ -71,7 +75,7 @@ def writing(target: str | Path) -> Iterator[None]:
     """Give errors of writing without `atomic_write` the same sentence as with it.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full.
+        NotWritten: the folder cannot be written or the disk is full.
     """
     try:
         yield
@@ -79,8 +83,8 @@ def writing(target: str | Path) -> Iterator[None]:
         raise _unwritable(target, error) from error
 
 
-def _unwritable(target: str | Path, error: OSError) -> InputError:
-    return InputError(
+def _unwritable(target: str | Path, error: OSError) -> NotWritten:
+    return NotWritten(
         f"The file '{target}' could not be written: {error.strerror or error}. What was there "
         "before is untouched. Free some space or name a folder you may write to."
     )

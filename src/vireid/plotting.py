@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vireid.console import choose, say
-from vireid.files import check_folder
+from vireid.files import NotWritten, check_folder, writing
 from vireid.types import Embeddings, InputError, Modality
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class _Drawing:
                     if kind not in OF_IMAGES or unit.run is not None:
                         getattr(self, f"_{kind}")(unit)
         except InputError as error:
-            if wanted:
+            if wanted or isinstance(error, NotWritten):
                 raise
             say(f"No figure {kind}: {error}")
 
@@ -359,7 +359,8 @@ class _Drawing:
     def _save(self, unit: Source | None, kind: str, figure: Figure) -> None:
         from vireid.figures import save_figure
 
-        self.out.mkdir(parents=True, exist_ok=True)
+        with writing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
         for form in self.formats:
             self.written.append(save_figure(figure, self._path(unit, kind, form)))
 

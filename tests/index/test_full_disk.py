@@ -4,6 +4,7 @@ limit on the size of files makes every write fail as a full disk would."""
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,3 +106,24 @@ def test_the_lock_holds_without_a_word(files: Path, tmp_path: Path, capsys) -> N
     with full(0):
         lock.release()
     assert run("index", "compact", "--index", index) == 0
+
+
+def test_no_room_for_one_more_file(files: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """As where a disk has no inode left: not even an empty file can be made."""
+
+    def no_room(*words: object, **more: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    words = ("index", "create", "--index", tmp_path / "new", "--embeddings", files / "more.st")
+    monkeypatch.setattr("sqlite3.connect", no_room)
+    assert run(*words) == 2
+    assert "could not be made: unable to open database file" in said(capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_figures_that_find_no_room(files: Path, tmp_path: Path, capsys) -> None:
+    """A figure that can't be drawn of these data is left out; one that can't be written isn't."""
+    with full(0):
+        assert run("plot", files / "more.st", "--out", tmp_path / "figures") == 2
+    sentence = said(capsys)
+    assert "could not be written" in sentence and "No figure similarity" not in sentence

@@ -141,17 +141,16 @@ class Catalog:
             InputError: the disk is full or can't be written.
         """
         temporary = folder / f".{FILE}.{os.getpid()}.tmp"
-        connection = sqlite3.connect(temporary, isolation_level=None)
         try:
-            connection.executescript(_SCHEMA)
-            counters = {"generation": 1, "written": 0, "projection": 0, "projected": 0}
-            values = {"format": FORMAT, **counters, **facts}
-            connection.executemany(
-                "INSERT INTO about VALUES (?, ?)",
-                [(key, json.dumps(value)) for key, value in values.items()],
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.close()
+            with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+                connection.executescript(_SCHEMA)
+                counters = {"generation": 1, "written": 0, "projection": 0, "projected": 0}
+                values = {"format": FORMAT, **counters, **facts}
+                connection.executemany(
+                    "INSERT INTO about VALUES (?, ?)",
+                    [(key, json.dumps(value)) for key, value in values.items()],
+                )
+                connection.execute("PRAGMA journal_mode = WAL")
             os.replace(temporary, folder / FILE)
         except (sqlite3.OperationalError, OSError) as error:
             raise InputError(
@@ -159,7 +158,6 @@ class Catalog:
                 "space."
             ) from error
         finally:
-            connection.close()
             for left in folder.glob(f"{temporary.name}*"):
                 left.unlink()
 
