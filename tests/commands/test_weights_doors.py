@@ -92,7 +92,7 @@ def doors(index: Path, root: Path) -> dict[str, Callable[[Path, pytest.CaptureFi
         "import_published": python(vireid.import_published),
         "embed": command("embed", *images, flag="--weights"),
         "search": command("search", "--index", index, *query, flag="--weights"),
-        "serve": command("serve", "--index", index, flag="--weights"),
+        "serve": command("serve", "--port", 0, "--index", index, flag="--weights"),
         "test": command("test", "--device", "cpu", flag="--resume"),
         "export-weights": command("export-weights"),
         "load": python(vireid.load),
@@ -169,7 +169,10 @@ def test_words_are_words_whatever_lies_beside(
 
     image = next(people.glob("cam3/*/*"))
     query = ("--modality", "infrared", "--image", image)
-    for command in (("search", *query), ("serve",)):  # the index is of the folder's weights
+    for command in (
+        ("search", *query),
+        ("serve", "--port", 0),
+    ):  # the index is of the folder's weights
         words = (*command, "--index", world.index, "--weights", "synth")
         assert shipped[:8] in refused(capsys, *words)
     images = ("--images", image.parent, "--modality", "infrared", "--out", "e.safetensors")
