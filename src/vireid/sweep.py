@@ -420,4 +420,5 @@ def _call(
     words: list[str], job: Job, sweep: Sweep, device: int | None, stop: threading.Event
 ) -> None:
     log = sweep.folder / "logs" / f"{job.folder.name}.log"
-    call([sys.executable, "-m", "vireid", *words], log, device, stop)
+    # -P: no file of the working folder (json.py) is taken for a module, as with `vireid` itself
+    call([sys.executable, "-P", "-m", "vireid", *words], log, device, stop)

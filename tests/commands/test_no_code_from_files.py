@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -223,6 +224,14 @@ def test_other_files_name_no_code(
     out.write_text(json.dumps({**poisoned(plain, evil), **kept, "protocol": protocol}))
     Report.load(out).write(tmp_path / "again")
     assert run("report", out, report) == 0
+
+
+def test_processes_of_ours_take_no_module_from_the_working_folder() -> None:
+    """A folder of images may hold a json.py, which `python -m` would prefer to Python's own."""
+    source, started = Path(vireid.__file__).parent, []
+    for path in source.rglob("*.py"):
+        started += re.findall(r"\[sys\.executable, (.*?),", path.read_text("utf-8"))
+    assert started == ['"-P"'] * len(started) and len(started) >= 2
 
 
 def test_pickles_run_nothing(bad_run: Path, tmp_path: Path, capsys) -> None:

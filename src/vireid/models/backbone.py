@@ -29,8 +29,8 @@ def resolve_arch(arch: str) -> str:
 
     if is_code(arch):
         return whole_code_name(arch)
-    if "." in arch:
-        name, tag = arch.split(".", 1)
+    name, _, tag = arch.rsplit("/", 1)[-1].partition(".")  # of "timm/resnet50.a1_in1k", too
+    if name and tag:
         raise InputError(
             f"`arch` is '{arch}'; the name of a network alone was expected. "
             f"Set `arch` to {name} and `pretrained` to {tag}."
