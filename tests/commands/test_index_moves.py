@@ -139,6 +139,8 @@ def test_a_move_takes_one_command(
     assert set(shown(new / "ix").values()) == {False}
     refusal = refused(capsys, "index", "update", "--index", "ix", "--image-root", "gone")
     assert "--image-root is 'gone'" in refusal
+    assert run("index", "update", "--index", "ix", "--image-root", tmp_path) == 0  # not there
+    assert "can't show 3 of 3 images" in said(capsys)
     words = ("--index", "ix", "--weights", world.weights, "--modality", "visible", *CPU)
     assert run("search", *words, "--image", "images/0001.jpg", "--save", "grey.png") == 0
     assert "3 results are grey" in said(capsys)

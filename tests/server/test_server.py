@@ -122,6 +122,9 @@ def test_times_without_a_zone_are_utc_wherever_the_server_is(client, monkeypatch
     assert answer.status_code == 422
     assert "'time_from'" in answer.json()["error"]["sentence"]
     assert "looks like milliseconds" in answer.json()["error"]["sentence"]
+    for odd, word in ((2026, "may be a date"), (True, "'time_from': Input")):
+        answer = client.post("/api/search/by-row", json={"row_id": "1", "time_from": odd})
+        assert answer.status_code == 422 and word in answer.json()["error"]["sentence"]
 
 
 @pytest.mark.parametrize(

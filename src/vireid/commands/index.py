@@ -16,6 +16,7 @@ from vireid.types import Embeddings, InputError, parse_pid
 
 if TYPE_CHECKING:
     from vireid.index import Index
+    from vireid.index.entries import Hit
 
 TRIED = 8
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -52,7 +53,7 @@ def create(
     with build_index(index, rows, which=which, image_roots=image_root, prefix=prefix) as created:
         if names is not None:
             created.set_camera_names(names)
-        _tell_hidden(created, rows)
+        _tell_hidden(created, _some(created, rows))
         count = len(created)
     next_step(
         f"index '{index}' with {count:,} images",
@@ -112,6 +113,8 @@ def update(
             return 0
     if embeddings is not None:
         return _put(index, embeddings, image_root, prefix, update=True)
+    import numpy as np
+
     from vireid.index.roots import move
 
     if len(image_root) != 1:
@@ -121,6 +124,7 @@ def update(
         )
     with open_index(index, write=True) as opened:
         opened.set_roots(move(opened.roots, image_root[0], prefix))
+        _tell_hidden(opened, opened.search(np.ones((1, opened.dim), np.float32), top=TRIED)[0])
     say(f"The images of '{index}' are looked for in '{image_root[0]}'.")
     return 0
 
@@ -143,7 +147,7 @@ def _put(
         result = add_images(opened, rows, image_roots=image_root, prefix=prefix, update=update)
         new = [root for root in opened.roots if root not in before]
         if new:
-            _tell_hidden(opened, rows)
+            _tell_hidden(opened, _some(opened, rows))
     replaced = f", {result.replaced:,} replaced" if update else ""
     say(f"{result.added:,} images added{replaced} in '{index}'.")
     for root in new:
@@ -155,23 +159,28 @@ def _put(
     return 0
 
 
-def _tell_hidden(index: Index, rows: Embeddings) -> None:
-    """Search for some of the images, and warn if the server couldn't show what is found."""
+def _some(index: Index, rows: Embeddings) -> list[Hit]:
+    """Some of the images that were put into an index, as a search finds them."""
+    vectors = rows.vectors[index.embedding]
+    some = vectors[:: max(1, len(vectors) // TRIED)][:TRIED]
+    return [hits[0] for hits in index.search(some, top=1)] if len(some) else []
+
+
+def _tell_hidden(index: Index, hits: list[Hit]) -> None:
+    """Warn if the server couldn't show these."""
     from vireid.server.images import GalleryImages, ImageError
     from vireid.server.settings import ServerSettings
 
-    vectors = rows.vectors[index.embedding]
-    some = vectors[:: max(1, len(vectors) // TRIED)][:TRIED]
     images = GalleryImages(index, max_pixels=ServerSettings().max_pixels)
     problems = []
-    for hits in index.search(some, top=1) if len(some) else []:
+    for hit in hits:
         try:
-            images.jpeg(hits[0].row_id, "thumb")
+            images.jpeg(hit.row_id, "thumb")
         except ImageError as error:
-            problems.append(f"'{hits[0].path}': {error}")
+            problems.append(f"'{hit.path}': {error}")
     if problems:
         warn(
-            f"the page can't show {len(problems)} of {len(some)} images that were tried. "
+            f"the page can't show {len(problems)} of {len(hits)} images that were tried. "
             f"{problems[0]} `vireid index update --index INDEX --image-root FOLDER` says where "
             "they are."
         )

@@ -332,7 +332,11 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> None:
-        problems = {f"'{item['loc'][-1]}': {item['msg']}" for item in error.errors()}
+        found: dict[str, list[str]] = {}  # of a field that may be of several types, one of each
+        for item in error.errors():
+            inside = [str(part) for part in item["loc"][1:]] or [str(item["loc"][0])]
+            found.setdefault(inside[0], []).append(item["msg"])
+        problems = [f"'{name}': {', or '.join(dict.fromkeys(s))}" for name, s in found.items()]
         raise Refusal(
             422,
             "invalid",
