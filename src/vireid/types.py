@@ -115,7 +115,7 @@ def parse_time(text: str | float) -> float:
     if not isinstance(text, float) and (date := _date_in(word)):
         raise InputError(
             f"The time is '{word[:40]}', which may be a date or seconds since 1970. Write a date "
-            f"as {date}."
+            f"as {date}{_as_seconds(float(word))}."
         )
     try:
         seconds = float(word.replace("_", "?"))  # Python's numbers may have underscores
@@ -145,6 +145,8 @@ def _date_in(word: str) -> str:
     for form in _DATE_DIGITS:
         if found := form.fullmatch(word):
             year, month, day, hour, minute, second = (*found.groups(), *[None] * 5)[:6]
+            if month is None and len(word) > 7:
+                return f"{year}-MM-DD"  # which of the two is the day is unknown
             date = f"{year}-{month or '01'}-{day or '01'}"
             return date if hour is None else f"{date} {hour}:{minute}:{second or '00'}"
     if re.fullmatch(r"\d{5}(?:\.\d*)?", word, re.ASCII):
@@ -153,6 +155,13 @@ def _date_in(word: str) -> str:
             moment = datetime.fromtimestamp(_SHEET_BEGINS + round(days * 86_400), UTC)
             return moment.strftime("%Y-%m-%d %H:%M:%S")
     return ""
+
+
+def _as_seconds(seconds: float) -> str:
+    """How to write what was meant as seconds since 1970, where it can't be read as that."""
+    if seconds >= LAST_MOMENT:
+        return ""
+    return f", those seconds as {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 class Modality(IntEnum):
