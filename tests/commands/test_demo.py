@@ -8,6 +8,8 @@ import pytest
 from command_kit import refused, said
 
 from vireid.commands.demo import DemoSize, run_demo
+from vireid.commands.demo_page import _time
+from vireid.files import read_json
 from vireid.training.journal import read_log
 
 
@@ -25,6 +27,8 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     page = (tmp_path / "demo" / "demo.html").read_text(encoding="utf-8")
     log = read_log(tmp_path / "demo" / "run" / "log.jsonl")
     assert [line["global_step"] for line in log if line["kind"] == "epoch"] == [1, 2]
+    seconds = read_json(tmp_path / "demo" / "run" / "summary.json")["seconds"]
+    assert f"after {_time(seconds)} of training." in page
     assert page.count("<section") == 9 and "vireid serve --index" in page
     for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg"):
         assert (tmp_path / "demo" / name).is_file(), name
@@ -32,6 +36,14 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     assert run_demo(tmp_path / "demo", size=size, device="cpu")["after_rank1"] == pytest.approx(
         numbers["after_rank1"]
     )
+
+
+def test_the_time_of_a_training_is_said_as_it_was() -> None:
+    given = (0.3, 1, 58.4, 89, 95, 773.8, 5000, 7300)
+    assert [_time(seconds) for seconds in given] == [
+        "1 second", "1 second", "58 seconds", "89 seconds", "2 minutes", "13 minutes",
+        "83 minutes", "2 hours",
+    ]  # fmt: skip
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys) -> None:
