@@ -14,6 +14,7 @@ import pytest
 from command_kit import refused, run
 
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
+from vireid.commands.common import suggest
 from vireid.commands.flags import Flags
 from vireid.config import Options, meanings
 from vireid.data import Variant, facts_of, registry
@@ -47,6 +48,34 @@ def test_help_explains_every_flag(words: tuple[str, ...], capsys) -> None:
             if parameter.kind is parameter.KEYWORD_ONLY:
                 assert f"--{name.rstrip('_').replace('_', '-')}" in shown
     assert "{" not in shown and "(default: )" not in shown and "\x1b" not in shown
+
+
+def test_a_value_that_is_missing_is_asked_for_in_a_sentence(capsys) -> None:
+    for words, sentence in (
+        (("train", "--size", "96x48"), "Missing value for argument '--size'. Expected 2 values."),
+        (("train", "--epochs"), "Missing value for argument '--epochs'. Expected 1 value."),
+        (("info", "one", "two"), "Unrecognized options: two."),
+    ):
+        said = refused(capsys, *words)
+        assert sentence in said and f"`vireid {words[0]} --help` explains its flags." in said
+
+
+def test_what_to_run_next_can_be_typed(capsys, monkeypatch, tmp_path: Path) -> None:
+    """`make demo` activates no environment, so that a shell wouldn't find the command."""
+    program = tmp_path / ".venv" / "bin" / "vireid"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    for argument, path, typed in (
+        (str(program), "/nowhere", ".venv/bin/vireid"),
+        (str(program), str(program.parent), "vireid"),
+        ("/usr/bin/pytest", "/nowhere", "vireid"),
+    ):
+        monkeypatch.setattr(sys, "argv", [argument])
+        monkeypatch.setenv("PATH", path)
+        suggest("vireid test --resume vireid   (`vireid report` compares)")
+        want = f"Next: {typed} test --resume vireid   (`{typed} report` compares)"
+        assert want in capsys.readouterr().err
 
 
 def test_the_contract_of_other_scripts() -> None:

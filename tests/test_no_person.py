@@ -112,6 +112,24 @@ def test_a_job_that_goes_on_still_knows_them(
     assert found.count == 70
 
 
+@pytest.mark.parametrize("colour", [True, False])
+def test_visible_images_embedded_as_infrared_are_noticed(
+    colour: bool, world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        image = np.full((144, 72, 3), 60, np.uint8)
+        image[:, :, 0] += 6 * colour  # a mean spread of 6 grey levels, and of 0
+        image[:, 40:] += 100
+        Image.fromarray(image).save(images / f"{number}.png")
+    for modality in ("visible", "infrared"):
+        out = tmp_path / f"{modality}.st"
+        embed_files(world.embedder, images, out, modality=Modality.parse(modality), workers=1)
+        noticed = "4 of the first 4 infrared images have colour, such as" in said(capsys)
+        assert noticed == (colour and modality == "infrared")
+
+
 # ---- vectors of another kind
 
 

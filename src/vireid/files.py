@@ -199,7 +199,16 @@ def file_hash(path: str | Path) -> str:
 
 
 def is_code(name: str) -> bool:
-    """Whether `name` is "path/to/my.py:Name", code of the user's own."""
+    """Whether `name` is "path/to/my.py:Name", code of the user's own.
+
+    Raises:
+        InputError: it names a file of Python alone.
+    """
+    if name.endswith(".py"):
+        raise InputError(
+            f"{shown(name)} names a file; what of it is to be used was expected too, as "
+            f"{Path(name).name}:NAME."
+        )
     return ".py:" in name
 
 

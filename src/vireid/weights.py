@@ -258,6 +258,11 @@ def _read_facts(text: str, path: Path) -> dict[str, Any]:
     """The facts in a weights file's header, checked against their hash."""
     where = f"'{path}': the header"
     facts = convert(dict[str, Any], parse_json(text, where), where)
+    if "preprocessing" in facts:
+        raise InputError(
+            f"'{path}' holds embeddings, not weights. `vireid index create --embeddings {path}` "
+            "makes an index of them."
+        )
     if facts.get("format") not in _READ:
         raise InputError(
             f"'{path}' has the format {shown(facts.get('format'))}; this version of vireid reads "

@@ -65,7 +65,7 @@ PARSERS: dict[str, str] = {
     "training/record.py": "read other_code other_schedule refuse_other_code",
     "training/run_state.py": "unpack trained_identities compare_options",
     "types.py": "Modality.parse Embeddings.__post_init__ Embeddings.check_values parse_pid "
-    "parse_time _date_in is_missing",
+    "parse_time _date_in _as_seconds is_missing",
     "weights.py": "find_weights read_weights _read_facts identities_before "
     "load_weights build_from load_strictly mismatch _check_fit",
 }

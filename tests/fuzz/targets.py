@@ -675,6 +675,7 @@ class Foreign(Target):
                     {"net": Path("x")},
                     {"config": {}, "method": {}, "optimisers": {}, "progress": 1},
                     {"net": {"model.stem_visible.x": torch.zeros(1)}}, [1],
+                    {"state_dict": {"model.base_resnet.base.conv1.weight": torch.zeros(1)}},
                     {"net": print}):  # fmt: skip
             self.odd.append(_saved(odd))
 

@@ -428,7 +428,7 @@ def test_serve_opens_a_browser_when_it_is_told_to(monkeypatch, capsys) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))
     _say_where(ServerSettings(), 8123, browser=False)
-    assert "http://127.0.0.1:8123; open it in a browser, or let --open" in said(capsys)
+    assert "http://127.0.0.1:8123; open it in a browser." in said(capsys)
     assert opened == []
     _say_where(ServerSettings(host="0.0.0.0", tokens={"a": kit.TOKEN}), 8123, browser=True)
     assert opened == ["http://127.0.0.1:8123"] and "no browser could be opened" in said(capsys)

@@ -91,20 +91,37 @@ class Flags:
             InputError: a flag that there isn't, or a value that can't be.
         """
         self._check()
-        shown = _Captured()
         try:
-            with contextlib.redirect_stdout(shown) if self._help() else contextlib.nullcontext():
-                return tyro.cli(
-                    self._described(), prog=self.prog, args=self.words, registry=self._registry(),
-                    config=(tyro.conf.OmitArgPrefixes,),
-                ) or 0  # fmt: skip
+            args, kwargs = self._parsed()
+            return self.function(*args, **kwargs) or 0
         except InputError as error:
             raise InputError(self._sentence(error)) from error
         except _WrongWord as error:
             named = " or ".join(self._flags_of(error.word))
             raise InputError(f"{named}: {error}" if named else str(error)) from error
+
+    def _parsed(self) -> tuple[Sequence[Any], dict[str, Any]]:
+        """What the function is called with; for help, the process ends."""
+        shown, complaint = _Captured(), _Captured()
+        try:
+            with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(complaint):
+                return tyro.cli(
+                    self._described(), prog=self.prog, args=self.words, registry=self._registry(),
+                    config=(tyro.conf.OmitArgPrefixes,),
+                )  # fmt: skip
+        except SystemExit as ended:
+            if ended.code:
+                raise InputError(self._framed(complaint.getvalue())) from None
+            raise
         finally:
             sys.stdout.write(self._titled(shown.getvalue()))
+
+    def _framed(self, text: str) -> str:
+        """The sentence in a frame of tyro's, such as that a value is missing."""
+        lines = [line.strip("│|+ ") for line in text.splitlines()[1:]]
+        inside = itertools.takewhile(lambda line: line and line.strip("─-"), lines)
+        sentence = " ".join(inside).replace(" 1 values", " 1 value").rstrip(".")
+        return f"{sentence}. `{self.prog} --help` explains its flags."
 
     def _help(self) -> bool:
         return bool(set(HELP) & set(self.words))
@@ -229,12 +246,13 @@ class Flags:
 
     # What tyro is told of them -----------------------------------------------------------------
 
-    def _described(self) -> Callable[..., int | None]:
-        """The function, with its option dataclasses' defaults and a docstring for the terminal."""
+    def _described(self) -> Callable[..., tuple[Sequence[Any], dict[str, Any]]]:
+        """What takes the function's arguments, with its option dataclasses' defaults and a
+        docstring for the terminal."""
         function, defaults = self.function, self.defaults
 
-        def called(*args: Any, **kwargs: Any) -> int | None:
-            return function(*args, **kwargs)
+        def called(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+            return args, kwargs
 
         hints = typing.get_type_hints(function)
         parameters = []
@@ -330,7 +348,10 @@ def _titles(before: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 
 def _summary(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+    text = inspect.getdoc(cls) or ""
+    if text.startswith(f"{cls.__name__}("):  # a dataclass without words of its own
+        return ""
+    return text.split("\n\n")[0].replace("\n", " ")
 
 
 def flag_of(parameter: str) -> str:

@@ -16,6 +16,7 @@ FOREIGN = {
     "--img-h": "The size of the images is the weights' own; leave the flag out.",
     "--img-w": "The size of the images is the weights' own; leave the flag out.",
     "--model-path": "Name the run's folder or its weights file by --resume.",
+    "--weights": "Name the weights to test by --resume: a run, a file, synth or hf://USER/NAME.",
 }
 
 

@@ -33,6 +33,8 @@ SHAPES = (1.2, 6.0)
 """How many times higher than wide an image of one person is, within wide limits."""
 FLAT = 4.0
 """Grey levels: the standard deviation of an image in which there is hardly anything to see."""
+GREY = 5.0
+"""Mean spread of the colour channels, in grey levels, below which an image has no colour."""
 _ROWS = 256
 _TURNS = {  # value of the orientation tag → what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -228,6 +230,12 @@ def crop(image: Image.Image, box: Sequence[int] | None, *, name: str | Path = ""
 def is_person_shaped(width: int, height: int) -> bool:
     """Whether an image may show one person, cut out; others are squeezed to that shape."""
     return SHAPES[0] * width <= height <= SHAPES[1] * width
+
+
+def has_colour(images: np.ndarray) -> np.ndarray:
+    """(n,) bool for images (n, H, W, 3) of 8 bits: whether they have colour, as visible ones do and
+    infrared ones don't."""
+    return np.ptp(images, axis=3).mean((1, 2)) >= GREY
 
 
 def notes_on(image: Image.Image) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vireid.console import choose
 from vireid.data.facts import DatasetFacts, Decoding, Rule
-from vireid.files import import_file
+from vireid.files import import_file, is_code, whole_code_name
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ def resolve_dataset(name: str) -> str:
     Raises:
         InputError: there is no such data set; those that exist are listed.
     """
-    if ".py:" in name:
-        file, attribute = name.rsplit(":", 1)
-        return f"{Path(file).expanduser().resolve()}:{attribute}"
+    if is_code(name):
+        return whole_code_name(name)
     aliases = {alias: facts.name for facts in known_facts() for alias in facts.aliases}
     try:
         return choose("data set", name, dataset_names(), aliases=aliases)
@@ -84,7 +83,7 @@ def facts_of(name: str) -> DatasetFacts:
         InputError: there is no such data set, file or constant.
     """
     name = resolve_dataset(name)
-    if ".py:" in name:
+    if is_code(name):
         return register(_from_file(*name.rsplit(":", 1)))
     return _registered.get(name) or _built_in(name)
 
@@ -110,7 +109,7 @@ def title_of(name: str) -> str:
 
 def label_of(name: str) -> str:
     """A name for reports: of "path/to/my.py:MY_SET" without its place on a disk."""
-    return name.rsplit(":", 1)[-1] if ".py:" in name else name
+    return name.rsplit(":", 1)[-1] if is_code(name) else name
 
 
 def find_root(name: str, root: str | Path | None) -> Path:

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from vireid.config import to_plain
-from vireid.console import console, say, warn
 from vireid.console import progress as progress_bar
+from vireid.console import say, warn
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.decoding import boxes_of, crop, decode, resize
@@ -223,7 +223,7 @@ class Embedder:
             store, dataset: the images, and what is known of them.
             rows: (M,) of them.
             tta, batch_size: see `embed`.
-            progress: show a bar on a terminal (where no other bar is shown).
+            progress: show how far it is (where no other bar is shown).
 
         Raises:
             InputError: the store has another size, or a row's image is broken.
@@ -308,7 +308,7 @@ class Embedder:
         own = batches[self.world.rank :: self.world.size]
         images = ((get(rows), int(modality[rows[0]])) for rows in own)
         stream = self.stream(images, tta=tta, batch_size=batch_size, total=len(modality))
-        if progress and self.world.first and console.is_terminal:
+        if progress and self.world.first:
             stream = _with_bar(stream, own)
         problem: InputError | None = None
         parts = []

@@ -129,5 +129,5 @@ def call(command: Sequence[str], log: Path, device: int | None, stop: threading.
     if process.returncode:
         text = log.read_bytes()[begin:].decode("utf-8", "replace")
         last = " ".join(" ".join(text.strip().splitlines()[-_LAST_LINES:]).split())
-        words = " ".join(command[1:4])
+        words = " ".join([word for word in command[1:5] if word != "-P"][:3])
         raise RuntimeError(f"`{words}` ended with code {process.returncode}: {last}")

@@ -64,6 +64,10 @@ class Limits(BaseModel):
         description="how many times higher than wide an image of one person is; in others a box "
         "should be drawn"
     )
+    grey: float = Field(
+        description="mean spread of the colour channels, of 255, below which an image has no "
+        "colour, as infrared ones"
+    )
 
 
 class InfoAnswer(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -121,7 +122,8 @@ def serve(
             settings = replace(settings, audit_log=default_audit_log(index_url))
         app = create_app(index, load(weights, device=device, method=method, arch=arch), settings)
         _say_where(settings, listener.getsockname()[1], browser=browser)
-        uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
 
 
 def server_config(app: FastAPI, settings: ServerSettings) -> Any:
@@ -164,8 +166,8 @@ def _say_where(settings: ServerSettings, port: int, *, browser: bool) -> None:
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.certificate else "http"
     url = f"{scheme}://{name}:{port}"
-    how = "" if browser else "; open it in a browser, or let --open do so"
-    say(f"The page is at {url}{how}  (stop with Ctrl+C)")
+    how = "." if browser else "; open it in a browser."
+    say(f"The page is at {url}{how} Ctrl-C stops the server.")
     if browser:
         # Connections wait in the listener until the server takes them.
         here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, name)

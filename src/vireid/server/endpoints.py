@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from vireid.data.decoding import SHAPES, boxes_of, parse_box
+from vireid.data.decoding import GREY, SHAPES, boxes_of, parse_box
 from vireid.index.entries import Filters, Hit
 from vireid.index.output import hits_as_csv
 from vireid.server import api
@@ -146,6 +146,7 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
                 images=settings.max_images,
                 top=settings.max_top,
                 person_shape=SHAPES,
+                grey=GREY,
             ),
             user=request.scope["vireid.user"],
             require_reason=settings.require_reason,

@@ -71,8 +71,10 @@ class Journal:
         self.end_bar()
         self._title = f"epoch {epoch + 1}/{epochs}"
         self._bar = progress("img")
-        self._bar.start()
-        self._task = self._bar.add_task(self._title, total=steps * batch, completed=first * batch)
+        self._bar.start()  # over the whole run, so that the time left is that of the run
+        self._task = self._bar.add_task(
+            self._title, total=epochs * steps * batch, completed=(epoch * steps + first) * batch
+        )
 
     def advance(self, images: int) -> None:
         if self._bar is not None:

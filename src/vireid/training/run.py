@@ -68,12 +68,13 @@ def train(
     )
     if not resume:
         _warn_of_recipe(options)
-        _warn_of_warm_up(options, data)
         _warn_of_black_areas(options)
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
         options = for_steps(options, data, max_steps)
+    if not resume:
+        _warn_of_warm_up(options, data)
     can_evaluate = _look_ahead(options, data)
     if can_evaluate and options.part == "train":
         say(

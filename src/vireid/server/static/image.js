@@ -5,8 +5,6 @@ import { BoxDialog } from "./box.js";
 import { $, choose, chosen, h } from "./dom.js";
 import * as T from "./texts.js";
 
-const GREY = 5; // mean spread of the colour channels, in grey levels, below which an image has no colour
-
 /** A JPEG file without its orientation tag: browsers would turn the image, a server that searches
  * images as they are stored would not, and boxes would be of another image. */
 async function withoutTag(file) {
@@ -212,7 +210,7 @@ export class QueryImages {
     for (let i = 0; i < data.length; i += 4) {
       spread += Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]);
     }
-    const grey = spread / (data.length / 4) < GREY;
+    const grey = spread / (data.length / 4) < this.limits.grey;
     choose("modality", grey ? "infrared" : "visible");
     this.hint(grey ? T.LOOKS_INFRARED : T.LOOKS_VISIBLE);
   }
