@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,9 +37,10 @@ def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Path) 
         query: a night image to try the search page with.
     """
     from vireid.figures.page import write_page
-    from vireid.files import read_json
+    from vireid.training.journal import read_log
 
-    seconds = float(read_json(run / "summary.json")["seconds"])
+    epochs = [line for line in read_log(run / "log.jsonl") if line["kind"] == "epoch"]
+    seconds = epochs[-1]["seconds"]  # of all of them
     sections = [
         _people(after),
         _numbers(before, after, run),
@@ -126,12 +128,7 @@ def _training(run: Path) -> Section:
     from vireid.training.journal import read_log
 
     log = read_log(run / "log.jsonl")
-    rates = [line["lr"] for line in log if line["kind"] == "epoch"]
-    rate = (
-        "which still rises: so short a training ends within its warm-up"
-        if rates[-1] == max(rates)
-        else "which rises first and then falls"
-    )
+    rate = _course([line["lr"] for line in log if line["kind"] == "epoch"])
 
     def draw(columns: Columns) -> Figure:
         figure = training_curves({run.name: log}, columns=columns)
@@ -148,7 +145,7 @@ def _training(run: Path) -> Section:
         "First the losses, each a mean over an epoch: what training makes smaller. The identity "
         "and triplet losses pull one person's images together and those of two apart; "
         "discriminator and confusion are opponents, so neither falls to nothing. Then the "
-        f"learning rate, {rate}.",
+        f"learning rate, which {rate}.",
     )
 
 
@@ -271,6 +268,16 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
             wide=True,
         ),
     ]
+
+
+def _course(rates: Sequence[float]) -> str:
+    """What a learning rate does over the epochs."""
+    peak = max(rates)
+    if rates[-1] < peak:
+        return "falls" if rates[0] == peak else "rises first and then falls"
+    if rates.index(peak) == len(rates) - 1 > 0:
+        return "still rises: so short a training ends within its warm-up"
+    return "reaches its full value and stays there"
 
 
 def _time(seconds: float) -> str:
