@@ -11,7 +11,7 @@ import numpy as np
 
 from vireid.console import choose, say
 from vireid.files import NotWritten, check_folder, writing
-from vireid.types import Embeddings, InputError, Modality
+from vireid.types import Embeddings, InputError, Modality, usual_embedding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -235,7 +235,9 @@ class _Drawing:
         order = np.flatnonzero(search.scores.has_match)
         chosen = np.random.default_rng(self.seed).permutation(order)[: self.queries]
         rows = activation_rows(opened.embedder, opened.data, opened.store, search, chosen.tolist())
-        self._save(unit, "activation", activation_maps(rows, self._heading(unit), columns=2))
+        self._save(
+            unit, "activation", activation_maps(rows, self._heading(unit), columns=self.columns)
+        )
 
     # -- of several runs
 
@@ -246,7 +248,7 @@ class _Drawing:
         runs = [unit for unit in self.units if unit.run is not None]
         if kind == "training":
             logs = {unit.name: read_log(unit.run / "log.jsonl") for unit in runs if unit.run}
-            figure = training_curves(logs)
+            figure = training_curves(logs, columns=self.columns)
             if figure is None:
                 raise InputError("None of the runs has finished an epoch.")
             self._save(None, "training", figure)
@@ -255,6 +257,8 @@ class _Drawing:
         if kind == "cmc":
             curves: dict[str, Any] = {}
             for name, report in reports.items():
+                if self.embedding:
+                    self._which(list(report.raw))
                 for which, curve in report.curves.items():
                     if self.embedding in (None, which):
                         curves[name if self.embedding else f"{name}, {which}"] = curve
@@ -262,7 +266,7 @@ class _Drawing:
             return
         for unit in runs:
             pairs: Mapping[str, list] = reports[unit.name].camera_pairs
-            name = self.embedding or next(iter(pairs), "")
+            name = self._which(list(reports[unit.name].raw))
             figure = camera_pairs(
                 pairs.get(name, []), "rank1", f"{unit.name}, {name}", columns=self.columns
             )
@@ -299,15 +303,15 @@ class _Drawing:
 
     def _embeddings(self, unit: Source) -> Embeddings:
         if unit.embeddings is None:
-            unit.embeddings = self._embed(unit, self._opened(unit).embedder)
+            unit.embeddings = self._embed(unit, self._opened(unit).embedder, "trained")
         return unit.embeddings
 
-    def _embed(self, unit: Source, embedder: Embedder) -> Embeddings:
+    def _embed(self, unit: Source, embedder: Embedder, which: str) -> Embeddings:
         from vireid.data import rows_of, trials
 
         opened = self._opened(unit)
         unit.rows = rows_of(trials(opened.data, opened.searches[0])[:1])
-        say(f"Embedding {len(unit.rows):,} images ...")
+        say(f"Embedding {len(unit.rows):,} images with the {which} network of {unit.name} ...")
         return embedder.embed_store(opened.store, opened.data, unit.rows, progress=True)
 
     def _search(self, unit: Source) -> tuple[Opened, Any]:
@@ -318,7 +322,7 @@ class _Drawing:
         drawn = trials(opened.data, opened.searches[0])[:1]
         assert unit.rows is not None
         for search in search_trials(opened.data, drawn, found, unit.rows):
-            if search.name == self._which(found):
+            if search.name == self._drawn(found):
                 return opened, search
         raise AssertionError("the embedding was there a moment ago")
 
@@ -333,22 +337,24 @@ class _Drawing:
             start = rebuild_start(
                 unit.run, method=self.method, arch=self.arch, device=str(opened.embedder.device)
             )
-            self._starts[unit.name] = self._embed(unit, start)
+            self._starts[unit.name] = self._embed(unit, start, "starting")
         return self._starts[unit.name]
 
-    def _which(self, found: Embeddings) -> str:
-        name = self.embedding or found.preprocessing.get("search_with") or next(iter(found.vectors))
-        if name not in found.vectors:
-            raise InputError(
-                f"There is no embedding '{name}'. Choose one of: {', '.join(found.vectors)}."
-            )
+    def _which(self, names: Sequence[str], recommended: str | None = None) -> str:
+        """The embedding to draw: the one asked for, or the weights' own."""
+        name = self.embedding or recommended or usual_embedding(names)
+        if name not in names:
+            raise InputError(f"There is no embedding '{name}'. Choose one of: {', '.join(names)}.")
         return name
 
+    def _drawn(self, found: Embeddings) -> str:
+        return self._which(list(found.vectors), found.preprocessing.get("search_with"))
+
     def _vectors(self, found: Embeddings) -> np.ndarray:
-        return np.asarray(found.vectors[self._which(found)], np.float32)
+        return np.asarray(found.vectors[self._drawn(found)], np.float32)
 
     def _heading(self, unit: Source) -> str:
-        return f"{unit.name}, {self._which(self._embeddings(unit))}"
+        return f"{unit.name}, {self._drawn(self._embeddings(unit))}"
 
     # -- files
 

@@ -294,6 +294,11 @@ class Preprocessing(TypedDict, total=False):
     orientation: Literal["upright", "stored"]
 
 
+def usual_embedding(names: Sequence[str]) -> str:
+    """The test embedding to search with and to draw, where the weights recommend none."""
+    return "embedding" if "embedding" in names else names[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
     """Vectors of N images, and what is known of the images.

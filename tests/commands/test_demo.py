@@ -8,6 +8,7 @@ import pytest
 from command_kit import refused, said
 
 from vireid.commands.demo import DemoSize, run_demo
+from vireid.commands.demo_page import _course, _time
 from vireid.training.journal import read_log
 
 
@@ -25,13 +26,35 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     page = (tmp_path / "demo" / "demo.html").read_text(encoding="utf-8")
     log = read_log(tmp_path / "demo" / "run" / "log.jsonl")
     assert [line["global_step"] for line in log if line["kind"] == "epoch"] == [1, 2]
-    assert page.count("<section") == 9 and "vireid serve --index" in page
+    seconds = log[-1]["seconds"]
+    assert f"after {_time(seconds)} of training." in page
+    assert page.count("<section") == 9 and "vireid serve <i>--index</i>" in page
     for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg"):
         assert (tmp_path / "demo" / name).is_file(), name
     (tmp_path / "demo" / "run" / "summary.json").unlink()  # as if it had been stopped
     assert run_demo(tmp_path / "demo", size=size, device="cpu")["after_rank1"] == pytest.approx(
         numbers["after_rank1"]
     )
+
+
+def test_the_time_of_a_training_is_said_as_it_was() -> None:
+    given = (0.3, 1, 58.4, 89, 95, 773.8, 5000, 7300)
+    assert [_time(seconds) for seconds in given] == [
+        "1 second", "1 second", "58 seconds", "89 seconds", "2 minutes", "13 minutes",
+        "83 minutes", "2 hours",
+    ]  # fmt: skip
+
+
+def test_the_learning_rate_is_described_as_it_went() -> None:
+    assert _course([1, 2, 3]).startswith("still rises")
+    assert (
+        _course([1, 3, 3])
+        == _course([3, 3, 3])
+        == _course([3])
+        == ("reaches its full value and stays there")
+    )
+    assert _course([1, 3, 2]) == "rises first and then falls"
+    assert _course([3, 2, 1]) == "falls"
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +31,10 @@ def test_every_figure_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert {f"{kind}.png" for kind in kinds} | {f"{kind}.pdf" for kind in kinds} <= names, said(
         capsys
     )
-    assert "No figure gap: A probe" in said(capsys)
+    words = said(capsys)
+    assert "No figure gap: A probe" in words
+    for which in ("trained", "starting"):
+        assert words.count(f"images with the {which} network of run ...") == 1
     assert {f"ranked-{name}.png" for name in ("best", "worst", "random")} <= names
     for path in out.glob("*.png"):
         with Image.open(path) as image:
@@ -56,6 +60,28 @@ def test_the_start_is_the_network_before_its_first_step(trained: Path, tmp_path:
     (copy / "record.json").unlink()
     with pytest.raises(InputError, match="keeps no hash of its start"):
         rebuild_start(copy)
+
+
+def test_all_figures_are_of_the_same_embedding(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {name: [] for name in ("pooled", "embedding")}
+    curves = {name: [0.5] for name in plain}
+    report = SimpleNamespace(
+        raw=plain, camera_pairs=plain, curves=curves, protocol=SimpleNamespace(scope="all")
+    )
+    monkeypatch.setattr("vireid.testing.reports_of", lambda run: [report])
+    headings = []
+    monkeypatch.setattr(
+        "vireid.figures.camera_pairs", lambda rows, metric, heading, **_: headings.append(heading)
+    )
+    monkeypatch.setattr("vireid.figures.save_figure", lambda figure, path: path)
+    for name in (None, "pooled"):
+        plot([trained], tmp_path, kinds=["cameras"], embedding=name)
+    assert headings == [f"{trained.name}, embedding", f"{trained.name}, pooled"]
+    for kind in ("cameras", "cmc"):
+        with pytest.raises(InputError, match=r"no embedding 'part'\. Choose one of: pooled, emb"):
+            plot([trained], tmp_path, kinds=[kind], embedding="part")
 
 
 def test_embeddings_of_two_files_are_one_source(trained: Path, tmp_path: Path, capsys) -> None:

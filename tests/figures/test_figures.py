@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from vireid.data import ProtocolOptions, trials
 from vireid.evaluation import Search, evaluate, search_trials
-from vireid.figures import charts, ranked, style, write_figures
+from vireid.figures import charts, maps, ranked, style, write_figures
 from vireid.types import InputError
 
 
@@ -92,8 +93,51 @@ def test_overlap_is_the_shared_area() -> None:
     assert charts.overlap(low, low) == pytest.approx(1)
     wide = np.linspace(0, 1, 64_001)
     assert charts.overlap(wide, wide + 0.5) == pytest.approx(0.5, abs=0.02)
+    grid, *densities = charts.smoothed(low, wide)
+    assert np.sum(densities, axis=1) * (grid[1] - grid[0]) == pytest.approx([1, 1], abs=0.001)
     with pytest.raises(InputError, match="same and of different"):
         charts.overlap(low, np.array([]))
+
+
+def test_overlap_of_two_normals_is_known_and_of_few_alike_is_near_1() -> None:
+    g = np.random.default_rng(0)
+    for distance in (0.0, 1.0, 2.0, 3.0):
+        found = [
+            charts.overlap(g.normal(0, 0.1, 64), g.normal(0.1 * distance, 0.1, 192))
+            for _ in range(40)
+        ]
+        expected = 2 * NormalDist().cdf(-distance / 2)
+        least, most = (0.85, 1.0) if distance == 0 else (expected - 0.03, expected + 0.03)
+        assert least <= np.mean(found) <= most, (distance, np.mean(found))
+
+
+def test_the_overlap_is_the_area_under_both_lines_drawn() -> None:
+    g = np.random.default_rng(1)
+    pids, gallery = np.arange(8), np.arange(24) % 8
+    same = pids[:, None] == gallery
+    similarity = g.normal(0, 0.1, same.shape) + 0.2 * same
+    (axes,) = charts.similarity_histogram({"": similarity}, pids, gallery).axes
+    (grid, other), (_, own) = (line.get_data() for line in axes.lines)
+    shared = np.minimum(other, own).sum() * (grid[1] - grid[0])
+    assert axes.get_title() == f"{100 * shared:.0f} % overlap"
+    assert 0.2 < shared < 0.5
+
+
+def test_what_is_not_all_is_not_written_as_all() -> None:
+    given = (1.0, 0.9996, 0.99996, 0.98, 0.0, 0.0004, 0.00001)
+    assert [style.percent(value) for value in given] == [
+        "100.0", "99.96", "over 99.99", "98.0", "0.0", "0.04", "under 0.01",
+    ]  # fmt: skip
+    assert style.percent(0.996, 0) == "99.6" and style.percent(0.6, 0) == "60"
+
+
+def test_a_curve_fills_its_axis() -> None:
+    high = charts.cmc_curve({"a": [0.9, 0.95, 0.9996], "b": [0.92, 0.96, 1.0]}).axes[0]
+    low, top = high.get_ylim()
+    assert 85 < low < 90 and 100 < top < 102
+    assert list(high.get_xticks()) == [1]
+    low, top = charts.cmc_curve({"a": [0.0, 0.5, 1.0]}).axes[0].get_ylim()
+    assert -3 < low < 0 and 100 < top < 107
 
 
 def test_histograms_of_start_and_trained_share_their_axis() -> None:
@@ -103,7 +147,7 @@ def test_histograms_of_start_and_trained_share_their_axis() -> None:
     before, after = figure.axes
     assert before.get_title() == "start: 100 % overlap"
     assert after.get_title() == "trained: 0 % overlap"
-    assert before.get_xlim() == after.get_xlim() or before.get_xlim()[0] >= -1.1
+    assert before.get_xlim() == after.get_xlim()
 
 
 def test_training_curves_of_one_run_and_of_several() -> None:
@@ -114,6 +158,9 @@ def test_training_curves_of_one_run_and_of_several() -> None:
     assert [entry.get_label() for entry in one.axes[0].lines] == ["a", "b"]
     assert all(tick == round(tick) for tick in one.axes[0].get_xticks())
     assert [entry.get_label() for entry in one.axes[2].lines] == ["mAP", "rank1"]
+    narrow = charts.training_curves({"run": [line]}, columns=1)
+    assert narrow is not None
+    assert len({panel.get_subplotspec().colspan.start for panel in narrow.axes}) == 1
     two = charts.training_curves({"first": [line], "second": [line], "unfinished": []})
     assert two is not None
     assert [entry.get_label() for entry in two.axes[0].lines] == ["first", "second"]
@@ -144,8 +191,43 @@ def test_a_map_shows_each_image_once_in_its_persons_colour() -> None:
     assert len(colours) == 2
     boxes = [text.get_bbox_patch() for text in figure.axes[0].texts]
     assert {tuple(box.get_facecolor()[:3]) for box in boxes if box} == colours
+    assert not figure.axes[0].axison, "axes of a t-SNE map mean nothing"
     with pytest.raises(InputError, match="21 identities"):
         charts.embedding_map(np.zeros((21, 2)), np.arange(21), np.zeros(21))
+
+
+def test_a_label_stands_beside_its_own_persons_points() -> None:
+    g = np.random.default_rng(0)
+    # Two clouds of a person far from each other: the middle between them is nobody's.
+    middles = np.array([[0, 0], [9, 9], [0, 9], [9, 0]])
+    points = np.concatenate([middle + g.normal(0, 0.3, (5, 2)) for middle in middles])
+    pids = np.repeat([1, 1, 2, 2], 5)
+    drawn = charts.embedding_map(points, pids, np.tile([0, 1], 10)).axes[0].texts
+    places = np.array([text.xyann for text in drawn])
+    for text, place in zip(drawn, places):
+        nearest = np.linalg.norm(points - place, axis=1)
+        assert pids[nearest.argmin()] == int(text.get_text())
+        assert 0.2 < nearest.min() < 1.0, "beside a point, and on none"
+    crowd = charts.embedding_map(np.repeat(points[:5], 4, 0), np.arange(20), np.zeros(20, int))
+    spots = np.array([text.xyann for text in crowd.axes[0].texts])
+    apart = np.abs(spots[:, None] - spots) / np.ptp(points[:5], axis=0)
+    covered = (apart < (0.03, 0.02)).all(2).sum() - len(spots)
+    assert covered == 0, "labels in a crowd don't cover each other"
+
+
+def test_an_image_where_no_place_adds_is_said_to_have_none() -> None:
+    image = np.full((20, 10, 3), 200, np.uint8)
+    found = np.zeros((2, 4, 2))
+    found[0, 1, 1] = 1
+    row = maps.ActivationRow(image, [image] * 2, found, ["0.9 same", "0.1 other"])
+    figure = maps.activation_maps([row])
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles == ["query", "0.9 same", "0.1 other\nno place adds"]
+    assert "Dark all over" in figure.get_supxlabel() and "Bright" in figure.get_supxlabel()
+    lit = maps.overlay(image, found[0]).sum(2)
+    assert np.unravel_index(lit.argmax(), lit.shape)[0] in range(5, 10) and lit[0, 0] < 280
+    only = maps.activation_maps([row._replace(images=[image], maps=found[:1])])
+    assert "Dark" not in only.get_supxlabel()
 
 
 def test_the_gap_is_written_beside_its_bar() -> None:

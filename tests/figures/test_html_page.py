@@ -8,9 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from vireid.figures import cmc_curve
-from vireid.figures.page import Section, chart, commands, numbers, rankings, tiles, write_page
+from vireid.figures import ActivationRow, cmc_curve
+from vireid.figures.page import (
+    Section,
+    chart,
+    commands,
+    numbers,
+    rankings,
+    similar_places,
+    tiles,
+    write_page,
+)
 from vireid.figures.ranked import Entry, RankedList
 from vireid.figures.style import GREEN, RED
 
@@ -20,6 +30,9 @@ WORDS = "What is to be seen <here> & `vireid there`."
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def curve() -> Figure:
+        return cmc_curve({"a": [0.5, 1.0]})
+
     g = np.random.default_rng(0)
     image = g.integers(0, 256, (64, 32, 3), np.uint8)
     hits = [
@@ -27,12 +40,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Entry(image, 0.4, "2", False),
         Entry(image, 0.3, "3", None, skipped=True),
     ]
+    found = np.zeros((2, 4, 2))
+    found[0, 1, 1] = 1
+    places = ActivationRow(image, [image] * 2, found, ["0.9 same", "0.1 other"])
     sections = [
         Section("People", tiles([[(image, f"camera {n}") for n in range(1, 7)]] * 2), WORDS),
         Section("Numbers", numbers({"Rank-1": "85.3 %"}), WORDS),
-        Section("Curve", chart(lambda: cmc_curve({"a": [0.5, 1.0]}), 'a "curve"'), WORDS),
+        Section("Curve", chart(curve, 'a "curve"', narrow=curve), WORDS),
         Section("Lists", rankings([RankedList(image, "q", "", hits)] * 2), WORDS, wide=True),
-        Section("Go on", commands(["vireid " + "long " * 60, "<next>"]), WORDS),
+        Section("Places", similar_places([places]), WORDS, wide=True),
+        Section("Go on", commands(["vireid " + "long " * 60, "<next> --data-root"]), WORDS),
     ]
     file = tmp_path_factory.mktemp("page") / "page.html"
     return write_page(file, "A <title>", "What it is about.", sections)
@@ -64,15 +81,17 @@ def test_a_page_is_one_file_that_closes_what_it_opens(page: Path) -> None:
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes[name])
         assert tag != "img" or "alt" in attributes
     assert not re.search(r"@import|url\((?!data:)", text)
-    assert text.count("What is to be seen &lt;here&gt; &amp; <code>vireid there</code>.") == 5
+    assert text.count("What is to be seen &lt;here&gt; &amp; <code>vireid there</code>.") == 6
     assert "<h1>A &lt;title&gt;</h1>" in text and "&lt;next&gt;" in text
+    assert "&lt;next&gt; <i>--data-root</i>\n" in text
     images = [found for tag, found in found.tags if tag == "img"]
-    assert len(images) == 12 + 1 + 8
+    assert len(images) == 12 + 1 + 8 + 3
     frames = [a["style"] for tag, a in found.tags if tag == "figure" and a.get("style")]
     assert f"--frame: {GREEN}" in frames and f"--frame: {RED}" in frames
     assert "0.90 same" in text and "0.40 other" in text and "0.30 skipped" in text
-    light, dark = re.findall(r'(?:src|srcset)="(data:image/png;base64,[^"]+)', text)
-    assert light != dark
+    assert "0.1 other, no place adds" in text
+    drawn = re.findall(r'(?:src|srcset)="(data:image/png;base64,[^"]+)', text)
+    assert len(drawn) == 4 and len(set(drawn)) == 2, "light and dark, of each width"
 
 
 @pytest.mark.browser
@@ -88,6 +107,10 @@ def test_a_page_fits_a_telephone(page: Path) -> None:
         view.on("request", lambda request: asked.append(request.url))
         view.goto(page.as_uri())
         assert view.evaluate("document.documentElement.scrollWidth") == 390
+        sideways = "[...document.querySelectorAll('main *')].filter(one => " + (
+            "one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display != 'inline')"
+        )
+        assert view.evaluate(f"{sideways}.map(one => one.className)") == []
         dark = view.evaluate("document.querySelector('picture img').currentSrc")
         view.emulate_media(color_scheme="light")
         view.wait_for_function(

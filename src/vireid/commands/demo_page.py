@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import numpy as np
+    from matplotlib.figure import Figure
 
     from vireid.data.pixels import PixelStore
     from vireid.data.protocol import Dataset
     from vireid.embed import Embedder
     from vireid.evaluation import Report, Search
     from vireid.figures.page import Section
+    from vireid.figures.style import Columns
 
-_PEOPLE, _QUERIES, _TOP = 4, 4, 7
+_PEOPLE, _QUERIES, _TOP = 3, 4, 7
 
 
 class Tested(NamedTuple):
@@ -35,10 +37,13 @@ def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Path) 
         query: a night image to try the search page with.
     """
     from vireid.figures.page import write_page
+    from vireid.training.journal import read_log
 
+    epochs = [line for line in read_log(run / "log.jsonl") if line["kind"] == "epoch"]
+    seconds = epochs[-1]["seconds"]  # of all of them
     sections = [
         _people(after),
-        _numbers(before, after),
+        _numbers(before, after, run),
         _training(run),
         _similarity(before, after),
         _curve(before, after),
@@ -49,7 +54,7 @@ def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Path) 
     lead = (
         "Somebody is seen by an infrared camera at night. Who is it among the people whom other "
         "cameras saw by day? All people here are synthetic: they were made by this program and "
-        "don't exist. The numbers are of these people, too, and of a training of a minute."
+        f"don't exist. The numbers below are for these people, after {_time(seconds)} of training."
     )
     return write_page(out / "demo.html", "The vireid demo", lead, sections)
 
@@ -74,39 +79,42 @@ def _people(tested: Tested) -> Section:
     return Section(
         "People",
         tiles(rows),
-        "Each row is one person, as six cameras see them. Cameras "
-        f"{' and '.join(map(str, infrared))} are infrared: colours are gone, and bright clothes "
-        "may be dark or the other way round. A network has to go by what remains.",
+        f"Each row is one person, as {len(camids)} cameras see them. Cameras "
+        f"{' and '.join(map(str, infrared))} are infrared: there are no colours, and clothes that "
+        "are bright in daylight may look dark, and dark ones bright. A network has to go by what "
+        "remains.",
     )
 
 
-def _numbers(before: Tested, after: Tested) -> Section:
+def _numbers(before: Tested, after: Tested, run: Path) -> Section:
     from vireid.figures.page import Section, numbers
+    from vireid.figures.style import percent
+    from vireid.files import read_json
 
     was, now = (tested.report.best()["rank1"]["mean"] for tested in (before, after))
     precision = after.report.best()["mean_ap"]["mean"]
     chance = after.report.chance["rank1"]
     people = after.report.counts["identities"][0]
+    trained = len({after.data.samples[i].pid for i in after.data.parts["train"]})
+    learned = read_json(run / "config.json")["model"]["pretrained"] == "synth"
     if now > was + 0.005:
         words = "Training helped."
-    elif now < was - 0.005:
-        words = (
-            "Training on so few people for a minute made it worse: it started from weights that "
-            "have seen many hundreds. It shows how training is done, not what it can reach."
-        )
     else:
-        words = (
-            "So short a training on so few people changes little; it shows how training is done, "
-            "not what it can reach."
+        change = "lowered Rank-1" if now < was - 0.005 else "changed little"
+        words = f"Training on {trained} people {change}" + (
+            ": it started from weights that had already learned from many hundreds. It"
+            if learned
+            else ". It"
         )
+        words += " shows how training is done, not what it can reach."
     return Section(
         "Who is found",
         numbers(
             {
-                "first match is the person (Rank-1)": _percent(now),
-                "before training": _percent(was),
-                "by guessing": _percent(chance),
-                "mean average precision (mAP)": _percent(precision),
+                "first match is the person (Rank-1)": f"{percent(now)} %",
+                "before training": f"{percent(was)} %",
+                "by guessing": f"{percent(chance)} %",
+                "mean average precision (mAP)": f"{percent(precision)} %",
             }
         ),
         f"{people} people whom the network didn't train on; each infrared image is searched among "
@@ -120,31 +128,31 @@ def _training(run: Path) -> Section:
     from vireid.training.journal import read_log
 
     log = read_log(run / "log.jsonl")
-    rates = [line["lr"] for line in log if line["kind"] == "epoch"]
-    rate = (
-        "which still rises: so short a training ends within its warm-up"
-        if rates[-1] == max(rates)
-        else "which rises first and then falls"
-    )
+    rate = _course([line["lr"] for line in log if line["kind"] == "epoch"])
 
-    def draw() -> Any:
-        figure = training_curves({run.name: log})
+    def draw(columns: Columns) -> Figure:
+        figure = training_curves({run.name: log}, columns=columns)
         assert figure is not None
         return figure
 
     return Section(
         "Training",
-        chart(draw, "Losses and learning rate over the epochs", least="34rem"),
-        "Left, the losses, each a mean over an epoch: what training makes smaller. The identity "
+        chart(
+            lambda: draw(2),
+            "Losses and learning rate over the epochs",
+            narrow=lambda: draw(1),
+        ),
+        "First the losses, each a mean over an epoch: what training makes smaller. The identity "
         "and triplet losses pull one person's images together and those of two apart; "
-        "discriminator and confusion are opponents, so neither falls to nothing. Right, the "
-        f"learning rate, {rate}.",
+        "discriminator and confusion are opponents, so neither falls to nothing. Then the "
+        f"learning rate, which {rate}.",
     )
 
 
 def _similarity(before: Tested, after: Tested) -> Section:
     from vireid.figures import overlap, similarity_histogram
     from vireid.figures.page import Section, chart
+    from vireid.figures.style import percent
 
     panels = {"before training": before.search.similarity, "trained": after.search.similarity}
     query, gallery = after.search.labels[:2]
@@ -160,13 +168,14 @@ def _similarity(before: Tested, after: Tested) -> Section:
         "How alike an infrared and a visible image are to the network, for pairs of one person "
         "(green) and of two people (orange). The less the two overlap, the more reliably a person "
         "is found: "
-        f"{_percent(was, 0)} of their area was shared before training, {_percent(now, 0)} after.",
+        f"{percent(was, 0)} % of their area was shared before training, {percent(now, 0)} % after.",
     )
 
 
 def _curve(before: Tested, after: Tested) -> Section:
     from vireid.figures import cmc_curve
     from vireid.figures.page import Section, chart
+    from vireid.figures.style import percent
 
     curves = {
         words: tested.report.curves[tested.search.name]
@@ -176,9 +185,9 @@ def _curve(before: Tested, after: Tested) -> Section:
     return Section(
         "How far down the list",
         chart(lambda: cmc_curve(curves), "Share of the queries found at rank 1 to 20"),
-        "The share of queries whose person is among the first hits (a CMC curve): at rank 10, "
-        f"{_percent(at_ten)} have been found by the trained network. Somebody who looks through "
-        "ten hits finds so many.",
+        "The share of the queries whose person is among the first images of the list, up to each "
+        f"rank (a CMC curve). With the trained network, {percent(at_ten)} % of the people searched "
+        "for are among the first ten.",
     )
 
 
@@ -201,23 +210,21 @@ def _ranked(tested: Tested) -> Section:
 
 
 def _activation(tested: Tested) -> Section:
-    from vireid.figures import activation_maps
-    from vireid.figures.page import Section, chart
+    from vireid.figures.maps import BRIGHT
+    from vireid.figures.page import Section, similar_places
     from vireid.plotting import activation_rows
 
     rows = activation_rows(
         tested.embedder, tested.data, tested.store, tested.search, _spread(tested), top=4
     )
+    dark = any(not places.any() for row in rows for places in row.maps)
     return Section(
         "What makes them similar",
-        chart(
-            lambda: activation_maps(rows, columns=1),
-            "Queries, and the nearest images with the places that make them similar to it",
-            least="24rem",
-        ),
-        "Left the query, then the nearest images. Bright places are those that made the network "
-        "find the image similar to the query; they should lie on the person. Where they lie on the "
-        "background, it has learnt the camera's place and not the person.",
+        similar_places(rows),
+        f"First the query, then the nearest images. {' '.join(BRIGHT if dark else BRIGHT[:1])} "
+        "Bright places should lie on the person. Where they lie on the background, the network "
+        "has learnt the camera's place and not the person.",
+        wide=True,
     )
 
 
@@ -238,6 +245,7 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
             "Search for yourself",
             commands([f"vireid serve --index {out / 'index'} --weights {run}"]),
             f"It says where the search page is; drop the night image `{query}` on it.",
+            wide=True,
         ),
         Section(
             "With images of your own",
@@ -257,9 +265,27 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
             "`vireid info` says what a folder holds and what is wrong with it. `--dataset sysu`, "
             "`regdb` or `llcm` reads the published data sets. Before you point this at "
             "people, read `docs/responsible-use.md`: a similarity is no proof of who somebody is.",
+            wide=True,
         ),
     ]
 
 
-def _percent(fraction: float, decimals: int = 1) -> str:
-    return f"{100 * fraction:.{decimals}f} %"
+def _course(rates: Sequence[float]) -> str:
+    """What a learning rate does over the epochs."""
+    peak = max(rates)
+    if rates[-1] < peak:
+        return "falls" if rates[0] == peak else "rises first and then falls"
+    if rates.index(peak) == len(rates) - 1 > 0:
+        return "still rises: so short a training ends within its warm-up"
+    return "reaches its full value and stays there"
+
+
+def _time(seconds: float) -> str:
+    """In words, as short as a reader wants it."""
+    number, unit = (
+        (seconds, "second") if seconds < 90 else
+        (seconds / 60, "minute") if seconds < 5400 else
+        (seconds / 3600, "hour")
+    )  # fmt: skip
+    count = max(1, round(number))
+    return f"{count} {unit}{'s' * (count != 1)}"

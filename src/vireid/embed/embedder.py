@@ -32,7 +32,7 @@ from vireid.runtime.device import memory_format
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, join
 from vireid.runtime.record import other_code, record_of
-from vireid.types import TTA, Embeddings, InputError, Modality
+from vireid.types import TTA, Embeddings, InputError, Modality, usual_embedding
 from vireid.weights import method_metadata, portable, save_weights, weights_hash
 
 BATCH = 256
@@ -99,8 +99,9 @@ class Embedder:
         height, width = size or self.metadata.get("size") or method.options.input_size
         self.size = (int(height), int(width))
         self.test_embeddings = tuple(method.test_embeddings)
-        usual = "embedding" if "embedding" in self.test_embeddings else self.test_embeddings[0]
-        self.default_embedding: str = self.metadata.get("default_embedding", usual)
+        self.default_embedding: str = self.metadata.get(
+            "default_embedding", usual_embedding(self.test_embeddings)
+        )
         self._hash: str | None = self.metadata.get("weights_hash")
         if changed := self.other_code:
             warn(f"{changed}.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from vireid.figures.maps import NO_PLACE, overlay
 from vireid.figures.ranked import RankedList, colour_of
 from vireid.figures.style import BLUE, dark
 from vireid.files import write_text
@@ -22,13 +23,20 @@ from vireid.files import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vireid.figures.maps import ActivationRow
+
+PHONE = "40rem"  # up to this width a page is a telephone's; the same as in page.css
+
+_OPTION = re.compile(r"(?<!\S)--[\w-]+")
+
 
 class Section(NamedTuple):
     """One figure with what is to be seen in it.
 
     Attributes:
         heading: of the section, as text.
-        body: HTML, of `chart`, `tiles`, `rankings`, `numbers` or `commands`.
+        body: HTML, of `chart`, `tiles`, `rankings`, `similar_places`, `numbers` or
+            `commands`.
         words: under it, as text; `code` in backticks.
         wide: whether it takes the whole width of a wide window.
     """
@@ -70,21 +78,28 @@ def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Secti
     return Path(path)
 
 
-def chart(draw: Callable[[], Figure], alt: str, *, least: str = "0") -> str:
+def chart(
+    draw: Callable[[], Figure], alt: str, *, narrow: Callable[[], Figure] | None = None
+) -> str:
     """A chart, drawn for light and for dark pages.
 
     Args:
         draw: draws it, in the colours that are in force.
-        least: CSS width below which it is not shrunk but scrolled.
+        narrow: draws it for a telephone's width, where that is another drawing.
     """
-    light = _png(draw())
-    with dark():
-        night = _png(draw())
-    scrolls = f' tabindex="0" role="group" aria-label="{escape(alt)}"' if least != "0" else ""
+    small, dark_page = f"(max-width: {PHONE})", "(prefers-color-scheme: dark)"
+    drawings = [(draw, "")] if narrow is None else [(narrow, small), (draw, "")]
+    sources = []
+    for one, width in drawings:
+        with dark():
+            night = _png(one())
+        media = " and ".join(part for part in (dark_page, width) if part)
+        sources.append(f'<source media="{media}" srcset="{night}">')
+        if width:
+            sources.append(f'<source media="{width}" srcset="{_png(one())}">')
     return (
-        f'<div class="chart" style="--least: {least}"{scrolls}><picture>'
-        f'<source media="(prefers-color-scheme: dark)" srcset="{night}">'
-        f'<img src="{light}" alt="{escape(alt)}"></picture></div>'
+        f'<div class="chart"><picture>{"".join(sources)}'
+        f'<img src="{_png(draw())}" alt="{escape(alt)}"></picture></div>'
     )
 
 
@@ -108,6 +123,18 @@ def rankings(lists: Sequence[RankedList]) -> str:
     return f'<div class="rankings">{"".join(parts)}</div>'
 
 
+def similar_places(rows: Sequence[ActivationRow]) -> str:
+    """Queries, each with the images nearest to it, bright where they are similar to it."""
+    parts = []
+    for row in rows:
+        shown = [_tile(row.query, "query", BLUE)]
+        for image, places, label in zip(row.images, row.maps, row.labels):
+            words = label if places.any() else f"{label}, {NO_PLACE}"
+            shown.append(_tile(overlay(image, places), words))
+        parts.append(_grid("places", len(shown), "".join(shown)))
+    return f'<div class="rankings">{"".join(parts)}</div>'
+
+
 def numbers(values: Mapping[str, str]) -> str:
     """A few numbers, each with what it is."""
     items = "".join(
@@ -119,8 +146,10 @@ def numbers(values: Mapping[str, str]) -> str:
 
 def commands(lines: Sequence[str]) -> str:
     """Commands to copy."""
-    text = escape("\n".join(lines))
-    return f'<pre tabindex="0" aria-label="commands"><code>{text}</code></pre>'
+    # A block for each command and no break within an option, on pages too narrow for them.
+    marked = (_OPTION.sub(r"<i>\g<0></i>", escape(line)) for line in lines)
+    text = "".join(f"<span>{line}\n</span>" for line in marked)
+    return f"<pre><code>{text}</code></pre>"
 
 
 def _words(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vireid.figures.style import BLUE, FAINT, GREEN, GREY, INK, RED, save_image
+from vireid.figures.style import BLUE, FAINT, GREEN, GREY, INK, RED, percent, save_image
 from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ def ranked_lists(
             )
             for g in order
         ]
-        note = f"AP {100 * scores.ap[q]:.0f} %" if scores.first[q] else "no match"
+        note = f"AP {percent(scores.ap[q], 0)} %" if scores.first[q] else "no match"
         lists.append(RankedList(load(int(trial.query[q])), _label(pid, camid), note, entries))
     sides = [Modality(int(dataset.modality[side[0]])).word for side in (trial.query, trial.gallery)]
     people = "Synthetic people. " if dataset.synthetic else ""
     heading = (
         f"{people}{sides[0].capitalize()} query, {sides[1]} gallery of {len(trial.gallery):,} "
         f"images, trial {trial.number}, {search.name}; Rank-1 of this trial "
-        f"{100 * scores.at(1):.1f} %"
+        f"{percent(scores.at(1))} %"
     )
     return lists, heading
 

@@ -67,6 +67,16 @@ def dark() -> AbstractContextManager[None]:
     return matplotlib.rc_context(_DARK)
 
 
+def percent(fraction: float, decimals: int = 1) -> str:
+    """A fraction as text in per cent, with up to two decimals where fewer would make all or
+    nothing of it."""
+    for digits in range(decimals, 3):
+        text = f"{100 * fraction:.{digits}f}"
+        if fraction in (0, 1) or 0 < float(text) < 100:
+            return text
+    return "under 0.01" if fraction < 0.5 else "over 99.99"
+
+
 def new_figure(columns: Columns = 1, ratio: float = 0.66, *, inches: float | None = None) -> Figure:
     """An empty figure as wide as one or two columns of a paper, which needs no display.
 
