@@ -24,5 +24,5 @@ def test_lines_of_progress_without_a_terminal(
     if not shown:
         assert not lines
         return
-    assert [re.match(r"embedding: ([\d,]+) of 4,000, \d+ img/s, 0:00:\d\d left$", line)[1]
+    assert [re.match(r"embedding: ([\d,]+) of 4,000 img, \d+ img/s, 0:00:\d\d left$", line)[1]
             for line in lines] == ["1,000", "2,000"]  # fmt: skip

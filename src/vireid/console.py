@@ -87,7 +87,9 @@ class _Progress(Progress):
         seconds = task.time_remaining
         left = f", {timedelta(seconds=int(seconds))} left" if seconds else ""
         speed = f", {task.speed:,.0f} {self.unit}/s" if task.speed else ""
-        say(f"{task.description}: {task.completed:,.0f} of {task.total:,.0f}{speed}{left}")
+        say(
+            f"{task.description}: {task.completed:,.0f} of {task.total:,.0f} {self.unit}{speed}{left}"
+        )
 
 
 def progress(unit: str = "img", *, shown: bool = True) -> Progress:
