@@ -369,7 +369,14 @@ def read_plain(path: str | Path) -> dict[str, Any]:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise InputError(f"The file '{path}' is not readable TOML: {why}.") from error
     else:
-        plain = read_json(path)
+        try:
+            plain = read_json(path)
+        except InputError as error:
+            if path.suffix.lower() == ".json" or not path.exists():
+                raise
+            raise InputError(
+                f"{error} A TOML file, whose name ends in .toml, or a JSON file was expected."
+            ) from error
     if not isinstance(plain, dict):
         raise InputError(f"'{path}' is {shown(plain)}; an object with named values was expected.")
     return plain

@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import os
 import shlex
 import sys
 import threading
 import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from vireid.config import convert, read_plain, to_plain
+from vireid.config import convert, hints_of, read_plain, to_plain
 from vireid.console import say
 from vireid.files import (
     UnnamedCode,
@@ -25,7 +27,7 @@ from vireid.files import (
     write_json,
     write_text,
 )
-from vireid.runtime.jobs import call, run_all
+from vireid.runtime.jobs import NOT_BEGUN, call, run_all
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from vireid.training.options import TrainOptions
 
 STATE = "sweep.json"
+# Flags of `vireid test` that a sweep gives by itself.
+_OF_SWEEP = ("resume", "out", "gpu", "device", "method", "arch")
 
 
 class _File(TypedDict, total=False):
@@ -44,6 +48,13 @@ class _File(TypedDict, total=False):
     grid: dict[str, list[Any]]
     test: dict[str, Any] | list[dict[str, Any]]
     baseline: str
+
+
+class _State(TypedDict):
+    """What a sweep's state says of one run."""
+
+    run: str
+    state: str
 
 
 @dataclass
@@ -88,12 +99,14 @@ class Sweep:
         jobs: seed by seed, so that whole seeds are done first.
         tests: words for each `vireid test` of a run.
         baseline: the row that the others are compared with, or "".
+        written: names of the tables in `folder` of what is done so far.
     """
 
     folder: Path
     jobs: list[Job]
     tests: list[list[str]]
     baseline: str = ""
+    written: tuple[str, ...] = ()
     _writing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -123,18 +136,44 @@ class Sweep:
         table = paper_table([report for found in reports.values() for report in found])
         if len(table.rows) == len(reports):  # each row is one way of training: it has a name
             table = replace(table, rows=tuple(reports))
-        table.write(self.folder)
+        self.written = tuple(path.name for path in table.write(self.folder))
         if self.baseline in reports and len(reports) > 1:
-            others = [found for row, found in reports.items() if row != self.baseline]
-            write_paired(
-                [one for found in others for one in compare_paired(found, reports[self.baseline])],
+            base = reports[self.baseline]
+            paths = write_paired(
+                [one for row, found in reports.items() if row != self.baseline
+                 for one in compare_paired(found, base, names=(row, self.baseline))],
                 self.folder,
-            )
+            )  # fmt: skip
+            self.written += tuple(path.name for path in paths)
 
     def table(self) -> str:
         """The table of what is done so far, as Markdown; "" before anything is."""
-        path = self.folder / "paper.md"
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        name = "paper.md"
+        return (self.folder / name).read_text(encoding="utf-8") if name in self.written else ""
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """The runs that a sweep has begun by its folder, also those that it took from elsewhere; []
+    where the folder isn't a sweep's.
+
+    Raises:
+        InputError: its state can't be read, or a run that was done isn't there.
+    """
+    if not (folder / STATE).is_file():
+        return []
+    kept: list[_State] = convert(list[_State], read_json(folder / STATE), str(folder / STATE))
+    runs = []
+    for one in kept:
+        run = Path(one["run"])
+        inside = folder / run.name  # the sweep may have moved, or the path be relative
+        if there := next((place for place in (inside, run) if os.path.isdir(place)), None):
+            runs.append(there)
+        elif one["state"] == "done":
+            raise InputError(
+                f"The run {shown(str(run))} of the sweep '{folder}' isn't there. Go to the folder "
+                "that the sweep was started in, or name the runs."
+            )
+    return runs
 
 
 def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ()) -> Sweep:
@@ -146,7 +185,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
 
     Raises:
         InputError: an unknown key or option, a value that can't be, two rows that are the same,
-            or code that isn't in `code`.
+            a test that no run could be given, or code that isn't in `code`.
     """
     plain = read_plain(file)
     known = list(_File.__annotations__)
@@ -179,7 +218,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
                 "differ in an option."
             )
         seen[job.folder] = job
-    return Sweep(folder, jobs, _tests(asked.get("test", {})), baseline)
+    return Sweep(folder, jobs, _tests(asked.get("test", {}), jobs, code, str(file)), baseline)
 
 
 def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
@@ -205,7 +244,7 @@ def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], where: str) -> Job:
-    from vireid.training.defaults import train_options
+    from vireid.training.defaults import options_of
     from vireid.training.naming import run_name
 
     values = dict(values)
@@ -217,7 +256,11 @@ def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], wh
         values["pretrained"] = str(values["pretrained"]).replace("{seed}", str(values["seed"]))
     try:
         config = convert(str | None, values.pop("config", None), "config")
-        options = train_options(config, **values)
+        options = options_of(config, values, besides=("config", "max_steps"))
+        if options.trial == "all":
+            raise InputError(
+                "A sweep's run has one split; give `trial` a number, as a row or a grid."
+            )
     except InputError as error:
         raise InputError(f"{where}, row {shown(row)}: {error}") from error
     run = folder / run_name(options, max_steps)
@@ -239,32 +282,82 @@ def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
 
 
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
-    from vireid.data import load_dataset
     from vireid.training.run import for_steps
 
-    if options.trial == "all":
-        raise InputError("A sweep's run has one split; give `trial` a number, as a row or a grid.")
-    data = load_dataset(
-        options.dataset, options.data_root, trial=options.trial,
-        camera_pattern=options.camera_pattern, intensity_range=options.intensity_range,
-    )  # fmt: skip
-    return for_steps(options, data, max_steps)
+    return for_steps(options, _data(options), max_steps)
 
 
-def _tests(asked: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Words of each `vireid test`; a list of values stands for one test each."""
-    if not isinstance(asked, Mapping):
-        return [words for one in asked for words in _tests(one)]
-    values = {"figure_queries": 0, **asked}
-    lists = [value if isinstance(value, list) else [value] for value in values.values()]
+def _tests(
+    asked: Mapping[str, Any] | Sequence[Mapping[str, Any]], jobs: Sequence[Job],
+    code: Sequence[str], where: str,
+) -> list[list[str]]:  # fmt: skip
+    """Words of each `vireid test`; a list of values stands for one test each, but where the option
+    takes a list.
+
+    Raises:
+        InputError: what `vireid test` would refuse of a run of `jobs`, as far as that is known
+            before there is one.
+    """
+    from vireid.testing import TestOptions
+
+    of_lists = [n for n, hint in hints_of(TestOptions).items() if typing.get_origin(hint) is tuple]
+    tables = {"test": asked} if isinstance(asked, Mapping) else {
+        f"test {number}": one for number, one in enumerate(asked, 1)
+    }  # fmt: skip
     out = []
-    for chosen in itertools.product(*lists):
-        words: list[str] = []
-        for name, value in zip(values, chosen):
-            flag = f"--{name.replace('_', '-')}"
-            words += [flag] if value is True else [] if value is False else [flag, str(value)]
-        out.append(words)
+    for table, given in tables.items():
+        values = {"figure_queries": 0, **given}
+        lists = [
+            value if isinstance(value, list) and name not in of_lists else [value]
+            for name, value in values.items()
+        ]
+        for chosen in itertools.product(*lists):
+            test = dict(zip(values, chosen))
+            _check_test(test, jobs, code, f"{where}, {table}")
+            words: list[str] = []
+            for name, value in test.items():
+                if value is None or value is False or value == []:
+                    continue
+                several = value if isinstance(value, list) else [value]
+                words += [f"--{name.replace('_', '-')}"]
+                words += [] if value is True else map(str, several)
+            out.append(words)
     return out
+
+
+def _check_test(
+    values: Mapping[str, Any], jobs: Sequence[Job], code: Sequence[str], where: str
+) -> None:
+    """Refuse a test that `vireid test` would refuse after the training."""
+    from vireid.data.registry import find_root, resolve_dataset
+    from vireid.testing import TestOptions
+    from vireid.testing.searches import asked_of
+    from vireid.training.defaults import with_values
+
+    values = dict(values)
+    if given := [name for name in _OF_SWEEP if name in values]:
+        raise InputError(f"{where}: the sweep itself gives '{given[0]}'. Leave it out.")
+    try:
+        convert(int | None, values.pop("epoch", None), "epoch")
+        options = with_values(TestOptions(), values, besides=("epoch",))
+        dataset = options.dataset
+        if dataset is not None:
+            dataset = resolve_dataset(_allowed(dataset, code, "dataset", where))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    for job in jobs:
+        run = job.options
+        name, own = dataset or run.dataset, dataset in (None, run.dataset)
+        try:
+            asked_of(name, options, int(run.trial) if own else None, known=True)
+            if own and options.part == "val":
+                from vireid.training.seen import refuse_fitted_part
+
+                refuse_fitted_part(run.part, options.part)
+            if options.data_root or not own:  # the run's own is missed when it begins
+                find_root(name, options.data_root)
+        except InputError as error:
+            raise InputError(f"{where} of row {shown(job.row)}: {error}") from error
 
 
 # Earlier runs -----------------------------------------------------------------------------------
@@ -358,6 +451,9 @@ def run_sweep(
     complete = [job for job in sweep.jobs if job.trained()]  # at most a test is left
     rest = [job for job in sweep.jobs if job not in complete]
 
+    def told(words: str) -> None:
+        tell(f"{time.monotonic() - began:7.0f} s  {words}")
+
     def ended(job: Job, state: str, seconds: float) -> None:
         job.state, job.seconds = state, seconds
         try:
@@ -365,14 +461,16 @@ def run_sweep(
                 after(job)
         except Exception as error:  # the other runs go on
             job.state = f"failed afterwards: {type(error).__name__}: {error}"
-        tell(f"{time.monotonic() - began:7.0f} s  {job.name}: {job.state}")
+        if job.state not in NOT_BEGUN:
+            told(f"{job.name}: {job.state}")
         try:
             sweep.write(tables=tables)
         except InputError as error:
             tell(f"note: there is no table: {error}")
 
     def make(job: Job, device: int | None) -> None:
-        _make(job, sweep, device, stop)
+        place = f"{sweep.jobs.index(job) + 1} of {len(sweep.jobs)}"
+        _make(job, sweep, device, stop, lambda: told(f"begins: {job.name} ({place})"))
 
     run_all(complete, make, devices, stop=stop, after=ended)
     run_all(
@@ -381,13 +479,18 @@ def run_sweep(
     )  # fmt: skip
 
 
-def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> None:
-    """Train and test one run, whatever of it isn't there yet."""
+def _make(
+    job: Job, sweep: Sweep, device: int | None, stop: threading.Event, begin: Callable[[], object]
+) -> None:
+    """Train and test one run, whatever of it isn't there yet; `begin` is called if anything
+    isn't."""
     from vireid.training.options import named_again
 
     where = ["--device", "cpu"] if device is None else ["--gpu", "0"]
     code = shlex.split(named_again(job.options))
-    if not job.trained():
+    untrained = not job.trained()
+    if untrained:
+        begin()
         if (job.folder / "config.json").is_file():
             words = ["train", "--resume", str(job.folder), *code, *where]
         else:
@@ -399,9 +502,11 @@ def _make(job: Job, sweep: Sweep, device: int | None, stop: threading.Event) -> 
     done = sweep.folder / "tested" / f"{job.folder.name}.json"  # of weights, which tests
     weights = file_hash(job.folder / "weights.safetensors")
     tested = _tested(done, weights)
-    for test in sweep.tests:
-        if test in tested:
-            continue
+    left = [test for test in sweep.tests if test not in tested]
+    if left and not untrained:
+        begin()
+    code = shlex.split(named_again(job.options, training=False))
+    for test in left:
         _call(["test", "--resume", str(job.folder), *code, *test, *where], job, sweep, device, stop)
         tested = [*tested, test]
         write_json(done, {weights: tested})

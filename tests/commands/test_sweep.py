@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import command_kit
 import numpy as np
 import pytest
-from command_kit import refused, run, tiny_config
+from command_kit import refused, run, said, tiny_config
+from evaluation.examples import embeddings_of, sysu_like
 
-from vireid.sweep import merge, read_sweep, run_sweep
+from vireid.commands.report import load_reports
+from vireid.data import ProtocolOptions
+from vireid.evaluation import evaluate
+from vireid.runtime.jobs import Stopped
+from vireid.sweep import merge, read_sweep, run_sweep, runs_of
 from vireid.types import InputError
 
 
@@ -76,6 +83,142 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
 def test_a_file_that_is_no_sweep(tmp_path: Path, plain: dict, words: str) -> None:
     with pytest.raises(InputError, match=words.replace("?", r"\?")):
         read_sweep(write(tmp_path, **plain))
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        (
+            {"test": {"mode": ["all", "inside"]}},
+            "test of row 'base': There is no mode 'inside'. Valid: all, indoor. (The data set is "
+            "SYSU-MM01.)",
+        ),
+        (
+            {"test": {"mode": "indoor"}, "rows": {"a": {}, "b": {"dataset": "regdb"}}},
+            "test of row 'b': There is no mode 'indoor'. Valid: all. (The data set is RegDB.)",
+        ),
+        (
+            {"test": [{}, {"modes": "all"}]},
+            "test 2: There is no option 'modes'. Valid: dataset, data_root,",
+        ),
+        ({"test": {"figure-queries": 1}}, "Did you mean 'figure_queries'"),
+        ({"test": {"trials": 0}}, "test: `trials` is 0; it must be at least 1."),
+        ({"test": {"shots": 3}}, "`shots` is 3"),
+        ({"test": {"direction": "up"}}, "There is no direction 'up'."),
+        ({"test": {"junk": "0000"}}, "`junk` is '0000'; a list was expected"),
+        ({"test": {"sensor_cameras": True}}, "SYSU-MM01 does not use one"),
+        ({"test": {"trial": 2}}, "SYSU-MM01 has one split only"),
+        ({"test": {"part": "val"}}, "trained on the validation identities too"),
+        ({"test": {"dataset": "llcm", "data_root": "/nowhere"}}, "'/nowhere' does not exist"),
+        ({"test": {"dataset": "/tmp/my.py:Mine"}}, "names the code /tmp/my.py:Mine. Code is run"),
+        ({"test": {"out": "here"}}, "test: the sweep itself gives 'out'. Leave it out."),
+        ({"base": {"dataset": "regdb", "trial": "all"}}, "A sweep's run has one split"),
+        ({"base": {"max-steps": 5}}, "There is no option 'max-steps'. Did you mean 'max_steps'"),
+    ],
+)
+def test_what_no_test_could_do_is_said_before_the_training(
+    tmp_path: Path, plain: dict, words: str
+) -> None:
+    file = write(tmp_path, **plain)
+    with pytest.raises(InputError, match=re.escape(words)) as refusal:
+        read_sweep(file)
+    assert str(refusal.value).startswith(str(file))
+
+
+def test_what_can_be_tested_is_not_refused(tmp_path: Path) -> None:
+    test = {"part": "val", "epoch": 3, "trial": 2, "rerank": False, "shots": None}
+    base = {"select": "val", "dataset": "regdb", "trial": 2}
+    (words,) = read_sweep(write(tmp_path, base=base, test=test)).tests
+    assert words[2:] == ["--part", "val", "--epoch", "3", "--trial", "2"]
+    base, test = {"dataset": "folder"}, {"junk": ["0000", "x"], "sensor_cameras": True}
+    (words,) = read_sweep(write(tmp_path, base=base, test=test)).tests
+    assert words[2:] == ["--junk", "0000", "x", "--sensor-cameras"]
+    (words,) = read_sweep(
+        write(tmp_path, base={"trial": 1}, test={"dataset": "llcm", "data_root": str(tmp_path)})
+    ).tests
+    assert words[2:] == ["--dataset", "llcm", "--data-root", str(tmp_path)]
+
+
+def test_a_file_of_another_kind(tmp_path: Path, capsys) -> None:
+    (tmp_path / "my_loss.py").write_text("import torch\n")
+    message = refused(capsys, "sweep", tmp_path / "my_loss.py")
+    assert "A TOML file, whose name ends in .toml, or a JSON file was expected." in message
+
+
+def test_what_was_made_is_said_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def call(command: list[str], log: Path, device: int | None, stop: threading.Event) -> None:
+        if command[4] == "train":  # at the first one the user presses Ctrl-C
+            stop.set()
+            raise Stopped
+
+    monkeypatch.setattr("vireid.sweep.call", call)
+    file = write(tmp_path, seeds=[0, 1], rows={"a": {}, "b": {"lr": 0.5}}, baseline="a")
+    out = tmp_path / "out"
+    assert run("sweep", file, "--out", out, "--device", "cpu") == 1
+    shown = said(capsys)
+    assert "begins: a, seed 0 (1 of 4)" in shown and shown.count("begins") == 1
+    assert "missing: a, seed 0: stopped missing" in shown
+    assert shown.count("stopped; it goes on with the next call") == 1
+    assert "missing: b, seed 0; a, seed 1; b, seed 1: interrupted before it began" in shown
+    assert shown.count("b, seed 1") == 1 and "no time" not in shown
+    assert "(sweep.json)" in shown and not (out / "paper.md").exists()
+    assert "Next: the same command goes on with what is missing." in shown
+
+    # one row is trained: its runs are tested whatever the deadline, for the others there's no time
+    monkeypatch.setattr("vireid.sweep.Job.trained", lambda job: job.row == "b")
+    monkeypatch.setattr("vireid.sweep.file_hash", lambda path: "0" * 64)
+    sweep, lines = read_sweep(file, out), list[str]()
+    for _ in range(2):
+        run_sweep(sweep, [None], deadline=1, estimate=10, tell=lines.append)
+    assert [job.state for job in sweep.jobs] == ["no time was left", "done"] * 2
+    assert sum("begins: b, seed 1 (4 of 4)" in line for line in lines) == 1  # then it is there
+    assert not any("a, seed" in line for line in lines)
+    assert sweep.table() == "" and sweep.written == ()
+
+
+def test_what_has_to_be_corrected_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def call(*_: object) -> None:
+        raise RuntimeError("ended with code 2: no images")
+
+    monkeypatch.setattr("vireid.sweep.call", call)
+    out = tmp_path / "out"
+    assert run("sweep", write(tmp_path), "--out", out, "--device", "cpu") == 1
+    shown = said(capsys)
+    assert shown.count("no images") == 1 and "missing: base, seed 0: failed" in shown
+    assert "Next: correct what failed" in shown and "logs); then the same command" in shown
+
+
+def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Also after a move, and for runs that were taken from elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    inside, elsewhere = Path("moved/a"), tmp_path / "earlier" / "b"
+    for place in (inside, elsewhere):
+        place.mkdir(parents=True)
+    state = [{"row": "a", "run": "runs/was/a", "state": "done", "seconds": 1},
+             {"row": "b", "run": str(elsewhere), "state": "done"},
+             {"row": "c", "run": "runs/was/c", "state": "no time was left"}]  # fmt: skip
+    (tmp_path / "moved" / "sweep.json").write_text(json.dumps(state))
+    assert runs_of(Path("moved")) == [inside, elsewhere]
+    assert runs_of(tmp_path) == []
+    dataset = sysu_like()
+    rows = np.arange(len(dataset.samples))
+    for number, place in enumerate((inside, elsewhere)):
+        context = {"method": "mcl" if place == inside else "agw", "seed": number}
+        evaluate(
+            dataset, ProtocolOptions(num_trials=1), embeddings_of(dataset, rows), rows,
+            context=context,
+        ).write(place / "test" / "all")  # fmt: skip
+    assert [one.protocol.seed for one in load_reports([Path("moved")])] == [0, 1]
+    assert "is named twice" in refused(capsys, "report", "moved", elsewhere)
+    assert "stand on one side but differ in" in refused(
+        capsys, "compare", "moved", "--with", elsewhere
+    )
+    shutil.rmtree(elsewhere)
+    assert "isn't there. Go to the folder" in refused(capsys, "report", "moved")
 
 
 @pytest.mark.long

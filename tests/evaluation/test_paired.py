@@ -135,12 +135,37 @@ def test_the_sentence_of_six_seeds(base: Report) -> None:
     assert result.sentence() == words
     assert result.std == pytest.approx(np.std(GAINS, ddof=1))
     assert result.of_identities().endswith("bootstrap over 12 query identities)")
-    few = replace(result, identities=(result.identities[0], 9))  # type: ignore[index]
-    assert few.of_identities().endswith("over 9 query identities, too few for an interval)")
+    assert result.of_identities().startswith("for other people, these models fixed: [1.8, 1.8] mAP")
     assert result.identities is not None
     assert result.identities[0].mean == pytest.approx(np.mean(GAINS), abs=1e-6)
     assert found.differs == ("`confusion` (yes and no)",)
     assert found.one == "mcl, resnet50, confusion yes" and found.pairs[0] == "seed 0"
+
+
+def test_few_identities_have_no_interval(base: Report) -> None:
+    few = [[replace(r, queries={**r.queries, "pids": r.queries["pids"] % 9}) for r in side]
+           for side in sides(base)]  # fmt: skip
+    (found,) = compare_paired(*few)
+    assert all(result.identities is None for result in found.results)
+    assert not any("for other people, these" in sentence for sentence in found.sentences())
+    assert any("9 query identities are too few" in note for note in found.notes)
+    assert "| 0.031 |  |" in found.to_markdown()  # an empty cell
+
+
+def test_sides_and_searches_have_names(base: Report) -> None:
+    """Those of a sweep's rows; each search is in its heading."""
+    ones, others = (
+        [replace(r, protocol=replace(r.protocol, scope=scope)) for scope in ("all", "indoor")
+         for r in side]
+        for side in sides(base, GAINS[:1])
+    )  # fmt: skip
+    found = compare_paired(ones, others, names=("no confusion", "full"))
+    heads = [one.to_markdown().splitlines()[0] for one in found]
+    assert heads[0].startswith("## no confusion minus full: all-search")
+    assert heads[1].startswith("## no confusion minus full: indoor-search")
+    assert all("`confusion` (yes and no)" in one.differing() for one in found)
+    none = replace(found[0].results[0], one=(0.5,), other=(0.5001,))
+    assert none.sentence().startswith("0.0 Rank-1")  # no sign
 
 
 def test_two_methods_are_named_once_and_briefly(base: Report) -> None:
@@ -255,6 +280,9 @@ def test_what_is_written(base: Report, tmp_path: Path) -> None:
     assert "deviation of a sample (n - 1)" in text and "not corrected for the number" in text
     figure = paired_differences(comparisons)
     (axes,) = figure.axes
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["each seed", "mean", "95 % interval (t)"]
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert len(dots) == 4 and list(dots[0].get_xdata()) == pytest.approx([100 * g for g in GAINS])
     path = save_figure(figure, tmp_path / "differences.png")

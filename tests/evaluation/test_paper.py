@@ -43,6 +43,18 @@ def test_rows_columns_best_and_second(ablation: list[Report]) -> None:
     assert "| **52.50 ± 0.71** |" in lines[4] and "| <u>51.50 ± 0.71</u> |" in lines[5]
 
 
+def test_chance_is_said_where_all_rows_share_it(base: Report) -> None:  # noqa: F811
+    ways = [made(base, 0, gain, method=name) for gain, name in ((0.02, "a"), (0.0, "b"))]
+    ways = [replace(one, chance={"rank1": 0.25, "mean_ap": 0.31}) for one in ways]
+    indoor = [replace(search(one, scope="indoor"), chance={"rank1": 0.5}) for one in ways]
+    chance = "Rank-1 25.00, mAP 31.00"
+    assert f" Chance: {chance}. Percent" in paper_table(ways).caption()
+    both = paper_table([*ways, *indoor]).caption()
+    assert f" Chance: all: {chance}; indoor: Rank-1 50.00. Percent" in both
+    unlike = [ways[0], replace(ways[1], chance={"rank1": 0.26})]
+    assert "Chance" not in paper_table(unlike).caption()
+
+
 def test_latex_can_be_set(ablation: list[Report]) -> None:
     text = paper_table(ablation, metrics=("mINP",)).to_latex()
     assert "\\multicolumn{1}{c}{all} & \\multicolumn{1}{c}{indoor}" in text

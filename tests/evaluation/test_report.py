@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from vireid.evaluation import (
     evaluate,
     groups_of,
 )
+from vireid.evaluation.report import below_chance
 from vireid.evaluation.unlike import differences, differing_options
 from vireid.methods import OPTIONS
 from vireid.types import InputError
@@ -454,6 +456,51 @@ def test_unlike_runs_are_rows_with_their_options_as_columns(tmp_path: Path) -> N
     assert rows[2]["optim"] == "adam" and rows[-1]["lr"] == "not stated"
     words = [cell.plain for cell in comparison.to_table().columns[0].cells]
     assert words[2].endswith("; lr 0.00035; optim adam")  # a value stands beside its option's name
+
+
+def test_what_is_not_above_chance_is_called_so(report: Report, tmp_path: Path) -> None:
+    best = {name: entry["mean"] for name, entry in report.best().items()}
+    lucky = replace(report, chance={"rank1": -1.0, "mean_ap": -1.0})
+    assert below_chance(lucky) == "" and "not above chance" not in str(lucky)
+    poor = replace(report, chance={"rank1": -1.0, "mean_ap": best["mean_ap"]}, folder=None)
+    number = f"{100 * best['mean_ap']:.2f}"
+    words = f"The best test embedding is not above chance: mAP {number} (chance {number})."
+    assert below_chance(poor) == words and words in str(poor)
+    assert words in (poor.write(tmp_path).folder / "report.md").read_text()
+    both = compare([lucky, poor])
+    assert both.below_chance() == f"Not above chance: {tmp_path.name}: {words.split(': ')[1]}"
+    assert both.below_chance() in both.to_markdown()
+    assert both.below_chance() in str(both.to_table().caption)
+    assert "; chance: Rank-1 -100.00, mAP -100.00." in compare([lucky]).to_markdown()
+    assert "; chance: " not in both.to_markdown()
+
+
+def test_a_narrow_table_says_once_what_its_rows_share(report: Report) -> None:
+    name = "sysu-mcl-resnet50-clean"
+    reports = [
+        replace(
+            report,
+            protocol=replace(report.protocol, scope=scope, seed=seed),
+            folder=Path("runs") / f"{name}{way}-seed{seed}" / "test" / scope,
+        )
+        for way in ("", "-no-confusion")
+        for seed in (0, 1)
+        for scope in ("all", "indoor")
+    ]
+
+    def words(table: Any) -> list[str]:
+        return [cell.plain for cell in table.columns[0].cells if cell.plain]
+
+    table = compare(reports).to_table()
+    shared = f"report: {name}-…; method: mcl, resnet50; search: single-shot"
+    assert str(table.title).startswith(shared)
+    assert words(table)[0] == "…-seed0; seed 0; all-search"
+    assert words(table)[-1] == "…-no-confusion-seed1; seed 1; indoor-search"
+    one = compare(reports[:2]).to_table()
+    assert f"report: {name}-seed0" in str(one.title) and one.columns[0].header == "Search"
+    assert words(one) == ["all-search", "indoor-search"]
+    alone = compare(reports[:1]).to_table()
+    assert words(alone) == [f"{name}-seed0"] and alone.columns[0].header == "Report"
 
 
 def test_a_report_says_what_it_was_trained_with(tmp_path: Path) -> None:

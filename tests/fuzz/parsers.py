@@ -56,7 +56,7 @@ PARSERS: dict[str, str] = {
     "models/pretrained.py": "network_of _from_file _matched_in_order",
     "server/settings.py": "_token_lines",
     "server/uploads.py": "",
-    "sweep.py": "read_sweep _rows _job _allowed _tests _tested",
+    "sweep.py": "read_sweep runs_of _rows _job _allowed _tests _check_test _tested",
     "synthetic/parameters.py": "claim",
     "testing/run.py": "_run_config",
     "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "

@@ -71,7 +71,7 @@ from vireid.models.backbone import create
 from vireid.models.foreign import describe_file, load_foreign
 from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
-from vireid.sweep import _tested, read_sweep
+from vireid.sweep import _tested, read_sweep, runs_of
 from vireid.synthetic.parameters import checked_parameters, claim
 from vireid.testing import TestOptions
 from vireid.testing import evaluate as test
@@ -1134,7 +1134,7 @@ class Configurations(Target):
             (SYNTHETIC_MARKER, Place.EMPTY),
             (SYNTHETIC_MARKER, {"seed": "x"}), (SYNTHETIC_MARKER, b"{"), (SYNTHETIC_MARKER, []),
             *((name, place) for name in ("config.json", "config.toml") for place in Place),
-            ("config.toml", "a"),
+            ("config.toml", "a"), ("config.py", b"import torch"),
             *(("config.json", value) for value in (
                 {"method": "base", "method_options": {"hidden": 1}}, {"data_root": 7}, {"model": 7},
                 {"model": {"pretrained": "none"}, "recipe": {"name": "mine", "lr": 1}},
@@ -1191,6 +1191,7 @@ class Sweeps(_Text):
             '[[test]]\ntta = "flip"\n[[test]]\nrerank = true\n',
             'base = {pretrained = "start-{seed}.pth"}\ngrid = {lr = [0.1, 0.2], p = [2]}\n',
             '\ufeff[rows.a]\nmethod = "mcl"\ndataset = "regdb"\n[test]\nrerank = true\n',
+            '[base]\nselect = "val"\n[test]\npart = "val"\ndata_root = "/"\nrerank = false\n',
         ]
         self.seeds[2] = self.seeds[2].replace("p = [2]", "pids_per_batch = [2]")
         self.odd = [
@@ -1204,6 +1205,9 @@ class Sweeps(_Text):
             '[base]\npretrainEd = "none"\n', '[rows.a]\nmethod = ""\n',
             '[rows.a]\nrecipe = ""\n', '[rows.a]\narch = ""\n',
             '[base]\nconfig = 7\n', '[base]\nmethod = 7\n', "[grid]\nlr = []\n",
+            '[test]\nmode = "inside"\n', '[test]\npart = "val"\n', '[test]\nout = "a"\n',
+            f'[test]\ndataset = "{self.evil}:S"\n', '[test]\ndataset = "llcm"\ndata_root = "no"\n',
+            '[test]\nepoch = "a"\n', '[base]\ndataset = "regdb"\ntrial = "all"\n',
         ]  # fmt: skip
 
     def mutate(self, r: random.Random, seed: str) -> bytes:
@@ -1575,7 +1579,8 @@ class UnfinishedEmbed(_Kept):
 
 @target
 class SweepState(_Kept):
-    """What a sweep knows of tests that it has made; whatever is damaged is tested again."""
+    """What a sweep knows of its runs, and of tests that it has made; whatever is damaged of these
+    is tested again."""
 
     name = "tested"
 
@@ -1584,10 +1589,18 @@ class SweepState(_Kept):
         folder.mkdir()
         tests = {"1" * 64: [["--tta", "flip"], ["--rerank"]]}
         (folder / "a.json").write_text(json.dumps(tests))
+        state = [{"run": str(self.home), "state": "done"}, {"run": "no", "state": "failed"}]
+        (folder / "sweep.json").write_text(json.dumps(state))
         return folder
+
+    def make(self) -> None:
+        super().make()
+        gone = json.dumps([{"run": "gone", "state": "done"}])
+        self.odd.append(("sweep.json", gone.encode()))
 
     def use(self, value: tuple[str, bytes | Place]) -> None:
         self.damage(*value)
+        assert all(isinstance(run, Path) for run in runs_of(self.folder))
         tests = _tested(self.folder / "a.json", "1" * 64)
         assert all(isinstance(word, str) for test in tests for word in test)
         if not tests:

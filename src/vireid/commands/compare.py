@@ -21,7 +21,8 @@ def compare(
     can be claimed.
 
     Args:
-        reports: report.json files, folders that hold one, or runs with all their tests.
+        reports: report.json files, folders that hold one, runs with all their tests, or sweeps
+            with all their runs.
         with_: What to compare them with, named likewise. Each side is one way of training.
         out: Folder for compare.md, compare.json and differences.png (default: print only).
     """
@@ -34,7 +35,7 @@ def compare(
     comparisons = compare_paired(load_reports(reports), load_reports(with_))
     for comparison in comparisons:
         results.print(comparison.to_table())
-        results.print(comparison.head(), markup=False, highlight=False)
+        results.print(comparison.differing(), markup=False, highlight=False)
         for sentence in comparison.sentences():
             results.print(f"- {sentence}", markup=False, highlight=False)
     if out is None:

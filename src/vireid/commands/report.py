@@ -27,7 +27,8 @@ def report(
     """Compare reports in one table, or average the seeds of one experiment.
 
     Args:
-        reports: report.json files, folders that hold one, or runs with all their tests.
+        reports: report.json files, folders that hold one, runs with all their tests, or sweeps
+            with all their runs.
         out: Folder for comparison.md, .csv and .tex, paper.md and .tex (methods by searches, seeds
             averaged, best in bold), and the average's report.json (default: print only).
         average: Average reports that differ only in the seed (or in the split, as RegDB's trials
@@ -93,21 +94,25 @@ def _refuse_other_report(mean: Report, out: Path) -> None:
 
 
 def load_reports(paths: Sequence[Path]) -> list[Report]:
-    """The reports that the words of a command name: files, folders, or runs with all their tests.
+    """The reports that the words of a command name: files, folders, runs with all their tests, or
+    sweeps with all their runs.
 
     Raises:
         InputError: one of them is none, or a report is named twice.
     """
     from vireid.evaluation import Report
 
-    files = [file for path in paths for file in _files(path)]
-    for number, file in enumerate(files):
-        if file.resolve() in [earlier.resolve() for earlier in files[:number]]:
+    files: dict[Path, Path] = {}
+    for file in (file for path in paths for file in _files(path)):
+        if file.resolve() in files:
             raise InputError(f"'{file}' is named twice. Name each report once.")
-    return [Report.load(file) for file in files]
+        files[file.resolve()] = file
+    return [Report.load(file) for file in files.values()]
 
 
 def _files(path: Path) -> list[Path]:
+    from vireid.sweep import runs_of
+
     if not path.exists():
         raise InputError(
             f"There is no folder or file '{path}'. Give report.json files, or folders of tested "
@@ -117,9 +122,11 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if (path / "report.json").is_file():
         return [path / "report.json"]
-    files = sorted(path.glob("test/*/report.json"))
+    runs = runs_of(path) or [path]
+    files = [file for run in runs for file in sorted(run.glob("test/*/report.json"))]
     if not files:
         raise InputError(
-            f"'{path}' holds no report.json, nor tests of a run. `vireid test` writes them."
+            f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs. `vireid "
+            "test` writes them."
         )
     return files

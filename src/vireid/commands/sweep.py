@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -42,8 +43,8 @@ def sweep(
         plan: Print the runs that would be made, and exit.
     """
     from vireid.runtime.signals import stop_on_signals
+    from vireid.sweep import STATE, read_sweep, run_sweep
     from vireid.sweep import merge as take
-    from vireid.sweep import read_sweep, run_sweep
 
     if jobs < 1:
         raise InputError(f"`jobs` is {jobs}; at least 1 was expected.")
@@ -64,14 +65,23 @@ def sweep(
             deadline=float("inf") if deadline is None else deadline,
             stop=stop,
         )
-    results.print(found.table(), markup=False, highlight=False)
-    left = [job for job in found.jobs if job.state != "done"]
-    next_step(f"{found.folder} (paper.md, paper.tex{', compare.md' if found.baseline else ''})")
-    for job in left:
-        say(f"missing: {job.name}: {job.state}")
-    if left:
+    if table := found.table():
+        results.print(table, markup=False, highlight=False)
+    next_step(f"{found.folder} ({', '.join([*found.written, STATE])})")
+    missing: dict[str, list[str]] = {}
+    for job in found.jobs:
+        if job.state != "done":  # the rest of a state was told when the run ended
+            missing.setdefault(re.split("[:;]", job.state)[0], []).append(job.name)
+    for state, names in missing.items():
+        say(f"missing: {'; '.join(names)}: {state}")
+    if any(state.startswith("failed") for state in missing):
+        suggest(
+            f"correct what failed ({found.folder / 'logs'}); then the same command goes on with "
+            "what is missing."
+        )
+    elif missing:
         suggest("the same command goes on with what is missing.")
-    return 1 if left else 0
+    return 1 if missing else 0
 
 
 def _devices(gpus: tuple[int, ...], device: str) -> list[int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vireid.commands.common import next_step
-from vireid.console import results
+from vireid.console import results, warn
 from vireid.testing import TestOptions
 
 # Flags of the published codes and of DEEN → what to give here.
@@ -46,6 +46,7 @@ def test(
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
+    from vireid.evaluation.report import below_chance
     from vireid.runtime.device import resolve_device
     from vireid.testing import evaluate
 
@@ -60,6 +61,8 @@ def test(
     )
     for report in reports:
         results.print(report.to_table())
+        if words := below_chance(report):
+            warn(words)
     folders = [str(report.folder) for report in reports]
     figures = ", ranks.jpg, cmc.png, similarity.png" if options.figure_queries else ""
     next_step(

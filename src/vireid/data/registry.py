@@ -207,13 +207,7 @@ def load_unchecked(
     check_trial(facts, trial)
     of_own = {"junk": tuple(junk) or None, "sensor_cameras": sensor_cameras or None}
     of_own = {option: value for option, value in of_own.items() if value is not None}
-    given = {"camera_pattern": camera_pattern, "split_seed": split_seed or None, **of_own}
-    for option, value in given.items():
-        if value is not None and not takes(facts, option):
-            raise InputError(
-                f"`{option}` is {shown(value)}, but {facts.title} does not use one; it is for "
-                "folders of your own images. Leave it out."
-            )
+    check_takes(facts, camera_pattern=camera_pattern, split_seed=split_seed or None, **of_own)
     dataset: Dataset = facts.load(
         find_root(facts.name, root),
         trial=trial,
@@ -233,6 +227,23 @@ def load_unchecked(
 def takes(facts: DatasetFacts, name: str) -> bool:
     """Whether a data set's loader has an option that few have, such as `sensor_cameras`."""
     return name in inspect.signature(facts.load).parameters
+
+
+def check_takes(facts: DatasetFacts, **given: object) -> None:
+    """Refuse options of a loader that a data set's doesn't have.
+
+    Args:
+        given: option → its value, or None.
+
+    Raises:
+        InputError: there is such an option.
+    """
+    for option, value in given.items():
+        if value is not None and not takes(facts, option):
+            raise InputError(
+                f"`{option}` is {shown(value)}, but {facts.title} does not use one; it is for "
+                "folders of your own images. Leave it out."
+            )
 
 
 def check_trial(facts: DatasetFacts, trial: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,13 @@ from vireid.evaluation.protocol import (
     choice_words,
     protocol_value,
 )
-from vireid.evaluation.report import Report, averaged_words, summary
+from vireid.evaluation.report import (
+    Report,
+    at_chance,
+    averaged_words,
+    shared_chance,
+    summary,
+)
 from vireid.evaluation.tables import Numbers
 from vireid.evaluation.unlike import (
     NOT_THERE,
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WORDS = ("Report", "Method", "Data", "Search", "Over", "Epoch chosen by", "Embedding")
+_MANY_WORDS = 3  # of the names of all runs, which a narrow table says once
 _NO_RECORD = (
     "These runs kept no record, so nothing but their protocol shows that they were trained alike."
 )
@@ -105,6 +113,16 @@ class Comparison:
             "must not be compared with each other."
         )
 
+    def below_chance(self) -> str:
+        """A sentence on the reports that are no better than a random order; "" if none is."""
+        found = []
+        names = [_name(report) or f"report {n}" for n, report in enumerate(self.reports, 1)]
+        for name, report in zip(names, self.reports):
+            if words := at_chance(report):
+                search = f", {report.protocol.search()}" if names.count(name) > 1 else ""
+                found.append(f"{name}{search}: {words}")
+        return f"Not above chance: {'; '.join(found)}." if found else ""
+
     def to_markdown(self) -> str:
         lines = ["# Comparison", "", tables.caption([*METRICS]), ""]
         if self.differences:
@@ -115,6 +133,8 @@ class Comparison:
             lines += [f"In all rows: {same}.", ""]
         if self._reranking():
             lines += [f"Re-ranking: {self._reranking()}.", ""]
+        if self.below_chance():
+            lines += [f"**{self.below_chance()}**", ""]
         return "\n".join([*lines, tables.markdown(*_with_numbers(columns, rows, self.lines()),
                                                   words=len(columns))])  # fmt: skip
 
@@ -144,6 +164,7 @@ class Comparison:
             f"{same[:1].upper()}{same[1:]}." if same else "",
             f"Re-ranking: {self._reranking()}." if self._reranking() else "",
             self.warning(),
+            self.below_chance(),
         ]
         return tables.latex(
             *_with_numbers(columns, rows, self.lines()),
@@ -155,7 +176,7 @@ class Comparison:
         """The metrics that are `in_comparison`, for `vireid.console.console.print`."""
         from vireid.console import table
 
-        columns, rows, same = self._compact()
+        columns, rows, same = _without_common(*self._compact())
         lines = self.lines()
         shown = [name for name, metric in METRICS.items() if metric.in_comparison]
         # Many narrow columns of words can't be read: all but the embedding share one, said once,
@@ -165,7 +186,7 @@ class Comparison:
             text = "; ".join(
                 word if head in _WORDS else f"{head.replace('_', ' ')} {word}"
                 for head, word in zip(columns, words)
-                if head != "Embedding" and word != NOT_THERE
+                if head != "Embedding" and word not in ("", NOT_THERE)
             )
             numbers = [
                 tables.spread(m, line.numbers[m]).replace(" ", "") if m in line.numbers else ""
@@ -173,7 +194,9 @@ class Comparison:
             ]
             cells.append([text if text != last else "", line.words[-1], *numbers])
             last = text
-        heads = "; ".join(word for word in columns if word in _WORDS[:-1])
+        heads = "; ".join(
+            head for head, *words in zip(columns, *rows) if head in _WORDS[:-1] and any(words)
+        )
         title = "; ".join(filter(None, [same, units(shown)]))
         out = table(title, [heads, "Embedding", *(METRICS[m].head for m in shown)], cells)
         for position, column in enumerate(out.columns):
@@ -181,14 +204,17 @@ class Comparison:
                 column.justify, column.overflow = "left", "fold"
             else:
                 column.no_wrap = True
-        out.caption = self.warning() or None
+        out.caption = " ".join(filter(None, [self.warning(), self.below_chance()])) or None
         return out
 
     def _compact(self) -> tuple[list[str], list[list[str]], str]:
         """Columns of words that differ between the lines, their cells, and the others in words."""
         lines, heads = self.lines(), self.columns
         same = [i for i in range(1, len(heads)) if len({line.words[i] for line in lines}) == 1]
-        shared = "; ".join(f"{heads[i].lower()}: {lines[0].words[i]}" for i in same)
+        words = [f"{heads[i].lower()}: {lines[0].words[i]}" for i in same]
+        if chance := shared_chance(self.reports, [*METRICS]):
+            words.append(f"chance: {chance}")
+        shared = "; ".join(words)
         left = [i for i in range(len(heads)) if i not in same]
         return [heads[i] for i in left], [[line.words[i] for i in left] for line in lines], shared
 
@@ -423,6 +449,49 @@ def _over(report: Report) -> str:
         return f"{own} {report.averaged['over'][-1]}s{per}"
     count = len(report.protocol.trials)
     return f"{count} trial{'s' if count > 1 else ''}"
+
+
+def _without_common(
+    columns: list[str], rows: list[list[str]], same: str
+) -> tuple[list[str], list[list[str]], str]:
+    """Words of a narrow table without those that all rows share, which are said above it."""
+    above, out = [], [list(row) for row in rows]
+    others = [place for place, head in enumerate(columns) if head not in ("Report", "Embedding")]
+    differ = len({tuple(row[place] for place in others) for row in rows}) > 1
+    for place, head in enumerate(columns):
+        cells = [row[place] for row in rows]
+        words = [cell.split(", ") for cell in cells]
+        common, left = "", cells
+        if head == "Report" and differ:
+            common, left = _common_start(cells)
+        elif head == "Method":  # a network alone is no method
+            count = _alike(words)
+            common, left = ", ".join(words[0][:count]), [", ".join(one[count:]) for one in words]
+        elif head == "Search":
+            shared = [word for word in words[0] if all(word in one for one in words)]
+            common = ", ".join(shared)
+            left = [", ".join(word for word in one if word not in shared) for one in words]
+        if common:
+            above.append(f"{head.lower()}: {common}")
+            for row, cell in zip(out, left):
+                row[place] = cell
+    return columns, out, "; ".join(filter(None, [*above, same]))
+
+
+def _alike(lists: Sequence[Sequence[str]]) -> int:
+    """Words that all lists start with."""
+    return sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, zip(*lists)))
+
+
+def _common_start(names: Sequence[str]) -> tuple[str, list[str]]:
+    """What the names of all runs start with, up to a hyphen, and the rest of each."""
+    if len(set(names)) == 1:
+        return names[0], [""] * len(names)
+    words = [name.split("-") for name in names]
+    count = min(_alike(words), *(len(one) - 1 for one in words))
+    if count < _MANY_WORDS:
+        return "", list(names)
+    return "-".join(words[0][:count]) + "-…", ["…-" + "-".join(one[count:]) for one in words]
 
 
 def _with_numbers(

@@ -49,7 +49,7 @@ class Difference:
         one, other: (n,) the two sides' numbers, fractions where the metric is one.
         over: "seeds" or "splits", what the pairs are.
         identities: the bootstrap over query identities with the models fixed, and the number of
-            identities; None where the reports lack what it needs.
+            identities; None where the reports lack what it needs, or these are too few.
     """
 
     embedding: str
@@ -112,9 +112,8 @@ class Difference:
             return ""
         interval, count = self.identities
         return (
-            f"for other people, these models fixed: {self._text(interval.mean)} "
-            f"{self._limits(interval)} {METRICS[self.metric].head} (bootstrap over {count} query "
-            f"identities{', too few for an interval' if count < FEWEST_IDENTITIES else ''})"
+            f"for other people, these models fixed: {self._limits(interval)} "
+            f"{METRICS[self.metric].head} (bootstrap over {count} query identities)"
         )
 
     def _limits(self, interval: Interval) -> str:
@@ -123,7 +122,7 @@ class Difference:
     def _text(self, value: float, sign: str = "+") -> str:
         percent = METRICS[self.metric].unit == PERCENT
         number = f"{100 * value if percent else value:{sign}.{1 if percent else 2}f}"
-        return number.replace("-", "−")
+        return number.lstrip("+-") if float(number) == 0 else number.replace("-", "−")
 
     def to_plain(self) -> dict[str, Any]:
         interval, identities = self.interval, self.identities
@@ -175,12 +174,15 @@ class PairedComparison:
         """What is compared, in words."""
         return f"{self.one} minus {self.other}"
 
-    def head(self) -> str:
-        """Where it is compared, and in what the sides differ, as sentences."""
-        differs = f"They differ in {joined(list(self.differs))}." if self.differs else (
-            "Nothing that their reports hold differs, but the runs themselves."
-        )  # fmt: skip
-        return f"{self.search[:1].upper()}{self.search[1:]}. {differs}"
+    def heading(self) -> str:
+        """What is compared, and in which search."""
+        return f"{self.title()}: {self.search}"
+
+    def differing(self) -> str:
+        """In what the sides differ, as a sentence."""
+        if not self.differs:
+            return "Nothing that their reports hold differs, but the runs themselves."
+        return f"They differ in {joined(list(self.differs))}."
 
     def to_table(self) -> Table:
         """For `vireid.console.results.print`."""
@@ -195,7 +197,7 @@ class PairedComparison:
             cells = [result._text(value) for value in result.values]
             mean = f"{result._text(result.mean)}{deviation}"
             rows.append([name, METRICS[result.metric].head, *cells, mean])
-        return table(self.title(), columns, rows)
+        return table(self.heading(), columns, rows)
 
     def sentences(self) -> list[str]:
         """One for each test embedding and metric, and what is to be known of them."""
@@ -226,9 +228,9 @@ class PairedComparison:
             ])  # fmt: skip
         count = len(self.pairs)
         lines = [
-            f"## {self.title()}",
+            f"## {self.heading()}",
             "",
-            self.head(),
+            self.differing(),
             "",
             f"Differences in percentage points, {count} "
             f"{'pair' if count == 1 else 'pairs'}; deviation of a sample (n - 1).",
@@ -252,12 +254,20 @@ class PairedComparison:
         }
 
 
-def compare_paired(ones: Sequence[Report], others: Sequence[Report]) -> list[PairedComparison]:
+def compare_paired(
+    ones: Sequence[Report],
+    others: Sequence[Report],
+    *,
+    names: tuple[str, str] | None = None,
+) -> list[PairedComparison]:
     """Compare two ways of training by their reports, one comparison for each search that both
     sides have.
 
     Reports are paired by seed (and split); where each seed has a start of its own, by that too.
     Several splits of several seeds are averaged within a seed first: the pairs are seeds.
+
+    Args:
+        names: of the two sides (default: their methods and networks, and options that differ).
 
     Raises:
         InputError: a side is empty or mixes several ways of training (what differs is named), the
@@ -276,7 +286,7 @@ def compare_paired(ones: Sequence[Report], others: Sequence[Report]) -> list[Pai
     for search in _searches(ones):
         pair = [[r for r in side if not differing_searches([search, r])] for side in (ones, others)]
         if pair[1]:
-            found.append(_compare(*pair))
+            found.append(_compare(pair[0], pair[1], names))
     if not found:
         words = [PROTOCOL_WORDS[n].lower() for n in differing_searches([ones[0], others[0]])]
         raise InputError(
@@ -294,7 +304,9 @@ def _searches(reports: Sequence[Report]) -> list[Report]:
     return found
 
 
-def _compare(ones: list[Report], others: list[Report]) -> PairedComparison:
+def _compare(
+    ones: list[Report], others: list[Report], names: tuple[str, str] | None
+) -> PairedComparison:
     for side in (ones, others):
         _refuse_mixed(side)
     options = differing_options([ones[0], others[0]])
@@ -309,21 +321,30 @@ def _compare(ones: list[Report], others: list[Report]) -> PairedComparison:
         _by_key(ones, over), _by_key(others, over))]  # fmt: skip
     first = sides[0][keys[0]], sides[1][keys[0]]
     results = []
+    everyone = [pair for key in keys for pair in _models(ones, others, key, over)]
+    count = _identities(everyone)
+    if 0 < count < FEWEST_IDENTITIES:
+        notes.append(
+            f"{count} query identities are too few for an interval for other people (at least "
+            f"{FEWEST_IDENTITIES} are needed)."
+        )
     for name in _embeddings(*first):
         for metric in METRICS:
             one, other = ([_number(side[key], name, metric) for key in keys] for side in sides)
             if None in one or None in other:
                 continue
-            pairs = [(a, b) for key in keys for a, b in _models(ones, others, key, over)]
             results.append(
                 Difference(
                     embedding=name, metric=metric, one=tuple(one), other=tuple(other), over=over,  # type: ignore[arg-type]
-                    identities=_over_identities(pairs, name, metric),
+                    identities=_over_identities(everyone, name, metric),
                 )
             )  # fmt: skip
+    one_name, other_name = names or (
+        _side_words(ones[0], others[0], options, 0), _side_words(others[0], ones[0], options, 1)
+    )  # fmt: skip
     return PairedComparison(
-        one=_side_words(ones[0], others[0], options, 0),
-        other=_side_words(others[0], ones[0], options, 1),
+        one=one_name,
+        other=other_name,
         differs=tuple(differences(ones[0], others[0])),
         search=ones[0].protocol.search(),
         pairs=tuple(f"{over[:-1]} {key[0] if over == 'seeds' else key[1]}" for key in keys),
@@ -435,6 +456,12 @@ def _models(
     return [(a, b) for a in sides[0] for b in sides[1] if _key(a) == _key(b)]
 
 
+def _identities(pairs: list[tuple[Report, Report]]) -> int:
+    """Query identities of all pairs; 0 where the reports don't tell them."""
+    pids = [one.queries["pids"] for one, _ in pairs if "pids" in one.queries]
+    return len(np.unique(np.concatenate(pids))) if pids else 0
+
+
 def _over_identities(
     pairs: list[tuple[Report, Report]], name: str, metric: str
 ) -> tuple[Interval, int] | None:
@@ -451,8 +478,10 @@ def _over_identities(
         weights.append(a["matched"])
         pids.append(a["pids"])
     identities = np.concatenate(pids)
-    interval = over_identities(np.concatenate(values), np.concatenate(weights), identities)
-    return interval, len(np.unique(identities))
+    count = len(np.unique(identities))
+    if count < FEWEST_IDENTITIES:
+        return None
+    return over_identities(np.concatenate(values), np.concatenate(weights), identities), count
 
 
 def _side_words(

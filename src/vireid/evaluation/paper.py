@@ -11,7 +11,7 @@ from vireid.evaluation import tables
 from vireid.evaluation.comparison import average_all, method_words
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.evaluation.protocol import choice_words, protocol_value
-from vireid.evaluation.report import Report
+from vireid.evaluation.report import Report, shared_chance
 from vireid.evaluation.tables import Numbers
 from vireid.evaluation.unlike import differing_options, differing_searches, short_names
 from vireid.files import write_text
@@ -152,21 +152,31 @@ def paper_table(
     ways = _distinct(reports, lambda a, b: _way(a) == _way(b))
     numbers: list[tuple[Numbers | None, ...]] = []
     seeds: list[tuple[int, ...]] = []
+    cells: list[Report] = []
     for way in ways:
-        cells = [
+        row = [
             _cell([r for r in reports if _way(r) == _way(way) and not differing_searches([r, s])])
             for s in searches
         ]
-        numbers.append(tuple(_numbers(cell, embedding) if cell else None for cell in cells))
-        seeds.append(tuple(_seeds(cell) for cell in cells))
+        numbers.append(tuple(_numbers(cell, embedding) if cell else None for cell in row))
+        seeds.append(tuple(_seeds(cell) for cell in row))
+        cells += filter(None, row)
     columns, shared = _column_names(searches)
+    by_chance = []
+    for search, name in zip(searches, columns):
+        alike = [report for report in cells if not differing_searches([report, search])]
+        if words := shared_chance(alike, chosen):
+            by_chance.append(f"{name}: {words}" if name else words)
+    sentences = [f"{'; '.join(filter(None, [shared, f'test embedding: {embedding}']))}."]
+    if by_chance:
+        sentences.append(f"Chance: {'; '.join(by_chance)}.")
     return PaperTable(
         rows=_row_names(ways),
         columns=columns,
         metrics=chosen,
         numbers=tuple(numbers),
         seeds=tuple(seeds),
-        note="; ".join(filter(None, [shared, f"test embedding: {embedding}"])) + ".",
+        note=" ".join(sentences),
     )
 
 

@@ -215,7 +215,8 @@ class Report:
             for name, numbers in tables.items()
         ]
         head = [title(self), f"{self.protocol.search()}."]
-        return "\n".join([*head, *rows, caption_of(self, brief), *_unmatched(self)])
+        notes = [caption_of(self, brief), *_unmatched(self), below_chance(self)]
+        return "\n".join([*head, *rows, *filter(None, notes)])
 
     def to_table(self) -> Table:
         """The numbers for `vireid.console.console.print`: the metrics that are `in_terminal`, few
@@ -349,6 +350,8 @@ def report_markdown(report: Report) -> str:
         "",
         markdown(*report_rows(report)),
     ]
+    if words := below_chance(report):
+        lines += [f"**{words}**", ""]
     if report.confidence:
         metrics = [m for m in METRICS if any(m in table for table in report.confidence.values())]
         columns = ["Test embedding", *(METRICS[m].head for m in metrics)]
@@ -374,6 +377,38 @@ def report_markdown(report: Report) -> str:
     if report.notes:
         lines += ["## Notes", "", *(f"- {one_line(note)}" for note in report.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def below_chance(report: Report) -> str:
+    """A sentence on what of the best test embedding is no better than a random order; "" if
+    nothing is, or chance isn't known."""
+    if not (words := at_chance(report)):
+        return ""
+    return f"The best test embedding is not above chance: {words}."
+
+
+def at_chance(report: Report) -> str:
+    """The numbers of `report.best()` that are not above chance, beside it; "" if all are."""
+    best = {name: entry["mean"] for name, entry in report.best().items()}
+    return ", ".join(
+        f"{METRICS[name].head} {METRICS[name].text(best[name])} "
+        f"(chance {METRICS[name].text(expected)})"
+        for name, expected in report.chance.items()
+        if name in METRICS and name in best and best[name] <= expected
+    )
+
+
+def shared_chance(reports: Sequence[Report], metrics: Sequence[str]) -> str:
+    """Chance as printed, "Rank-1 1.04, mAP 1.56", where all reports have the same; else ""."""
+    found = {
+        ", ".join(
+            f"{METRICS[name].head} {METRICS[name].text(report.chance[name])}"
+            for name in metrics
+            if name in report.chance
+        )
+        for report in reports
+    }
+    return found.pop() if len(found) == 1 else ""
 
 
 def _unmatched(report: Report) -> list[str]:

@@ -16,6 +16,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _LAST_LINES = 3  # of a job's log that are told where it failed
+NO_TIME = "no time was left"
+INTERRUPTED = "interrupted before it began"
+NOT_BEGUN = (NO_TIME, INTERRUPTED)  # how jobs end that were never begun
 _GRACE = 60.0  # seconds that a job has to save itself when it is stopped
 
 
@@ -50,8 +53,8 @@ def run_all(
     Args:
         make: does one, on a GPU by its number, or None for the CPU. It has to watch `stop`, and
             raises `Stopped` where that ended it; any other exception is a failure.
-        after: told of each job how it ended ("done", or why not) and the seconds that it took;
-            called by one thread at a time.
+        after: told of each job how it ended ("done", one of `NOT_BEGUN`, or why not) and the
+            seconds that it took; called by one thread at a time.
         deadline: seconds after which `stop` is set; a job that would not end before is not begun,
             going by the longest until then.
         estimate: seconds a job, before any is known.
@@ -71,8 +74,10 @@ def run_all(
         nonlocal known, longest
         while (job := left()) is not None:
             start, state = time.monotonic(), "done"
-            if stop.is_set() or start - began + 1.05 * longest > deadline:
-                state = "no time was left"
+            if start - began + 1.05 * longest > deadline:
+                state = NO_TIME
+            elif stop.is_set():
+                state = INTERRUPTED
             else:
                 try:
                     make(job, device)

@@ -11,7 +11,6 @@ from vireid.config import convert
 from vireid.console import say, tell_broken
 from vireid.data.registry import (
     DEFAULT_DATASET,
-    facts_of,
     label_of,
     load_dataset,
     resolve_dataset,
@@ -19,7 +18,7 @@ from vireid.data.registry import (
 from vireid.files import check_folder, code_of, read_json
 from vireid.testing.options import TestOptions
 from vireid.testing.places import TRIALS, folder_name, free_place, run_of
-from vireid.testing.searches import searches_of, trial_of
+from vireid.testing.searches import asked_of
 from vireid.types import InputError, TtaName
 
 if TYPE_CHECKING:
@@ -163,11 +162,9 @@ def open_test(
     if options.dataset is None:
         code_of(stated, None, what="dataset", where=f"'{weights}'")
     name = resolve_dataset(options.dataset or stated)
-    facts = facts_of(name)
     own = trained if name == trained.get("dataset") else {}
     known = shipped or trained.get("dataset") is not None
-    trial = trial_of(options.trial, own.get("trial"), facts, known=known)
-    searches = searches_of(facts, options)
+    trial, searches = asked_of(name, options, own.get("trial"), known=known)
     data = load_dataset(
         name,
         options.data_root or own.get("data_root"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vireid.console import choose
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
-from vireid.data.registry import check_trial
+from vireid.data.registry import check_takes, check_trial, facts_of
 from vireid.testing.options import TestOptions
 from vireid.types import InputError
 
@@ -17,6 +17,37 @@ DIRECTION_ALIASES: dict[str, str] = {
     "i2v": DIRECTIONS[0], "t2v": DIRECTIONS[0], "v2i": DIRECTIONS[1], "v2t": DIRECTIONS[1],
     "thermal-to-visible": DIRECTIONS[0], "visible-to-thermal": DIRECTIONS[1],
 }  # fmt: skip
+
+
+class Asked(NamedTuple):
+    """A test, as far as it is known without data.
+
+    Attributes:
+        trial: the split.
+        searches: one for each direction.
+    """
+
+    trial: int
+    searches: list[SearchOptions]
+
+
+def asked_of(dataset: str, options: TestOptions, trained: int | None, *, known: bool) -> Asked:
+    """What a test asks, checked as far as it can be before there are weights and data.
+
+    Args:
+        dataset: that is tested on, by its valid name.
+        trained: the split that was trained on, where it is one of the same data set.
+        known: as in `trial_of`.
+
+    Raises:
+        InputError: the data set doesn't define it.
+    """
+    facts = facts_of(dataset)
+    check_takes(
+        facts, camera_pattern=options.camera_pattern, junk=options.junk or None,
+        sensor_cameras=options.sensor_cameras or None,
+    )  # fmt: skip
+    return Asked(trial_of(options.trial, trained, facts, known=known), searches_of(facts, options))
 
 
 def searches_of(facts: DatasetFacts, options: TestOptions) -> list[SearchOptions]:

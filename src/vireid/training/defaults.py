@@ -7,9 +7,10 @@ PyTorch for the methods of this package.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
@@ -23,6 +24,7 @@ from vireid.training.options import CODE, TrainOptions, check_config, with_named
 from vireid.types import InputError, shown
 
 ADAM_LR = 0.00035
+Chosen = TypeVar("Chosen", bound=Options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,15 +170,31 @@ def train_options(file: str | Path | None = None, **options: Any) -> TrainOption
     Raises:
         InputError: an unknown name (the nearest valid one is named), or a value that can't be.
     """
+    return options_of(file, options)
+
+
+def options_of(
+    file: str | Path | None, values: Mapping[str, Any], *, besides: Sequence[str] = ()
+) -> TrainOptions:
+    """As `train_options`, from a mapping.
+
+    Args:
+        besides: as in `with_values`.
+    """
     names = {field.name for field in dataclasses.fields(Choices)} - {"lr"}
-    chosen = {name: value for name, value in options.items() if name in names}
-    rest = {name: value for name, value in options.items() if name not in names}
+    chosen = {name: value for name, value in values.items() if name in names}
+    rest = {name: value for name, value in values.items() if name not in names}
     base = defaults(file, Choices(**chosen, lr="lr" in rest))
-    return with_values(base, rest)
+    return with_values(base, rest, besides=besides)
 
 
-def with_values(options: TrainOptions, values: Mapping[str, Any]) -> TrainOptions:
+def with_values(
+    options: Chosen, values: Mapping[str, Any], *, besides: Sequence[str] = ()
+) -> Chosen:
     """`options` with values given by their flat names, wherever they are kept.
+
+    Args:
+        besides: names that whoever calls takes besides, which an unknown one may mean.
 
     Raises:
         InputError: an unknown name, or a value that can't be.
@@ -185,13 +203,19 @@ def with_values(options: TrainOptions, values: Mapping[str, Any]) -> TrainOption
     nested: dict[str, Any] = {}
     for name, value in values.items():
         if name not in places:
-            near = choose("option", name, tuple(places))
+            near = choose("option", name, (*places, *besides))
             raise InputError(f"There is no option {shown(name)}. Did you mean '{near}'?")
         inner = nested
         for part in places[name][:-1]:
             inner = inner.setdefault(part, {})
         inner[places[name][-1]] = value
-    return _replaced(options, nested)
+    try:
+        return _replaced(options, nested)
+    except InputError as error:
+        given = {f"`{places[name][-1]}`": f"`{name}`" for name in values}
+        raise InputError(
+            re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), str(error))
+        ) from error
 
 
 def flat_names(options: Options) -> dict[str, tuple[str, ...]]:

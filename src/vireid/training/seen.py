@@ -28,11 +28,8 @@ def refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str, *, own
     Raises:
         InputError: they saw some of those people.
     """
-    if own and part == "val" and trained.get("part", "fit") != "fit":
-        raise InputError(
-            "These weights were trained on the validation identities too, so `part` val would "
-            "test people that they have seen. Train with `select` val or held-out."
-        )
+    if own:
+        refuse_fitted_part(trained.get("part", "fit"), part)
     for number, training in enumerate(trained_on(trained)):
         if seen := training.seen_in(data, part):
             whose = "These weights" if number == 0 else "The weights that these started from"
@@ -50,6 +47,23 @@ def refuse_seen_people(trained: dict[str, Any], data: Dataset, part: str, *, own
             f"'{data.root}' was made with the seed {made['seed']}, and so were the people that "
             "these weights were trained on, or those that they started from. Make a set with "
             "another seed."
+        )
+
+
+def refuse_fitted_part(trained: str, part: str) -> None:
+    """The validation identities are searched only where they weren't trained on.
+
+    Args:
+        trained: "train" or "fit", the part of a data set that weights were trained on.
+        part: of the same data set, that is to be searched.
+
+    Raises:
+        InputError: they were trained on.
+    """
+    if part == "val" and trained != "fit":
+        raise InputError(
+            "These weights were trained on the validation identities too, so `part` val would "
+            "test people that they have seen. Train with `select` val or held-out."
         )
 
 
