@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from vireid.commands.common import typed
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -243,7 +245,7 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
     return [
         Section(
             "Search for yourself",
-            commands([f"vireid serve --index {out / 'index'} --weights {run}"]),
+            commands([typed(f"vireid serve --index {out / 'index'} --weights {run}")]),
             f"It says where the search page is; drop the night image `{query}` on it.",
             wide=True,
         ),
@@ -251,15 +253,18 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
             "With images of your own",
             commands(
                 [
-                    "vireid info DIR        # visible/PERSON/*.jpg and infrared/PERSON/*.jpg",
-                    "vireid train --dataset folder --data-root DIR --method mcl",
-                    "vireid test --resume RUN",
-                    "vireid plot RUN        # such figures as these, for a paper",
-                    "vireid embed --weights RUN --images DIR/visible --modality visible "
-                    "--out day.safetensors",
-                    "vireid index create --index people --embeddings day.safetensors "
-                    "--image-root DIR/visible",
-                    "vireid serve --index people --weights RUN",
+                    typed(line)
+                    for line in (
+                        "vireid info DIR        # visible/PERSON/*.jpg and infrared/PERSON/*.jpg",
+                        "vireid train --dataset folder --data-root DIR --method mcl",
+                        "vireid test --resume RUN",
+                        "vireid plot RUN        # such figures as these, for a paper",
+                        "vireid embed --weights RUN --images DIR/visible --modality visible "
+                        "--out day.safetensors",
+                        "vireid index create --index people --embeddings day.safetensors "
+                        "--image-root DIR/visible",
+                        "vireid serve --index people --weights RUN",
+                    )
                 ]
             ),
             "`vireid info` says what a folder holds and what is wrong with it. `--dataset sysu`, "
