@@ -85,6 +85,7 @@ _PIPES = "what its own processes say"
 OTHERS: dict[str, str] = {
     "card.py": _OURS,
     "commands/demo.py": _CONFIG,
+    "commands/demo_page.py": _CONFIG,
     "commands/train_run.py": _CONFIG,
     "commands/train_trials.py": "a folder's trials.json, which the target `config` tries",
     "cores.py": "the system's limits",
