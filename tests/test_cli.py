@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from command_kit import refused, run
@@ -60,6 +61,32 @@ def test_a_value_that_is_missing_is_asked_for_in_a_sentence(capsys) -> None:
         assert sentence in said and f"`vireid {words[0]} --help` explains its flags." in said
 
 
+@dataclasses.dataclass(frozen=True)
+class Talking(Options):
+    """Options that say something once they are read."""
+
+    title: ClassVar[str] = "talking"
+    number: int = 1
+    """A number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.number != 1:
+            sys.stderr.write("said\n")
+
+
+def test_what_options_say_is_kept(capsys) -> None:
+    """Flags are read with both streams caught, as the library that reads them prints itself."""
+
+    def command(*, options: Talking) -> int:
+        """Do it."""
+        return options.number
+
+    command.__annotations__["options"] = Talking
+    assert Flags("vireid do", command, ["--number", "2"]).call() == 2
+    assert capsys.readouterr().err == "said\n"
+
+
 def test_what_to_run_next_can_be_typed(capsys, monkeypatch, tmp_path: Path) -> None:
     """`make demo` activates no environment, so that a shell wouldn't find the command."""
     program = tmp_path / ".venv" / "bin" / "vireid"
@@ -70,6 +97,7 @@ def test_what_to_run_next_can_be_typed(capsys, monkeypatch, tmp_path: Path) -> N
         (str(program), "/nowhere", ".venv/bin/vireid"),
         (str(program), str(program.parent), "vireid"),
         ("/usr/bin/pytest", "/nowhere", "vireid"),
+        ("/no/such/vireid", "/nowhere", "vireid"),
     ):
         monkeypatch.setattr(sys, "argv", [argument])
         monkeypatch.setenv("PATH", path)

@@ -85,9 +85,9 @@ class Job:
 
     def reports(self) -> list[Report]:
         """What `vireid test` wrote of it."""
-        from vireid.evaluation import Report
+        from vireid.testing import reports_of
 
-        return [Report.load(path) for path in sorted(self.folder.glob("test/*/report.json"))]
+        return reports_of(self.folder)
 
 
 @dataclass

@@ -12,6 +12,7 @@ import yaml
 from command_kit import refused, run, said
 from huggingface_hub import ModelCardData
 
+from vireid.commands.report import load_reports
 from vireid.testing import reports_of
 from vireid.weights import read_weights, save_weights
 
@@ -28,6 +29,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory, sysu_root: Path) -> list[Path
         assert run("test", "--resume", folder, *QUICK) == 0
     assert run("test", "--resume", folders[0], "--mode", "indoor", *QUICK) == 0
     return folders
+
+
+def test_a_run_stands_for_tests_of_both_directions_too(runs: list[Path], tmp_path: Path) -> None:
+    """`vireid test --direction both --out RUN/test/both` writes a folder for each direction."""
+    run_ = shutil.copytree(runs[1], tmp_path / "run")
+    (test,) = (run_ / "test").iterdir()
+    shutil.copytree(test, run_ / "test" / "both" / "visible-to-infrared")
+    assert len(load_reports([run_])) == len(reports_of(run_)) == 2
 
 
 def test_runs_side_by_side(runs: list[Path], tmp_path: Path, capsys) -> None:

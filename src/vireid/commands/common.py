@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -42,10 +43,10 @@ def typed(command: str) -> str:
     """A command with `vireid` as it can be typed here: as its path where a shell wouldn't find it,
     as after `make demo`, whose environment nobody has activated."""
     program = Path(sys.argv[0])
-    if program.stem != "vireid":
+    if program.stem != "vireid" or not program.is_file():
         return command  # within Python
     found = shutil.which("vireid")
     if found and os.path.samefile(found, program):
         return command
     path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{path} ", command)
+    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{shlex.quote(path)} ", command)

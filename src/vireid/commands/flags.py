@@ -110,11 +110,13 @@ class Flags:
                     config=(tyro.conf.OmitArgPrefixes,),
                 )  # fmt: skip
         except SystemExit as ended:
-            if ended.code:
-                raise InputError(self._framed(complaint.getvalue())) from None
-            raise
+            if not ended.code:
+                raise
+            sentence, complaint = self._framed(complaint.getvalue()), _Captured()
+            raise InputError(sentence) from None
         finally:
             sys.stdout.write(self._titled(shown.getvalue()))
+            sys.stderr.write(complaint.getvalue())  # what code of the user's own may have said
 
     def _framed(self, text: str) -> str:
         """The sentence in a frame of tyro's, such as that a value is missing."""

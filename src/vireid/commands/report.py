@@ -112,6 +112,7 @@ def load_reports(paths: Sequence[Path]) -> list[Report]:
 
 def _files(path: Path) -> list[Path]:
     from vireid.sweep import runs_of
+    from vireid.testing import report_files
 
     if not path.exists():
         raise InputError(
@@ -123,7 +124,7 @@ def _files(path: Path) -> list[Path]:
     if (path / "report.json").is_file():
         return [path / "report.json"]
     runs = runs_of(path) or [path]
-    files = [file for run in runs for file in sorted(run.glob("test/*/report.json"))]
+    files = [file for run in runs for file in report_files(run)]
     if not files:
         raise InputError(
             f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs. `vireid "

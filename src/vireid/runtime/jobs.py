@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from vireid.types import InputError, shown
+
 T = TypeVar("T")
 _LAST_LINES = 3  # of a job's log that are told where it failed
 NO_TIME = "no time was left"
@@ -24,13 +26,23 @@ _GRACE = 60.0  # seconds that a job has to save itself when it is stopped
 
 def devices() -> list[int | None]:
     """Numbers of the GPUs that this process may use, as the driver counts them; None, for the CPU,
-    where there is none."""
+    where there is none.
+
+    Raises:
+        InputError: $CUDA_VISIBLE_DEVICES names them otherwise than by numbers.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return [None]
     if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return [int(number) for number in named.split(",")]
+        try:
+            return [int(number) for number in named.split(",")]
+        except ValueError:
+            raise InputError(
+                f"CUDA_VISIBLE_DEVICES is {shown(named)}; numbers such as 0,1 were expected. Set "
+                "it so for this command."
+            ) from None
     return [*range(torch.cuda.device_count())]
 
 

@@ -1,5 +1,6 @@
 from .options import TestOptions as TestOptions
 from .places import TRIALS as TRIALS
+from .places import report_files as report_files
 from .places import reports_of as reports_of
 from .places import run_of as run_of
 from .run import Opened as Opened

@@ -38,11 +38,16 @@ def run_of(source: str | Path, checkpoint: Path | None = None) -> Path:
     return weights.parent / weights.stem
 
 
+def report_files(run: Path) -> list[Path]:
+    """The reports in a run's folder, also of tests with a folder for each direction, by name."""
+    return sorted(run.glob("test/**/report.json"))
+
+
 def reports_of(run: Path) -> list[Report]:
-    """The reports in a run's folder, by the names of their folders."""
+    """`report_files`, read."""
     from vireid.evaluation import Report
 
-    return [Report.load(file) for file in sorted(run.glob("test/**/report.json"))]
+    return [Report.load(file) for file in report_files(run)]
 
 
 def folder_name(

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
 from vireid.console import say, tell_broken
-from vireid.data.registry import (
-    DEFAULT_DATASET,
-    label_of,
-    load_dataset,
-    resolve_dataset,
-)
+from vireid.data.registry import DEFAULT_DATASET, label_of, load_dataset, resolve_dataset
 from vireid.files import check_folder, code_of, read_json
 from vireid.testing.options import TestOptions
 from vireid.testing.places import TRIALS, folder_name, free_place, run_of
