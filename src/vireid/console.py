@@ -111,6 +111,7 @@ def progress(unit: str = "img", *, shown: bool = True) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=120,  # slow steps have a rate, too
         disable=not (shown and console.is_terminal),
     )
     bar.unit, bar.lines = unit, shown and not console.is_terminal

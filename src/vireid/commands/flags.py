@@ -33,6 +33,7 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
+from vireid.console import say
 from vireid.files import UnnamedCode
 from vireid.types import InputError
 
@@ -116,7 +117,8 @@ class Flags:
             raise InputError(sentence) from None
         finally:
             sys.stdout.write(self._titled(shown.getvalue()))
-            sys.stderr.write(complaint.getvalue())  # what code of the user's own may have said
+            if said := complaint.getvalue():  # by code of the user's own
+                say(said.rstrip("\n"))
 
     def _framed(self, text: str) -> str:
         """The sentence in a frame of tyro's, such as that a value is missing."""
