@@ -58,6 +58,19 @@ def test_other_curves_are_told_apart(parity: ModuleType) -> None:
     assert verdict["graph to eager, mean"] > 0.4 > verdict["eager among themselves, mean"]
 
 
+def test_lists_of_numbers_are_one_line_of_a_result(benchmarks: None, tmp_path: Path) -> None:
+    import _common
+
+    machine = {"cpu": "c", "cores": 1, "memory_gib": 1, "gpus": [], "load_1min": 0}
+    results = {"losses": [1.5, -2, 3e-7, None], "words": ["[\n  1\n]"], "nested": [[1, 2], [3]]}
+    whole = {"name": "x", "date": "d", "hardware": machine, "versions": {"python": "3"},
+             "commit": "c", "command": "x", "results": results, "notes": []}  # fmt: skip
+    _common.write_result(tmp_path / "x.json", whole, [{"a": 1}])
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == whole
+    assert '"losses": [1.5, -2, 3e-07, null]' in text and "\n      [1, 2],\n" in text
+
+
 @pytest.mark.long
 def test_backbones(
     benchmarks: None, sysu_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
