@@ -83,10 +83,11 @@ def test_backbones(
     (tmp_path / "people").symlink_to(sysu_root)
     words = ["--work", str(tmp_path), "--archs", "test_resnet,test_vit", "--epochs", "2"]
     words += ["--steps-per-epoch", "2", "--size", "64", "32", "--steps", "1", "--device", "cpu"]
+    words += ["--name", "tiny"]
     backbones.main(words)
     found = {path.name.split("-2")[0]: json.loads(path.read_text())["results"]["rows"]
              for path in tmp_path.glob("*.json")}  # fmt: skip
-    steps, trained = found["backbones-step"], found["backbones-train"]
+    steps, trained = found["tiny-step"], found["tiny-train"]
     assert [row["arch"] for row in steps] == [row["arch"] for row in trained]
     assert steps[0]["of the first"] == 1 and all(row["ms"] > 0 for row in steps)
     assert all(0 < row[name] <= 100 for row in trained for name in ("untrained mAP", "mAP"))
