@@ -1,0 +1,309 @@
+"""Residual blocks whose batch norms, sums and ReLUs are passes of our own kernels.
+
+A compiler finds such passes too, but takes a minute; these are there in seconds, for every network
+of residual blocks, number of identities and loss alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import Tensor, nn
+
+from vireid.models import norm_kernels as kernels
+from vireid.models.norm_kernels import COLUMNS, PARTS, ROWS
+
+_FEW = 16  # columns of a program that adds parts up
+_TILE = {"ROWS": ROWS, "COLUMNS": COLUMNS}
+
+
+class _Matrix:
+    """A map (B, C, H, W) as rows and columns, and how sums over its rows are cut."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.channels = x.shape[1]
+        self.rows = x.numel() // self.channels
+        self.blocks = triton.cdiv(self.channels, COLUMNS)
+        tiles = triton.cdiv(self.rows, ROWS)
+        self.each = triton.cdiv(tiles, max(1, PARTS // self.blocks)) * ROWS
+        self.parts = triton.cdiv(self.rows, self.each)
+        self.tiles = (tiles, self.blocks)
+
+    def sums(self, kinds: int, like: Tensor) -> Tensor:
+        return like.new_empty(self.parts, kinds, self.channels, dtype=torch.float32)
+
+    @property
+    def few(self) -> tuple[int]:
+        return (triton.cdiv(self.channels, _FEW),)
+
+
+def _statistics(x: Tensor, norm: nn.BatchNorm2d, matrix: _Matrix) -> Tensor:
+    """(4, C): mean, 1 / deviation, scale and shift of this batch; moves the running ones."""
+    sums = matrix.sums(2, x)
+    kernels.moments[(matrix.parts, matrix.blocks)](
+        x, sums, matrix.rows, matrix.channels, matrix.each, **_TILE
+    )
+    kept = sums.new_empty(4, matrix.channels)
+    kernels.statistics[matrix.few](
+        sums, x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
+        norm.num_batches_tracked, kept, matrix.parts, matrix.channels, float(matrix.rows),
+        norm.momentum, norm.eps, PARTS=64, COLUMNS=_FEW,
+    )  # fmt: skip
+    return kept
+
+
+def _factors(
+    sums: Tensor, weight: Tensor, kept: Tensor, matrix: _Matrix, which: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(3, C) factors of the gradient, and the gradients of weight and bias."""
+    factors = sums.new_empty(3, matrix.channels)
+    dweight, dbias = torch.empty_like(weight), torch.empty_like(weight)
+    kernels.gradient_factors[matrix.few](
+        sums, weight, kept, factors, dweight, dbias, matrix.parts, matrix.channels,
+        float(matrix.rows), which, KINDS=sums.shape[1], PARTS=64, COLUMNS=_FEW,
+    )  # fmt: skip
+    return factors, dweight, dbias
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class _NormReLU(torch.autograd.Function):
+    """ReLU(norm(x))."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        x = _dense(x)
+        matrix = _Matrix(x)
+        kept = _statistics(x, norm, matrix)
+        y = torch.empty_like(x)
+        kernels.normalise[matrix.tiles](
+            x, kept, x, kept, y, matrix.rows, matrix.channels,
+            OTHER=False, NORM=False, RELU=True, **_TILE,
+        )  # fmt: skip
+        ctx.save_for_backward(x, weight, kept)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
+        x, weight, kept = ctx.saved_tensors
+        dy, matrix = _dense(dy), _Matrix(x)
+        sums = matrix.sums(2, x)
+        kernels.gradient_sums[(matrix.parts, matrix.blocks)](
+            dy, dy, x, x, kept, x, kept, x, sums, matrix.rows, matrix.channels, matrix.each,
+            MORE=False, FROM_Y=False, RELU=True, NORM=False, **_TILE,
+        )  # fmt: skip
+        factors, dweight, dbias = _factors(sums, weight, kept, matrix)
+        dx = torch.empty_like(x)
+        kernels.gradient[matrix.tiles](
+            dy, x, kept, factors, dx, x, factors, dx, matrix.rows, matrix.channels,
+            RELU=True, NORM=False, **_TILE,
+        )  # fmt: skip
+        return dx, dweight, dbias, None
+
+
+class _NormAddReLU(torch.autograd.Function):
+    """ReLU(norm(x) + other), twice: for the next block's convolution and for its shortcut, whose
+    gradients then are added where they are read. `other` may have a norm of its own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        other: Tensor,
+        other_weight: Tensor | None,
+        other_bias: Tensor | None,
+        norm: nn.BatchNorm2d,
+        other_norm: nn.BatchNorm2d | None,
+    ) -> tuple[Tensor, Tensor]:
+        x, other = _dense(x), _dense(other)
+        matrix = _Matrix(x)
+        kept = _statistics(x, norm, matrix)
+        other_kept = kept if other_norm is None else _statistics(other, other_norm, matrix)
+        y = torch.empty_like(x)
+        kernels.normalise[matrix.tiles](
+            x, kept, other, other_kept, y, matrix.rows, matrix.channels,
+            OTHER=True, NORM=other_norm is not None, RELU=True, **_TILE,
+        )  # fmt: skip
+        ctx.set_materialize_grads(False)
+        ctx.has_norm = other_norm is not None
+        more = (other, other_weight, other_kept) if ctx.has_norm else ()
+        ctx.save_for_backward(x, weight, kept, y, *more)
+        return y, y.detach()
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, dy_more: Tensor | None) -> Any:  # type: ignore[override]
+        x, weight, kept, y, *more = ctx.saved_tensors
+        other, other_weight, other_kept = more or (x, weight, kept)
+        found = [_dense(gradient) for gradient in (dy, dy_more) if gradient is not None]
+        matrix = _Matrix(x)
+        g = torch.empty_like(x)
+        sums = matrix.sums(3 if ctx.has_norm else 2, x)
+        kernels.gradient_sums[(matrix.parts, matrix.blocks)](
+            found[0], found[-1], y, x, kept, other, other_kept, g, sums,
+            matrix.rows, matrix.channels, matrix.each,
+            MORE=len(found) > 1, FROM_Y=True, RELU=True, NORM=ctx.has_norm, **_TILE,
+        )  # fmt: skip
+        factors, dweight, dbias = _factors(sums, weight, kept, matrix)
+        dx, dother, of_other = torch.empty_like(x), g, (None, None)
+        other_factors = factors
+        if ctx.has_norm:
+            dother = torch.empty_like(x)
+            other_factors, *of_other = _factors(sums, other_weight, other_kept, matrix, 2)
+        kernels.gradient[matrix.tiles](
+            g, x, kept, factors, dx, other, other_factors, dother, matrix.rows, matrix.channels,
+            RELU=False, NORM=ctx.has_norm, **_TILE,
+        )  # fmt: skip
+        return dx, dweight, dbias, dother, *of_other, None, None
+
+
+class _NormReLUPool(torch.autograd.Function):
+    """max_pool(ReLU(norm(x))) over 3 x 3 places, every second one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        x = _dense(x)
+        kept = _statistics(x, norm, _Matrix(x))
+        count, channels, high, wide = x.shape
+        size = ((high + 1) // 2, (wide + 1) // 2)
+        y = x.new_empty(count, channels, *size).contiguous(memory_format=torch.channels_last)
+        winner = torch.empty_like(y, dtype=torch.uint8)
+        matrix = _Matrix(y)
+        kernels.pool[matrix.tiles](
+            x, kept, y, winner, matrix.rows, channels, high, wide, *size, **_TILE
+        )
+        ctx.save_for_backward(x, weight, kept, winner)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
+        x, weight, kept, winner = ctx.saved_tensors
+        dy, matrix = _dense(dy), _Matrix(x)
+        sides = (*x.shape[2:], *dy.shape[2:])
+        sums = matrix.sums(2, x)
+        kernels.pool_gradient_sums[(matrix.parts, matrix.blocks)](
+            dy, winner, x, kept, sums, matrix.rows, matrix.channels, matrix.each, *sides, **_TILE
+        )
+        factors, dweight, dbias = _factors(sums, weight, kept, matrix)
+        dx = torch.empty_like(x)
+        kernels.pool_gradient[matrix.tiles](
+            dy, winner, x, factors, dx, matrix.rows, matrix.channels, *sides, **_TILE
+        )
+        return dx, dweight, dbias, None
+
+
+def norm_relu_pool(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """The largest of 3 x 3 places of ReLU(norm(x)), every second one, padded by one."""
+    return _NormReLUPool.apply(x, norm.weight, norm.bias, norm)
+
+
+def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """ReLU(norm(x)) of a map (B, C, H, W), in training."""
+    return _NormReLU.apply(x, norm.weight, norm.bias, norm)
+
+
+def norm_add_relu(
+    norm: nn.BatchNorm2d, x: Tensor, other: Tensor, other_norm: nn.BatchNorm2d | None = None
+) -> Tensor:
+    """ReLU(norm(x) + other) of maps (B, C, H, W), in training; with `other_norm`, of its output.
+
+    The result carries itself once more, as `again`: a block that takes its shortcut from there
+    spares a pass that would add two gradients up."""
+    more = (None, None) if other_norm is None else (other_norm.weight, other_norm.bias)
+    y, again = _NormAddReLU.apply(
+        x, norm.weight, norm.bias, other.to(x.dtype), *more, norm, other_norm
+    )
+    y.again = again
+    return y
+
+
+LINEAR = False
+
+
+def _pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    if not LINEAR or convolution.stride != (1, 1) or convolution.kernel_size != (1, 1):
+        return convolution(x)
+    weight = convolution.weight.flatten(1)
+    return nn.functional.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+
+
+class _FusedBottleneck(Bottleneck):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        y = norm_relu(self.bn1, _pointwise(self.conv1, x))
+        y = norm_relu(self.bn2, self.conv2(y))
+        return _last(self, self.bn3, _pointwise(self.conv3, y), x)
+
+
+class _FusedBasicBlock(BasicBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        y = norm_relu(self.bn1, self.conv1(x))
+        return _last(self, self.bn2, self.conv2(y), x)
+
+
+class _FusedStem(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        convolution, norm, _, _ = self
+        return norm_relu_pool(norm, convolution(x))
+
+
+def _last(block: nn.Module, norm: nn.BatchNorm2d, y: Tensor, x: Tensor) -> Tensor:
+    shortcut = getattr(x, "again", x)
+    if block.downsample is None:
+        return norm_add_relu(norm, y, shortcut)
+    *before, last = block.downsample
+    for module in before:
+        shortcut = _pointwise(module, shortcut) if type(module) is nn.Conv2d else module(shortcut)
+    return norm_add_relu(norm, y, shortcut, last)
+
+
+_FUSED = {Bottleneck: _FusedBottleneck, BasicBlock: _FusedBasicBlock}
+
+
+def fuse(network: nn.Module) -> int:
+    """Let a network's residual blocks run on our kernels in training; returns how many do."""
+    count = 0
+    for block in network.modules():
+        if type(block) in _FUSED and _fits(block):
+            block.__class__ = _FUSED[type(block)]
+            count += 1
+        elif type(block) is nn.Sequential and _is_stem(block):
+            block.__class__ = _FusedStem
+    return count
+
+
+def _is_stem(block: nn.Sequential) -> bool:
+    """Whether it is the stem of a ResNet."""
+    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
+    if [type(module) for module in block] != kinds:
+        return False
+    pool = block[3]
+    asked = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+    return asked == (3, 2, 1, 1, False)
+
+
+def _fits(block: nn.Module) -> bool:
+    """Whether a block is what the kernels compute: batch norms with their running means, ReLUs,
+    and nothing between them."""
+    nothing = (nn.Identity, nn.ReLU, nn.Conv2d, nn.Sequential, nn.AvgPool2d, type(block))
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    rest = [m for m in block.modules() if m not in norms]
+    return (
+        all(type(norm) is nn.BatchNorm2d for norm in norms)
+        and all(norm.affine and norm.momentum is not None for norm in norms)
+        and all(norm.track_running_stats for norm in norms)
+        and all(isinstance(module, nothing) for module in rest)
+        and block.drop_path is None
+        and (block.downsample is None or type(block.downsample[-1]) is nn.BatchNorm2d)
+    )

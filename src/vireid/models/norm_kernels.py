@@ -1,0 +1,322 @@
+"""Kernels of batch norm with what follows it, for maps that lie channels last.
+
+A map (B, C, H, W) in that layout is a matrix of B·H·W rows and C columns. Sums over rows are taken
+in parts that each program adds up in its own order and one more program adds up in theirs, so
+results never depend on which program ends first.
+
+Written for Triton; its interpreter runs the same lines on a CPU.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+ROWS = 32  # of a tile
+COLUMNS = 64
+PARTS = 528  # programs that a sum over rows is spread over: 4 for each multiprocessor of an H100
+
+
+@triton.jit
+def _tile(first, column, rows, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Offsets of a tile and which of them exist."""
+    row = (first + tl.arange(0, ROWS)).to(tl.int64)
+    there = (row < rows)[:, None] & (column < channels)[None, :]
+    return row[:, None] * channels + column[None, :], there
+
+
+@triton.jit
+def _load(pointer, at, there):
+    return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["rows", "each"])
+def moments(x, sums, rows, channels, each, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Sums of x and x² less the first row, (parts, 2, C), each over `each` rows.
+
+    Numbers are taken relative to the first row, or a mean far from 0 would drown the variance."""
+    part = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    pivot = _load(x, column, column < channels)
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    squares = tl.zeros([ROWS, COLUMNS], tl.float32)
+    start = part * each
+    for first in range(start, min(start + each, rows), ROWS):
+        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+        value = tl.where(there, _load(x, at, there) - pivot[None, :], 0.0)
+        total += value
+        squares += value * value
+    into = sums + part * 2 * channels + column
+    tl.store(into, tl.sum(total, 0), mask=column < channels)
+    tl.store(into + channels, tl.sum(squares, 0), mask=column < channels)
+
+
+@triton.jit
+def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr):
+    """Column sums over the parts of one of several sums."""
+    total = tl.zeros([PARTS, column.shape[0]], tl.float32)
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)
+        at = (part[:, None] * kinds + which) * channels + column[None, :]
+        total += _load(sums, at, (part < parts)[:, None] & (column < channels)[None, :])
+    return tl.sum(total, 0)
+
+
+@triton.jit(do_not_specialize=["parts", "count"])
+def statistics(
+    sums, x, weight, bias, running_mean, running_var, tracked, kept,
+    parts, channels, count, momentum, eps, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """From sums to mean, 1 / deviation, and the scale and shift that normalise, kept as (4, C);
+    running statistics move."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    first = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
+    second = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
+    mean = _load(x, column, there) + first
+    variance = tl.maximum(second - first * first, 0.0)
+    inverse = 1.0 / tl.sqrt(variance + eps)
+    scale = _load(weight, column, there) * inverse
+    shift = _load(bias, column, there) - mean * scale
+    tl.store(kept + column, mean, mask=there)
+    tl.store(kept + channels + column, inverse, mask=there)
+    tl.store(kept + 2 * channels + column, scale, mask=there)
+    tl.store(kept + 3 * channels + column, shift, mask=there)
+    before = _load(running_mean, column, there)
+    tl.store(running_mean + column, before + momentum * (mean - before), mask=there)
+    before = _load(running_var, column, there)
+    unbiased = variance * (count / tl.maximum(count - 1.0, 1.0))
+    tl.store(running_var + column, before + momentum * (unbiased - before), mask=there)
+    if tl.program_id(0) == 0:
+        tl.store(tracked, tl.load(tracked) + 1)
+
+
+@triton.jit
+def _normalised(x, kept, at, there, column, channels):
+    """x · scale + shift."""
+    scale = _load(kept, 2 * channels + column, column < channels)
+    shift = _load(kept, 3 * channels + column, column < channels)
+    return _load(x, at, there) * scale[None, :] + shift[None, :]
+
+
+@triton.jit(do_not_specialize=["rows"])
+def normalise(
+    x, kept, other, other_kept, y, rows, channels,
+    OTHER: tl.constexpr, NORM: tl.constexpr, RELU: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """y = ReLU(norm(x) + other), where `other` may need a norm of its own."""
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
+    value = _normalised(x, kept, at, there, column, channels)
+    if NORM:
+        value += _normalised(other, other_kept, at, there, column, channels)
+    elif OTHER:
+        value += _load(other, at, there)
+    if RELU:
+        value = tl.maximum(value, 0.0)
+    tl.store(y + at, value.to(y.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def _gradient_here(
+    dy, dy_more, y, x, kept, at, there, column, channels,
+    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr,
+):  # fmt: skip
+    """The gradient before the ReLU, which let pass what was above 0: told by its output, or by
+    its input made once more."""
+    value = _load(dy, at, there)
+    if MORE:
+        value += _load(dy_more, at, there)
+    if FROM_Y:
+        value = tl.where(_load(y, at, there) > 0, value, 0.0)
+    elif RELU:
+        value = tl.where(_normalised(x, kept, at, there, column, channels) > 0, value, 0.0)
+    return value
+
+
+@triton.jit
+def _standard(x, kept, at, there, column, channels):
+    """(x - mean) / deviation."""
+    mean = _load(kept, column, column < channels)
+    inverse = _load(kept, channels + column, column < channels)
+    return (_load(x, at, there) - mean[None, :]) * inverse[None, :]
+
+
+@triton.jit(do_not_specialize=["rows", "each"])
+def gradient_sums(
+    dy, dy_more, y, x, kept, other, other_kept, passed, sums, rows, channels, each,
+    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr, NORM: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Sums of the gradient g and of g times the standardised x, (parts, 2 or 3, C); with FROM_Y,
+    g is kept in `passed`, as it is also the gradient of what was added."""
+    part = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    along = tl.zeros([ROWS, COLUMNS], tl.float32)
+    along_other = tl.zeros([ROWS, COLUMNS], tl.float32)
+    start = part * each
+    for first in range(start, min(start + each, rows), ROWS):
+        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+        value = _gradient_here(
+            dy, dy_more, y, x, kept, at, there, column, channels, MORE, FROM_Y, RELU
+        )
+        if FROM_Y:
+            rounded = value.to(passed.dtype.element_ty)
+            tl.store(passed + at, rounded, mask=there)
+            value = rounded.to(tl.float32)
+        total += value
+        along += value * _standard(x, kept, at, there, column, channels)
+        if NORM:
+            along_other += value * _standard(other, other_kept, at, there, column, channels)
+    kinds = 3 if NORM else 2
+    into = sums + part * kinds * channels + column
+    inside = column < channels
+    tl.store(into, tl.sum(total, 0), mask=inside)
+    tl.store(into + channels, tl.sum(along, 0), mask=inside)
+    if NORM:
+        tl.store(into + 2 * channels, tl.sum(along_other, 0), mask=inside)
+
+
+@triton.jit(do_not_specialize=["parts", "count", "which"])
+def gradient_factors(
+    sums, weight, kept, factors, dweight, dbias, parts, channels, count, which,
+    KINDS: tl.constexpr, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    total = _sum_parts(sums, 0, KINDS, parts, column, channels, PARTS)
+    along = _sum_parts(sums, which, KINDS, parts, column, channels, PARTS)
+    mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
+    a = _load(weight, column, there) * inverse
+    b = -a * inverse * along / count
+    tl.store(dweight + column, along, mask=there)
+    tl.store(dbias + column, total, mask=there)
+    tl.store(factors + column, a, mask=there)
+    tl.store(factors + channels + column, b, mask=there)
+    tl.store(factors + 2 * channels + column, -a * total / count - b * mean, mask=there)
+
+
+@triton.jit
+def _gradient_of(g, x, factors, at, there, column, channels):
+    a, b, c = (
+        _load(factors, column, column < channels),
+        _load(factors, channels + column, column < channels),
+        _load(factors, 2 * channels + column, column < channels),
+    )
+    return a[None, :] * g + b[None, :] * _load(x, at, there) + c[None, :]
+
+
+@triton.jit(do_not_specialize=["rows"])
+def gradient(
+    dy, x, kept, factors, dx, other, other_factors, dother, rows, channels,
+    RELU: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The gradient of the norm's input, and that of the other norm's."""
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
+    g = _gradient_here(dy, dy, dy, x, kept, at, there, column, channels, False, False, RELU)
+    value = _gradient_of(g, x, factors, at, there, column, channels)
+    tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)
+    if NORM:
+        value = _gradient_of(g, other, other_factors, at, there, column, channels)
+        tl.store(dother + at, value.to(dother.dtype.element_ty), mask=there)
+
+
+# The stem: norm and ReLU, then the largest of 3 x 3 places, every second place --------------------
+
+
+@triton.jit
+def _places(first, rows, high, wide, ROWS: tl.constexpr):
+    """Image, row and column of places in a batch of maps that are `high` and `wide`."""
+    row = first + tl.arange(0, ROWS)
+    return row // (high * wide), row // wide % high, row % wide, row < rows
+
+
+@triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
+def pool(
+    x, kept, y, winner, rows, channels, high, wide, high_out, wide_out,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """y (rows, C) of ReLU(norm(x)), and which of the nine places won; 9 where none was above 0."""
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    image, down, right, there = _places(tl.program_id(0) * ROWS, rows, high_out, wide_out, ROWS)
+    best = tl.zeros([ROWS, COLUMNS], tl.float32)
+    won = tl.full([ROWS, COLUMNS], 9, tl.int32)
+    for place in tl.static_range(9):
+        h, w = 2 * down - 1 + place // 3, 2 * right - 1 + place % 3
+        inside = there & (h >= 0) & (h < high) & (w >= 0) & (w < wide)
+        row = ((image * high + h) * wide + w).to(tl.int64)
+        mask = inside[:, None] & (column < channels)[None, :]
+        at = row[:, None] * channels + column[None, :]
+        value = _normalised(x, kept, at, mask, column, channels)
+        better = mask & (value > best)
+        best = tl.where(better, value, best)
+        won = tl.where(better, place, won)
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    at, mask = row[:, None] * channels + column[None, :], there[:, None] & (column < channels)[None, :]
+    tl.store(y + at, best.to(y.dtype.element_ty), mask=mask)
+    tl.store(winner + at, won.to(tl.uint8), mask=mask)
+
+
+@triton.jit
+def _gradient_through_pool(
+    dy, winner, first, rows, column, channels, high, wide, high_out, wide_out,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Gradients of all windows that a place won: of one window across an even number, two across
+    an odd one, either way."""
+    image, h, w, there = _places(first, rows, high, wide, ROWS)
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for side in tl.static_range(4):
+        down, right = (h + side // 2) // 2, (w + side % 2) // 2
+        inside = there & (down < high_out) & (right < wide_out)
+        inside = inside & ((side // 2 == 0) | (h % 2 == 1)) & ((side % 2 == 0) | (w % 2 == 1))
+        place = (h - 2 * down + 1) * 3 + w - 2 * right + 1
+        row = ((image * high_out + down) * wide_out + right).to(tl.int64)
+        mask = inside[:, None] & (column < channels)[None, :]
+        at = row[:, None] * channels + column[None, :]
+        won = tl.load(winner + at, mask=mask, other=9).to(tl.int32)
+        total += tl.where(won == place[:, None], _load(dy, at, mask), 0.0)
+    return total
+
+
+@triton.jit(do_not_specialize=["rows", "each", "high", "wide", "high_out", "wide_out"])
+def pool_gradient_sums(
+    dy, winner, x, kept, sums, rows, channels, each, high, wide, high_out, wide_out,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """As `gradient_sums`, of a gradient that comes through the pooling."""
+    part = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    along = tl.zeros([ROWS, COLUMNS], tl.float32)
+    start = part * each
+    for first in range(start, min(start + each, rows), ROWS):
+        value = _gradient_through_pool(
+            dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
+        )
+        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+        total += value
+        along += value * _standard(x, kept, at, there, column, channels)
+    into = sums + part * 2 * channels + column
+    tl.store(into, tl.sum(total, 0), mask=column < channels)
+    tl.store(into + channels, tl.sum(along, 0), mask=column < channels)
+
+
+@triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
+def pool_gradient(
+    dy, winner, x, factors, dx, rows, channels, high, wide, high_out, wide_out,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """As `gradient`, of a gradient that comes through the pooling."""
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    first = tl.program_id(0) * ROWS
+    g = _gradient_through_pool(
+        dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
+    )
+    at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+    value = _gradient_of(g, x, factors, at, there, column, channels)
+    tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)
