@@ -14,10 +14,12 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from vireid.models import norm_kernels as kernels
-from vireid.models.norm_kernels import COLUMNS, PARTS, ROWS
 
 _FEW = 16  # columns of a program that adds parts up
-_TILE = {"ROWS": ROWS, "COLUMNS": COLUMNS}
+# What a program works on at once, and how many programs a sum over rows is spread over: four for each
+# multiprocessor of an H100. benchmarks/kernels.py compares others.
+TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
+PARTS = 528
 
 
 class _Matrix:
@@ -26,9 +28,9 @@ class _Matrix:
     def __init__(self, x: Tensor) -> None:
         self.channels = x.shape[1]
         self.rows = x.numel() // self.channels
-        self.blocks = triton.cdiv(self.channels, COLUMNS)
-        tiles = triton.cdiv(self.rows, ROWS)
-        self.each = triton.cdiv(tiles, max(1, PARTS // self.blocks)) * ROWS
+        self.blocks = triton.cdiv(self.channels, TILE["COLUMNS"])
+        tiles = triton.cdiv(self.rows, TILE["ROWS"])
+        self.each = triton.cdiv(tiles, max(1, PARTS // self.blocks)) * TILE["ROWS"]
         self.parts = triton.cdiv(self.rows, self.each)
         self.tiles = (tiles, self.blocks)
 
@@ -44,7 +46,7 @@ def _statistics(x: Tensor, norm: nn.BatchNorm2d, matrix: _Matrix) -> Tensor:
     """(4, C): mean, 1 / deviation, scale and shift of this batch; moves the running ones."""
     sums = matrix.sums(2, x)
     kernels.moments[(matrix.parts, matrix.blocks)](
-        x, sums, matrix.rows, matrix.channels, matrix.each, **_TILE
+        x, sums, matrix.rows, matrix.channels, matrix.each, **TILE
     )
     kept = sums.new_empty(4, matrix.channels)
     kernels.statistics[matrix.few](
@@ -83,7 +85,7 @@ class _NormReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, x, kept, y, matrix.rows, matrix.channels,
-            OTHER=False, NORM=False, RELU=True, **_TILE,
+            OTHER=False, NORM=False, RELU=True, **TILE,
         )  # fmt: skip
         ctx.save_for_backward(x, weight, kept)
         return y
@@ -95,13 +97,13 @@ class _NormReLU(torch.autograd.Function):
         sums = matrix.sums(2, x)
         kernels.gradient_sums[(matrix.parts, matrix.blocks)](
             dy, dy, x, x, kept, x, kept, x, sums, matrix.rows, matrix.channels, matrix.each,
-            MORE=False, FROM_Y=False, RELU=True, NORM=False, **_TILE,
+            MORE=False, FROM_Y=False, RELU=True, NORM=False, **TILE,
         )  # fmt: skip
         factors, dweight, dbias = _factors(sums, weight, kept, matrix)
         dx = torch.empty_like(x)
         kernels.gradient[matrix.tiles](
             dy, x, kept, factors, dx, x, factors, dx, matrix.rows, matrix.channels,
-            RELU=True, NORM=False, **_TILE,
+            RELU=True, NORM=False, **TILE,
         )  # fmt: skip
         return dx, dweight, dbias, None
 
@@ -129,7 +131,7 @@ class _NormAddReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, other, other_kept, y, matrix.rows, matrix.channels,
-            OTHER=True, NORM=other_norm is not None, RELU=True, **_TILE,
+            OTHER=True, NORM=other_norm is not None, RELU=True, **TILE,
         )  # fmt: skip
         ctx.set_materialize_grads(False)
         ctx.has_norm = other_norm is not None
@@ -148,17 +150,17 @@ class _NormAddReLU(torch.autograd.Function):
         kernels.gradient_sums[(matrix.parts, matrix.blocks)](
             found[0], found[-1], y, x, kept, other, other_kept, g, sums,
             matrix.rows, matrix.channels, matrix.each,
-            MORE=len(found) > 1, FROM_Y=True, RELU=True, NORM=ctx.has_norm, **_TILE,
+            MORE=len(found) > 1, FROM_Y=True, RELU=True, NORM=ctx.has_norm, **TILE,
         )  # fmt: skip
         factors, dweight, dbias = _factors(sums, weight, kept, matrix)
-        dx, dother, of_other = torch.empty_like(x), g, (None, None)
-        other_factors = factors
+        dx, dother, other_factors = torch.empty_like(x), g, factors
+        of_other: list[Tensor | None] = [None, None]
         if ctx.has_norm:
             dother = torch.empty_like(x)
             other_factors, *of_other = _factors(sums, other_weight, other_kept, matrix, 2)
         kernels.gradient[matrix.tiles](
             g, x, kept, factors, dx, other, other_factors, dother, matrix.rows, matrix.channels,
-            RELU=False, NORM=ctx.has_norm, **_TILE,
+            RELU=False, NORM=ctx.has_norm, **TILE,
         )  # fmt: skip
         return dx, dweight, dbias, dother, *of_other, None, None
 
@@ -176,7 +178,7 @@ class _NormReLUPool(torch.autograd.Function):
         winner = torch.empty_like(y, dtype=torch.uint8)
         matrix = _Matrix(y)
         kernels.pool[matrix.tiles](
-            x, kept, y, winner, matrix.rows, channels, high, wide, *size, **_TILE
+            x, kept, y, winner, matrix.rows, channels, high, wide, *size, **TILE
         )
         ctx.save_for_backward(x, weight, kept, winner)
         return y
@@ -188,12 +190,12 @@ class _NormReLUPool(torch.autograd.Function):
         sides = (*x.shape[2:], *dy.shape[2:])
         sums = matrix.sums(2, x)
         kernels.pool_gradient_sums[(matrix.parts, matrix.blocks)](
-            dy, winner, x, kept, sums, matrix.rows, matrix.channels, matrix.each, *sides, **_TILE
+            dy, winner, x, kept, sums, matrix.rows, matrix.channels, matrix.each, *sides, **TILE
         )
         factors, dweight, dbias = _factors(sums, weight, kept, matrix)
         dx = torch.empty_like(x)
         kernels.pool_gradient[matrix.tiles](
-            dy, winner, x, factors, dx, matrix.rows, matrix.channels, *sides, **_TILE
+            dy, winner, x, factors, dx, matrix.rows, matrix.channels, *sides, **TILE
         )
         return dx, dweight, dbias, None
 
@@ -223,26 +225,27 @@ def norm_add_relu(
     return y
 
 
-LINEAR = False
+class FusedBottleneck(Bottleneck):
+    """A bottleneck block: in training, three convolutions and four passes between them."""
 
+    bn1: nn.BatchNorm2d
+    bn2: nn.BatchNorm2d
+    bn3: nn.BatchNorm2d
 
-def _pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    if not LINEAR or convolution.stride != (1, 1) or convolution.kernel_size != (1, 1):
-        return convolution(x)
-    weight = convolution.weight.flatten(1)
-    return nn.functional.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
-
-
-class _FusedBottleneck(Bottleneck):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        y = norm_relu(self.bn1, _pointwise(self.conv1, x))
+        y = norm_relu(self.bn1, self.conv1(x))
         y = norm_relu(self.bn2, self.conv2(y))
-        return _last(self, self.bn3, _pointwise(self.conv3, y), x)
+        return _last(self, self.bn3, self.conv3(y), x)
 
 
-class _FusedBasicBlock(BasicBlock):
+class FusedBasicBlock(BasicBlock):
+    """A basic block, likewise."""
+
+    bn1: nn.BatchNorm2d
+    bn2: nn.BatchNorm2d
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
@@ -250,60 +253,28 @@ class _FusedBasicBlock(BasicBlock):
         return _last(self, self.bn2, self.conv2(y), x)
 
 
-class _FusedStem(nn.Sequential):
+class FusedStem(nn.Sequential):
+    """Convolution, norm, ReLU and max pooling."""
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        convolution, norm, _, _ = self
-        return norm_relu_pool(norm, convolution(x))
+        convolution, norm = self[0], self[1]
+        return norm_relu_pool(norm, convolution(x))  # type: ignore[arg-type]
 
 
 def _last(block: nn.Module, norm: nn.BatchNorm2d, y: Tensor, x: Tensor) -> Tensor:
     shortcut = getattr(x, "again", x)
     if block.downsample is None:
         return norm_add_relu(norm, y, shortcut)
-    *before, last = block.downsample
+    *before, last = block.downsample  # type: ignore[misc]
     for module in before:
-        shortcut = _pointwise(module, shortcut) if type(module) is nn.Conv2d else module(shortcut)
+        shortcut = module(shortcut)
     return norm_add_relu(norm, y, shortcut, last)
 
 
-_FUSED = {Bottleneck: _FusedBottleneck, BasicBlock: _FusedBasicBlock}
-
-
-def fuse(network: nn.Module) -> int:
-    """Let a network's residual blocks run on our kernels in training; returns how many do."""
-    count = 0
-    for block in network.modules():
-        if type(block) in _FUSED and _fits(block):
-            block.__class__ = _FUSED[type(block)]
-            count += 1
-        elif type(block) is nn.Sequential and _is_stem(block):
-            block.__class__ = _FusedStem
-    return count
-
-
-def _is_stem(block: nn.Sequential) -> bool:
-    """Whether it is the stem of a ResNet."""
-    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
-    if [type(module) for module in block] != kinds:
-        return False
-    pool = block[3]
-    asked = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
-    return asked == (3, 2, 1, 1, False)
-
-
-def _fits(block: nn.Module) -> bool:
-    """Whether a block is what the kernels compute: batch norms with their running means, ReLUs,
-    and nothing between them."""
-    nothing = (nn.Identity, nn.ReLU, nn.Conv2d, nn.Sequential, nn.AvgPool2d, type(block))
-    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-    rest = [m for m in block.modules() if m not in norms]
-    return (
-        all(type(norm) is nn.BatchNorm2d for norm in norms)
-        and all(norm.affine and norm.momentum is not None for norm in norms)
-        and all(norm.track_running_stats for norm in norms)
-        and all(isinstance(module, nothing) for module in rest)
-        and block.drop_path is None
-        and (block.downsample is None or type(block.downsample[-1]) is nn.BatchNorm2d)
-    )
+FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    Bottleneck: FusedBottleneck,
+    BasicBlock: FusedBasicBlock,
+    nn.Sequential: FusedStem,
+}

@@ -12,10 +12,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-ROWS = 32  # of a tile
-COLUMNS = 64
-PARTS = 528  # programs that a sum over rows is spread over: 4 for each multiprocessor of an H100
-
 
 @triton.jit
 def _tile(first, column, rows, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
@@ -256,7 +252,10 @@ def pool(
         best = tl.where(better, value, best)
         won = tl.where(better, place, won)
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    at, mask = row[:, None] * channels + column[None, :], there[:, None] & (column < channels)[None, :]
+    at, mask = (
+        row[:, None] * channels + column[None, :],
+        there[:, None] & (column < channels)[None, :],
+    )
     tl.store(y + at, best.to(y.dtype.element_ty), mask=mask)
     tl.store(winner + at, won.to(tl.uint8), mask=mask)
 

@@ -142,6 +142,7 @@ def use_compile_cache() -> Path | None:
     except OSError:
         return None  # a read-only home: kernels are compiled again in each run
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
     os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
     return folder
 

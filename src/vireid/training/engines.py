@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
+from vireid.models.fusing import fits, fuse, plain
 from vireid.runtime.capture import capture, first_line, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.training.gradient_mean import PIECE
@@ -81,30 +82,32 @@ class _Attempt(NamedTuple):
     """A way to run steps that may turn out not to work."""
 
     engine: str
-    compiled: bool
-    captured: bool
+    kernels: Literal["own", "compiled", "eager"]
+
+    @property
+    def captured(self) -> bool:
+        return self.engine == "graph"
+
+    @property
+    def compiled(self) -> bool:
+        return self.kernels == "compiled"
 
     @property
     def failed(self) -> str:
-        over = " over compiled code" if self.compiled and self.captured else ""
-        return f"{self.engine}{over} failed"
+        return f"{self.engine} over {self.kernels} kernels failed"
 
     @property
     def how(self) -> str:
-        kernels = "compiled" if self.compiled else "eager"
         if self.captured:
-            return f"the whole step captured in one CUDA graph over {kernels} kernels"
+            return f"the whole step captured in one CUDA graph over {self.kernels} kernels"
         return "forward and losses compiled" if self.compiled else "one kernel after the other"
 
 
+_CAPTURED = [_Attempt("graph", "own"), _Attempt("graph", "compiled"), _Attempt("graph", "eager")]
 _ATTEMPTS = {
-    "auto": [
-        _Attempt("graph", True, True),
-        _Attempt("graph", False, True),
-        _Attempt("eager", False, False),
-    ],
-    "graph": [_Attempt("graph", True, True), _Attempt("graph", False, True)],
-    "compiled": [_Attempt("compiled", True, False)],
+    "auto": [*_CAPTURED, _Attempt("eager", "eager")],
+    "graph": _CAPTURED,
+    "compiled": [_Attempt("compiled", "compiled")],
 }
 
 
@@ -135,10 +138,10 @@ def build_engine(
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
-    for attempt in _attempts(name, step.world.device):
+    for attempt in _attempts(name, step):
         snapshot, start = _Snapshot(step), time.perf_counter()
+        folder = use_compile_cache() if attempt.kernels != "eager" else None
         if attempt.compiled:
-            folder = use_compile_cache()
             where = f"kernels are kept in '{folder}'" if folder else "kernels can't be kept"
             say(f"Compiling the step: a minute or two the first time, less later ({where}).")
         try:
@@ -149,6 +152,8 @@ def build_engine(
             log.debug("engine %s failed", attempt.engine, exc_info=True)
             problems.append(f"{attempt.failed} ({first_line(error)})")
             step.compute = None
+            if attempt.kernels == "own":
+                plain(step.method)
             _free_memory(step.world.device)
             snapshot.restore()
             continue
@@ -192,10 +197,12 @@ def _why_eager(name: str, step: Step, steps: int, host_reads: str) -> str:
     return f"{steps} steps are too few to pay for compiling" if steps < SHORT_RUN else ""
 
 
-def _attempts(name: str, device: torch.device) -> list[_Attempt]:
+def _attempts(name: str, step: Step) -> list[_Attempt]:
     attempts = _ATTEMPTS[name]
-    if importlib.util.find_spec("triton") is None and device.type == "cuda":
-        attempts = [attempt for attempt in attempts if not attempt.compiled]
+    if importlib.util.find_spec("triton") is None and step.world.device.type == "cuda":
+        attempts = [attempt for attempt in attempts if attempt.kernels == "eager"]
+    if not fits(step.method):
+        attempts = [attempt for attempt in attempts if attempt.kernels != "own"]
     if not attempts:
         raise InputError(
             f"Engine '{name}' needs Triton, which isn't installed. Install it, or use "
@@ -208,6 +215,8 @@ def _prepare(
     step: Step, attempt: _Attempt
 ) -> tuple[Callable[[], None], torch.cuda.CUDAGraph | None]:
     device = step.world.device
+    if attempt.kernels == "own":
+        fuse(step.method)
     if attempt.compiled:
         torch._dynamo.reset()
         options = _compiler_options(device)

@@ -1,0 +1,76 @@
+"""Which modules of a network run on kernels of our own in training, and letting them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+def fits(network: nn.Module) -> bool:
+    """Whether a network has residual blocks that our kernels compute."""
+    return any(_is_block(module) for module in network.modules())
+
+
+def fuse(network: nn.Module) -> None:
+    """Let those blocks, and the stems before them, run on our kernels in training.
+
+    Weights, names and evaluation stay as they are. Needs Triton."""
+    from vireid.models.fused import FUSED
+
+    for module, kind in list(_to_fuse(network)):
+        module.__class__ = FUSED[kind]
+
+
+def plain(network: nn.Module) -> None:
+    """Undo `fuse`."""
+    from vireid.models.fused import FUSED
+
+    before = {fused: kind for kind, fused in FUSED.items()}
+    for module in network.modules():
+        module.__class__ = before.get(type(module), type(module))
+
+
+def _to_fuse(network: nn.Module) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
+    for module in network.modules():
+        if _is_block(module) or _is_stem(module):
+            yield module, type(module)
+
+
+def _is_block(block: nn.Module) -> bool:
+    """Whether it is a residual block of batch norms, with their running means, ReLUs and
+    convolutions, and nothing else."""
+    if not isinstance(block, BasicBlock | Bottleneck):
+        return False
+    if type(block) not in (BasicBlock, Bottleneck) or block.drop_path is not None:
+        return False
+    last = [] if block.downsample is None else [block.downsample[-1]]  # type: ignore[index]
+    known = (nn.Identity, nn.ReLU, nn.Conv2d, nn.Sequential, nn.AvgPool2d, type(block))
+    norms = [module for module in block.modules() if isinstance(module, _NormBase)]
+    rest = [module for module in block.modules() if not isinstance(module, _NormBase)]
+    return (
+        all(_is_norm(module) for module in [*norms, *last])
+        and all(isinstance(module, known) for module in rest)
+        and isinstance(getattr(block, "aa", None), nn.Identity | None)
+    )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return (
+        type(module) is nn.BatchNorm2d
+        and module.affine
+        and module.track_running_stats
+        and module.momentum is not None
+    )
+
+
+def _is_stem(module: nn.Module) -> bool:
+    """Whether it is the stem of a ResNet: a convolution, norm, ReLU, and a pooling of 3 x 3."""
+    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
+    if type(module) is not nn.Sequential or [type(part) for part in module] != kinds:
+        return False
+    pool = module[3]
+    asked = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+    return _is_norm(module[1]) and asked == (3, 2, 1, 1, False)

@@ -1,0 +1,138 @@
+"""Kernels of batch norm with what follows it, in Triton's interpreter, beside PyTorch's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.models.resnet import BasicBlock, Bottleneck, downsample_avg
+from torch import Tensor, nn
+
+pytest.importorskip("triton", reason="our kernels need Triton")
+from vireid.models import fused
+from vireid.models.fusing import fits, fuse, plain
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(channels)
+    nn.init.normal_(made.weight, 1, 0.3)
+    nn.init.normal_(made.bias, 0, 0.3)
+    return made.to(DEVICE)
+
+
+def maps(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Far from 0, as the inputs of a norm may be."""
+    x = torch.randn(3, channels, *size) * 2 + 30
+    return x.to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
+
+
+Pair = tuple[Callable[..., Tensor], Callable[..., Tensor], int]
+PAIRS: dict[str, Pair] = {
+    "ReLU": (lambda a, b, x: F.relu(a(x)), lambda a, b, x: fused.norm_relu(a, x), 1),
+    "sum": (
+        lambda a, b, x, y: F.relu(a(x) + y - 30),
+        lambda a, b, x, y: fused.norm_add_relu(a, x, y - 30),
+        2,
+    ),
+    "two norms": (
+        lambda a, b, x, y: F.relu(a(x) + b(y)),
+        lambda a, b, x, y: fused.norm_add_relu(a, x, y, b),
+        2,
+    ),
+    "pooling": (
+        lambda a, b, x: F.max_pool2d(F.relu(a(x)), 3, 2, 1),
+        lambda a, b, x: fused.norm_relu_pool(a, x),
+        1,
+    ),
+}
+
+
+def everything(run: Callable[..., Tensor], norms: list[nn.BatchNorm2d], *inputs: Tensor) -> dict:
+    """Output, gradients and running statistics, where the output is used twice."""
+    norms = copy.deepcopy(norms)
+    inputs = tuple(x.clone().requires_grad_() for x in inputs)
+    y = run(*norms, *inputs)
+    weights = torch.linspace(-1, 1, y.numel(), device=DEVICE).view_as(y)
+    total = (y * weights).sum() + (getattr(y, "again", y) * weights.sin()).sum()
+    total.backward()
+    found = {"output": y.detach()}
+    found |= {f"input {n}": x.grad for n, x in enumerate(inputs)}
+    for n, module in enumerate(norms):
+        found |= {f"norm {n} {name}": p.grad for name, p in module.named_parameters()}
+        found |= {f"norm {n} {name}": b for name, b in module.named_buffers()}
+    return {name: value.double() for name, value in found.items() if value is not None}
+
+
+@pytest.mark.parametrize("channels, size", [(80, (6, 5)), (32, (9, 7))])  # no whole tiles
+@pytest.mark.parametrize("name", PAIRS)
+def test_equals_pytorch(name: str, channels: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    theirs, ours, count = PAIRS[name]
+    norms = [norm(channels), norm(channels)]
+    inputs = [maps(channels, size, torch.float32) for _ in range(count)]
+    wanted, found = everything(theirs, norms, *inputs), everything(ours, norms, *inputs)
+    assert wanted.keys() == found.keys()
+    for key, value in wanted.items():
+        assert (found[key] - value).norm() <= 2e-5 * value.norm(), key
+
+
+@pytest.mark.parametrize("rows, parts", [(4, 528), (16, 3)])
+def test_sums_are_cut_in_any_way(rows: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """71 parts of one tile, and 3 of several, in float16 against float64."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(fused, "PARTS", parts)
+    monkeypatch.setattr(fused, "TILE", {"ROWS": rows, "COLUMNS": 64})
+    x = maps(16, (8, 12), torch.float16)
+    assert fused._Matrix(x).parts == (72 if parts == 528 else 3)
+    theirs, ours, _ = PAIRS["ReLU"]
+    norms = [norm(16), norm(16)]
+    found = everything(ours, norms, x)
+    wanted = everything(theirs, [module.double() for module in norms], x.double())
+    assert (found["output"] - wanted["output"]).abs().max() <= 2**-11 * wanted["output"].max()
+    for key in ("norm 0 running_mean", "norm 0 running_var", "norm 0 weight", "norm 0 bias"):
+        assert (found[key] - wanted[key]).norm() <= 1e-3 * wanted[key].norm(), key
+
+
+@pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
+def test_blocks_give_the_same_and_go_back(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    wide = 8 * kind.expansion
+    first = kind(16, 8, stride=2, downsample=downsample_avg(16, wide, 1, stride=2))
+    block = nn.Sequential(first, kind(wide, 8)).to(DEVICE, memory_format=torch.channels_last)
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.3)
+    assert fits(block.train())
+    kinds = [type(module) for module in block.modules()]
+    ours = copy.deepcopy(block)
+    fuse(ours)
+    assert {type(m).__name__ for m in ours} == {f"Fused{kind.__name__}"}
+    x = torch.randn(3, 16, 6, 4, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    found = []
+    for run in (block, ours):
+        image = x.clone().requires_grad_()
+        y = run(image)
+        y.square().mean().backward()
+        gradients = [p.grad for p in run.parameters()]
+        found.append([y.detach(), image.grad, *gradients, *run.buffers()])
+    for value, wanted in zip(found[1], found[0]):
+        assert (value.double() - wanted).norm() <= 1e-4 * wanted.double().norm()
+    evaluated = ours.eval()(x)
+    plain(ours)
+    assert torch.equal(ours(x), evaluated)
+    assert [type(module) for module in ours.modules()] == kinds
+
+
+@pytest.mark.parametrize("words", [
+    {"attn_layer": "se"}, {"aa_layer": nn.AvgPool2d, "stride": 2}, {"act_layer": nn.SiLU},
+    {"norm_layer": nn.SyncBatchNorm}, {"drop_path": nn.Dropout()},
+])  # fmt: skip
+def test_what_the_kernels_do_not_compute_stays(words: dict[str, Any]) -> None:
+    assert fits(Bottleneck(32, 8)) and fits(Bottleneck(32, 8, cardinality=4))
+    assert not fits(Bottleneck(32, 8, **words))
