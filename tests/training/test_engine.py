@@ -17,6 +17,7 @@ from training_kit import SIZE, tiny_data, tiny_options
 from vireid.bench import StepBench, random_data
 from vireid.cores import sensible_threads, usable_cores
 from vireid.methods import Method, ParameterGroup, Sizes, build_method, method_class
+from vireid.models.fusing import fits, fuse
 from vireid.runtime.device import use_compile_cache
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import join
@@ -124,6 +125,22 @@ def test_running_variance_of_a_float32_step_keeps_its_digits() -> None:
     for name, variance in variances.items():
         error = (variance.double() / wanted[name] - 1).abs().max().item()
         assert error < 1e-6, f"{name} is off by {error:.1e} of itself"
+
+
+def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the captured engine runs it, in Triton's interpreter where there is no GPU."""
+    pytest.importorskip("triton")
+
+    monkeypatch.setattr("vireid.models.fused.TILE", {"ROWS": 256, "COLUMNS": 128})
+
+    def curve(own: bool) -> list[float]:
+        made = bench("agw", engine="eager")
+        if own:
+            assert fits(made.run.method)
+            fuse(made.run.method)
+        return made.losses(2)
+
+    np.testing.assert_allclose(curve(own=True), curve(own=False), rtol=1e-3)
 
 
 def test_graph_needs_a_gpu() -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from vireid.models import norm_kernels as kernels
 
 _FEW = 16  # columns of a program that adds parts up
-# What a program works on at once, and how many programs a sum over rows is spread over: four for each
-# multiprocessor of an H100. benchmarks/kernels.py compares others.
+# What a program works on at once, and how many programs a sum over rows is spread over: four for
+# each multiprocessor of an H100. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
 PARTS = 528
 
