@@ -8,6 +8,8 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
+
 
 def fits(network: nn.Module) -> bool:
     """Whether a network has residual blocks that our kernels compute."""
@@ -15,27 +17,33 @@ def fits(network: nn.Module) -> bool:
 
 
 def fuse(network: nn.Module) -> None:
-    """Let those blocks, and the stems before them, run on our kernels in training.
+    """Let those blocks, the stems before them, non-local blocks and pooling run on our kernels in
+    training.
 
     Weights, names and evaluation stay as they are. Needs Triton."""
-    from vireid.models.fused import FUSED
-
+    fused = _fused()
     for module, kind in list(_to_fuse(network)):
-        module.__class__ = FUSED[kind]
+        module.__class__ = fused[kind]
 
 
 def plain(network: nn.Module) -> None:
     """Undo `fuse`."""
-    from vireid.models.fused import FUSED
-
-    before = {fused: kind for kind, fused in FUSED.items()}
+    before = {fused: kind for kind, fused in _fused().items()}
     for module in network.modules():
         module.__class__ = before.get(type(module), type(module))
 
 
+def _fused() -> dict[type[nn.Module], type[nn.Module]]:
+    """Class → the class that runs on our kernels."""
+    from vireid.models.fused import FUSED
+    from vireid.models.fused_layers import LAYERS
+
+    return FUSED | LAYERS
+
+
 def _to_fuse(network: nn.Module) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
     for module in network.modules():
-        if _is_block(module) or _is_stem(module):
+        if _is_block(module) or _is_stem(module) or _is_layer(module):
             yield module, type(module)
 
 
@@ -74,3 +82,10 @@ def _is_stem(module: nn.Module) -> bool:
     pool = module[3]
     asked = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
     return _is_norm(module[1]) and asked == (3, 2, 1, 1, False)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether it is pooling, or a non-local block with one channel whose norm sees one process."""
+    if isinstance(module, NonLocal):
+        return type(module) is NonLocal and module.channels == 1 and _is_norm(module.bn)
+    return type(module) in (GeneralisedMean, AveragePool)
