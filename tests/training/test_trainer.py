@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +66,11 @@ def test_same_seed_same_bits_other_seed_others(finished: Path, tmp_path: Path) -
 
 
 def test_ctrl_c_saves_and_going_on_equals_never_stopping(
-    finished: Path, tmp_path: Path, capsys
+    finished: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    program = tmp_path / "vireid"  # no shell would find it
+    program.touch()
+    monkeypatch.setattr(sys, "argv", [str(program)])
     before = signal.getsignal(signal.SIGINT)  # ignored, where a shell started us behind itself
     folder = tmp_path / "stopped"
     seen = []
@@ -81,13 +85,15 @@ def test_ctrl_c_saves_and_going_on_equals_never_stopping(
     with pytest.raises(KeyboardInterrupt):
         run(folder, tiny_options("mcl", eval_every=1), evaluate=stop)
     assert seen == [1, 2]
-    assert f"vireid train --resume {folder}" in capsys.readouterr().err.replace("\n", " ")
+    words = "Stopped in epoch 3 after 0 steps; the state is saved. Go on with: "
+    assert f"{words}{program} train --resume {folder}" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
     # The evaluation is no part of what the numbers depend on.
     result = run(folder, tiny_options("mcl"), resume=True)
     assert result.epoch == 3 and hash_of(folder) == hash_of(finished)
     again = run(folder, tiny_options("mcl"), resume=True)
-    assert again.images_per_second == 0.0  # nothing was left to do
+    assert again.images_per_second == 0.0
+    assert "The run already has 3 epochs; nothing is left to do." in capsys.readouterr().err
     assert [line["epoch"] for line in read_log(folder / "log.jsonl")
             if line["kind"] == "epoch"] == [0, 1, 2]  # fmt: skip
 

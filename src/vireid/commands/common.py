@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from vireid.console import choose, console, harmless, say
+from vireid.console import choose, console, harmless, say, typed
 from vireid.types import PRECISION_ALIASES, PrecisionName
 
 
@@ -37,16 +33,3 @@ def suggest(command: str) -> None:
     """Say what to run next, in words that can be typed here."""
     console.print("[bold]Next:[/] ", end="")
     say(typed(command))
-
-
-def typed(command: str) -> str:
-    """A command with `vireid` as it can be typed here: as its path where a shell wouldn't find it,
-    as after `make demo`, whose environment nobody has activated."""
-    program = Path(sys.argv[0])
-    if program.stem != "vireid" or not program.is_file():
-        return command  # within Python
-    found = shutil.which("vireid")
-    if found and os.path.samefile(found, program):
-        return command
-    path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{shlex.quote(path)} ", command)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vireid.commands.common import typed
+from vireid.console import typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.commands.common import next_step
 from vireid.config import convert, to_plain
-from vireid.console import results, say
+from vireid.console import results, say, typed
 from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
 from vireid.testing import TRIALS, TestOptions, evaluate
@@ -65,7 +66,8 @@ def train_all_trials(
             for report in found:
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        say(f"The trials go on with: vireid train --resume {folder}{named_again(options)}")
+        again = f"vireid train --resume {shlex.quote(str(folder))}{named_again(options)}"
+        say(f"The trials go on with: {typed(again)}")
         raise
     if problems:
         raise InputError(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vireid.console import count_text
 from vireid.runtime.capture import capture, first_line, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.training.gradient_mean import PIECE
@@ -189,7 +190,8 @@ def _why_eager(name: str, step: Step, remaining: int, host_reads: str) -> str:
         return reads
     if device.type != "cuda":
         return f"the device is {device}"
-    return f"{remaining} steps are too few to pay for compiling" if remaining < SHORT_RUN else ""
+    steps = count_text(remaining, "step is", "steps are")
+    return f"{steps} too few to pay for compiling" if remaining < SHORT_RUN else ""
 
 
 def _attempts(name: str, device: torch.device) -> list[_Attempt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from vireid.config import to_plain
+from vireid.console import count_text, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
@@ -161,7 +163,8 @@ class _Run:
         """Train to the last epoch."""
         epochs, progress, parts = self.options.last_epoch, self.progress, self.parts
         if progress.epoch >= epochs:
-            self.journal.say(f"The run already has its {epochs} epochs; nothing is left to do.")
+            had = count_text(epochs, "epoch", "epochs")
+            self.journal.say(f"The run already has {had}; nothing is left to do.")
         self.journal.open(progress.epoch, progress.step)
         state: Literal["finished", "stopped", "failed"] = "failed"
         try:
@@ -420,10 +423,11 @@ class _Run:
         self.writer.finish()
         self.world.barrier()
         self.journal.end_bar()
-        again = named_again(self.options)
+        steps = count_text(self.progress.step, "step", "steps")
+        again = f"vireid train --resume {shlex.quote(str(self.run))}{named_again(self.options)}"
         self.journal.say(
-            f"Stopped in epoch {self.progress.epoch + 1} after {self.progress.step} steps; the "
-            f"state is saved. Go on with: vireid train --resume {self.run}{again}"
+            f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved. "
+            f"Go on with: {typed(again)}"
         )
         raise KeyboardInterrupt
 
