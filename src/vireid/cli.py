@@ -6,7 +6,6 @@ and help of its docstring.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import io
 import logging
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 
 import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
-from vireid.console import console, harmless, say, shortened
+from vireid.console import console, did_you_mean, harmless, say, shortened
 from vireid.types import InputError
 from vireid.version import __version__
 
@@ -86,10 +85,8 @@ def _dispatch(words: list[str]) -> int:
         prog, table, name, rest = "vireid index", INDEX_COMMANDS, rest[0], rest[1:]
     name = name.replace("_", "-").lower()
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
         raise InputError(
-            f"There is no command '{prog} {name}'.{hint} "
+            f"There is no command '{prog} {name}'.{did_you_mean(name, table)} "
             f"Valid: {', '.join(table)}. See `{prog} --help`."
         )
     from vireid.commands.flags import Flags

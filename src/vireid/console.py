@@ -182,6 +182,19 @@ def count_text(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def did_you_mean(
+    word: str, valid: Iterable[str], *, written: Mapping[str, str] | None = None
+) -> str:
+    """The hint, " Did you mean 'that'?", at the valid word that is nearest to a mistyped one; ""
+    where none is near.
+
+    Args:
+        written: valid word → how it is written, where that is otherwise.
+    """
+    near = difflib.get_close_matches(word[:80], [*valid], n=1)
+    return f" Did you mean '{(written or {}).get(near[0], near[0])}'?" if near else ""
+
+
 def choose(
     what: str, text: str, valid: Sequence[str], *, aliases: dict[str, str] | None = None
 ) -> str:
@@ -208,9 +221,8 @@ def choose(
     key = folded(str(text))
     if key in names:
         return names[key]
-    near = difflib.get_close_matches(key[:80], names, n=1, cutoff=0.6)
-    hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    listed = "" if near and len(valid) > _LISTED else f" Valid: {', '.join(valid)}."
+    hint = did_you_mean(key, names, written=names)
+    listed = "" if hint and len(valid) > _LISTED else f" Valid: {', '.join(valid)}."
     raise InputError(f"There is no {what} {shown(str(text))}.{listed}{hint}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.config import convert, hints_of, read_plain, to_plain
-from vireid.console import say
+from vireid.console import did_you_mean, say
 from vireid.files import (
     UnnamedCode,
     code_of,
@@ -191,8 +190,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
     known = list(_File.__annotations__)
     for key in plain:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(key, known)
             raise InputError(f"{file} has an unknown key '{key}'.{hint} Valid: {', '.join(known)}.")
     asked: _File = convert(_File, plain, str(file))
     seeds = asked.get("seeds", [0])

@@ -21,7 +21,7 @@ from vireid.files import atomic_write, code_of, is_code, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
-from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub
+from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub, shipped_meant
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import shipped_weights, weights_file
 from vireid.types import InputError, Limits, Side, shown
@@ -190,7 +190,7 @@ def find_weights(source: str | Path) -> Path:
             )
     if not path.is_file():
         raise InputError(
-            f"There are no weights '{source}'. Name a run's folder or a "
+            f"There are no weights '{source}'.{shipped_meant(source)} Name a run's folder or a "
             ".safetensors file that vireid wrote."
         )
     return path

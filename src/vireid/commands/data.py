@@ -205,7 +205,7 @@ def info(
         arch: Your own backbone, if weights have one: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
-    from vireid.models.hub import is_shipped, on_hub
+    from vireid.models.hub import is_shipped, on_hub, shipped_meant
 
     if is_shipped(target) or on_hub(target):
         from vireid.weights import find_weights
@@ -215,8 +215,8 @@ def info(
         place = Path(target)
     if not place.exists():
         raise InputError(
-            f"There is no folder or file '{place}'. Give a data set's or a run's folder, a CSV "
-            "table, weights or a checkpoint."
+            f"There is no folder or file '{place}'.{shipped_meant(target)} Give a data set's or a "
+            "run's folder, a CSV table, weights or a checkpoint."
         )
     if (place / TRIALS).is_file():
         done = sorted(path.parent.name for path in place.glob("trial*/summary.json"))

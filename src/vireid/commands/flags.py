@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import io
 import itertools
@@ -33,7 +32,7 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
-from vireid.console import say
+from vireid.console import did_you_mean, say
 from vireid.files import UnnamedCode
 from vireid.types import InputError
 
@@ -201,8 +200,7 @@ class Flags:
                 continue
             if answer := foreign.get(flag.lower()):
                 raise InputError(f"`{self.prog}` has no flag '{word}'. {answer}")
-            near = difflib.get_close_matches(flag.lower(), valid, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(flag.lower(), valid)
             refuse: Callable[[str, Sequence[str]], str | None] | None = getattr(
                 self.function, "refuse", None
             )
