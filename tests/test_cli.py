@@ -223,6 +223,13 @@ def test_unknown_words_name_the_nearest(capsys) -> None:
         message = refused(capsys, "train", *words)
         flag = words[0].partition("=")[0]
         assert f"`vireid train` has no flag '{flag}'. Did you mean '--method'?" in message
+    for words, whole in (
+        (("info", "--data-root", "my set", "--trial", "2"), "info 'my set' --trial 2"),
+        (["info", "--target=set"], "info set"),
+        (("import-weights", "--weights", "x.t"), "import-weights x.t"),
+        (("report", "--resume", "runs/a"), "report runs/a"),
+    ):
+        assert f"without one. Write `vireid {whole}`." in refused(capsys, *words)
     assert "'--data-root'" in refused(capsys, "test", "--resume", "x", "--data_rot", "y")
     assert "'--no-confusion'" in refused(capsys, "train", "--no-confusio")
     assert "explains" in refused(capsys, "index", "create", "--zzz", "y")
