@@ -666,7 +666,7 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="is a file; a folder was expected"):
         walk(listed)
-    with pytest.raises(InputError, match="names no image"):
+    with pytest.raises(InputError, match=r"names no image \(.jpg, .png, .tif …\)\.$"):
         read_source(tmp_path / "empty", modality=Modality.VISIBLE)
     table.write_text("file,pid\na.jpg,1\n")
     with pytest.raises(InputError, match="lacks the column path"):

@@ -118,8 +118,7 @@ def _read_rows(source: Path, notes: list[str]) -> list[Row]:
     else:
         raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.")
     if not rows:
-        endings = ", ".join(sorted(IMAGE_ENDINGS))
-        raise InputError(" ".join([f"'{source}' names no image (endings: {endings}).", *notes]))
+        raise InputError(" ".join([f"'{source}' names no image (.jpg, .png, .tif …).", *notes]))
     return rows
 
 
