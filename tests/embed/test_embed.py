@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
 import itertools
 import json
@@ -143,6 +144,10 @@ def test_what_cannot_be_embedded(embedder: Embedder, tmp_path: Path) -> None:
     store.valid[3] = False
     with pytest.raises(InputError, match="1 of the images to embed can't be decoded"):
         embedder.embed_store(store, dataset, np.arange(6))
+    changed = dataclasses.replace(store, unchecked={5: 1})
+    embedder.embed_store(changed, dataset, np.arange(4, 5))
+    with pytest.raises(InputError, match="are damaged: 1 image has changed"):
+        embedder.embed_store(changed, dataset, np.arange(4, 6))
 
 
 def test_weights_saved_and_loaded(embedder: Embedder, tmp_path: Path) -> None:

@@ -175,6 +175,9 @@ def test_refusals(finished: Path, tmp_path: Path) -> None:
         run(tmp_path / "absent", tiny_options(), resume=True)
     with pytest.raises(InputError, match="6"):
         run(tmp_path / "many", tiny_options(recipe={"pids_per_batch": 9}))
+    dataset, store = tiny_data()
+    with pytest.raises(InputError, match="are damaged: 1 image has changed"):
+        train(tiny_options(), dataset, replace(store, unchecked={0: 1}), tmp_path / "flipped")
     with pytest.raises(InputError, match="Valid: last, val, held-out"):
         tiny_options(select="nonsense")
     assert tiny_options(select="VAL").eval_every == 1
