@@ -155,7 +155,7 @@ def _cell(value: object) -> Text:
 def say(text: str) -> None:
     """Print a sentence on standard error as it is (brackets in it aren't markup), but for commands
     in backticks, which can be typed here."""
-    console.print(_COMMAND.sub(lambda quoted: typed(quoted[0]), text), markup=False)
+    console.print(_COMMAND.sub(lambda command: typed(command[0]), text), markup=False)
 
 
 def warn(text: str) -> None:
@@ -174,7 +174,12 @@ def typed(command: str) -> str:
     if found and os.path.samefile(found, program):
         return command
     path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{shlex.quote(path)} ", command)
+    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{quoted(path)} ", command)
+
+
+def quoted(name: object) -> str:
+    """A path or another name as it is typed in a command: in quotation marks if it needs them."""
+    return shlex.quote(str(name))
 
 
 def count_text(count: int, one: str, many: str) -> str:

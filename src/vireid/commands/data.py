@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import choose, facts_table, results, say, table, tell_broken
+from vireid.console import choose, facts_table, quoted, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import UnnamedCode, check_folder
@@ -225,7 +225,9 @@ def info(
             print_json(facts)
             return 0
         results.print(facts_table(f"Run {place}", facts))
-        suggest(f"vireid train --resume {place}   (trains and tests what is left, and averages)")
+        suggest(
+            f"vireid train --resume {quoted(place)}   (trains and tests what is left, and averages)"
+        )
         return 0
     is_weights = place.suffix.lower() in ENDINGS and place.is_file()
     if is_weights or (place / "config.json").is_file():
@@ -240,9 +242,7 @@ def info(
         if network:
             _print_network(network)
         published = "checkpoint of" in run
-        suggest(
-            f"vireid import-weights {target}" if published else f"vireid test --resume {target}"
-        )
+        suggest(f"vireid {'import-weights' if published else 'test --resume'} {quoted(target)}")
         return 0
     from vireid.data.inspect import inspect, tables
 

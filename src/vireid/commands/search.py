@@ -16,7 +16,7 @@ from vireid.commands.common import (
     print_json,
     suggest,
 )
-from vireid.console import choose, results, say, tell_broken, warn
+from vireid.console import choose, quoted, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder, write_text
 from vireid.types import TTA, InputError, Modality, parse_pid, parse_time
@@ -127,7 +127,8 @@ def embed(
         )
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
-        f"vireid index create --index INDEX --embeddings {out}   (index add, if there is one)",
+        f"vireid index create --index INDEX --embeddings {quoted(out)}   "
+        "(index add, if there is one)",
     )
     return 0
 

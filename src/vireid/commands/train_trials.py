@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.commands.common import next_step
 from vireid.config import convert, to_plain
-from vireid.console import results, say, typed
+from vireid.console import quoted, results, say, typed
 from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
 from vireid.testing import TRIALS, TestOptions, evaluate
@@ -66,7 +65,7 @@ def train_all_trials(
             for report in found:
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        again = f"vireid train --resume {shlex.quote(str(folder))}{named_again(options)}"
+        again = f"vireid train --resume {quoted(folder)}{named_again(options)}"
         say(f"The trials go on with: {typed(again)}")
         raise
     if problems:
@@ -131,5 +130,5 @@ def _average(reports: dict[str, list[Report]], folder: Path) -> int:
         mean = average_reports(found)
         mean.write(_place(folder, direction))
         results.print(mean.to_table())
-    next_step(folder / "test", f"vireid report {folder}")
+    next_step(folder / "test", f"vireid report {quoted(folder)}")
     return 0

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vireid.config import from_plain
-from vireid.console import did_you_mean, say
+from vireid.console import did_you_mean, quoted, say
 from vireid.data.augment import MEAN, STD
 from vireid.files import is_code, parse_json
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
@@ -182,7 +182,7 @@ def _from_file(path: Path) -> Source:
         what = "a run" if kind == "run" else "the published code of a method"
         raise InputError(
             f"The file '{path}' is a checkpoint of {what}, not first weights. Make weights of it "
-            f"by `vireid import-weights {path}`, and give the file that this writes as "
+            f"by `vireid import-weights {quoted(path)}`, and give the file that this writes as "
             "`pretrained`."
         )
     return Source(f"'{path}'", named_tensors(content), kind == "ours")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from vireid.config import to_plain
-from vireid.console import count_text, typed
+from vireid.console import count_text, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
@@ -424,7 +423,7 @@ class _Run:
         self.world.barrier()
         self.journal.end_bar()
         steps = count_text(self.progress.step, "step", "steps")
-        again = f"vireid train --resume {shlex.quote(str(self.run))}{named_again(self.options)}"
+        again = f"vireid train --resume {quoted(self.run)}{named_again(self.options)}"
         self.journal.say(
             f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved. "
             f"Go on with: {typed(again)}"
