@@ -26,6 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BUSY = "The machine was busy"  # how a note on that begins
+NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\[{}\"]*?)\n\s+\]")  # a list of nothing but numbers
 PACKAGES = ("vireid", "torch", "torchvision", "timm", "numpy", "scipy", "numba", "pillow",
             "opencv-python-headless", "faiss-cpu", "onnx", "onnxruntime")  # fmt: skip
 
@@ -192,7 +193,10 @@ def write_result(path: Path, whole: Mapping[str, Any], rows: Sequence[Mapping[st
         whole: name, date, hardware, versions, commit, command, results and notes.
         rows: of the table.
     """
-    path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(whole, indent=2, ensure_ascii=False)
+    # a curve of 500 losses is one line, not 500: half the size of such a file
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    path.write_text(text + "\n", encoding="utf-8")
     lines = [
         f"# {whole['name']}, {whole['date']}",
         "",

@@ -3,7 +3,8 @@
     python benchmarks/backbones.py --work DIR [--archs resnet50,convnext_tiny,…] [--epochs 20]
     python benchmarks/backbones.py --work DIR --start FILE --epochs 20     ImageNet against nothing
 
-Three parts, each written as soon as it is there (`backbones-step`, `-train`, `-start`):
+Three parts, each written as soon as it is there (`backbones-step`, `-train`, `-start`; --name gives
+another name than `backbones`, so that several processes can write to one folder):
 
 - a step of each network as `vireid train` runs it: `base`, 288x144, 8 x (4 + 4) = 64 images, the
   fastest engine, on random images; the first network is what the others are compared with;
@@ -156,16 +157,18 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(288, 144))
     parser.add_argument("--steps", type=int, default=100, help="timed")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--name", default="backbones", help="of the result files")
     args = parser.parse_args(words)
     archs, people = args.archs.split(","), args.work / "people"
     if args.start is None:
         random = random_data(16 * 64, size=tuple(args.size))
         steps = step_rows(archs, random, args.steps, args.device)
-        record("backbones-step", {"rows": steps}, table=steps)
+        record(f"{args.name}-step", {"rows": steps}, table=steps)
     if not people.is_dir():
         write_dataset(people, layout="sysu", identities=args.identities, images=args.images)
     rows = start_rows(people, args) if args.start else train_rows(archs, people, args)
-    record("backbones-start" if args.start else "backbones-train", {"rows": rows}, table=rows)
+    part = "start" if args.start else "train"
+    record(f"{args.name}-{part}", {"rows": rows}, table=rows)
 
 
 if __name__ == "__main__":

@@ -302,7 +302,8 @@ def trials(dataset: Any, store: Any) -> dict[str, Any]:
         root = Path(folder) / "regdb"
         write_dataset(root, layout="regdb", identities=40, images=4, progress=False)
         options = train_options(dataset="regdb", data_root=str(root), method="mcl", recipe="clean",
-                                arch="resnet50", pretrained="none")  # fmt: skip
+                                arch="resnet50", pretrained="none", lr=1e-3)  # fmt: skip
+        # at the recipe's 0.1, meant for ImageNet weights, 20 steps can diverge to NaN
         gc.collect()
         gc.disable()
         try:

@@ -58,6 +58,19 @@ def test_other_curves_are_told_apart(parity: ModuleType) -> None:
     assert verdict["graph to eager, mean"] > 0.4 > verdict["eager among themselves, mean"]
 
 
+def test_lists_of_numbers_are_one_line_of_a_result(benchmarks: None, tmp_path: Path) -> None:
+    import _common
+
+    machine = {"cpu": "c", "cores": 1, "memory_gib": 1, "gpus": [], "load_1min": 0}
+    results = {"losses": [1.5, -2, 3e-7, None], "words": ["[\n  1\n]"], "nested": [[1, 2], [3]]}
+    whole = {"name": "x", "date": "d", "hardware": machine, "versions": {"python": "3"},
+             "commit": "c", "command": "x", "results": results, "notes": []}  # fmt: skip
+    _common.write_result(tmp_path / "x.json", whole, [{"a": 1}])
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == whole
+    assert '"losses": [1.5, -2, 3e-07, null]' in text and "\n      [1, 2],\n" in text
+
+
 @pytest.mark.long
 def test_backbones(
     benchmarks: None, sysu_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,10 +83,11 @@ def test_backbones(
     (tmp_path / "people").symlink_to(sysu_root)
     words = ["--work", str(tmp_path), "--archs", "test_resnet,test_vit", "--epochs", "2"]
     words += ["--steps-per-epoch", "2", "--size", "64", "32", "--steps", "1", "--device", "cpu"]
+    words += ["--name", "tiny"]
     backbones.main(words)
     found = {path.name.split("-2")[0]: json.loads(path.read_text())["results"]["rows"]
              for path in tmp_path.glob("*.json")}  # fmt: skip
-    steps, trained = found["backbones-step"], found["backbones-train"]
+    steps, trained = found["tiny-step"], found["tiny-train"]
     assert [row["arch"] for row in steps] == [row["arch"] for row in trained]
     assert steps[0]["of the first"] == 1 and all(row["ms"] > 0 for row in steps)
     assert all(0 < row[name] <= 100 for row in trained for name in ("untrained mAP", "mAP"))

@@ -38,7 +38,7 @@ def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(numbers, "ROOT", tmp_path)
     monkeypatch.setattr(numbers, "RESULTS", tmp_path)
     for date, ms in (("2026-01-01", 1.0), ("2026-01-02", 13.671)):
-        runs = [{"gpus": 1, "ms": ms}, {"gpus": 2, "ms": 0.5}]
+        runs = [{"gpus": 1, "ms": ms, "img/s": 7}, {"gpus": 2, "ms": 0.5}]
         (tmp_path / f"step-{date}-x.json").write_text(json.dumps({"results": {"runs": runs}}))
     page = tmp_path / "docs" / "page.md"
     one, two = (
@@ -48,6 +48,7 @@ def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
     now = numbers.filled(f"a {one} b {two}<!--/n-->", page)
     assert "-->13.7<!--/n--> b" in now and now.endswith("-->50<!--/n-->")
     assert numbers.filled(now, page) == now
+    assert "-->7<" in numbers.filled(r"<!--n step|runs/gpus=1/img\/s|d--><!--/n-->", page)
     linked = numbers.filled("<!--n step|link|file--><!--/n-->", page)
     assert "[file](../step-2026-01-02-x.md)" in linked
     for wrong in ("step|runs/gpus=3/ms|", "step|walks|", "stop|runs|", "step@h100|runs|"):

@@ -1,12 +1,13 @@
-"""Puts numbers of result files into README and docs, where a mark names them.
+r"""Puts numbers of result files into README and docs, where a mark names them.
 
     python tools/result_numbers.py [--check]
 
 A mark is `<!--n FILE|PATH|FORMAT-->text<!--/n-->`; everything between the comments is replaced.
 FILE is a name under benchmarks/results without its date, and after an @ a part of the machine's
-name; the newest that fits is taken. PATH leads to the value: keys separated by `/`; in a list of
-objects `key=value,key=value` picks the one that has them. FORMAT is Python's, with an optional
-factor before it, as in `100*.1f`. `<!--n FILE|link|TEXT-->` becomes a link to the file itself.
+name; the newest that fits is taken. PATH leads to the value: keys separated by `/` (one within a
+key is written `\/`); in a list of objects `key=value,key=value` picks the one that has them. FORMAT
+is Python's, with an optional factor before it, as in `100*.1f`. `<!--n FILE|link|TEXT-->` becomes a
+link to the file itself.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def newest(name: str) -> Path:
 
 def value(plain: Any, path: str) -> Any:
     """What `path` leads to."""
-    for part in path.split("/"):
+    for written in re.split(r"(?<!\\)/", path):
+        part = written.replace(r"\/", "/")
         if isinstance(plain, list) and "=" in part:
             wanted = dict(pair.split("=", 1) for pair in part.split(","))
             fits = [o for o in plain if all(str(o.get(k)) == v for k, v in wanted.items())]

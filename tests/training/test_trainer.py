@@ -8,6 +8,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from training_kit import run, tiny_data, tiny_options
 from vireid import weights
 from vireid.methods import Method
 from vireid.training import checkpoint
+from vireid.training.engines import Engine, build_engine
 from vireid.training.journal import read_log
+from vireid.training.step import Step
 from vireid.training.trainer import train
 from vireid.types import InputError
 
@@ -92,9 +95,18 @@ def test_ctrl_c_saves_and_going_on_equals_never_stopping(
             if line["kind"] == "epoch"] == [0, 1, 2]  # fmt: skip
 
 
-def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, capsys) -> None:
+def test_mid_epoch_resume_and_damaged_newest(
+    finished: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "mid"
     options = tiny_options("mcl", checkpoint_steps=3, keep=9)
+    lengths = []
+
+    def record(name: str, step: Step, *, steps: int, **words: Any) -> Engine:
+        lengths.append(steps)
+        return build_engine(name, step, steps=steps, **words)
+
+    monkeypatch.setattr("vireid.training.assemble.build_engine", record)
     run(folder, options)
     assert hash_of(folder) == hash_of(finished)
     paths = checkpoint.list_checkpoints(folder / "checkpoints")
@@ -105,6 +117,8 @@ def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, cap
         path.unlink()
     (folder / "weights.safetensors").unlink()
     run(folder, options, resume=True)
+    # What is left of a run must not choose the engine: it would go on with other roundings.
+    assert lengths[0] == lengths[1] > 0
     words = capsys.readouterr().err.replace("\n", " ")
     assert "epoch-0003-step-000000.pt' is damaged" in words and "The one before is used" in words
     assert hash_of(folder) == hash_of(finished)

@@ -189,10 +189,11 @@ class _Run:
         """Prepare the engine, and draw the first batch."""
         if self.world.first and not (self.run / "batch.png").exists():
             self._draw_batch(plan)
-        parts, progress = self.parts, self.progress
-        remaining = self.options.last_epoch - progress.epoch
-        remaining = remaining * parts.data.steps - progress.step
-        engine = parts.prepare(remaining=remaining, say=self.journal.say)
+        parts = self.parts
+        # Of the whole run: what is left of it must not decide the engine, or a run that is resumed
+        # near its end would go on with other roundings.
+        steps = self.options.last_epoch * parts.data.steps
+        engine = parts.prepare(steps=steps, say=self.journal.say)
         self.journal.say(f"{parts.precision.why}; {engine.why}; images in {parts.images.where}.")
         if self.world.first:
             # The curves need it later, the first step doesn't. Its import leaves a cycle that keeps
