@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import threading
 import time
@@ -10,9 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-# Before there is a run: its import leaves a cycle that keeps the frames above it, and with them a
-# run's network, until Python happens to collect.
-import matplotlib.figure  # noqa: F401
 import numpy as np
 import torch
 
@@ -199,6 +197,10 @@ class _Run:
         steps = self.options.last_epoch * parts.data.steps
         engine = parts.prepare(steps=steps, say=self.journal.say)
         self.journal.say(f"{parts.precision.why}; {engine.why}; images in {parts.images.where}.")
+        if self.world.first:
+            # The curves need it later, the first step doesn't. Its import leaves a cycle that keeps
+            # the frames above it: those of this thread would keep the network.
+            self.writer.submit(importlib.import_module, "matplotlib.figure")
 
     def _train_epoch(self) -> None:
         """Run the rest of an epoch. The host only queues steps; it reads the device's numbers
@@ -409,9 +411,9 @@ class _Run:
         data, device = self.parts.data, self.world.device
         images = torch.from_numpy(self.store.images[data.rows[plan.positions[0]]])
         draws = torch.from_numpy(plan.draws[0])
-        batch = data.augment(images.to(device), draws.to(device))
+        batch = data.augment(images.to(device), draws.to(device)).cpu()
         statistics = self.parts.method.input_statistics
-        draw_batch(batch, self.run / "batch.png", statistics=statistics)
+        self.writer.submit(draw_batch, batch, self.run / "batch.png", statistics=statistics)
 
     # Ends ------------------------------------------------------------------------------------
 
