@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,11 @@ def test_same_seed_same_bits_other_seed_others(finished: Path, tmp_path: Path) -
 
 
 def test_ctrl_c_saves_and_going_on_equals_never_stopping(
-    finished: Path, tmp_path: Path, capsys
+    finished: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    program = tmp_path / "vireid"  # no shell would find it
+    program.touch()
+    monkeypatch.setattr(sys, "argv", [str(program)])
     before = signal.getsignal(signal.SIGINT)  # ignored, where a shell started us behind itself
     folder = tmp_path / "stopped"
     seen = []
@@ -84,13 +88,15 @@ def test_ctrl_c_saves_and_going_on_equals_never_stopping(
     with pytest.raises(KeyboardInterrupt):
         run(folder, tiny_options("mcl", eval_every=1), evaluate=stop)
     assert seen == [1, 2]
-    assert f"vireid train --resume {folder}" in capsys.readouterr().err.replace("\n", " ")
+    words = "Stopped in epoch 3 after 0 steps; the state is saved. Go on with: "
+    assert f"{words}{program} train --resume {folder}" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
     # The evaluation is no part of what the numbers depend on.
     result = run(folder, tiny_options("mcl"), resume=True)
     assert result.epoch == 3 and hash_of(folder) == hash_of(finished)
     again = run(folder, tiny_options("mcl"), resume=True)
-    assert again.images_per_second == 0.0  # nothing was left to do
+    assert again.images_per_second == 0.0
+    assert "The run already has 3 epochs; nothing is left to do." in capsys.readouterr().err
     assert [line["epoch"] for line in read_log(folder / "log.jsonl")
             if line["kind"] == "epoch"] == [0, 1, 2]  # fmt: skip
 
@@ -183,6 +189,9 @@ def test_refusals(finished: Path, tmp_path: Path) -> None:
         run(tmp_path / "absent", tiny_options(), resume=True)
     with pytest.raises(InputError, match="6"):
         run(tmp_path / "many", tiny_options(recipe={"pids_per_batch": 9}))
+    dataset, store = tiny_data()
+    with pytest.raises(InputError, match="are damaged: 1 image has changed"):
+        train(tiny_options(), dataset, replace(store, unchecked={0: 1}), tmp_path / "flipped")
     with pytest.raises(InputError, match="Valid: last, val, held-out"):
         tiny_options(select="nonsense")
     assert tiny_options(select="VAL").eval_every == 1

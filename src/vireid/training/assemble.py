@@ -79,6 +79,7 @@ class Assembly:
             self.method, options.recipe, device, bucket_bytes(world, self.precision)
         )
         self.planner = Planner(self.data, self.optimisers)
+        store.check(self.data.rows)
         self.images = place_images(
             options.store, store.images, self.data.rows, self.data.batch, device
         )

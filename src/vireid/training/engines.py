@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from vireid.console import count_text
 from vireid.models.fusing import fits, fuse, plain
 from vireid.runtime.capture import capture, first_line, warm_up
 from vireid.runtime.device import use_compile_cache
@@ -194,7 +195,9 @@ def _why_eager(name: str, step: Step, steps: int, host_reads: str) -> str:
         return reads
     if device.type != "cuda":
         return f"the device is {device}"
-    return f"{steps} steps are too few to pay for compiling" if steps < SHORT_RUN else ""
+    if steps >= SHORT_RUN:
+        return ""
+    return f"{count_text(steps, 'step is', 'steps are')} too few to pay for compiling"
 
 
 def _attempts(name: str, step: Step) -> list[_Attempt]:
