@@ -146,8 +146,8 @@ def pointwise_rows(images: int, dtype: torch.dtype) -> list[dict[str, Any]]:
         for name, run in (("convolution", convolution), ("product", product)):
             ahead = milliseconds(run)
             whole = milliseconds(
-                lambda run=run, x=x, weight=weight: torch.autograd.grad(
-                    run(), [x, weight], gradient
+                lambda run=run, given=(x, weight), dy=gradient: torch.autograd.grad(
+                    run(), given, dy
                 )
             )
             row |= {f"{name} forward us": round(1e3 * ahead, 1),

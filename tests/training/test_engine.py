@@ -21,8 +21,8 @@ from vireid.models.fusing import fits, fuse
 from vireid.runtime.device import use_compile_cache
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import join
-from vireid.training import Assembly
-from vireid.training.engines import build_engine, in_pieces
+from vireid.training import Assembly, engines
+from vireid.training.engines import attempts, build_engine, in_pieces
 from vireid.training.optimisers import Optimisers
 from vireid.training.store import DeviceStore, HostStore, place_images
 from vireid.types import InputError
@@ -143,6 +143,24 @@ def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPa
         return made.losses(2)  # the second tells of the gradients
 
     np.testing.assert_allclose(curve(own=True), curve(own=False), rtol=1e-3)
+
+
+def test_kernels_are_tried_in_the_order_of_their_worth() -> None:
+    def kinds(steps: int, **words: bool) -> list[str]:
+        return [attempt.kernels for attempt in attempts(steps, **words)]
+
+    own = {"own": True, "triton": True}
+    assert kinds(1000, **own) == ["own", "mixed", "compiled", "eager"]
+    assert kinds(100_000, **own) == ["mixed", "own", "compiled", "eager"]
+    assert kinds(100_000, own=False, triton=True) == ["compiled", "eager"]
+    assert kinds(100_000, own=True, triton=False) == ["eager"]
+
+
+def test_own_kernels_need_blocks_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = bench().run.step
+    monkeypatch.setattr("vireid.training.engines.fits", lambda method: False)
+    with pytest.raises(InputError, match="`kernels` is own, but the network of method 'base'"):
+        engines._attempts_of("auto", "own", step, 10)
 
 
 def test_graph_needs_a_gpu() -> None:

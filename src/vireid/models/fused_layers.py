@@ -164,7 +164,7 @@ class FusedGeneralisedMean(GeneralisedMean):
     """The generalised mean: in training, a pass each way."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.dtype not in _TYPES:
+        if not self.training or x.dtype not in _TYPES or torch.compiler.is_compiling():
             return super().forward(x)
         return _Pool.apply(x, True, self.signed)
 
@@ -173,7 +173,7 @@ class FusedAveragePool(AveragePool):
     """The mean, likewise."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.dtype not in _TYPES:
+        if not self.training or x.dtype not in _TYPES or torch.compiler.is_compiling():
             return super().forward(x)
         return _Pool.apply(x, False, False)
 

@@ -48,7 +48,10 @@ class TwoStream(nn.Module):
         dims: channels of the map after each stage.
         strides: pixels of the image for one place of the map, after the stem and each stage.
         layout: takes the map out of what stem and stages return.
+        closed: the compiler doesn't look into stem and stages.
     """
+
+    closed = False
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
         super().__init__()
@@ -105,6 +108,10 @@ class TwoStream(nn.Module):
 
     def body(self, image: Tensor, num_visible: int) -> Tensor:
         """What the last stage returns of images (B, 3, H, W)."""
+        run = TwoStream._body_closed if self.closed else TwoStream._body
+        return run(self, image, num_visible)
+
+    def _body(self, image: Tensor, num_visible: int) -> Tensor:
         size, layout = _size(image), self.layout
         has_more = type(self).after_stage is not TwoStream.after_stage
         x = self._by_stream(image, num_visible, lambda rows, word: self._part("stem", word)(rows))
@@ -118,6 +125,8 @@ class TwoStream(nn.Module):
                 maps = layout.map_of(x, size), layout.map_of(before, size)
                 x = layout.with_map(x, self.after_stage(number, *maps))
         return x
+
+    _body_closed = torch.compiler.disable(_body)
 
     def after_stage(self, number: int, x: Tensor, before: Tensor) -> Tensor:
         """What follows a stage in a method's own network; here nothing.

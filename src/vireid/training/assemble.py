@@ -151,6 +151,7 @@ class Assembly:
             self.options.engine,
             self.step,
             steps=steps,
+            kernels=self.options.kernels,
             host_reads=self.host_reads,
             say=say,
         )

@@ -25,7 +25,8 @@ from vireid.training.step import Step
 from vireid.types import InputError
 
 log = logging.getLogger(__name__)
-SHORT_RUN = 400  # steps below which compiling costs more than it saves
+SHORT_RUN = 400  # steps below which preparing costs more than it saves
+LONG_RUN = 20_000  # steps from which compiling costs less than it saves beside our own kernels
 
 
 @dataclass
@@ -83,7 +84,7 @@ class _Attempt(NamedTuple):
     """A way to run steps that may turn out not to work."""
 
     engine: str
-    kernels: Literal["own", "compiled", "eager"]
+    kernels: Literal["own", "mixed", "compiled", "eager"]
 
     @property
     def captured(self) -> bool:
@@ -91,7 +92,11 @@ class _Attempt(NamedTuple):
 
     @property
     def compiled(self) -> bool:
-        return self.kernels == "compiled"
+        return self.kernels in ("mixed", "compiled")
+
+    @property
+    def own(self) -> bool:
+        return self.kernels in ("own", "mixed")
 
     @property
     def failed(self) -> str:
@@ -104,19 +109,12 @@ class _Attempt(NamedTuple):
         return "forward and losses compiled" if self.compiled else "one kernel after the other"
 
 
-_CAPTURED = [_Attempt("graph", "own"), _Attempt("graph", "compiled"), _Attempt("graph", "eager")]
-_ATTEMPTS = {
-    "auto": [*_CAPTURED, _Attempt("eager", "eager")],
-    "graph": _CAPTURED,
-    "compiled": [_Attempt("compiled", "compiled")],
-}
-
-
 def build_engine(
     name: str,
     step: Step,
     *,
     steps: int,
+    kernels: str = "auto",
     host_reads: str = "",
     say: Callable[[str], None] = log.info,
 ) -> Engine:
@@ -128,6 +126,7 @@ def build_engine(
         name: "auto", "eager", "compiled" or "graph".
         step: with a plan loaded.
         steps: of the whole run; "auto" doesn't compile for a short one.
+        kernels: of a captured step: "auto", "own", "mixed", "compiled" or "eager".
         host_reads: what reads values of tensors on the host and where, as the subject of a
             sentence and what follows it; "" if nothing does.
         say: receives a sentence on what is being waited for.
@@ -139,7 +138,7 @@ def build_engine(
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
-    for attempt in _attempts(name, step):
+    for attempt in _attempts_of(name, kernels, step, steps):
         snapshot, start = _Snapshot(step), time.perf_counter()
         folder = use_compile_cache() if attempt.kernels != "eager" else None
         if attempt.compiled:
@@ -153,7 +152,7 @@ def build_engine(
             log.debug("engine %s failed", attempt.engine, exc_info=True)
             problems.append(f"{attempt.failed} ({first_line(error)})")
             step.compute = None
-            if attempt.kernels == "own":
+            if attempt.own:
                 plain(step.method)
             _free_memory(step.world.device)
             snapshot.restore()
@@ -200,26 +199,53 @@ def _why_eager(name: str, step: Step, steps: int, host_reads: str) -> str:
     return f"{count_text(steps, 'step is', 'steps are')} too few to pay for compiling"
 
 
-def _attempts(name: str, step: Step) -> list[_Attempt]:
-    attempts = _ATTEMPTS[name]
-    if importlib.util.find_spec("triton") is None and step.world.device.type == "cuda":
-        attempts = [attempt for attempt in attempts if attempt.kernels == "eager"]
-    if not fits(step.method):
-        attempts = [attempt for attempt in attempts if attempt.kernels != "own"]
-    if not attempts:
+def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attempt]:
+    """What to try, the first that works counts.
+
+    Raises:
+        InputError: kernels were asked for that this step can't have.
+    """
+    if name == "compiled":
+        return [_Attempt("compiled", "compiled")]
+    triton = importlib.util.find_spec("triton") is not None
+    own, method = fits(step.method), step.method.name
+    if kernels in ("own", "mixed") and not own:
         raise InputError(
-            f"Engine '{name}' needs Triton, which isn't installed. Install it, or use "
-            "`engine` graph."
+            f"`kernels` is {kernels}, but the network of method '{method}' has no residual blocks "
+            "of batch norms and ReLUs, which are what our own kernels compute. Use `kernels` auto."
         )
-    return attempts
+    if kernels not in ("auto", "eager") and not triton:
+        raise InputError(
+            f"`kernels` is {kernels}, which needs Triton, and that isn't installed. Install it, or "
+            "use `kernels` auto."
+        )
+    if kernels != "auto":
+        return [_Attempt("graph", kernels)]  # type: ignore[arg-type]
+    found = attempts(steps, own=own, triton=triton)
+    return [*found, _Attempt("eager", "eager")] if name == "auto" else found
+
+
+def attempts(steps: int, *, own: bool, triton: bool) -> list[_Attempt]:
+    """Kernels to capture, the best first.
+
+    Args:
+        steps: of the run.
+        own: the network has blocks for our own kernels.
+        triton: Triton is installed.
+    """
+    kinds = ["mixed", "own"] if steps >= LONG_RUN else ["own", "mixed"]
+    kinds = [*(kinds if own else []), "compiled"] if triton else []
+    return [_Attempt("graph", kind) for kind in (*kinds, "eager")]  # type: ignore[arg-type]
 
 
 def _prepare(
     step: Step, attempt: _Attempt
 ) -> tuple[Callable[[], None], torch.cuda.CUDAGraph | None]:
     device = step.world.device
-    if attempt.kernels == "own":
+    if attempt.own:
         fuse(step.method)
+    # A compiler that looked into the blocks would take as long as without our kernels.
+    step.method.model.closed = attempt.kernels == "mixed"
     if attempt.compiled:
         torch._dynamo.reset()
         options = _compiler_options(device)

@@ -88,6 +88,9 @@ class TrainOptions(Options):
     """How the number of epochs was found, in words, where another run found it."""
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     """How a step is run; docs/engine.md compares them."""
+    kernels: Literal["auto", "own", "mixed", "compiled", "eager"] = "auto"
+    """What a captured step is made of: our own kernels, ready in seconds; those with what is around
+    the blocks compiled; everything compiled; or PyTorch's."""
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
@@ -316,6 +319,7 @@ MAY_CHANGE = (
     "data_root",
     "epochs_from",
     "engine",
+    "kernels",
     "device",
     "eval_every",
     "keep",
