@@ -88,11 +88,11 @@ def statistics(
 
 
 @triton.jit
-def _normalised(x, kept, at, there, column, channels):
-    """x · scale + shift."""
-    scale = _load(kept, 2 * channels + column, column < channels)
-    shift = _load(kept, 3 * channels + column, column < channels)
-    return _load(x, at, there) * scale[None, :] + shift[None, :]
+def _rows_of(kept, first, column, channels):
+    """Two rows of what was kept: mean and 1 / deviation from 0, scale and shift from 2."""
+    inside = column < channels
+    one = _load(kept, first * channels + column, inside)
+    return one[None, :], _load(kept, (first + 1) * channels + column, inside)[None, :]
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -104,9 +104,11 @@ def normalise(
     """y = ReLU(norm(x) + other), where `other` may need a norm of its own."""
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
-    value = _normalised(x, kept, at, there, column, channels)
+    scale, shift = _rows_of(kept, 2, column, channels)
+    value = _load(x, at, there) * scale + shift
     if NORM:
-        value += _normalised(other, other_kept, at, there, column, channels)
+        scale, shift = _rows_of(other_kept, 2, column, channels)
+        value += _load(other, at, there) * scale + shift
     elif OTHER:
         value += _load(other, at, there)
     if RELU:
@@ -116,27 +118,19 @@ def normalise(
 
 @triton.jit
 def _gradient_here(
-    dy, dy_more, y, x, kept, at, there, column, channels,
+    dy, dy_more, y, value, scale, shift, at, there,
     MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr,
 ):  # fmt: skip
     """The gradient before the ReLU, which let pass what was above 0: told by its output, or by
-    its input made once more."""
-    value = _load(dy, at, there)
+    its input made once more of the map's value."""
+    g = _load(dy, at, there)
     if MORE:
-        value += _load(dy_more, at, there)
+        g += _load(dy_more, at, there)
     if FROM_Y:
-        value = tl.where(_load(y, at, there) > 0, value, 0.0)
+        g = tl.where(_load(y, at, there) > 0, g, 0.0)
     elif RELU:
-        value = tl.where(_normalised(x, kept, at, there, column, channels) > 0, value, 0.0)
-    return value
-
-
-@triton.jit
-def _standard(x, kept, at, there, column, channels):
-    """(x - mean) / deviation."""
-    mean = _load(kept, column, column < channels)
-    inverse = _load(kept, channels + column, column < channels)
-    return (_load(x, at, there) - mean[None, :]) * inverse[None, :]
+        g = tl.where(value * scale + shift > 0, g, 0.0)
+    return g
 
 
 @triton.jit(do_not_specialize=["rows", "each"])
@@ -149,30 +143,32 @@ def gradient_sums(
     g is kept in `passed`, as it is also the gradient of what was added."""
     part = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    mean, inverse = _rows_of(kept, 0, column, channels)
+    scale, shift = _rows_of(kept, 2, column, channels)
+    other_mean, other_inverse = _rows_of(other_kept, 0, column, channels)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     along_other = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
     for first in range(start, min(start + each, rows), ROWS):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        value = _gradient_here(
-            dy, dy_more, y, x, kept, at, there, column, channels, MORE, FROM_Y, RELU
-        )
+        value = _load(x, at, there)
+        g = _gradient_here(dy, dy_more, y, value, scale, shift, at, there, MORE, FROM_Y, RELU)
         if FROM_Y:
-            rounded = value.to(passed.dtype.element_ty)
+            rounded = g.to(passed.dtype.element_ty)
             tl.store(passed + at, rounded, mask=there)
-            value = rounded.to(tl.float32)
-        total += value
-        along += value * _standard(x, kept, at, there, column, channels)
+            g = rounded.to(tl.float32)
+        total += g
+        along += g * (value - mean)
         if NORM:
-            along_other += value * _standard(other, other_kept, at, there, column, channels)
+            along_other += g * (_load(other, at, there) - other_mean)
     kinds = 3 if NORM else 2
     into = sums + part * kinds * channels + column
     inside = column < channels
     tl.store(into, tl.sum(total, 0), mask=inside)
-    tl.store(into + channels, tl.sum(along, 0), mask=inside)
+    tl.store(into + channels, tl.sum(along * inverse, 0), mask=inside)
     if NORM:
-        tl.store(into + 2 * channels, tl.sum(along_other, 0), mask=inside)
+        tl.store(into + 2 * channels, tl.sum(along_other * other_inverse, 0), mask=inside)
 
 
 @triton.jit(do_not_specialize=["parts", "count", "which"])
@@ -196,13 +192,11 @@ def gradient_factors(
 
 
 @triton.jit
-def _gradient_of(g, x, factors, at, there, column, channels):
-    a, b, c = (
-        _load(factors, column, column < channels),
-        _load(factors, channels + column, column < channels),
-        _load(factors, 2 * channels + column, column < channels),
-    )
-    return a[None, :] * g + b[None, :] * _load(x, at, there) + c[None, :]
+def _gradient_of(g, value, factors, column, channels):
+    """a·g + b·x + c."""
+    a, b = _rows_of(factors, 0, column, channels)
+    c = _load(factors, 2 * channels + column, column < channels)
+    return a * g + b * value + c[None, :]
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -213,12 +207,14 @@ def gradient(
     """The gradient of the norm's input, and that of the other norm's."""
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
-    g = _gradient_here(dy, dy, dy, x, kept, at, there, column, channels, False, False, RELU)
-    value = _gradient_of(g, x, factors, at, there, column, channels)
-    tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)
+    value = _load(x, at, there)
+    scale, shift = _rows_of(kept, 2, column, channels)
+    g = _gradient_here(dy, dy, dy, value, scale, shift, at, there, False, False, RELU)
+    found = _gradient_of(g, value, factors, column, channels)
+    tl.store(dx + at, found.to(dx.dtype.element_ty), mask=there)
     if NORM:
-        value = _gradient_of(g, other, other_factors, at, there, column, channels)
-        tl.store(dother + at, value.to(dother.dtype.element_ty), mask=there)
+        found = _gradient_of(g, _load(other, at, there), other_factors, column, channels)
+        tl.store(dother + at, found.to(dother.dtype.element_ty), mask=there)
 
 
 # The stem: norm and ReLU, then the largest of 3 x 3 places, every second place --------------------
@@ -239,6 +235,7 @@ def pool(
     """y (rows, C) of ReLU(norm(x)), and which of the nine places won; 9 where none was above 0."""
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     image, down, right, there = _places(tl.program_id(0) * ROWS, rows, high_out, wide_out, ROWS)
+    scale, shift = _rows_of(kept, 2, column, channels)
     best = tl.zeros([ROWS, COLUMNS], tl.float32)
     won = tl.full([ROWS, COLUMNS], 9, tl.int32)
     for place in tl.static_range(9):
@@ -247,7 +244,7 @@ def pool(
         row = ((image * high + h) * wide + w).to(tl.int64)
         mask = inside[:, None] & (column < channels)[None, :]
         at = row[:, None] * channels + column[None, :]
-        value = _normalised(x, kept, at, mask, column, channels)
+        value = _load(x, at, mask) * scale + shift
         better = mask & (value > best)
         best = tl.where(better, value, best)
         won = tl.where(better, place, won)
@@ -290,19 +287,20 @@ def pool_gradient_sums(
     """As `gradient_sums`, of a gradient that comes through the pooling."""
     part = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    mean, inverse = _rows_of(kept, 0, column, channels)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
     for first in range(start, min(start + each, rows), ROWS):
-        value = _gradient_through_pool(
+        g = _gradient_through_pool(
             dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
         )
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        total += value
-        along += value * _standard(x, kept, at, there, column, channels)
+        total += g
+        along += g * (_load(x, at, there) - mean)
     into = sums + part * 2 * channels + column
     tl.store(into, tl.sum(total, 0), mask=column < channels)
-    tl.store(into + channels, tl.sum(along, 0), mask=column < channels)
+    tl.store(into + channels, tl.sum(along * inverse, 0), mask=column < channels)
 
 
 @triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
@@ -317,5 +315,5 @@ def pool_gradient(
         dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
     )
     at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-    value = _gradient_of(g, x, factors, at, there, column, channels)
+    value = _gradient_of(g, _load(x, at, there), factors, column, channels)
     tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)
