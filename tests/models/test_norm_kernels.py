@@ -123,10 +123,27 @@ def test_blocks_give_the_same_and_go_back(kind: type[nn.Module]) -> None:
         found.append([y.detach(), image.grad, *gradients, *run.buffers()])
     for value, wanted in zip(found[1], found[0]):
         assert (value.double() - wanted).norm() <= 1e-4 * wanted.double().norm()
-    evaluated = ours.eval()(x)
+    image = x.clone().requires_grad_()
+    with torch.no_grad():
+        evaluated = ours.eval()(x)
+    with_gradient = ours(image)
     plain(ours)
-    assert torch.equal(ours(x), evaluated)
+    assert torch.equal(ours(x), with_gradient) and with_gradient.requires_grad
+    torch.testing.assert_close(evaluated, with_gradient)
     assert [type(module) for module in ours.modules()] == kinds
+
+
+def test_an_evaluation_changes_nothing_about_training() -> None:
+    """An eager training whose network was fused for an evaluation goes on with PyTorch's passes."""
+    block = BasicBlock(16, 16).to(DEVICE)
+    x = torch.randn(2, 16, 4, 4, device=DEVICE)
+    wanted = copy.deepcopy(block)(x)
+    fuse(block, training=False)
+    assert torch.equal(block(x), wanted)
+    fuse(block)
+    assert not torch.equal(block(x), wanted)  # other sums
+    fuse(block, training=False)  # the evaluation of a training on our kernels
+    assert block.fused_training
 
 
 @pytest.mark.parametrize("words", [

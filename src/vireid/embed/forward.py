@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional
 from vireid.console import say
 from vireid.data.augment import normalise
 from vireid.methods import Method
+from vireid.models.fusing import fits, fuse
 from vireid.runtime.capture import capture, first_line, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.runtime.precision import Precision
@@ -19,6 +21,7 @@ from vireid.types import InputError, Modality
 
 Network = Callable[[Tensor, int], dict[str, Tensor]]
 WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it saves on so many
+WORTH_RECORDING = 5_000  # on our own kernels, which takes a second or two
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,14 @@ class Forward:
         self._recorded: dict[int, _Recorded] = {}  # by the number of visible images
 
     def expect(self, total: int) -> None:
-        """Compile, on a GPU, if that pays for so many images."""
-        compiling = total >= WORTH_COMPILING if self._compile is None else self._compile
-        if compiling and next(self.method.parameters()).is_cuda and self._network is self._eager:
+        """Use our own kernels or compile, on a GPU, and record, as pays for so many images."""
+        if not next(self.method.parameters()).is_cuda or self._network is not self._eager:
+            return
+        if self._compile is None and fits(self.method) and find_spec("triton") is not None:
+            use_compile_cache()
+            fuse(self.method, training=False)
+            self._replays = self._replays or total >= WORTH_RECORDING
+        elif total >= WORTH_COMPILING if self._compile is None else self._compile:
             use_compile_cache()
             self._network = torch.compile(self._eager, dynamic=False)
             self._replays = True

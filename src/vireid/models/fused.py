@@ -6,6 +6,7 @@ of residual blocks, number of identities and loss alike.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from vireid.models import norm_kernels as kernels
 
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
 _FEW = 16  # columns of a program that adds parts up
 # What a program works on at once, and how many programs a sum over rows is spread over: four for
 # each multiprocessor of an H100. benchmarks/kernels.py compares others.
@@ -43,7 +45,15 @@ class _Matrix:
 
 
 def _statistics(x: Tensor, norm: nn.BatchNorm2d, matrix: _Matrix) -> Tensor:
-    """(4, C): mean, 1 / deviation, scale and shift of this batch; moves the running ones."""
+    """(4, C): mean, 1 / deviation, scale and shift: of this batch, which moves the running ones, or
+    in evaluation of those."""
+    if not norm.training:
+        kept = x.new_empty(4, matrix.channels, dtype=torch.float32)
+        kernels.running[matrix.few](
+            norm.weight, norm.bias, norm.running_mean, norm.running_var, kept, matrix.channels,
+            norm.eps, COLUMNS=_FEW,
+        )  # fmt: skip
+        return kept
     sums = matrix.sums(2, x)
     kernels.moments[(matrix.parts, matrix.blocks)](
         x, sums, matrix.rows, matrix.channels, matrix.each, **TILE
@@ -206,14 +216,14 @@ def norm_relu_pool(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """ReLU(norm(x)) of a map (B, C, H, W), in training."""
+    """ReLU(norm(x)) of a map (B, C, H, W)."""
     return _NormReLU.apply(x, norm.weight, norm.bias, norm)
 
 
 def norm_add_relu(
     norm: nn.BatchNorm2d, x: Tensor, other: Tensor, other_norm: nn.BatchNorm2d | None = None
 ) -> Tensor:
-    """ReLU(norm(x) + other) of maps (B, C, H, W), in training; with `other_norm`, of its output.
+    """ReLU(norm(x) + other) of maps (B, C, H, W); with `other_norm`, of its output.
 
     The result carries itself once more, as `again`: a block that takes its shortcut from there
     spares a pass that would add two gradients up."""
@@ -225,15 +235,23 @@ def norm_add_relu(
     return y
 
 
+def ours(module: nn.Module, x: Tensor) -> bool:
+    """Whether our kernels run a fused module on a map: in training where `fuse` was told so, and in
+    evaluation without gradients, whose formulas are others."""
+    if not (x.is_cuda or _INTERPRETED):
+        return False
+    return module.fused_training if module.training else not torch.is_grad_enabled()  # type: ignore[return-value]
+
+
 class FusedBottleneck(Bottleneck):
-    """A bottleneck block: in training, three convolutions and four passes between them."""
+    """A bottleneck block: three convolutions and the passes between them."""
 
     bn1: nn.BatchNorm2d
     bn2: nn.BatchNorm2d
     bn3: nn.BatchNorm2d
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not ours(self, x):
             return super().forward(x)
         y = norm_relu(self.bn1, self.conv1(x))
         y = norm_relu(self.bn2, self.conv2(y))
@@ -247,7 +265,7 @@ class FusedBasicBlock(BasicBlock):
     bn2: nn.BatchNorm2d
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not ours(self, x):
             return super().forward(x)
         y = norm_relu(self.bn1, self.conv1(x))
         return _last(self, self.bn2, self.conv2(y), x)
@@ -257,7 +275,7 @@ class FusedStem(nn.Sequential):
     """Convolution, norm, ReLU and max pooling."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not ours(self, x):
             return super().forward(x)
         convolution, norm = self[0], self[1]
         return norm_relu_pool(norm, convolution(x))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The non-local block with one channel, and pooling, as passes of our own kernels in training."""
+"""The non-local block with one channel, and pooling, as passes of our own kernels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import triton
 from torch import Tensor, nn
 
 from vireid.models import layer_kernels as kernels
-from vireid.models.fused import PARTS, TILE
+from vireid.models.fused import PARTS, TILE, ours
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)  # of maps; float64 would lose digits
@@ -150,7 +150,7 @@ class FusedNonLocal(NonLocal):
     The result carries itself once more, as `again` (see `norm_add_relu`)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.dtype not in _TYPES:
+        if not self.training or x.dtype not in _TYPES or not ours(self, x):
             return super().forward(x)
         convolution, norm = self.theta_phi_g, self.bn
         y, again = _OneChannel.apply(
@@ -161,10 +161,10 @@ class FusedNonLocal(NonLocal):
 
 
 class FusedGeneralisedMean(GeneralisedMean):
-    """The generalised mean: in training, a pass each way."""
+    """The generalised mean: a pass each way."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.dtype not in _TYPES or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or x.dtype not in _TYPES or not ours(self, x):
             return super().forward(x)
         return _Pool.apply(x, True, self.signed)
 
@@ -173,7 +173,7 @@ class FusedAveragePool(AveragePool):
     """The mean, likewise."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.dtype not in _TYPES or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or x.dtype not in _TYPES or not ours(self, x):
             return super().forward(x)
         return _Pool.apply(x, False, False)
 

@@ -1,4 +1,4 @@
-"""Which modules of a network run on kernels of our own in training, and letting them."""
+"""Which modules of a network run on kernels of our own, and letting them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,31 @@ def fits(network: nn.Module) -> bool:
     return any(_is_block(module) for module in network.modules())
 
 
-def fuse(network: nn.Module) -> None:
-    """Let those blocks, the stems before them, non-local blocks and pooling run on our kernels in
-    training.
+def fuse(network: nn.Module, *, training: bool = True) -> None:
+    """Let those blocks, the stems before them, non-local blocks and pooling run on our kernels.
 
-    Weights, names and evaluation stay as they are. Needs Triton."""
+    Weights and names stay as they are. Needs Triton.
+
+    Args:
+        training: in training, too; else only in evaluation, so that an evaluation changes nothing
+            about a training with the same network.
+    """
     fused = _fused()
     for module, kind in list(_to_fuse(network)):
         module.__class__ = fused[kind]
+        module.fused_training = False  # type: ignore[assignment]
+    for module in network.modules():
+        if training and type(module) in fused.values():
+            module.fused_training = True  # type: ignore[assignment]
 
 
 def plain(network: nn.Module) -> None:
     """Undo `fuse`."""
     before = {fused: kind for kind, fused in _fused().items()}
     for module in network.modules():
-        module.__class__ = before.get(type(module), type(module))
+        if type(module) in before:
+            module.__class__ = before[type(module)]
+            del module.fused_training
 
 
 def _fused() -> dict[type[nn.Module], type[nn.Module]]:

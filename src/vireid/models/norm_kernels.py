@@ -88,6 +88,22 @@ def statistics(
 
 
 @triton.jit
+def running(
+    weight, bias, running_mean, running_var, kept, channels, eps, COLUMNS: tl.constexpr
+):  # fmt: skip
+    """What `statistics` keeps, of the running ones."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    mean = _load(running_mean, column, there)
+    inverse = 1.0 / tl.sqrt(_load(running_var, column, there) + eps)
+    scale = _load(weight, column, there) * inverse
+    tl.store(kept + column, mean, mask=there)
+    tl.store(kept + channels + column, inverse, mask=there)
+    tl.store(kept + 2 * channels + column, scale, mask=there)
+    tl.store(kept + 3 * channels + column, _load(bias, column, there) - mean * scale, mask=there)
+
+
+@triton.jit
 def _rows_of(kept, first, column, channels):
     """Two rows of what was kept: mean and 1 / deviation from 0, scale and shift from 2."""
     inside = column < channels
