@@ -1,17 +1,21 @@
 """How long a run waits for its first captured step: cold, warm, other rows, six runs at once.
 
-    python benchmarks/cold_start.py [--rows mcl/resnet50,agw/resnet18] [--together 6] [--gpus 1]
+    python benchmarks/cold_start.py [--rows mcl/resnet50,agw/resnet18]
+        [--kernels own,mixed,compiled]
+        [--together 6] [--gpus 1]
 
 Each start is a process of its own, from its first line to its first step with all kernels in
 place. Cold: an empty cache folder. Warm: the same again. Other: another seed and number of
-identities, then another method, of the same network. Together: so many cold runs at once on this
-machine, one cache folder, all GPUs in turn. The step's time comes with each. Random images.
+identities, then another method, of the same network. Embed: to the first 256 vectors of a large
+job. Together: so many cold runs at once on this machine, one cache folder, all GPUs in turn. The
+step's time comes with each. Random images. The result is written after every start.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import os
 import subprocess
@@ -55,9 +59,36 @@ def one(words: dict[str, Any]) -> dict[str, Any]:
     return found | {"gib": bench.memory_gib()}
 
 
+def embed(words: dict[str, Any]) -> dict[str, Any]:
+    """The same of a large `vireid embed`; then its rate."""
+    began = words["began"]
+    import numpy as np
+
+    from vireid.bench import random_data, time_extraction
+    from vireid.embed.embedder import Embedder
+    from vireid.methods import Sizes, build_method, method_class
+
+    imported = time.time()
+    size = tuple(words["size"])
+    dataset, store = random_data(12 * 64, size=size, num_pids=64)
+    rows = np.arange(len(dataset.samples))
+    ready = time.time()
+    model = method_class(words["method"]).model_defaults(words["arch"], "none")
+    method = build_method(words["method"], model, Sizes(num_pids=64, num_cameras=6))
+    compiled = True if words["kernels"] == "compiled" else None
+    embedder = Embedder(method, {"size": size}, device=words["device"], compiled=compiled)
+    embedder.forward.expect(1 << 30)
+    embedder.embed_store(store, dataset, rows[:256])
+    first = time.time()
+    found = {"import_s": round(imported - began, 1),
+             "first_batch_s": round(first - began - (ready - imported), 1)}  # fmt: skip
+    return found | time_extraction(embedder, store, rows)
+
+
 def start(words: dict[str, Any], cache: str, gpu: int | None = None) -> subprocess.Popen[str]:
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
-    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        environment.pop(name, None)
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     asked = json.dumps(words | {"began": time.time()})
@@ -76,31 +107,38 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", default="mcl/resnet50,agw/resnet18")
+    parser.add_argument("--kernels", default="own,mixed,compiled")
     parser.add_argument("--together", type=int, default=6)
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--steps", type=int, default=100, help="timed, where a run is alone")
     parser.add_argument("--engine", default="graph")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--size", default="288x144")
+    parser.add_argument("--name", default="cold-start")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(json.loads(args.one))))
+        words = json.loads(args.one)
+        print(json.dumps((embed if words.pop("embed", False) else one)(words)))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
+    columns = ("start", "kernels", "method", "arch", "first_step_s", "engine_s", "import_s", "ms",
+               "first_batch_s", "network_images_per_second", "gib", "error")  # fmt: skip
 
     def note(what: str, words: dict[str, Any], found: dict[str, Any]) -> None:
-        shown = {key: words[key] for key in ("method", "arch")}
+        shown = {key: words[key] for key in ("kernels", "method", "arch")}
         rows.append({"start": what, **shown, **found})
         print(rows[-1], flush=True)
+        table = [{name: row.get(name, "") for name in columns} for row in rows]
+        record(args.name, {"rows": rows}, table=table)
 
     size = [int(side) for side in args.size.split("x")]
-    for asked in args.rows.split(","):
+    for asked, kernels in itertools.product(args.rows.split(","), args.kernels.split(",")):
         method, arch = asked.split("/")
         words = {
-            "method": method, "arch": arch, "engine": args.engine,
+            "method": method, "arch": arch, "engine": args.engine, "kernels": kernels,
             "device": args.device, "size": size, "num_pids": 395, "seed": 0,
             "steps": args.steps,
         }  # fmt: skip
@@ -111,7 +149,10 @@ def main() -> None:
             note("warm, other seed and identities", other, answer(start(other, cache)))
             other = words | {"method": "base" if method != "base" else "agw", "steps": 0}
             note("warm, other method", other, answer(start(other, cache)))
-        if args.together:
+        if kernels != "mixed":
+            with tempfile.TemporaryDirectory() as cache:
+                note("cold, embed", words, answer(start(words | {"embed": True}, cache)))
+        if args.together and kernels == "own":
             with tempfile.TemporaryDirectory() as cache:
                 began = time.time()
                 running = [
@@ -126,15 +167,6 @@ def main() -> None:
                     {"first_step_s": max(waits), "total_s": round(time.time() - began, 1),
                      "each": found},
                 )  # fmt: skip
-    columns = ("start", "method", "arch", "first_step_s", "engine_s", "import_s", "ms",
-               "gib", "error")  # fmt: skip
-    path = record(
-        "cold-start",
-        {"rows": rows},
-        table=[{name: row.get(name, "") for name in columns} for row in rows],
-        command=" ".join(["python", "benchmarks/cold_start.py", *sys.argv[1:]]),
-    )
-    print(f"Recorded in {path}")
 
 
 if __name__ == "__main__":

@@ -184,12 +184,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--runs", type=int, default=4, help="of each engine")
+    parser.add_argument("--kernels", default="auto", help="of the captured step")
     parser.add_argument("--options", nargs="*", default=[], help="of the recipe, NAME=NUMBER")
     arguments = parser.parse_args()
     cuda = torch.cuda.is_available() and arguments.device != "cpu"
     size = (288, 144) if cuda else (64, 32)
     data = random_data(arguments.identities * 36, num_pids=arguments.identities, size=size)
-    common = {"method": arguments.method, "arch": arguments.arch, "device": arguments.device}
+    common = {"method": arguments.method, "arch": arguments.arch, "device": arguments.device,
+              "kernels": arguments.kernels}  # fmt: skip
     given = dict(option.split("=") for option in arguments.options)
     common |= {key: float(value) if "." in value else int(value) for key, value in given.items()}
     engines = {"eager": "eager", "graph": "graph" if cuda else "eager"}
@@ -222,7 +224,8 @@ def main() -> None:
     notes = [line for recipe in recipes for line in sentences(recipe, found[recipe])]
     if not cuda:
         notes.append("Without a GPU 'graph' is eager too: this only tries the script.")
-    name = "-".join(["parity", arguments.method, *recipes, *given]).replace("_", "-")
+    kernels = [] if arguments.kernels == "auto" else [arguments.kernels]
+    name = "-".join(["parity", arguments.method, *recipes, *kernels, *given]).replace("_", "-")
     path = record(name, results, table=table, notes=notes)
     for recipe in recipes:
         more = f"-{recipe}" if len(recipes) > 1 else ""
