@@ -111,8 +111,8 @@ def radical_rectangles(
 
     Source: radical random linear enhancement; see `mix_channels`.
     """
-    # The rectangles' edges cut an image into cells, each multiplied as a whole. What comes one after
-    # the other happens to the cells' largest values; the image is read twice in all.
+    # The rectangles' edges cut an image into cells, each multiplied as a whole. What comes one
+    # after the other happens to the cells' largest values; the image is read twice in all.
     top, left, high, wide = rectangles.long().unbind(2)
     rows, row_of, some_rows = _intervals(top, top + high, image.shape[1])
     columns, column_of, some_columns = _intervals(left, left + wide, image.shape[2])
