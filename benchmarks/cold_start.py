@@ -11,6 +11,7 @@ machine, one cache folder, all GPUs in turn. The step's time comes with each. Ra
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -31,6 +32,9 @@ def one(words: dict[str, Any]) -> dict[str, Any]:
     began = words.pop("began")
     steps, num_pids, seed = (words.pop(name) for name in ("steps", "num_pids", "seed"))
     size = tuple(words.pop("size"))
+    from vireid.cli import COLLECT_AFTER
+
+    gc.set_threshold(COLLECT_AFTER)  # as the command does
     from vireid.bench import StepBench, random_data
 
     imported = time.time()

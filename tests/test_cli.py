@@ -18,6 +18,7 @@ from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.commands.common import suggest
 from vireid.commands.flags import Flags
 from vireid.config import Options, meanings
+from vireid.console import say
 from vireid.data import Variant, facts_of, registry
 
 ALL = [(name,) for name in COMMANDS if name != "index"] + [("index", n) for n in INDEX_COMMANDS]
@@ -104,6 +105,8 @@ def test_what_to_run_next_can_be_typed(capsys, monkeypatch, tmp_path: Path) -> N
         suggest("vireid test --resume vireid   (`vireid report` compares)")
         want = f"Next: {typed} test --resume vireid   (`{typed} report` compares)"
         assert want in capsys.readouterr().err
+        say("vireid reads it; `vireid report` compares")  # as errors and notes are printed
+        assert f"vireid reads it; `{typed} report` compares\n" == capsys.readouterr().err
 
 
 def test_the_contract_of_other_scripts() -> None:
@@ -220,6 +223,13 @@ def test_unknown_words_name_the_nearest(capsys) -> None:
         message = refused(capsys, "train", *words)
         flag = words[0].partition("=")[0]
         assert f"`vireid train` has no flag '{flag}'. Did you mean '--method'?" in message
+    for words, whole in (
+        (("info", "--data-root", "my set", "--trial", "2"), "info 'my set' --trial 2"),
+        (["info", "--target=set"], "info set"),
+        (("import-weights", "--weights", "x.t"), "import-weights x.t"),
+        (("report", "--resume", "runs/a"), "report runs/a"),
+    ):
+        assert f"without one. Write `vireid {whole}`." in refused(capsys, *words)
     assert "'--data-root'" in refused(capsys, "test", "--resume", "x", "--data_rot", "y")
     assert "'--no-confusion'" in refused(capsys, "train", "--no-confusio")
     assert "explains" in refused(capsys, "index", "create", "--zzz", "y")

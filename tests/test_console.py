@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: lines, as often as the clock says."""
+"""Progress where there is no terminal (lines, as often as the clock says), and counts in words."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def test_lines_of_progress_without_a_terminal(
         return
     assert [re.match(r"embedding: ([\d,]+) of 4,000 img, \d+ img/s, 0:00:\d\d left$", line)[1]
             for line in lines] == ["1,000", "2,000"]  # fmt: skip
+
+
+def test_counts_in_words() -> None:
+    counts = [console.count_text(count, "step", "steps") for count in (0, 1, 2, 12345)]
+    assert counts == ["0 steps", "1 step", "2 steps", "12,345 steps"]

@@ -22,6 +22,8 @@ SYNTHETIC = [
     {"jit", "versions", "preset"}, {"noise"}, {"places"}, {"people"}, {"pictures"}, {"layouts"},
     {"parameters", "sheet"}, {"writer"}, {"v1"},
 ]  # fmt: skip
+# Others, such as matplotlib and numba, take up to a second: they are imported where they are used.
+FIRST_STEP = {"torch", "timm", "numpy", "PIL", "rich", "safetensors"}
 NEVER_TRAINING = {"embed", "evaluation", "index", "server", "figures"}
 
 
@@ -44,10 +46,12 @@ def exports(package: str) -> dict[str, str]:
     return {alias.name: f"{before}{node.module}" for node in nodes for alias in node.names}
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Modules of ours that a file imports, at its top, within functions or for types only."""
+def imported_modules(path: Path, *, at_top: bool = False) -> set[str]:
+    """Modules of ours that a file imports, at its top, within functions or for types only; or only
+    those that are imported along with it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if at_top else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {a.name.removeprefix("vireid.") for a in node.names if a.name != "vireid"
                       and a.name.startswith("vireid.")}  # fmt: skip
@@ -60,6 +64,14 @@ def imported_modules(path: Path) -> set[str]:
                     name = inner if inner in MODULES else exports(package).get(alias.name, package)
                     found.add(name)
     return found - {""}
+
+
+def libraries(path: Path) -> set[str]:
+    """Libraries of others that are imported along with a file."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    names = [alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names]
+    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vireid"}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -96,6 +108,18 @@ def test_no_two_modules_import_each_other() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_the_first_step_waits_for_no_needless_library() -> None:
+    waiting, loaded = ["commands.train_run", "training.run", "bench.workload"], set()
+    while waiting:
+        name = waiting.pop()
+        if name not in loaded:
+            loaded.add(name)
+            waiting += imported_modules(MODULES[name], at_top=True) & MODULES.keys()
+    assert {"training.step", "models.backbone", "figures.sheet"} <= loaded
+    found = {library: name for name in loaded for library in libraries(MODULES[name])}
+    assert found.keys() == FIRST_STEP, f"differ: {found}"
 
 
 def test_the_page_names_every_room_in_order() -> None:

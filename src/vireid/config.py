@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import functools
 import inspect
 import itertools
@@ -26,7 +25,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vireid.console import choose
+from vireid.console import choose, did_you_mean
 from vireid.files import read_json, write_json
 from vireid.types import InputError, shown
 
@@ -206,8 +205,7 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in plain:
         if key not in fields:
-            near = difflib.get_close_matches(str(key)[:80], fields, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(str(key), fields)
             raise InputError(
                 f"{where} has an unknown key {shown(key)}.{hint} Valid: {', '.join(fields)}."
             )

@@ -5,9 +5,14 @@ output, where they can be piped on.
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
@@ -26,6 +31,7 @@ from rich.text import Text
 from vireid.types import InputError, shown
 
 LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
+_COMMAND = re.compile("`vireid [^`]*`")
 _LISTED = 30  # valid names that a message lists beside the nearest one
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
 # line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
@@ -147,14 +153,51 @@ def _cell(value: object) -> Text:
 
 
 def say(text: str) -> None:
-    """Print a sentence on standard error as it is; brackets in it aren't markup."""
-    console.print(text, markup=False)
+    """Print a sentence on standard error as it is (brackets in it aren't markup), but for commands
+    in backticks, which can be typed here."""
+    console.print(_COMMAND.sub(lambda command: typed(command[0]), text), markup=False)
 
 
 def warn(text: str) -> None:
     """Print a sentence on standard error that the user should not overlook."""
     console.print("[bold yellow]Warning:[/] ", end="")
     say(text)
+
+
+def typed(command: str) -> str:
+    """A command with `vireid` as it can be typed here: as its path where a shell wouldn't find it,
+    as after `make demo`, whose environment nobody has activated."""
+    program = Path(sys.argv[0])
+    if program.stem != "vireid" or not program.is_file():
+        return command  # within Python
+    found = shutil.which("vireid")
+    if found and os.path.samefile(found, program):
+        return command
+    path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
+    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{quoted(path)} ", command)
+
+
+def quoted(name: object) -> str:
+    """A path or another name as it is typed in a command: in quotation marks if it needs them."""
+    return shlex.quote(str(name))
+
+
+def count_text(count: int, one: str, many: str) -> str:
+    """'1 identity', '3 identities'."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def did_you_mean(
+    word: str, valid: Iterable[str], *, written: Mapping[str, str] | None = None
+) -> str:
+    """The hint, " Did you mean 'that'?", at the valid word that is nearest to a mistyped one; ""
+    where none is near.
+
+    Args:
+        written: valid word → how it is written, where that is otherwise.
+    """
+    near = difflib.get_close_matches(word[:80], [*valid], n=1)
+    return f" Did you mean '{(written or {}).get(near[0], near[0])}'?" if near else ""
 
 
 def choose(
@@ -183,9 +226,8 @@ def choose(
     key = folded(str(text))
     if key in names:
         return names[key]
-    near = difflib.get_close_matches(key[:80], names, n=1, cutoff=0.6)
-    hint = f" Did you mean '{names[near[0]]}'?" if near else ""
-    listed = "" if near and len(valid) > _LISTED else f" Valid: {', '.join(valid)}."
+    hint = did_you_mean(key, names, written=names)
+    listed = "" if hint and len(valid) > _LISTED else f" Valid: {', '.join(valid)}."
     raise InputError(f"There is no {what} {shown(str(text))}.{listed}{hint}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.config import convert, hints_of, read_plain, to_plain
-from vireid.console import say
+from vireid.console import did_you_mean, say
 from vireid.files import (
     UnnamedCode,
     code_of,
@@ -191,8 +190,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
     known = list(_File.__annotations__)
     for key in plain:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(key, known)
             raise InputError(f"{file} has an unknown key '{key}'.{hint} Valid: {', '.join(known)}.")
     asked: _File = convert(_File, plain, str(file))
     seeds = asked.get("seeds", [0])
@@ -448,8 +446,10 @@ def run_sweep(
     """
     began, stop = time.monotonic(), stop or threading.Event()
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    complete = [job for job in sweep.jobs if job.trained()]  # at most a test is left
-    rest = [job for job in sweep.jobs if job not in complete]
+    trained = [job for job in sweep.jobs if job.trained()]
+    complete = [job for job in trained if not _untested(job, sweep)]
+    untested = [job for job in trained if job not in complete]
+    rest = [job for job in sweep.jobs if job not in trained]
 
     def told(words: str) -> None:
         tell(f"{time.monotonic() - began:7.0f} s  {words}")
@@ -472,7 +472,9 @@ def run_sweep(
         place = f"{sweep.jobs.index(job) + 1} of {len(sweep.jobs)}"
         _make(job, sweep, device, stop, lambda: told(f"begins: {job.name} ({place})"))
 
-    run_all(complete, make, devices, stop=stop, after=ended)
+    for job in complete:  # whatever the deadline, and though the sweep is stopped
+        ended(job, "done", 0.0)
+    run_all(untested, make, devices, stop=stop, after=ended)
     run_all(
         rest, make, devices,
         deadline=deadline, estimate=estimate, stop=stop, after=ended,
@@ -499,17 +501,26 @@ def _make(
             write_text(config, json.dumps(plain, indent=2) + "\n")
             words = ["train", "--config", str(config), "--run", str(job.folder), *code, *where]
         _call(words, job, sweep, device, stop)
-    done = sweep.folder / "tested" / f"{job.folder.name}.json"  # of weights, which tests
-    weights = file_hash(job.folder / "weights.safetensors")
-    tested = _tested(done, weights)
-    left = [test for test in sweep.tests if test not in tested]
+    left = _untested(job, sweep)
     if left and not untrained:
         begin()
     code = shlex.split(named_again(job.options, training=False))
     for test in left:
         _call(["test", "--resume", str(job.folder), *code, *test, *where], job, sweep, device, stop)
-        tested = [*tested, test]
-        write_json(done, {weights: tested})
+        done, weights = _place_of_tests(job, sweep)
+        write_json(done, {weights: [*_tested(done, weights), test]})
+
+
+def _untested(job: Job, sweep: Sweep) -> list[list[str]]:
+    """The tests that are left of a trained run, as it is now."""
+    tested = _tested(*_place_of_tests(job, sweep))
+    return [test for test in sweep.tests if test not in tested]
+
+
+def _place_of_tests(job: Job, sweep: Sweep) -> tuple[Path, str]:
+    """The file that says which tests were made of a run, and the hash of its weights in it."""
+    done = sweep.folder / "tested" / f"{job.folder.name}.json"
+    return done, file_hash(job.folder / "weights.safetensors")
 
 
 def _tested(done: Path, weights: str) -> list[list[str]]:

@@ -15,13 +15,14 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vireid.config import convert, from_plain, to_plain
+from vireid.console import quoted
 from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
 from vireid.files import atomic_write, code_of, is_code, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
-from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub
+from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub, shipped_meant
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import shipped_weights, weights_file
 from vireid.types import InputError, Limits, Side, shown
@@ -190,7 +191,7 @@ def find_weights(source: str | Path) -> Path:
             )
     if not path.is_file():
         raise InputError(
-            f"There are no weights '{source}'. Name a run's folder or a "
+            f"There are no weights '{source}'.{shipped_meant(source)} Name a run's folder or a "
             ".safetensors file that vireid wrote."
         )
     return path
@@ -217,8 +218,8 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
         raise InputError(
             f"'{path}' was not written by vireid: its header names no method. "
             + (
-                f"It is a checkpoint of a published code; `vireid import-weights {path}` makes "
-                "weights of it."
+                f"It is a checkpoint of a published code; `vireid import-weights "
+                f"{quoted(path)}` makes weights of it."
                 if published
                 else "Give a run's folder or its weights.safetensors."
             )
@@ -260,8 +261,8 @@ def _read_facts(text: str, path: Path) -> dict[str, Any]:
     facts = convert(dict[str, Any], parse_json(text, where), where)
     if "preprocessing" in facts:
         raise InputError(
-            f"'{path}' holds embeddings, not weights. `vireid index create --embeddings {path}` "
-            "makes an index of them."
+            f"'{path}' holds embeddings, not weights. `vireid index create --embeddings "
+            f"{quoted(path)}` makes an index of them."
         )
     if facts.get("format") not in _READ:
         raise InputError(

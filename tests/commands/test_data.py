@@ -123,9 +123,16 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert run("info", trained / "weights.safetensors", "--json") == 0
     assert json.loads(capsys.readouterr().out)["chosen"] == "last epoch"
     assert "There is no folder" in refused(capsys, "info", tmp_path / "nowhere")
+    trials = tmp_path / "my trials"
+    trials.mkdir()
+    (trials / "trials.json").touch()
+    assert run("info", trials) == 0
+    assert f"Next: vireid train --resume '{trials}'   (" in capsys.readouterr().err
     for text in ("{}", "[1]", '{"recipe": 1}'):  # another program's configuration
         (tmp_path / "config.json").write_text(text)
         message = refused(capsys, "info", tmp_path)
         assert "not the configuration of a run" in message or "an object was expected" in message
     (tmp_path / "config.json").unlink()
-    assert "no images of people" in refused(capsys, "info", tmp_path)
+    assert run("info", tmp_path) == 2
+    shown = capsys.readouterr().err
+    assert "no images of people" in shown and shown.endswith("modality.\n")

@@ -158,6 +158,10 @@ def test_what_cannot_be_searched(index: Path, trained: Path, sysu_root: Path, ca
     )
     csv = ("--csv", trained / "config.json" / "hits.csv")
     assert "is a file" in refused(capsys, *words, *query, *infrared, *csv)
+    wrong = ("--image", "nope.jpg", "--modality", "blue", "--top", 0, *csv)
+    message = refused(capsys, "search", "--index", trained / "no", "--weights", "nowhere", *wrong)
+    for one in ("image 'nope.jpg'", "is a file", "at least 1", "is 'blue'", "no index", "no wei"):
+        assert one in message  # all at once
 
 
 def test_weights_of_another_training_are_refused(

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from evaluation.examples import embeddings_of, sysu_like
 from vireid.commands.report import load_reports
 from vireid.data import ProtocolOptions
 from vireid.evaluation import evaluate
-from vireid.runtime.jobs import Stopped
+from vireid.runtime.jobs import Stopped, call
 from vireid.sweep import merge, read_sweep, run_sweep, runs_of
 from vireid.types import InputError
 
@@ -161,7 +162,7 @@ def test_what_was_made_is_said_and_nothing_else(
     assert "begins: a, seed 0 (1 of 4)" in shown and shown.count("begins") == 1
     assert "missing: a, seed 0: stopped missing" in shown
     assert shown.count("stopped; it goes on with the next call") == 1
-    assert "missing: b, seed 0; a, seed 1; b, seed 1: interrupted before it began" in shown
+    assert "missing: b, seed 0; a, seed 1; b, seed 1: interrupted before its turn" in shown
     assert shown.count("b, seed 1") == 1 and "no time" not in shown
     assert "(sweep.json)" in shown and not (out / "paper.md").exists()
     assert "Next: the same command goes on with what is missing." in shown
@@ -175,6 +176,10 @@ def test_what_was_made_is_said_and_nothing_else(
     assert [job.state for job in sweep.jobs] == ["no time was left", "done"] * 2
     assert sum("begins: b, seed 1 (4 of 4)" in line for line in lines) == 1  # then it is there
     assert not any("a, seed" in line for line in lines)
+    stop = threading.Event()
+    stop.set()  # as by a deadline or Ctrl-C: what is complete is so all the same
+    run_sweep(sweep, [None], stop=stop, tell=lines.append)
+    assert [job.state for job in sweep.jobs] == ["interrupted before its turn", "done"] * 2
     assert sweep.table() == "" and sweep.written == ()
 
 
@@ -219,6 +224,22 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path, monkeypatch, capsys
     )
     shutil.rmtree(elsewhere)
     assert "isn't there. Go to the folder" in refused(capsys, "report", "moved")
+
+
+def test_a_command_that_ends_well_though_it_is_told_to_stop(tmp_path: Path) -> None:
+    shell = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"
+    log, stop = tmp_path / "log", threading.Event()
+
+    def tell() -> None:
+        while not log.exists() or b"ready" not in log.read_bytes():
+            time.sleep(0.01)
+        stop.set()
+
+    threading.Thread(target=tell).start()
+    call(["sh", "-c", shell], log, None, stop)
+    with pytest.raises(Stopped):  # and nothing more is begun
+        call(["sh", "-c", "echo again"], log, None, stop)
+    assert log.read_text() == "ready\n"
 
 
 @pytest.mark.long

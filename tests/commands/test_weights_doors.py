@@ -195,3 +195,14 @@ def test_words_are_words_whatever_lies_beside(
         build_model(ModelOptions(arch="resnet18", pretrained="./synth"), 4)
     monkeypatch.setattr("vireid.models.pretrained._from_hub", lambda tag, arch: None)
     build_model(ModelOptions(arch="resnet18", pretrained="ImageNet"), 4)
+
+
+def test_the_word_for_shipped_weights_mistyped(
+    ways_in: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    meant = "Did you mean 'synth'? "
+    for door in ("embed", "search", "serve", "test", "export-weights", "load", "pretrained"):
+        assert meant in ways_in[door](Path("Synt"), capsys), door
+        assert "Did you mean" not in ways_in[door](Path("other"), capsys), door
+    assert meant in refused(capsys, "info", "synthe")

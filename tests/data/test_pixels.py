@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import fakes
@@ -54,8 +55,27 @@ def test_every_row_is_its_image(sysu_root):
         "pid": str(dataset.samples[5].pid),
         "camid": str(dataset.samples[5].camid),
         "modality": "visible",
+        "crc32": f"{zlib.crc32(store.images[5].tobytes()):08x}",
         "valid": "1",
     }
+
+
+def test_a_flipped_bit_is_noticed_when_its_image_is_read(sysu_root, tmp_path):
+    dataset = load_dataset("sysu", sysu_root)
+    path = prepare(dataset, size=(8, 4), cache=tmp_path).path
+    content = bytearray(path.read_bytes())
+    content[-1 - 2 * 96] ^= 1  # of the third image from the end
+    path.write_bytes(content)
+    store, rows = prepare(dataset, size=(8, 4), cache=tmp_path), np.arange(144)
+    store.check(np.delete(rows, 141))
+    assert [*store.unchecked] == [141]
+    with pytest.raises(InputError, match=r"are damaged: 1 image has changed, the first in row 141"):
+        store.check(rows)
+    table = path.with_suffix(".csv")
+    with table.open() as file:  # as earlier versions wrote it
+        text = "".join(f"{row['path']},{row['valid']}\n" for row in csv.DictReader(file))
+    table.write_text("path,valid\n" + text)
+    prepare(dataset, size=(8, 4), cache=tmp_path).check(rows)
 
 
 def test_any_number_of_processes_makes_the_same_file(sysu_root, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
 import itertools
 import json
@@ -28,6 +29,7 @@ from vireid import weights
 from vireid.cli import main
 from vireid.data import decode, normalise
 from vireid.data.decode_pool import DecodePool
+from vireid.data.listing import walk
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
 from vireid.embed.forward import Forward
 from vireid.embed.ring import shared_pixels
@@ -142,6 +144,10 @@ def test_what_cannot_be_embedded(embedder: Embedder, tmp_path: Path) -> None:
     store.valid[3] = False
     with pytest.raises(InputError, match="1 of the images to embed can't be decoded"):
         embedder.embed_store(store, dataset, np.arange(6))
+    changed = dataclasses.replace(store, unchecked={5: 1})
+    embedder.embed_store(changed, dataset, np.arange(4, 5))
+    with pytest.raises(InputError, match="are damaged: 1 image has changed"):
+        embedder.embed_store(changed, dataset, np.arange(4, 6))
 
 
 def test_weights_saved_and_loaded(embedder: Embedder, tmp_path: Path) -> None:
@@ -651,13 +657,21 @@ def test_lists_and_tables(folder: Path, tmp_path: Path) -> None:
     assert read_source(listed, modality=Modality.VISIBLE).paths == names
     with pytest.raises(InputError, match=r"modality of .* is unknown"):
         read_source(listed)
+    listed.write_text("# vireid\n\nA library\n")
+    with pytest.raises(InputError, match="' is no list of images: its first line, '# vireid', nam"):
+        read_source(listed, modality=Modality.VISIBLE)
+    (tmp_path / "0001").touch()  # a name without an ending
+    listed.write_text("0001\n")
+    assert read_source(listed, modality=Modality.VISIBLE).paths == ["0001"]
     (tmp_path / "one.JPG").write_bytes(b"\xff\xd8")
     with pytest.raises(InputError, match="' is one image; a folder of images, a text file"):
         read_source(tmp_path / "one.JPG", modality=Modality.VISIBLE)
     with pytest.raises(InputError, match="There is no"):
         read_source(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="names no image"):
+    with pytest.raises(InputError, match="is a file; a folder was expected"):
+        walk(listed)
+    with pytest.raises(InputError, match=r"names no image \(.jpg, .png, .tif …\)\.$"):
         read_source(tmp_path / "empty", modality=Modality.VISIBLE)
     table.write_text("file,pid\na.jpg,1\n")
     with pytest.raises(InputError, match="lacks the column path"):

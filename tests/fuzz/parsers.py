@@ -29,7 +29,7 @@ PARSERS: dict[str, str] = {
     "data/matlab.py": "",
     "data/permutation.py": "",
     "data/published.py": "load _read",
-    "data/pixels.py": "_open _checked",
+    "data/pixels.py": "_open _checked PixelStore.check",
     "data/protocol.py": "read_marker",
     "data/regdb.py": "load",
     "data/sysu_mm01.py": "load",

@@ -112,7 +112,7 @@ def test_running_variance_of_a_float32_step_keeps_its_digits() -> None:
     assembly.method.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0]))
     exact = copy.deepcopy(assembly.method).double()
     assembly.begin_epoch(0, 0, None)
-    assembly.prepare(remaining=1)
+    assembly.prepare(steps=1)
     assembly.advance()
     assembly.close()
     batch = batches[-1]
@@ -128,7 +128,7 @@ def test_running_variance_of_a_float32_step_keeps_its_digits() -> None:
 
 def test_graph_needs_a_gpu() -> None:
     with pytest.raises(InputError, match="needs a CUDA GPU"):
-        build_engine("graph", bench().run.step, remaining=10)
+        build_engine("graph", bench().run.step, steps=10)
 
 
 @pytest.mark.parametrize(

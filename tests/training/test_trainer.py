@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ from training_kit import run, tiny_data, tiny_options
 from vireid import weights
 from vireid.methods import Method
 from vireid.training import checkpoint
+from vireid.training.engines import Engine, build_engine
 from vireid.training.journal import read_log
+from vireid.training.step import Step
 from vireid.training.trainer import train
 from vireid.types import InputError
 
@@ -65,8 +69,11 @@ def test_same_seed_same_bits_other_seed_others(finished: Path, tmp_path: Path) -
 
 
 def test_ctrl_c_saves_and_going_on_equals_never_stopping(
-    finished: Path, tmp_path: Path, capsys
+    finished: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    program = tmp_path / "vireid"  # no shell would find it
+    program.touch()
+    monkeypatch.setattr(sys, "argv", [str(program)])
     before = signal.getsignal(signal.SIGINT)  # ignored, where a shell started us behind itself
     folder = tmp_path / "stopped"
     seen = []
@@ -81,20 +88,31 @@ def test_ctrl_c_saves_and_going_on_equals_never_stopping(
     with pytest.raises(KeyboardInterrupt):
         run(folder, tiny_options("mcl", eval_every=1), evaluate=stop)
     assert seen == [1, 2]
-    assert f"vireid train --resume {folder}" in capsys.readouterr().err.replace("\n", " ")
+    words = "Stopped in epoch 3 after 0 steps; the state is saved. Go on with: "
+    assert f"{words}{program} train --resume {folder}" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
     # The evaluation is no part of what the numbers depend on.
     result = run(folder, tiny_options("mcl"), resume=True)
     assert result.epoch == 3 and hash_of(folder) == hash_of(finished)
     again = run(folder, tiny_options("mcl"), resume=True)
-    assert again.images_per_second == 0.0  # nothing was left to do
+    assert again.images_per_second == 0.0
+    assert "The run already has 3 epochs; nothing is left to do." in capsys.readouterr().err
     assert [line["epoch"] for line in read_log(folder / "log.jsonl")
             if line["kind"] == "epoch"] == [0, 1, 2]  # fmt: skip
 
 
-def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, capsys) -> None:
+def test_mid_epoch_resume_and_damaged_newest(
+    finished: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "mid"
     options = tiny_options("mcl", checkpoint_steps=3, keep=9)
+    lengths = []
+
+    def record(name: str, step: Step, *, steps: int, **words: Any) -> Engine:
+        lengths.append(steps)
+        return build_engine(name, step, steps=steps, **words)
+
+    monkeypatch.setattr("vireid.training.assemble.build_engine", record)
     run(folder, options)
     assert hash_of(folder) == hash_of(finished)
     paths = checkpoint.list_checkpoints(folder / "checkpoints")
@@ -105,6 +123,8 @@ def test_mid_epoch_resume_and_damaged_newest(finished: Path, tmp_path: Path, cap
         path.unlink()
     (folder / "weights.safetensors").unlink()
     run(folder, options, resume=True)
+    # What is left of a run must not choose the engine: it would go on with other roundings.
+    assert lengths[0] == lengths[1] > 0
     words = capsys.readouterr().err.replace("\n", " ")
     assert "epoch-0003-step-000000.pt' is damaged" in words and "The one before is used" in words
     assert hash_of(folder) == hash_of(finished)
@@ -169,6 +189,9 @@ def test_refusals(finished: Path, tmp_path: Path) -> None:
         run(tmp_path / "absent", tiny_options(), resume=True)
     with pytest.raises(InputError, match="6"):
         run(tmp_path / "many", tiny_options(recipe={"pids_per_batch": 9}))
+    dataset, store = tiny_data()
+    with pytest.raises(InputError, match="are damaged: 1 image has changed"):
+        train(tiny_options(), dataset, replace(store, unchecked={0: 1}), tmp_path / "flipped")
     with pytest.raises(InputError, match="Valid: last, val, held-out"):
         tiny_options(select="nonsense")
     assert tiny_options(select="VAL").eval_every == 1

@@ -119,7 +119,7 @@ class StepBench:
         if world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(world.device)
         start = time.perf_counter()
-        self.engine = self.run.prepare(remaining=1 << 30)  # worth compiling for, as a whole run is
+        self.engine = self.run.prepare(steps=1 << 30)  # worth compiling for, as a whole run is
         self.ready_seconds = time.perf_counter() - start
 
     def advance(self, count: int = 1) -> None:

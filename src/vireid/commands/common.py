@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from vireid.console import choose, console, harmless, say
-from vireid.types import PRECISION_ALIASES, PrecisionName
+from vireid.console import choose, console, harmless, say, typed
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 
 def precision_name(given: str) -> str:
@@ -23,6 +19,35 @@ def precision_name(given: str) -> str:
 def print_json(value: Any) -> None:
     """Print a result for scripts on standard output."""
     sys.stdout.write(harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+
+
+class Problems:
+    """What is wrong with several arguments, so that the user is told of all at once.
+
+    Errors within `with problems:` are kept; `tell` raises them before what they spoiled is used.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[InputError] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, InputError):
+            self._found.append(error)
+            return True
+        return False
+
+    def tell(self) -> None:
+        """
+        Raises:
+            InputError: what was found, if anything.
+        """
+        if len(self._found) == 1:
+            raise self._found[0]  # of its own class
+        if self._found:
+            raise InputError(" ".join(map(str, self._found)))
 
 
 def next_step(wrote: str | Path, then: str | None = None) -> None:
@@ -37,16 +62,3 @@ def suggest(command: str) -> None:
     """Say what to run next, in words that can be typed here."""
     console.print("[bold]Next:[/] ", end="")
     say(typed(command))
-
-
-def typed(command: str) -> str:
-    """A command with `vireid` as it can be typed here: as its path where a shell wouldn't find it,
-    as after `make demo`, whose environment nobody has activated."""
-    program = Path(sys.argv[0])
-    if program.stem != "vireid" or not program.is_file():
-        return command  # within Python
-    found = shutil.which("vireid")
-    if found and os.path.samefile(found, program):
-        return command
-    path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    return re.sub(r"\bvireid (?=[a-z])", lambda _: f"{shlex.quote(path)} ", command)

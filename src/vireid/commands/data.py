@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import choose, facts_table, results, say, table, tell_broken
+from vireid.console import choose, facts_table, quoted, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import UnnamedCode, check_folder
@@ -205,7 +205,7 @@ def info(
         arch: Your own backbone, if weights have one: path/to/my.py:MyNet.
         json: Print JSON on standard output instead of tables.
     """
-    from vireid.models.hub import is_shipped, on_hub
+    from vireid.models.hub import is_shipped, on_hub, shipped_meant
 
     if is_shipped(target) or on_hub(target):
         from vireid.weights import find_weights
@@ -215,8 +215,8 @@ def info(
         place = Path(target)
     if not place.exists():
         raise InputError(
-            f"There is no folder or file '{place}'. Give a data set's or a run's folder, a CSV "
-            "table, weights or a checkpoint."
+            f"There is no folder or file '{place}'.{shipped_meant(target)} Give a data set's or a "
+            "run's folder, a CSV table, weights or a checkpoint."
         )
     if (place / TRIALS).is_file():
         done = sorted(path.parent.name for path in place.glob("trial*/summary.json"))
@@ -225,7 +225,9 @@ def info(
             print_json(facts)
             return 0
         results.print(facts_table(f"Run {place}", facts))
-        suggest(f"vireid train --resume {place}   (trains and tests what is left, and averages)")
+        suggest(
+            f"vireid train --resume {quoted(place)}   (trains and tests what is left, and averages)"
+        )
         return 0
     is_weights = place.suffix.lower() in ENDINGS and place.is_file()
     if is_weights or (place / "config.json").is_file():
@@ -240,9 +242,7 @@ def info(
         if network:
             _print_network(network)
         published = "checkpoint of" in run
-        suggest(
-            f"vireid import-weights {target}" if published else f"vireid test --resume {target}"
-        )
+        suggest(f"vireid {'import-weights' if published else 'test --resume'} {quoted(target)}")
         return 0
     from vireid.data.inspect import inspect, tables
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from vireid.commands.common import suggest
 from vireid.commands.demo_page import Tested, demo_page
-from vireid.console import console, results, say
+from vireid.console import console, quoted, results, say
 from vireid.files import check_folder, read_json
 from vireid.types import InputError, Modality
 
@@ -230,7 +230,7 @@ def _close(
         f"  report                     {out / 'report' / 'report.md'}\n"
         f"  one search                 {out / 'search.jpg'}"
     )
-    serve = f"vireid serve --index {out / 'index'} --weights {run}"
+    serve = f"vireid serve --index {quoted(out / 'index')} --weights {quoted(run)}"
     suggest(f"the search page: {serve}\n      (drop the night image {query} on it)")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vireid.commands.common import typed
+from vireid.console import quoted, typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -245,7 +245,9 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
     return [
         Section(
             "Search for yourself",
-            commands([typed(f"vireid serve --index {out / 'index'} --weights {run}")]),
+            commands(
+                [typed(f"vireid serve --index {quoted(out / 'index')} --weights {quoted(run)}")]
+            ),
             f"It says where the search page is; drop the night image `{query}` on it.",
             wide=True,
         ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import io
 import itertools
@@ -33,10 +32,11 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
-from vireid.console import say
+from vireid.console import did_you_mean, say
 from vireid.files import UnnamedCode
 from vireid.types import InputError
 
+_OF_PLACES = ("data-root", "run", "resume", "weights", "file", "folder")  # flags of other commands
 HELP = ("--help", "-h", "--help-all")
 # kind of a value → (what stands for it in the help, what was expected)
 VALUES: dict[Any, tuple[str, str]] = {
@@ -201,8 +201,12 @@ class Flags:
                 continue
             if answer := foreign.get(flag.lower()):
                 raise InputError(f"`{self.prog}` has no flag '{word}'. {answer}")
-            near = difflib.get_close_matches(flag.lower(), valid, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            if whole := self._without_flag(word):
+                raise InputError(
+                    f"`{self.prog}` has no flag '{word}': what it works on stands without one. "
+                    f"Write `{whole}`."
+                )
+            hint = did_you_mean(flag.lower(), valid)
             refuse: Callable[[str, Sequence[str]], str | None] | None = getattr(
                 self.function, "refuse", None
             )
@@ -227,11 +231,7 @@ class Flags:
         missing = [flag for flag in missing if flag not in typed]
         if self._help():
             return
-        positional = [
-            parameter
-            for parameter in self._parameters().values()
-            if parameter.kind is not parameter.KEYWORD_ONLY and parameter.name not in self.defaults
-        ]
+        positional = self._positional()
         bare = self.words[0] if self.words and not self.words[0].startswith("-") else None
         stray = bare if not positional else None
         if missing:
@@ -247,6 +247,25 @@ class Flags:
                 f"`{self.prog}` was given nothing to work on. `{self.prog} --help` says what it "
                 "takes."
             )
+
+    def _positional(self) -> list[inspect.Parameter]:
+        """What is typed without a flag."""
+        return [
+            parameter
+            for parameter in self._parameters().values()
+            if parameter.kind is not parameter.KEYWORD_ONLY and parameter.name not in self.defaults
+        ]
+
+    def _without_flag(self, flag: str) -> str:
+        """The whole command where a flag names what this one takes without; "" for other flags."""
+        names = [one.name for one in self._positional()]
+        if not names or flag[2:].replace("_", "-") not in (*_OF_PLACES, *names):
+            return ""
+        words = self.prog.split()
+        for word in self.words:
+            name, _, value = word.partition("=")
+            words += [value] * bool(value) if name == flag else [word]
+        return shlex.join(words)
 
     # What tyro is told of them -----------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import console, facts_table, results, say, warn
+from vireid.console import console, facts_table, quoted, results, say, warn
 from vireid.types import Embeddings, InputError, parse_pid
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def create(
         count = len(created)
     next_step(
         f"index '{index}' with {count:,} images",
-        f"vireid search --index {index} --weights THE_SAME --image FILE --modality infrared",
+        f"vireid search --index {quoted(index)} --weights THE_SAME --image FILE "
+        "--modality infrared",
     )
     return 0
 
@@ -155,7 +156,9 @@ def _put(
     if result.skipped:
         say(f"{result.skipped:,} were in it already; `vireid index update` replaces them.")
     if result.replaced:
-        suggest(f"vireid index compact --index {index}   (frees the space of the old vectors)")
+        suggest(
+            f"vireid index compact --index {quoted(index)}   (frees the space of the old vectors)"
+        )
     return 0
 
 
@@ -227,7 +230,7 @@ def remove(
         count = opened.remove(**conditions)
     say(f"{count:,} images removed from '{index}'.")
     if count:
-        suggest(f"vireid index compact --index {index}   (frees the space)")
+        suggest(f"vireid index compact --index {quoted(index)}   (frees the space)")
     return 0
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.commands.common import PRECISION_ALIASES, next_step, precision_name, print_json, suggest
-from vireid.console import choose, results, say, tell_broken, warn
+from vireid.commands.common import (
+    PRECISION_ALIASES,
+    Problems,
+    next_step,
+    precision_name,
+    print_json,
+    suggest,
+)
+from vireid.console import choose, quoted, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder, write_text
 from vireid.types import TTA, InputError, Modality, parse_pid, parse_time
@@ -74,23 +82,34 @@ def embed(
     from vireid.embed import embed_files, load
     from vireid.runtime.device import resolve_device
 
-    check_folder(out.parent, "the embeddings")
-    if out.is_dir():
-        raise InputError(f"--out names the folder '{out}'; a file was expected.")
-    if batch_size < 1:
-        raise InputError(f"--batch-size is {batch_size}; it must be at least 1.")
-    tta = choose("test-time augmentation", tta, TTA)
-    dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
-    precision = precision_name(precision)
-    decoding = Decoding(intensity_range=intensity_range)
-    embedder = load(
-        weights, device=resolve_device(gpu, device), method=method, arch=arch, precision=precision
-    )
+    problems = Problems()
+    with problems:
+        check_folder(out.parent, "the embeddings")
+    with problems:
+        if out.is_dir():
+            raise InputError(f"--out names the folder '{out}'; a file was expected.")
+    with problems:
+        if batch_size < 1:
+            raise InputError(f"--batch-size is {batch_size}; it must be at least 1.")
+    with problems:
+        tta = choose("test-time augmentation", tta, TTA)
+    with problems:
+        dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
+    with problems:
+        precision = precision_name(precision)
+    with problems:
+        decoding = Decoding(intensity_range=intensity_range)
+    with problems:
+        sensor = None if modality is None else Modality.parse(modality)
+    with problems:
+        place = resolve_device(gpu, device)
+    problems.tell()
+    embedder = load(weights, device=place, method=method, arch=arch, precision=precision)
     summary = embed_files(
         embedder,
         images,
         out,
-        modality=None if modality is None else Modality.parse(modality),
+        modality=sensor,
         batch_size=batch_size,
         dtype=dtype,
         camera_pattern=camera_pattern,
@@ -108,7 +127,8 @@ def embed(
         )
     next_step(
         f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
-        f"vireid index create --index INDEX --embeddings {out}   (index add, if there is one)",
+        f"vireid index create --index INDEX --embeddings {quoted(out)}   "
+        "(index add, if there is one)",
     )
     return 0
 
@@ -174,27 +194,37 @@ def search(
     from vireid.index import Filters, Searcher, open_index
     from vireid.index.output import Query, where_they_are
     from vireid.index.searcher import combine
-
-    files = _queries(image, images)
-    boxes = boxes_of([parse_box(text) for text in box], len(files))
-    for out in (csv, save):
-        if out is not None:
-            check_folder(out.parent, f"'{out.name}'")
-    filters = Filters(
-        camids=cameras or None,
-        modality=None if gallery_modality is None else Modality.parse(gallery_modality),
-        time_from=_time("--time-from", time_from),
-        time_to=_time("--time-to", time_to),
-        pids=tuple(map(parse_pid, pids)) or None,
-    )
-    if top < 1:
-        raise InputError(f"--top is {top}; it must be at least 1.")
     from vireid.runtime.device import resolve_device
 
-    with open_index(index) as opened:
-        embedder = load(weights, device=resolve_device(gpu, device), method=method, arch=arch)
-        searcher = Searcher(opened, embedder, intensity_range=intensity_range)
+    problems = Problems()
+    with problems:
+        files = _queries(image, images)
+        boxes = boxes_of([parse_box(text) for text in box], len(files))
+    for out in (csv, save):
+        with problems:
+            if out is not None:
+                check_folder(out.parent, f"'{out.name}'")
+    with problems:
+        filters = Filters(
+            camids=cameras or None,
+            modality=None if gallery_modality is None else Modality.parse(gallery_modality),
+            time_from=_time("--time-from", time_from),
+            time_to=_time("--time-to", time_to),
+            pids=tuple(map(parse_pid, pids)) or None,
+        )
+    with problems:
+        if top < 1:
+            raise InputError(f"--top is {top}; it must be at least 1.")
+    with problems:
         sensor = Modality.parse(modality)
+    with contextlib.ExitStack() as stack:
+        with problems:
+            opened = stack.enter_context(open_index(index))
+        with problems:
+            place = resolve_device(gpu, device)
+            embedder = load(weights, device=place, method=method, arch=arch)
+        problems.tell()
+        searcher = Searcher(opened, embedder, intensity_range=intensity_range)
         vectors = searcher.embed(files, sensor, boxes=boxes)
         hits = searcher.search_vectors(
             combine(vectors) if one_person else vectors,

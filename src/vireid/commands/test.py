@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vireid.commands.common import next_step
-from vireid.console import results, warn
+from vireid.console import quoted, results, warn
 from vireid.testing import TestOptions
 
 # Flags of the published codes and of DEEN → what to give here.
@@ -67,7 +67,7 @@ def test(
     figures = ", ranks.jpg, cmc.png, similarity.png" if options.figure_queries else ""
     next_step(
         f"{' and '.join(f'{folder}/report.json' for folder in folders)} (with report.md{figures})",
-        f"vireid report {' '.join(folders)} OTHER   (to compare runs)",
+        f"vireid report {' '.join(map(quoted, folders))} OTHER   (to compare runs)",
     )
     return 0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
 from vireid.config import to_plain
-from vireid.console import say
+from vireid.console import quoted, say
 from vireid.files import check_folder, read_json
 from vireid.types import InputError
 
@@ -53,10 +53,10 @@ def train_one(
     if result.engine:
         next_step(folder)
     again = named_again(options)
-    suggest(f"vireid test --resume {folder}{named_again(options, training=False)}")
+    suggest(f"vireid test --resume {quoted(folder)}{named_again(options, training=False)}")
     if options.select == "val":
         suggest(
-            f"vireid train --resume {folder}{again} --refit   (once more on all training "
+            f"vireid train --resume {quoted(folder)}{again} --refit   (once more on all training "
             "identities, with the steps and the schedule that were chosen)"
         )
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.commands.common import next_step
 from vireid.config import convert, to_plain
-from vireid.console import results, say
+from vireid.console import quoted, results, say, typed
 from vireid.data.registry import facts_of
 from vireid.files import read_json, write_json
 from vireid.testing import TRIALS, TestOptions, evaluate
@@ -65,7 +65,8 @@ def train_all_trials(
             for report in found:
                 reports[report.protocol.direction].append(report)
     except KeyboardInterrupt:
-        say(f"The trials go on with: vireid train --resume {folder}{named_again(options)}")
+        again = f"vireid train --resume {quoted(folder)}{named_again(options)}"
+        say(f"The trials go on with: {typed(again)}")
         raise
     if problems:
         raise InputError(
@@ -129,5 +130,5 @@ def _average(reports: dict[str, list[Report]], folder: Path) -> int:
         mean = average_reports(found)
         mean.write(_place(folder, direction))
         results.print(mean.to_table())
-    next_step(folder / "test", f"vireid report {folder}")
+    next_step(folder / "test", f"vireid report {quoted(folder)}")
     return 0

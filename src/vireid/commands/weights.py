@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import next_step
-from vireid.console import choose, say
+from vireid.console import choose, quoted, say
 from vireid.data import known
 from vireid.files import check_folder
 from vireid.methods import ALIASES
@@ -79,7 +79,7 @@ def import_weights(
         if "dataset" in embedder.metadata
         else " --dataset sysu --data-root DIR   (regdb also needs --trial)"
     )
-    next_step(target, f"vireid test --resume {target}{data}")
+    next_step(target, f"vireid test --resume {quoted(target)}{data}")
     return 0
 
 
@@ -131,7 +131,7 @@ def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -
 
     _check_new(target)
     export_published(weights, target, facts=training_facts(metadata))
-    next_step(target, f"vireid import-weights {target} --out FILE   (reads it back)")
+    next_step(target, f"vireid import-weights {quoted(target)} --out FILE   (reads it back)")
     return 0
 
 

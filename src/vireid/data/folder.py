@@ -176,10 +176,11 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
                 for image in image_names(root / top / name)
             ]
     if not images:
-        raise InputError(
+        why = (
             f"'{root}' has no images of people. Expected {FOLDER.layout}, or a table {TABLE_NAME} "
-            f"with the columns path, pid and modality. {_what_there_is(root)}"
+            "with the columns path, pid and modality."
         )
+        raise InputError(" ".join([why, *_what_there_is(root)]))
     samples = [
         Sample(path=path, pid=parse_pid(name), camid=_camera(pattern, path), modality=modality)
         for path, name, modality in images
@@ -187,10 +188,10 @@ def _scan(root: Path, camera_pattern: str | None) -> Table:
     return Table(samples=samples, names={parse_pid(name): name for _, name, _ in images})
 
 
-def _what_there_is(root: Path) -> str:
+def _what_there_is(root: Path) -> list[str]:
     found = walk(root)
     others = [left_out("images elsewhere", found.images)] if found.images else []
-    return " ".join([*others, *found.notes()])
+    return [*others, *found.notes()]
 
 
 def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vireid.config import convert, from_plain, to_plain
-from vireid.data.protocol import Dataset, count_text, few, training_rows
+from vireid.console import count_text
+from vireid.data.protocol import Dataset, few, training_rows
 from vireid.files import file_hash
 
 _WITNESSES = 64  # identities of which an image is kept, to know the data set again

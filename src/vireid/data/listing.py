@@ -129,6 +129,8 @@ def walk(root: str | Path) -> Walk:
     Raises:
         InputError: there is no such folder, it can't be read, or a name isn't UTF-8.
     """
+    if os.path.isfile(root):
+        raise InputError(f"'{root}' is a file; a folder was expected.")
     if not os.path.isdir(root):
         raise InputError(f"There is no folder '{root}'.")
     found, start = Walk(), os.path.join(root, "")

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vireid.console import count_text
 from vireid.data.facts import DatasetFacts, Rule, Variant
 from vireid.data.labels import identities_of
 from vireid.data.listing import (
@@ -53,7 +54,7 @@ def load(root: Path, **_: object) -> Dataset:
         InputError: a list is missing, damaged or names images that do not exist, or an image has
             no camera number.
     """
-    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
+    from vireid.data.protocol import Dataset, make_parts, sorted_samples
 
     root = Path(root)
     if not (root / "idx").is_dir():

@@ -3,24 +3,29 @@
 The file lies in `<root>/.vireid/` where that can be written, else under
 `$XDG_CACHE_HOME/vireid/`. Its name holds a hash of every image's path, size and time of change,
 so a changed folder is noticed and prepared again. A table beside it (path, pid, camid, modality,
-valid) says what each row is.
+crc32, valid) says what each row is; `PixelStore.check` compares the pixels with their checksums.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from vireid.console import progress
+from vireid.console import count_text, progress
+from vireid.cores import usable_cores
 from vireid.data.arrays import map_array
 from vireid.data.decode_pool import decode_into
 from vireid.data.decoding import decode
@@ -48,6 +53,8 @@ class PixelStore:
         valid: (N,) bool; False for broken images that were skipped (their pixels are 0).
         broken: their paths.
         path: the file.
+        unchecked: row → CRC-32 of its pixels, for rows that `check` hasn't seen yet; none in a file
+            of an earlier version.
     """
 
     images: np.ndarray
@@ -56,6 +63,32 @@ class PixelStore:
     valid: np.ndarray
     broken: list[str]
     path: Path
+    unchecked: dict[int, int] = field(default_factory=dict)
+
+    def check(self, rows: np.ndarray) -> None:
+        """Compare the pixels of rows with what was decoded; each row once, as that reads them.
+
+        Raises:
+            InputError: they have changed.
+        """
+        new = [row for row in rows.tolist() if row in self.unchecked]
+        found = dict(zip(new, _checksums(self.images, new)))
+        if wrong := [row for row in new if found[row] != self.unchecked[row]]:
+            raise InputError(
+                f"The decoded images '{self.path}' are damaged: "
+                f"{count_text(len(wrong), 'image has', 'images have')} changed, the first in row "
+                f"{wrong[0]}. Delete the file and its .csv; they will be decoded again."
+            )
+        for row in found:
+            del self.unchecked[row]
+
+
+def _checksums(images: np.ndarray, rows: Sequence[int]) -> list[int]:
+    """CRC-32 of the pixels of each row, over all cores: 1.4 GB/s each (measured)."""
+    parts = [rows[start : start + 256] for start in range(0, len(rows), 256)]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = pool.map(lambda part: [zlib.crc32(images[row]) for row in part], parts)
+        return list(itertools.chain.from_iterable(found))
 
 
 def prepare(
@@ -177,15 +210,15 @@ def _decode_all(
     dataset: Dataset, size: tuple[int, int], target: Path, workers: int | None, skip_broken: bool
 ) -> None:
     with _new_file(target, len(dataset) * size[0] * size[1] * 3 + 4096) as temporary:
-        valid = _fill(temporary, dataset, size, workers, skip_broken)
-        write_text(target.with_suffix(".csv"), _table(dataset, valid))
+        valid, sums = _fill(temporary, dataset, size, workers, skip_broken)
+        write_text(target.with_suffix(".csv"), _table(dataset, valid, sums))
 
 
 def _fill(
     path: Path, dataset: Dataset, size: tuple[int, int], workers: int | None, skip_broken: bool
-) -> np.ndarray:
-    """Decode into a new .npy file; (N,) bool, False for broken images. Nothing maps the file when
-    this returns: Windows renames no mapped file."""
+) -> tuple[np.ndarray, list[int]]:
+    """Decode into a new .npy file; (N,) bool, False for broken images, and the images' checksums.
+    Nothing maps the file when this returns: Windows renames no mapped file."""
     shape = (len(dataset), *size, 3)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash later
@@ -214,7 +247,7 @@ def _fill(
                 images[rows[position]] = 0
             bar.advance(task)
     images.flush()
-    return valid
+    return valid, _checksums(images, range(len(images)))
 
 
 @contextlib.contextmanager
@@ -268,12 +301,12 @@ def _copy(source: Path, images: np.ndarray, rows: np.ndarray) -> None:
         images[rows[start : start + 256]] = array[start : start + 256]
 
 
-def _table(dataset: Dataset, valid: np.ndarray) -> str:
+def _table(dataset: Dataset, valid: np.ndarray, sums: Sequence[int]) -> str:
     return csv_text(
-        ["path", "pid", "camid", "modality", "valid"],
+        ["path", "pid", "camid", "modality", "crc32", "valid"],
         (
-            [sample.path, sample.pid, sample.camid, sample.modality.word, int(good)]
-            for sample, good in zip(dataset.samples, valid)
+            [sample.path, sample.pid, sample.camid, sample.modality.word, f"{crc:08x}", int(good)]
+            for sample, crc, good in zip(dataset.samples, sums, valid)
         ),
     )
 
@@ -281,12 +314,14 @@ def _table(dataset: Dataset, valid: np.ndarray) -> str:
 def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> PixelStore:
     try:
         images = map_array(path)
-        rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"))
+        rows = read_rows(path.with_suffix(".csv"), required=("path", "valid"), optional=("crc32",))
         paths = [row.cells["path"] for row in rows]
         fits = images.shape == (len(dataset), *size, 3) and images.dtype == np.uint8
         fits = fits and images.flags.c_contiguous  # as they were written
         fits = fits and paths == [csv_cell(sample.path) for sample in dataset.samples]
         fits = fits and all(row.cells["valid"] in ("0", "1") for row in rows)
+        sums = {n: row.cells["crc32"] for n, row in enumerate(rows) if "crc32" in row.cells}
+        fits = fits and all(re.fullmatch("[0-9a-f]{8}", crc) for crc in sums.values())
         valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
     except InputError as error:
         raise InputError(
@@ -299,7 +334,10 @@ def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> Pixe
             "they will be decoded again."
         )
     broken = [sample.path for sample, good in zip(dataset.samples, valid) if not good]
-    return PixelStore(images=images, size=size, key=key, valid=valid, broken=broken, path=path)
+    return PixelStore(
+        images=images, size=size, key=key, valid=valid, broken=broken, path=path,
+        unchecked={row: int(crc, 16) for row, crc in sums.items()},
+    )  # fmt: skip
 
 
 def _checked(store: PixelStore, skip_broken: bool) -> PixelStore:

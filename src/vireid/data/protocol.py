@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import numpy as np
 
 from vireid.config import convert
+from vireid.console import count_text
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Decoding, Direction, Rule
 from vireid.files import read_json
 from vireid.types import InputError, Modality, Sample
@@ -455,11 +456,6 @@ def check_usable(dataset: Dataset) -> None:
                 f"first: '{dataset.samples[int(np.argmax(dataset.pids == shared[0]))].path}'). "
                 "People to find must never be seen in training; give each identity to one part."
             )
-
-
-def count_text(count: int, one: str, many: str) -> str:
-    """'1 identity', '3 identities'."""
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def few(items: Sequence[object], limit: int = 10) -> str:

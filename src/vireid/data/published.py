@@ -125,13 +125,14 @@ def write_published_npy(
         The files written.
 
     Raises:
-        InputError: no training identities, a broken image among them, camera numbers wanted
-            but unknown, or a folder that can't be written.
+        InputError: no training identities, a broken or changed image among them, camera numbers
+            wanted but unknown, or a folder that can't be written.
     """
     root = Path(root)
     training_rows(dataset)  # raises where there are none
     order, labels = published_order(dataset), _labels(dataset)
     for rows in order.values():
+        store.check(rows)
         if not np.all(store.valid[rows]):
             broken = dataset.samples[rows[~store.valid[rows]][0]].path
             raise InputError(

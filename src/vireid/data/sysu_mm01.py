@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vireid.console import count_text
 from vireid.data.facts import DatasetFacts, Rule
 from vireid.data.listing import identity_folders, image_names, read_ids
 from vireid.types import InputError, Modality, Sample
@@ -35,7 +36,7 @@ def load(root: Path, **_: object) -> Dataset:
         InputError: no camera folder, a missing or damaged identity file, no image of a modality.
     """
     from vireid.data import published
-    from vireid.data.protocol import Dataset, count_text, make_parts, sorted_samples
+    from vireid.data.protocol import Dataset, make_parts, sorted_samples
 
     root = Path(root)
     if not _has_cameras(root):

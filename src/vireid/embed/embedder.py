@@ -226,7 +226,7 @@ class Embedder:
             progress: show how far it is (where no other bar is shown).
 
         Raises:
-            InputError: the store has another size, or a row's image is broken.
+            InputError: the store has another size or is damaged, or a row's image is broken.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if tuple(store.size) != self.size:
@@ -241,6 +241,7 @@ class Embedder:
                 f"{len(broken)} of the images to embed can't be decoded, the first is '{name}'. "
                 "Leave their rows out."
             )
+        store.check(rows)
         kinds = dataset.modality[rows]
         vectors = self._vectors(
             lambda chosen: store.images[rows[chosen]],

@@ -22,7 +22,7 @@ from vireid.data.table import (
     read_time,
     unread,
 )
-from vireid.types import InputError, Modality
+from vireid.types import InputError, Modality, shown
 
 COLUMNS = ("pid", "camid", "modality", "time")
 _EXPECTED = "a folder of images, a text file with one path per line, or a CSV table"
@@ -118,14 +118,19 @@ def _read_rows(source: Path, notes: list[str]) -> list[Row]:
     else:
         raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.")
     if not rows:
-        endings = ", ".join(sorted(IMAGE_ENDINGS))
-        raise InputError(" ".join([f"'{source}' names no image (endings: {endings}).", *notes]))
+        raise InputError(" ".join([f"'{source}' names no image (.jpg, .png, .tif …).", *notes]))
     return rows
 
 
 def _read_list(path: Path, text: str) -> list[Row]:
     lines = enumerate(map(str.strip, text.splitlines()), 1)
     rows = [Row(f"Line {number} of '{path}'", {"path": line}) for number, line in lines if line]
+    first = rows[0].cells["path"]  # enough to know other text by
+    if not (first.lower().endswith(IMAGE_ENDINGS) or os.path.isfile(path.parent / first)):
+        raise InputError(
+            f"'{path}' is no list of images: its first line, {shown(first)}, names none; "
+            f"{_EXPECTED} was expected."
+        )
     check_once(rows)
     return rows
 

@@ -50,10 +50,8 @@ def stored(names: Mapping[int, str]) -> dict[str, str]:
     return {str(camid): name for camid, name in names.items()}
 
 
-def read_stored(facts: object) -> dict[int, str]:
+def read_stored(facts: Mapping[str, object]) -> dict[int, str]:
     """What `stored` gave; without what somebody has made nonsense of."""
-    if not isinstance(facts, dict):
-        return {}
     return {
         int(camid): name
         for camid, name in facts.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import timm
 from torch import nn
 
+from vireid.console import did_you_mean
 from vireid.data.augment import MEAN, STD
 from vireid.files import import_file, is_code, whole_code_name
 from vireid.models.families import arch_examples
@@ -38,10 +38,9 @@ def resolve_arch(arch: str) -> str:
     names, key = _timm_names(), _letters(arch)
     if key in names:
         return names[key]
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f" Did you mean '{names[near[0]]}'?" if near else ""
     raise InputError(
-        f"timm has no network '{arch}'.{hint} Among those that work: {arch_examples()}."
+        f"timm has no network '{arch}'.{did_you_mean(key, names, written=names)} Among those that "
+        f"work: {arch_examples()}."
     )
 
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from vireid.console import did_you_mean
 from vireid.types import InputError, shown
 
 WEIGHTS = "weights.safetensors"  # in a repository of the hub, as in a run's folder
@@ -25,6 +26,11 @@ def is_shipped(source: str | Path) -> bool:
     A folder of that name is "./synth", or a `Path`.
     """
     return isinstance(source, str) and source.strip().lower() == "synth"
+
+
+def shipped_meant(source: str | Path) -> str:
+    """A hint where a name that stands for nothing may be `synth`, mistyped; else ""."""
+    return did_you_mean(str(source).strip().lower(), ["synth"])
 
 
 def on_hub(source: object) -> bool:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vireid.config import from_plain
-from vireid.console import say
+from vireid.console import did_you_mean, quoted, say
 from vireid.data.augment import MEAN, STD
 from vireid.files import is_code, parse_json
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
@@ -182,7 +182,7 @@ def _from_file(path: Path) -> Source:
         what = "a run" if kind == "run" else "the published code of a method"
         raise InputError(
             f"The file '{path}' is a checkpoint of {what}, not first weights. Make weights of it "
-            f"by `vireid import-weights {path}`, and give the file that this writes as "
+            f"by `vireid import-weights {quoted(path)}`, and give the file that this writes as "
             "`pretrained`."
         )
     return Source(f"'{path}'", named_tensors(content), kind == "ours")
@@ -195,7 +195,8 @@ def _from_hub(tag: str, arch: str) -> tuple[str, Path]:
         tags = ", ".join(name.split(".", 1)[1] for name in available) or "none"
         wish = "imagenet (timm tag tv_in1k)" if tag == IMAGENET_TAG else f"'{tag}'"
         raise InputError(
-            f"There are no pretrained weights {wish} for the network {arch}. timm's tags for it: "
+            f"There are no pretrained weights {wish} for the network {arch}."
+            f"{did_you_mean(tag.lower(), ['imagenet', 'synth', 'none'])} timm's tags for it: "
             f"{tags}. Set `pretrained` to one of them, a file, synth or none."
         )
     instead = "name the file as `pretrained`, or train without: none"

@@ -19,8 +19,8 @@ from vireid.types import InputError, shown
 T = TypeVar("T")
 _LAST_LINES = 3  # of a job's log that are told where it failed
 NO_TIME = "no time was left"
-INTERRUPTED = "interrupted before it began"
-NOT_BEGUN = (NO_TIME, INTERRUPTED)  # how jobs end that were never begun
+INTERRUPTED = "interrupted before its turn"
+NOT_BEGUN = (NO_TIME, INTERRUPTED)  # how jobs end that this call never began
 _GRACE = 60.0  # seconds that a job has to save itself when it is stopped
 
 
@@ -122,8 +122,10 @@ def call(command: Sequence[str], log: Path, device: int | None, stop: threading.
 
     Raises:
         RuntimeError: it failed; the last lines that it printed.
-        Stopped: it was told to stop.
+        Stopped: it was told to stop, and hadn't reached its end.
     """
+    if stop.is_set():
+        raise Stopped
     environment = {**os.environ, "NO_COLOR": "1"}
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(device)
@@ -141,7 +143,7 @@ def call(command: Sequence[str], log: Path, device: int | None, stop: threading.
                 process.send_signal(signal.SIGTERM)
             if asked and time.monotonic() - asked > _GRACE:
                 process.kill()
-    if asked:
+    if asked and process.returncode:
         raise Stopped
     if process.returncode:
         text = log.read_bytes()[begin:].decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
-from vireid.console import say, tell_broken
+from vireid.console import quoted, say, tell_broken
 from vireid.data.registry import DEFAULT_DATASET, label_of, load_dataset, resolve_dataset
 from vireid.files import check_folder, code_of, read_json
 from vireid.testing.options import TestOptions
@@ -140,7 +140,8 @@ def open_test(
     if of_user and (Path(weights) / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
-            f"{Path(weights) / 'trial1'}; `vireid train --resume {weights}` tests and averages all."
+            f"{Path(weights) / 'trial1'}; `vireid train --resume {quoted(weights)}` tests and "
+            "averages all."
         )
     checkpoint = find_checkpoint(weights, epoch)
     run = run_of(weights, checkpoint)

@@ -79,6 +79,7 @@ class Assembly:
             self.method, options.recipe, device, bucket_bytes(world, self.precision)
         )
         self.planner = Planner(self.data, self.optimisers)
+        store.check(self.data.rows)
         self.images = place_images(
             options.store, store.images, self.data.rows, self.data.batch, device
         )
@@ -139,17 +140,17 @@ class Assembly:
         self.step.load(plan, step)
         return plan
 
-    def prepare(self, *, remaining: int, say: Callable[[str], None] = log.info) -> Engine:
+    def prepare(self, *, steps: int, say: Callable[[str], None] = log.info) -> Engine:
         """Prepare the engine that the options name, once a plan is loaded.
 
         Args:
-            remaining: steps that the run still has.
+            steps: of the whole run.
             say: receives a sentence on what is being waited for.
         """
         self.engine = build_engine(
             self.options.engine,
             self.step,
-            remaining=remaining,
+            steps=steps,
             host_reads=self.host_reads,
             say=say,
         )

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
+from vireid.console import count_text
 from vireid.data.identities import trained_on
 from vireid.files import atomic_write, file_hash, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
 from vireid.runtime.record import record_of
-from vireid.training.options import check_config, count_epochs
+from vireid.training.options import check_config
 from vireid.types import InputError, shown
 from vireid.version import __version__
 from vireid.weights import WEIGHTS, read_weights
@@ -237,16 +238,18 @@ def _identities(metadata: Mapping[str, Any]) -> dict[str, str]:
     if not people:
         return {}
     count, digest = len(people[0].pids), people[0].pids_hash[:16]
-    return {"trained on": f"{count:,} identities (hash of their list {digest})"}
+    counted = count_text(count, "identity", "identities")
+    return {"trained on": f"{counted} (hash of their list {digest})"}
 
 
 def _describe_options(config: Any, where: str) -> dict[str, str]:
     options = check_config(config, where)
     try:
+        epochs = count_text(options["recipe"]["epochs"], "epoch", "epochs")
         return {
             "method": options["method"],
             "data set": f"{options['dataset']} (trial {options['trial']})",
-            "recipe": f"{options['recipe']['name']}, {count_epochs(options['recipe']['epochs'])}",
+            "recipe": f"{options['recipe']['name']}, {epochs}",
             "weights kept": options["select"],
             "seed": str(options["seed"]),
         }

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vireid.console import count_text
 from vireid.runtime.capture import capture, first_line, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.training.gradient_mean import PIECE
@@ -112,7 +113,7 @@ def build_engine(
     name: str,
     step: Step,
     *,
-    remaining: int,
+    steps: int,
     host_reads: str = "",
     say: Callable[[str], None] = log.info,
 ) -> Engine:
@@ -123,7 +124,7 @@ def build_engine(
     Args:
         name: "auto", "eager", "compiled" or "graph".
         step: with a plan loaded.
-        remaining: steps that the run still has; "auto" doesn't compile for a short run.
+        steps: of the whole run; "auto" doesn't compile for a short one.
         host_reads: what reads values of tensors on the host and where, as the subject of a
             sentence and what follows it; "" if nothing does.
         say: receives a sentence on what is being waited for.
@@ -131,7 +132,7 @@ def build_engine(
     Raises:
         InputError: the engine that was asked for doesn't work here.
     """
-    reason = _why_eager(name, step, remaining, host_reads)
+    reason = _why_eager(name, step, steps, host_reads)
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
@@ -164,7 +165,7 @@ def build_engine(
     )
 
 
-def _why_eager(name: str, step: Step, remaining: int, host_reads: str) -> str:
+def _why_eager(name: str, step: Step, steps: int, host_reads: str) -> str:
     """Why the step runs eagerly, if that can be told without trying; else "".
 
     Raises:
@@ -189,7 +190,9 @@ def _why_eager(name: str, step: Step, remaining: int, host_reads: str) -> str:
         return reads
     if device.type != "cuda":
         return f"the device is {device}"
-    return f"{remaining} steps are too few to pay for compiling" if remaining < SHORT_RUN else ""
+    if steps >= SHORT_RUN:
+        return ""
+    return f"{count_text(steps, 'step is', 'steps are')} too few to pay for compiling"
 
 
 def _attempts(name: str, device: torch.device) -> list[_Attempt]:

@@ -186,11 +186,6 @@ def _own(name: str, field: str, *known: str) -> str:
     raise InputError(f"`{field}` is '{name}'; {words}path/to/my.py:MyName was expected.")
 
 
-def count_epochs(count: int) -> str:
-    """'1 epoch', '3 epochs'."""
-    return "1 epoch" if count == 1 else f"{count} epochs"
-
-
 def usual_eval_every(epochs: int) -> int:
     """Epochs between tests where the epoch is chosen by them: about twenty tests a run."""
     return max(1, epochs // 20)

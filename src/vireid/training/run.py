@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vireid.console import say, warn
+from vireid.console import count_text, say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
 from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
@@ -17,7 +17,7 @@ from vireid.files import write_json
 from vireid.methods import method_class
 from vireid.training import trainer
 from vireid.training.callbacks import Callback
-from vireid.training.options import TrainOptions, count_epochs, usual_eval_every
+from vireid.training.options import TrainOptions, usual_eval_every
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
@@ -145,8 +145,8 @@ def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
         peak = recipe.schedule.kind == "peak"
         fields = "`peak_epochs`" if peak else "`warmup_epochs` or `warmup_steps`"
         warn(
-            f"the run has {total} steps and its warm-up {warmup}: the learning rate never reaches "
-            f"{recipe.lr:g}. Shorten {fields}, or train for longer."
+            f"the run has {count_text(total, 'step', 'steps')} and its warm-up {warmup}: the "
+            f"learning rate never reaches {recipe.lr:g}. Shorten {fields}, or train for longer."
         )
 
 
@@ -207,7 +207,7 @@ def _summarise(folder: Path, result: TrainResult) -> None:
             f"(images {result.store_bytes / 2**30:.1f})"
         )
     say(
-        f"{count_epochs(result.epoch)} in {result.seconds:.0f} s, "
+        f"{count_text(result.epoch, 'epoch', 'epochs')} in {result.seconds:.0f} s, "
         f"{result.images_per_second:,.0f} img/s; peak memory {memory}."
     )
 

@@ -6,9 +6,10 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from vireid.console import count_text
 from vireid.data import Dataset
 from vireid.data.identities import trained_on
-from vireid.data.protocol import count_text, read_marker
+from vireid.data.protocol import read_marker
 from vireid.models.hub import cached_weights, on_hub
 from vireid.models.pretrained import weights_file
 from vireid.types import InputError

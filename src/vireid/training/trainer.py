@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import threading
 import time
@@ -10,13 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-# Before there is a run: its import leaves a cycle that keeps the frames above it, and with them a
-# run's network, until Python happens to collect.
-import matplotlib.figure  # noqa: F401
 import numpy as np
 import torch
 
 from vireid.config import to_plain
+from vireid.console import count_text, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
@@ -161,7 +160,8 @@ class _Run:
         """Train to the last epoch."""
         epochs, progress, parts = self.options.last_epoch, self.progress, self.parts
         if progress.epoch >= epochs:
-            self.journal.say(f"The run already has its {epochs} epochs; nothing is left to do.")
+            had = count_text(epochs, "epoch", "epochs")
+            self.journal.say(f"The run already has {had}; nothing is left to do.")
         self.journal.open(progress.epoch, progress.step)
         state: Literal["finished", "stopped", "failed"] = "failed"
         try:
@@ -191,11 +191,16 @@ class _Run:
         """Prepare the engine, and draw the first batch."""
         if self.world.first and not (self.run / "batch.png").exists():
             self._draw_batch(plan)
-        parts, progress = self.parts, self.progress
-        remaining = self.options.last_epoch - progress.epoch
-        remaining = remaining * parts.data.steps - progress.step
-        engine = parts.prepare(remaining=remaining, say=self.journal.say)
+        parts = self.parts
+        # Of the whole run: what is left of it must not decide the engine, or a run that is resumed
+        # near its end would go on with other roundings.
+        steps = self.options.last_epoch * parts.data.steps
+        engine = parts.prepare(steps=steps, say=self.journal.say)
         self.journal.say(f"{parts.precision.why}; {engine.why}; images in {parts.images.where}.")
+        if self.world.first:
+            # The curves need it later, the first step doesn't. Its import leaves a cycle that keeps
+            # the frames above it: those of this thread would keep the network.
+            self.writer.submit(importlib.import_module, "matplotlib.figure")
 
     def _train_epoch(self) -> None:
         """Run the rest of an epoch. The host only queues steps; it reads the device's numbers
@@ -406,9 +411,9 @@ class _Run:
         data, device = self.parts.data, self.world.device
         images = torch.from_numpy(self.store.images[data.rows[plan.positions[0]]])
         draws = torch.from_numpy(plan.draws[0])
-        batch = data.augment(images.to(device), draws.to(device))
+        batch = data.augment(images.to(device), draws.to(device)).cpu()
         statistics = self.parts.method.input_statistics
-        draw_batch(batch, self.run / "batch.png", statistics=statistics)
+        self.writer.submit(draw_batch, batch, self.run / "batch.png", statistics=statistics)
 
     # Ends ------------------------------------------------------------------------------------
 
@@ -420,10 +425,11 @@ class _Run:
         self.writer.finish()
         self.world.barrier()
         self.journal.end_bar()
-        again = named_again(self.options)
+        steps = count_text(self.progress.step, "step", "steps")
+        again = f"vireid train --resume {quoted(self.run)}{named_again(self.options)}"
         self.journal.say(
-            f"Stopped in epoch {self.progress.epoch + 1} after {self.progress.step} steps; the "
-            f"state is saved. Go on with: vireid train --resume {self.run}{again}"
+            f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved. "
+            f"Go on with: {typed(again)}"
         )
         raise KeyboardInterrupt
 
