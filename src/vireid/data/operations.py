@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # Values of a draw's colour: unchanged, one channel thrice (1, 2, 3), grey.
 UNCHANGED, GREY = 0, 4
@@ -86,7 +87,7 @@ def inside(rectangle: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
     Args:
         rectangle: (B, 4) y, x, h, w.
-        y, x: (H,) and (W,) coordinates of the places.
+        y, x: coordinates of the places, (H,) and (W,), or (B, H) and (B, W).
     """
     top, left, high, wide = rectangle[:, :, None].unbind(1)
     rows, columns = (y >= top) & (y < top + high), (x >= left) & (x < left + wide)
@@ -110,18 +111,44 @@ def radical_rectangles(
 
     Source: radical random linear enhancement; see `mix_channels`.
     """
+    # The rectangles' edges cut an image into cells, each multiplied as a whole. What comes one
+    # after the other happens to the cells' largest values; the image is read twice in all.
+    top, left, high, wide = rectangles.long().unbind(2)
+    rows, row_of, some_rows = _intervals(top, top + high, image.shape[1])
+    columns, column_of, some_columns = _intervals(left, left + wide, image.shape[2])
     # A channel is one long line here, which a processor reduces many times as fast.
     planes = image.permute(0, 3, 1, 2).contiguous()
-    gain = torch.ones_like(planes)
-    y = torch.arange(image.shape[1], device=image.device)
-    x = torch.arange(image.shape[2], device=image.device)
+    count = rows.shape[1]
+    largest_of_rows = torch.stack(
+        [planes.masked_fill((row_of != k)[:, None, :, None], 0.0).amax(2) for k in range(count)], 2
+    )
+    in_column = column_of[:, None] == torch.arange(count, device=image.device)[:, None]
+    cells = torch.where(in_column[:, None, None], largest_of_rows[:, :, :, None], 0.0).amax(4)
+    some = some_rows[:, :, None] & some_columns[:, None, :]
+    gain = torch.ones_like(cells)
     going = torch.ones(len(image), dtype=torch.bool, device=image.device)
     for number in range(rectangles.shape[1]):
-        here = inside(rectangles[:, number], y, x)[:, None]
-        largest = (planes * gain).masked_fill(~here, 0.0).amax((2, 3))
+        here = (inside(rectangles[:, number], rows, columns) & some)[:, None]
+        largest = (cells * gain).masked_fill(~here, 0.0).amax((2, 3))
         black = largest <= (0.0 if published else _BLACK)
         scale = (factors[:, number] / largest).masked_fill(black, torch.nan if published else 1.0)
         chosen = here & going[:, None, None, None]
         gain = torch.where(chosen, gain * scale[:, :, None, None], gain)
         going = going & ~(gain.flatten(1).amin(1) < DIMMED)
-    return (planes * gain).permute(0, 2, 3, 1)
+    cell_of = (row_of[:, :, None] * count + column_of[:, None, :]).flatten(1)
+    of_pixel = gain.flatten(2).gather(2, cell_of[:, None].expand(-1, 3, -1))
+    return (planes * of_pixel.view_as(planes)).permute(0, 2, 3, 1)
+
+
+def _intervals(start: Tensor, end: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The intervals into which R ranges (B, R) cut the places 0 to `size` − 1.
+
+    Returns:
+        (B, 2 R + 1) where each interval starts; (B, size) the interval of each place; (B, 2 R + 1)
+        whether an interval has any place.
+    """
+    edges = torch.cat([start.new_zeros(len(start), 1), start, end], 1).sort(1).values
+    place = torch.arange(size, device=start.device)
+    of_place = (edges[:, :, None] <= place).sum(1) - 1
+    some = functional.pad(edges[:, 1:], (0, 1), value=size) > edges
+    return edges, of_place, some

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vireid.losses.full_precision import full, no_autocast
+from vireid.losses.triplet import squared_distance
 from vireid.types import InputError
 
 
@@ -28,14 +29,31 @@ def maximum_mean_discrepancy(a: Tensor, b: Tensor, kernels: int = 5, factor: flo
             "factor above 0 were expected."
         )
     rows = torch.cat([full(a), full(b)])
-    count, first = len(rows), len(a)
-    squared = (rows[:, None] - rows[None, :]).square().sum(2)
-    width = squared.detach().sum() / (count * count - count)
-    kernel = torch.stack(
-        [torch.exp(-squared / (width * factor ** (j - kernels // 2))) for j in range(kernels)]
-    ).sum(0)
-    within = kernel[:first, :first].mean() + kernel[first:, first:].mean()
-    return within - kernel[:first, first:].mean() - kernel[first:, :first].mean()
+    in_a = torch.arange(len(rows), device=rows.device) < len(a)
+    return _discrepancies(squared_distance(rows), [(in_a, ~in_a)], kernels, factor)[0]
+
+
+def _discrepancies(
+    squared: Tensor, pairs: list[tuple[Tensor, Tensor]], kernels: int = 5, factor: float = 2.0
+) -> Tensor:
+    """Maximum mean discrepancies (S,) of S pairs of sets.
+
+    Args:
+        squared: (N, N) squared distances of all rows.
+        pairs: two masks (N,) bool each, of which rows are in the one set and in the other.
+    """
+    masks = [torch.stack(sets).to(squared.dtype) for sets in zip(*pairs)]  # (S, N) twice
+    # mean k_aa + mean k_bb − 2 mean k_ab is Σ wᵢ wⱼ kᵢⱼ with these weights.
+    first, second = (mask / mask.sum(1, keepdim=True) for mask in masks)
+    weights, either = first - second, masks[0] + masks[1]
+    count = either.sum(1)
+    used = either[:, :, None] * either[:, None, :]  # (S, N, N)
+    width = (used * squared.detach()).sum((1, 2)) / (count * count - count)
+    scaled = -squared / width[:, None, None]
+    kernel = torch.exp(scaled / factor ** (-(kernels // 2)))
+    for j in range(1, kernels):
+        kernel = kernel + torch.exp(scaled / factor ** (j - kernels // 2))
+    return (weights[:, :, None] * weights[:, None, :] * kernel).sum((1, 2))
 
 
 class DomainAlignmentLoss(nn.Module):
@@ -65,14 +83,12 @@ class DomainAlignmentLoss(nn.Module):
     def forward(self, pooled: Tensor, projected: Tensor, num_visible: int) -> Tensor:
         """The loss of `pooled` and `projected` (B, D), the first `num_visible` rows visible."""
         with no_autocast(pooled):
-            visible, infrared = _halves(pooled, num_visible)
-            to_visible, to_infrared = _halves(projected, num_visible)
-            mmd = maximum_mean_discrepancy
-            across = mmd(visible, infrared) + mmd(to_visible, to_infrared)
-            within = mmd(visible, to_visible) + mmd(infrared, to_infrared)
-            return self.inter * across + self.intra * within
-
-
-def _halves(features: Tensor, num_visible: int) -> tuple[Tensor, Tensor]:
-    unit = F.normalize(full(features), dim=1)
-    return unit[:num_visible], unit[num_visible:]
+            # All four from one matrix of distances.
+            rows = F.normalize(torch.cat([full(pooled), full(projected)]), dim=1)
+            number = torch.arange(len(rows), device=rows.device)
+            visible, plain = number % len(pooled) < num_visible, number < len(pooled)
+            z_v, z_i = plain & visible, plain & ~visible
+            projected_v, projected_i = ~plain & visible, ~plain & ~visible
+            pairs = [(z_v, z_i), (projected_v, projected_i), (z_v, projected_v), (z_i, projected_i)]
+            found = _discrepancies(squared_distance(rows), pairs)
+            return self.inter * found[:2].sum() + self.intra * found[2:].sum()

@@ -18,8 +18,9 @@ _FAR = 1e30
 LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
-def pairwise_distance(features: Tensor) -> Tensor:
-    """Euclidean distances (B, B) between the rows of `features` (B, D), at least 1e-6.
+def squared_distance(features: Tensor) -> Tensor:
+    """Squared Euclidean distances (B, B) between the rows of `features` (B, D); where these are
+    nearly equal, rounding may make one negative.
 
     The rows are centred first: distances do not change, and the difference of squared norms
     loses fewer digits.
@@ -28,7 +29,12 @@ def pairwise_distance(features: Tensor) -> Tensor:
     squared_norm = centred.square().sum(1)
     squared = squared_norm[:, None] + squared_norm[None, :] - 2 * centred @ centred.T
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    return squared.masked_fill(itself, 0.0).clamp_min(_FLOOR**2).sqrt()
+    return squared.masked_fill(itself, 0.0)
+
+
+def pairwise_distance(features: Tensor) -> Tensor:
+    """Euclidean distances (B, B) between the rows of `features` (B, D), at least 1e-6."""
+    return squared_distance(features).clamp_min(_FLOOR**2).sqrt()
 
 
 class HardTripletLoss(nn.Module):

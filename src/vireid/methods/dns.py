@@ -33,11 +33,11 @@ from vireid.models.splitting import Backbone
 from vireid.models.two_stream import TwoStream
 from vireid.types import Batch, Output
 
-_SHIFTED = (3, 4)  # stages that a shift follows
-
 
 class DNSNetwork(TwoStream):
     """A shift after stages 3 and 4, and the projection of training."""
+
+    extended_from = 3
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
         super().__init__(backbone, options, num_pids)
@@ -45,13 +45,13 @@ class DNSNetwork(TwoStream):
             {
                 str(number): HeterogeneousShift(dim)
                 for number, dim in enumerate(self.dims, 1)
-                if number in _SHIFTED
+                if number >= self.extended_from
             }
         )
         self.projection = SemanticProjection(self.dim)
 
     def after_stage(self, number: int, x: Tensor, before: Tensor) -> Tensor:
-        return self.shifts[str(number)](x) if str(number) in self.shifts else x
+        return self.shifts[str(number)](x)
 
 
 class DNS(Method):

@@ -53,10 +53,18 @@ class PartAttention(nn.Module):
 
     def forward(self, feature_map: Tensor, embedding: Tensor) -> Tensor:
         """Map (B, D, h, w) and the neck's output (B, D) → part feature (B, D)."""
-        bands = horizontal_parts(full(feature_map), self.parts)  # (B, D, P)
-        score = self.query(bands).transpose(1, 2) @ self.key(bands)  # (B, P, P)
-        refined = self.value(bands) @ score.softmax(2).transpose(1, 2)  # (B, D, P)
-        return self.bn(refined @ self.gate.softmax(0) + embedding)
+        bands = horizontal_parts(full(feature_map), self.parts).transpose(1, 2)  # (B, P, D)
+        score = _matrix(self.query, bands) @ _matrix(self.key, bands).transpose(1, 2)  # (B, P, P)
+        # Weights sum to 1 over parts, so the value of the weighted sum is that of the values.
+        weights = self.gate.softmax(0) @ score.softmax(2)  # (B, P)
+        mixed = (weights[:, :, None] * bands).sum(1)
+        return self.bn(_matrix(self.value, mixed) + embedding)
+
+
+def _matrix(convolution: nn.Conv1d, rows: Tensor) -> Tensor:
+    """A 1x1 convolution of (…, D) rows as a matrix product: of the algorithms that cuDNN tries on
+    three places, some want gigabytes to work in."""
+    return F.linear(rows, convolution.weight.squeeze(2), convolution.bias)
 
 
 class GraphAttention(nn.Module):

@@ -53,9 +53,9 @@ class DiverseExpansion(nn.Module):
         return self.dropout(torch.cat(parts))
 
 
-def _project(inner: int, dim: int, stride: int = 1) -> nn.Sequential:
+def _project(inner: int, dim: int) -> nn.Sequential:
     """A 1x1 convolution and a batch norm that starts at 0, so that a block starts as identity."""
-    convolution = untrained(nn.Conv2d(inner, dim, 1, stride), "bias")
+    convolution = untrained(nn.Conv2d(inner, dim, 1), "bias")
     norm = nn.BatchNorm2d(dim)
     nn.init.zeros_(norm.weight)
     nn.init.zeros_(norm.bias)
@@ -74,11 +74,14 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.g = nn.Conv2d(low, low, 1)
         self.theta = nn.Conv2d(high, low, 1)
-        self.phi = nn.Conv2d(low, low, 1, stride)
-        self.W = _project(low, high, stride)
+        self.phi = nn.Conv2d(low, low, 1)
+        self.W = _project(low, high)
+        self.stride = stride
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """(B, C, h, w) and (B, c, s h, s w) → (B, C, h, w)."""
+        # φ and W stride, and nothing between joins places: the others are never needed.
+        low = low[:, :, :: self.stride, :: self.stride]
         theta, phi = self.theta(high).flatten(2), self.phi(low).flatten(2)
         energy = theta @ phi.transpose(1, 2) / theta.shape[1]
         y = (energy @ self.g(low).flatten(2)).unflatten(2, low.shape[2:])

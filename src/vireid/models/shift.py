@@ -36,9 +36,15 @@ class HeterogeneousShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) → the same shape."""
-        shifted = x + self.shift(x)
-        places = [shifted.mean(3, keepdim=True), shifted.mean(2, keepdim=True).transpose(2, 3)]
-        bottleneck = self.channel_attention(torch.cat(places, dim=2))
+        height, width = x.shape[2:]
+        # A softmax sums to 1, so the shift's sum along an axis is the shift of the peaks along it:
+        # neither the shift nor the shifted map is made.
+        values = full(x)
+        rows, columns = (
+            values.mean(axis, keepdim=True) + self.shift(values.amax(axis, keepdim=True)) / places
+            for axis, places in ((3, width), (2, height))
+        )
+        bottleneck = self.channel_attention(torch.cat([rows, columns.transpose(2, 3)], dim=2))
         rows, columns = bottleneck.split(x.shape[2:], dim=2)
         gate = self.conv_h(rows).sigmoid() * self.conv_w(columns.transpose(2, 3)).sigmoid()
         return x * gate
@@ -120,26 +126,25 @@ class ModalityClassifiers(nn.Module):
         if self.training:
             self._follow()
         with no_autocast(embedding):
-            loss = embedding.new_zeros((), dtype=full(embedding).dtype)
-            for features in (full(embedding), full(projected)):
-                loss = loss + self._of(features, pid_label, num_visible)
-            return loss
+            return self._of(torch.stack([full(embedding), full(projected)]), pid_label, num_visible)
 
     @torch.no_grad()
     def _follow(self) -> None:
         self.visible_average.lerp_(self.visible_classifier.weight, self.momentum)
         self.infrared_average.lerp_(self.infrared_classifier.weight, self.momentum)
 
-    def _of(self, features: Tensor, pid_label: Tensor, num_visible: int) -> Tensor:
-        loss = features.new_zeros(())
+    def _of(self, both: Tensor, pid_label: Tensor, num_visible: int) -> Tensor:
+        """The loss of both kinds of features (2, B, dim): one product for each classifier."""
+        loss = both.new_zeros(())
         for rows, own, other in (
             (slice(None, num_visible), self.visible_classifier, self.infrared_average),
             (slice(num_visible, None), self.infrared_classifier, self.visible_average),
         ):
-            logits = own(features[rows])
+            features, labels = both[:, rows].flatten(0, 1), pid_label[rows].repeat(2)
+            logits = own(features)
             with torch.no_grad():
-                crossed = F.linear(features[rows], other.clone()).log_softmax(1)
+                crossed = F.linear(features, other.clone()).log_softmax(1)
             divergence = F.kl_div(crossed, logits.log_softmax(1), reduction="sum", log_target=True)
-            loss = loss + divergence / len(features)
-            loss = loss + F.cross_entropy(logits, pid_label[rows]) / 4
+            loss = loss + divergence / len(pid_label)
+            loss = loss + F.cross_entropy(logits, labels) / 2  # a mean over both kinds
         return loss

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class TwoStream(nn.Module):
     A method with a network of its own extends this class and overrides `after_stage`.
 
     Attributes:
+        extended_from: `after_stage` is called after this stage and those that follow it; a class
+            attribute.
         arch: the timm network that it was made of.
         dim: length of `pooled` and `embedding`.
         dims: channels of the map after each stage.
@@ -51,7 +54,8 @@ class TwoStream(nn.Module):
         closed: the compiler doesn't look into stem and stages.
     """
 
-    closed = False
+    extended_from: ClassVar[int] = 1
+    closed: bool = False
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
         super().__init__()
@@ -114,14 +118,24 @@ class TwoStream(nn.Module):
     def _body(self, image: Tensor, num_visible: int) -> Tensor:
         size, layout = _size(image), self.layout
         has_more = type(self).after_stage is not TwoStream.after_stage
-        x = self._by_stream(image, num_visible, lambda rows, word: self._part("stem", word)(rows))
-        for number in range(1, len(self.dims) + 1):
+        # Rows are joined only where something sees them together: it takes a copy of the map.
+        stages = len(self.dims)
+        apart = min(self.private_stages, self.extended_from - 1 if has_more else stages, stages)
+
+        def alone(rows: Tensor, word: str) -> Tensor:
+            rows = self._part("stem", word)(rows)
+            for number in range(1, apart + 1):
+                rows = self._stage(number, size, rows, word)
+            return rows
+
+        x = self._by_stream(image, num_visible, alone)
+        for number in range(apart + 1, stages + 1):
             before = x
             if number <= self.private_stages:
                 x = self._by_stream(x, num_visible, partial(self._stage, number, size))
             else:
                 x = self._stage(number, size, x)
-            if has_more:
+            if has_more and number >= self.extended_from:
                 maps = layout.map_of(x, size), layout.map_of(before, size)
                 x = layout.with_map(x, self.after_stage(number, *maps))
         return x
