@@ -7,6 +7,8 @@ of residual blocks, number of identities and loss alike.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -243,6 +245,37 @@ def ours(module: nn.Module, x: Tensor) -> bool:
     return module.fused_training if module.training else not torch.is_grad_enabled()  # type: ignore[return-value]
 
 
+class _Cast(torch.autograd.Function):
+    """Weights in the number format of convolutions, in one launch, and their gradients back."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.dtype = weights[0].dtype
+        cast = [torch.empty_like(weight, dtype=dtype) for weight in weights]
+        torch._foreach_copy_(cast, weights)
+        return tuple(cast)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:  # type: ignore[override]
+        whole = [torch.empty_like(gradient, dtype=ctx.dtype) for gradient in gradients]
+        torch._foreach_copy_(whole, gradients)
+        return None, *whole
+
+
+def _convolutions(block: nn.Module, x: Tensor) -> list[Callable[[Tensor], Tensor]]:
+    """A block's convolutions in the order of their names, that of the shortcut last; under autocast
+    with all of their weights cast at once."""
+    layers = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
+    if not torch.is_autocast_enabled(x.device.type) or layers[0].weight.dtype != torch.float32:
+        return list(layers)
+    cast = _Cast.apply(torch.get_autocast_dtype(x.device.type), *(c.weight for c in layers))
+    return [partial(_convolve, layer, weight) for layer, weight in zip(layers, cast)]
+
+
+def _convolve(layer: nn.Conv2d, weight: Tensor, x: Tensor) -> Tensor:
+    return layer._conv_forward(x, weight, layer.bias)
+
+
 class FusedBottleneck(Bottleneck):
     """A bottleneck block: three convolutions and the passes between them."""
 
@@ -253,9 +286,10 @@ class FusedBottleneck(Bottleneck):
     def forward(self, x: Tensor) -> Tensor:
         if not ours(self, x):
             return super().forward(x)
-        y = norm_relu(self.bn1, self.conv1(x))
-        y = norm_relu(self.bn2, self.conv2(y))
-        return _last(self, self.bn3, self.conv3(y), x)
+        first, second, third, *more = _convolutions(self, x)
+        y = norm_relu(self.bn1, first(x))
+        y = norm_relu(self.bn2, second(y))
+        return _last(self, self.bn3, third(y), x, more)
 
 
 class FusedBasicBlock(BasicBlock):
@@ -267,8 +301,22 @@ class FusedBasicBlock(BasicBlock):
     def forward(self, x: Tensor) -> Tensor:
         if not ours(self, x):
             return super().forward(x)
-        y = norm_relu(self.bn1, self.conv1(x))
-        return _last(self, self.bn2, self.conv2(y), x)
+        first, second, *more = _convolutions(self, x)
+        y = norm_relu(self.bn1, first(x))
+        return _last(self, self.bn2, second(y), x, more)
+
+
+def _last(
+    block: nn.Module, norm: nn.BatchNorm2d, y: Tensor, x: Tensor, more: Sequence[Any]
+) -> Tensor:
+    """The block's sum; `more` is the shortcut's convolution, if it has one."""
+    shortcut = getattr(x, "again", x)
+    if block.downsample is None:
+        return norm_add_relu(norm, y, shortcut)
+    *before, last = block.downsample  # type: ignore[misc]
+    for module in before:
+        shortcut = more[0](shortcut) if isinstance(module, nn.Conv2d) else module(shortcut)
+    return norm_add_relu(norm, y, shortcut, last)
 
 
 class FusedStem(nn.Sequential):
@@ -279,16 +327,6 @@ class FusedStem(nn.Sequential):
             return super().forward(x)
         convolution, norm = self[0], self[1]
         return norm_relu_pool(norm, convolution(x))  # type: ignore[arg-type]
-
-
-def _last(block: nn.Module, norm: nn.BatchNorm2d, y: Tensor, x: Tensor) -> Tensor:
-    shortcut = getattr(x, "again", x)
-    if block.downsample is None:
-        return norm_add_relu(norm, y, shortcut)
-    *before, last = block.downsample  # type: ignore[misc]
-    for module in before:
-        shortcut = module(shortcut)
-    return norm_add_relu(norm, y, shortcut, last)
 
 
 FUSED: dict[type[nn.Module], type[nn.Module]] = {
