@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,29 @@ def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPa
         return made.losses(2)  # the second tells of the gradients
 
     np.testing.assert_allclose(curve(own=True), curve(own=False), rtol=1e-3)
+
+
+def test_a_closed_body_is_compiled_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what a method's network adds to it, by itself; losses stay what they are."""
+    sizes: list[int] = []
+
+    def counted(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., Any]:
+        sizes.append(len(graph.graph.nodes))
+        return graph.forward
+
+    def compile_(function: Callable[..., Any], **words: Any) -> Callable[..., Any]:
+        return compiled(function, dynamic=False, backend=counted)
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_)
+    torch._dynamo.reset()
+    wanted, made = bench("dns", engine="eager").losses(2), bench("dns", engine="eager")
+    step = made.run.step
+    engines._close(step.method.model, True, None)
+    step.compute = torch.compile(step.losses)
+    np.testing.assert_allclose(made.losses(2), wanted, rtol=1e-5)
+    # Augmentation, the shifts after stages 3 and 4, the head with the losses; not the 600 of all.
+    assert len(sizes) >= 4 and sum(sizes) < 500
 
 
 def test_kernels_are_tried_in_the_order_of_their_worth() -> None:

@@ -52,10 +52,12 @@ class TwoStream(nn.Module):
         strides: pixels of the image for one place of the map, after the stem and each stage.
         layout: takes the map out of what stem and stages return.
         closed: the compiler doesn't look into stem and stages.
+        extend: `after_stage`, compiled by itself, for a training whose body is closed.
     """
 
     extended_from: ClassVar[int] = 1
     closed: bool = False
+    extend: Callable[..., Tensor] | None = None
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
         super().__init__()
@@ -118,6 +120,7 @@ class TwoStream(nn.Module):
     def _body(self, image: Tensor, num_visible: int) -> Tensor:
         size, layout = _size(image), self.layout
         has_more = type(self).after_stage is not TwoStream.after_stage
+        extend = (self.training and self.extend) or type(self).after_stage
         # Rows are joined only where something sees them together: it takes a copy of the map.
         stages = len(self.dims)
         apart = min(self.private_stages, self.extended_from - 1 if has_more else stages, stages)
@@ -137,7 +140,7 @@ class TwoStream(nn.Module):
                 x = self._stage(number, size, x)
             if has_more and number >= self.extended_from:
                 maps = layout.map_of(x, size), layout.map_of(before, size)
-                x = layout.with_map(x, self.after_stage(number, *maps))
+                x = layout.with_map(x, extend(self, number, *maps))
         return x
 
     _body_closed = torch.compiler.disable(_body)

@@ -18,6 +18,7 @@ import torch
 
 from vireid.console import count_text
 from vireid.models.fusing import fits, fuse, plain
+from vireid.models.two_stream import TwoStream
 from vireid.runtime.capture import capture, first_line, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.training.gradient_mean import PIECE
@@ -152,6 +153,7 @@ def build_engine(
             log.debug("engine %s failed", attempt.engine, exc_info=True)
             problems.append(f"{attempt.failed} ({first_line(error)})")
             step.compute = None
+            _close(step.method.model, False, None)
             if attempt.own:
                 plain(step.method)
             _free_memory(step.world.device)
@@ -244,11 +246,10 @@ def _prepare(
     device = step.world.device
     if attempt.own:
         fuse(step.method)
-    # A compiler that looked into the blocks would take as long as without our kernels.
-    step.method.model.closed = attempt.kernels == "mixed"
     if attempt.compiled:
         torch._dynamo.reset()
         options = _compiler_options(device)
+        _close(step.method.model, attempt.kernels == "mixed", options)
         if step.world.size > 1:
             step.compute = torch.compile(step.losses, dynamic=False, backend=in_pieces(options))
         else:
@@ -270,6 +271,14 @@ def _prepare(
     torch.cuda.empty_cache()
     graph, _ = capture(step.once, device)
     return _with_images(step, graph.replay), graph
+
+
+def _close(model: TwoStream, closed: bool, options: dict[str, Any] | None) -> None:
+    """Keep the compiler out of the blocks: it would take as long as without our kernels."""
+    model.closed, model.extend = closed, None
+    if closed and type(model).after_stage is not TwoStream.after_stage:
+        # The function, not a bound method, which would refer back to the network.
+        model.extend = torch.compile(type(model).after_stage, dynamic=False, options=options)
 
 
 def _compiler_options(device: torch.device) -> dict[str, Any] | None:
