@@ -131,19 +131,32 @@ def test_running_variance_of_a_float32_step_keeps_its_digits() -> None:
 def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the captured engine runs it, in Triton's interpreter where there is no GPU."""
     pytest.importorskip("triton")
+    from vireid.models import norm_kernels
 
     # The interpreter takes about as long for any tile, so few large ones.
     monkeypatch.setattr("vireid.models.fused.TILE", {"ROWS": 256, "COLUMNS": 512})
     monkeypatch.setattr("vireid.models.fused._FEW", 512)
 
+    used: list[set[object]] = [set()]
+
+    def launch(kernel: Any, *args: Any, **words: Any) -> None:
+        kinds = {name: value for name, value in words.items() if name != "grid"}
+        used[-1].add((kernel.fn.__name__, *sorted(kinds.items())))
+        launched(kernel, *args, **words)
+
+    launched = type(norm_kernels.moments).run
+    monkeypatch.setattr(type(norm_kernels.moments), "run", launch)
+
     def curve(own: bool) -> list[float]:
         made = bench("agw", engine="eager")
         if own:
             assert fits(made.run.method)
-            fuse(made.run.method)
+            fuse(made.run.method, dtype=torch.float32, device=CPU)
+            used.append(set())
         return made.losses(2)  # the second tells of the gradients
 
     np.testing.assert_allclose(curve(own=True), curve(own=False), rtol=1e-3)
+    assert used[1] and used[1] <= used[0]  # all were compiled before, in threads
 
 
 def test_a_closed_body_is_compiled_around(monkeypatch: pytest.MonkeyPatch) -> None:

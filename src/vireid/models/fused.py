@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vireid.models import norm_kernels as kernels
 
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
 _FEW = 16  # columns of a program that adds parts up
 # What a program works on at once, and how many programs a sum over rows is spread over: four for
 # each multiprocessor of an H100. benchmarks/kernels.py compares others.
@@ -240,7 +240,7 @@ def norm_add_relu(
 def ours(module: nn.Module, x: Tensor) -> bool:
     """Whether our kernels run a fused module on a map: in training where `fuse` was told so, and in
     evaluation without gradients, whose formulas are others."""
-    if not (x.is_cuda or _INTERPRETED):
+    if not (x.is_cuda or INTERPRETED):
         return False
     return module.fused_training if module.training else not torch.is_grad_enabled()  # type: ignore[return-value]
 

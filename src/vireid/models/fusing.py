@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -16,7 +17,13 @@ def fits(network: nn.Module) -> bool:
     return any(_is_block(module) for module in network.modules())
 
 
-def fuse(network: nn.Module, *, training: bool = True) -> None:
+def fuse(
+    network: nn.Module,
+    *,
+    training: bool = True,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> None:
     """Let those blocks, the stems before them, non-local blocks and pooling run on our kernels.
 
     Weights and names stay as they are. Needs Triton.
@@ -24,6 +31,7 @@ def fuse(network: nn.Module, *, training: bool = True) -> None:
     Args:
         training: in training, too; else only in evaluation, so that an evaluation changes nothing
             about a training with the same network.
+        dtype, device: of the maps of a training, whose kernels are then compiled at once.
     """
     fused = _fused()
     for module, kind in list(_to_fuse(network)):
@@ -32,6 +40,10 @@ def fuse(network: nn.Module, *, training: bool = True) -> None:
     for module in network.modules():
         if training and type(module) in fused.values():
             module.fused_training = True  # type: ignore[assignment]
+    if dtype is not None and device is not None:
+        from vireid.models.precompile import precompile
+
+        precompile(network, dtype, device)
 
 
 def plain(network: nn.Module) -> None:

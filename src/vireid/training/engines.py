@@ -245,7 +245,7 @@ def _prepare(
 ) -> tuple[Callable[[], None], torch.cuda.CUDAGraph | None]:
     device = step.world.device
     if attempt.own:
-        fuse(step.method)
+        fuse(step.method, dtype=step.precision.dtype, device=device)
     if attempt.compiled:
         torch._dynamo.reset()
         options = _compiler_options(device)
