@@ -21,6 +21,7 @@ from vireid.methods import Method
 from vireid.training import checkpoint
 from vireid.training.engines import Engine, build_engine
 from vireid.training.journal import read_log
+from vireid.training.run import _warn_of_warm_up
 from vireid.training.step import Step
 from vireid.training.trainer import train
 from vireid.types import InputError
@@ -285,3 +286,14 @@ def test_a_cut_log_line_is_dropped(tmp_path: Path) -> None:
     line = {"kind": "step", "epoch": 0, "step": 1, "losses": {"identity": 1.0}, "lr": 0.1}
     path.write_text(json.dumps(line) + '\n{"kind": "st')
     assert len(read_log(path)) == 1
+
+
+@pytest.mark.parametrize("field", ["warmup_steps", "warmup_epochs"])
+def test_a_run_within_its_warm_up_names_what_is_in_force(field: str, capsys) -> None:
+    options = replace(tiny_options(), steps_per_epoch=2)
+    schedule = replace(options.recipe.schedule, kind="steps", warmup_epochs=40, warmup_steps=0)
+    schedule = replace(schedule, **{field: 40})
+    options = replace(options, recipe=replace(options.recipe, schedule=schedule))
+    _warn_of_warm_up(options, tiny_data()[0])
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert f"Lower `{field}`, or train for longer." in said

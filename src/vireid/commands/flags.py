@@ -242,6 +242,13 @@ class Flags:
         if stray:
             raise InputError(f"`{self.prog}` takes flags only, and '{stray}' is none. {see}")
         one = [p for p in positional if typing.get_origin(hints[p.name]) is not tuple]
+        alone = list(itertools.takewhile(lambda word: not word.startswith("-"), self.words))
+        if positional == one and len(alone) > len(one) > 0:
+            raise InputError(
+                f"`{self.prog}` was given {', '.join(map(repr, alone))}, where it takes "
+                f"{len(one)}. A name with spaces needs quotation marks: "
+                f"{shlex.quote(' '.join(alone[len(one) - 1 :]))}. {see}"
+            )
         if not self.words and any(p.default is p.empty for p in one):  # commands ask for several
             raise InputError(
                 f"`{self.prog}` was given nothing to work on. `{self.prog} --help` says what it "

@@ -142,11 +142,11 @@ def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
     recipe = options.recipe
     warmup, total = recipe.schedule.warmup(steps), options.last_epoch * steps
     if warmup >= total:
-        peak = recipe.schedule.kind == "peak"
-        fields = "`peak_epochs`" if peak else "`warmup_epochs` or `warmup_steps`"
+        in_force = "warmup_steps" if recipe.schedule.warmup_steps else "warmup_epochs"
+        field = "peak_epochs" if recipe.schedule.kind == "peak" else in_force
         warn(
             f"the run has {count_text(total, 'step', 'steps')} and its warm-up {warmup}: the "
-            f"learning rate never reaches {recipe.lr:g}. Shorten {fields}, or train for longer."
+            f"learning rate never reaches {recipe.lr:g}. Lower `{field}`, or train for longer."
         )
 
 
