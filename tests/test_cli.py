@@ -56,7 +56,7 @@ def test_a_value_that_is_missing_is_asked_for_in_a_sentence(capsys) -> None:
     for words, sentence in (
         (("train", "--size", "96x48"), "Missing value for argument '--size'. Expected 2 values."),
         (("train", "--epochs"), "Missing value for argument '--epochs'. Expected 1 value."),
-        (("info", "one", "two"), "given 'one', 'two', where it takes 1."),
+        (("info", "one", "two"), "on 1 name, and 2 were given: 'one', 'two'."),
     ):
         said = refused(capsys, *words)
         assert sentence in said and f"`vireid {words[0]} --help` explains its flags." in said
@@ -257,7 +257,7 @@ def test_a_word_without_its_flag(capsys) -> None:
     assert "takes flags only, and 'people' is none." in refused(capsys, "train", "people")
     assert "`vireid info` was given nothing to work on" in refused(capsys, "info")
     message = refused(capsys, "info", "my", "people", "--json")
-    assert "given 'my', 'people', where it takes 1." in message and ": 'my people'." in message
+    assert "2 were given: 'my', 'people'." in message and ": 'my people'." in message
 
 
 def test_a_path_to_nothing(tmp_path: Path, capsys) -> None:

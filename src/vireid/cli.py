@@ -24,7 +24,7 @@ USER_ERROR = 2
 INTERRUPTED = 130
 LONGEST_COMPLAINT = 2000  # characters; what was given may be of any length
 # Objects more than before, when Python looks for garbage. PyTorch's modules and its compiler make
-# millions that stay: by Python's own count, looking among them is a sixth of a command's start.
+# millions that stay, and looking among them again and again makes a command start later.
 COLLECT_AFTER = 10_000
 
 

@@ -32,7 +32,7 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
-from vireid.console import did_you_mean, say
+from vireid.console import count_text, did_you_mean, say
 from vireid.files import UnnamedCode
 from vireid.types import InputError
 
@@ -245,9 +245,9 @@ class Flags:
         alone = list(itertools.takewhile(lambda word: not word.startswith("-"), self.words))
         if positional == one and len(alone) > len(one) > 0:
             raise InputError(
-                f"`{self.prog}` was given {', '.join(map(repr, alone))}, where it takes "
-                f"{len(one)}. A name with spaces needs quotation marks: "
-                f"{shlex.quote(' '.join(alone[len(one) - 1 :]))}. {see}"
+                f"`{self.prog}` works on {count_text(len(one), 'name', 'names')}, and "
+                f"{len(alone)} were given: {', '.join(map(repr, alone))}. A name with spaces needs "
+                f"quotation marks: {shlex.quote(' '.join(alone[len(one) - 1 :]))}. {see}"
             )
         if not self.words and any(p.default is p.empty for p in one):  # commands ask for several
             raise InputError(
