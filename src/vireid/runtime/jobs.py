@@ -147,24 +147,25 @@ class Standby:
             self._waiting.remove(found)
         count, pipe = len(self._command), found.process.stdin
         assert pipe is not None
-        if found.code == _code() and [*command[:count]] == self._command:
-            asked = json.dumps([[*command[count:]], str(log.absolute())])
-            with contextlib.suppress(BrokenPipeError), pipe:
-                pipe.write(f"{asked}\n".encode())
-                pipe.flush()
+        with contextlib.suppress(OSError):  # it has ended, or a file is being written
+            if found.code == _code() and [*command[:count]] == self._command:
+                asked = json.dumps([[*command[count:]], str(log.absolute())])
+                with pipe:
+                    pipe.write(f"{asked}\n".encode())
                 return found.process
         _end(found.process)
         return None
 
     def prepare(self, device: int | None) -> None:
         """Start a process for the next command on a device, if there is to be one."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # as above, or there is no memory for it
             if len(self._waiting) < self._left:
+                code = _code()  # before it is imported
                 process = subprocess.Popen(
                     self._ready, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL, env=_environment(device), start_new_session=True,
                 )  # fmt: skip
-                self._waiting.append(_Waiting(device, _code(), process))
+                self._waiting.append(_Waiting(device, code, process))
 
     def close(self) -> None:
         """End the processes that were not needed."""
