@@ -26,65 +26,76 @@ def _load(pointer, at, there):
     return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["rows", "each"])
-def moments(x, sums, rows, channels, each, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Sums of x and x² less the first row, (parts, 2, C), each over `each` rows.
+@triton.jit
+def _is_last(arrivals, column_block, parts):
+    """Whether all other parts of these columns have been stored; counts from 0 again if so."""
+    tl.debug_barrier()  # all threads have stored
+    last = tl.atomic_add(arrivals + column_block, 1, sem="acq_rel") == parts - 1
+    if last:
+        tl.store(arrivals + column_block, 0)
+    return last
 
-    Numbers are taken relative to the first row, or a mean far from 0 would drown the variance."""
+
+@triton.jit
+def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr):
+    """Column sums over the parts of one of several sums, which other programs may have stored."""
+    total = tl.zeros([PARTS, column.shape[0]], tl.float32)
+    for first in tl.range(0, parts, PARTS, loop_unroll_factor=2):
+        part = first + tl.arange(0, PARTS)
+        at = (part[:, None] * kinds + which) * channels + column[None, :]
+        there = (part < parts)[:, None] & (column < channels)[None, :]
+        total += tl.load(sums + at, mask=there, other=0.0, cache_modifier=".cg")
+    return tl.sum(total, 0)
+
+
+@triton.jit(do_not_specialize=["rows", "each"])
+def moments(
+    x, sums, arrivals, weight, bias, running_mean, running_var, tracked, kept,
+    rows, channels, each, momentum, eps,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Mean, 1 / deviation, and the scale and shift that normalise, kept as (4, C); running
+    statistics move.
+
+    Sums of x and x² less the first row, (parts, 2, C), each over `each` rows; the program that
+    ends last adds them up. Numbers are taken relative to the first row, or a mean far from 0 would
+    drown the variance."""
     part = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    pivot = _load(x, column, column < channels)
+    inside = column < channels
+    pivot = _load(x, column, inside)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
-    for first in range(start, min(start + each, rows), ROWS):
+    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
         value = tl.where(there, _load(x, at, there) - pivot[None, :], 0.0)
         total += value
         squares += value * value
     into = sums + part * 2 * channels + column
-    tl.store(into, tl.sum(total, 0), mask=column < channels)
-    tl.store(into + channels, tl.sum(squares, 0), mask=column < channels)
-
-
-@triton.jit
-def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr):
-    """Column sums over the parts of one of several sums."""
-    total = tl.zeros([PARTS, column.shape[0]], tl.float32)
-    for first in range(0, parts, PARTS):
-        part = first + tl.arange(0, PARTS)
-        at = (part[:, None] * kinds + which) * channels + column[None, :]
-        total += _load(sums, at, (part < parts)[:, None] & (column < channels)[None, :])
-    return tl.sum(total, 0)
-
-
-@triton.jit(do_not_specialize=["parts", "count"])
-def statistics(
-    sums, x, weight, bias, running_mean, running_var, tracked, kept,
-    parts, channels, count, momentum, eps, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """From sums to mean, 1 / deviation, and the scale and shift that normalise, kept as (4, C);
-    running statistics move."""
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
-    first = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
-    second = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
-    mean = _load(x, column, there) + first
-    variance = tl.maximum(second - first * first, 0.0)
-    inverse = 1.0 / tl.sqrt(variance + eps)
-    scale = _load(weight, column, there) * inverse
-    shift = _load(bias, column, there) - mean * scale
-    tl.store(kept + column, mean, mask=there)
-    tl.store(kept + channels + column, inverse, mask=there)
-    tl.store(kept + 2 * channels + column, scale, mask=there)
-    tl.store(kept + 3 * channels + column, shift, mask=there)
-    before = _load(running_mean, column, there)
-    tl.store(running_mean + column, before + momentum * (mean - before), mask=there)
-    before = _load(running_var, column, there)
-    unbiased = variance * (count / tl.maximum(count - 1.0, 1.0))
-    tl.store(running_var + column, before + momentum * (unbiased - before), mask=there)
-    if tl.program_id(0) == 0:
-        tl.store(tracked, tl.load(tracked) + 1)
+    tl.store(into, tl.sum(total, 0), mask=inside)
+    tl.store(into + channels, tl.sum(squares, 0), mask=inside)
+    parts = tl.num_programs(0)
+    if _is_last(arrivals, tl.program_id(1), parts):
+        count = rows.to(tl.float32)
+        first = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
+        second = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
+        mean = pivot + first
+        variance = tl.maximum(second - first * first, 0.0)
+        inverse = 1.0 / tl.sqrt(variance + eps)
+        scale = _load(weight, column, inside) * inverse
+        tl.store(kept + column, mean, mask=inside)
+        tl.store(kept + channels + column, inverse, mask=inside)
+        tl.store(kept + 2 * channels + column, scale, mask=inside)
+        shift = _load(bias, column, inside) - mean * scale
+        tl.store(kept + 3 * channels + column, shift, mask=inside)
+        before = _load(running_mean, column, inside)
+        tl.store(running_mean + column, before + momentum * (mean - before), mask=inside)
+        before = _load(running_var, column, inside)
+        unbiased = variance * (count / tl.maximum(count - 1.0, 1.0))
+        tl.store(running_var + column, before + momentum * (unbiased - before), mask=inside)
+        if tl.program_id(1) == 0:
+            tl.store(tracked, tl.load(tracked) + 1)
 
 
 @triton.jit
@@ -149,14 +160,37 @@ def _gradient_here(
     return g
 
 
-@triton.jit(do_not_specialize=["rows", "each"])
-def gradient_sums(
-    dy, dy_more, y, x, kept, other, other_kept, passed, sums, rows, channels, each,
-    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr, NORM: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+@triton.jit
+def _factors(
+    sums, which, kinds, total, weight, kept, factors, dweight, dbias, parts, column, channels,
+    count, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Sums of the gradient g and of g times the standardised x, (parts, 2 or 3, C); with FROM_Y,
-    g is kept in `passed`, as it is also the gradient of what was added."""
+    """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
+    there = column < channels
+    along = _sum_parts(sums, which, kinds, parts, column, channels, PARTS)
+    mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
+    a = _load(weight, column, there) * inverse
+    b = -a * inverse * along / count
+    tl.store(dweight + column, along, mask=there)
+    tl.store(dbias + column, total, mask=there)
+    tl.store(factors + column, a, mask=there)
+    tl.store(factors + channels + column, b, mask=there)
+    tl.store(factors + 2 * channels + column, -a * total / count - b * mean, mask=there)
+
+
+@triton.jit(do_not_specialize=["rows", "each", "count"])
+def gradient_sums(
+    dy, dy_more, y, x, kept, other, other_kept, passed, sums, arrivals,
+    weight, factors, dweight, dbias, other_weight, other_factors, other_dweight, other_dbias,
+    rows, channels, each, count,
+    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr, NORM: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Gradients of weight and bias, and the factors of `_factors`, of a norm over `count` numbers a
+    channel; with NORM, of two.
+
+    Sums of the gradient g and of g times the standardised x, (parts, 2 or 3, C), are taken as in
+    `moments`. With FROM_Y, g is kept in `passed`, as it is also the gradient of what was added."""
     part = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     mean, inverse = _rows_of(kept, 0, column, channels)
@@ -166,7 +200,7 @@ def gradient_sums(
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     along_other = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
-    for first in range(start, min(start + each, rows), ROWS):
+    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
         value = _load(x, at, there)
         g = _gradient_here(dy, dy_more, y, value, scale, shift, at, there, MORE, FROM_Y, RELU)
@@ -185,26 +219,18 @@ def gradient_sums(
     tl.store(into + channels, tl.sum(along * inverse, 0), mask=inside)
     if NORM:
         tl.store(into + 2 * channels, tl.sum(along_other * other_inverse, 0), mask=inside)
-
-
-@triton.jit(do_not_specialize=["parts", "count", "which"])
-def gradient_factors(
-    sums, weight, kept, factors, dweight, dbias, parts, channels, count, which,
-    KINDS: tl.constexpr, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
-    total = _sum_parts(sums, 0, KINDS, parts, column, channels, PARTS)
-    along = _sum_parts(sums, which, KINDS, parts, column, channels, PARTS)
-    mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
-    a = _load(weight, column, there) * inverse
-    b = -a * inverse * along / count
-    tl.store(dweight + column, along, mask=there)
-    tl.store(dbias + column, total, mask=there)
-    tl.store(factors + column, a, mask=there)
-    tl.store(factors + channels + column, b, mask=there)
-    tl.store(factors + 2 * channels + column, -a * total / count - b * mean, mask=there)
+    parts = tl.num_programs(0)
+    if _is_last(arrivals, tl.program_id(1), parts):
+        whole = _sum_parts(sums, 0, kinds, parts, column, channels, PARTS)
+        _factors(
+            sums, 1, kinds, whole, weight, kept, factors, dweight, dbias,
+            parts, column, channels, count, PARTS,
+        )  # fmt: skip
+        if NORM:
+            _factors(
+                sums, 2, kinds, whole, other_weight, other_kept, other_factors,
+                other_dweight, other_dbias, parts, column, channels, count, PARTS,
+            )  # fmt: skip
 
 
 @triton.jit
@@ -245,24 +271,29 @@ def _places(first, rows, high, wide, ROWS: tl.constexpr):
 
 @triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
 def pool(
-    x, kept, y, winner, rows, channels, high, wide, high_out, wide_out,
+    x, kept, y, winner, won_by, rows, channels, high, wide, high_out, wide_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """y (rows, C) of ReLU(norm(x)), and which of the nine places won; 9 where none was above 0."""
+    """y (rows, C) of ReLU(norm(x)), which of the nine places won, and its x; 9 where none was above
+    0, and then the x of any."""
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     image, down, right, there = _places(tl.program_id(0) * ROWS, rows, high_out, wide_out, ROWS)
     scale, shift = _rows_of(kept, 2, column, channels)
     best = tl.zeros([ROWS, COLUMNS], tl.float32)
     won = tl.full([ROWS, COLUMNS], 9, tl.int32)
+    by = tl.zeros([ROWS, COLUMNS], tl.float32)
     for place in tl.static_range(9):
         h, w = 2 * down - 1 + place // 3, 2 * right - 1 + place % 3
         inside = there & (h >= 0) & (h < high) & (w >= 0) & (w < wide)
         row = ((image * high + h) * wide + w).to(tl.int64)
         mask = inside[:, None] & (column < channels)[None, :]
         at = row[:, None] * channels + column[None, :]
-        value = _load(x, at, mask) * scale + shift
+        number = _load(x, at, mask)
+        value = number * scale + shift
         better = mask & (value > best)
         best = tl.where(better, value, best)
+        any_one = (place == 4) & (won == 9)  # the middle one always exists
+        by = tl.where(better | any_one, number, by)
         won = tl.where(better, place, won)
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     at, mask = (
@@ -271,6 +302,7 @@ def pool(
     )
     tl.store(y + at, best.to(y.dtype.element_ty), mask=mask)
     tl.store(winner + at, won.to(tl.uint8), mask=mask)
+    tl.store(won_by + at, by.to(won_by.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -295,30 +327,6 @@ def _gradient_through_pool(
     return total
 
 
-@triton.jit(do_not_specialize=["rows", "each", "high", "wide", "high_out", "wide_out"])
-def pool_gradient_sums(
-    dy, winner, x, kept, sums, rows, channels, each, high, wide, high_out, wide_out,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """As `gradient_sums`, of a gradient that comes through the pooling."""
-    part = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    mean, inverse = _rows_of(kept, 0, column, channels)
-    total = tl.zeros([ROWS, COLUMNS], tl.float32)
-    along = tl.zeros([ROWS, COLUMNS], tl.float32)
-    start = part * each
-    for first in range(start, min(start + each, rows), ROWS):
-        g = _gradient_through_pool(
-            dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
-        )
-        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        total += g
-        along += g * (_load(x, at, there) - mean)
-    into = sums + part * 2 * channels + column
-    tl.store(into, tl.sum(total, 0), mask=column < channels)
-    tl.store(into + channels, tl.sum(along * inverse, 0), mask=column < channels)
-
-
 @triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
 def pool_gradient(
     dy, winner, x, factors, dx, rows, channels, high, wide, high_out, wide_out,
@@ -333,3 +341,25 @@ def pool_gradient(
     at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
     value = _gradient_of(g, _load(x, at, there), factors, column, channels)
     tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)
+
+
+# Weights ------------------------------------------------------------------------------------------
+
+
+@triton.jit(do_not_specialize=["count0", "count1", "count2", "count3"])
+def cast(
+    from0, from1, from2, from3, to0, to1, to2, to3, count0, count1, count2, count3,
+    NUMBERS: tl.constexpr,
+):  # fmt: skip
+    """Numbers of up to four tensors in another format, a tensor for each program of the grid's
+    second side."""
+    which = tl.program_id(1)
+    at = tl.program_id(0) * NUMBERS + tl.arange(0, NUMBERS)
+    if which == 0:
+        tl.store(to0 + at, tl.load(from0 + at, mask=at < count0), mask=at < count0)
+    elif which == 1:
+        tl.store(to1 + at, tl.load(from1 + at, mask=at < count1), mask=at < count1)
+    elif which == 2:
+        tl.store(to2 + at, tl.load(from2 + at, mask=at < count2), mask=at < count2)
+    else:
+        tl.store(to3 + at, tl.load(from3 + at, mask=at < count3), mask=at < count3)
