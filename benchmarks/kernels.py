@@ -153,13 +153,14 @@ def stem_rows(images: int, dtype: torch.dtype) -> list[dict[str, Any]]:
         print(found[-1], flush=True)
 
     row("PyTorch", lambda: layer(image))
+    first = "64/4/264/2"
     for ahead in ("128/4", "64/4", "128/8", "256/8"):
-        for back in ("64/4/264", "64/8/264", "128/8/132", "64/4/528", "32/4/264"):
+        for back in (first, "64/4/132/3", "64/8/132/3", "64/8/264/2", "32/4/264/3", "32/4/528/2"):
             rows, warps = map(int, ahead.split("/"))
             fused_stem.FORWARD = {"ROWS": rows, "num_warps": warps}
-            rows, warps, fused_stem.PARTS = map(int, back.split("/"))
-            fused_stem.BACKWARD = {"ROWS": rows, "num_warps": warps}
-            if ahead == "128/4" or back == "64/4/264":
+            rows, warps, fused_stem.PARTS, stages = map(int, back.split("/"))
+            fused_stem.BACKWARD = {"ROWS": rows, "num_warps": warps, "num_stages": stages}
+            if ahead == "128/4" or back == first:
                 row(f"{ahead} and {back}", lambda: fused_stem.convolve(layer, image))
     fused_stem.FORWARD, fused_stem.BACKWARD, fused_stem.PARTS = kept
     return found

@@ -14,7 +14,7 @@ from vireid.models.fused import INTERPRETED, norm_relu_pool, ours
 # Output places that a program takes at once; programs of the gradient, two for each multiprocessor
 # of an H100.
 FORWARD = {"ROWS": 128, "num_warps": 4}
-BACKWARD = {"ROWS": 64, "num_warps": 4}
+BACKWARD = {"ROWS": 64, "num_warps": 4, "num_stages": 2}
 PARTS = 264
 _PLACES = 128
 _TAPS = 4 * 64

@@ -78,10 +78,10 @@ def moments(
     parts = tl.num_programs(0)
     if _is_last(arrivals, tl.program_id(1), parts):
         count = rows.to(tl.float32)
-        first = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
-        second = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
-        mean = pivot + first
-        variance = tl.maximum(second - first * first, 0.0)
+        away = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
+        square = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
+        mean = pivot + away
+        variance = tl.maximum(square - away * away, 0.0)
         inverse = 1.0 / tl.sqrt(variance + eps)
         scale = _load(weight, column, inside) * inverse
         tl.store(kept + column, mean, mask=inside)
