@@ -136,7 +136,7 @@ def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPa
     # The interpreter takes about as long for any tile, so few large ones.
     large = {"ROWS": 256, "COLUMNS": 512}
     monkeypatch.setattr("vireid.models.fused.TILE", large)
-    monkeypatch.setattr("vireid.models.fused.SUMS", large | {"UNROLL": 1, "PARTS": 64})
+    monkeypatch.setattr("vireid.models.fused.SUMS", large | {"GROUP": 64})
     monkeypatch.setattr("vireid.models.fused_stem.FORWARD", {"ROWS": 1024})
     monkeypatch.setattr("vireid.models.fused_stem.BACKWARD", {"ROWS": 1024})
     monkeypatch.setattr("vireid.models.fused._FEW", 512)

@@ -23,21 +23,21 @@ _FEW = 16  # columns of a program that has little to do
 _NUMBERS = 4096  # that a program casts
 # What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
-# The same of a sum over rows, with how many tiles are read before the first is needed and how many
-# parts are added up at once; and how many programs a sum is spread over: four for each
-# multiprocessor of an H100.
-SUMS = {"ROWS": 32, "COLUMNS": 64, "UNROLL": 4, "PARTS": 64, "num_warps": 4}
+# The same of a sum over rows, of which four tiles are read at once, and how many parts of a sum are
+# added up at once; and how many programs a sum is spread over: four for each multiprocessor of an
+# H100.
+SUMS = {"ROWS": 32, "COLUMNS": 64, "GROUP": 32, "num_warps": 4}
 PARTS = 528
 
-_arrivals: dict[torch.device, Tensor] = {}
+_counters: dict[torch.device, Tensor] = {}
 
 
-def arrivals(device: torch.device) -> Tensor:
-    """Zeros, which kernels leave as zeros: how many parts of a sum are there. One for all kernels
-    of a device, as they run one after the other."""
-    if device not in _arrivals:
-        _arrivals[device] = torch.zeros(1024, dtype=torch.int32, device=device)
-    return _arrivals[device]
+def _counters_of(device: torch.device) -> Tensor:
+    """Zeros, which kernels leave as zeros: how many programs of a sum are done, 64 counters for
+    each block of columns. All kernels of a device share them, as they run one after the other."""
+    if device not in _counters:
+        _counters[device] = torch.zeros(64 * 256, dtype=torch.int32, device=device)
+    return _counters[device]
 
 
 class _Matrix:
@@ -50,12 +50,15 @@ class _Matrix:
             triton.cdiv(self.rows, TILE["ROWS"]), triton.cdiv(self.channels, TILE["COLUMNS"])
         )  # fmt: skip
         blocks = triton.cdiv(self.channels, SUMS["COLUMNS"])
-        tiles = triton.cdiv(self.rows, SUMS["ROWS"])
-        self.each = triton.cdiv(tiles, max(1, PARTS // blocks)) * SUMS["ROWS"]
+        turn = 4 * SUMS["ROWS"]
+        turns = triton.cdiv(self.rows, turn)
+        self.each = triton.cdiv(turns, max(1, PARTS // blocks)) * turn
         self.parts = (triton.cdiv(self.rows, self.each), blocks)
 
     def sums(self, kinds: int, like: Tensor) -> Tensor:
-        return like.new_empty(self.parts[0], kinds, self.channels, dtype=torch.float32)
+        """Room for the sums of parts and of groups of them."""
+        groups = triton.cdiv(self.parts[0], SUMS["GROUP"])
+        return like.new_empty(self.parts[0] + groups, kinds, self.channels, dtype=torch.float32)
 
 
 def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -71,7 +74,7 @@ def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         return kept
     matrix = _Matrix(x)
     kernels.moments[matrix.parts](
-        x, matrix.sums(2, x), arrivals(x.device), norm.weight, norm.bias, norm.running_mean,
+        x, matrix.sums(2, x), _counters_of(x.device), norm.weight, norm.bias, norm.running_mean,
         norm.running_var, norm.num_batches_tracked, kept, matrix.rows, channels, matrix.each,
         norm.momentum, norm.eps, **SUMS,
     )  # fmt: skip
@@ -120,9 +123,9 @@ def _gradient_sums(
     kernels.gradient_sums[matrix.parts](
         gradients[0], gradients[-1], x if y is None else y, x, norm.kept, more.x, more.kept,
         x if passed is None else passed, matrix.sums(2 if other is None else 3, x),
-        arrivals(x.device), *norm.found, *more.found,
+        _counters_of(x.device), *norm.found, *more.found,
         matrix.rows, matrix.channels, matrix.each, float(count or matrix.rows),
-        MORE=len(gradients) > 1, FROM_Y=y is not None, RELU=True, NORM=other is not None, **SUMS,
+        MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None, **SUMS,
     )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)  # of maps; float64 would lose digits
 _NUMBERS = 4096  # of a tile of whole rows
-UNROLL = 2  # tiles that are read before the first is needed
 _FEW = 16  # columns of a program that adds parts up
 _LINE = 128  # numbers of a program that has nothing to add up, or little
 _POSITIONS = 1024  # of an image that a program takes at once
@@ -29,7 +28,7 @@ class _WholeRows:
         self.rows = self.images * self.positions
         columns = triton.next_power_of_2(self.channels)
         height = max(1, _NUMBERS // columns)
-        self.tile = {"ROWS": height, "COLUMNS": columns, "UNROLL": UNROLL, "num_warps": 8}
+        self.tile = {"ROWS": height, "COLUMNS": columns, "num_warps": 8}
         self.each = triton.cdiv(triton.cdiv(self.rows, height), PARTS) * height
         self.parts = (triton.cdiv(self.rows, self.each),)
         self.few = triton.cdiv(self.channels, _FEW)

@@ -26,16 +26,15 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        image = image.contiguous()
         (count, _, high, wide), channels = image.shape, len(weight)
         size = ((high + 1) // 2, (wide + 1) // 2)
         packed = image.new_empty(count, size[0] + 3, size[1] + 3, 16, dtype=dtype)
         kernels.pack[(count * packed.shape[1], triton.cdiv(packed.shape[2], _PLACES))](
-            image, packed, high, wide, *packed.shape[1:3], PLACES=_PLACES
+            image, packed, high, wide, *packed.shape[1:3], *image.stride(), PLACES=_PLACES
         )
         columns = triton.next_power_of_2(channels)
         taps = weight.new_empty(_TAPS, columns, dtype=dtype)
-        kernels.pack_weight[(4,)](weight.contiguous(), taps, channels, CHANNELS=columns)
+        kernels.pack_weight[(4,)](weight, taps, channels, *weight.stride(), CHANNELS=columns)
         y = torch.empty(
             (count, channels, *size), dtype=dtype, device=image.device,
             memory_format=torch.channels_last,
@@ -76,9 +75,9 @@ class _Convolution(torch.autograd.Function):
             CHANNELS=columns,
             **BACKWARD,
         )
-        dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        dweight = torch.empty_like(weight)
         kernels.add_weight_gradient[(_TAPS,)](
-            sums, dweight, parts, channels, CHANNELS=columns, PARTS=64
+            sums, dweight, parts, channels, *dweight.stride(), CHANNELS=columns, PARTS=64
         )
         return None, dweight, None
 

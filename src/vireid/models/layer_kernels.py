@@ -22,7 +22,7 @@ from vireid.models.norm_kernels import _load, _sum_parts, _tile
 @triton.jit(do_not_specialize=["rows", "each"])
 def project(
     x, weight, bias, projected, rows, channels, each,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """θ, φ and g, (3, rows), of weights (3, C)."""
     column = tl.arange(0, COLUMNS)
@@ -31,7 +31,7 @@ def project(
     phi = _load(weight, channels + column, inside)
     g = _load(weight, 2 * channels + column, inside)
     start = tl.program_id(0) * each
-    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
+    for first in range(start, min(start + each, rows), ROWS):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
         value = _load(x, at, there)
         row = first + tl.arange(0, ROWS)
@@ -115,14 +115,14 @@ def _from_mean(theta, pairs, middle, row, rows, positions):
 @triton.jit(do_not_specialize=["rows", "each", "positions"])
 def add(
     x, projected, pairs, middle, kept, bias, out, rows, channels, each, positions,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """out = x + γwr·t + bias."""
     column = tl.arange(0, COLUMNS)
     factor = _load(kept, column, column < channels)
     shift = _load(bias, column, column < channels)
     start = tl.program_id(0) * each
-    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
+    for first in range(start, min(start + each, rows), ROWS):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
         row = first + tl.arange(0, ROWS)
         t = _from_mean(projected, pairs, middle, row, rows, positions)
@@ -136,7 +136,7 @@ def add(
 @triton.jit(do_not_specialize=["rows", "each", "positions"])
 def scale_gradient_sums(
     dy, dy_more, projected, pairs, middle, kept, dt, sums, rows, channels, each, positions,
-    MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr,
+    MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of t, and sums over rows of the map's gradient and of it times t,
     (parts, 2, C)."""
@@ -147,7 +147,7 @@ def scale_gradient_sums(
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
-    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
+    for first in range(start, min(start + each, rows), ROWS):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
         value = _load(dy, at, there)
         if MORE:
@@ -232,7 +232,7 @@ def projected_gradient(
 @triton.jit(do_not_specialize=["rows", "each"])
 def project_gradient(
     dy, dy_more, x, gradients, weight, dx, sums, rows, channels, each,
-    MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr,
+    MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of x, and sums over rows of x times the gradients of θ, φ and g,
     (parts, 3, C)."""
@@ -246,7 +246,7 @@ def project_gradient(
     of_phi = tl.zeros([ROWS, COLUMNS], tl.float32)
     of_g = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
-    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
+    for first in range(start, min(start + each, rows), ROWS):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
         row = first + tl.arange(0, ROWS)
         dtheta = _load(gradients, row, row < rows)[:, None]

@@ -27,12 +27,12 @@ def _load(pointer, at, there):
 
 
 @triton.jit
-def _is_last(arrivals, column_block, parts):
-    """Whether all other parts of these columns have been stored; counts from 0 again if so."""
+def _is_last(counter, count):
+    """Whether `count` programs have come here, after storing; the counter is 0 again if so."""
     tl.debug_barrier()  # all threads have stored
-    last = tl.atomic_add(arrivals + column_block, 1, sem="acq_rel") == parts - 1
+    last = tl.atomic_add(counter, 1, sem="acq_rel") == count - 1
     if last:
-        tl.store(arrivals + column_block, 0)
+        tl.store(counter, 0)
     return last
 
 
@@ -40,7 +40,7 @@ def _is_last(arrivals, column_block, parts):
 def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr):
     """Column sums over the parts of one of several sums, which other programs may have stored."""
     total = tl.zeros([PARTS, column.shape[0]], tl.float32)
-    for first in tl.range(0, parts, PARTS, loop_unroll_factor=2):
+    for first in range(0, parts, PARTS):
         part = first + tl.arange(0, PARTS)
         at = (part[:, None] * kinds + which) * channels + column[None, :]
         there = (part < parts)[:, None] & (column < channels)[None, :]
@@ -48,39 +48,78 @@ def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr)
     return tl.sum(total, 0)
 
 
+@triton.jit
+def _finishes(sums, counters, column, channels, KINDS: tl.constexpr, GROUP: tl.constexpr):
+    """Whether this program, which has stored its part of the sums, is to add up those of groups.
+
+    The last program of each group of parts stores the group's sums behind the parts'; the last of
+    the groups' last ones ends the work. Who is last doesn't change what is added to what."""
+    part, parts = tl.program_id(0), tl.num_programs(0)
+    group, groups = part // GROUP, tl.cdiv(parts, GROUP)
+    counters += tl.program_id(1) * 64
+    ends = part < 0
+    size = min(GROUP, parts - group * GROUP)
+    if _is_last(counters + 1 + group, size):
+        given = sums + group * GROUP * KINDS * channels
+        into = sums + (parts + group) * KINDS * channels + column
+        for kind in tl.static_range(KINDS):
+            total = _sum_parts(given, kind, KINDS, size, column, channels, GROUP)
+            tl.store(into + kind * channels, total, mask=column < channels)
+        ends = _is_last(counters, groups)
+    return ends
+
+
+@triton.jit
+def _add_moments(value, pivot, total, squares):
+    away = value.to(tl.float32) - pivot.to(tl.float32)
+    return total + away, squares + away * away
+
+
 @triton.jit(do_not_specialize=["rows", "each"])
 def moments(
-    x, sums, arrivals, weight, bias, running_mean, running_var, tracked, kept,
+    x, sums, counters, weight, bias, running_mean, running_var, tracked, kept,
     rows, channels, each, momentum, eps,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr, PARTS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Mean, 1 / deviation, and the scale and shift that normalise, kept as (4, C); running
     statistics move.
 
-    Sums of x and x² less the first row, (parts, 2, C), each over `each` rows; the program that
-    ends last adds them up. Numbers are taken relative to the first row, or a mean far from 0 would
+    Sums of x and x² less the first row, (parts, 2, C), each over `each` rows, are added up by the
+    program that ends last. Numbers are taken relative to the first row, or a mean far from 0 would
     drown the variance."""
     part = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < channels
-    pivot = _load(x, column, inside)
+    pivot = tl.load(x + column, mask=inside, other=0)[None, :]
+    fill = tl.broadcast_to(pivot, [ROWS, COLUMNS])
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
-    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
+    # Four tiles are asked for before the first is needed: memory is far away.
+    for first in range(start, min(start + each, rows), 4 * ROWS):
         at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        value = tl.where(there, _load(x, at, there) - pivot[None, :], 0.0)
-        total += value
-        squares += value * value
+        value0 = tl.load(x + at, mask=there, other=fill)
+        at, there = _tile(first + ROWS, column, rows, channels, ROWS, COLUMNS)
+        value1 = tl.load(x + at, mask=there, other=fill)
+        at, there = _tile(first + 2 * ROWS, column, rows, channels, ROWS, COLUMNS)
+        value2 = tl.load(x + at, mask=there, other=fill)
+        at, there = _tile(first + 3 * ROWS, column, rows, channels, ROWS, COLUMNS)
+        value3 = tl.load(x + at, mask=there, other=fill)
+        total, squares = _add_moments(value0, pivot, total, squares)
+        total, squares = _add_moments(value1, pivot, total, squares)
+        total, squares = _add_moments(value2, pivot, total, squares)
+        total, squares = _add_moments(value3, pivot, total, squares)
     into = sums + part * 2 * channels + column
     tl.store(into, tl.sum(total, 0), mask=inside)
     tl.store(into + channels, tl.sum(squares, 0), mask=inside)
-    parts = tl.num_programs(0)
-    if _is_last(arrivals, tl.program_id(1), parts):
+    if _finishes(sums, counters, column, channels, 2, GROUP):
+        parts = tl.num_programs(0)
+        sums += parts * 2 * channels
         count = rows.to(tl.float32)
-        away = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
-        square = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
-        mean = pivot + away
+        groups = tl.cdiv(parts, GROUP)
+        away = _sum_parts(sums, 0, 2, groups, column, channels, GROUP) / count
+        square = _sum_parts(sums, 1, 2, groups, column, channels, GROUP) / count
+        mean = _load(x, column, inside) + away
         variance = tl.maximum(square - away * away, 0.0)
         inverse = 1.0 / tl.sqrt(variance + eps)
         scale = _load(weight, column, inside) * inverse
@@ -144,30 +183,13 @@ def normalise(
 
 
 @triton.jit
-def _gradient_here(
-    dy, dy_more, y, value, scale, shift, at, there,
-    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr,
-):  # fmt: skip
-    """The gradient before the ReLU, which let pass what was above 0: told by its output, or by
-    its input made once more of the map's value."""
-    g = _load(dy, at, there)
-    if MORE:
-        g += _load(dy_more, at, there)
-    if FROM_Y:
-        g = tl.where(_load(y, at, there) > 0, g, 0.0)
-    elif RELU:
-        g = tl.where(value * scale + shift > 0, g, 0.0)
-    return g
-
-
-@triton.jit
 def _factors(
-    sums, which, kinds, total, weight, kept, factors, dweight, dbias, parts, column, channels,
-    count, PARTS: tl.constexpr,
+    sums, which, kinds, total, weight, kept, factors, dweight, dbias, groups, column, channels,
+    count, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
     there = column < channels
-    along = _sum_parts(sums, which, kinds, parts, column, channels, PARTS)
+    along = _sum_parts(sums, which, kinds, groups, column, channels, GROUP)
     mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
     a = _load(weight, column, there) * inverse
     b = -a * inverse * along / count
@@ -180,17 +202,19 @@ def _factors(
 
 @triton.jit(do_not_specialize=["rows", "each", "count"])
 def gradient_sums(
-    dy, dy_more, y, x, kept, other, other_kept, passed, sums, arrivals,
+    dy, dy_more, y, x, kept, other, other_kept, passed, sums, counters,
     weight, factors, dweight, dbias, other_weight, other_factors, other_dweight, other_dbias,
     rows, channels, each, count,
-    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr, NORM: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNROLL: tl.constexpr, PARTS: tl.constexpr,
+    MORE: tl.constexpr, FROM_Y: tl.constexpr, NORM: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Gradients of weight and bias, and the factors of `_factors`, of a norm over `count` numbers a
     channel; with NORM, of two.
 
-    Sums of the gradient g and of g times the standardised x, (parts, 2 or 3, C), are taken as in
-    `moments`. With FROM_Y, g is kept in `passed`, as it is also the gradient of what was added."""
+    Sums of g, the gradient before the ReLU, and of g times the standardised x, (parts, 2 or 3, C),
+    are taken as in `moments`. What the ReLU let pass is told by its input, made once more of x, or
+    with FROM_Y by its output; then g is kept in `passed`, as it is also the gradient of what was
+    added, and `dy_more` is added to the gradient with MORE."""
     part = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     mean, inverse = _rows_of(kept, 0, column, channels)
@@ -200,36 +224,57 @@ def gradient_sums(
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     along_other = tl.zeros([ROWS, COLUMNS], tl.float32)
     start = part * each
-    for first in tl.range(start, min(start + each, rows), ROWS, loop_unroll_factor=UNROLL):
-        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        value = _load(x, at, there)
-        g = _gradient_here(dy, dy_more, y, value, scale, shift, at, there, MORE, FROM_Y, RELU)
-        if FROM_Y:
-            rounded = g.to(passed.dtype.element_ty)
+    if FROM_Y:
+        for first in range(start, min(start + each, rows), ROWS):
+            at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+            value = _load(x, at, there)
+            g = _load(dy, at, there)
+            if MORE:
+                g += _load(dy_more, at, there)
+            rounded = tl.where(_load(y, at, there) > 0, g, 0.0).to(passed.dtype.element_ty)
             tl.store(passed + at, rounded, mask=there)
             g = rounded.to(tl.float32)
-        total += g
-        along += g * (value - mean)
-        if NORM:
-            along_other += g * (_load(other, at, there) - other_mean)
-    kinds = 3 if NORM else 2
+            total += g
+            along += g * (value - mean)
+            if NORM:
+                along_other += g * (_load(other, at, there) - other_mean)
+    else:
+        # Two tiles are asked for before the first is needed.
+        for first in range(start, min(start + each, rows), 2 * ROWS):
+            at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+            at_more, there_more = _tile(first + ROWS, column, rows, channels, ROWS, COLUMNS)
+            value = tl.load(x + at, mask=there, other=0)
+            g = tl.load(dy + at, mask=there, other=0)
+            value_more = tl.load(x + at_more, mask=there_more, other=0)
+            g_more = tl.load(dy + at_more, mask=there_more, other=0)
+            value = value.to(tl.float32)
+            g = tl.where(value * scale + shift > 0, g.to(tl.float32), 0.0)
+            total += g
+            along += g * (value - mean)
+            value = value_more.to(tl.float32)
+            g = tl.where(value * scale + shift > 0, g_more.to(tl.float32), 0.0)
+            total += g
+            along += g * (value - mean)
+    kinds: tl.constexpr = 3 if NORM else 2
     into = sums + part * kinds * channels + column
     inside = column < channels
     tl.store(into, tl.sum(total, 0), mask=inside)
     tl.store(into + channels, tl.sum(along * inverse, 0), mask=inside)
     if NORM:
         tl.store(into + 2 * channels, tl.sum(along_other * other_inverse, 0), mask=inside)
-    parts = tl.num_programs(0)
-    if _is_last(arrivals, tl.program_id(1), parts):
-        whole = _sum_parts(sums, 0, kinds, parts, column, channels, PARTS)
+    if _finishes(sums, counters, column, channels, kinds, GROUP):
+        parts = tl.num_programs(0)
+        sums += parts * kinds * channels
+        groups = tl.cdiv(parts, GROUP)
+        whole = _sum_parts(sums, 0, kinds, groups, column, channels, GROUP)
         _factors(
             sums, 1, kinds, whole, weight, kept, factors, dweight, dbias,
-            parts, column, channels, count, PARTS,
+            groups, column, channels, count, GROUP,
         )  # fmt: skip
         if NORM:
             _factors(
                 sums, 2, kinds, whole, other_weight, other_kept, other_factors,
-                other_dweight, other_dbias, parts, column, channels, count, PARTS,
+                other_dweight, other_dbias, groups, column, channels, count, GROUP,
             )  # fmt: skip
 
 
@@ -251,7 +296,9 @@ def gradient(
     at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
     value = _load(x, at, there)
     scale, shift = _rows_of(kept, 2, column, channels)
-    g = _gradient_here(dy, dy, dy, value, scale, shift, at, there, False, False, RELU)
+    g = _load(dy, at, there)
+    if RELU:
+        g = tl.where(value * scale + shift > 0, g, 0.0)
     found = _gradient_of(g, value, factors, column, channels)
     tl.store(dx + at, found.to(dx.dtype.element_ty), mask=there)
     if NORM:

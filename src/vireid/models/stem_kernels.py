@@ -18,9 +18,23 @@ _WIDE = tl.constexpr(16)  # channels of a packed place
 _TAPS = tl.constexpr(64)  # numbers of 4 packed places
 
 
-@triton.jit(do_not_specialize=["high", "wide", "high_packed", "wide_packed"])
-def pack(x, packed, high, wide, high_packed, wide_packed, PLACES: tl.constexpr):
-    """Images (B, 3, H, W) to (B, H', W', 16); a program makes some places of a row."""
+@triton.jit(
+    do_not_specialize=[
+        "high",
+        "wide",
+        "high_packed",
+        "wide_packed",
+        "by_image",
+        "by_row",
+        "by_column",
+    ]
+)
+def pack(
+    x, packed, high, wide, high_packed, wide_packed, by_image, by_channel, by_row, by_column,
+    PLACES: tl.constexpr,
+):  # fmt: skip
+    """Images (B, 3, H, W), which lie as their strides say, to (B, H', W', 16); a program makes some
+    places of a row."""
     image, down = tl.program_id(0) // high_packed, tl.program_id(0) % high_packed
     right = tl.program_id(1) * PLACES + tl.arange(0, PLACES)
     channel = tl.arange(0, _WIDE)
@@ -29,33 +43,33 @@ def pack(x, packed, high, wide, high_packed, wide_packed, PLACES: tl.constexpr):
     column = 2 * (right - 2)[:, None] + q[None, :]
     inside = (row >= 0) & (row < high) & (column >= 0) & (column < wide)
     inside = inside & (channel < 12)[None, :] & (right < wide_packed)[:, None]
-    plane = ((image * 3 + c) * high)[None, :] + row
-    value = tl.load(x + plane.to(tl.int64) * wide + column, mask=inside, other=0.0)
+    at_image = x + image.to(tl.int64) * by_image
+    at = (c * by_channel)[None, :] + row * by_row + column * by_column
+    value = tl.load(at_image + at, mask=inside, other=0.0)
     place = (tl.program_id(0) * wide_packed + right).to(tl.int64)
     at = place[:, None] * _WIDE + channel[None, :]
     tl.store(packed + at, value.to(packed.dtype.element_ty), mask=(right < wide_packed)[:, None])
 
 
 @triton.jit
-def _weight_places(a, channels, CHANNELS: tl.constexpr):
-    """Where the weights (C, 3, 7, 7) of 4 packed places lie, (64, CHANNELS), and which exist."""
-    tap = tl.arange(0, _TAPS)
+def _weight_place(a, tap):
+    """Channel, row and column of the weights at one of 64 numbers, and whether there are any."""
     b, channel = tap // _WIDE, tap % _WIDE
     p, q, c = channel // 6, channel // 3 % 2, channel % 3
-    down, right = 2 * a + p - 1, 2 * b + q - 1
-    inside = (channel < 12) & (down >= 0) & (right >= 0)  # and below 7, as 2·3 + 1 - 1 is 6
-    out = tl.arange(0, CHANNELS)
-    at = out[None, :] * 147 + (c * 49 + down * 7 + right)[:, None]
-    return at, inside[:, None] & (out < channels)[None, :]
+    down, right = 2 * a + p - 1, 2 * b + q - 1  # up to 6
+    return c, down, right, (channel < 12) & (down >= 0) & (right >= 0)
 
 
 @triton.jit
-def pack_weight(weight, packed, channels, CHANNELS: tl.constexpr):
+def pack_weight(
+    weight, packed, channels, by_out, by_channel, by_row, by_column, CHANNELS: tl.constexpr
+):  # fmt: skip
     """Weights (C, 3, 7, 7) to (4, 64, CHANNELS); a program makes one of the four."""
-    a = tl.program_id(0)
-    at, inside = _weight_places(a, channels, CHANNELS)
-    value = tl.load(weight + at, mask=inside, other=0.0)
-    into = (a * _TAPS + tl.arange(0, _TAPS))[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    a, tap, out = tl.program_id(0), tl.arange(0, _TAPS), tl.arange(0, CHANNELS)
+    c, down, right, there = _weight_place(a, tap)
+    at = (c * by_channel + down * by_row + right * by_column)[:, None] + (out * by_out)[None, :]
+    value = tl.load(weight + at, mask=there[:, None] & (out < channels)[None, :], other=0.0)
+    into = (a * _TAPS + tap)[:, None] * CHANNELS + out[None, :]
     tl.store(packed + into, value.to(packed.dtype.element_ty))
 
 
@@ -126,19 +140,16 @@ def weight_gradient(
 
 @triton.jit(do_not_specialize=["parts"])
 def add_weight_gradient(
-    sums, dweight, parts, channels, CHANNELS: tl.constexpr, PARTS: tl.constexpr
+    sums, dweight, parts, channels, by_out, by_channel, by_row, by_column,
+    CHANNELS: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of weights (C, 3, 7, 7) of the sums; a program makes those of one place of 64."""
-    a, tap = tl.program_id(0) // _TAPS, tl.program_id(0) % _TAPS
-    b, channel = tap // _WIDE, tap % _WIDE
-    p, q, c = channel // 6, channel // 3 % 2, channel % 3
-    down, right = 2 * a + p - 1, 2 * b + q - 1
-    out = tl.arange(0, CHANNELS)
+    """Gradients of weights (C, 3, 7, 7) of the sums; a program makes those of one of 64 numbers."""
+    a, tap, out = tl.program_id(0) // _TAPS, tl.program_id(0) % _TAPS, tl.arange(0, CHANNELS)
     total = tl.zeros([PARTS, CHANNELS], tl.float32)
     for first in range(0, parts, PARTS):
         part = first + tl.arange(0, PARTS)
         at = (part * 4 * _TAPS + tl.program_id(0))[:, None] * CHANNELS + out[None, :]
         total += tl.load(sums + at, mask=(part < parts)[:, None], other=0.0)
-    inside = (channel < 12) & (down >= 0) & (right >= 0) & (out < channels)
-    into = dweight + out * 147 + c * 49 + down * 7 + right
-    tl.store(into, tl.sum(total, 0), mask=inside)
+    c, down, right, there = _weight_place(a, tap)
+    into = dweight + c * by_channel + down * by_row + right * by_column + out * by_out
+    tl.store(into, tl.sum(total, 0), mask=there & (out < channels))
