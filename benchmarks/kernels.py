@@ -1,11 +1,11 @@
 """Our own kernels on the maps of a ResNet-50 step: time, and share of the bytes a copy moves.
 
-    python benchmarks/kernels.py [--tiles 32x64/4] [--sums 32x64/4/528,64x64/8/264,…]
+    python benchmarks/kernels.py [--tiles 32x64/4] [--sums 32x64/4/528/4,64x64/8/264/3,…]
         [--dtype bfloat16] [--no-pointwise]
 
 Each pass runs by itself in a captured graph, forwards and backwards, for every map of a step of 64
 images of 288x144. `--tiles` compares ROWS x COLUMNS / warps of a pass, `--sums` the same of a sum
-with the programs it is spread over; the first of each are the package's.
+with the programs it is spread over and its stages; the first of each are the package's.
 Beside it: the first convolution, of one stem; 1x1 convolutions as such and as matrix products.
 """
 
@@ -107,9 +107,11 @@ def tile_rows(
     size, warps = tile.split("/")
     rows, columns = map(int, size.split("x"))
     fused.TILE = {"ROWS": rows, "COLUMNS": columns, "num_warps": int(warps)}
-    size, warps, parts = sums.split("/")
+    size, warps, parts, stages = sums.split("/")
     rows, columns = map(int, size.split("x"))
-    fused.SUMS = fused.SUMS | {"ROWS": rows, "COLUMNS": columns, "num_warps": int(warps)}
+    fused.SUMS = {
+        "ROWS": rows, "COLUMNS": columns, "STAGES": int(stages), "num_warps": int(warps),
+    }  # fmt: skip
     fused.PARTS = int(parts)
     found = []
     for shape, kinds in MAPS.items():
@@ -198,7 +200,7 @@ def pointwise_rows(images: int, dtype: torch.dtype) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tiles", default="32x64/4")
-    parser.add_argument("--sums", default="32x64/4/528")
+    parser.add_argument("--sums", default="32x64/4/528/4")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--no-pointwise", action="store_true")

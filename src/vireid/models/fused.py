@@ -19,25 +19,15 @@ from torch import Tensor, nn
 from vireid.models import norm_kernels as kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
-_FEW = 16  # columns of a program that has little to do
 _NUMBERS = 4096  # that a program casts
 # What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
-# The same of a sum over rows, of which four tiles are read at once, and how many parts of a sum are
-# added up at once; and how many programs a sum is spread over: four for each multiprocessor of an
-# H100.
-SUMS = {"ROWS": 32, "COLUMNS": 64, "GROUP": 32, "num_warps": 4}
+# The same of a sum over rows, with how many tiles are on their way; and how many programs a sum is
+# spread over: four for each multiprocessor of an H100.
+SUMS = {"ROWS": 32, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
 PARTS = 528
-
-_counters: dict[torch.device, Tensor] = {}
-
-
-def _counters_of(device: torch.device) -> Tensor:
-    """Zeros, which kernels leave as zeros: how many programs of a sum are done, 64 counters for
-    each block of columns. All kernels of a device share them, as they run one after the other."""
-    if device not in _counters:
-        _counters[device] = torch.zeros(64 * 256, dtype=torch.int32, device=device)
-    return _counters[device]
+# The same of a program that adds parts up.
+FEW = {"PARTS": 128, "COLUMNS": 16, "num_warps": 4}
 
 
 class _Matrix:
@@ -46,37 +36,34 @@ class _Matrix:
     def __init__(self, x: Tensor) -> None:
         self.channels = x.shape[1]
         self.rows = x.numel() // self.channels
-        self.tiles = (
-            triton.cdiv(self.rows, TILE["ROWS"]), triton.cdiv(self.channels, TILE["COLUMNS"])
-        )  # fmt: skip
-        blocks = triton.cdiv(self.channels, SUMS["COLUMNS"])
-        turn = 4 * SUMS["ROWS"]
-        turns = triton.cdiv(self.rows, turn)
-        self.each = triton.cdiv(turns, max(1, PARTS // blocks)) * turn
-        self.parts = (triton.cdiv(self.rows, self.each), blocks)
+        columns = triton.cdiv(self.channels, TILE["COLUMNS"])
+        self.tiles = (triton.cdiv(self.rows, TILE["ROWS"]) * columns,)
+        columns = triton.cdiv(self.channels, SUMS["COLUMNS"])
+        self.parts = min(max(1, PARTS // columns), triton.cdiv(self.rows, SUMS["ROWS"]))
+        self.programs = (self.parts * columns,)
+        self.few = (triton.cdiv(self.channels, FEW["COLUMNS"]),)
 
     def sums(self, kinds: int, like: Tensor) -> Tensor:
-        """Room for the sums of parts and of groups of them."""
-        groups = triton.cdiv(self.parts[0], SUMS["GROUP"])
-        return like.new_empty(self.parts[0] + groups, kinds, self.channels, dtype=torch.float32)
+        return like.new_empty(kinds, self.parts, self.channels, dtype=torch.float32)
 
 
 def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """(4, C): mean, 1 / deviation, scale and shift: of this batch, which moves the running ones, or
     in evaluation of those."""
-    channels = x.shape[1]
-    kept = x.new_empty(4, channels, dtype=torch.float32)
+    matrix = _Matrix(x)
+    kept = x.new_empty(4, matrix.channels, dtype=torch.float32)
     if not norm.training:
-        kernels.running[(triton.cdiv(channels, _FEW),)](
-            norm.weight, norm.bias, norm.running_mean, norm.running_var, kept, channels,
-            norm.eps, COLUMNS=_FEW,
+        kernels.running[matrix.few](
+            norm.weight, norm.bias, norm.running_mean, norm.running_var, kept, matrix.channels,
+            norm.eps, COLUMNS=FEW["COLUMNS"],
         )  # fmt: skip
         return kept
-    matrix = _Matrix(x)
-    kernels.moments[matrix.parts](
-        x, matrix.sums(2, x), _counters_of(x.device), norm.weight, norm.bias, norm.running_mean,
-        norm.running_var, norm.num_batches_tracked, kept, matrix.rows, channels, matrix.each,
-        norm.momentum, norm.eps, **SUMS,
+    sums = matrix.sums(2, x)
+    kernels.moments[matrix.programs](x, sums, matrix.rows, matrix.parts, matrix.channels, **SUMS)
+    kernels.statistics[matrix.few](
+        sums, x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
+        norm.num_batches_tracked, kept, matrix.parts, matrix.channels, float(matrix.rows),
+        norm.momentum, norm.eps, **FEW,
     )  # fmt: skip
     return kept
 
@@ -95,10 +82,6 @@ class _Of(NamedTuple):
     def of(cls, x: Tensor, weight: Tensor, kept: Tensor) -> _Of:
         factors = kept.new_empty(3, kept.shape[1])
         return cls(x, weight, kept, factors, torch.empty_like(weight), torch.empty_like(weight))
-
-    @property
-    def found(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.weight, self.factors, self.dweight, self.dbias
 
 
 def _gradient_sums(
@@ -119,14 +102,17 @@ def _gradient_sums(
         count: of numbers a channel that the norm was taken over, if not those of `norm.x`.
     """
     x, matrix = norm.x, _Matrix(norm.x)
-    more = other or norm
-    kernels.gradient_sums[matrix.parts](
+    more, sums = other or norm, matrix.sums(2 if other is None else 3, x)
+    kernels.gradient_sums[matrix.programs](
         gradients[0], gradients[-1], x if y is None else y, x, norm.kept, more.x, more.kept,
-        x if passed is None else passed, matrix.sums(2 if other is None else 3, x),
-        _counters_of(x.device), *norm.found, *more.found,
-        matrix.rows, matrix.channels, matrix.each, float(count or matrix.rows),
+        x if passed is None else passed, sums, matrix.rows, matrix.parts, matrix.channels,
         MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None, **SUMS,
     )  # fmt: skip
+    for which, of in enumerate((norm,) if other is None else (norm, other), 1):
+        kernels.gradient_factors[matrix.few](
+            sums, of.weight, of.kept, of.factors, of.dweight, of.dbias,
+            matrix.parts, matrix.channels, float(count or matrix.rows), which, **FEW,
+        )  # fmt: skip
 
 
 def _dense(x: Tensor) -> Tensor:

@@ -22,119 +22,103 @@ def _tile(first, column, rows, channels, ROWS: tl.constexpr, COLUMNS: tl.constex
 
 
 @triton.jit
+def _place(channels, COLUMNS: tl.constexpr):
+    """Which tile of rows a program of a grid of one side takes, and its columns. Neighbours take
+    columns beside each other, as they lie in memory."""
+    blocks = tl.cdiv(channels, COLUMNS)
+    return tl.program_id(0) // blocks, tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
+
+
+@triton.jit
 def _load(pointer, at, there):
     return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
 
 
-@triton.jit
-def _is_last(counter, count):
-    """Whether `count` programs have come here, after storing; the counter is 0 again if so."""
-    tl.debug_barrier()  # all threads have stored
-    last = tl.atomic_add(counter, 1, sem="acq_rel") == count - 1
-    if last:
-        tl.store(counter, 0)
-    return last
+@triton.jit(do_not_specialize=["rows", "parts"])
+def moments(
+    x, sums, rows, parts, channels,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Sums of x and x² less the first row, (2, parts, C).
+
+    Numbers are taken relative to the first row, or a mean far from 0 would drown the variance. The
+    tiles of a part lie `parts` tiles from each other, the last first: what was written last is
+    still in the cache, and what is read last will be."""
+    part, column = _place(channels, COLUMNS)
+    inside = column < channels
+    pivot = _load(x, column, inside)[None, :]
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    squares = tl.zeros([ROWS, COLUMNS], tl.float32)
+    tiles = tl.cdiv(rows, ROWS)
+    for turn in tl.range(part, tiles, parts, num_stages=STAGES):
+        at, there = _tile((tiles - 1 - turn) * ROWS, column, rows, channels, ROWS, COLUMNS)
+        value = tl.where(there, _load(x, at, there) - pivot, 0.0)
+        total += value
+        squares += value * value
+    into = sums + part * channels + column
+    tl.store(into, tl.sum(total, 0), mask=inside)
+    tl.store(into + parts * channels, tl.sum(squares, 0), mask=inside)
 
 
 @triton.jit
-def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr):
-    """Column sums over the parts of one of several sums, which other programs may have stored."""
+def _sum_parts(sums, parts, column, channels, PARTS: tl.constexpr):
+    """Column sums over parts."""
     total = tl.zeros([PARTS, column.shape[0]], tl.float32)
     for first in range(0, parts, PARTS):
         part = first + tl.arange(0, PARTS)
-        at = (part[:, None] * kinds + which) * channels + column[None, :]
-        there = (part < parts)[:, None] & (column < channels)[None, :]
-        total += tl.load(sums + at, mask=there, other=0.0, cache_modifier=".cg")
+        at = part[:, None] * channels + column[None, :]
+        total += _load(sums, at, (part < parts)[:, None] & (column < channels)[None, :])
     return tl.sum(total, 0)
 
 
 @triton.jit
-def _finishes(sums, counters, column, channels, KINDS: tl.constexpr, GROUP: tl.constexpr):
-    """Whether this program, which has stored its part of the sums, is to add up those of groups.
-
-    The last program of each group of parts stores the group's sums behind the parts'; the last of
-    the groups' last ones ends the work. Who is last doesn't change what is added to what."""
-    part, parts = tl.program_id(0), tl.num_programs(0)
-    group, groups = part // GROUP, tl.cdiv(parts, GROUP)
-    counters += tl.program_id(1) * 64
-    ends = part < 0
-    size = min(GROUP, parts - group * GROUP)
-    if _is_last(counters + 1 + group, size):
-        given = sums + group * GROUP * KINDS * channels
-        into = sums + (parts + group) * KINDS * channels + column
-        for kind in tl.static_range(KINDS):
-            total = _sum_parts(given, kind, KINDS, size, column, channels, GROUP)
-            tl.store(into + kind * channels, total, mask=column < channels)
-        ends = _is_last(counters, groups)
-    return ends
+def _sum_parts_of_two(sums, more, parts, column, channels, PARTS: tl.constexpr):
+    """The same of two sums, both of which are asked for before the first is needed."""
+    one = tl.zeros([PARTS, column.shape[0]], tl.float32)
+    two = tl.zeros([PARTS, column.shape[0]], tl.float32)
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)
+        at = part[:, None] * channels + column[None, :]
+        there = (part < parts)[:, None] & (column < channels)[None, :]
+        first_ = tl.load(sums + at, mask=there, other=0.0)
+        second = tl.load(more + at, mask=there, other=0.0)
+        one += first_
+        two += second
+    return tl.sum(one, 0), tl.sum(two, 0)
 
 
-@triton.jit
-def _add_moments(value, pivot, total, squares):
-    away = value.to(tl.float32) - pivot.to(tl.float32)
-    return total + away, squares + away * away
-
-
-@triton.jit(do_not_specialize=["rows", "each"])
-def moments(
-    x, sums, counters, weight, bias, running_mean, running_var, tracked, kept,
-    rows, channels, each, momentum, eps,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, GROUP: tl.constexpr,
+@triton.jit(do_not_specialize=["parts", "count"])
+def statistics(
+    sums, x, weight, bias, running_mean, running_var, tracked, kept,
+    parts, channels, count, momentum, eps, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Mean, 1 / deviation, and the scale and shift that normalise, kept as (4, C); running
-    statistics move.
-
-    Sums of x and x² less the first row, (parts, 2, C), each over `each` rows, are added up by the
-    program that ends last. Numbers are taken relative to the first row, or a mean far from 0 would
-    drown the variance."""
-    part = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = column < channels
-    pivot = tl.load(x + column, mask=inside, other=0)[None, :]
-    fill = tl.broadcast_to(pivot, [ROWS, COLUMNS])
-    total = tl.zeros([ROWS, COLUMNS], tl.float32)
-    squares = tl.zeros([ROWS, COLUMNS], tl.float32)
-    start = part * each
-    # Four tiles are asked for before the first is needed: memory is far away.
-    for first in range(start, min(start + each, rows), 4 * ROWS):
-        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        value0 = tl.load(x + at, mask=there, other=fill)
-        at, there = _tile(first + ROWS, column, rows, channels, ROWS, COLUMNS)
-        value1 = tl.load(x + at, mask=there, other=fill)
-        at, there = _tile(first + 2 * ROWS, column, rows, channels, ROWS, COLUMNS)
-        value2 = tl.load(x + at, mask=there, other=fill)
-        at, there = _tile(first + 3 * ROWS, column, rows, channels, ROWS, COLUMNS)
-        value3 = tl.load(x + at, mask=there, other=fill)
-        total, squares = _add_moments(value0, pivot, total, squares)
-        total, squares = _add_moments(value1, pivot, total, squares)
-        total, squares = _add_moments(value2, pivot, total, squares)
-        total, squares = _add_moments(value3, pivot, total, squares)
-    into = sums + part * 2 * channels + column
-    tl.store(into, tl.sum(total, 0), mask=inside)
-    tl.store(into + channels, tl.sum(squares, 0), mask=inside)
-    if _finishes(sums, counters, column, channels, 2, GROUP):
-        parts = tl.num_programs(0)
-        sums += parts * 2 * channels
-        count = rows.to(tl.float32)
-        groups = tl.cdiv(parts, GROUP)
-        away = _sum_parts(sums, 0, 2, groups, column, channels, GROUP) / count
-        square = _sum_parts(sums, 1, 2, groups, column, channels, GROUP) / count
-        mean = _load(x, column, inside) + away
-        variance = tl.maximum(square - away * away, 0.0)
-        inverse = 1.0 / tl.sqrt(variance + eps)
-        scale = _load(weight, column, inside) * inverse
-        tl.store(kept + column, mean, mask=inside)
-        tl.store(kept + channels + column, inverse, mask=inside)
-        tl.store(kept + 2 * channels + column, scale, mask=inside)
-        shift = _load(bias, column, inside) - mean * scale
-        tl.store(kept + 3 * channels + column, shift, mask=inside)
-        before = _load(running_mean, column, inside)
-        tl.store(running_mean + column, before + momentum * (mean - before), mask=inside)
-        before = _load(running_var, column, inside)
-        unbiased = variance * (count / tl.maximum(count - 1.0, 1.0))
-        tl.store(running_var + column, before + momentum * (unbiased - before), mask=inside)
-        if tl.program_id(1) == 0:
-            tl.store(tracked, tl.load(tracked) + 1)
+    """From sums to mean, 1 / deviation, and the scale and shift that normalise, kept as (4, C);
+    running statistics move."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    pivot, gain, shift = (
+        _load(x, column, there), _load(weight, column, there), _load(bias, column, there)
+    )  # fmt: skip
+    mean_before = _load(running_mean, column, there)
+    var_before = _load(running_var, column, there)
+    more = sums + parts * channels
+    away, square = _sum_parts_of_two(sums, more, parts, column, channels, PARTS)
+    away, square = away / count, square / count
+    mean = pivot + away
+    variance = tl.maximum(square - away * away, 0.0)
+    inverse = 1.0 / tl.sqrt(variance + eps)
+    scale = gain * inverse
+    tl.store(kept + column, mean, mask=there)
+    tl.store(kept + channels + column, inverse, mask=there)
+    tl.store(kept + 2 * channels + column, scale, mask=there)
+    tl.store(kept + 3 * channels + column, shift - mean * scale, mask=there)
+    now = mean_before + momentum * (mean - mean_before)
+    tl.store(running_mean + column, now, mask=there)
+    unbiased = variance * (count / tl.maximum(count - 1.0, 1.0))
+    now = var_before + momentum * (unbiased - var_before)
+    tl.store(running_var + column, now, mask=there)
+    if tl.program_id(0) == 0:
+        tl.store(tracked, tl.load(tracked) + 1)
 
 
 @triton.jit
@@ -168,8 +152,8 @@ def normalise(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """y = ReLU(norm(x) + other), where `other` may need a norm of its own."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
+    tile, column = _place(channels, COLUMNS)
+    at, there = _tile(tile * ROWS, column, rows, channels, ROWS, COLUMNS)
     scale, shift = _rows_of(kept, 2, column, channels)
     value = _load(x, at, there) * scale + shift
     if NORM:
@@ -182,100 +166,70 @@ def normalise(
     tl.store(y + at, value.to(y.dtype.element_ty), mask=there)
 
 
-@triton.jit
-def _factors(
-    sums, which, kinds, total, weight, kept, factors, dweight, dbias, groups, column, channels,
-    count, GROUP: tl.constexpr,
-):  # fmt: skip
-    """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
-    there = column < channels
-    along = _sum_parts(sums, which, kinds, groups, column, channels, GROUP)
-    mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
-    a = _load(weight, column, there) * inverse
-    b = -a * inverse * along / count
-    tl.store(dweight + column, along, mask=there)
-    tl.store(dbias + column, total, mask=there)
-    tl.store(factors + column, a, mask=there)
-    tl.store(factors + channels + column, b, mask=there)
-    tl.store(factors + 2 * channels + column, -a * total / count - b * mean, mask=there)
-
-
-@triton.jit(do_not_specialize=["rows", "each", "count"])
+@triton.jit(do_not_specialize=["rows", "parts"])
 def gradient_sums(
-    dy, dy_more, y, x, kept, other, other_kept, passed, sums, counters,
-    weight, factors, dweight, dbias, other_weight, other_factors, other_dweight, other_dbias,
-    rows, channels, each, count,
+    dy, dy_more, y, x, kept, other, other_kept, passed, sums, rows, parts, channels,
     MORE: tl.constexpr, FROM_Y: tl.constexpr, NORM: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, GROUP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of weight and bias, and the factors of `_factors`, of a norm over `count` numbers a
-    channel; with NORM, of two.
+    """Sums of g, the gradient before the ReLU, and of g times the standardised x, (2 or 3, parts,
+    C), taken as in `moments`; the third of another norm's input.
 
-    Sums of g, the gradient before the ReLU, and of g times the standardised x, (parts, 2 or 3, C),
-    are taken as in `moments`. What the ReLU let pass is told by its input, made once more of x, or
-    with FROM_Y by its output; then g is kept in `passed`, as it is also the gradient of what was
-    added, and `dy_more` is added to the gradient with MORE."""
-    part = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    What the ReLU let pass is told by its input, made once more of x, or with FROM_Y by its output;
+    then g is kept in `passed`, as it is also the gradient of what was added, and `dy_more` is added
+    to the gradient with MORE."""
+    part, column = _place(channels, COLUMNS)
     mean, inverse = _rows_of(kept, 0, column, channels)
     scale, shift = _rows_of(kept, 2, column, channels)
     other_mean, other_inverse = _rows_of(other_kept, 0, column, channels)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     along_other = tl.zeros([ROWS, COLUMNS], tl.float32)
-    start = part * each
-    if FROM_Y:
-        for first in range(start, min(start + each, rows), ROWS):
-            at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-            value = _load(x, at, there)
-            g = _load(dy, at, there)
-            if MORE:
-                g += _load(dy_more, at, there)
-            rounded = tl.where(_load(y, at, there) > 0, g, 0.0).to(passed.dtype.element_ty)
-            tl.store(passed + at, rounded, mask=there)
-            g = rounded.to(tl.float32)
-            total += g
-            along += g * (value - mean)
-            if NORM:
-                along_other += g * (_load(other, at, there) - other_mean)
-    else:
-        # Two tiles are asked for before the first is needed.
-        for first in range(start, min(start + each, rows), 2 * ROWS):
-            at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-            at_more, there_more = _tile(first + ROWS, column, rows, channels, ROWS, COLUMNS)
-            value = tl.load(x + at, mask=there, other=0)
-            g = tl.load(dy + at, mask=there, other=0)
-            value_more = tl.load(x + at_more, mask=there_more, other=0)
-            g_more = tl.load(dy + at_more, mask=there_more, other=0)
-            value = value.to(tl.float32)
-            g = tl.where(value * scale + shift > 0, g.to(tl.float32), 0.0)
-            total += g
-            along += g * (value - mean)
-            value = value_more.to(tl.float32)
-            g = tl.where(value * scale + shift > 0, g_more.to(tl.float32), 0.0)
-            total += g
-            along += g * (value - mean)
-    kinds: tl.constexpr = 3 if NORM else 2
-    into = sums + part * kinds * channels + column
+    tiles = tl.cdiv(rows, ROWS)
+    for turn in tl.range(part, tiles, parts, num_stages=STAGES):
+        at, there = _tile((tiles - 1 - turn) * ROWS, column, rows, channels, ROWS, COLUMNS)
+        value = _load(x, at, there)
+        g = _load(dy, at, there)
+        if MORE:
+            g += _load(dy_more, at, there)
+        if FROM_Y:
+            g = tl.where(_load(y, at, there) > 0, g, 0.0).to(passed.dtype.element_ty)
+            tl.store(passed + at, g, mask=there)
+            g = g.to(tl.float32)
+        else:
+            g = tl.where(value * scale + shift > 0, g, 0.0)
+        total += g
+        along += g * (value - mean)
+        if NORM:
+            along_other += g * (_load(other, at, there) - other_mean)
+    into = sums + part * channels + column
     inside = column < channels
     tl.store(into, tl.sum(total, 0), mask=inside)
-    tl.store(into + channels, tl.sum(along * inverse, 0), mask=inside)
+    tl.store(into + parts * channels, tl.sum(along * inverse, 0), mask=inside)
     if NORM:
-        tl.store(into + 2 * channels, tl.sum(along_other * other_inverse, 0), mask=inside)
-    if _finishes(sums, counters, column, channels, kinds, GROUP):
-        parts = tl.num_programs(0)
-        sums += parts * kinds * channels
-        groups = tl.cdiv(parts, GROUP)
-        whole = _sum_parts(sums, 0, kinds, groups, column, channels, GROUP)
-        _factors(
-            sums, 1, kinds, whole, weight, kept, factors, dweight, dbias,
-            groups, column, channels, count, GROUP,
-        )  # fmt: skip
-        if NORM:
-            _factors(
-                sums, 2, kinds, whole, other_weight, other_kept, other_factors,
-                other_dweight, other_dbias, groups, column, channels, count, GROUP,
-            )  # fmt: skip
+        into += 2 * parts * channels
+        tl.store(into, tl.sum(along_other * other_inverse, 0), mask=inside)
+
+
+@triton.jit(do_not_specialize=["parts", "count", "which"])
+def gradient_factors(
+    sums, weight, kept, factors, dweight, dbias, parts, channels, count, which,
+    PARTS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    gain = _load(weight, column, there)
+    mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
+    more = sums + which * parts * channels
+    total, along = _sum_parts_of_two(sums, more, parts, column, channels, PARTS)
+    a = gain * inverse
+    b = -a * inverse * along / count
+    tl.store(dweight + column, along, mask=there)
+    tl.store(dbias + column, total, mask=there)
+    tl.store(factors + column, a, mask=there)
+    tl.store(factors + channels + column, b, mask=there)
+    tl.store(factors + 2 * channels + column, -a * total / count - b * mean, mask=there)
 
 
 @triton.jit
@@ -292,8 +246,8 @@ def gradient(
     RELU: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the norm's input, and that of the other norm's."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
+    tile, column = _place(channels, COLUMNS)
+    at, there = _tile(tile * ROWS, column, rows, channels, ROWS, COLUMNS)
     value = _load(x, at, there)
     scale, shift = _rows_of(kept, 2, column, channels)
     g = _load(dy, at, there)
@@ -323,8 +277,8 @@ def pool(
 ):  # fmt: skip
     """y (rows, C) of ReLU(norm(x)), which of the nine places won, and its x; 9 where none was above
     0, and then the x of any."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    image, down, right, there = _places(tl.program_id(0) * ROWS, rows, high_out, wide_out, ROWS)
+    tile, column = _place(channels, COLUMNS)
+    image, down, right, there = _places(tile * ROWS, rows, high_out, wide_out, ROWS)
     scale, shift = _rows_of(kept, 2, column, channels)
     best = tl.zeros([ROWS, COLUMNS], tl.float32)
     won = tl.full([ROWS, COLUMNS], 9, tl.int32)
@@ -342,7 +296,7 @@ def pool(
         any_one = (place == 4) & (won == 9)  # the middle one always exists
         by = tl.where(better | any_one, number, by)
         won = tl.where(better, place, won)
-    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    row = (tile * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     at, mask = (
         row[:, None] * channels + column[None, :],
         there[:, None] & (column < channels)[None, :],
@@ -380,8 +334,8 @@ def pool_gradient(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """As `gradient`, of a gradient that comes through the pooling."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    first = tl.program_id(0) * ROWS
+    tile, column = _place(channels, COLUMNS)
+    first = tile * ROWS
     g = _gradient_through_pool(
         dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
     )
