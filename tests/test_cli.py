@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +23,7 @@ from vireid.commands.flags import Flags
 from vireid.config import Options, meanings
 from vireid.console import say
 from vireid.data import Variant, facts_of, registry
+from vireid.files import atomic_write
 
 ALL = [(name,) for name in COMMANDS if name != "index"] + [("index", n) for n in INDEX_COMMANDS]
 
@@ -86,6 +90,27 @@ def test_what_options_say_is_kept(capsys) -> None:
     command.__annotations__["options"] = Talking
     assert Flags("vireid do", command, ["--number", "2"]).call() == 2
     assert capsys.readouterr().err == "said\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_ended_leaves_nothing_half_written(
+    number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def doctor() -> None:
+        """Write, and be ended meanwhile."""
+        with atomic_write(tmp_path / "file"):
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+
+    monkeypatch.setattr("vireid.cli.load", lambda target: doctor)
+    before = signal.getsignal(signal.SIGTERM)
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        assert run("doctor") == code
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    assert "vireid: interrupted." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()) and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_to_run_next_can_be_typed(capsys, monkeypatch, tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.console import console, did_you_mean, harmless, say, shortened
+from vireid.runtime.signals import Terminated, sigterm_raises
 from vireid.types import InputError
 from vireid.version import __version__
 
 USER_ERROR = 2
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143  # by Ctrl-C, by SIGTERM; as of a shell: 128 + its number
 LONGEST_COMPLAINT = 2000  # characters; what was given may be of any length
 # Objects more than before, when Python looks for garbage. PyTorch's modules and its compiler make
 # millions that stay, and looking among them again and again makes a command start later.
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that `arguments` (default: the process's) name, and exit.
 
     Exit codes: 0 done; 2 the user gave something that cannot be used (a sentence on standard
-    error says what); 130 interrupted; any other code is a bug, with its traceback.
+    error says what); 130 interrupted by Ctrl-C, 143 by SIGTERM; 1 a sweep is not complete, or a
+    bug, with its traceback.
     """
     gc.set_threshold(COLLECT_AFTER)
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -46,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         level=level if level in logging.getLevelNamesMapping() else "WARNING", handlers=[handler]
     )
     try:
-        code = _dispatch(words)
-        sys.stdout.flush()
+        with sigterm_raises():
+            code = _dispatch(words)
+            sys.stdout.flush()
     except InputError as error:
         _complain(str(error))
         code = USER_ERROR
@@ -59,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _complain(f"The file name '{error.filename}' is longer than this system allows.")
         code = USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _complain("interrupted.")
-        code = INTERRUPTED
+        code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     sys.exit(code)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -156,13 +158,14 @@ def test_what_was_made_is_said_and_nothing_else(
         command: list[str], log: Path, device: int | None, stop: threading.Event, _: Standby
     ) -> None:
         if command[4] == "train":  # at the first one the user presses Ctrl-C
-            stop.set()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.wait(60)
             raise Stopped
 
     monkeypatch.setattr("vireid.sweep.call", call)
     file = write(tmp_path, seeds=[0, 1], rows={"a": {}, "b": {"lr": 0.5}}, baseline="a")
     out = tmp_path / "out"
-    assert run("sweep", file, "--out", out, "--device", "cpu") == 1
+    assert run("sweep", file, "--out", out, "--device", "cpu") == 130
     shown = said(capsys)
     assert "begins: a, seed 0 (1 of 4)" in shown and shown.count("begins") == 1
     assert "missing: a, seed 0: stopped missing" in shown
@@ -186,6 +189,26 @@ def test_what_was_made_is_said_and_nothing_else(
     run_sweep(sweep, [None], stop=stop, tell=lines.append)
     assert [job.state for job in sweep.jobs] == ["interrupted before its turn", "done"] * 2
     assert sweep.table() == "" and sweep.written == ()
+
+
+@pytest.mark.parametrize(("number", "code"), [(None, 1), (signal.SIGTERM, 143)])
+def test_the_exit_code_tells_a_deadline_from_a_signal(
+    number: int | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def call(_: list[str], log: Path, device: int | None, stop: threading.Event, *more: object):
+        if number is None:
+            stop.set()  # as `run_all` does at a deadline
+        else:
+            os.kill(os.getpid(), number)
+        assert stop.wait(60)
+        raise Stopped
+
+    monkeypatch.setattr("vireid.sweep.call", call)
+    words = ("sweep", write(tmp_path), "--out", tmp_path / "out", "--device", "cpu")
+    assert run(*words) == code
+    shown = said(capsys)
+    assert "Next: the same command goes on with what is missing." in shown
+    assert ("vireid: interrupted." in shown) == (number is not None)
 
 
 def test_what_has_to_be_corrected_is_said(

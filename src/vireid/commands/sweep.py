@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from pathlib import Path
 
 from vireid.commands.common import next_step, suggest
@@ -42,7 +41,7 @@ def sweep(
         jobs: Runs at a time on each GPU or CPU.
         plan: Print the runs that would be made, and exit.
     """
-    from vireid.runtime.signals import stop_on_signals
+    from vireid.runtime.signals import StopRequest, stop_on_signals
     from vireid.sweep import STATE, read_sweep, run_sweep
     from vireid.sweep import merge as take
 
@@ -57,7 +56,7 @@ def sweep(
         for job in found.jobs:
             results.print(f"{job.name}: {job.folder}", markup=False, highlight=False)
         return 0
-    stop = threading.Event()
+    stop = StopRequest()
     with stop_on_signals(stop):
         run_sweep(
             found,
@@ -81,6 +80,8 @@ def sweep(
         )
     elif missing:
         suggest("the same command goes on with what is missing.")
+    if missing and stop.signal is not None:
+        raise stop.interruption()
     return 1 if missing else 0
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop in good order."""
+"""Ctrl-C and SIGTERM: as exceptions, or as a request to stop in good order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,50 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does, with an exit code of its own."""
+
+
+class StopRequest(threading.Event):
+    """A request to stop, made by a signal, or by code (such as at a deadline) with `set`.
+
+    Attributes:
+        signal: the number of the signal that made it; None where code did.
+    """
+
+    signal: int | None = None
+
+    def interruption(self) -> KeyboardInterrupt:
+        """What to raise once all is in order."""
+        return Terminated() if self.signal == signal.SIGTERM else KeyboardInterrupt()
+
+
 @contextmanager
-def stop_on_signals(asked: threading.Event) -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
+    """Raise `Terminated` at the first SIGTERM, as Python raises `KeyboardInterrupt` at Ctrl-C; the
+    second one ends the process at once.
+
+    Does nothing where SIGTERM is handled or ignored already, or outside the main thread, where
+    Python lets no one handle signals.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def stop_on_signals(asked: StopRequest) -> Iterator[None]:
     """Set `asked` at the first Ctrl-C or SIGTERM; the second one ends the process at once.
 
     Does nothing outside the main thread, where Python lets no one handle signals.
@@ -23,6 +65,7 @@ def stop_on_signals(asked: threading.Event) -> Iterator[None]:
     }
 
     def ask(number: int, frame: Any) -> None:
+        asked.signal = number
         asked.set()
         signal.signal(number, before[number])
 

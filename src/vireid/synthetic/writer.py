@@ -201,6 +201,7 @@ def _as_done(pool, out, parameters, waiting, running) -> Iterator[_Result]:
 def _start_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has the parent's handler
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.capture import first_line
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.ranks import World, join
-from vireid.runtime.signals import stop_on_signals
+from vireid.runtime.signals import StopRequest, stop_on_signals
 from vireid.training import checkpoint, record
 from vireid.training.assemble import Assembly
 from vireid.training.callbacks import Callback, Callbacks, load_callbacks
@@ -151,7 +150,7 @@ class _Run:
             self.record = record.finish(self.record, method, precision=precision, ranks=world.size)
             self.record = record.keep(self.record, options, run)
         self.writer = BackgroundWriter()
-        self._stop_requested = threading.Event()
+        self._stop_requested = StopRequest()
         self._images, self._seconds, self._epoch_rate = 0, 0.0, 0.0  # trained in this start
 
     # The loop --------------------------------------------------------------------------------
@@ -431,7 +430,7 @@ class _Run:
             f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved. "
             f"Go on with: {typed(again)}"
         )
-        raise KeyboardInterrupt
+        raise self._stop_requested.interruption()
 
     def _result(self) -> TrainResult:
         engine = self.parts.engine
