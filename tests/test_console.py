@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
@@ -26,6 +27,33 @@ def test_lines_of_progress_without_a_terminal(
         return
     assert [re.match(r"embedding: ([\d,]+) of 4,000 img, \d+ img/s, 0:00:\d\d left$", line)[1]
             for line in lines] == ["1,000", "2,000"]  # fmt: skip
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_table_is_wrapped_for_a_terminal_alone(
+    forced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    if forced:  # colours, as in the log of a CI service
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    path = "runs/" + "a long name/" * 30
+    shown = console.table(f"Reports of {path}", ["run", "note"], [[path, path[5:]]])
+    facts = console.facts_table("Run", {"folder": path})
+    for printer in (console.results, console.console):
+        fresh = type(printer)(file=io.StringIO(), soft_wrap=True)  # the environment is read once
+        for table in (shown, facts):
+            fresh.print(table)
+        lines = re.sub("\x1b.*?m", "", fresh.file.getvalue()).splitlines()
+        assert [line.count(path) for line in lines if path in line] == [1, 1, 1]
+        assert any(path[5:] in line.replace(path, "") for line in lines)
+        fresh.file = _Terminal()
+        fresh.print(facts)
+        assert path not in fresh.file.getvalue()
 
 
 def test_counts_in_words() -> None:

@@ -148,7 +148,6 @@ def test_folders_of_my_own_crops(place: Path, monkeypatch, capsys) -> None:
 
 
 def test_search_and_server_pages(place: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("COLUMNS", "120")  # no path is broken
     (place / "day").rename("crops")
     shutil.copy("night/0001.jpg", "night.jpg")
     more = ("--weights", "synth", "--modality", "visible", "--device", "cpu", "--workers", "1")

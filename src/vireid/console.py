@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
@@ -31,6 +32,7 @@ from rich.text import Text
 from vireid.types import InputError, shown
 
 LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal
+_ENDLESS = 10**6  # columns where there is no terminal to end a line
 _COMMAND = re.compile("`vireid [^`]*`")
 _LISTED = 30  # valid names that a message lists beside the nearest one
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
@@ -54,13 +56,28 @@ def shortened(text: str, most: int) -> str:
 
 
 class _Harmless(Console):
-    """All that is printed goes through `harmless`; rich's own colours and cursor movements stay."""
+    """All that is printed goes through `harmless`; rich's own colours and cursor movements stay.
+    In a file or a pipe, a line may have any length: nothing in a table is wrapped."""
+
+    @property
+    def options(self) -> ConsoleOptions:
+        options = super().options
+        return options if _ends_lines(self.file) else options.update(max_width=_ENDLESS)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
+def _ends_lines(file: IO[str]) -> bool:
+    """Whether a file is a terminal; rich also takes it for one where it is only to have colours
+    (FORCE_COLOR)."""
+    try:
+        return file.isatty()
+    except (AttributeError, ValueError):  # something like a file; closed
+        return False
 
 
 class _Results(_Harmless):
