@@ -248,6 +248,13 @@ def test_unknown_words_name_the_nearest(capsys) -> None:
         message = refused(capsys, "train", *words)
         flag = words[0].partition("=")[0]
         assert f"`vireid train` has no flag '{flag}'. Did you mean '--method'?" in message
+    message = refused(capsys, "train", "--metod", "mcl", "--lrr=1", "--workers", 3, "--metod=mcl")
+    no = "`vireid train` has no flag"
+    answer = "Images are decoded once, by `vireid prepare` or the first run; leave it out."
+    assert message.removeprefix("vireid: ") == (
+        f"{no} '--metod'. Did you mean '--method'? {no} '--lrr'. Did you mean '--lr'? "
+        f"{no} '--workers'. {answer} `vireid train --help-all` explains all its flags."
+    )
     for words, whole in (
         (("info", "--data-root", "my set", "--trial", "2"), "info 'my set' --trial 2"),
         (["info", "--target=set"], "info set"),

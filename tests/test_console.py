@@ -59,3 +59,16 @@ def test_a_table_is_wrapped_for_a_terminal_alone(
 def test_counts_in_words() -> None:
     counts = [console.count_text(count, "step", "steps") for count in (0, 1, 2, 12345)]
     assert counts == ["0 steps", "1 step", "2 steps", "12,345 steps"]
+
+
+def test_unknown_words_are_refused_all_at_once() -> None:
+    valid = ["lr", "epochs"]
+    told = console.unknown("There is no ", ["Epoch", "x"], valid, again="Nor is there ")
+    assert told == (
+        "There is no 'Epoch'. Did you mean 'epochs'? Nor is there 'x'. Valid: lr, epochs."
+    )
+    told = console.unknown("No ", range(100), [f"name {n}" for n in range(100)])
+    assert (
+        told.startswith("No '0'. No '1'.")
+        and "'9'" not in told.partition("91 more are unknown.")[0]
+    )

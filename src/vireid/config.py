@@ -19,13 +19,13 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vireid.console import choose, did_you_mean
+from vireid.console import choose, unknown
 from vireid.files import read_json, write_json
 from vireid.types import InputError, shown
 
@@ -203,12 +203,7 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
         raise InputError(f"{where} is {shown(plain)}; an object with named values was expected.")
     hints = hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in plain:
-        if key not in fields:
-            hint = did_you_mean(str(key), fields)
-            raise InputError(
-                f"{where} has an unknown key {shown(key)}.{hint} Valid: {', '.join(fields)}."
-            )
+    check_keys(plain, fields, where)
     values = {key: convert(hints[key], item, _inside(where, key)) for key, item in plain.items()}
     missing = [
         name
@@ -221,6 +216,17 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}.")
     return cls(**values)
+
+
+def check_keys(plain: Iterable[Any], valid: Collection[str], where: str) -> None:
+    """Refuse keys that aren't valid, all of them at once.
+
+    Raises:
+        InputError: names each, and the valid one that is nearest to it.
+    """
+    if wrong := [key for key in plain if key not in valid]:
+        sentence = f"{where} has an unknown key "
+        raise InputError(unknown(sentence, wrong, valid, again="Another one is "))
 
 
 def convert(hint: Any, item: Any, where: str) -> Any:

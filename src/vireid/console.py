@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -35,6 +35,7 @@ LINE_EVERY = 30.0  # seconds between lines of progress where there is no termina
 _ENDLESS = 10**6  # columns where there is no terminal to end a line
 _COMMAND = re.compile("`vireid [^`]*`")
 _LISTED = 30  # valid names that a message lists beside the nearest one
+_REFUSED = 9  # unknown names that one message tells of
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
 # line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
 _OBEYED = re.compile(
@@ -232,20 +233,43 @@ def choose(
         InputError: it is none of them; the message lists them and the nearest one; where they are
             many, it names the nearest one alone.
     """
-
-    def folded(name: str) -> str:
-        return name.strip().lower().replace("-", "").replace("_", "")
-
-    names = {folded(name): name for name in valid}
+    names = {_folded(name): name for name in valid}
     for alias, name in (aliases or {}).items():
         if name in valid:
-            names.setdefault(folded(alias), name)
-    key = folded(str(text))
+            names.setdefault(_folded(alias), name)
+    key = _folded(str(text))
     if key in names:
         return names[key]
-    hint = did_you_mean(key, names, written=names)
-    listed = "" if hint and len(valid) > _LISTED else f" Valid: {', '.join(valid)}."
-    raise InputError(f"There is no {what} {shown(str(text))}.{listed}{hint}")
+    raise InputError(unknown(f"There is no {what} ", [text], valid, names=names))
+
+
+def unknown(
+    sentence: str, words: Iterable[object], valid: Collection[str], *,
+    again: str = "", names: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
+    """The sentences that refuse words, all of them at once: each with the valid one that is
+    nearest, then the valid ones, unless these are many and each word has a near one.
+
+    Args:
+        sentence: what is said of each, up to the word ("There is no method ").
+        again: the same of all but the first, if otherwise.
+        names: folded valid word → the word, if other words are taken for it, too.
+    """
+    names = names or {_folded(name): name for name in valid}
+    given = [*map(str, words)]
+    told = given[:_REFUSED]
+    hints = [did_you_mean(_folded(word), names, written=names) for word in told]
+    begins = [sentence, *[again or sentence] * (len(told) - 1)]
+    said = [f"{begin}{shown(word)}.{hint}" for begin, word, hint in zip(begins, told, hints)]
+    if len(given) > len(told):
+        said.append(f"{len(given) - len(told):,} more are unknown.")
+    if not all(hints) or len(valid) <= _LISTED:
+        said.append(f"Valid: {', '.join(valid)}.")
+    return " ".join(said)
+
+
+def _folded(name: str) -> str:
+    return name.strip().lower().replace("-", "").replace("_", "")
 
 
 def tell_broken(paths: Iterable[str]) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from vireid.config import convert, hints_of, read_plain, to_plain
-from vireid.console import did_you_mean, say
+from vireid.config import check_keys, convert, hints_of, read_plain, to_plain
+from vireid.console import say
 from vireid.files import (
     UnnamedCode,
     code_of,
@@ -192,11 +192,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
             a test that no run could be given, or code that isn't in `code`.
     """
     plain = read_plain(file)
-    known = list(_File.__annotations__)
-    for key in plain:
-        if key not in known:
-            hint = did_you_mean(key, known)
-            raise InputError(f"{file} has an unknown key '{key}'.{hint} Valid: {', '.join(known)}.")
+    check_keys(plain, _File.__annotations__, str(file))
     asked: _File = convert(_File, plain, str(file))
     seeds = asked.get("seeds", [0])
     rows = _rows(asked, str(file))

@@ -72,6 +72,10 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
     ("plain", "words"),
     [
         ({"row": {}}, "unknown key 'row'. Did you mean 'rows'?"),
+        (
+            {"base": {"lrr": 1, "epocs": 2}},
+            "no option 'lrr'. Did you mean 'lr'? There is no option 'epocs'.",
+        ),
         ({"seeds": [1, 1]}, "at least one was expected, each once"),
         ({"seeds": "0"}, "a list was expected"),
         ({"rows": {"a": {}, "b": {"lr": 0.1}}}, "the rows 'a' and 'b' are the same run"),
@@ -105,7 +109,7 @@ def test_a_file_that_is_no_sweep(tmp_path: Path, plain: dict, words: str) -> Non
         ),
         (
             {"test": [{}, {"modes": "all"}]},
-            "test 2: There is no option 'modes'. Valid: dataset, data_root,",
+            "test 2: There is no option 'modes'. Did you mean 'mode'? Valid: dataset, data_root,",
         ),
         ({"test": {"figure-queries": 1}}, "Did you mean 'figure_queries'"),
         ({"test": {"trials": 0}}, "test: `trials` is 0; it must be at least 1."),

@@ -214,6 +214,7 @@ def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> N
     words = ("train", "--config", file, "--data-root", sysu_root, "--device", "cpu")
     for plain, expected in (
         ({"recipe": {"lrr": 1}}, "recipe has an unknown key 'lrr'. Did you mean 'lr'?"),
+        ({"recipe": {"lrr": 1, "epocs": 2}}, "'lr'? Another one is 'epocs'."),
         ({"recipe": 3}, "recipe is 3"),
         ([1], "an object with named values was expected"),
         ({"method_options": {"hiddenn": 64}}, "Did you mean 'hidden'?"),

@@ -195,24 +195,30 @@ class Flags:
         if len(flags) > 40:
             see = f"`{self.prog} --help-all` explains all its flags."
         foreign: Mapping[str, str] = getattr(self.function, "foreign", {})
+        refuse: Callable[[str, Sequence[str]], str | None] | None = getattr(
+            self.function, "refuse", None
+        )
+        told: dict[str, None] = {}  # sentences on all flags that there aren't, each once
+        unexplained = False
         for word in typed:
             flag = word.replace("_", "-")
             if flag in valid or flag.startswith("--tyro-"):  # tyro's own, for shells
                 continue
             if answer := foreign.get(flag.lower()):
-                raise InputError(f"`{self.prog}` has no flag '{word}'. {answer}")
-            if whole := self._without_flag(word):
-                raise InputError(
+                told[f"`{self.prog}` has no flag '{word}'. {answer}"] = None
+            elif whole := self._without_flag(word):
+                told[
                     f"`{self.prog}` has no flag '{word}': what it works on stands without one. "
                     f"Write `{whole}`."
-                )
-            hint = did_you_mean(flag.lower(), valid)
-            refuse: Callable[[str, Sequence[str]], str | None] | None = getattr(
-                self.function, "refuse", None
-            )
-            if refuse and (sentence := refuse(flag[2:], self.words)):
-                raise InputError(sentence)
-            raise InputError(f"`{self.prog}` has no flag '{word}'.{hint} {see}")
+                ] = None
+            elif refuse and (sentence := refuse(flag[2:], self.words)):
+                told[sentence] = None
+            else:
+                hint = did_you_mean(flag.lower(), valid)
+                told[f"`{self.prog}` has no flag '{word}'.{hint}"] = None
+                unexplained = True
+        if told:
+            raise InputError(" ".join([*told, *([see] if unexplained else [])]))
         hints = typing.get_type_hints(self.function)
         for name in self._parameters():
             flag = f"--{name.replace('_', '-')}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
-from vireid.console import choose
+from vireid.console import choose, unknown
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.recipe import OptimiserName, Recipe
@@ -27,7 +27,7 @@ from vireid.training.options import (
     usual_eval_every,
     with_named_code,
 )
-from vireid.types import InputError, shown
+from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.data import Dataset
@@ -210,10 +210,9 @@ def with_values(
     """
     places = flat_names(options)
     nested: dict[str, Any] = {}
+    if wrong := [name for name in values if name not in places]:
+        raise InputError(unknown("There is no option ", wrong, (*places, *besides)))
     for name, value in values.items():
-        if name not in places:
-            near = choose("option", name, (*places, *besides))
-            raise InputError(f"There is no option {shown(name)}. Did you mean '{near}'?")
         inner = nested
         for part in places[name][:-1]:
             inner = inner.setdefault(part, {})
