@@ -23,7 +23,7 @@ _NUMBERS = 4096  # that a program casts
 # What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
 # The same of a sum over rows, with how many tiles of 2-byte numbers are on their way (2 of others,
-# which need twice the shared memory; smaller GPUs have 99 KiB of it); and how many programs a sum is
+# which take twice the shared memory; smaller GPUs have 99 KiB); and how many programs a sum is
 # spread over: four for each multiprocessor of an H100.
 SUMS = {"ROWS": 32, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
 PARTS = 528
