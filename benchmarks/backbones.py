@@ -115,7 +115,7 @@ def trained(options: TrainOptions, run: Path, interrupted: int = 0) -> Embedder:
     return load(run, device=options.device)
 
 
-def train_rows(archs: Sequence[str], people: Path, args: argparse.Namespace) -> list[dict]:
+def train_rows(archs: Sequence[str], people: Path, args: argparse.Namespace) -> None:
     """Each network from nothing: before and after."""
     data, rows = load_dataset("sysu", people), []
     for arch in archs:
@@ -124,7 +124,7 @@ def train_rows(archs: Sequence[str], people: Path, args: argparse.Namespace) -> 
         embedder = trained(options, args.work / arch, max(2, args.epochs // 2))
         rows.append({"arch": arch, "untrained mAP": before, "mAP": mean_ap(embedder, data)})
         print(rows[-1], flush=True)
-    return rows
+        record(f"{args.name}-train", {"rows": rows}, table=rows)
 
 
 def start_rows(people: Path, args: argparse.Namespace) -> list[dict]:
@@ -155,20 +155,22 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps-per-epoch", type=int, default=0)
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--size", type=int, nargs=2, default=(288, 144))
-    parser.add_argument("--steps", type=int, default=100, help="timed")
+    parser.add_argument("--steps", type=int, default=100, help="timed; 0 for none")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--name", default="backbones", help="of the result files")
     args = parser.parse_args(words)
     archs, people = args.archs.split(","), args.work / "people"
-    if args.start is None:
+    if args.start is None and args.steps:
         random = random_data(16 * 64, size=tuple(args.size))
         steps = step_rows(archs, random, args.steps, args.device)
         record(f"{args.name}-step", {"rows": steps}, table=steps)
     if not people.is_dir():
         write_dataset(people, layout="sysu", identities=args.identities, images=args.images)
-    rows = start_rows(people, args) if args.start else train_rows(archs, people, args)
-    part = "start" if args.start else "train"
-    record(f"{args.name}-{part}", {"rows": rows}, table=rows)
+    if args.start:
+        rows = start_rows(people, args)
+        record(f"{args.name}-start", {"rows": rows}, table=rows)
+    else:
+        train_rows(archs, people, args)
 
 
 if __name__ == "__main__":

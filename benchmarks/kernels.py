@@ -1,10 +1,12 @@
 """Our own kernels on the maps of a ResNet-50 step: time, and share of the bytes a copy moves.
 
-    python benchmarks/kernels.py [--tiles 32x64/4/528,64x64/8/528,…] [--dtype bfloat16]
+    python benchmarks/kernels.py [--tiles 32x64/4] [--sums 32x64/4/528/4,64x64/8/264/3,…]
+        [--dtype bfloat16] [--no-pointwise]
 
 Each pass runs by itself in a captured graph, forwards and backwards, for every map of a step of 64
-images of 288x144; `--tiles` compares ROWS x COLUMNS / warps / parts, the first being the package's.
-Beside it, the convolutions of the same step as a 1x1 convolution and as a matrix product.
+images of 288x144. `--tiles` compares ROWS x COLUMNS / warps of a pass, `--sums` the same of a sum
+with the programs it is spread over and its stages; the first of each are the package's.
+Beside it: the first convolution, of one stem; 1x1 convolutions as such and as matrix products.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import torch  # noqa: E402
 from _common import record  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from vireid.models import fused  # noqa: E402
+from vireid.models import fused, fused_stem  # noqa: E402
 
 # Channels, height, width: how many norms of that map a step has, by what follows them. The last
 # stage keeps its size.
@@ -98,30 +100,69 @@ def pass_of(kind: str, shape: tuple[int, int, int], images: int, dtype: torch.dt
     return forward, both
 
 
-def tile_rows(tile: str, images: int, dtype: torch.dtype, copy: float) -> list[dict[str, Any]]:
-    size, warps, parts = tile.split("/")
+def tile_rows(
+    tile: str, sums: str, images: int, dtype: torch.dtype, copy: float
+) -> list[dict[str, Any]]:
+    """Every pass of a step, cut in one way."""
+    size, warps = tile.split("/")
     rows, columns = map(int, size.split("x"))
     fused.TILE = {"ROWS": rows, "COLUMNS": columns, "num_warps": int(warps)}
+    size, warps, parts, stages = sums.split("/")
+    rows, columns = map(int, size.split("x"))
+    fused.SUMS = {
+        "ROWS": rows, "COLUMNS": columns, "STAGES": int(stages), "num_warps": int(warps),
+    }  # fmt: skip
     fused.PARTS = int(parts)
     found = []
     for shape, kinds in MAPS.items():
         for kind, count in kinds.items():
             forward, both = pass_of(kind, shape, images, dtype)
-            whole, ahead = milliseconds(both), milliseconds(forward)
+            whole, alone = milliseconds(both), milliseconds(forward)
             size_ = images * shape[0] * shape[1] * shape[2] * torch.finfo(dtype).bits // 8
             least = PASSES[kind] * size_ / copy / 1e9
             found.append(
                 {
                     "tile": tile,
+                    "sums": sums,
                     "map": "x".join(map(str, shape)),
                     "pass": kind,
                     "in a step": count,
-                    "forward us": round(1e3 * ahead, 1),
-                    "backward us": round(1e3 * (whole - ahead), 1),
+                    "forward us": round(1e3 * alone, 1),
+                    "backward us": round(1e3 * (whole - alone), 1),
                     "least us": round(1e3 * least, 1),
                     "in a step ms": round(count * whole, 3),
                 }
             )
+    return found
+
+
+def stem_rows(images: int, dtype: torch.dtype) -> list[dict[str, Any]]:
+    """The first convolution of a modality's images: PyTorch's and ours, in several cuts."""
+    image = torch.randn(images // 2, 3, 288, 144, device="cuda")
+    layer = nn.Conv2d(3, 64, 7, 2, 3, bias=False).cuda().to(memory_format=torch.channels_last)
+    kept = fused_stem.FORWARD, fused_stem.BACKWARD, fused_stem.PARTS
+    found = []
+
+    def row(name: str, run: Callable[[], Tensor]) -> None:
+        with torch.autocast("cuda", dtype, cache_enabled=False):
+            gradient = torch.randn_like(run().detach())
+            alone = milliseconds(run)
+            whole = milliseconds(lambda: torch.autograd.grad(run(), layer.weight, gradient))
+        found.append({"convolution": name, "forward us": round(1e3 * alone, 1),
+                      "backward us": round(1e3 * (whole - alone), 1)})  # fmt: skip
+        print(found[-1], flush=True)
+
+    row("PyTorch", lambda: layer(image))
+    first = "64/4/264/2"
+    for ahead in ("128/4", "64/4", "128/8", "256/8"):
+        for back in (first, "64/4/132/3", "64/8/132/3", "64/8/264/2", "32/4/264/3", "32/4/528/2"):
+            rows, warps = map(int, ahead.split("/"))
+            fused_stem.FORWARD = {"ROWS": rows, "num_warps": warps}
+            rows, warps, fused_stem.PARTS, stages = map(int, back.split("/"))
+            fused_stem.BACKWARD = {"ROWS": rows, "num_warps": warps, "num_stages": stages}
+            if ahead == "128/4" or back == first:
+                row(f"{ahead} and {back}", lambda: fused_stem.convolve(layer, image))
+    fused_stem.FORWARD, fused_stem.BACKWARD, fused_stem.PARTS = kept
     return found
 
 
@@ -158,27 +199,31 @@ def pointwise_rows(images: int, dtype: torch.dtype) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tiles", default="32x64/4/528")
+    parser.add_argument("--tiles", default="32x64/4")
+    parser.add_argument("--sums", default="32x64/4/528/4")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--no-pointwise", action="store_true")
     args = parser.parse_args()
     from step import ceilings
 
     torch.backends.cudnn.benchmark = True
     dtype, found = getattr(torch, args.dtype), ceilings()
+    results: dict[str, Any] = {"ceilings": found, "stem": stem_rows(args.images, dtype)}
     rows: list[dict[str, Any]] = []
-    sums: dict[str, float] = {}
-    for tile in args.tiles.split(","):
-        more = tile_rows(tile, args.images, dtype, found["copy_tb_per_s"])
+    table = []
+    tiles, sums = args.tiles.split(","), args.sums.split(",")
+    for tile, each in [*((tile, sums[0]) for tile in tiles), *((tiles[0], s) for s in sums[1:])]:
+        more = tile_rows(tile, each, args.images, dtype, found["copy_tb_per_s"])
         rows += more
-        sums[tile] = round(sum(row["in a step ms"] for row in more), 3)
-        print(tile, sums[tile], flush=True)
-    pointwise = pointwise_rows(args.images, dtype)
-    results = {"ceilings": found, "tiles": sums, "passes": rows, "pointwise": pointwise}
-    least = sum(row["in a step"] * row["least us"] for row in more) / 1e3
-    table = [{"tile": tile, "all passes of a step, ms": ms, "least ms": round(least, 2)}
-             for tile, ms in sums.items()]  # fmt: skip
-    print(record("kernels", results, table=table))
+        whole = sum(row["in a step ms"] for row in more)
+        least = sum(row["in a step"] * row["least us"] for row in more) / 1e3
+        table.append({"tile": tile, "sums": each, "all passes of a step, ms": round(whole, 3),
+                      "least ms": round(least, 2)})  # fmt: skip
+        print(table[-1], flush=True)
+    if not args.no_pointwise:
+        results["pointwise"] = pointwise_rows(args.images, dtype)
+    print(record("kernels", results | {"passes": rows}, table=table))
 
 
 if __name__ == "__main__":

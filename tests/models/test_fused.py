@@ -18,7 +18,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter takes milliseconds for each."""
-    monkeypatch.setattr("vireid.models.fused_layers._FEW", 64)
+    monkeypatch.setattr("vireid.models.fused_layers.FEW", {"PARTS": 64, "COLUMNS": 64})
 
 
 def fused(layer: nn.Module) -> nn.Module:

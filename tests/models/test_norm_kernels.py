@@ -13,7 +13,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, downsample_avg
 from torch import Tensor, nn
 
 pytest.importorskip("triton", reason="our kernels need Triton")
-from vireid.models import fused
+from vireid.models import fused, fused_stem
 from vireid.models.fusing import fits, fuse, plain
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -87,7 +87,8 @@ def test_sums_are_cut_in_any_way(rows: int, parts: int, monkeypatch: pytest.Monk
     """71 parts of one tile, and 3 of several, in float16 against float64."""
     torch.manual_seed(0)
     monkeypatch.setattr(fused, "PARTS", parts)
-    monkeypatch.setattr(fused, "TILE", {"ROWS": rows, "COLUMNS": 64})
+    monkeypatch.setattr(fused, "SUMS", fused.SUMS | {"ROWS": rows})
+    monkeypatch.setattr(fused, "FEW", fused.FEW | {"PARTS": 32})
     x = maps(16, (8, 12), torch.float16)
     assert fused._Matrix(x).parts == (72 if parts == 528 else 3)
     theirs, ours, _ = PAIRS["ReLU"]
@@ -97,6 +98,59 @@ def test_sums_are_cut_in_any_way(rows: int, parts: int, monkeypatch: pytest.Monk
     assert (found["output"] - wanted["output"]).abs().max() <= 2**-11 * wanted["output"].max()
     for key in ("norm 0 running_mean", "norm 0 running_var", "norm 0 weight", "norm 0 bias"):
         assert (found[key] - wanted[key]).norm() <= 1e-3 * wanted[key].norm(), key
+
+
+@pytest.mark.parametrize("size", [(18, 10), (11, 13)])
+def test_the_first_convolution(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tiles and parts, even and odd sizes, fewer channels than a power of two."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(fused_stem, "FORWARD", {"ROWS": 64})
+    monkeypatch.setattr(fused_stem, "BACKWARD", {"ROWS": 32})
+    monkeypatch.setattr(fused_stem, "PARTS", 3)
+    layer = nn.Conv2d(3, 24, 7, 2, 3, bias=False).to(DEVICE, memory_format=torch.channels_last)
+    image = torch.randn(2, 3, *size, device=DEVICE)
+    with torch.autocast(DEVICE, torch.float16):
+        y = fused_stem.convolve(layer, image)
+    assert type(y.grad_fn).__name__ == "_ConvolutionBackward"
+    gradient = torch.randn_like(y)
+    (found,) = torch.autograd.grad(y, layer.weight, gradient)
+    weight = layer.weight.detach().half().double().requires_grad_()
+    wanted = F.conv2d(image.half().double(), weight, stride=2, padding=3)
+    assert y.dtype == torch.float16 and y.is_contiguous(memory_format=torch.channels_last)
+    assert ((y - wanted).abs() <= 2**-11 * wanted.abs() + 1e-5).all()
+    (expected,) = torch.autograd.grad(wanted, weight, gradient.double())
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_the_first_convolution_is_pytorchs_where_ours_does_not_fit() -> None:
+    """In float32, where the image needs a gradient, and of another shape."""
+    torch.manual_seed(0)
+    layer, image = nn.Conv2d(3, 16, 7, 2, 3, bias=False), torch.randn(2, 3, 8, 8)
+    assert torch.equal(fused_stem.convolve(layer, image), layer(image))
+    small = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fused_stem.convolve(small, image), small(image))
+        image.requires_grad_()
+        (found,) = torch.autograd.grad(fused_stem.convolve(layer, image).sum(), image)
+    assert found.shape == image.shape
+
+
+def test_weights_are_cast_and_their_gradients_back() -> None:
+    torch.manual_seed(0)
+    weights = [
+        torch.randn(5000, device=DEVICE),  # more than one program's
+        torch.randn(8, 6, 3, 3, device=DEVICE).contiguous(memory_format=torch.channels_last),
+        torch.randn(7, device=DEVICE),
+    ]
+    for weight in weights:
+        weight.requires_grad_()
+    cast = fused._Cast.apply(torch.float16, *weights)
+    gradients = [torch.randn_like(x) for x in cast]
+    gradients[0] = torch.randn(1, device=DEVICE).half().expand(5000)
+    found = torch.autograd.grad(cast, weights, gradients)
+    for weight, x, gradient, dweight in zip(weights, cast, gradients, found):
+        assert torch.equal(x, weight.half()) and x.stride() == weight.stride()
+        assert torch.equal(dweight, gradient.float())
 
 
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])

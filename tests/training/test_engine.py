@@ -134,8 +134,13 @@ def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPa
     from vireid.models import norm_kernels
 
     # The interpreter takes about as long for any tile, so few large ones.
-    monkeypatch.setattr("vireid.models.fused.TILE", {"ROWS": 256, "COLUMNS": 512})
-    monkeypatch.setattr("vireid.models.fused._FEW", 512)
+    large = {"ROWS": 256, "COLUMNS": 512}
+    monkeypatch.setattr("vireid.models.fused.TILE", large)
+    monkeypatch.setattr("vireid.models.fused.SUMS", large | {"STAGES": 1})
+    monkeypatch.setattr("vireid.models.fused_stem.FORWARD", {"ROWS": 1024})
+    monkeypatch.setattr("vireid.models.fused_stem.BACKWARD", {"ROWS": 1024})
+    for room in ("fused", "fused_layers"):
+        monkeypatch.setattr(f"vireid.models.{room}.FEW", {"PARTS": 64, "COLUMNS": 512})
 
     used: list[set[object]] = [set()]
 

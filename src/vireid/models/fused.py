@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -19,67 +19,100 @@ from torch import Tensor, nn
 from vireid.models import norm_kernels as kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
-_FEW = 16  # columns of a program that adds parts up
-# What a program works on at once, and how many programs a sum over rows is spread over: four for
-# each multiprocessor of an H100. benchmarks/kernels.py compares others.
+_NUMBERS = 4096  # that a program casts
+# What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
+# The same of a sum over rows, with how many tiles are on their way; and how many programs a sum is
+# spread over: four for each multiprocessor of an H100.
+SUMS = {"ROWS": 32, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
 PARTS = 528
+# The same of a program that adds parts up.
+FEW = {"PARTS": 128, "COLUMNS": 16, "num_warps": 4}
 
 
 class _Matrix:
-    """A map (B, C, H, W) as rows and columns, and how sums over its rows are cut."""
+    """A map (B, C, H, W) as rows and columns, and how passes and sums over its rows are cut."""
 
     def __init__(self, x: Tensor) -> None:
         self.channels = x.shape[1]
         self.rows = x.numel() // self.channels
-        self.blocks = triton.cdiv(self.channels, TILE["COLUMNS"])
-        tiles = triton.cdiv(self.rows, TILE["ROWS"])
-        self.each = triton.cdiv(tiles, max(1, PARTS // self.blocks)) * TILE["ROWS"]
-        self.parts = triton.cdiv(self.rows, self.each)
-        self.tiles = (tiles, self.blocks)
+        columns = triton.cdiv(self.channels, TILE["COLUMNS"])
+        self.tiles = (triton.cdiv(self.rows, TILE["ROWS"]) * columns,)
+        columns = triton.cdiv(self.channels, SUMS["COLUMNS"])
+        self.parts = min(max(1, PARTS // columns), triton.cdiv(self.rows, SUMS["ROWS"]))
+        self.programs = (self.parts * columns,)
+        self.few = (triton.cdiv(self.channels, FEW["COLUMNS"]),)
 
     def sums(self, kinds: int, like: Tensor) -> Tensor:
-        return like.new_empty(self.parts, kinds, self.channels, dtype=torch.float32)
-
-    @property
-    def few(self) -> tuple[int]:
-        return (triton.cdiv(self.channels, _FEW),)
+        return like.new_empty(kinds, self.parts, self.channels, dtype=torch.float32)
 
 
-def _statistics(x: Tensor, norm: nn.BatchNorm2d, matrix: _Matrix) -> Tensor:
+def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """(4, C): mean, 1 / deviation, scale and shift: of this batch, which moves the running ones, or
     in evaluation of those."""
+    matrix = _Matrix(x)
+    kept = x.new_empty(4, matrix.channels, dtype=torch.float32)
     if not norm.training:
-        kept = x.new_empty(4, matrix.channels, dtype=torch.float32)
         kernels.running[matrix.few](
             norm.weight, norm.bias, norm.running_mean, norm.running_var, kept, matrix.channels,
-            norm.eps, COLUMNS=_FEW,
+            norm.eps, COLUMNS=FEW["COLUMNS"],
         )  # fmt: skip
         return kept
     sums = matrix.sums(2, x)
-    kernels.moments[(matrix.parts, matrix.blocks)](
-        x, sums, matrix.rows, matrix.channels, matrix.each, **TILE
-    )
-    kept = sums.new_empty(4, matrix.channels)
+    kernels.moments[matrix.programs](x, sums, matrix.rows, matrix.parts, matrix.channels, **SUMS)
     kernels.statistics[matrix.few](
         sums, x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
         norm.num_batches_tracked, kept, matrix.parts, matrix.channels, float(matrix.rows),
-        norm.momentum, norm.eps, PARTS=64, COLUMNS=_FEW,
+        norm.momentum, norm.eps, **FEW,
     )  # fmt: skip
     return kept
 
 
-def _factors(
-    sums: Tensor, weight: Tensor, kept: Tensor, matrix: _Matrix, which: int = 1
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(3, C) factors of the gradient, and the gradients of weight and bias."""
-    factors = sums.new_empty(3, matrix.channels)
-    dweight, dbias = torch.empty_like(weight), torch.empty_like(weight)
-    kernels.gradient_factors[matrix.few](
-        sums, weight, kept, factors, dweight, dbias, matrix.parts, matrix.channels,
-        float(matrix.rows), which, KINDS=sums.shape[1], PARTS=64, COLUMNS=_FEW,
+class _Of(NamedTuple):
+    """A norm in a gradient: its input, weight and what was kept, and what is found of it."""
+
+    x: Tensor
+    weight: Tensor
+    kept: Tensor
+    factors: Tensor
+    dweight: Tensor
+    dbias: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor, kept: Tensor) -> _Of:
+        factors = kept.new_empty(3, kept.shape[1])
+        return cls(x, weight, kept, factors, torch.empty_like(weight), torch.empty_like(weight))
+
+
+def _gradient_sums(
+    gradients: Sequence[Tensor],
+    norm: _Of,
+    other: _Of | None = None,
+    *,
+    y: Tensor | None = None,
+    passed: Tensor | None = None,
+    count: int | None = None,
+) -> None:
+    """Find the factors of the gradients of one norm or two (see `norm_kernels.gradient_sums`).
+
+    Args:
+        gradients: of the output, one or two to add up.
+        y: the output, if the norm's isn't enough to tell where the ReLU let pass.
+        passed: takes what did.
+        count: of numbers a channel that the norm was taken over, if not those of `norm.x`.
+    """
+    x, matrix = norm.x, _Matrix(norm.x)
+    more, sums = other or norm, matrix.sums(2 if other is None else 3, x)
+    kernels.gradient_sums[matrix.programs](
+        gradients[0], gradients[-1], x if y is None else y, x, norm.kept, more.x, more.kept,
+        x if passed is None else passed, sums, matrix.rows, matrix.parts, matrix.channels,
+        MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None, **SUMS,
     )  # fmt: skip
-    return factors, dweight, dbias
+    for which, of in enumerate((norm,) if other is None else (norm, other), 1):
+        kernels.gradient_factors[matrix.few](
+            sums, of.weight, of.kept, of.factors, of.dweight, of.dbias,
+            matrix.parts, matrix.channels, float(count or matrix.rows), which, **FEW,
+        )  # fmt: skip
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -92,8 +125,7 @@ class _NormReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         x = _dense(x)
-        matrix = _Matrix(x)
-        kept = _statistics(x, norm, matrix)
+        matrix, kept = _Matrix(x), _statistics(x, norm)
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, x, kept, y, matrix.rows, matrix.channels,
@@ -104,20 +136,15 @@ class _NormReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
-        x, weight, kept = ctx.saved_tensors
-        dy, matrix = _dense(dy), _Matrix(x)
-        sums = matrix.sums(2, x)
-        kernels.gradient_sums[(matrix.parts, matrix.blocks)](
-            dy, dy, x, x, kept, x, kept, x, sums, matrix.rows, matrix.channels, matrix.each,
-            MORE=False, FROM_Y=False, RELU=True, NORM=False, **TILE,
-        )  # fmt: skip
-        factors, dweight, dbias = _factors(sums, weight, kept, matrix)
+        norm, dy = _Of.of(*ctx.saved_tensors), _dense(dy)
+        x, matrix = norm.x, _Matrix(norm.x)
+        _gradient_sums([dy], norm)
         dx = torch.empty_like(x)
         kernels.gradient[matrix.tiles](
-            dy, x, kept, factors, dx, x, factors, dx, matrix.rows, matrix.channels,
+            dy, x, norm.kept, norm.factors, dx, x, norm.factors, dx, matrix.rows, matrix.channels,
             RELU=True, NORM=False, **TILE,
         )  # fmt: skip
-        return dx, dweight, dbias, None
+        return dx, norm.dweight, norm.dbias, None
 
 
 class _NormAddReLU(torch.autograd.Function):
@@ -137,44 +164,34 @@ class _NormAddReLU(torch.autograd.Function):
         other_norm: nn.BatchNorm2d | None,
     ) -> tuple[Tensor, Tensor]:
         x, other = _dense(x), _dense(other)
-        matrix = _Matrix(x)
-        kept = _statistics(x, norm, matrix)
-        other_kept = kept if other_norm is None else _statistics(other, other_norm, matrix)
+        matrix, kept = _Matrix(x), _statistics(x, norm)
+        other_kept = kept if other_norm is None else _statistics(other, other_norm)
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, other, other_kept, y, matrix.rows, matrix.channels,
             OTHER=True, NORM=other_norm is not None, RELU=True, **TILE,
         )  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.has_norm = other_norm is not None
-        more = (other, other_weight, other_kept) if ctx.has_norm else ()
-        ctx.save_for_backward(x, weight, kept, y, *more)
+        more = () if other_norm is None else (other, other_weight, other_kept)
+        ctx.save_for_backward(y, x, weight, kept, *more)
         return y, y.detach()
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dy_more: Tensor | None) -> Any:  # type: ignore[override]
-        x, weight, kept, y, *more = ctx.saved_tensors
-        other, other_weight, other_kept = more or (x, weight, kept)
+        y, *saved = ctx.saved_tensors
+        norm = _Of.of(*saved[:3])
+        other = _Of.of(*saved[3:]) if saved[3:] else None
         found = [_dense(gradient) for gradient in (dy, dy_more) if gradient is not None]
-        matrix = _Matrix(x)
-        g = torch.empty_like(x)
-        sums = matrix.sums(3 if ctx.has_norm else 2, x)
-        kernels.gradient_sums[(matrix.parts, matrix.blocks)](
-            found[0], found[-1], y, x, kept, other, other_kept, g, sums,
-            matrix.rows, matrix.channels, matrix.each,
-            MORE=len(found) > 1, FROM_Y=True, RELU=True, NORM=ctx.has_norm, **TILE,
-        )  # fmt: skip
-        factors, dweight, dbias = _factors(sums, weight, kept, matrix)
-        dx, dother, other_factors = torch.empty_like(x), g, factors
-        of_other: list[Tensor | None] = [None, None]
-        if ctx.has_norm:
-            dother = torch.empty_like(x)
-            other_factors, *of_other = _factors(sums, other_weight, other_kept, matrix, 2)
+        x, matrix, g = norm.x, _Matrix(norm.x), torch.empty_like(norm.x)
+        _gradient_sums(found, norm, other, y=y, passed=g)
+        dx = torch.empty_like(x)
+        more, dother = (norm, g) if other is None else (other, torch.empty_like(x))
         kernels.gradient[matrix.tiles](
-            g, x, kept, factors, dx, other, other_factors, dother, matrix.rows, matrix.channels,
-            RELU=False, NORM=ctx.has_norm, **TILE,
+            g, x, norm.kept, norm.factors, dx, more.x, more.factors, dother,
+            matrix.rows, matrix.channels, RELU=False, NORM=other is not None, **TILE,
         )  # fmt: skip
-        return dx, dweight, dbias, dother, *of_other, None, None
+        of_other = (None, None) if other is None else (other.dweight, other.dbias)
+        return dx, norm.dweight, norm.dbias, dother, *of_other, None, None
 
 
 class _NormReLUPool(torch.autograd.Function):
@@ -183,33 +200,36 @@ class _NormReLUPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         x = _dense(x)
-        kept = _statistics(x, norm, _Matrix(x))
+        kept = _statistics(x, norm)
         count, channels, high, wide = x.shape
-        size = ((high + 1) // 2, (wide + 1) // 2)
-        y = x.new_empty(count, channels, *size).contiguous(memory_format=torch.channels_last)
-        winner = torch.empty_like(y, dtype=torch.uint8)
+        size = (count, channels, (high + 1) // 2, (wide + 1) // 2)
+
+        def made(dtype: torch.dtype) -> Tensor:
+            return torch.empty(
+                size, dtype=dtype, device=x.device, memory_format=torch.channels_last
+            )
+
+        y, winner, won_by = made(x.dtype), made(torch.uint8), made(x.dtype)
         matrix = _Matrix(y)
         kernels.pool[matrix.tiles](
-            x, kept, y, winner, matrix.rows, channels, high, wide, *size, **TILE
+            x, kept, y, winner, won_by, matrix.rows, channels, high, wide, *size[2:], **TILE
         )
-        ctx.save_for_backward(x, weight, kept, winner)
+        ctx.save_for_backward(x, weight, kept, winner, won_by)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
-        x, weight, kept, winner = ctx.saved_tensors
+        x, weight, kept, winner, won_by = ctx.saved_tensors
         dy, matrix = _dense(dy), _Matrix(x)
-        sides = (*x.shape[2:], *dy.shape[2:])
-        sums = matrix.sums(2, x)
-        kernels.pool_gradient_sums[(matrix.parts, matrix.blocks)](
-            dy, winner, x, kept, sums, matrix.rows, matrix.channels, matrix.each, *sides, **TILE
-        )
-        factors, dweight, dbias = _factors(sums, weight, kept, matrix)
+        # Each number of dy goes to one place, or to none.
+        norm = _Of.of(won_by, weight, kept)
+        _gradient_sums([dy], norm, count=matrix.rows)
         dx = torch.empty_like(x)
         kernels.pool_gradient[matrix.tiles](
-            dy, winner, x, factors, dx, matrix.rows, matrix.channels, *sides, **TILE
-        )
-        return dx, dweight, dbias, None
+            dy, winner, x, norm.factors, dx, matrix.rows, matrix.channels,
+            *x.shape[2:], *dy.shape[2:], **TILE,
+        )  # fmt: skip
+        return dx, norm.dweight, norm.dbias, None
 
 
 def norm_relu_pool(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
@@ -251,15 +271,30 @@ class _Cast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.dtype = weights[0].dtype
-        cast = [torch.empty_like(weight, dtype=dtype) for weight in weights]
-        torch._foreach_copy_(cast, weights)
-        return tuple(cast)
+        return _cast(weights, dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # type: ignore[override]
-        whole = [torch.empty_like(gradient, dtype=ctx.dtype) for gradient in gradients]
-        torch._foreach_copy_(whole, gradients)
-        return None, *whole
+        return None, *_cast(gradients, ctx.dtype)
+
+
+def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Copies of up to four tensors. PyTorch's copy of many tensors takes 65,536 numbers a program,
+    so it is slow where there are few programs."""
+    given = [
+        tensor
+        if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+        else tensor.contiguous()
+        for tensor in tensors
+    ]
+    found = [torch.empty_like(tensor, dtype=dtype) for tensor in given]  # lie as those do
+    none = 4 - len(tensors)
+    counts = [tensor.numel() for tensor in tensors]
+    kernels.cast[(triton.cdiv(max(counts), _NUMBERS), len(tensors))](
+        *given, *given[:1] * none, *found, *found[:1] * none, *counts, *[0] * none,
+        NUMBERS=_NUMBERS,
+    )  # fmt: skip
+    return tuple(found)
 
 
 def _convolutions(block: nn.Module, x: Tensor) -> list[Callable[[Tensor], Tensor]]:
@@ -319,18 +354,7 @@ def _last(
     return norm_add_relu(norm, y, shortcut, last)
 
 
-class FusedStem(nn.Sequential):
-    """Convolution, norm, ReLU and max pooling."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not ours(self, x):
-            return super().forward(x)
-        convolution, norm = self[0], self[1]
-        return norm_relu_pool(norm, convolution(x))  # type: ignore[arg-type]
-
-
 FUSED: dict[type[nn.Module], type[nn.Module]] = {
     Bottleneck: FusedBottleneck,
     BasicBlock: FusedBasicBlock,
-    nn.Sequential: FusedStem,
 }

@@ -9,12 +9,11 @@ import triton
 from torch import Tensor, nn
 
 from vireid.models import layer_kernels as kernels
-from vireid.models.fused import PARTS, TILE, ours
+from vireid.models.fused import FEW, PARTS, TILE, ours
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)  # of maps; float64 would lose digits
 _NUMBERS = 4096  # of a tile of whole rows
-_FEW = 16  # columns of a program that adds parts up
 _LINE = 128  # numbers of a program that has nothing to add up, or little
 _POSITIONS = 1024  # of an image that a program takes at once
 
@@ -31,7 +30,7 @@ class _WholeRows:
         self.tile = {"ROWS": height, "COLUMNS": columns, "num_warps": 8}
         self.each = triton.cdiv(triton.cdiv(self.rows, height), PARTS) * height
         self.parts = (triton.cdiv(self.rows, self.each),)
-        self.few = triton.cdiv(self.channels, _FEW)
+        self.few = triton.cdiv(self.channels, FEW["COLUMNS"])
 
 
 class _OneChannel(torch.autograd.Function):
@@ -83,7 +82,7 @@ class _OneChannel(torch.autograd.Function):
         ]
         more, cut = len(found) > 1, _WholeRows(x)
         dt = projected.new_empty(cut.rows)
-        sums = projected.new_empty(cut.parts[0], 2, cut.channels)
+        sums = projected.new_empty(2, cut.parts[0], cut.channels)
         kernels.scale_gradient_sums[cut.parts](
             found[0], found[-1], projected, pairs, middle, kept, dt, sums,
             cut.rows, cut.channels, cut.each, cut.positions, MORE=more, **cut.tile,
@@ -96,7 +95,7 @@ class _OneChannel(torch.autograd.Function):
         shared = projected.new_empty(2, cut.few)
         kernels.scale_gradient[(cut.few,)](
             sums, w, norm_weight, kept, dw, dnorm, dnorm_bias, shared,
-            cut.parts[0], cut.channels, ctx.eps, PARTS=64, COLUMNS=_FEW,
+            cut.parts[0], cut.channels, ctx.eps, **FEW,
         )  # fmt: skip
         gradients, totals = torch.empty_like(projected), torch.empty_like(pairs)
         kernels.projected_gradient[(cut.images,)](
@@ -104,7 +103,7 @@ class _OneChannel(torch.autograd.Function):
             cut.few, cut.rows, cut.positions, PROGRAMS=_LINE, POSITIONS=_POSITIONS,
         )  # fmt: skip
         dx = torch.empty_like(x)
-        sums = projected.new_empty(cut.parts[0], 3, cut.channels)
+        sums = projected.new_empty(3, cut.parts[0], cut.channels)
         kernels.project_gradient[cut.parts](
             found[0], found[-1], x, gradients, weight, dx, sums,
             cut.rows, cut.channels, cut.each, MORE=more, **cut.tile,
@@ -112,7 +111,7 @@ class _OneChannel(torch.autograd.Function):
         dweight, dbias = torch.empty_like(weight), torch.empty_like(bias)
         kernels.add_project_gradient[(cut.few, 3)](
             sums, totals, dweight, dbias, cut.parts[0], cut.channels, cut.images,
-            PARTS=64, COLUMNS=_FEW, IMAGES=_LINE,
+            IMAGES=_LINE, **FEW,
         )  # fmt: skip
         return dx, dweight, dbias, dw, dnorm, dnorm_bias, None
 

@@ -59,8 +59,9 @@ def _fused() -> dict[type[nn.Module], type[nn.Module]]:
     """Class → the class that runs on our kernels."""
     from vireid.models.fused import FUSED
     from vireid.models.fused_layers import LAYERS
+    from vireid.models.fused_stem import STEM
 
-    return FUSED | LAYERS
+    return FUSED | LAYERS | STEM
 
 
 def _to_fuse(network: nn.Module) -> Iterator[tuple[nn.Module, type[nn.Module]]]:

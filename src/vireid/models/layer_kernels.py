@@ -14,14 +14,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from vireid.models.norm_kernels import _load, _sum_parts, _tile
+from vireid.models.norm_kernels import _load, _sum_parts, _sum_parts_of_two, _tile
 
 # The non-local block, forward ---------------------------------------------------------------------
 
 
 @triton.jit(do_not_specialize=["rows", "each"])
 def project(
-    x, weight, bias, projected, rows, channels, each, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+    x, weight, bias, projected, rows, channels, each,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """θ, φ and g, (3, rows), of weights (3, C)."""
     column = tl.arange(0, COLUMNS)
@@ -138,7 +139,7 @@ def scale_gradient_sums(
     MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of t, and sums over rows of the map's gradient and of it times t,
-    (parts, 2, C)."""
+    (2, parts, C)."""
     part = tl.program_id(0)
     column = tl.arange(0, COLUMNS)
     inside = column < channels
@@ -156,9 +157,9 @@ def scale_gradient_sums(
         t = _from_mean(projected, pairs, middle, row, rows, positions)
         total += value
         along += value * t[:, None]
-    into = sums + part * 2 * channels + column
+    into, next_sum = sums + part * channels + column, tl.num_programs(0) * channels
     tl.store(into, tl.sum(total, 0), mask=inside)
-    tl.store(into + channels, tl.sum(along, 0), mask=inside)
+    tl.store(into + next_sum, tl.sum(along, 0), mask=inside)
 
 
 @triton.jit(do_not_specialize=["parts"])
@@ -170,8 +171,8 @@ def scale_gradient(
     up, the sum of t's gradient over rows and the gradient of V."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < channels
-    total = _sum_parts(sums, 0, 2, parts, column, channels, PARTS)
-    along = _sum_parts(sums, 1, 2, parts, column, channels, PARTS)
+    more = sums + parts * channels
+    total, along = _sum_parts_of_two(sums, more, parts, column, channels, PARTS)
     factor, gain = _load(w, column, inside), _load(weight, column, inside)
     inverse = _load(kept, channels + column, inside)
     cubed = inverse * inverse * inverse
@@ -234,7 +235,7 @@ def project_gradient(
     MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of x, and sums over rows of x times the gradients of θ, φ and g,
-    (parts, 3, C)."""
+    (3, parts, C)."""
     part = tl.program_id(0)
     column = tl.arange(0, COLUMNS)
     inside = column < channels
@@ -260,10 +261,10 @@ def project_gradient(
         of_theta += dtheta * here
         of_phi += dphi * here
         of_g += dg * here
-    into = sums + part * 3 * channels + column
+    into, next_sum = sums + part * channels + column, tl.num_programs(0) * channels
     tl.store(into, tl.sum(of_theta, 0), mask=inside)
-    tl.store(into + channels, tl.sum(of_phi, 0), mask=inside)
-    tl.store(into + 2 * channels, tl.sum(of_g, 0), mask=inside)
+    tl.store(into + next_sum, tl.sum(of_phi, 0), mask=inside)
+    tl.store(into + 2 * next_sum, tl.sum(of_g, 0), mask=inside)
 
 
 @triton.jit(do_not_specialize=["parts", "images"])
@@ -275,7 +276,7 @@ def add_project_gradient(
     the grid's second side."""
     which = tl.program_id(1)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    value = _sum_parts(sums, which, 3, parts, column, channels, PARTS)
+    value = _sum_parts(sums + which * parts * channels, parts, column, channels, PARTS)
     tl.store(dweight + which * channels + column, value, mask=column < channels)
     if tl.program_id(0) == 0:
         total = tl.zeros([IMAGES], tl.float32)

@@ -22,40 +22,69 @@ def _tile(first, column, rows, channels, ROWS: tl.constexpr, COLUMNS: tl.constex
 
 
 @triton.jit
+def _place(channels, COLUMNS: tl.constexpr):
+    """Which tile of rows a program of a grid of one side takes, and its columns. Neighbours take
+    columns beside each other, as they lie in memory."""
+    blocks = tl.cdiv(channels, COLUMNS)
+    return tl.program_id(0) // blocks, tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
+
+
+@triton.jit
 def _load(pointer, at, there):
     return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["rows", "each"])
-def moments(x, sums, rows, channels, each, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Sums of x and x² less the first row, (parts, 2, C), each over `each` rows.
+@triton.jit(do_not_specialize=["rows", "parts"])
+def moments(
+    x, sums, rows, parts, channels,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Sums of x and x² less the first row, (2, parts, C).
 
-    Numbers are taken relative to the first row, or a mean far from 0 would drown the variance."""
-    part = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    pivot = _load(x, column, column < channels)
+    Numbers are taken relative to the first row, or a mean far from 0 would drown the variance. The
+    tiles of a part lie `parts` tiles from each other, the last first: what was written last is
+    still in the cache, and what is read last will be."""
+    part, column = _place(channels, COLUMNS)
+    inside = column < channels
+    pivot = _load(x, column, inside)[None, :]
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([ROWS, COLUMNS], tl.float32)
-    start = part * each
-    for first in range(start, min(start + each, rows), ROWS):
-        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        value = tl.where(there, _load(x, at, there) - pivot[None, :], 0.0)
+    tiles = tl.cdiv(rows, ROWS)
+    for turn in tl.range(part, tiles, parts, num_stages=STAGES):
+        at, there = _tile((tiles - 1 - turn) * ROWS, column, rows, channels, ROWS, COLUMNS)
+        value = tl.where(there, _load(x, at, there) - pivot, 0.0)
         total += value
         squares += value * value
-    into = sums + part * 2 * channels + column
-    tl.store(into, tl.sum(total, 0), mask=column < channels)
-    tl.store(into + channels, tl.sum(squares, 0), mask=column < channels)
+    into = sums + part * channels + column
+    tl.store(into, tl.sum(total, 0), mask=inside)
+    tl.store(into + parts * channels, tl.sum(squares, 0), mask=inside)
 
 
 @triton.jit
-def _sum_parts(sums, which, kinds, parts, column, channels, PARTS: tl.constexpr):
-    """Column sums over the parts of one of several sums."""
+def _sum_parts(sums, parts, column, channels, PARTS: tl.constexpr):
+    """Column sums over parts."""
     total = tl.zeros([PARTS, column.shape[0]], tl.float32)
     for first in range(0, parts, PARTS):
         part = first + tl.arange(0, PARTS)
-        at = (part[:, None] * kinds + which) * channels + column[None, :]
+        at = part[:, None] * channels + column[None, :]
         total += _load(sums, at, (part < parts)[:, None] & (column < channels)[None, :])
     return tl.sum(total, 0)
+
+
+@triton.jit
+def _sum_parts_of_two(sums, more, parts, column, channels, PARTS: tl.constexpr):
+    """The same of two sums, both of which are asked for before the first is needed."""
+    one = tl.zeros([PARTS, column.shape[0]], tl.float32)
+    two = tl.zeros([PARTS, column.shape[0]], tl.float32)
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)
+        at = part[:, None] * channels + column[None, :]
+        there = (part < parts)[:, None] & (column < channels)[None, :]
+        first_ = tl.load(sums + at, mask=there, other=0.0)
+        second = tl.load(more + at, mask=there, other=0.0)
+        one += first_
+        two += second
+    return tl.sum(one, 0), tl.sum(two, 0)
 
 
 @triton.jit(do_not_specialize=["parts", "count"])
@@ -67,22 +96,27 @@ def statistics(
     running statistics move."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < channels
-    first = _sum_parts(sums, 0, 2, parts, column, channels, PARTS) / count
-    second = _sum_parts(sums, 1, 2, parts, column, channels, PARTS) / count
-    mean = _load(x, column, there) + first
-    variance = tl.maximum(second - first * first, 0.0)
+    pivot, gain, shift = (
+        _load(x, column, there), _load(weight, column, there), _load(bias, column, there)
+    )  # fmt: skip
+    mean_before = _load(running_mean, column, there)
+    var_before = _load(running_var, column, there)
+    more = sums + parts * channels
+    away, square = _sum_parts_of_two(sums, more, parts, column, channels, PARTS)
+    away, square = away / count, square / count
+    mean = pivot + away
+    variance = tl.maximum(square - away * away, 0.0)
     inverse = 1.0 / tl.sqrt(variance + eps)
-    scale = _load(weight, column, there) * inverse
-    shift = _load(bias, column, there) - mean * scale
+    scale = gain * inverse
     tl.store(kept + column, mean, mask=there)
     tl.store(kept + channels + column, inverse, mask=there)
     tl.store(kept + 2 * channels + column, scale, mask=there)
-    tl.store(kept + 3 * channels + column, shift, mask=there)
-    before = _load(running_mean, column, there)
-    tl.store(running_mean + column, before + momentum * (mean - before), mask=there)
-    before = _load(running_var, column, there)
+    tl.store(kept + 3 * channels + column, shift - mean * scale, mask=there)
+    now = mean_before + momentum * (mean - mean_before)
+    tl.store(running_mean + column, now, mask=there)
     unbiased = variance * (count / tl.maximum(count - 1.0, 1.0))
-    tl.store(running_var + column, before + momentum * (unbiased - before), mask=there)
+    now = var_before + momentum * (unbiased - var_before)
+    tl.store(running_var + column, now, mask=there)
     if tl.program_id(0) == 0:
         tl.store(tracked, tl.load(tracked) + 1)
 
@@ -118,8 +152,8 @@ def normalise(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """y = ReLU(norm(x) + other), where `other` may need a norm of its own."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
+    tile, column = _place(channels, COLUMNS)
+    at, there = _tile(tile * ROWS, column, rows, channels, ROWS, COLUMNS)
     scale, shift = _rows_of(kept, 2, column, channels)
     value = _load(x, at, there) * scale + shift
     if NORM:
@@ -132,73 +166,64 @@ def normalise(
     tl.store(y + at, value.to(y.dtype.element_ty), mask=there)
 
 
-@triton.jit
-def _gradient_here(
-    dy, dy_more, y, value, scale, shift, at, there,
-    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr,
-):  # fmt: skip
-    """The gradient before the ReLU, which let pass what was above 0: told by its output, or by
-    its input made once more of the map's value."""
-    g = _load(dy, at, there)
-    if MORE:
-        g += _load(dy_more, at, there)
-    if FROM_Y:
-        g = tl.where(_load(y, at, there) > 0, g, 0.0)
-    elif RELU:
-        g = tl.where(value * scale + shift > 0, g, 0.0)
-    return g
-
-
-@triton.jit(do_not_specialize=["rows", "each"])
+@triton.jit(do_not_specialize=["rows", "parts"])
 def gradient_sums(
-    dy, dy_more, y, x, kept, other, other_kept, passed, sums, rows, channels, each,
-    MORE: tl.constexpr, FROM_Y: tl.constexpr, RELU: tl.constexpr, NORM: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    dy, dy_more, y, x, kept, other, other_kept, passed, sums, rows, parts, channels,
+    MORE: tl.constexpr, FROM_Y: tl.constexpr, NORM: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Sums of the gradient g and of g times the standardised x, (parts, 2 or 3, C); with FROM_Y,
-    g is kept in `passed`, as it is also the gradient of what was added."""
-    part = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    """Sums of g, the gradient before the ReLU, and of g times the standardised x, (2 or 3, parts,
+    C), taken as in `moments`; the third of another norm's input.
+
+    What the ReLU let pass is told by its input, made once more of x, or with FROM_Y by its output;
+    then g is kept in `passed`, as it is also the gradient of what was added, and `dy_more` is added
+    to the gradient with MORE."""
+    part, column = _place(channels, COLUMNS)
     mean, inverse = _rows_of(kept, 0, column, channels)
     scale, shift = _rows_of(kept, 2, column, channels)
     other_mean, other_inverse = _rows_of(other_kept, 0, column, channels)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     along = tl.zeros([ROWS, COLUMNS], tl.float32)
     along_other = tl.zeros([ROWS, COLUMNS], tl.float32)
-    start = part * each
-    for first in range(start, min(start + each, rows), ROWS):
-        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
+    tiles = tl.cdiv(rows, ROWS)
+    for turn in tl.range(part, tiles, parts, num_stages=STAGES):
+        at, there = _tile((tiles - 1 - turn) * ROWS, column, rows, channels, ROWS, COLUMNS)
         value = _load(x, at, there)
-        g = _gradient_here(dy, dy_more, y, value, scale, shift, at, there, MORE, FROM_Y, RELU)
+        g = _load(dy, at, there)
+        if MORE:
+            g += _load(dy_more, at, there)
         if FROM_Y:
-            rounded = g.to(passed.dtype.element_ty)
-            tl.store(passed + at, rounded, mask=there)
-            g = rounded.to(tl.float32)
+            g = tl.where(_load(y, at, there) > 0, g, 0.0).to(passed.dtype.element_ty)
+            tl.store(passed + at, g, mask=there)
+            g = g.to(tl.float32)
+        else:
+            g = tl.where(value * scale + shift > 0, g, 0.0)
         total += g
         along += g * (value - mean)
         if NORM:
             along_other += g * (_load(other, at, there) - other_mean)
-    kinds = 3 if NORM else 2
-    into = sums + part * kinds * channels + column
+    into = sums + part * channels + column
     inside = column < channels
     tl.store(into, tl.sum(total, 0), mask=inside)
-    tl.store(into + channels, tl.sum(along * inverse, 0), mask=inside)
+    tl.store(into + parts * channels, tl.sum(along * inverse, 0), mask=inside)
     if NORM:
-        tl.store(into + 2 * channels, tl.sum(along_other * other_inverse, 0), mask=inside)
+        into += 2 * parts * channels
+        tl.store(into, tl.sum(along_other * other_inverse, 0), mask=inside)
 
 
 @triton.jit(do_not_specialize=["parts", "count", "which"])
 def gradient_factors(
     sums, weight, kept, factors, dweight, dbias, parts, channels, count, which,
-    KINDS: tl.constexpr, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
+    PARTS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Gradients of weight and bias, and the factors (3, C) of dx = a·g + b·x + c."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < channels
-    total = _sum_parts(sums, 0, KINDS, parts, column, channels, PARTS)
-    along = _sum_parts(sums, which, KINDS, parts, column, channels, PARTS)
+    gain = _load(weight, column, there)
     mean, inverse = _load(kept, column, there), _load(kept, channels + column, there)
-    a = _load(weight, column, there) * inverse
+    more = sums + which * parts * channels
+    total, along = _sum_parts_of_two(sums, more, parts, column, channels, PARTS)
+    a = gain * inverse
     b = -a * inverse * along / count
     tl.store(dweight + column, along, mask=there)
     tl.store(dbias + column, total, mask=there)
@@ -221,11 +246,13 @@ def gradient(
     RELU: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the norm's input, and that of the other norm's."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    at, there = _tile(tl.program_id(0) * ROWS, column, rows, channels, ROWS, COLUMNS)
+    tile, column = _place(channels, COLUMNS)
+    at, there = _tile(tile * ROWS, column, rows, channels, ROWS, COLUMNS)
     value = _load(x, at, there)
     scale, shift = _rows_of(kept, 2, column, channels)
-    g = _gradient_here(dy, dy, dy, value, scale, shift, at, there, False, False, RELU)
+    g = _load(dy, at, there)
+    if RELU:
+        g = tl.where(value * scale + shift > 0, g, 0.0)
     found = _gradient_of(g, value, factors, column, channels)
     tl.store(dx + at, found.to(dx.dtype.element_ty), mask=there)
     if NORM:
@@ -245,32 +272,38 @@ def _places(first, rows, high, wide, ROWS: tl.constexpr):
 
 @triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
 def pool(
-    x, kept, y, winner, rows, channels, high, wide, high_out, wide_out,
+    x, kept, y, winner, won_by, rows, channels, high, wide, high_out, wide_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """y (rows, C) of ReLU(norm(x)), and which of the nine places won; 9 where none was above 0."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    image, down, right, there = _places(tl.program_id(0) * ROWS, rows, high_out, wide_out, ROWS)
+    """y (rows, C) of ReLU(norm(x)), which of the nine places won, and its x; 9 where none was above
+    0, and then the x of any."""
+    tile, column = _place(channels, COLUMNS)
+    image, down, right, there = _places(tile * ROWS, rows, high_out, wide_out, ROWS)
     scale, shift = _rows_of(kept, 2, column, channels)
     best = tl.zeros([ROWS, COLUMNS], tl.float32)
     won = tl.full([ROWS, COLUMNS], 9, tl.int32)
+    by = tl.zeros([ROWS, COLUMNS], tl.float32)
     for place in tl.static_range(9):
         h, w = 2 * down - 1 + place // 3, 2 * right - 1 + place % 3
         inside = there & (h >= 0) & (h < high) & (w >= 0) & (w < wide)
         row = ((image * high + h) * wide + w).to(tl.int64)
         mask = inside[:, None] & (column < channels)[None, :]
         at = row[:, None] * channels + column[None, :]
-        value = _load(x, at, mask) * scale + shift
+        number = _load(x, at, mask)
+        value = number * scale + shift
         better = mask & (value > best)
         best = tl.where(better, value, best)
+        any_one = (place == 4) & (won == 9)  # the middle one always exists
+        by = tl.where(better | any_one, number, by)
         won = tl.where(better, place, won)
-    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    row = (tile * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     at, mask = (
         row[:, None] * channels + column[None, :],
         there[:, None] & (column < channels)[None, :],
     )
     tl.store(y + at, best.to(y.dtype.element_ty), mask=mask)
     tl.store(winner + at, won.to(tl.uint8), mask=mask)
+    tl.store(won_by + at, by.to(won_by.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -295,41 +328,39 @@ def _gradient_through_pool(
     return total
 
 
-@triton.jit(do_not_specialize=["rows", "each", "high", "wide", "high_out", "wide_out"])
-def pool_gradient_sums(
-    dy, winner, x, kept, sums, rows, channels, each, high, wide, high_out, wide_out,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """As `gradient_sums`, of a gradient that comes through the pooling."""
-    part = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    mean, inverse = _rows_of(kept, 0, column, channels)
-    total = tl.zeros([ROWS, COLUMNS], tl.float32)
-    along = tl.zeros([ROWS, COLUMNS], tl.float32)
-    start = part * each
-    for first in range(start, min(start + each, rows), ROWS):
-        g = _gradient_through_pool(
-            dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
-        )
-        at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
-        total += g
-        along += g * (_load(x, at, there) - mean)
-    into = sums + part * 2 * channels + column
-    tl.store(into, tl.sum(total, 0), mask=column < channels)
-    tl.store(into + channels, tl.sum(along * inverse, 0), mask=column < channels)
-
-
 @triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
 def pool_gradient(
     dy, winner, x, factors, dx, rows, channels, high, wide, high_out, wide_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """As `gradient`, of a gradient that comes through the pooling."""
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    first = tl.program_id(0) * ROWS
+    tile, column = _place(channels, COLUMNS)
+    first = tile * ROWS
     g = _gradient_through_pool(
         dy, winner, first, rows, column, channels, high, wide, high_out, wide_out, ROWS, COLUMNS
     )
     at, there = _tile(first, column, rows, channels, ROWS, COLUMNS)
     value = _gradient_of(g, _load(x, at, there), factors, column, channels)
     tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)
+
+
+# Weights ------------------------------------------------------------------------------------------
+
+
+@triton.jit(do_not_specialize=["count0", "count1", "count2", "count3"])
+def cast(
+    from0, from1, from2, from3, to0, to1, to2, to3, count0, count1, count2, count3,
+    NUMBERS: tl.constexpr,
+):  # fmt: skip
+    """Numbers of up to four tensors in another format, a tensor for each program of the grid's
+    second side."""
+    which = tl.program_id(1)
+    at = tl.program_id(0) * NUMBERS + tl.arange(0, NUMBERS)
+    if which == 0:
+        tl.store(to0 + at, tl.load(from0 + at, mask=at < count0), mask=at < count0)
+    elif which == 1:
+        tl.store(to1 + at, tl.load(from1 + at, mask=at < count1), mask=at < count1)
+    elif which == 2:
+        tl.store(to2 + at, tl.load(from2 + at, mask=at < count2), mask=at < count2)
+    else:
+        tl.store(to3 + at, tl.load(from3 + at, mask=at < count3), mask=at < count3)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vireid.models import fused, fused_layers
+from vireid.models import fused, fused_layers, fused_stem
 
 _CHANNELS = 64  # any multiple of 16, as those of networks are
 _SIDE = 4
@@ -69,10 +69,17 @@ def _jobs(
 
     for module in network.modules():
         kind = type(module)
-        if kind is fused.FusedStem:
+        if kind is fused_stem.FusedStem:
             yield "stem", job(fused._NormReLUPool, x, *weights, norm)
+            if dtype != torch.float32 and fused_stem.fits(module[0]):  # type: ignore[index]
+                image = torch.ones(2, 3, 2 * _SIDE, 2 * _SIDE, device=device)
+                first = module[0].weight  # type: ignore[index]
+                yield "convolution", job(fused_stem._Convolution, image, first, dtype)
         elif kind in (fused.FusedBasicBlock, fused.FusedBottleneck):
             yield "ReLU", job(fused._NormReLU, x, *weights, norm)
+            if dtype != torch.float32:
+                casts = [torch.ones(_CHANNELS, device=device)] * 2
+                yield "cast", job(fused._Cast, dtype, *casts, gradients=2)
             plain = module.downsample is None
             other = (None, None, norm, None) if plain else (*weights, norm, norm)
             for gradients in (1, 2):  # of the last block, and of one that another follows

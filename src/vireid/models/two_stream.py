@@ -51,7 +51,7 @@ class TwoStream(nn.Module):
         dims: channels of the map after each stage.
         strides: pixels of the image for one place of the map, after the stem and each stage.
         layout: takes the map out of what stem and stages return.
-        closed: the compiler doesn't look into stem and stages.
+        closed: the compiler doesn't look into stem, stages and pooling.
         extend: `after_stage`, compiled by itself, for a training whose body is closed.
     """
 
@@ -201,7 +201,13 @@ class TwoStream(nn.Module):
 
     def _pooled(self, x: Tensor, feature_map: Tensor) -> Tensor:
         """(B, dim) float32 of the last stage's values and the map in them."""
-        return full(x[:, 0]) if self.by_token else self.pool(feature_map)
+        if self.by_token:
+            return full(x[:, 0])
+        return self._pool_closed(feature_map) if self.closed else self.pool(feature_map)
+
+    @torch.compiler.disable
+    def _pool_closed(self, feature_map: Tensor) -> Tensor:
+        return self.pool(feature_map)  # type: ignore[no-any-return]
 
     def _stripes(self, feature_map: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Pooled stripes, before and after their necks."""
