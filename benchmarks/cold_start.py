@@ -6,7 +6,8 @@
 
 Each start is a process of its own, from its first line to its first step with all kernels in
 place. Cold: an empty cache folder. Warm: the same again. Other: another seed and number of
-identities, then another method, of the same network. Embed: to the first 256 vectors of a large
+identities, then another method, of the same network. Next: as a sweep's next run, whose process has
+imported everything before it is asked for. Embed: to the first 256 vectors of a large
 job. Together: so many cold runs at once on this machine, one cache folder, all GPUs in turn. The
 step's time comes with each. Random images. The result is written after every start.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import itertools
 import json
 import os
@@ -30,6 +32,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 from _common import record  # noqa: E402
 
+READY = "ready"  # what a process says that has imported everything, and waits
+
 
 def one(words: dict[str, Any]) -> dict[str, Any]:
     """What a process of its own does; `began` is when it was asked for."""
@@ -44,12 +48,20 @@ def one(words: dict[str, Any]) -> dict[str, Any]:
     imported = time.time()
     data = random_data(12 * num_pids, size=size, num_pids=num_pids)
     ready = time.time()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.zeros(1, device="cuda")  # which starts the driver's part of this process
+    driver = time.time()
     bench = StepBench(*data, seed=seed, **words)
+    built = time.time()
     bench.losses(1)
     first = time.time()
     found = {
         "import_s": round(imported - began, 1),
         "data_s": round(ready - imported, 1),
+        "driver_s": round(driver - ready, 1),
+        "network_s": round(built - driver - bench.ready_seconds, 1),
         "engine_s": round(bench.ready_seconds, 1),
         "first_step_s": round(first - began - (ready - imported), 1),  # a run's images are at hand
         "engine": bench.engine.why,
@@ -85,6 +97,17 @@ def embed(words: dict[str, Any]) -> dict[str, Any]:
     return found | time_extraction(embedder, store, rows)
 
 
+def import_first() -> float:
+    """Import what `vireid sweep` has imported before its next run; then wait until that is asked
+    for, and return when."""
+    from vireid.standby import NEEDED
+
+    for name in ("vireid.bench", *NEEDED):
+        importlib.import_module(name)
+    print(READY, flush=True)
+    return float(sys.stdin.readline())
+
+
 def start(words: dict[str, Any], cache: str, gpu: int | None = None) -> subprocess.Popen[str]:
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
@@ -94,12 +117,17 @@ def start(words: dict[str, Any], cache: str, gpu: int | None = None) -> subproce
     asked = json.dumps(words | {"began": time.time()})
     return subprocess.Popen(
         [sys.executable, __file__, "--one", asked],
-        env=environment, stdout=subprocess.PIPE, text=True,
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, _ = process.communicate()
+    assert process.stdin and process.stdout
+    out = process.stdout.readline()
+    if out.strip() == READY:
+        print(time.time(), file=process.stdin, flush=True)
+    out += process.stdout.read()
+    process.wait()
     try:
         return json.loads(out.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
@@ -121,11 +149,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         words = json.loads(args.one)
+        if words.pop("next", False):
+            words["began"] = import_first()
         print(json.dumps((embed if words.pop("embed", False) else one)(words)))
         return
     rows: list[dict[str, Any]] = []
-    columns = ("start", "kernels", "method", "arch", "first_step_s", "engine_s", "import_s", "ms",
-               "first_batch_s", "network_images_per_second", "gib", "error")  # fmt: skip
+    columns = ("start", "kernels", "method", "arch", "first_step_s", "import_s", "driver_s",
+               "network_s", "engine_s", "ms", "first_batch_s", "network_images_per_second", "gib",
+               "error")  # fmt: skip
 
     def note(what: str, words: dict[str, Any], found: dict[str, Any]) -> None:
         shown = {key: words[key] for key in ("kernels", "method", "arch")}
@@ -147,6 +178,8 @@ def main() -> None:
             note("warm", words, answer(start(words, cache)))
             other = words | {"num_pids": 206, "seed": 1, "steps": 0}
             note("warm, other seed and identities", other, answer(start(other, cache)))
+            note("next, other seed and identities", other,
+                 answer(start(other | {"next": True}, cache)))  # fmt: skip
             other = words | {"method": "base" if method != "base" else "agw", "steps": 0}
             note("warm, other method", other, answer(start(other, cache)))
         if kernels != "mixed":

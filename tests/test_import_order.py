@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from vireid.standby import NEEDED
+
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 # A room imports only from rooms before it. docs/architecture.md says what each is for.
 ORDER = [
     "version", "types", "files", "console", "config", "extras", "cores", "data", "synthetic",
     "losses", "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index",
     "server", "training", "testing", "card", "plotting", "sweep", "bench", "commands", "cli",
+    "standby",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [
@@ -110,16 +113,37 @@ def test_no_two_modules_import_each_other() -> None:
         visit(name, ())
 
 
-def test_the_first_step_waits_for_no_needless_library() -> None:
-    waiting, loaded = ["commands.train_run", "training.run", "bench.workload"], set()
+def imported_along(*names: str) -> tuple[set[str], dict[str, str]]:
+    """Modules of ours that are imported with some, and each library with one that imports it."""
+    waiting, loaded = list(names), set[str]()
     while waiting:
         name = waiting.pop()
         if name not in loaded:
             loaded.add(name)
             waiting += imported_modules(MODULES[name], at_top=True) & MODULES.keys()
+    return loaded, {library: name for name in loaded for library in libraries(MODULES[name])}
+
+
+def test_the_first_step_waits_for_no_needless_library() -> None:
+    loaded, found = imported_along("commands.train_run", "training.run", "bench.workload")
     assert {"training.step", "models.backbone", "figures.sheet"} <= loaded
-    found = {library: name for name in loaded for library in libraries(MODULES[name])}
     assert found.keys() == FIRST_STEP, f"differ: {found}"
+
+
+def test_a_sweep_is_read_without_pytorch() -> None:
+    loaded, found = imported_along(
+        "commands.sweep", "sweep", "training.naming", "training.defaults", "testing.searches",
+        "data.registry", "data.protocol",
+    )  # fmt: skip
+    assert {"training.record", "runtime.jobs"} <= loaded
+    assert not {"torch", "timm"} & found.keys(), f"imported by: {found}"
+
+
+def test_a_process_that_stands_by_has_imported_a_run() -> None:
+    ours = [name.removeprefix("vireid.") for name in NEEDED if name.startswith("vireid.")]
+    loaded, found = imported_along(*ours)
+    assert {"training.step", "models.backbone", "embed.embedder", "evaluation.metrics"} <= loaded
+    assert {"tyro", *FIRST_STEP} <= found.keys() and "matplotlib.figure" in NEEDED
 
 
 def test_the_page_names_every_room_in_order() -> None:

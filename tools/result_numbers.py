@@ -47,7 +47,8 @@ def value(plain: Any, path: str) -> Any:
     for written in re.split(r"(?<!\\)/", path):
         part = written.replace(r"\/", "/")
         if isinstance(plain, list) and "=" in part:
-            wanted = dict(pair.split("=", 1) for pair in part.split(","))
+            # A value may hold commas.
+            wanted = dict(pair.split("=", 1) for pair in re.split(r",(?=[^,=]*=)", part))
             fits = [o for o in plain if all(str(o.get(k)) == v for k, v in wanted.items())]
             if len(fits) != 1:
                 raise NoNumber(f"'{part}' of '{path}' fits {len(fits)} objects")

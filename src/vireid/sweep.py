@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -26,7 +27,7 @@ from vireid.files import (
     write_json,
     write_text,
 )
-from vireid.runtime.jobs import NOT_BEGUN, call, run_all
+from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 STATE = "sweep.json"
 # Flags of `vireid test` that a sweep gives by itself.
 _OF_SWEEP = ("resume", "out", "gpu", "device", "method", "arch")
+
+# -P: no file of the working folder (json.py) is taken for a module, as with `vireid` itself
+_COMMAND = [sys.executable, "-P", "-m", "vireid"]
+_STANDBY = [sys.executable, "-P", "-m", "vireid.standby"]
 
 
 class _File(TypedDict, total=False):
@@ -280,7 +285,7 @@ def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
 
 
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
-    from vireid.training.run import for_steps
+    from vireid.training.defaults import for_steps
 
     return for_steps(options, _data(options), max_steps)
 
@@ -447,7 +452,8 @@ def run_sweep(
     began, stop = time.monotonic(), stop or threading.Event()
     sweep.folder.mkdir(parents=True, exist_ok=True)
     trained = [job for job in sweep.jobs if job.trained()]
-    complete = [job for job in trained if not _untested(job, sweep)]
+    tests_left = {job.name: len(_untested(job, sweep)) for job in trained}
+    complete = [job for job in trained if not tests_left[job.name]]
     untested = [job for job in trained if job not in complete]
     rest = [job for job in sweep.jobs if job not in trained]
 
@@ -470,23 +476,34 @@ def run_sweep(
 
     def make(job: Job, device: int | None) -> None:
         place = f"{sweep.jobs.index(job) + 1} of {len(sweep.jobs)}"
-        _make(job, sweep, device, stop, lambda: told(f"begins: {job.name} ({place})"))
+        _make(job, sweep, device, stop, standby, lambda: told(f"begins: {job.name} ({place})"))
 
     for job in complete:  # whatever the deadline, and though the sweep is stopped
         ended(job, "done", 0.0)
-    run_all(untested, make, devices, stop=stop, after=ended)
-    run_all(
-        rest, make, devices,
-        deadline=deadline, estimate=estimate, stop=stop, after=ended,
-    )  # fmt: skip
+    calls = sum(tests_left.values()) + len(rest) * (1 + len(sweep.tests))
+    with contextlib.closing(Standby(_COMMAND, _STANDBY, calls)) as standby:
+        run_all(untested, make, devices, stop=stop, after=ended)
+        run_all(
+            rest, make, devices,
+            deadline=deadline, estimate=estimate, stop=stop, after=ended,
+        )  # fmt: skip
 
 
 def _make(
-    job: Job, sweep: Sweep, device: int | None, stop: threading.Event, begin: Callable[[], object]
+    job: Job,
+    sweep: Sweep,
+    device: int | None,
+    stop: threading.Event,
+    standby: Standby,
+    begin: Callable[[], object],
 ) -> None:
     """Train and test one run, whatever of it isn't there yet; `begin` is called if anything
     isn't."""
     from vireid.training.options import named_again
+
+    def run(words: list[str]) -> None:
+        log = sweep.folder / "logs" / f"{job.folder.name}.log"
+        call([*_COMMAND, *words], log, device, stop, standby)
 
     where = ["--device", "cpu"] if device is None else ["--gpu", "0"]
     code = shlex.split(named_again(job.options))
@@ -500,13 +517,13 @@ def _make(
             plain = {k: v for k, v in to_plain(job.options).items() if k != "device"}
             write_text(config, json.dumps(plain, indent=2) + "\n")
             words = ["train", "--config", str(config), "--run", str(job.folder), *code, *where]
-        _call(words, job, sweep, device, stop)
+        run(words)
     left = _untested(job, sweep)
     if left and not untrained:
         begin()
     code = shlex.split(named_again(job.options, training=False))
     for test in left:
-        _call(["test", "--resume", str(job.folder), *code, *test, *where], job, sweep, device, stop)
+        run(["test", "--resume", str(job.folder), *code, *test, *where])
         done, weights = _place_of_tests(job, sweep)
         write_json(done, {weights: [*_tested(done, weights), test]})
 
@@ -530,11 +547,3 @@ def _tested(done: Path, weights: str) -> list[list[str]]:
     except InputError:
         return []
     return kept.get(weights, [])
-
-
-def _call(
-    words: list[str], job: Job, sweep: Sweep, device: int | None, stop: threading.Event
-) -> None:
-    log = sweep.folder / "logs" / f"{job.folder.name}.log"
-    # -P: no file of the working folder (json.py) is taken for a module, as with `vireid` itself
-    call([sys.executable, "-P", "-m", "vireid", *words], log, device, stop)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +23,7 @@ from evaluation.examples import embeddings_of, sysu_like
 from vireid.commands.report import load_reports
 from vireid.data import ProtocolOptions
 from vireid.evaluation import evaluate
-from vireid.runtime.jobs import Stopped, call
+from vireid.runtime.jobs import Standby, Stopped, call
 from vireid.sweep import merge, read_sweep, run_sweep, runs_of
 from vireid.types import InputError
 
@@ -149,7 +152,9 @@ def test_a_file_of_another_kind(tmp_path: Path, capsys) -> None:
 def test_what_was_made_is_said_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    def call(command: list[str], log: Path, device: int | None, stop: threading.Event) -> None:
+    def call(
+        command: list[str], log: Path, device: int | None, stop: threading.Event, _: Standby
+    ) -> None:
         if command[4] == "train":  # at the first one the user presses Ctrl-C
             stop.set()
             raise Stopped
@@ -240,6 +245,57 @@ def test_a_command_that_ends_well_though_it_is_told_to_stop(tmp_path: Path) -> N
     with pytest.raises(Stopped):  # and nothing more is begun
         call(["sh", "-c", "echo again"], log, None, stop)
     assert log.read_text() == "ready\n"
+
+
+def test_the_next_command_stands_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, stop = tmp_path / "log", threading.Event()
+    command = ["sh", "-c", 'echo "plain $0 $CUDA_VISIBLE_DEVICES"']
+    stands_by = (
+        'read -r line || exit; echo "$line $CUDA_VISIBLE_DEVICES"; test -z "${line##*good*}"'
+    )
+    ready = ["sh", "-c", f"exec >> {log}; {stands_by}"]
+    with contextlib.closing(Standby(command, ready, calls=7)) as standby:
+
+        def one(word: str, device: int) -> str:
+            begin = log.stat().st_size if log.exists() else 0
+            call([*command, word], log, device, stop, standby)
+            return log.read_bytes()[begin:].decode()
+
+        def waiting(device: int) -> subprocess.Popen[bytes]:
+            (found,) = [one.process for one in standby._waiting if one.device == device]
+            return found
+
+        assert one("good", 3) == "plain good 3\n"  # the first is started as ever
+        assert one("good", 3) == f'[["good"], "{log}"] 3\n'
+        assert one("good", 1) == "plain good 1\n" and waiting(1) is not waiting(3)
+        with pytest.raises(RuntimeError, match=r"ended with code 1: \[\[.bad.\]"):
+            one("bad", 1)
+        (dead := waiting(1)).kill()
+        dead.wait()
+        assert one("good", 1) == "plain good 1\n"
+        old = waiting(1)
+        monkeypatch.setattr("vireid.runtime.jobs._code", lambda: ("changed meanwhile", {}))
+        assert one("good", 1) == "plain good 1\n" and old.returncode == -9
+        left = waiting(3)
+        assert one("good", 1)  # the last of seven: no more of them are started
+        assert [one.device for one in standby._waiting] == [3]
+    assert left.returncode == -9 and standby.take([*command, "good"], log, 3) is None
+
+
+def test_a_process_becomes_the_command_that_it_is_told(tmp_path: Path) -> None:
+    """It ends quietly if there is none, and leaves it to the command to tell what is broken."""
+    code = "import vireid.standby as s; s.NEEDED = ('no_such_module',); s.wait()"
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    for words, status in ((["--version"], 0), (["trian"], 2), (None, 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True,
+            input="" if words is None else json.dumps([words, str(log)]) + "\n",
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+    before, version, complaint = log.read_text().split("\n", 2)
+    assert before == "before" and version.startswith("vireid ")
+    assert "There is no command 'vireid trian'. Did you mean" in " ".join(complaint.split())
 
 
 @pytest.mark.long

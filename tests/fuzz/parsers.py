@@ -100,6 +100,7 @@ OTHERS: dict[str, str] = {
     "server/audit.py": _WRITES,
     "server/endpoints.py": _OURS,
     "server/images.py": _IMAGES,
+    "standby.py": _PIPES,
     "synthetic/jit.py": _OURS,
     "synthetic/people/body.py": _OURS,
     "synthetic/v1.py": _OURS,

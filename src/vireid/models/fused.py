@@ -68,7 +68,7 @@ def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     return kept
 
 
-class _Of(NamedTuple):
+class _NormGradient(NamedTuple):
     """A norm in a gradient: its input, weight and what was kept, and what is found of it."""
 
     x: Tensor
@@ -79,15 +79,15 @@ class _Of(NamedTuple):
     dbias: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, weight: Tensor, kept: Tensor) -> _Of:
+    def of(cls, x: Tensor, weight: Tensor, kept: Tensor) -> _NormGradient:
         factors = kept.new_empty(3, kept.shape[1])
         return cls(x, weight, kept, factors, torch.empty_like(weight), torch.empty_like(weight))
 
 
 def _gradient_sums(
     gradients: Sequence[Tensor],
-    norm: _Of,
-    other: _Of | None = None,
+    norm: _NormGradient,
+    other: _NormGradient | None = None,
     *,
     y: Tensor | None = None,
     passed: Tensor | None = None,
@@ -129,14 +129,14 @@ class _NormReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, x, kept, y, matrix.rows, matrix.channels,
-            OTHER=False, NORM=False, RELU=True, **TILE,
+            OTHER=False, NORM=False, **TILE,
         )  # fmt: skip
         ctx.save_for_backward(x, weight, kept)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
-        norm, dy = _Of.of(*ctx.saved_tensors), _dense(dy)
+        norm, dy = _NormGradient.of(*ctx.saved_tensors), _dense(dy)
         x, matrix = norm.x, _Matrix(norm.x)
         _gradient_sums([dy], norm)
         dx = torch.empty_like(x)
@@ -169,7 +169,7 @@ class _NormAddReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, other, other_kept, y, matrix.rows, matrix.channels,
-            OTHER=True, NORM=other_norm is not None, RELU=True, **TILE,
+            OTHER=True, NORM=other_norm is not None, **TILE,
         )  # fmt: skip
         ctx.set_materialize_grads(False)
         more = () if other_norm is None else (other, other_weight, other_kept)
@@ -179,8 +179,8 @@ class _NormAddReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dy_more: Tensor | None) -> Any:  # type: ignore[override]
         y, *saved = ctx.saved_tensors
-        norm = _Of.of(*saved[:3])
-        other = _Of.of(*saved[3:]) if saved[3:] else None
+        norm = _NormGradient.of(*saved[:3])
+        other = _NormGradient.of(*saved[3:]) if saved[3:] else None
         found = [_dense(gradient) for gradient in (dy, dy_more) if gradient is not None]
         x, matrix, g = norm.x, _Matrix(norm.x), torch.empty_like(norm.x)
         _gradient_sums(found, norm, other, y=y, passed=g)
@@ -222,7 +222,7 @@ class _NormReLUPool(torch.autograd.Function):
         x, weight, kept, winner, won_by = ctx.saved_tensors
         dy, matrix = _dense(dy), _Matrix(x)
         # Each number of dy goes to one place, or to none.
-        norm = _Of.of(won_by, weight, kept)
+        norm = _NormGradient.of(won_by, weight, kept)
         _gradient_sums([dy], norm, count=matrix.rows)
         dx = torch.empty_like(x)
         kernels.pool_gradient[matrix.tiles](

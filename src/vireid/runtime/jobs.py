@@ -4,6 +4,7 @@ stop."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -12,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from vireid.runtime.provenance import package_hash, versions
 from vireid.types import InputError, shown
 
 T = TypeVar("T")
@@ -113,12 +115,106 @@ def run_all(
                 stop.set()
 
 
-def call(command: Sequence[str], log: Path, device: int | None, stop: threading.Event) -> None:
+class Standby:
+    """Processes that get ready to run a command while the one before runs on their device, so that
+    it waits for no import.
+
+    Where none is ready, or what it imported has changed since, `call` starts the command as usual.
+    """
+
+    def __init__(self, command: Sequence[str], ready: Sequence[str], calls: int) -> None:
+        """
+        Args:
+            command: what the commands begin with.
+            ready: what starts such a process. It gets ready, reads a line of JSON (the words that
+                follow `command`, and a file that it appends what it prints to), and runs it. Where
+                there is no such line, it ends.
+            calls: of `call` that are to come; no process is started that isn't needed for them.
+        """
+        self._command, self._ready, self._left = [*command], [*ready], calls
+        self._waiting: list[_Waiting] = []
+        self._lock = threading.Lock()
+
+    def take(
+        self, command: Sequence[str], log: Path, device: int | None
+    ) -> subprocess.Popen[bytes] | None:
+        """A process that runs `command`, or None where none is ready for it."""
+        with self._lock:
+            self._left -= 1
+            found = next((one for one in self._waiting if one.device == device), None)
+            if found is None:
+                return None
+            self._waiting.remove(found)
+        count, pipe = len(self._command), found.process.stdin
+        assert pipe is not None
+        with contextlib.suppress(OSError):  # it has ended, or a file is being written
+            if found.code == _code() and [*command[:count]] == self._command:
+                asked = json.dumps([[*command[count:]], str(log.absolute())])
+                with pipe:
+                    pipe.write(f"{asked}\n".encode())
+                return found.process
+        _end(found.process)
+        return None
+
+    def prepare(self, device: int | None) -> None:
+        """Start a process for the next command on a device, if there is to be one."""
+        with self._lock, contextlib.suppress(OSError):  # as above, or there is no memory for it
+            if len(self._waiting) < self._left:
+                code = _code()  # before it is imported
+                process = subprocess.Popen(
+                    self._ready, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL, env=_environment(device), start_new_session=True,
+                )  # fmt: skip
+                self._waiting.append(_Waiting(device, code, process))
+
+    def close(self) -> None:
+        """End the processes that were not needed."""
+        with self._lock:
+            self._left = 0
+            while self._waiting:
+                _end(self._waiting.pop().process)
+
+
+class _Waiting(NamedTuple):
+    """A process that waits, and the code that it imported."""
+
+    device: int | None
+    code: tuple[str, dict[str, str]]
+    process: subprocess.Popen[bytes]
+
+
+def _code() -> tuple[str, dict[str, str]]:
+    """What the files hold that a process imports which starts now."""
+    return package_hash.__wrapped__(), versions()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # it has nothing to save
+    process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _environment(device: int | None) -> dict[str, str]:
+    environment = {**os.environ, "NO_COLOR": "1"}
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(device)
+    return environment
+
+
+def call(
+    command: Sequence[str],
+    log: Path,
+    device: int | None,
+    stop: threading.Event,
+    standby: Standby | None = None,
+) -> None:
     """Run a command in a process of its own, which is told to end in good order with `stop`.
 
     Args:
         log: gets what it prints, behind what is there.
         device: the GPU that it sees, by number; None for all.
+        standby: has a process for it, perhaps, and makes one for the next call.
 
     Raises:
         RuntimeError: it failed; the last lines that it printed.
@@ -126,15 +222,15 @@ def call(command: Sequence[str], log: Path, device: int | None, stop: threading.
     """
     if stop.is_set():
         raise Stopped
-    environment = {**os.environ, "NO_COLOR": "1"}
-    if device is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(device)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as out:
         begin = out.tell()
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment, start_new_session=True
+        process = standby and standby.take(command, log, device)
+        process = process or subprocess.Popen(
+            command, stdout=out, stderr=out, env=_environment(device), start_new_session=True
         )
+        if standby is not None:
+            standby.prepare(device)
         asked = 0.0
         while process.poll() is None:
             time.sleep(0.1)

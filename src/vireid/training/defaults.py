@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from vireid.config import Options, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose
@@ -20,8 +20,17 @@ from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.training.options import CODE, TrainOptions, check_config, with_named_code
+from vireid.training.options import (
+    CODE,
+    TrainOptions,
+    check_config,
+    usual_eval_every,
+    with_named_code,
+)
 from vireid.types import InputError, shown
+
+if TYPE_CHECKING:
+    from vireid.data import Dataset
 
 ADAM_LR = 0.00035
 Chosen = TypeVar("Chosen", bound=Options)
@@ -238,3 +247,24 @@ def _replaced(options: Any, nested: Mapping[str, Any]) -> Any:
         for name, value in nested.items()
     }
     return dataclasses.replace(options, **changes)
+
+
+def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
+    """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
+    epochs = -(-max_steps // whole_epoch(options, data))
+    usual = options.eval_every == usual_eval_every(options.recipe.epochs)
+    return dataclasses.replace(
+        options,
+        eval_every=0 if usual and options.select == "val" else options.eval_every,  # made anew
+        steps_per_epoch=-(-max_steps // epochs),
+        recipe=dataclasses.replace(options.recipe, epochs=epochs),
+    )
+
+
+def whole_epoch(options: TrainOptions, data: Dataset) -> int:
+    """Steps of a whole epoch."""
+    import numpy as np
+
+    recipe = options.recipe
+    counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
+    return int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.config import convert, to_plain
-from vireid.data import Dataset
 from vireid.data.content import data_hash
 from vireid.files import file_hash, read_json, write_json
-from vireid.methods import Method
 from vireid.models.hub import on_hub
 from vireid.models.options import ENDINGS
-from vireid.models.pretrained import locate
 from vireid.runtime.provenance import commit, package_hash, versions
 from vireid.runtime.record import (
     CODE,
@@ -29,6 +26,10 @@ from vireid.runtime.record import (
 )
 from vireid.training.options import MAY_CHANGE, TrainOptions
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    from vireid.data import Dataset
+    from vireid.methods import Method
 
 A_FILE = "a file"  # for the path of the weights that a run starts from; their hash names them
 _NAMES_ONLY = ("name", "method_options", "model_options")  # of a recipe; they are in force already
@@ -178,6 +179,8 @@ def go_on(before: Record, now: Record, changes: list[str], where: str) -> Record
 
 def finish(record: Record, method: Method, *, precision: str, ranks: int) -> Record:
     """The record with what is known once the network is built."""
+    from vireid.models.pretrained import locate
+
     options = record["options"]
     options = {**options, "model": {**options["model"], "arch": method.model_options.arch}}
     complete: Record = {

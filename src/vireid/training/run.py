@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from vireid.console import count_text, say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
 from vireid.data.matches import Matches, matches_beforehand
@@ -17,7 +15,8 @@ from vireid.files import write_json
 from vireid.methods import method_class
 from vireid.training import trainer
 from vireid.training.callbacks import Callback
-from vireid.training.options import TrainOptions, usual_eval_every
+from vireid.training.defaults import for_steps, whole_epoch
+from vireid.training.options import TrainOptions
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
@@ -138,7 +137,7 @@ def _look_ahead(options: TrainOptions, data: Dataset) -> bool:
 
 def _warn_of_warm_up(options: TrainOptions, data: Dataset) -> None:
     """Say that a run ends before its learning rate has risen."""
-    steps = options.steps_per_epoch or _whole_epoch(options, data)
+    steps = options.steps_per_epoch or whole_epoch(options, data)
     recipe = options.recipe
     warmup, total = recipe.schedule.warmup(steps), options.last_epoch * steps
     if warmup >= total:
@@ -210,22 +209,3 @@ def _summarise(folder: Path, result: TrainResult) -> None:
         f"{count_text(result.epoch, 'epoch', 'epochs')} in {result.seconds:.0f} s, "
         f"{result.images_per_second:,.0f} img/s; peak memory {memory}."
     )
-
-
-def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:
-    """Options whose run has about `max_steps` steps, in whole epochs of equal length."""
-    epochs = -(-max_steps // _whole_epoch(options, data))
-    usual = options.eval_every == usual_eval_every(options.recipe.epochs)
-    return dataclasses.replace(
-        options,
-        eval_every=0 if usual and options.select == "val" else options.eval_every,  # made anew
-        steps_per_epoch=-(-max_steps // epochs),
-        recipe=dataclasses.replace(options.recipe, epochs=epochs),
-    )
-
-
-def _whole_epoch(options: TrainOptions, data: Dataset) -> int:
-    """Steps of a whole epoch."""
-    recipe = options.recipe
-    counts = np.bincount(data.modality[data.parts[options.part]], minlength=2)
-    return int(counts.max()) // (recipe.pids_per_batch * recipe.images_per_pid) + 1
