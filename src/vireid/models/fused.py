@@ -22,7 +22,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
 _NUMBERS = 4096  # that a program casts
 # What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
-# The same of a sum over rows, with how many tiles are on their way; and how many programs a sum is
+# The same of a sum over rows, with how many tiles of 2-byte numbers are on their way (2 of others,
+# which need twice the shared memory; smaller GPUs have 99 KiB of it); and how many programs a sum is
 # spread over: four for each multiprocessor of an H100.
 SUMS = {"ROWS": 32, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
 PARTS = 528
@@ -42,6 +43,7 @@ class _Matrix:
         self.parts = min(max(1, PARTS // columns), triton.cdiv(self.rows, SUMS["ROWS"]))
         self.programs = (self.parts * columns,)
         self.few = (triton.cdiv(self.channels, FEW["COLUMNS"]),)
+        self.sum_tile = SUMS if x.element_size() == 2 else SUMS | {"STAGES": 2}
 
     def sums(self, kinds: int, like: Tensor) -> Tensor:
         return like.new_empty(kinds, self.parts, self.channels, dtype=torch.float32)
@@ -59,7 +61,9 @@ def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         )  # fmt: skip
         return kept
     sums = matrix.sums(2, x)
-    kernels.moments[matrix.programs](x, sums, matrix.rows, matrix.parts, matrix.channels, **SUMS)
+    kernels.moments[matrix.programs](
+        x, sums, matrix.rows, matrix.parts, matrix.channels, **matrix.sum_tile
+    )
     kernels.statistics[matrix.few](
         sums, x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
         norm.num_batches_tracked, kept, matrix.parts, matrix.channels, float(matrix.rows),
@@ -106,7 +110,8 @@ def _gradient_sums(
     kernels.gradient_sums[matrix.programs](
         gradients[0], gradients[-1], x if y is None else y, x, norm.kept, more.x, more.kept,
         x if passed is None else passed, sums, matrix.rows, matrix.parts, matrix.channels,
-        MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None, **SUMS,
+        MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None,
+        **matrix.sum_tile,
     )  # fmt: skip
     for which, of in enumerate((norm,) if other is None else (norm, other), 1):
         kernels.gradient_factors[matrix.few](
