@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from timm.models.resnet import BasicBlock, Bottleneck, downsample_avg
 from torch import Tensor, nn
+from triton_kit import quicken
 
 pytest.importorskip("triton", reason="our kernels need Triton")
 from vireid.models import fused, fused_stem
 from vireid.models.fusing import fits, fuse, plain
+
+quicken()
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
