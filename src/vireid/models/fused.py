@@ -124,7 +124,7 @@ def _dense(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class _NormReLU(torch.autograd.Function):
+class NormReLU(torch.autograd.Function):
     """ReLU(norm(x))."""
 
     @staticmethod
@@ -152,7 +152,7 @@ class _NormReLU(torch.autograd.Function):
         return dx, norm.dweight, norm.dbias, None
 
 
-class _NormAddReLU(torch.autograd.Function):
+class NormAddReLU(torch.autograd.Function):
     """ReLU(norm(x) + other), twice: for the next block's convolution and for its shortcut, whose
     gradients then are added where they are read. `other` may have a norm of its own."""
 
@@ -199,7 +199,7 @@ class _NormAddReLU(torch.autograd.Function):
         return dx, norm.dweight, norm.dbias, dother, *of_other, None, None
 
 
-class _NormReLUPool(torch.autograd.Function):
+class NormReLUPool(torch.autograd.Function):
     """max_pool(ReLU(norm(x))) over 3 x 3 places, every second one."""
 
     @staticmethod
@@ -239,12 +239,12 @@ class _NormReLUPool(torch.autograd.Function):
 
 def norm_relu_pool(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """The largest of 3 x 3 places of ReLU(norm(x)), every second one, padded by one."""
-    return _NormReLUPool.apply(x, norm.weight, norm.bias, norm)
+    return NormReLUPool.apply(x, norm.weight, norm.bias, norm)
 
 
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """ReLU(norm(x)) of a map (B, C, H, W)."""
-    return _NormReLU.apply(x, norm.weight, norm.bias, norm)
+    return NormReLU.apply(x, norm.weight, norm.bias, norm)
 
 
 def norm_add_relu(
@@ -255,7 +255,7 @@ def norm_add_relu(
     The result carries itself once more, as `again`: a block that takes its shortcut from there
     spares a pass that would add two gradients up."""
     more = (None, None) if other_norm is None else (other_norm.weight, other_norm.bias)
-    y, again = _NormAddReLU.apply(
+    y, again = NormAddReLU.apply(
         x, norm.weight, norm.bias, other.to(x.dtype), *more, norm, other_norm
     )
     y.again = again
@@ -270,7 +270,7 @@ def ours(module: nn.Module, x: Tensor) -> bool:
     return module.fused_training if module.training else not torch.is_grad_enabled()  # type: ignore[return-value]
 
 
-class _Cast(torch.autograd.Function):
+class Cast(torch.autograd.Function):
     """Weights in the number format of convolutions, in one launch, and their gradients back."""
 
     @staticmethod
@@ -308,7 +308,7 @@ def _convolutions(block: nn.Module, x: Tensor) -> list[Callable[[Tensor], Tensor
     layers = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
     if not torch.is_autocast_enabled(x.device.type) or layers[0].weight.dtype != torch.float32:
         return list(layers)
-    cast = _Cast.apply(torch.get_autocast_dtype(x.device.type), *(c.weight for c in layers))
+    cast = Cast.apply(torch.get_autocast_dtype(x.device.type), *(c.weight for c in layers))
     return [partial(_convolve, layer, weight) for layer, weight in zip(layers, cast)]
 
 
