@@ -17,7 +17,7 @@ chain() { # GPUs, cores; name and limit in seconds of each command, from standar
   done
 }
 chain 0 0-15 <<END &
-cold-rows 120 python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
+cold-rows 150 python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
 cold 220 python3 benchmarks/cold_start.py --kernels own,mixed --rows mcl/resnet50
 step 200 python3 benchmarks/step.py
 dns 120 python3 benchmarks/step.py --method dns --images 4740 --steps 40 --engines graph --no-published

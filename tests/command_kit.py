@@ -13,7 +13,7 @@ from vireid.cli import main
 TINY: dict[str, Any] = {
     "size": [64, 32],
     "model": {
-        "arch": "resnet10t",
+        "arch": "test_resnet",
         "pretrained": "none",
         "nonlocal_channels": 1,
         "pooling": "gem",

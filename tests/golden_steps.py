@@ -127,6 +127,28 @@ def _golden_dropout(seed: int) -> Iterator[None]:
         yield
 
 
+def _conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """A convolution as one product: PyTorch's own in float64 goes image by image on a CPU, which
+    takes thrice as long."""
+    assert groups == 1 and dilation == (1, 1)
+    kernel = (weight.shape[2], weight.shape[3])
+    size = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[2:], padding, kernel, stride)]
+    if kernel == (1, 1):
+        columns = x[:, :, :: stride[0], :: stride[1]].flatten(2)
+    else:
+        columns = F.unfold(x, kernel, dilation, padding, stride)
+    y = torch.einsum("oi,bip->bop", weight.flatten(1), columns).unflatten(2, size)
+    return y if bias is None else y + bias[:, None, None]
+
+
 def make(
     name: str, *, recipe: str | None = None, arch: str = "resnet50", **changes: Any
 ) -> tuple[Method, Recipe]:
@@ -197,7 +219,9 @@ def run_steps(
             step.load(plan)
             step.clear_sums()
         before = step.read_sums()
-        with _golden_dropout(1000 * epoch + inside):
+        with _golden_dropout(1000 * epoch + inside), pytest.MonkeyPatch.context() as patch:
+            if exact:
+                patch.setattr(F, "conv2d", _conv2d)
             step.once()
         sums = step.read_sums()
         result.losses.append({term: value - before.get(term, 0.0) for term, value in sums.items()})

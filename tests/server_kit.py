@@ -1,6 +1,6 @@
 """A small real world for the server's tests: people on disk, a network, an index, a server.
 
-The network is a ResNet-18 `base` with random weights at 64 x 32: it finds nobody, but everything
+The network is a tiny `base` with random weights at 64 x 32: it finds nobody, but everything
 it computes is real.
 """
 
@@ -79,9 +79,9 @@ def make_world(folder: Path) -> World:
 
 
 def make_embedder(weights: Path, seed: int = 0) -> vireid.Embedder:
-    """A ResNet-18 with random weights, written and loaded as a user's would be."""
+    """A tiny network with random weights, written and loaded as a user's would be."""
     torch.manual_seed(seed)
-    model = ModelOptions(arch="resnet18", pretrained="none")
+    model = ModelOptions(arch="test_resnet", pretrained="none")
     sizes = Sizes(num_pids=4, num_cameras=CAMERAS)
     method = build_method("base", model, sizes)
     known = method_metadata("base", model, sizes, {}) | {"size": list(SIZE)}

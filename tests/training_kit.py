@@ -30,8 +30,8 @@ def tiny_data(num_pids: int = 6) -> tuple[Dataset, PixelStore]:
     return random_data(12 * num_pids, size=SIZE, num_pids=num_pids)
 
 
-def tiny_options(method: str = "base", **changes: Any) -> TrainOptions:
-    """A run of 3 epochs of 4 steps on the CPU with a network of 5 M parameters."""
+def tiny_options(method: str = "base", arch: str = "test_resnet", **changes: Any) -> TrainOptions:
+    """A run of 3 epochs of 4 steps on the CPU with a network of 0.5 M parameters."""
     recipe = Recipe(
         name="test",
         epochs=3,
@@ -46,7 +46,7 @@ def tiny_options(method: str = "base", **changes: Any) -> TrainOptions:
     given: dict[str, Any] = {
         "method": method,
         "method_options": cls.Options(**changes.pop("method_options", {})),
-        "model": cls.model_defaults("resnet10t", "none"),
+        "model": cls.model_defaults(arch, "none"),
         "recipe": recipe,
         "size": SIZE,
         "device": "cpu",

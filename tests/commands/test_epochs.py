@@ -80,7 +80,7 @@ def test_a_checkpoint_becomes_weights(three: Path, tmp_path: Path, capsys) -> No
     assert run("test", "--resume", tmp_path / "2.safetensors", *QUICK) == 0
     file = three / "checkpoints" / "epoch-0003-step-000000.pt"
     assert "Leave --method out" in refused(capsys, "import-weights", file, "--method", "agw")
-    build_model(ModelOptions(arch="resnet10t", pretrained=str(tmp_path / "2.safetensors")), 4)
+    build_model(ModelOptions(arch="test_resnet", pretrained=str(tmp_path / "2.safetensors")), 4)
 
 
 def test_epochs_that_cannot_be_tested(three: Path, tmp_path: Path, capsys) -> None:
@@ -118,7 +118,7 @@ def test_other_doors_send_a_checkpoint_to_import_weights(epochs: Path, capsys) -
         assert "`vireid import-weights" in refused(capsys, *words)
     for call in (
         lambda: vireid.load(file),
-        lambda: build_model(ModelOptions(arch="resnet10t", pretrained=str(file)), 4),
+        lambda: build_model(ModelOptions(arch="test_resnet", pretrained=str(file)), 4),
     ):
         with pytest.raises(InputError, match=r"`vireid import-weights"):
             call()

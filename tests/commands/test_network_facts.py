@@ -81,7 +81,7 @@ def test_info_shows_the_network(trained: Path, target: str, capsys) -> None:
     parts = facts["network"]["parts"]
     total = facts["network"]["total"]
     assert total["multiply_adds"] == sum(part["multiply_adds"] for part in parts.values())
-    assert facts["network"]["architecture"] == facts["architecture"] == "resnet10t"
+    assert facts["network"]["architecture"] == facts["architecture"] == "test_resnet"
     assert run("info", trained / target) == 0
     shown = capsys.readouterr().out
     assert "multiply-adds" in shown and "nonlocal2" in shown and "8 at a time" in shown

@@ -109,7 +109,7 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
     text = (copy / "README.md").read_text()
     front = ModelCardData(**yaml.safe_load(text.split("---\n")[1])).to_dict()  # as the hub reads it
     assert front["license"] == "cc-by-nc-4.0" and front["library_name"] == "vireid"
-    assert {"person-re-identification", "base", "resnet10t"} <= set(front["tags"])
+    assert {"person-re-identification", "base", "test_resnet"} <= set(front["tags"])
     assert "synthetic" not in front["tags"]
     (index,) = front["model-index"]
     assert index["name"] == "night"

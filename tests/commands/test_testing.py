@@ -40,7 +40,7 @@ def test_a_report_with_figures_in_the_run(trained: Path, tmp_path: Path, capsys)
     assert asked["method"] == "mcl" and asked["weights_hash"] and asked["synthetic"] is False
     kept = json.loads((run_folder / "record.json").read_text())
     assert report["record"] == kept and asked["data_hash"] == kept["data_hash"]
-    assert asked["arch"] == kept["architecture"] == "resnet10t"
+    assert asked["arch"] == kept["architecture"] == "test_resnet"
 
     weights = run_folder / "weights.safetensors"  # the file in a run stands for the run
     assert run("test", "--resume", weights, "--mode", "indoor", "--shots", 10, *QUICK) == 0

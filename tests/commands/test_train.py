@@ -35,8 +35,9 @@ def facts(folder: Path) -> dict:
 def test_words_in_any_case_and_a_whole_run(tmp_path: Path, sysu_root: Path, capsys) -> None:
     parent = tmp_path / "parent"
     words = ("--dataset", "SYSU-MM01", "--data_root", sysu_root, "--method", "Baseline")
-    more = ("--arch", "ResNet10T", "--pretrained", "NONE", "--optim", "ADAM", "--recipe", "Scratch")
-    rest = ("--augment", "PLAIN", "--precision", "FP32", "--engine", "Eager", "--device", "CPU")
+    more = ("--arch", "Test-ResNet", "--pretrained", "NONE", "--optim", "ADAM")
+    rest = ("--recipe", "Scratch", "--augment", "PLAIN", "--precision", "FP32", "--engine", "Eager",
+            "--device", "CPU")  # fmt: skip
     config = tiny_config(tmp_path)
     name = ("--model_path", parent, "--run", "one", "--eval-every", 1, "--config", config)
     assert run("train", *words, *more, *rest, *name) == 0
@@ -49,7 +50,7 @@ def test_words_in_any_case_and_a_whole_run(tmp_path: Path, sysu_root: Path, caps
     assert "\x1b" not in message
     options = json.loads((one / "config.json").read_text())
     assert options["method"] == "base" and options["recipe"]["lr"] == 0.00035
-    assert options["model"]["arch"] == "resnet10t" and options["recipe"]["precision"] == "float32"
+    assert options["model"]["arch"] == "test_resnet" and options["recipe"]["precision"] == "float32"
     assert facts(one)["chosen"] == "last epoch"
 
 
@@ -235,7 +236,7 @@ def test_options_that_a_method_lacks_are_answered_by_those_it_has(sysu_root: Pat
 def test_published_without_pretrained_weights_warns_of_what_is_so(
     tmp_path: Path, sysu_root: Path, capsys
 ) -> None:
-    words = ("train", "--data-root", sysu_root, "--device", "cpu", "--arch", "resnet10t",
+    words = ("train", "--data-root", sysu_root, "--device", "cpu", "--arch", "test_resnet",
              "--pretrained", "none", "--recipe", "published", "--pids-per-batch", 99)  # fmt: skip
     assert "erasing up to 0.8" in refused(capsys, *words, "--method", "mcl")
     message = refused(capsys, *words, "--method", "agw")

@@ -130,9 +130,8 @@ def test_imported_weights_are_told_what_they_were_trained_on(
     assert "were trained on" in refused(capsys, *test, "--data-root", copy)
 
 
-def test_imported_regdb_weights_need_their_trial(
-    published: Path, regdb_root: Path, tmp_path: Path, capsys
-) -> None:
+def test_imported_regdb_weights_need_their_trial(published: Path, tmp_path: Path, capsys) -> None:
+    regdb_root = fakes.make_regdb(tmp_path / "regdb", images=1)  # a ResNet-50 sees them
     weights = tmp_path / "unknown.safetensors"
     assert run("import-weights", published, "--out", weights) == 0
     assert "(regdb also needs --trial)" in said(capsys)

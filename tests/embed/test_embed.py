@@ -28,6 +28,7 @@ import vireid.embed.vector_writer as vector_writer
 from vireid import weights
 from vireid.cli import main
 from vireid.data import decode, normalise
+from vireid.data.augment import MEAN, STD
 from vireid.data.decode_pool import DecodePool
 from vireid.data.listing import walk
 from vireid.embed import Embedder, embed_files, load, load_embeddings, save_embeddings
@@ -44,7 +45,8 @@ from vireid.types import Embeddings, InputError, Modality
 def embedder() -> Embedder:
     torch.set_num_threads(1)
     torch.manual_seed(2)
-    model = method_class("mcl").model_defaults("resnet10t", "none")
+    usual = {"input_mean": MEAN, "input_std": STD}
+    model = method_class("mcl").model_defaults("test_resnet", "none", **usual)
     method = build_method("mcl", model, Sizes(num_pids=6, num_cameras=6))
     return Embedder(method, {"size": list(SIZE)}, device="cpu")
 

@@ -23,7 +23,7 @@ METHODS = ("base", "agw", "mcl", "ddag", "caj", "dns", "deen", "rle")
 
 
 def embedder(
-    method: str = "base", arch: str = "resnet10t", size: tuple[int, int] = SIZE
+    method: str = "base", arch: str = "test_resnet", size: tuple[int, int] = SIZE
 ) -> Embedder:
     torch.manual_seed(0)
     options = ModelOptions(arch=arch, pretrained="none")
@@ -169,4 +169,4 @@ def test_from_the_command_to_the_embeddings(tmp_path: Path, capsys) -> None:
     program = torch.export.load(out / "infrared.pt2")
     with torch.no_grad():
         vectors = program.module()(torch.from_numpy(images(2)))
-    assert len(vectors) == 2 and vectors[0].shape == (2, 512)
+    assert len(vectors) == 2 and vectors[0].shape == (2, own.method.model.dim)

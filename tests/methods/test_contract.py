@@ -17,7 +17,7 @@ from vireid.types import Batch
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_method.py"
 NAMES = [*METHODS, f"{EXAMPLE}:MyMethod"]
 NUM_PIDS = 5
-SMALL = {"arch": "resnet18", "pretrained": "none"}
+SMALL = {"arch": "test_resnet", "pretrained": "none"}
 PARTS = {"deen": 3, "rle": 4}  # features of an image, before or after the neck
 
 

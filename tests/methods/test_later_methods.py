@@ -328,6 +328,7 @@ def test_deen_needs_shared_stages_after_its_expansion(network: dict[str, int]) -
 
 
 def test_regdbs_networks_end_a_stage_earlier() -> None:
-    deen, rle = (make(name, {"last_stage": 3}) for name in ("deen", "rle"))
+    network = {"arch": "resnet18", "last_stage": 3}
+    deen, rle = (make(name, network) for name in ("deen", "rle"))
     assert deen.model.dim == rle.model.dim == 256 and deen.model.expanded == 2
     assert set(deen.model.aggregations) == {"1", "2"}

@@ -70,7 +70,7 @@ def test_a_class_without_a_name_is_named_after_itself(
     """And not after the method that it extends, whose numbers it would seem to have."""
     command = words(tmp_path, sysu_root, "    pass")
     assert run(*command[:-4], *command[-2:], "--model-path", tmp_path) == 0
-    assert len([*tmp_path.glob("sysu-mine-resnet10t-scratch-*-seed0")]) == 1
+    assert len([*tmp_path.glob("sysu-mine-test_resnet-scratch-*-seed0")]) == 1
 
 
 def test_values_read_on_the_host_run_eagerly(

@@ -33,7 +33,7 @@ EVERY_PART: dict[str, Any] = {
     ids=lambda value: value.rsplit(":")[-1] if isinstance(value, str) else None,
 )
 def test_everything_learns(name: str, network: dict[str, Any]) -> None:
-    method = make(name, {"arch": "resnet10t", **network})
+    method = make(name, network)
     optims, moved = optimisers(method), set()
     for number in range(3):
         method.epoch_started(number, {"identity": 1.6} if number else None)
@@ -47,7 +47,7 @@ def test_everything_learns(name: str, network: dict[str, Any]) -> None:
 
 def test_the_parts_that_are_searched_combine_in_one_graph() -> None:
     """All of them at once learn, and are off by themselves: then the method is `agw`."""
-    network = {"arch": "resnet10t", "stripes": 2, "private_stages": 1}
+    network = {"stripes": 2, "private_stages": 1}
     method, plain = make(SEARCHED, network, **EVERY_PART), make("agw", network)
     optims, moved = optimisers(method), set()
     for number in range(3):

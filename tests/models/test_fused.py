@@ -7,10 +7,13 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from triton_kit import quicken
 
 pytest.importorskip("triton", reason="our kernels need Triton")
 from vireid.models.fusing import fuse, plain
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
+
+quicken()
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

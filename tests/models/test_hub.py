@@ -43,9 +43,9 @@ def test_weights_by_name(hub: Hub, world: World) -> None:
     asked = [one.split("/resolve/") for one in hub.asked if "/resolve/" in one]
     got = {file for whose, file in asked if whose.startswith("GET")}
     assert got == {"main/weights.safetensors"}  # the same bytes are fetched once, and no code
-    start = build_model(ModelOptions(arch="resnet18", pretrained=MAIN), 4)
-    trained = dict(world.embedder.method.named_parameters())["model.stem_infrared.conv1.weight"]
-    assert start.stem_infrared.conv1.weight.equal(trained)
+    start = build_model(ModelOptions(arch="test_resnet", pretrained=MAIN), 4)
+    trained = dict(world.embedder.method.named_parameters())["model.stem_infrared.conv1.0.weight"]
+    assert start.stem_infrared.conv1[0].weight.equal(trained)
     assert run_of(MAIN) == Path("name")
 
 

@@ -25,7 +25,8 @@ from vireid.embed import load, load_embeddings
 from vireid.training import checkpoint
 from vireid.training.journal import read_log
 
-WORDS = {"method": "mcl", "recipe": {"epochs": 2}}
+# A network whose steps take long enough to be killed between them.
+WORDS = {"method": "mcl", "arch": "resnet10t", "recipe": {"epochs": 2}}
 
 
 def on_gpus(count: int, *more: object) -> object:
@@ -132,6 +133,7 @@ def test_synchronised_ranks_learn_what_one_process_learns(
     where a group steps before the backward pass."""
     words = {
         "method": method,
+        "arch": "test_resnet",
         "recipe": {"epochs": 1, "pids_per_batch": 2 * count},
         "method_options": own,
     }

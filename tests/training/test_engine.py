@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from training_kit import SIZE, tiny_data, tiny_options
+from triton_kit import quicken
 
 from vireid.bench import StepBench, random_data
 from vireid.cores import sensible_threads, usable_cores
@@ -33,13 +34,13 @@ CPU = torch.device("cpu")
 
 def bench(method: str = "base", **options) -> StepBench:
     dataset, store = tiny_data()
-    return StepBench(dataset, store, device="cpu", method=method, arch="resnet10t",
+    return StepBench(dataset, store, device="cpu", method=method, arch="test_resnet",
                      recipe="scratch", pids_per_batch=4, images_per_pid=2, **options)  # fmt: skip
 
 
 def small_method(name: str = "mcl", **options: Any) -> Method:
     torch.manual_seed(0)
-    model = method_class(name).model_defaults("resnet10t", "none")
+    model = method_class(name).model_defaults("test_resnet", "none")
     return build_method(name, model, Sizes(num_pids=6, num_cameras=6), options)
 
 
@@ -131,16 +132,19 @@ def test_running_variance_of_a_float32_step_keeps_its_digits() -> None:
 def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the captured engine runs it, in Triton's interpreter where there is no GPU."""
     pytest.importorskip("triton")
+    quicken()
     from vireid.models import norm_kernels
 
     # The interpreter takes about as long for any tile, so few large ones.
-    large = {"ROWS": 256, "COLUMNS": 512}
+    large = {"ROWS": 512, "COLUMNS": 64}
     monkeypatch.setattr("vireid.models.fused.TILE", large)
+    monkeypatch.setattr("vireid.models.fused_layers.TILE", {"ROWS": 8, "COLUMNS": 128})
+    monkeypatch.setattr("vireid.models.fused_layers._POSITIONS", 128)
     monkeypatch.setattr("vireid.models.fused.SUMS", large | {"STAGES": 1})
     monkeypatch.setattr("vireid.models.fused_stem.FORWARD", {"ROWS": 1024})
     monkeypatch.setattr("vireid.models.fused_stem.BACKWARD", {"ROWS": 1024})
     for room in ("fused", "fused_layers"):
-        monkeypatch.setattr(f"vireid.models.{room}.FEW", {"PARTS": 64, "COLUMNS": 512})
+        monkeypatch.setattr(f"vireid.models.{room}.FEW", {"PARTS": 64, "COLUMNS": 64})
 
     used: list[set[object]] = [set()]
 
@@ -245,7 +249,7 @@ def test_optimisers_own_each_parameter_once() -> None:
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("bucket_bytes", [None, 1 << 20])
+@pytest.mark.parametrize("bucket_bytes", [None, 1 << 18])
 def test_prepared_state_equals_a_fresh_optimiser(optim: str, bucket_bytes: int | None) -> None:
     """State that exists before the first step changes nothing, and rates come from a tensor."""
     ours, theirs = small_method("base"), small_method("base")
@@ -375,7 +379,7 @@ def test_an_early_group_needs_an_optimiser_and_a_term() -> None:
                 for group in super().separate_groups()
             ]
 
-    model = Odd.model_defaults("resnet10t", "none")
+    model = Odd.model_defaults("test_resnet", "none")
     method = Odd(model, Sizes(num_pids=6, num_cameras=6))
     step = bench("mcl").run.step
     step.method = method.train()

@@ -49,7 +49,7 @@ def test_a_run_holds_its_record_and_so_do_its_weights(tmp_path: Path) -> None:
     assert kept["options"]["recipe"]["schedule"]["kind"] == "cosine"
     every = kept["options"].keys() | kept["incidental"].keys() | {"data_root"}
     assert every == to_plain(options).keys()
-    assert kept["architecture"] == "resnet10t" and kept["precision"] == "float32"
+    assert kept["architecture"] == "test_resnet" and kept["precision"] == "float32"
     assert kept["start"] == "none" and kept["start_hash"] is None and kept["ranks"] == 1
     assert len(kept["data_hash"]) == len(kept["package_hash"]) == len(kept["options_hash"]) == 64
     assert {"torch", "timm", "numpy"} <= kept["versions"].keys()
@@ -75,7 +75,7 @@ def test_the_start_is_named_by_its_hash(tmp_path: Path) -> None:
         model = replace(tiny_options("base").model, pretrained=str(file))
         begun = known(model=model)
         assert begun["options"]["model"]["pretrained"] == begun["start"] == "a file"
-        method: Any = SimpleNamespace(model_options=model, architecture="resnet10t")
+        method: Any = SimpleNamespace(model_options=model, architecture="test_resnet")
         found.append(record.finish(begun, method, precision="float32", ranks=1))
     assert [one["start_hash"] for one in found] == [
         hashlib.sha256(name).hexdigest() for name in (b"a", b"b")

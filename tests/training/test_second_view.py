@@ -19,7 +19,7 @@ from vireid.training import checkpoint
 @pytest.mark.parametrize("store", ["auto", "host"])
 def test_a_step_sees_every_visible_image_twice(store: str) -> None:
     dataset, images_of = tiny_data()
-    bench = StepBench(dataset, images_of, device="cpu", method="base", arch="resnet10t",
+    bench = StepBench(dataset, images_of, device="cpu", method="base", arch="test_resnet",
                       recipe="scratch", augment="caj", pids_per_batch=4, images_per_pid=2,
                       store=store)  # fmt: skip
     data, seen = bench.run.data, {}

@@ -14,7 +14,14 @@ from training_kit import run, start, tiny_options
 
 from vireid import weights
 
-WORDS = {"method": "mcl", "recipe": {"epochs": 4}, "checkpoint_steps": 3, "keep": 2}
+# A network whose steps and checkpoints take long enough to be killed within.
+WORDS = {
+    "method": "mcl",
+    "arch": "resnet10t",
+    "recipe": {"epochs": 4},
+    "checkpoint_steps": 3,
+    "keep": 2,
+}
 
 
 def train(folder: Path, **words: object) -> BaseProcess:

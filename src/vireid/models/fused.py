@@ -22,7 +22,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
 _NUMBERS = 4096  # that a program casts
 # What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
-# The same of a sum over rows, with how many tiles are on their way; and how many programs a sum is
+# The same of a sum over rows, with how many tiles of 2-byte numbers are on their way (2 of others,
+# which take twice the shared memory; smaller GPUs have 99 KiB); and how many programs a sum is
 # spread over: four for each multiprocessor of an H100.
 SUMS = {"ROWS": 32, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
 PARTS = 528
@@ -42,6 +43,7 @@ class _Matrix:
         self.parts = min(max(1, PARTS // columns), triton.cdiv(self.rows, SUMS["ROWS"]))
         self.programs = (self.parts * columns,)
         self.few = (triton.cdiv(self.channels, FEW["COLUMNS"]),)
+        self.sum_tile = SUMS if x.element_size() == 2 else SUMS | {"STAGES": 2}
 
     def sums(self, kinds: int, like: Tensor) -> Tensor:
         return like.new_empty(kinds, self.parts, self.channels, dtype=torch.float32)
@@ -59,7 +61,9 @@ def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         )  # fmt: skip
         return kept
     sums = matrix.sums(2, x)
-    kernels.moments[matrix.programs](x, sums, matrix.rows, matrix.parts, matrix.channels, **SUMS)
+    kernels.moments[matrix.programs](
+        x, sums, matrix.rows, matrix.parts, matrix.channels, **matrix.sum_tile
+    )
     kernels.statistics[matrix.few](
         sums, x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
         norm.num_batches_tracked, kept, matrix.parts, matrix.channels, float(matrix.rows),
@@ -68,7 +72,7 @@ def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     return kept
 
 
-class _Of(NamedTuple):
+class _NormGradient(NamedTuple):
     """A norm in a gradient: its input, weight and what was kept, and what is found of it."""
 
     x: Tensor
@@ -79,15 +83,15 @@ class _Of(NamedTuple):
     dbias: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, weight: Tensor, kept: Tensor) -> _Of:
+    def of(cls, x: Tensor, weight: Tensor, kept: Tensor) -> _NormGradient:
         factors = kept.new_empty(3, kept.shape[1])
         return cls(x, weight, kept, factors, torch.empty_like(weight), torch.empty_like(weight))
 
 
 def _gradient_sums(
     gradients: Sequence[Tensor],
-    norm: _Of,
-    other: _Of | None = None,
+    norm: _NormGradient,
+    other: _NormGradient | None = None,
     *,
     y: Tensor | None = None,
     passed: Tensor | None = None,
@@ -106,7 +110,8 @@ def _gradient_sums(
     kernels.gradient_sums[matrix.programs](
         gradients[0], gradients[-1], x if y is None else y, x, norm.kept, more.x, more.kept,
         x if passed is None else passed, sums, matrix.rows, matrix.parts, matrix.channels,
-        MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None, **SUMS,
+        MORE=len(gradients) > 1, FROM_Y=y is not None, NORM=other is not None,
+        **matrix.sum_tile,
     )  # fmt: skip
     for which, of in enumerate((norm,) if other is None else (norm, other), 1):
         kernels.gradient_factors[matrix.few](
@@ -119,7 +124,7 @@ def _dense(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class _NormReLU(torch.autograd.Function):
+class NormReLU(torch.autograd.Function):
     """ReLU(norm(x))."""
 
     @staticmethod
@@ -129,14 +134,14 @@ class _NormReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, x, kept, y, matrix.rows, matrix.channels,
-            OTHER=False, NORM=False, RELU=True, **TILE,
+            OTHER=False, NORM=False, **TILE,
         )  # fmt: skip
         ctx.save_for_backward(x, weight, kept)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
-        norm, dy = _Of.of(*ctx.saved_tensors), _dense(dy)
+        norm, dy = _NormGradient.of(*ctx.saved_tensors), _dense(dy)
         x, matrix = norm.x, _Matrix(norm.x)
         _gradient_sums([dy], norm)
         dx = torch.empty_like(x)
@@ -147,7 +152,7 @@ class _NormReLU(torch.autograd.Function):
         return dx, norm.dweight, norm.dbias, None
 
 
-class _NormAddReLU(torch.autograd.Function):
+class NormAddReLU(torch.autograd.Function):
     """ReLU(norm(x) + other), twice: for the next block's convolution and for its shortcut, whose
     gradients then are added where they are read. `other` may have a norm of its own."""
 
@@ -169,7 +174,7 @@ class _NormAddReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         kernels.normalise[matrix.tiles](
             x, kept, other, other_kept, y, matrix.rows, matrix.channels,
-            OTHER=True, NORM=other_norm is not None, RELU=True, **TILE,
+            OTHER=True, NORM=other_norm is not None, **TILE,
         )  # fmt: skip
         ctx.set_materialize_grads(False)
         more = () if other_norm is None else (other, other_weight, other_kept)
@@ -179,8 +184,8 @@ class _NormAddReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dy_more: Tensor | None) -> Any:  # type: ignore[override]
         y, *saved = ctx.saved_tensors
-        norm = _Of.of(*saved[:3])
-        other = _Of.of(*saved[3:]) if saved[3:] else None
+        norm = _NormGradient.of(*saved[:3])
+        other = _NormGradient.of(*saved[3:]) if saved[3:] else None
         found = [_dense(gradient) for gradient in (dy, dy_more) if gradient is not None]
         x, matrix, g = norm.x, _Matrix(norm.x), torch.empty_like(norm.x)
         _gradient_sums(found, norm, other, y=y, passed=g)
@@ -194,7 +199,7 @@ class _NormAddReLU(torch.autograd.Function):
         return dx, norm.dweight, norm.dbias, dother, *of_other, None, None
 
 
-class _NormReLUPool(torch.autograd.Function):
+class NormReLUPool(torch.autograd.Function):
     """max_pool(ReLU(norm(x))) over 3 x 3 places, every second one."""
 
     @staticmethod
@@ -222,7 +227,7 @@ class _NormReLUPool(torch.autograd.Function):
         x, weight, kept, winner, won_by = ctx.saved_tensors
         dy, matrix = _dense(dy), _Matrix(x)
         # Each number of dy goes to one place, or to none.
-        norm = _Of.of(won_by, weight, kept)
+        norm = _NormGradient.of(won_by, weight, kept)
         _gradient_sums([dy], norm, count=matrix.rows)
         dx = torch.empty_like(x)
         kernels.pool_gradient[matrix.tiles](
@@ -234,12 +239,12 @@ class _NormReLUPool(torch.autograd.Function):
 
 def norm_relu_pool(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """The largest of 3 x 3 places of ReLU(norm(x)), every second one, padded by one."""
-    return _NormReLUPool.apply(x, norm.weight, norm.bias, norm)
+    return NormReLUPool.apply(x, norm.weight, norm.bias, norm)
 
 
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """ReLU(norm(x)) of a map (B, C, H, W)."""
-    return _NormReLU.apply(x, norm.weight, norm.bias, norm)
+    return NormReLU.apply(x, norm.weight, norm.bias, norm)
 
 
 def norm_add_relu(
@@ -250,7 +255,7 @@ def norm_add_relu(
     The result carries itself once more, as `again`: a block that takes its shortcut from there
     spares a pass that would add two gradients up."""
     more = (None, None) if other_norm is None else (other_norm.weight, other_norm.bias)
-    y, again = _NormAddReLU.apply(
+    y, again = NormAddReLU.apply(
         x, norm.weight, norm.bias, other.to(x.dtype), *more, norm, other_norm
     )
     y.again = again
@@ -265,7 +270,7 @@ def ours(module: nn.Module, x: Tensor) -> bool:
     return module.fused_training if module.training else not torch.is_grad_enabled()  # type: ignore[return-value]
 
 
-class _Cast(torch.autograd.Function):
+class Cast(torch.autograd.Function):
     """Weights in the number format of convolutions, in one launch, and their gradients back."""
 
     @staticmethod
@@ -303,7 +308,7 @@ def _convolutions(block: nn.Module, x: Tensor) -> list[Callable[[Tensor], Tensor
     layers = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
     if not torch.is_autocast_enabled(x.device.type) or layers[0].weight.dtype != torch.float32:
         return list(layers)
-    cast = _Cast.apply(torch.get_autocast_dtype(x.device.type), *(c.weight for c in layers))
+    cast = Cast.apply(torch.get_autocast_dtype(x.device.type), *(c.weight for c in layers))
     return [partial(_convolve, layer, weight) for layer, weight in zip(layers, cast)]
 
 

@@ -33,7 +33,7 @@ class _WholeRows:
         self.few = triton.cdiv(self.channels, FEW["COLUMNS"])
 
 
-class _OneChannel(torch.autograd.Function):
+class OneChannel(torch.autograd.Function):
     """The non-local block, twice: for the next block's convolution and for its shortcut, whose
     gradients then are added where they are read."""
 
@@ -116,7 +116,7 @@ class _OneChannel(torch.autograd.Function):
         return dx, dweight, dbias, dw, dnorm, dnorm_bias, None
 
 
-class _Pool(torch.autograd.Function):
+class Pool(torch.autograd.Function):
     """(Generalised) mean over positions."""
 
     @staticmethod
@@ -152,7 +152,7 @@ class FusedNonLocal(NonLocal):
         if not self.training or x.dtype not in _TYPES or not ours(self, x):
             return super().forward(x)
         convolution, norm = self.theta_phi_g, self.bn
-        y, again = _OneChannel.apply(
+        y, again = OneChannel.apply(
             x, convolution.weight, convolution.bias, self.w.weight, norm.weight, norm.bias, self
         )
         y.again = again
@@ -165,7 +165,7 @@ class FusedGeneralisedMean(GeneralisedMean):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or x.dtype not in _TYPES or not ours(self, x):
             return super().forward(x)
-        return _Pool.apply(x, True, self.signed)
+        return Pool.apply(x, True, self.signed)
 
 
 class FusedAveragePool(AveragePool):
@@ -174,7 +174,7 @@ class FusedAveragePool(AveragePool):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or x.dtype not in _TYPES or not ours(self, x):
             return super().forward(x)
-        return _Pool.apply(x, False, False)
+        return Pool.apply(x, False, False)
 
 
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {

@@ -20,7 +20,7 @@ _PLACES = 128
 _TAPS = 4 * 64
 
 
-class _Convolution(torch.autograd.Function):
+class Convolution(torch.autograd.Function):
     """The convolution of images (B, 3, H, W), whose gradient isn't asked for, by weights
     (C, 3, 7, 7), in a number format."""
 
@@ -98,7 +98,7 @@ def convolve(layer: nn.Conv2d, image: Tensor) -> Tensor:
     device = image.device.type
     training = torch.is_grad_enabled() and not image.requires_grad
     if training and torch.is_autocast_enabled(device) and fits(layer):
-        return _Convolution.apply(image, layer.weight, torch.get_autocast_dtype(device))
+        return Convolution.apply(image, layer.weight, torch.get_autocast_dtype(device))
     return layer(image)  # type: ignore[no-any-return]
 
 

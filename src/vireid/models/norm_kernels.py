@@ -148,8 +148,7 @@ def _rows_of(kept, first, column, channels):
 @triton.jit(do_not_specialize=["rows"])
 def normalise(
     x, kept, other, other_kept, y, rows, channels,
-    OTHER: tl.constexpr, NORM: tl.constexpr, RELU: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    OTHER: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """y = ReLU(norm(x) + other), where `other` may need a norm of its own."""
     tile, column = _place(channels, COLUMNS)
@@ -161,8 +160,7 @@ def normalise(
         value += _load(other, at, there) * scale + shift
     elif OTHER:
         value += _load(other, at, there)
-    if RELU:
-        value = tl.maximum(value, 0.0)
+    value = tl.maximum(value, 0.0)
     tl.store(y + at, value.to(y.dtype.element_ty), mask=there)
 
 

@@ -70,22 +70,22 @@ def _jobs(
     for module in network.modules():
         kind = type(module)
         if kind is fused_stem.FusedStem:
-            yield "stem", job(fused._NormReLUPool, x, *weights, norm)
+            yield "stem", job(fused.NormReLUPool, x, *weights, norm)
             if dtype != torch.float32 and fused_stem.fits(module[0]):  # type: ignore[index]
                 image = torch.ones(2, 3, 2 * _SIDE, 2 * _SIDE, device=device)
                 first = module[0].weight  # type: ignore[index]
-                yield "convolution", job(fused_stem._Convolution, image, first, dtype)
+                yield "convolution", job(fused_stem.Convolution, image, first, dtype)
         elif kind in (fused.FusedBasicBlock, fused.FusedBottleneck):
-            yield "ReLU", job(fused._NormReLU, x, *weights, norm)
+            yield "ReLU", job(fused.NormReLU, x, *weights, norm)
             if dtype != torch.float32:
                 casts = [torch.ones(_CHANNELS, device=device)] * 2
-                yield "cast", job(fused._Cast, dtype, *casts, gradients=2)
+                yield "cast", job(fused.Cast, dtype, *casts, gradients=2)
             plain = module.downsample is None
             other = (None, None, norm, None) if plain else (*weights, norm, norm)
             for gradients in (1, 2):  # of the last block, and of one that another follows
                 yield (
                     ("sum", plain, gradients),
-                    job(fused._NormAddReLU, x, *weights, x, *other, gradients=gradients),
+                    job(fused.NormAddReLU, x, *weights, x, *other, gradients=gradients),
                 )
         elif kind is fused_layers.FusedNonLocal:
             channels: Any = module.bn.num_features  # type: ignore[union-attr]
@@ -100,9 +100,9 @@ def _jobs(
             for gradients in (1, 2):
                 yield (
                     ("non-local", channels, gradients),
-                    job(fused_layers._OneChannel, *given, gradients=gradients),
+                    job(fused_layers.OneChannel, *given, gradients=gradients),
                 )
         elif kind in (fused_layers.FusedGeneralisedMean, fused_layers.FusedAveragePool):
             cubed = kind is fused_layers.FusedGeneralisedMean
             signed = cubed and module.signed
-            yield ("pool", cubed, signed), job(fused_layers._Pool, x, cubed, signed)
+            yield ("pool", cubed, signed), job(fused_layers.Pool, x, cubed, signed)
