@@ -23,6 +23,7 @@ from typing import IO, Any, TypeVar
 from vireid.types import InputError, shown
 
 T = TypeVar("T")
+_LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file; the library reads no longer one
 
 
 class NotWritten(InputError):
@@ -196,6 +197,43 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cut_short(size: int, whole: int | None = None) -> str:
+    """What is wrong with a file that ends too early.
+
+    Args:
+        size: its bytes.
+        whole: how many it should have, where that is known.
+    """
+    if not size:
+        return "it is empty"
+    return "it is cut short" + (f" ({size:,} of {whole:,} bytes)" if whole else "")
+
+
+def safetensors_fault(path: Path, error: Exception) -> str:
+    """What is wrong with a file that `safetensors` couldn't read, in words for whoever has it; the
+    library's are for programmers."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(9)
+        length = int.from_bytes(head[:8], "little")
+        if head[8:] not in (b"", b"{"):
+            return "it doesn't begin as one"
+        if size < 9 or size < 8 + length:
+            return cut_short(size)
+        if length > _LONGEST_HEADER:
+            return "its header is damaged"
+        file.seek(8)
+        try:
+            header = json.loads(file.read(length))
+            ends = [one["data_offsets"][1] for name, one in header.items() if name[0] != "_"]
+            whole = 8 + length + max(ends)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return "its header is damaged"
+    return cut_short(size, whole) if size < whole else "its header is damaged"
 
 
 def is_code(name: str) -> bool:

@@ -18,7 +18,7 @@ from vireid.config import convert, from_plain, to_plain
 from vireid.console import quoted
 from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
-from vireid.files import atomic_write, code_of, is_code, parse_json
+from vireid.files import atomic_write, code_of, is_code, parse_json, safetensors_fault
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
@@ -210,7 +210,8 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         what = describe_file(path) or (
-            f"is not a whole safetensors file: {error}. Train or copy it again."
+            f"is not a whole safetensors file: {safetensors_fault(path, error)}. Train or copy it "
+            "again."
         )
         raise InputError(f"'{path}' {what}") from error
     if "vireid" not in header:

@@ -255,7 +255,7 @@ def test_pickles_run_nothing(bad_run: Path, tmp_path: Path, capsys) -> None:
     np.save(tmp_path / "objects.npy", np.array([Evil()], object), allow_pickle=True)
     from vireid.data.arrays import map_array
 
-    with pytest.raises(InputError, match="not a readable NumPy array"):
+    with pytest.raises(InputError, match="not a readable NumPy array: it holds Python objects"):
         map_array(tmp_path / "objects.npy")
     assert not (tmp_path / "code was run").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import tokenize
 import zipfile
@@ -9,7 +10,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
+from vireid.files import cut_short
 from vireid.types import InputError
 
 # What NumPy and the zip archive around several arrays raise on damaged files.
@@ -18,6 +21,7 @@ _DAMAGED = (
     RuntimeError, RecursionError, NotImplementedError, tokenize.TokenError, struct.error,
     zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+_MAGIC = b"\x93NUMPY"
 _MOST = 2**28  # bytes of all arrays of an archive, which a small file can unpack to
 
 
@@ -29,10 +33,12 @@ def map_array(path: Path) -> np.ndarray:
     """
     try:
         return np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file '{path}'.") from error
     except _DAMAGED as error:
         raise InputError(
-            f"'{path}' is not a readable NumPy array: {_first_line(error)}. Write it again, or "
-            "remove it."
+            f"'{path}' is not a readable NumPy array: {_fault(path, error)}. An array of numbers "
+            "in NumPy's format (.npy) was expected. Write the file again, or remove it."
         ) from error
 
 
@@ -47,14 +53,37 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             arrays = {}
             if sum(archive.getinfo(name).file_size for name in names) > _MOST:
-                raise ValueError(f"they take more than {_MOST / 2**20:.0f} MiB")
+                raise InputError(
+                    f"'{path}' holds no readable arrays: they take more than "
+                    f"{_MOST / 2**20:.0f} MiB. Write it again, or remove it."
+                )
             for name in names:
                 with archive.open(name) as file:
                     arrays[name[:-4]] = np.lib.format.read_array(file, allow_pickle=False)
             return arrays
     except _DAMAGED as error:
-        raise InputError(f"'{path}' holds no readable arrays: {_first_line(error)}.") from error
+        raise InputError(
+            f"'{path}' holds no readable arrays: it is damaged, or no archive of NumPy's (.npz) "
+            "with numbers alone, which was expected. Write it again, or remove it."
+        ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _fault(path: Path, error: Exception) -> str:
+    """What is wrong with a .npy file, in words for whoever has it; NumPy's are for programmers."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(len(_MAGIC))
+        if head != _MAGIC:
+            return cut_short(size) if _MAGIC.startswith(head) else "it doesn't begin as one"
+        file.seek(0)
+        try:
+            reads = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+            shape, _, dtype = reads[read_magic(file)](file)
+        except _DAMAGED:
+            return "its header is damaged"
+        if dtype.hasobject:
+            return "it holds Python objects, which aren't read, as they can run code"
+        whole = file.tell() + dtype.itemsize * math.prod(shape)
+    return cut_short(size, whole) if size < whole else "its header is damaged"

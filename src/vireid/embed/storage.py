@@ -24,7 +24,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from vireid.config import convert
-from vireid.files import atomic_write, parse_json, writing
+from vireid.files import atomic_write, parse_json, safetensors_fault, writing
 from vireid.types import Embeddings, InputError, Preprocessing, shown
 
 KIND = "vireid-embeddings-1"
@@ -205,7 +205,8 @@ def load_embeddings(path: str | Path) -> Embeddings:
             arrays = {name: file.get_tensor(name) for name in _shapes(file, about, path)}
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"'{path}' is not a whole embeddings file: {error}. Write it again with `vireid embed`."
+            f"'{path}' is not a whole embeddings file: {safetensors_fault(path, error)}. Write it "
+            "again with `vireid embed`."
         ) from error
     embeddings = Embeddings(
         vectors={name: arrays[f"vectors.{name}"] for name in about["order"]},

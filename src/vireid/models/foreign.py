@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vireid.files import safetensors_fault
 from vireid.models.options import ENDINGS
 from vireid.types import InputError
 
@@ -106,7 +107,10 @@ def load_foreign(path: str | Path) -> Any:
             with path.open("rb") as file:  # of a path, PyTorch looks at the ending
                 return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise InputError(f"The file '{path}' is not readable safetensors: {error}.") from error
+        raise InputError(
+            f"The file '{path}' is not readable safetensors: {safetensors_fault(path, error)}. "
+            "Fetch or write it again."
+        ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"The file '{path}' was refused: {_reason(error)}. Files of weights are opened without "
