@@ -113,6 +113,46 @@ def test_a_command_that_is_ended_leaves_nothing_half_written(
     assert not list(tmp_path.iterdir()) and signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_mistyped_path_is_answered_by_the_nearest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("runs/mcl-0/config.json", "people/index.sqlite", "set/cam1/0001/0001.jpg",
+                 "ablation.toml", "start.safetensors", "night.onnx", "my_method.py"):  # fmt: skip
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).touch()
+    run, index = ("runs/mcl-O", "runs/mcl-0"), ("peoples", "people")
+    start, data, code = ("strat.safetensors", "start.safetensors"), ("sett", "set"), "my_metod.py:M"
+    image = ("set/cam1/0001/001.jpg", "set/cam1/0001/0001.jpg")
+    search = ("search", "--modality", "visible", "--index")
+    for (typed, meant), words in [
+        (run, ("train", "--resume")),
+        (run, ("test", "--resume")),
+        (run, ("test", "--epoch", 3, "--resume")),
+        (run, ("info",)),
+        (run, ("report",)),
+        (run, ("plot", "--out", "out")),
+        (run, ("export-weights",)),
+        (run, ("sweep", "ablation.toml", "--merge")),
+        (index, ("index", "info", "--index")),
+        (index, (*search, "people", "--weights", "synth", "--image", "night.onnx", "--index")),
+        (image, (*search, "people", "--weights", "synth", "--image")),
+        (start, (*search, "people", "--image", "night.onnx", "--weights")),
+        (start, ("index", "create", "--index", "new", "--embeddings")),
+        (start, ("import-weights",)),
+        (data, ("train", "--run", "new", "--dataset", "sysu", "--data-root")),
+        (data, ("prepare", "--dataset", "folder", "--data-root")),
+        (data, ("embed", "--weights", "synth", "--modality", "visible", "--out", "o", "--images")),
+        (("ablaton.toml", "ablation.toml"), ("sweep",)),
+        (("ablaton.toml", "ablation.toml"), ("train", "--config")),
+        (("nigth.onnx", "night.onnx"), ("test", "--resume")),
+        ((code, "my_method.py"), ("train", "--method")),
+        ((code, "my_method.py"), ("train", "--data-root", "set", "--dataset")),
+    ]:
+        message = refused(capsys, *words, typed)
+        assert re.search(rf" Did you mean '([^']*/)?{re.escape(meant)}'\?", message), words
+
+
 def test_what_to_run_next_can_be_typed(capsys, monkeypatch, tmp_path: Path) -> None:
     """`make demo` activates no environment, so that a shell wouldn't find the command."""
     program = tmp_path / ".venv" / "bin" / "vireid"

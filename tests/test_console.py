@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,21 @@ def test_unknown_words_are_refused_all_at_once() -> None:
         told.startswith("No '0'. No '1'.")
         and "'9'" not in told.partition("91 more are unknown.")[0]
     )
+
+
+def test_a_mistyped_path_is_answered_by_the_nearest_one(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "mcl-0"
+    run.mkdir(parents=True)
+    (run / "weights.safetensors").touch()
+    (run.parent / "mcl-00").touch()
+    (tmp_path / ".runs").mkdir()
+
+    def meant(path: str, *fits) -> str:
+        return console.path_meant(tmp_path / path, *fits).removeprefix(" Did you mean ")
+
+    for mistyped in ("runs/mcl_0", "run/mcl-0", "RUNS/MCL-0", "rnus/mlc-0/"):
+        assert meant(mistyped, Path.is_dir) == f"'{run}'?", mistyped
+    assert meant("run/mcl0/wieghts.safetensors") == f"'{run / 'weights.safetensors'}'?"
+    assert meant("runs/mcl-", Path.is_file) == f"'{run}0'?"  # of the kind, though not the nearest
+    for other in ("runs/mcl-0", "runs", "runs/agw", "else/mcl-0", "runs/mcl-00/x", "", "nul\0l/x"):
+        assert meant(other) == "", other

@@ -15,7 +15,7 @@ from vireid.standby import NEEDED
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 # A room imports only from rooms before it. docs/architecture.md says what each is for.
 ORDER = [
-    "version", "types", "files", "console", "config", "extras", "cores", "data", "synthetic",
+    "version", "types", "console", "files", "config", "extras", "cores", "data", "synthetic",
     "losses", "models", "methods", "weights", "runtime", "evaluation", "figures", "embed", "index",
     "server", "training", "testing", "card", "plotting", "sweep", "bench", "commands", "cli",
     "standby",

@@ -25,7 +25,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vireid.console import choose, unknown
+from vireid.console import choose, path_meant, unknown
 from vireid.files import read_json, write_json
 from vireid.types import InputError, shown
 
@@ -368,7 +368,8 @@ def read_plain(path: str | Path) -> dict[str, Any]:
         try:
             plain: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
-            raise InputError(f"There is no file '{path}'.") from error
+            meant = path_meant(path, Path.is_file)
+            raise InputError(f"There is no file '{path}'.{meant}") from error
         except (OSError, ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise InputError(f"The file '{path}' is not readable TOML: {why}.") from error

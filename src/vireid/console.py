@@ -5,12 +5,13 @@ output, where they can be piped on.
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -35,6 +36,7 @@ LINE_EVERY = 30.0  # seconds between lines of progress where there is no termina
 _ENDLESS = 10**6  # columns where there is no terminal to end a line
 _COMMAND = re.compile("`vireid [^`]*`")
 _LISTED = 30  # valid names that a message lists beside the nearest one
+_BESIDE = 2000  # names of a folder among which a mistyped one is sought
 _REFUSED = 9  # unknown names that one message tells of
 # What a terminal obeys instead of showing it (a file may be called so): control characters but
 # line ends and tabs, marks that reverse text, separators of lines, halves of surrogate pairs.
@@ -216,6 +218,33 @@ def did_you_mean(
     """
     near = difflib.get_close_matches(word[:80], [*valid], n=1)
     return f" Did you mean '{(written or {}).get(near[0], near[0])}'?" if near else ""
+
+
+def path_meant(path: str | Path, fits: Callable[[Path], bool] = os.path.exists) -> str:
+    """The hint, " Did you mean 'runs/mcl-0'?", at what lies under the names nearest to those of a
+    path where nothing lies; "" where something does, or none is near.
+
+    Args:
+        fits: whether what lies there is of the kind that was expected.
+    """
+    if os.path.exists(path) or (found := _nearest(Path(path), fits)) is None:
+        return ""
+    return f" Did you mean '{found}'?"
+
+
+def _nearest(path: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """See `path_meant`; also folders on the way may be mistyped."""
+    folder = path.parent
+    try:
+        if folder != path and not folder.is_dir():
+            folder = _nearest(folder, Path.is_dir) or folder
+        names = [there.name for there in itertools.islice(folder.iterdir(), _BESIDE)]
+    except (OSError, ValueError):  # such as a zero byte in a name
+        return None
+    hidden = path.name.startswith(".")
+    beside = {name.lower(): name for name in names if hidden or not name.startswith(".")}
+    near = difflib.get_close_matches(path.name.lower()[:255], beside, n=3)
+    return next((there for name in near if fits(there := folder / beside[name])), None)
 
 
 def choose(

@@ -157,7 +157,9 @@ def read_json(path: str | Path) -> Any:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"There is no file '{path}'.") from error
+        from vireid.console import path_meant
+
+        raise InputError(f"There is no file '{path}'.{path_meant(path, Path.is_file)}") from error
     except OSError as error:
         raise InputError(f"The file '{path}' can't be read: {error.strerror or error}.") from error
     return parse_json(content, f"The file '{path}'")
@@ -315,7 +317,12 @@ def import_file(path: Path, what: str) -> ModuleType:
         InputError: the file is missing, isn't a Python file, or raises an error.
     """
     if not path.is_file():
-        raise InputError(f"The {what}'s file '{path}' does not exist. Correct the path.")
+        from vireid.console import path_meant  # its libraries aren't needed for files
+
+        raise InputError(
+            f"The {what}'s file '{path}' does not exist.{path_meant(path, Path.is_file)} Correct "
+            "the path."
+        )
     name = f"vireid_user_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]

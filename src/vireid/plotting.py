@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.console import choose, say
+from vireid.console import choose, path_meant, say
 from vireid.files import NotWritten, check_folder, writing
 from vireid.types import Embeddings, InputError, Modality, usual_embedding
 
@@ -418,7 +418,8 @@ def _source(path: Path) -> Source:
         return Source(path.name, path)
     if not path.exists():
         raise InputError(
-            f"There is no folder or file '{path}'. Give folders of runs, or embeddings files."
+            f"There is no folder or file '{path}'.{path_meant(path)} Give folders of runs, or "
+            "embeddings files."
         )
     from vireid.embed import load_embeddings
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.config import check_keys, convert, hints_of, read_plain, to_plain
-from vireid.console import say
+from vireid.console import path_meant, say
 from vireid.files import (
     UnnamedCode,
     code_of,
@@ -379,7 +379,10 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
             path.parent for path in sorted(place.glob("*/record.json"))
         ]  # fmt: skip
         if not found:
-            raise InputError(f"'{place}' holds no run with a record. Name a run or runs' folder.")
+            raise InputError(
+                f"'{place}' holds no run with a record.{path_meant(place)} Name a run or runs' "
+                "folder."
+            )
         for run in found:
             kept = record.read(run)
             if kept is not None and not kept.get("changes"):

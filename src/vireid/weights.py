@@ -15,7 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vireid.config import convert, from_plain, to_plain
-from vireid.console import quoted
+from vireid.console import path_meant, quoted
 from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
 from vireid.files import atomic_write, code_of, is_code, parse_json, safetensors_fault
@@ -191,8 +191,8 @@ def find_weights(source: str | Path) -> Path:
             )
     if not path.is_file():
         raise InputError(
-            f"There are no weights '{source}'.{shipped_meant(source)} Name a run's folder or a "
-            ".safetensors file that vireid wrote."
+            f"There are no weights '{source}'.{shipped_meant(source) or path_meant(source)} Name a "
+            "run's folder or a .safetensors file that vireid wrote."
         )
     return path
 

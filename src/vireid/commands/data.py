@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import next_step, print_json, suggest
-from vireid.console import choose, facts_table, quoted, results, say, table, tell_broken
+from vireid.console import choose, facts_table, path_meant, quoted, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import UnnamedCode, check_folder
@@ -215,8 +215,8 @@ def info(
         place = Path(target)
     if not place.exists():
         raise InputError(
-            f"There is no folder or file '{place}'.{shipped_meant(target)} Give a data set's or a "
-            "run's folder, a CSV table, weights or a checkpoint."
+            f"There is no folder or file '{place}'.{shipped_meant(target) or path_meant(place)} "
+            "Give a data set's or a run's folder, a CSV table, weights or a checkpoint."
         )
     if (place / TRIALS).is_file():
         done = sorted(path.parent.name for path in place.glob("trial*/summary.json"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
-from vireid.console import results, say
+from vireid.console import path_meant, results, say
 from vireid.files import check_folder
 from vireid.types import InputError
 
@@ -116,8 +116,8 @@ def _files(path: Path) -> list[Path]:
 
     if not path.exists():
         raise InputError(
-            f"There is no folder or file '{path}'. Give report.json files, or folders of tested "
-            "runs."
+            f"There is no folder or file '{path}'.{path_meant(path)} Give report.json files, or "
+            "folders of tested runs."
         )
     if not path.is_dir():
         return [path]

@@ -16,7 +16,7 @@ from vireid.commands.common import (
     print_json,
     suggest,
 )
-from vireid.console import choose, quoted, results, say, tell_broken, warn
+from vireid.console import choose, path_meant, quoted, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder, write_text
 from vireid.types import TTA, InputError, Modality, parse_pid, parse_time
@@ -295,7 +295,7 @@ def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
     if image and images is None:
         missing = next((path for path in image if not path.is_file()), None)
         if missing is not None:
-            raise InputError(f"There is no image '{missing}'.")
+            raise InputError(f"There is no image '{missing}'.{path_meant(missing, Path.is_file)}")
         return list(image)
     if images is None or image:
         raise InputError("Give either --image FILE ... or --images FOLDER.")

@@ -132,7 +132,9 @@ def walk(root: str | Path) -> Walk:
     if os.path.isfile(root):
         raise InputError(f"'{root}' is a file; a folder was expected.")
     if not os.path.isdir(root):
-        raise InputError(f"There is no folder '{root}'.")
+        from vireid.console import path_meant
+
+        raise InputError(f"There is no folder '{root}'.{path_meant(root, Path.is_dir)}")
     found, start = Walk(), os.path.join(root, "")
     read: set[tuple[int, int]] = set()
     links = deque([""])

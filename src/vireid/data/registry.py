@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.console import choose
+from vireid.console import choose, path_meant
 from vireid.data.facts import DatasetFacts, Decoding, Rule
 from vireid.files import import_file, is_code, whole_code_name
 from vireid.types import InputError, shown
@@ -129,8 +129,8 @@ def find_root(name: str, root: str | Path | None) -> Path:
     root = Path(root).expanduser()
     if not root.exists():
         raise InputError(
-            f"The folder '{root}' does not exist. Give the folder of the data set '{name}' as "
-            "`data_root`."
+            f"The folder '{root}' does not exist.{path_meant(root)} Give the folder of the data "
+            f"set '{name}' as `data_root`."
         )
     return root
 
@@ -143,7 +143,9 @@ def recognise(root: str | Path) -> DatasetFacts:
     """
     root = Path(root).expanduser()
     if not root.exists():
-        raise InputError(f"There is no folder '{root}'. Give the folder of a data set.")
+        raise InputError(
+            f"There is no folder '{root}'.{path_meant(root)} Give the folder of a data set."
+        )
     candidates = [*_registered.values(), *map(_built_in, DATASETS)]
     return next(facts for facts in candidates if facts.is_layout and facts.is_layout(root))
 

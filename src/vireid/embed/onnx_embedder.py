@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
+from vireid.console import path_meant
 from vireid.cores import sensible_threads
 from vireid.embed.embedder import Embedder
 from vireid.embed.forward import with_mirrored
@@ -134,7 +135,10 @@ def _open(path: Path) -> tuple[Any, dict[str, Any]]:
     import onnxruntime
 
     if not path.is_file():
-        raise InputError(f"There is no network '{path}'. `vireid export-weights` writes one.")
+        raise InputError(
+            f"There is no network '{path}'.{path_meant(path, Path.is_file)} "
+            "`vireid export-weights` writes one."
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = sensible_threads(1)
     options.log_severity_level = 4

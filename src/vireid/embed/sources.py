@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vireid.console import path_meant
 from vireid.data.listing import IMAGE_ENDINGS, read_text, walk
 from vireid.data.table import (
     Row,
@@ -116,7 +117,7 @@ def _read_rows(source: Path, notes: list[str]) -> list[Row]:
         rows = read_rows(source, optional=COLUMNS) if table else _read_list(source, text)
         notes += unread(rows)
     else:
-        raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.")
+        raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.{path_meant(source)}")
     if not rows:
         raise InputError(" ".join([f"'{source}' names no image (.jpg, .png, .tif …).", *notes]))
     return rows

@@ -24,6 +24,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from vireid.config import convert
+from vireid.console import path_meant
 from vireid.files import atomic_write, parse_json, safetensors_fault, writing
 from vireid.types import Embeddings, InputError, Preprocessing, shown
 
@@ -198,7 +199,10 @@ def load_embeddings(path: str | Path) -> Embeddings:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no embeddings file '{path}'. `vireid embed` writes one.")
+        raise InputError(
+            f"There is no embeddings file '{path}'.{path_meant(path, Path.is_file)} `vireid embed` "
+            "writes one."
+        )
     try:
         with safe_open(path, framework="np") as file:
             about = _read_about((file.metadata() or {}).get("vireid", "{}"), path)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from vireid.console import path_meant
 from vireid.types import Embeddings, InputError
 
 TRIED = 8
@@ -160,7 +161,8 @@ def _check_prefix(prefix: str) -> None:
 
 def _check_folder(folder: str | Path) -> str:
     if not os.path.isdir(folder):
-        raise InputError(f"`image_root` is '{folder}', where there is no folder.")
+        meant = path_meant(folder, Path.is_dir)
+        raise InputError(f"`image_root` is '{folder}', where there is no folder.{meant}")
     return os.path.abspath(folder)
 
 

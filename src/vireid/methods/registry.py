@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
-from vireid.console import choose
+from vireid.console import choose, path_meant
 from vireid.files import import_class, is_code, whole_code_name
 from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
@@ -83,8 +83,9 @@ def _from_file(name: str) -> type[Method]:
     path = Path(file)
     if not path.is_file():
         raise InputError(
-            f"The method '{attribute}' should be in the file '{path}', which does not exist. Give "
-            "`method` as path/to/my.py:MyMethod; weights need the file they were trained with."
+            f"The method '{attribute}' should be in the file '{path}', which does not exist."
+            f"{path_meant(path, Path.is_file)} Give `method` as path/to/my.py:MyMethod; weights "
+            "need the file they were trained with."
         )
     cls = import_class(name, Method, "method")
     _check_class(cls, f"Class '{attribute}' in '{path}'")

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vireid.console import path_meant
 from vireid.files import safetensors_fault
 from vireid.models.options import ENDINGS
 from vireid.types import InputError
@@ -95,7 +96,7 @@ def load_foreign(path: str | Path) -> Any:
     if path.is_dir():
         raise InputError(f"'{path}' is a folder. Name the file of weights in it.")
     if not path.is_file():
-        raise InputError(f"There is no file '{path}'.")
+        raise InputError(f"There is no file '{path}'.{path_meant(path, Path.is_file)}")
     try:
         kind, sentence = _recognise(path)
         if sentence:

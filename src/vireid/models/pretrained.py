@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vireid.config import from_plain
-from vireid.console import did_you_mean, quoted, say
+from vireid.console import did_you_mean, path_meant, quoted, say
 from vireid.data.augment import MEAN, STD
 from vireid.files import is_code, parse_json
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
@@ -80,8 +80,9 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
         )
     if os.sep in pretrained or pretrained.lower().endswith(ENDINGS):
         raise InputError(
-            f"`pretrained` names the file '{pretrained}', which does not exist. Give a file that "
-            "does, imagenet, another timm tag, synth or none."
+            f"`pretrained` names the file '{pretrained}', which does not exist."
+            f"{path_meant(pretrained, Path.is_file)} Give a file that does, imagenet, another timm "
+            "tag, synth or none."
         )
     return _from_hub(pretrained, arch)
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
-from vireid.console import count_text
+from vireid.console import count_text, path_meant
 from vireid.data.identities import trained_on
 from vireid.files import atomic_write, file_hash, read_json, write_text
 from vireid.methods.published import read_published
@@ -161,8 +161,8 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
             f"No checkpoint in '{folder}' can be used; start a new run. {' '.join(notes)}"
         )
     raise InputError(
-        f"There is no checkpoint in '{folder}'. A run writes its first one at the end of its first "
-        "epoch; start a new run, or name another run's folder."
+        f"There is no checkpoint in '{folder}'.{path_meant(folder)} A run writes its first one at "
+        "the end of its first epoch; start a new run, or name another run's folder."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vireid.console import path_meant
 from vireid.embed import Embedder
 from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint, position
 from vireid.types import InputError
@@ -69,7 +70,7 @@ def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None
     if not on_disk(source) or not path.is_dir():
         raise InputError(
             f"`epoch` is {epoch}, which chooses among a run's checkpoints; '{source}' is not a "
-            "run's folder. Name the folder, or leave `epoch` out."
+            f"run's folder.{path_meant(source, Path.is_dir)} Name the folder, or leave `epoch` out."
         )
     places = {position(file): file for file in list_checkpoints(path / "checkpoints")}
     if (epoch, 0) in places:

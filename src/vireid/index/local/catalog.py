@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from vireid.config import convert, hints_of
+from vireid.console import path_meant
 from vireid.files import parse_json
 from vireid.index.checks import IndexFacts, Row, in_blocks
 from vireid.index.entries import Entry
@@ -95,12 +96,16 @@ class Head:
     last_tombstone: int
 
 
+def _is_index(folder: Path) -> bool:
+    return (folder / FILE).is_file()
+
+
 def check_is_index(folder: Path) -> None:
     """Raises InputError if the folder holds no local index."""
-    if not (folder / FILE).is_file():
+    if not _is_index(folder):
         raise InputError(
-            f"There is no index in '{folder}'. Give the folder of one, or make one with "
-            "`vireid index create`."
+            f"There is no index in '{folder}'.{path_meant(folder, _is_index)} Give the folder of "
+            "one, or make one with `vireid index create`."
         )
 
 

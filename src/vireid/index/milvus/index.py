@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vireid.console import path_meant
 from vireid.index import checks
 from vireid.index.base import Index
 from vireid.index.entries import Entry, Filters, Hit, IndexInfo, ranked_hits
@@ -115,8 +116,8 @@ class MilvusIndex(Index):
         address = parse_url(str(url))
         if address.is_lite and not Path(address.uri).exists():
             raise InputError(
-                f"There is no Milvus Lite index '{address.public}'. Give the path of one, or make "
-                "one with `vireid index create`."
+                f"There is no Milvus Lite index '{address.public}'.{path_meant(address.uri)} Give "
+                "the path of one, or make one with `vireid index create`."
             )
         client = connect(address)
         try:
