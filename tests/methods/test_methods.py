@@ -36,7 +36,7 @@ def test_mcl_discriminator_and_encoder_do_not_train_each_other() -> None:
     method, batch = make("mcl"), make_batch()
     terms = method(batch)
     discriminator = [p for p in method.discriminator.parameters() if p.requires_grad]
-    encoder = method.model.layer4[0].conv1.weight
+    encoder = method.model.layer4[0].downsample[1].weight
 
     def gradients(term: str, of: list) -> list:
         return list(torch.autograd.grad(terms[term], of, retain_graph=True, allow_unused=True))
@@ -64,7 +64,7 @@ def test_mcl_weights_and_centers() -> None:
     assert not any("centers" in name for name, _ in frozen.named_parameters())
     assert "identity_centers.centers" in frozen.state_dict()
     assert frozen.identity_centers.centers.shape == (5, frozen.model.dim)
-    assert frozen.camera_centers.centers.shape == (2, 512)
+    assert frozen.camera_centers.centers.shape == (2, frozen.model.dim)
 
 
 def test_mcl_groups() -> None:
