@@ -169,7 +169,8 @@ def main() -> None:
     for asked, kernels in itertools.product(args.rows.split(","), args.kernels.split(",")):
         method, arch = asked.split("/")
         words = {
-            "method": method, "arch": arch, "engine": args.engine, "kernels": kernels,
+            "method": method, "arch": arch, "engine": args.engine,
+            "kernels": "auto" if args.engine == "eager" else kernels,
             "device": args.device, "size": size, "num_pids": 395, "seed": 0,
             "steps": args.steps,
         }  # fmt: skip

@@ -202,6 +202,12 @@ def quoted(name: object) -> str:
     return shlex.quote(str(name))
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error, as part of a sentence: those of compilers are long."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0][:160]}"
+
+
 def count_text(count: int, one: str, many: str) -> str:
     """'1 identity', '3 identities'."""
     return f"{count:,} {one if count == 1 else many}"

@@ -15,7 +15,8 @@ from triton_kit import quicken
 
 pytest.importorskip("triton", reason="our kernels need Triton")
 from vireid.models import fused, fused_stem
-from vireid.models.fusing import fits, fuse, plain
+from vireid.models.fusing import fits, fuse, plain, why_not
+from vireid.models.layers import GeneralisedMean
 
 quicken()
 
@@ -154,6 +155,78 @@ def test_weights_are_cast_and_their_gradients_back() -> None:
     for weight, x, gradient, dweight in zip(weights, cast, gradients, found):
         assert torch.equal(x, weight.half()) and x.stride() == weight.stride()
         assert torch.equal(dweight, gradient.float())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_stay_so(value: float, training: bool) -> None:
+    """A diverged network must not look like one that learns, nor overflow in float16 go unseen."""
+    torch.manual_seed(0)
+    stem = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+    )
+    network = nn.Sequential(stem, BasicBlock(16, 16), GeneralisedMean(signed=True)).to(DEVICE)
+    ours = copy.deepcopy(network.train(training))
+    fuse(ours)
+    image = torch.randn(2, 3, 4, 4, device=DEVICE)
+    image[0, 0, 1, 2] = value
+    found = []
+    for run in (network, ours):
+        with torch.set_grad_enabled(training):
+            y = run(image)
+            if training:
+                y.sum().backward()
+        gradients = [p.grad for p in run.parameters() if p.grad is not None]
+        found.append([y.isfinite(), *(gradient.isfinite() for gradient in gradients)])
+    (expected, *theirs), (output, *mine) = found
+    assert not expected.all() and torch.equal(output, expected)
+    for theirs_of_one, mine_of_one in zip(theirs, mine, strict=True):
+        assert theirs_of_one.all() or not mine_of_one.all()
+
+
+def test_a_block_with_frozen_statistics_takes_the_plain_way() -> None:
+    torch.manual_seed(0)
+    block = BasicBlock(16, 16).to(DEVICE)
+    nn.init.ones_(block.bn2.weight)
+    block.bn1.eval()
+    ours = copy.deepcopy(block)
+    fuse(ours)
+    x = torch.randn(2, 16, 4, 3, device=DEVICE)
+    for run in (block, ours):
+        run(x).square().sum().backward()
+    for mine, theirs in zip(ours.parameters(), block.parameters()):
+        assert torch.equal(mine.grad, theirs.grad)
+
+
+def test_a_second_gradient_is_refused() -> None:
+    x = maps(16, (4, 3), torch.float32).requires_grad_()
+    loss = fused.norm_relu(norm(16), x).square().sum()
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_what_else_listens_or_computes_stays_plain() -> None:
+    class Own(nn.Conv2d):
+        pass
+
+    def hooked(block: BasicBlock) -> None:
+        block.bn1.register_forward_hook(lambda *_: None)
+
+    def other(block: BasicBlock) -> None:
+        block.conv1 = Own(16, 16, 3, padding=1)
+
+    for change in (hooked, other):
+        block = BasicBlock(16, 16)
+        assert fits(block)
+        change(block)
+        assert not fits(block)
+        fuse(nn.Sequential(block))
+        assert type(block) is BasicBlock
+    block = nn.Sequential(BasicBlock(16, 16))
+    fuse(block)
+    assert fits(block)
+    assert why_not(torch.device(DEVICE)) == ""
 
 
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])

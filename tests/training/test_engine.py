@@ -209,6 +209,15 @@ def test_own_kernels_need_blocks_of_theirs(monkeypatch: pytest.MonkeyPatch) -> N
         engines._attempts_of("auto", "own", step, 10)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("auto", "engine eager: the device is cpu"), ("eager", "as asked"), ("compiled", "compiled")],
+)
+def test_kernels_without_a_captured_step_are_refused(name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=f"no step is captured here .*{reason}.*`kernels` auto"):
+        build_engine(name, bench().run.step, steps=1000, kernels="own")
+
+
 def test_graph_needs_a_gpu() -> None:
     with pytest.raises(InputError, match="needs a CUDA GPU"):
         build_engine("graph", bench().run.step, steps=10)

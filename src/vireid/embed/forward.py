@@ -1,20 +1,22 @@
-"""The network's forward pass in one number format: eager, or compiled and replayed as one graph."""
+"""The network's forward pass in one number format: eager, or on our own kernels or compiled, and
+replayed as one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vireid.console import say
+from vireid.console import first_line, say
 from vireid.data.augment import normalise
 from vireid.methods import Method
-from vireid.models.fusing import fits, fuse
-from vireid.runtime.capture import capture, first_line, warm_up
+from vireid.models.fusing import fits, fuse, plain, why_not
+from vireid.runtime.capture import capture, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.runtime.precision import Precision
 from vireid.types import InputError, Modality
@@ -65,6 +67,12 @@ def with_mirrored(
     return vectors
 
 
+@cache
+def _tell(sentence: str) -> None:
+    """Say it once."""
+    say(sentence)
+
+
 class Forward:
     """Calls a method on raw images.
 
@@ -81,19 +89,24 @@ class Forward:
         self.method, self.precision = method, precision
         self._compile = compiled
         self._eager = _eager(method, precision)
-        self._network = self._eager  # or compiled
+        self._network = self._eager  # or the same, compiled
         self._replays = False
         self._recorded: dict[int, _Recorded] = {}  # by the number of visible images
 
     def expect(self, total: int) -> None:
         """Use our own kernels or compile, on a GPU, and record, as pays for so many images."""
-        if not next(self.method.parameters()).is_cuda or self._network is not self._eager:
+        device = next(self.method.parameters()).device
+        if device.type != "cuda" or self._network is not self._eager:
             return
-        if self._compile is None and fits(self.method) and find_spec("triton") is not None:
+        if self._compile is None and fits(self.method):
             use_compile_cache()
-            fuse(self.method, training=False)
-            self._replays = self._replays or total >= WORTH_RECORDING
-        elif total >= WORTH_COMPILING if self._compile is None else self._compile:
+            if reason := why_not(device):
+                _tell(f"Our own kernels don't work here ({reason}); PyTorch's are used.")
+            else:
+                fuse(self.method, training=False)
+                self._replays = self._replays or total >= WORTH_RECORDING
+                return
+        if total >= WORTH_COMPILING if self._compile is None else self._compile:
             use_compile_cache()
             self._network = torch.compile(self._eager, dynamic=False)
             self._replays = True
@@ -105,7 +118,9 @@ class Forward:
         `flip`, the sums of the images' and their mirror images' vectors, and with `mean` these
         at length 1."""
         visible = len(image) if kind == Modality.VISIBLE else 0
-        with self.precision.convolutions():
+        # Triton launches on the thread's GPU, whichever the images are on.
+        here = torch.cuda.device(image.device) if image.is_cuda else nullcontext()
+        with here, self.precision.convolutions():
             return with_mirrored(lambda rows: self._run(rows, visible), image, flip, mean)
 
     def _run(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
@@ -113,7 +128,7 @@ class Forward:
         return run(image, num_visible)
 
     def _replay(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
-        """The compiled pass as one launch: busy cores launch kernels late."""
+        """The pass as one launch: busy cores launch kernels late."""
         if any(pass_.image.shape != image.shape for pass_ in self._recorded.values()):
             self._recorded.clear()  # a graph keeps its memory; batches usually have one size
         if num_visible not in self._recorded:
@@ -142,6 +157,8 @@ class Forward:
                 f"Method '{self.method.name}' can't be {problem} ({first_line(error)}); it runs "
                 "kernel by kernel."
             )
+            if problem == "compiled":
+                plain(self.method)  # if on our kernels, they are what failed
             self._network, self._replays = instead, False
             return None
         return _Recorded(graph, image, vectors)

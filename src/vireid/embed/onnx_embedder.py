@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
-from vireid.console import path_meant
+from vireid.console import first_line, path_meant
 from vireid.cores import sensible_threads
 from vireid.embed.embedder import Embedder
 from vireid.embed.forward import with_mirrored
 from vireid.extras import require
 from vireid.files import parse_json
-from vireid.runtime.capture import first_line
 from vireid.runtime.ranks import join
 from vireid.types import InputError, Modality, Side
 

@@ -15,10 +15,12 @@ import torch
 import triton
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from vireid.models import norm_kernels as kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)  # of maps; float64 would lose digits
 _NUMBERS = 4096  # that a program casts
 # What a program of a pass works on at once. benchmarks/kernels.py compares others.
 TILE = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}
@@ -140,6 +142,7 @@ class NormReLU(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
         norm, dy = _NormGradient.of(*ctx.saved_tensors), _dense(dy)
         x, matrix = norm.x, _Matrix(norm.x)
@@ -182,6 +185,7 @@ class NormAddReLU(torch.autograd.Function):
         return y, y.detach()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, dy_more: Tensor | None) -> Any:  # type: ignore[override]
         y, *saved = ctx.saved_tensors
         norm = _NormGradient.of(*saved[:3])
@@ -223,6 +227,7 @@ class NormReLUPool(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
         x, weight, kept, winner, won_by = ctx.saved_tensors
         dy, matrix = _dense(dy), _Matrix(x)
@@ -265,9 +270,18 @@ def norm_add_relu(
 def ours(module: nn.Module, x: Tensor) -> bool:
     """Whether our kernels run a fused module on a map: in training where `fuse` was told so, and in
     evaluation without gradients, whose formulas are others."""
-    if not (x.is_cuda or INTERPRETED):
-        return False
-    return module.fused_training if module.training else not torch.is_grad_enabled()  # type: ignore[return-value]
+    wanted = module.fused_training if module.training else not torch.is_grad_enabled()
+    return bool(
+        wanted
+        and (x.is_cuda or INTERPRETED)
+        and x.dtype in _TYPES
+        # A norm whose statistics someone froze has another gradient.
+        and all(norm.training == module.training for norm in module.modules() if _is_norm(norm))
+    )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d)
 
 
 class Cast(torch.autograd.Function):
@@ -279,6 +293,7 @@ class Cast(torch.autograd.Function):
         return _cast(weights, dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # type: ignore[override]
         return None, *_cast(gradients, ctx.dtype)
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from vireid.models import layer_kernels as kernels
 from vireid.models.fused import FEW, PARTS, TILE, ours
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
 
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)  # of maps; float64 would lose digits
 _NUMBERS = 4096  # of a tile of whole rows
 _LINE = 128  # numbers of a program that has nothing to add up, or little
 _POSITIONS = 1024  # of an image that a program takes at once
@@ -73,6 +73,7 @@ class OneChannel(torch.autograd.Function):
         return out, out.detach()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, dy_more: Tensor | None) -> Any:  # type: ignore[override]
         x, weight, bias, w, norm_weight, projected, pairs, middle, kept = ctx.saved_tensors
         found = [
@@ -129,6 +130,7 @@ class Pool(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
         x, y = ctx.saved_tensors
         dx = torch.empty_like(x)
@@ -149,7 +151,7 @@ class FusedNonLocal(NonLocal):
     The result carries itself once more, as `again` (see `norm_add_relu`)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.dtype not in _TYPES or not ours(self, x):
+        if not self.training or not ours(self, x):
             return super().forward(x)
         convolution, norm = self.theta_phi_g, self.bn
         y, again = OneChannel.apply(
@@ -163,7 +165,7 @@ class FusedGeneralisedMean(GeneralisedMean):
     """The generalised mean: a pass each way."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or x.dtype not in _TYPES or not ours(self, x):
+        if torch.compiler.is_compiling() or not ours(self, x):
             return super().forward(x)
         return Pool.apply(x, True, self.signed)
 
@@ -172,7 +174,7 @@ class FusedAveragePool(AveragePool):
     """The mean, likewise."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or x.dtype not in _TYPES or not ours(self, x):
+        if torch.compiler.is_compiling() or not ours(self, x):
             return super().forward(x)
         return Pool.apply(x, False, False)
 

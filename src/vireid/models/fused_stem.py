@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from vireid.models import stem_kernels as kernels
 from vireid.models.fused import INTERPRETED, norm_relu_pool, ours
@@ -55,6 +56,7 @@ class Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Any:  # type: ignore[override]
         packed, weight = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)

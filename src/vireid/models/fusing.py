@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import cache
+from importlib.util import find_spec
 
 import torch
+from timm.layers import AvgPool2dSame
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from vireid.console import first_line
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
 
 
 def fits(network: nn.Module) -> bool:
-    """Whether a network has residual blocks that our kernels compute."""
-    return any(_is_block(module) for module in network.modules())
+    """Whether a network has residual blocks that our kernels compute, or do already."""
+    return any(
+        isinstance(module, BasicBlock | Bottleneck)
+        and (hasattr(module, "fused_training") or _is_block(module))
+        for module in network.modules()
+    )
+
+
+@cache
+def why_not(device: torch.device) -> str:
+    """Why our kernels don't work on a GPU; "" if they do."""
+    if find_spec("triton") is None:
+        return "Triton isn't installed"
+    try:
+        from vireid.models.fused import norm_relu
+
+        here = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+        with torch.no_grad(), here:
+            norm = nn.BatchNorm2d(16).to(device).eval()
+            norm_relu(norm, torch.ones(1, 16, 4, 4, device=device))
+    except Exception as error:  # no C compiler, no folder for what is compiled, an old GPU, …
+        return first_line(error)
+    return ""
 
 
 def fuse(
@@ -78,14 +104,21 @@ def _is_block(block: nn.Module) -> bool:
     if type(block) not in (BasicBlock, Bottleneck) or block.drop_path is not None:
         return False
     last = [] if block.downsample is None else [block.downsample[-1]]  # type: ignore[index]
-    known = (nn.Identity, nn.ReLU, nn.Conv2d, nn.Sequential, nn.AvgPool2d, type(block))
-    norms = [module for module in block.modules() if isinstance(module, _NormBase)]
-    rest = [module for module in block.modules() if not isinstance(module, _NormBase)]
+    known = {nn.Identity, nn.ReLU, nn.Conv2d, nn.Sequential, nn.AvgPool2d, AvgPool2dSame}
+    parts = [part for part in block.modules() if part is not block]
+    norms = [part for part in parts if isinstance(part, _NormBase)]
     return (
         all(_is_norm(module) for module in [*norms, *last])
-        and all(isinstance(module, known) for module in rest)
+        and all(type(part) in known or isinstance(part, _NormBase) for part in parts)
+        and not any(_has_hooks(part) for part in parts)
         and isinstance(getattr(block, "aa", None), nn.Identity | None)
     )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether something listens to a module that our kernels don't call."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, name, None) for name in names)
 
 
 def _is_norm(module: nn.Module) -> bool:

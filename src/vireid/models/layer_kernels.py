@@ -303,7 +303,7 @@ def pool(
         at, there = _tile(first, column, positions, channels, ROWS, COLUMNS)
         value = _load(x, at, there)
         if SIGNED:
-            value = tl.maximum(value, 0.0)
+            value = tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
         if CUBED:
             value = value * value * value
         total += value

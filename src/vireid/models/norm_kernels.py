@@ -105,7 +105,7 @@ def statistics(
     away, square = _sum_parts_of_two(sums, more, parts, column, channels, PARTS)
     away, square = away / count, square / count
     mean = pivot + away
-    variance = tl.maximum(square - away * away, 0.0)
+    variance = tl.maximum(square - away * away, 0.0, propagate_nan=tl.PropagateNan.ALL)
     inverse = 1.0 / tl.sqrt(variance + eps)
     scale = gain * inverse
     tl.store(kept + column, mean, mask=there)
@@ -160,7 +160,7 @@ def normalise(
         value += _load(other, at, there) * scale + shift
     elif OTHER:
         value += _load(other, at, there)
-    value = tl.maximum(value, 0.0)
+    value = tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
     tl.store(y + at, value.to(y.dtype.element_ty), mask=there)
 
 
@@ -191,11 +191,11 @@ def gradient_sums(
         if MORE:
             g += _load(dy_more, at, there)
         if FROM_Y:
-            g = tl.where(_load(y, at, there) > 0, g, 0.0).to(passed.dtype.element_ty)
+            g = tl.where(_load(y, at, there) <= 0, 0.0, g).to(passed.dtype.element_ty)
             tl.store(passed + at, g, mask=there)
             g = g.to(tl.float32)
         else:
-            g = tl.where(value * scale + shift > 0, g, 0.0)
+            g = tl.where(value * scale + shift <= 0, 0.0, g)
         total += g
         along += g * (value - mean)
         if NORM:
@@ -250,7 +250,7 @@ def gradient(
     scale, shift = _rows_of(kept, 2, column, channels)
     g = _load(dy, at, there)
     if RELU:
-        g = tl.where(value * scale + shift > 0, g, 0.0)
+        g = tl.where(value * scale + shift <= 0, 0.0, g)
     found = _gradient_of(g, value, factors, column, channels)
     tl.store(dx + at, found.to(dx.dtype.element_ty), mask=there)
     if NORM:
@@ -289,7 +289,7 @@ def pool(
         at = row[:, None] * channels + column[None, :]
         number = _load(x, at, mask)
         value = number * scale + shift
-        better = mask & (value > best)
+        better = mask & ((value > best) | (value != value))
         best = tl.where(better, value, best)
         any_one = (place == 4) & (won == 9)  # the middle one always exists
         by = tl.where(better | any_one, number, by)

@@ -38,9 +38,3 @@ def capture(run: Callable[[], Result], device: torch.device) -> tuple[torch.cuda
         result = run()
     torch.cuda.synchronize(device)
     return graph, result
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error, as part of a sentence: those of compilers are long."""
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:160]}"

@@ -16,10 +16,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from vireid.console import count_text
-from vireid.models.fusing import fits, fuse, plain
+from vireid.console import count_text, first_line
+from vireid.models.fusing import fits, fuse, plain, why_not
 from vireid.models.two_stream import TwoStream
-from vireid.runtime.capture import capture, first_line, warm_up
+from vireid.runtime.capture import capture, warm_up
 from vireid.runtime.device import use_compile_cache
 from vireid.training.gradient_mean import PIECE
 from vireid.training.step import Step
@@ -27,7 +27,7 @@ from vireid.types import InputError
 
 log = logging.getLogger(__name__)
 SHORT_RUN = 400  # steps below which preparing costs more than it saves
-LONG_RUN = 20_000  # steps from which compiling costs less than it saves beside our own kernels
+LONG_RUN = 20_000  # steps from which what is around our own kernels is compiled
 
 
 @dataclass
@@ -135,7 +135,13 @@ def build_engine(
     Raises:
         InputError: the engine that was asked for doesn't work here.
     """
-    reason = _why_eager(name, step, steps, host_reads)
+    reason = _why_eager(name, step, steps if kernels == "auto" else SHORT_RUN, host_reads)
+    if kernels not in ("auto", "eager") and (reason or name == "compiled"):
+        why = f"engine eager: {reason}" if reason else "`engine` is compiled"
+        raise InputError(
+            f"`kernels` is {kernels}, which is about a captured step, but no step is captured here "
+            f"({why}). Use `kernels` auto."
+        )
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
@@ -165,9 +171,10 @@ def build_engine(
         if problems:
             why += f"; before it, {'; '.join(problems)}"
         return Engine(attempt.engine, why, advance, graph)
+    instead = "`engine` auto or eager" if kernels == "auto" else "`kernels` auto"
     raise InputError(
         f"Engine '{name}' doesn't work with method '{step.method.name}' here: "
-        f"{'; '.join(problems)}. Use `engine` auto or eager."
+        f"{'; '.join(problems)}. Use {instead}."
     )
 
 
@@ -213,8 +220,9 @@ def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attem
     own, method = fits(step.method), step.method.name
     if kernels in ("own", "mixed") and not own:
         raise InputError(
-            f"`kernels` is {kernels}, but the network of method '{method}' has no residual blocks "
-            "of batch norms and ReLUs, which are what our own kernels compute. Use `kernels` auto."
+            f"`kernels` is {kernels}, but the network of method '{method}' has none of the blocks "
+            "that our own kernels compute: residual, of ReLUs and batch norms over one process. "
+            "Use `kernels` auto."
         )
     if kernels not in ("auto", "eager") and not triton:
         raise InputError(
@@ -244,6 +252,9 @@ def _prepare(
     step: Step, attempt: _Attempt
 ) -> tuple[Callable[[], None], torch.cuda.CUDAGraph | None]:
     device = step.world.device
+    if not attempt.captured and device.type == "cuda" and fits(step.method) and not why_not(device):
+        # Validation would do so, and the step be compiled again for its other classes.
+        fuse(step.method, training=False)
     if attempt.own:
         fuse(step.method, dtype=step.precision.dtype, device=device)
     if attempt.compiled:
@@ -275,6 +286,8 @@ def _prepare(
 
 def _close(model: TwoStream, closed: bool, options: dict[str, Any] | None) -> None:
     """Keep the compiler out of the blocks: it would take as long as without our kernels."""
+    if not isinstance(model, TwoStream):
+        return
     model.closed, model.extend = closed, None
     if closed and type(model).after_stage is not TwoStream.after_stage:
         # The function, not a bound method, which would refer back to the network.

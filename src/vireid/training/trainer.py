@@ -14,14 +14,13 @@ import numpy as np
 import torch
 
 from vireid.config import to_plain
-from vireid.console import count_text, quoted, typed
+from vireid.console import count_text, first_line, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
 from vireid.methods import Method
 from vireid.models.two_stream import resolved
 from vireid.runtime.background import BackgroundWriter
-from vireid.runtime.capture import first_line
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import StopRequest, stop_on_signals
