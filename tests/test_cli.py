@@ -23,7 +23,7 @@ from vireid.commands.flags import Flags
 from vireid.config import Options, meanings
 from vireid.console import say
 from vireid.data import Variant, facts_of, registry
-from vireid.files import atomic_write
+from vireid.files import atomic_write, nearest_there
 
 ALL = [(name,) for name in COMMANDS if name != "index"] + [("index", n) for n in INDEX_COMMANDS]
 
@@ -111,6 +111,23 @@ def test_a_command_that_is_ended_leaves_nothing_half_written(
         signal.signal(signal.SIGINT, ours)
     assert "vireid: interrupted." in capsys.readouterr().err
     assert not list(tmp_path.iterdir()) and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_place_without_permission_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    closed, stat = str(tmp_path / "closed"), os.stat
+
+    def refuse(path, **options):  # root, whom tests may run as, may look into all
+        if os.fspath(path).startswith(f"{closed}/"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    (tmp_path / "closed").mkdir()
+    told = refused(capsys, "info", f"{closed}/run")
+    assert f"'{closed}/run' can't be used: Permission denied." in told
+    assert nearest_there(Path(closed, "runs", "mcl-0")) == Path(closed)
 
 
 def test_a_mistyped_path_is_answered_by_the_nearest_one(

@@ -91,3 +91,11 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one(tmp_path: Path) -> None:
     assert meant("runs/mcl-", Path.is_file) == f"'{run}0'?"  # of the kind, though not the nearest
     for other in ("runs/mcl-0", "runs", "runs/agw", "else/mcl-0", "runs/mcl-00/x", "", "nul\0l/x"):
         assert meant(other) == "", other
+
+    def closed(path: Path) -> bool:  # as of a run in a folder without permission
+        if path == run:
+            raise PermissionError(13, "Permission denied", str(path))
+        return True
+
+    assert meant("runs/mcl_0", closed) == f"'{run}0'?"
+    assert meant("run/mcl_0", lambda path: closed(run)) == ""

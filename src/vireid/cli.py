@@ -58,9 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
         code = 0
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno == errno.ENAMETOOLONG:
+            _complain(f"The file name '{error.filename}' is longer than this system allows.")
+        elif isinstance(error, PermissionError) and error.filename is not None:
+            _complain(
+                f"'{error.filename}' can't be used: {error.strerror}. Change its permissions or "
+                "those of the folders it is in, or name another one."
+            )
+        else:
             raise
-        _complain(f"The file name '{error.filename}' is longer than this system allows.")
         code = USER_ERROR
     except KeyboardInterrupt as error:
         _complain("interrupted.")

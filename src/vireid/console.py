@@ -4,6 +4,7 @@ output, where they can be piped on.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 import os
@@ -250,7 +251,11 @@ def _nearest(path: Path, fits: Callable[[Path], bool]) -> Path | None:
     hidden = path.name.startswith(".")
     beside = {name.lower(): name for name in names if hidden or not name.startswith(".")}
     near = difflib.get_close_matches(path.name.lower()[:255], beside, n=3)
-    return next((there for name in near if fits(there := folder / beside[name])), None)
+    for name in near:
+        with contextlib.suppress(OSError):  # a folder that may not be looked into
+            if fits(there := folder / beside[name]):
+                return there
+    return None
 
 
 def choose(

@@ -390,7 +390,7 @@ def check_folder(folder: Path, what: str) -> None:
     Raises:
         InputError: it is a file, lies in a file, or may not be written to.
     """
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    nearest = nearest_there(folder)
     if not nearest.is_dir():
         raise InputError(
             f"'{nearest}' is a file; a folder for {what} was expected. Name another one."
@@ -400,3 +400,15 @@ def check_folder(folder: Path, what: str) -> None:
             f"The folder '{nearest}' may not be written to, so {what} can't be kept in "
             f"'{folder}'. Name a folder you may write to."
         )
+
+
+def nearest_there(folder: Path) -> Path:
+    """`folder`, or the nearest one around it that exists and that the user may look up."""
+
+    def there(place: Path) -> bool:
+        try:
+            return place.exists()
+        except PermissionError:  # it is in a folder that may not be looked into
+            return False
+
+    return next(place for place in (folder, *folder.absolute().parents) if there(place))

@@ -14,6 +14,7 @@ from vireid.console import facts_table, results
 from vireid.cores import usable_cores
 from vireid.data import dataset_names
 from vireid.extras import EXTRAS, how_to_install, installed
+from vireid.files import nearest_there
 from vireid.types import InputError
 
 REQUIRED = (
@@ -96,8 +97,8 @@ def _version(distribution: str) -> str | None:
 
 
 def _writable(folder: Path) -> str:
-    nearest = next(p for p in (folder, *folder.parents) if p.exists())
-    return f"{folder} ({'writable' if os.access(nearest, os.W_OK) else 'NOT writable'})"
+    writable = os.access(nearest_there(folder), os.W_OK)
+    return f"{folder} ({'writable' if writable else 'NOT writable'})"
 
 
 def bench(
