@@ -53,7 +53,9 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals(asked: StopRequest) -> Iterator[None]:
-    """Set `asked` at the first Ctrl-C or SIGTERM; the second one ends the process at once.
+    """Set `asked` at the first Ctrl-C or SIGTERM. A second SIGTERM ends the process at once, a
+    second Ctrl-C is handled as before the block (`KeyboardInterrupt`); each signal counts for
+    itself.
 
     Does nothing outside the main thread, where Python lets no one handle signals.
     """
@@ -67,7 +69,8 @@ def stop_on_signals(asked: StopRequest) -> Iterator[None]:
     def ask(number: int, frame: Any) -> None:
         asked.signal = number
         asked.set()
-        signal.signal(number, before[number])
+        # What handled SIGTERM before may be `sigterm_raises`: only a third one would kill.
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else before[number])
 
     for number in before:
         signal.signal(number, ask)
