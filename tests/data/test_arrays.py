@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vireid.data.arrays import map_array
+from vireid.data.arrays import map_array, read_arrays
 from vireid.types import InputError
 
 
@@ -37,6 +38,27 @@ def test_what_is_wrong_with_a_npy_file(tmp_path: Path) -> None:
             f"'{path}' is not a readable NumPy array: {wrong}. An array of numbers in NumPy's "
             "format (.npy) was expected. Write the file again, or remove it."
         )
-    path.unlink()
-    with pytest.raises(InputError, match=f"There is no file '{path}'."):
-        map_array(path)
+
+
+@pytest.mark.parametrize("read", [map_array, read_arrays])
+def test_a_file_that_does_not_open_is_not_called_damaged(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queries.npz").touch()
+    with pytest.raises(InputError) as error:
+        read(tmp_path / "querys.npz")
+    told = str(error.value)
+    assert told.startswith(
+        f"There is no file '{tmp_path / 'querys.npz'}'. Did you mean '{tmp_path / 'queries.npz'}'? "
+    )
+    assert told.endswith(" was expected. Correct the path, or write the file again.")
+    with pytest.raises(InputError, match=r"can't be read: Is a directory\. An a.* was expected\."):
+        read(tmp_path)
+
+    def refuse(*args, **options):  # root, whom tests may run as, may read all
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("io.open", refuse)
+    with pytest.raises(InputError, match=r"queries\.npz' can't be read: Permission denied\."):
+        read(tmp_path / "queries.npz")

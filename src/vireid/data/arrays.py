@@ -22,6 +22,8 @@ _DAMAGED = (
     zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 _MAGIC = b"\x93NUMPY"
+_ARRAY = "An array of numbers in NumPy's format (.npy)"
+_ARCHIVE = "An archive of NumPy's (.npz) with numbers alone"
 _MOST = 2**28  # bytes of all arrays of an archive, which a small file can unpack to
 
 
@@ -29,16 +31,16 @@ def map_array(path: Path) -> np.ndarray:
     """The array in a .npy file, mapped for reading.
 
     Raises:
-        InputError: it is missing, damaged, something else, or holds Python objects.
+        InputError: it is missing, can't be read, is damaged or something else, or holds Python
+            objects.
     """
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file '{path}'.") from error
     except _DAMAGED as error:
+        _check_opens(path, error, _ARRAY)
         raise InputError(
-            f"'{path}' is not a readable NumPy array: {_fault(path, error)}. An array of numbers "
-            "in NumPy's format (.npy) was expected. Write the file again, or remove it."
+            f"'{path}' is not a readable NumPy array: {_fault(path, error)}. {_ARRAY} was "
+            "expected. Write the file again, or remove it."
         ) from error
 
 
@@ -62,16 +64,35 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                     arrays[name[:-4]] = np.lib.format.read_array(file, allow_pickle=False)
             return arrays
     except _DAMAGED as error:
+        _check_opens(path, error, _ARCHIVE)
         raise InputError(
-            f"'{path}' holds no readable arrays: it is damaged, or no archive of NumPy's (.npz) "
-            "with numbers alone, which was expected. Write it again, or remove it."
+            f"'{path}' holds no readable arrays: it is damaged, or something else. {_ARCHIVE} was "
+            "expected. Write the file again, or remove it."
+        ) from error
+
+
+def _check_opens(path: Path, error: Exception, expected: str) -> None:
+    """Refuse a path whose content can't be at fault, as the system doesn't open it.
+
+    Raises:
+        InputError: `error` is the system's.
+    """
+    if isinstance(error, FileNotFoundError):
+        from vireid.console import path_meant
+
+        raise InputError(
+            f"There is no file '{path}'.{path_meant(path, Path.is_file)} {expected} was expected. "
+            "Correct the path, or write the file again."
+        ) from error
+    if isinstance(error, OSError) and error.strerror:
+        raise InputError(
+            f"'{path}' can't be read: {error.strerror}. {expected} was expected. Correct the path, "
+            "or the file's permissions."
         ) from error
 
 
 def _fault(path: Path, error: Exception) -> str:
     """What is wrong with a .npy file, in words for whoever has it; NumPy's are for programmers."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(len(_MAGIC))
