@@ -24,6 +24,7 @@ from vireid.types import InputError, shown
 
 T = TypeVar("T")
 _LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file; the library reads no longer one
+_LONGEST_REASON = 160  # characters of a library's message
 
 
 class NotWritten(InputError):
@@ -213,11 +214,24 @@ def cut_short(size: int, whole: int | None = None) -> str:
     return "it is cut short" + (f" ({size:,} of {whole:,} bytes)" if whole else "")
 
 
+def refused_header(error: Exception) -> str:
+    """What is wrong with a file whose header its library refuses, as `error` says."""
+    line = str(error).partition("\n")[0].replace("`", "'")  # in ours, backticks mark flags
+    if len(line) > _LONGEST_REASON:
+        line = f"{line[:_LONGEST_REASON]}…"
+    return f"its header is damaged or of a newer version ({line})"
+
+
 def safetensors_fault(path: Path, error: Exception) -> str:
     """What is wrong with a file that `safetensors` couldn't read, in words for whoever has it; the
     library's are for programmers."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    try:
+        return _safetensors_fault(path, error)
+    except OSError as own:  # the library's doesn't tell why a file can't be opened
+        return own.strerror or str(own)
+
+
+def _safetensors_fault(path: Path, error: Exception) -> str:
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(9)
@@ -227,15 +241,17 @@ def safetensors_fault(path: Path, error: Exception) -> str:
         if size < 9 or size < 8 + length:
             return cut_short(size)
         if length > _LONGEST_HEADER:
-            return "its header is damaged"
+            return refused_header(error)
         file.seek(8)
         try:
             header = json.loads(file.read(length))
             ends = [one["data_offsets"][1] for name, one in header.items() if name[0] != "_"]
             whole = 8 + length + max(ends)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return "its header is damaged"
-    return cut_short(size, whole) if size < whole else "its header is damaged"
+            return refused_header(error)
+    if size > whole:
+        return f"it goes on after its last array ({size:,} bytes instead of {whole:,})"
+    return cut_short(size, whole) if size < whole else refused_header(error)
 
 
 def is_code(name: str) -> bool:

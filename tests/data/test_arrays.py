@@ -16,28 +16,33 @@ def test_what_is_wrong_with_a_npy_file(tmp_path: Path) -> None:
     path = tmp_path / "train_rgb_resized_label.npy"
     np.save(path, np.arange(1000).reshape(10, 100))
     good = path.read_bytes()
-    damaged, short = "its header is damaged", "it is cut short"
+    damaged, short = "its header is damaged or of a newer version (", "it is cut short"
     for content, wrong in {
         b"": "it is empty",
         b"pid,camid": "it doesn't begin as one",
         good[:3]: short,
-        good[:60]: damaged,
+        good[:60]: f"{damaged}EOF: reading array header",
         good[:1000]: "it is cut short (1,000 of 8,128 bytes)",
         good.replace(b"(10,", b"(99,"): "it is cut short (8,128 of 79,328 bytes)",
         good.replace(b"(10,", b"(-1,"): damaged,
         good.replace(b"}", b" "): damaged,
         good.replace(b"shape", b"shope"): damaged,
-        good.replace(b"<i8", b"<q9"): damaged,
+        good.replace(b"<i8", b"<q9"): f"{damaged}descr is not a valid dtype descriptor: '<q9'",
         good[:40] + b"\0" * 20 + good[60:]: damaged,
         good[:6] + b"\x09" + good[7:]: damaged,
     }.items():
         path.write_bytes(content)
         with pytest.raises(InputError) as error:
             map_array(path)
-        assert str(error.value) == (
-            f"'{path}' is not a readable NumPy array: {wrong}. An array of numbers in NumPy's "
-            "format (.npy) was expected. Write the file again, or remove it."
+        told, begins = str(error.value), f"'{path}' is not a readable NumPy array: {wrong}"
+        after = (
+            ". An array of numbers in NumPy's format (.npy) was expected. Write the file again, or "
+            "remove it."
         )
+        if damaged in wrong:  # the rest is NumPy's
+            assert told.startswith(begins) and told.endswith(f"){after}")
+        else:
+            assert told == f"{begins}{after}"
 
 
 @pytest.mark.parametrize("read", [map_array, read_arrays])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
-from vireid.files import cut_short
+from vireid.files import cut_short, refused_header
 from vireid.types import InputError
 
 # What NumPy and the zip archive around several arrays raise on damaged files.
@@ -103,8 +103,8 @@ def _fault(path: Path, error: Exception) -> str:
             reads = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
             shape, _, dtype = reads[read_magic(file)](file)
         except _DAMAGED:
-            return "its header is damaged"
+            return refused_header(error)
         if dtype.hasobject:
             return "it holds Python objects, which aren't read, as they can run code"
         whole = file.tell() + dtype.itemsize * math.prod(shape)
-    return cut_short(size, whole) if size < whole else "its header is damaged"
+    return cut_short(size, whole) if size < whole else refused_header(error)
