@@ -143,6 +143,18 @@ def test_files_that_are_no_network_of_ours(
         load(path)
 
 
+def test_a_network_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:  # root, whom tests may run as, may read all
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    (tmp_path / "x.onnx").touch()
+    with pytest.raises(InputError, match=r"x\.onnx' can't be read: Permission denied\."):
+        OnnxEmbedder(tmp_path / "x.onnx")
+
+
 @pytest.mark.long
 def test_from_the_command_to_the_embeddings(tmp_path: Path, capsys) -> None:
     from PIL import Image

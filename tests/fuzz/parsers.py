@@ -124,6 +124,7 @@ BEYOND: dict[str, dict[str, str]] = {
     },
     "data/content.py": {"if dataset.root.exists():": "by a data set of one's own without a folder"},
     "data/matlab.py": {"except OSError as error:": _RIGHTS},
+    "embed/onnx_embedder.py": {"except OSError as error:": _RIGHTS},
     "files.py": {"if given is not None and same_code(stated, given):": _OPTION},
     "index/local/catalog.py": {
         "if write or os.access(path.parent, os.W_OK):": _RIGHTS,

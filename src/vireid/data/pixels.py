@@ -325,7 +325,7 @@ def _open(path: Path, dataset: Dataset, size: tuple[int, int], key: str) -> Pixe
         valid = np.array([row.cells["valid"] == "1" for row in rows], dtype=bool)
     except InputError as error:
         raise InputError(
-            f"The decoded images '{path}' are damaged ({error}). Delete the file and its .csv; "
+            f"The decoded images '{path}' can't be used ({error}). Delete the file and its .csv; "
             "they will be decoded again."
         ) from error
     if not fits:

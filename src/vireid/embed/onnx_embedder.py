@@ -147,6 +147,8 @@ def _open(path: Path) -> tuple[Any, dict[str, Any]]:
         session = onnxruntime.InferenceSession(
             content, options, ["CPUExecutionProvider"], enable_fallback=0
         )
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read: {error.strerror or error}.") from error
     except Exception as error:  # ONNX Runtime has its own exceptions for every fault of a file
         raise InputError(
             f"'{path}' can't be opened as an ONNX network: it is damaged or made for a newer ONNX "
