@@ -62,6 +62,9 @@ def test_going_on(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> Non
     message = said(capsys)
     assert "nothing is left to do" in message and "Wrote" not in message
     assert (one / "summary.json").read_text() == before
+    (one / "summary.json").unlink()  # as a run leaves it that is interrupted at its very end
+    assert run("train", "--resume", one, "--device", "cpu") == 0
+    assert json.loads((one / "summary.json").read_text())["epochs"] == json.loads(before)["epochs"]
     again = ("--resume", one, "--data-root", sysu_root, "--device", "cpu")
     assert run("train", *again, "--method", "mcl", "--seed", 0, "--epochs", 2) == 0
     assert facts(one)["epoch"] == 2
@@ -316,6 +319,8 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--trial", 3): "has one split only",
         ("--trial", "all"): "has one split only",
         ("--refit",): "add --select val",
+        ("--engine", "graph"): "needs a CUDA GPU",
+        ("--kernels", "own"): "--kernels is own",
         ("--gpu", 97): "GPUs present:",
         ("--gpu", 0): "contradict",
         ("--pretrained", tmp_path / "nope.pth"): "does not exist",

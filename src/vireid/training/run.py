@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from vireid.training.options import TrainOptions
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
+from vireid.weights import WEIGHTS
 
 SUMMARY = "summary.json"  # in a run's folder, once it has ended
 
@@ -101,12 +103,15 @@ def train(
             callbacks=callbacks,
         )
     except InputError:
-        if fresh and {path.name for path in folder.glob("*")} == {"config.json"}:
-            (folder / "config.json").unlink()  # nothing was begun
-            folder.rmdir()
+        log = folder / "log.jsonl"
+        if fresh and not (folder / WEIGHTS).exists() and not (log.is_file() and log.stat().st_size):
+            shutil.rmtree(folder, ignore_errors=True)  # nothing was trained
         raise
-    if result.engine and not int(os.environ.get("RANK", "0")):
-        _summarise(folder, result)
+    if not int(os.environ.get("RANK", "0")):
+        if result.engine:
+            _summarise(folder, result)
+        elif not (folder / SUMMARY).is_file():  # it was interrupted between its weights and this
+            _keep_summary(folder, result)
     return result
 
 
@@ -190,8 +195,8 @@ def _warn_of_black_areas(options: TrainOptions) -> None:
         )
 
 
-def _summarise(folder: Path, result: TrainResult) -> None:
-    """Say and keep what the run took."""
+def _keep_summary(folder: Path, result: TrainResult) -> None:
+    """Write what the run took; that the file is there means that the run has ended."""
     facts = {
         "epochs": result.epoch, "seconds": round(result.seconds, 1),
         "images_per_second": round(result.images_per_second, 1),
@@ -199,6 +204,11 @@ def _summarise(folder: Path, result: TrainResult) -> None:
         "store_bytes": result.store_bytes, "engine": result.engine, "metrics": result.metrics,
     }  # fmt: skip
     write_json(folder / SUMMARY, facts)
+
+
+def _summarise(folder: Path, result: TrainResult) -> None:
+    """Say and keep what the run took."""
+    _keep_summary(folder, result)
     memory = f"{result.peak_cpu_bytes / 2**30:.1f} GiB"
     if result.peak_gpu_bytes:
         memory += (
