@@ -320,7 +320,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--trial", "all"): "has one split only",
         ("--refit",): "add --select val",
         ("--engine", "graph"): "needs a CUDA GPU",
-        ("--kernels", "own"): "--kernels is own",
+        ("--kernels", "own"): "--kernels own works only",
         ("--gpu", 97): "GPUs present:",
         ("--gpu", 0): "contradict",
         ("--pretrained", tmp_path / "nope.pth"): "does not exist",

@@ -137,10 +137,10 @@ def build_engine(
     """
     reason = _why_eager(name, step, steps if kernels == "auto" else SHORT_RUN, host_reads)
     if kernels not in ("auto", "eager") and (reason or name == "compiled"):
-        why = f"engine eager: {reason}" if reason else "`engine` is compiled"
+        instead = f"eagerly ({reason})" if reason else "compiled, as `engine` says"
         raise InputError(
-            f"`kernels` is {kernels}, which is about a captured step, but no step is captured here "
-            f"({why}). Use `kernels` auto."
+            f"`kernels` {kernels} works only where the step is captured as a CUDA graph; here it "
+            f"runs {instead}. Use `kernels` auto."
         )
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))

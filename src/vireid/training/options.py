@@ -89,8 +89,9 @@ class TrainOptions(Options):
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     """How a step is run; docs/engine.md compares them."""
     kernels: Literal["auto", "own", "mixed", "compiled", "eager"] = "auto"
-    """What a captured step is made of: our own kernels, ready in seconds; those with what is around
-    the blocks compiled; everything compiled; or PyTorch's."""
+    """What a captured step consists of: own, our kernels between the convolutions, ready in seconds;
+    mixed, those inside residual blocks and everything else compiled; compiled, everything; eager,
+    PyTorch's kernels."""
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
     eval_every: int = option(0, at_least=0)
