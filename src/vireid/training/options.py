@@ -89,8 +89,8 @@ class TrainOptions(Options):
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     """How a step is run; docs/engine.md compares them."""
     kernels: Literal["auto", "own", "mixed", "compiled", "eager"] = "auto"
-    """What a captured step consists of: own, our kernels between the convolutions, ready in seconds;
-    mixed, those inside residual blocks and everything else compiled; compiled, everything; eager,
+    """What a captured step consists of. own: our kernels between convolutions, ready in seconds.
+    mixed: those inside residual blocks, everything else compiled. compiled: everything. eager:
     PyTorch's kernels."""
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps."""
