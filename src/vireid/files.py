@@ -236,7 +236,8 @@ def _safetensors_fault(path: Path, error: Exception) -> str:
     with open(path, "rb") as file:
         head = file.read(9)
         length = int.from_bytes(head[:8], "little")
-        if head[8:] not in (b"", b"{"):
+        text = head.isascii() and head.decode().strip().isprintable()  # not so is a length
+        if head[8:] not in (b"", b"{") or (head and text):
             return "it doesn't begin as one"
         if size < 9 or size < 8 + length:
             return cut_short(size)

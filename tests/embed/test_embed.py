@@ -716,3 +716,15 @@ def test_long_names_of_broken_files_cannot_fill_the_pipes() -> None:
     with shared_pixels(128, SIZE) as (pixels, handle), DecodePool(pixels, 2, handle) as pool:
         found = [future.result(60) for future in pool.submit(range(128), files)]
     assert [row for part in found for row, _ in part] == list(range(128))
+
+
+def test_a_name_of_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+    for name in ("o.npy", "O.CSV"):
+        with pytest.raises(InputError, match=rf"`out` is '.*{name}'.*[oO]\.safetensors"):
+            storage.check_out(tmp_path / name)
+    storage.check_out(tmp_path / "o.safetensors")
+    storage.check_out(tmp_path / "o")
+    text = tmp_path / "text"
+    text.write_text("hello\n")
+    with pytest.raises(InputError, match="doesn't begin as one"):
+        load_embeddings(text)

@@ -226,6 +226,8 @@ def test_what_else_listens_or_computes_stays_plain() -> None:
     block = nn.Sequential(BasicBlock(16, 16))
     fuse(block)
     assert fits(block)
+    plain(block)
+    assert type(block[0]) is BasicBlock and not hasattr(block[0], "fused_training")
     assert why_not(torch.device(DEVICE)) == ""
 
 

@@ -21,7 +21,7 @@ from vireid.methods import Method
 from vireid.training import checkpoint
 from vireid.training.engines import Engine, build_engine
 from vireid.training.journal import read_log
-from vireid.training.run import _warn_of_warm_up
+from vireid.training.run import _began, _warn_of_warm_up
 from vireid.training.step import Step
 from vireid.training.trainer import train
 from vireid.types import InputError
@@ -297,3 +297,15 @@ def test_a_run_within_its_warm_up_names_what_is_in_force(field: str, capsys) -> 
     _warn_of_warm_up(options, tiny_data()[0])
     said = capsys.readouterr().err.replace("\n", " ")
     assert f"Lower `{field}`, or train for longer." in said
+
+
+def test_only_a_run_that_left_nothing_counts_as_not_begun(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("config.json", "record.json", "log.jsonl", "batch.png"):
+        (tmp_path / name).touch()
+    assert not _began(tmp_path)
+    (tmp_path / "checkpoints" / "epoch-0000-step-000020.pt").touch()
+    assert _began(tmp_path)
+    (tmp_path / "checkpoints" / "epoch-0000-step-000020.pt").unlink()
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    assert _began(tmp_path)

@@ -80,14 +80,14 @@ def embed(
             (float16 on a GPU, float32 on a CPU).
     """
     from vireid.embed import embed_files, load
+    from vireid.embed.storage import check_out
     from vireid.runtime.device import resolve_device
 
     problems = Problems()
     with problems:
         check_folder(out.parent, "the embeddings")
     with problems:
-        if out.is_dir():
-            raise InputError(f"--out names the folder '{out}'; a file was expected.")
+        check_out(out)
     with problems:
         if batch_size < 1:
             raise InputError(f"--batch-size is {batch_size}; it must be at least 1.")

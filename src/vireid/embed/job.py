@@ -37,7 +37,7 @@ from vireid.embed.copying import pinned
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import RING, decoded_ahead, shared_pixels
 from vireid.embed.sources import Source, read_source
-from vireid.embed.storage import VectorFile, load_embeddings, save_embeddings
+from vireid.embed.storage import VectorFile, check_out, load_embeddings, save_embeddings
 from vireid.embed.vector_writer import VectorWriter
 from vireid.files import read_json, sync_folder, write_json, writing
 from vireid.types import Embeddings, InputError, Modality
@@ -115,8 +115,7 @@ def embed_files(
         raise InputError(f"`dtype` is '{dtype}'; 'float16' or 'float32' was expected.")
     start = time.perf_counter()
     out = Path(out)
-    if out.is_dir():
-        raise InputError(f"`out` is the folder '{out}'; a file was expected.")
+    check_out(out)
     source = read_source(images, modality=modality, camera_pattern=camera_pattern)
     if embedder.world.first:
         for note in source.notes:
@@ -424,6 +423,8 @@ class _Job:
             misshapen += found.get("misshapen", [])
         if not keep.any():
             raise InputError("None of the images can be decoded.")
+        if self.out.exists():
+            say(f"note: '{self.out}' held other embeddings, which are replaced.")
         if keep.all():
             with writing(self.out):
                 os.replace(self.result, self.out)

@@ -29,6 +29,7 @@ from vireid.files import atomic_write, parse_json, safetensors_fault, writing
 from vireid.types import Embeddings, InputError, Preprocessing, shown
 
 KIND = "vireid-embeddings-1"
+_OTHERS = (".npy", ".npz", ".csv", ".json", ".txt", ".pt", ".pth", ".pkl")  # not of our files
 
 
 def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
@@ -189,6 +190,21 @@ def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[
     text += b" " * (-len(text) % 8)
     head = struct.pack("<Q", len(text)) + text
     return head, arrays, {name: len(head) + starts[name] for name in vectors}
+
+
+def check_out(out: Path) -> None:
+    """Refuse a name that no embeddings file can or should have.
+
+    Raises:
+        InputError: it is a folder, or ends as another kind of file does.
+    """
+    if out.is_dir():
+        raise InputError(f"`out` is the folder '{out}'; a file was expected.")
+    if out.suffix.lower() in _OTHERS:
+        raise InputError(
+            f"`out` is '{out}', but embeddings are written in safetensors' format, which is no "
+            f"{out.suffix} file. Name it '{out.with_suffix('.safetensors')}'."
+        )
 
 
 def load_embeddings(path: str | Path) -> Embeddings:

@@ -276,12 +276,12 @@ def ours(module: nn.Module, x: Tensor) -> bool:
         and (x.is_cuda or INTERPRETED)
         and x.dtype in _TYPES
         # A norm whose statistics someone froze has another gradient.
-        and all(norm.training == module.training for norm in module.modules() if _is_norm(norm))
+        and all(norm.training == module.training for norm in _norms(module))
     )
 
 
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.BatchNorm2d)
+def _norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    return [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
 
 
 class Cast(torch.autograd.Function):

@@ -26,10 +26,15 @@ def fits(network: nn.Module) -> bool:
     )
 
 
+def has_triton() -> bool:
+    """Whether Triton, which our kernels are written in, is installed."""
+    return find_spec("triton") is not None
+
+
 @cache
 def why_not(device: torch.device) -> str:
     """Why our kernels don't work on a GPU; "" if they do."""
-    if find_spec("triton") is None:
+    if not has_triton():
         return "Triton isn't installed"
     try:
         from vireid.models.fused import norm_relu
@@ -74,10 +79,9 @@ def fuse(
 
 def plain(network: nn.Module) -> None:
     """Undo `fuse`."""
-    before = {fused: kind for kind, fused in _fused().items()}
     for module in network.modules():
-        if type(module) in before:
-            module.__class__ = before[type(module)]
+        if hasattr(module, "fused_training"):
+            module.__class__ = type(module).__base__  # type: ignore[assignment]
             del module.fused_training
 
 

@@ -80,10 +80,10 @@ def _sum_parts_of_two(sums, more, parts, column, channels, PARTS: tl.constexpr):
         part = first + tl.arange(0, PARTS)
         at = part[:, None] * channels + column[None, :]
         there = (part < parts)[:, None] & (column < channels)[None, :]
-        first_ = tl.load(sums + at, mask=there, other=0.0)
-        second = tl.load(more + at, mask=there, other=0.0)
-        one += first_
-        two += second
+        of_one = tl.load(sums + at, mask=there, other=0.0)
+        of_two = tl.load(more + at, mask=there, other=0.0)
+        one += of_one
+        two += of_two
     return tl.sum(one, 0), tl.sum(two, 0)
 
 

@@ -1,4 +1,4 @@
-"""Kernels of a ResNet's first convolution: 7 x 7 over 3 channels, every second place.
+"""Kernels of a ResNet's first convolution: 7 x 7 over 3 channels, every sum1 place.
 
 Libraries have no good kernel for so few channels. Here an image is packed first: 2 x 2 places of 3
 channels become one place of 12, and 4 zeros fill it up to 16, so the convolution is one of 4 x 4
@@ -115,10 +115,10 @@ def weight_gradient(
 ):  # fmt: skip
     """Sums over rows, (parts, 4, 64, CHANNELS), of what was seen times the gradient of y."""
     out = tl.arange(0, CHANNELS)
-    first_ = tl.zeros([_TAPS, CHANNELS], tl.float32)
-    second = tl.zeros([_TAPS, CHANNELS], tl.float32)
-    third = tl.zeros([_TAPS, CHANNELS], tl.float32)
-    fourth = tl.zeros([_TAPS, CHANNELS], tl.float32)
+    sum0 = tl.zeros([_TAPS, CHANNELS], tl.float32)
+    sum1 = tl.zeros([_TAPS, CHANNELS], tl.float32)
+    sum2 = tl.zeros([_TAPS, CHANNELS], tl.float32)
+    sum3 = tl.zeros([_TAPS, CHANNELS], tl.float32)
     start = tl.program_id(0) * each
     down = (wide + 3) * _WIDE
     for first in range(start, min(start + each, rows), ROWS):
@@ -126,16 +126,16 @@ def weight_gradient(
         seen = packed + _seen(row, rows, high, wide)
         there = (row < rows)[:, None] & (out < channels)[None, :]
         g = tl.load(dy + row.to(tl.int64)[:, None] * channels + out[None, :], mask=there, other=0.0)
-        first_ = _add_product(tl.trans(tl.load(seen)), g, first_, WIDEN)
-        second = _add_product(tl.trans(tl.load(seen + down)), g, second, WIDEN)
-        third = _add_product(tl.trans(tl.load(seen + 2 * down)), g, third, WIDEN)
-        fourth = _add_product(tl.trans(tl.load(seen + 3 * down)), g, fourth, WIDEN)
+        sum0 = _add_product(tl.trans(tl.load(seen)), g, sum0, WIDEN)
+        sum1 = _add_product(tl.trans(tl.load(seen + down)), g, sum1, WIDEN)
+        sum2 = _add_product(tl.trans(tl.load(seen + 2 * down)), g, sum2, WIDEN)
+        sum3 = _add_product(tl.trans(tl.load(seen + 3 * down)), g, sum3, WIDEN)
     into = tl.program_id(0) * 4 * _TAPS * CHANNELS
     into += tl.arange(0, _TAPS)[:, None] * CHANNELS + out[None, :]
-    tl.store(sums + into, first_)
-    tl.store(sums + into + _TAPS * CHANNELS, second)
-    tl.store(sums + into + 2 * _TAPS * CHANNELS, third)
-    tl.store(sums + into + 3 * _TAPS * CHANNELS, fourth)
+    tl.store(sums + into, sum0)
+    tl.store(sums + into + _TAPS * CHANNELS, sum1)
+    tl.store(sums + into + 2 * _TAPS * CHANNELS, sum2)
+    tl.store(sums + into + 3 * _TAPS * CHANNELS, sum3)
 
 
 @triton.jit(do_not_specialize=["parts"])

@@ -6,7 +6,6 @@ images a step the GPU otherwise waits for the host to launch kernels.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from vireid.console import count_text, first_line
-from vireid.models.fusing import fits, fuse, plain, why_not
+from vireid.models.fusing import fits, fuse, has_triton, plain, why_not
 from vireid.models.two_stream import TwoStream
 from vireid.runtime.capture import capture, warm_up
 from vireid.runtime.device import use_compile_cache
@@ -216,7 +215,7 @@ def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attem
     """
     if name == "compiled":
         return [_Attempt("compiled", "compiled")]
-    triton = importlib.util.find_spec("triton") is not None
+    triton = has_triton()
     own, method = fits(step.method), step.method.name
     if kernels in ("own", "mixed") and not own:
         raise InputError(

@@ -103,9 +103,8 @@ def train(
             callbacks=callbacks,
         )
     except InputError:
-        log = folder / "log.jsonl"
-        if fresh and not (folder / WEIGHTS).exists() and not (log.is_file() and log.stat().st_size):
-            shutil.rmtree(folder, ignore_errors=True)  # nothing was trained
+        if fresh and not _began(folder):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     if not int(os.environ.get("RANK", "0")):
         if result.engine:
@@ -113,6 +112,13 @@ def train(
         elif not (folder / SUMMARY).is_file():  # it was interrupted between its weights and this
             _keep_summary(folder, result)
     return result
+
+
+def _began(folder: Path) -> bool:
+    """Whether a run has left anything that training made."""
+    log = folder / "log.jsonl"
+    kept = [*folder.glob(WEIGHTS), *folder.glob("checkpoints/*")]
+    return bool(kept) or (log.is_file() and log.stat().st_size > 0)
 
 
 def _look_ahead(options: TrainOptions, data: Dataset) -> bool:
