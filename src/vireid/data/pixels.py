@@ -33,12 +33,14 @@ from vireid.data.facts import AS_PUBLISHED
 from vireid.data.protocol import Dataset, PixelFile, few
 from vireid.data.table import read_rows
 from vireid.files import csv_cell, csv_text, sync_folder, write_text
+from vireid.locks import alone
 from vireid.types import InputError
 
 __all__ = ["PixelStore", "decode", "prepare"]
 
 log = logging.getLogger(__name__)
 SKIP = "Restore broken images, or leave them out with `skip_broken`."
+_WAITING = "Waiting for another process that decodes images into '%s'."
 _FORMAT = "1"  # part of the key: raise it when the file's content changes its meaning
 
 
@@ -118,7 +120,8 @@ def prepare(
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
     folder = _writable(folders)
-    with _lock(folder):  # of several processes that need the file, the first one writes it
+    # Of several processes that need the file, the first one writes it.
+    with alone(folder / ".lock", lambda: log.warning(_WAITING, folder)):
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
         for leftover in folder.glob(f".{name}.*"):  # of a process that was killed
@@ -174,25 +177,6 @@ def _writable(folders: list[Path]) -> Path:
         f"There is no folder to write decoded images to ({'; '.join(reasons)}). Set "
         "XDG_CACHE_HOME to a folder that you may write to."
     )
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Wait until no other process prepares images in this folder."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: each process then writes the file, and the last one's stays
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("Waiting for another process that decodes images into '%s'.", folder)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            log.info("'%s' cannot be locked.", folder)
-        yield
 
 
 def _mention_older(folder: Path, name: str, pattern: str) -> None:

@@ -2,18 +2,23 @@
 
 Triton compiles a kernel in a third of a second without holding Python's lock, so threads take a
 second or two for what would take ten in a row. Each runs a pass and its gradient on a tiny map:
-what a kernel is compiled for is its types, not its sizes.
+what a kernel is compiled for is its types, not its sizes. Of several processes that begin at once,
+one compiles a kernel, and the others read it.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vireid.locks import alone
 from vireid.models import fused, fused_layers, fused_stem
 
 _CHANNELS = 64  # any multiple of 16, as those of networks are
@@ -40,10 +45,20 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
         dtype: of its maps.
     """
     jobs = dict(_jobs(network, dtype, device))
+    cache = os.environ.get("TRITON_CACHE_DIR")
+
+    def run(what: Any) -> None:
+        if cache is None:
+            jobs[what]()
+            return
+        name = re.sub(r"\W+", "-", f"{what}")
+        with alone(Path(cache) / "locks" / name):
+            jobs[what]()
+
     if jobs:
         threads = 1 if fused.INTERPRETED else len(jobs)
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda job: job(), jobs.values()))
+            list(pool.map(run, jobs))
 
 
 def _jobs(

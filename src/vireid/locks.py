@@ -1,0 +1,34 @@
+"""One process at a time, by locks that the operating system releases when their holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Let one process at a time into a block; the others wait.
+
+    Where files can't be locked (on Windows, on some network file systems, in a folder that can't be
+    written) nobody waits, so the block must be right for several at once, too.
+
+    Args:
+        path: a file that stands for the block; it is made, and stays.
+        waiting: is called by who has to wait.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            import fcntl
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            pass
+        yield
