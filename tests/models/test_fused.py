@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from triton_kit import quicken
 
 pytest.importorskip("triton", reason="our kernels need Triton")
+from vireid.models.fused_shift import TILE
 from vireid.models.fusing import fuse, plain
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
+from vireid.models.shift import HeterogeneousShift
 
 quicken()
 
@@ -153,3 +155,50 @@ def test_pooling(layer: nn.Module, kind: torch.dtype) -> None:
 
 def test_pooling_of_a_map_that_lies_channels_first() -> None:
     compare(GeneralisedMean(), a_map((2, 32, 3, 2)).relu().contiguous())
+
+
+def shift_block(channels: int = 40) -> HeterogeneousShift:
+    """A shift whose every parameter counts."""
+    torch.manual_seed(0)
+    block = HeterogeneousShift(channels)
+    norm = block.channel_attention[1]
+    for tensor in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        ((3, 40, 6, 3), torch.float32),
+        ((2, 40, 5, 8), torch.float32),
+        ((3, 40, 6, 3), torch.float16),
+    ],
+)
+def test_shift(size: tuple[int, ...], kind: torch.dtype) -> None:
+    """Many places are 0 after a ReLU, and share the gradient of the largest value."""
+    x = a_map(size).relu()
+    x[0, 0] = 0
+    compare(shift_block().to(kind), x.to(kind), close=1e-5 if kind is torch.float32 else 5e-3)
+
+
+def test_shift_of_many_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TILE, "NUMBERS", 4 * 16)
+    compare(shift_block(), a_map((2, 40, 6, 3)))
+
+
+def test_shift_of_a_map_of_too_many_places_takes_the_plain_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vireid.models.fused_shift._MOST", 5)
+    block, x = shift_block().to(DEVICE), a_map((2, 40, 6, 3))
+    ours = fused(block)
+    assert torch.equal(ours(x), block(x))
+
+
+def test_shift_in_evaluation() -> None:
+    block, x = shift_block().to(DEVICE).eval(), a_map((2, 40, 6, 3))
+    with torch.no_grad():
+        assert_near(fused(block)(x), block(x), "output", 1e-6)
+    assert torch.equal(fused(block)(x), block(x))  # with gradients, the plain way

@@ -17,7 +17,7 @@ import re, sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vireid.models import layer_kernels, norm_kernels, stem_kernels
+from vireid.models import layer_kernels, norm_kernels, shift_kernels, stem_kernels
 
 TILE = {"ROWS": 32, "COLUMNS": 64}
 SUMS = {**TILE, "STAGES": 4}
@@ -43,6 +43,12 @@ KERNELS = {
         "pool": [TILE | {"CUBED": True, "SIGNED": True}],
         "pool_gradient": [TILE | {"CUBED": True, "SIGNED": True}],
     },
+    shift_kernels: {
+        name: [{"WIDE": 16, "CHANNELS": 64, "STAGES": 3}]
+        for name in ("peaks", "peaks_gradient", "gate", "gate_gradient")
+    } | {
+        name: [{"HIGH": 32, "WIDE": 16, "CHANNELS": 32}] for name in ("profile", "profile_gradient")
+    },
     stem_kernels: {
         "pack": [{"PLACES": 128}], "pack_weight": [{"CHANNELS": 64}],
         "convolve": [{"WIDEN": False, "CHANNELS": 64, "ROWS": 128}],
@@ -54,7 +60,7 @@ NUMBERS = r"eps|momentum|count|.*count"
 COUNTS = (
     r"rows|channels|parts|which|high.*|wide.*|each|positions|images|programs|by_.*|count\\d"
 )
-MAPS = r"x|y|dx|dy|dy_more|other|dother|passed|won_by|out|image|packed|to\\d"
+MAPS = r"x|y|a|b|p|da|db|dp|dx_more|largest|winners|dx|dy|dy_more|other|dother|passed|won_by|out|image|packed|to\\d"
 
 
 def kind(name):

@@ -18,3 +18,11 @@ def no_autocast(features: Tensor) -> AbstractContextManager:
     if features.is_meta:  # which has no autocast
         return nullcontext()
     return torch.autocast(features.device.type, enabled=False)
+
+
+def as_network(feature_map: Tensor) -> AbstractContextManager:
+    """A context in which matrix products have the precision of the network that made a map."""
+    device, dtype = feature_map.device.type, feature_map.dtype
+    if dtype not in (torch.bfloat16, torch.float16):
+        return nullcontext()
+    return torch.autocast(device, dtype=dtype)

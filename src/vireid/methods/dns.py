@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from vireid.losses.circle import CircleLoss
 from vireid.losses.discrepancy import DomainAlignmentLoss
-from vireid.losses.full_precision import full
+from vireid.losses.full_precision import as_network, full
 from vireid.losses.triplet import HardTripletLoss
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import DNSOptions
 from vireid.methods.recipes import RECIPES
+from vireid.models.layers import AveragePool
 from vireid.models.options import ModelOptions
 from vireid.models.shift import HeterogeneousShift, ModalityClassifiers, SemanticProjection
 from vireid.models.splitting import Backbone
@@ -48,6 +49,7 @@ class DNSNetwork(TwoStream):
                 if number >= self.extended_from
             }
         )
+        self.mean = AveragePool()
         self.projection = SemanticProjection(self.dim)
 
     def after_stage(self, number: int, x: Tensor, before: Tensor) -> Tensor:
@@ -77,7 +79,8 @@ class DNS(Method):
 
     def terms(self, output: Output, batch: Batch) -> dict:
         options, labels, visible = self.options, batch.pid_label, batch.num_visible
-        projected = self.model.projection(full(output.feature_map).mean((2, 3)))
+        with as_network(output.feature_map):
+            projected = full(self.model.projection(self.model.mean(output.feature_map)))
         identity = self.identity_loss(output.logits, labels)
         circle = self.on_all_ranks(self.circle, output.embedding, labels) / len(labels)
         alignment = self.alignment(output.pooled, projected, visible)

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from vireid.console import first_line
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
+from vireid.models.shift import HeterogeneousShift
 
 
 def fits(network: nn.Module) -> bool:
@@ -89,9 +90,10 @@ def _fused() -> dict[type[nn.Module], type[nn.Module]]:
     """Class → the class that runs on our kernels."""
     from vireid.models.fused import FUSED
     from vireid.models.fused_layers import LAYERS
+    from vireid.models.fused_shift import SHIFT
     from vireid.models.fused_stem import STEM
 
-    return FUSED | LAYERS | STEM
+    return FUSED | LAYERS | SHIFT | STEM
 
 
 def _to_fuse(network: nn.Module) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
@@ -145,7 +147,10 @@ def _is_stem(module: nn.Module) -> bool:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether it is pooling, or a non-local block with one channel whose norm sees one process."""
+    """Whether it is pooling, or a non-local block with one channel or a heterogeneous shift, whose
+    norms see one process."""
     if isinstance(module, NonLocal):
         return type(module) is NonLocal and module.channels == 1 and _is_norm(module.bn)
+    if isinstance(module, HeterogeneousShift):
+        return type(module) is HeterogeneousShift and _is_norm(module.channel_attention[1])
     return type(module) in (GeneralisedMean, AveragePool)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vireid.locks import alone
-from vireid.models import fused, fused_layers, fused_stem
+from vireid.models import fused, fused_layers, fused_shift, fused_stem
 
 _CHANNELS = 64  # any multiple of 16, as those of networks are
 _SIDE = 4
@@ -69,7 +69,9 @@ def _jobs(
     norm = nn.BatchNorm2d(_CHANNELS).to(device)
     weights = (norm.weight, norm.bias)
 
-    def job(function: Any, *inputs: Any, gradients: int = 1) -> Callable[[], None]:
+    def job(
+        function: Any, *inputs: Any, gradients: int = 1, given: tuple[Tensor, ...] | None = None
+    ) -> Callable[[], None]:
         @torch.no_grad()
         def run() -> None:
             if device.type == "cuda":
@@ -78,7 +80,7 @@ def _jobs(
             found = function.forward(context, *inputs)
             y = found[0] if isinstance(found, tuple) else found
             more = [y] * gradients + [None] * (isinstance(found, tuple) and gradients == 1)
-            function.backward(context, *more)
+            function.backward(context, *(given or more))
 
         return run
 
@@ -117,6 +119,10 @@ def _jobs(
                     ("non-local", channels, gradients),
                     job(fused_layers.OneChannel, *given, gradients=gradients),
                 )
+        elif kind is fused_shift.FusedShift:
+            both, lines = x.new_ones(2, 2 * _SIDE, _CHANNELS), x.new_ones(2, _SIDE, _CHANNELS)
+            yield "profile", job(fused_shift.Profile, x, given=(both, x))
+            yield "gate", job(fused_shift.Gate, x, lines, lines)
         elif kind in (fused_layers.FusedGeneralisedMean, fused_layers.FusedAveragePool):
             cubed = kind is fused_layers.FusedGeneralisedMean
             signed = cubed and module.signed

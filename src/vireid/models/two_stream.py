@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
 import torch
@@ -52,11 +52,13 @@ class TwoStream(nn.Module):
         strides: pixels of the image for one place of the map, after the stem and each stage.
         layout: takes the map out of what stem and stages return.
         closed: the compiler doesn't look into stem, stages and pooling.
+        side_by_side: in training, a GPU works on what each modality has for itself at once.
         extend: `after_stage`, compiled by itself, for a training whose body is closed.
     """
 
     extended_from: ClassVar[int] = 1
     closed: bool = False
+    side_by_side: bool = False
     extend: Callable[..., Tensor] | None = None
 
     def __init__(self, backbone: Backbone, options: ModelOptions, num_pids: int) -> None:
@@ -162,7 +164,11 @@ class TwoStream(nn.Module):
         """Visible rows through one stream, infrared rows through the other."""
         rows = {_STREAMS[0]: x[:num_visible], _STREAMS[1]: x[num_visible:]}
         # `len` would fix the number of rows where the network is exported.
-        parts = [run(part, word) for word, part in rows.items() if part.shape[0] > 0]
+        rows = {word: part for word, part in rows.items() if part.shape[0] > 0}
+        if self.side_by_side and self.training and len(rows) > 1:
+            parts = _at_once([partial(run, part, word) for word, part in rows.items()], x.device)
+        else:
+            parts = [run(part, word) for word, part in rows.items()]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _part(self, name: str, word: str = "") -> nn.Module:
@@ -228,6 +234,23 @@ class TwoStream(nn.Module):
             parts = [*self._stripes(feature_map), (pooled, self.neck(pooled))]
             before, after = (torch.cat(features, dim=1) for features in zip(*parts))
             return {"pooled": unit(before), "embedding": unit(after)}
+
+
+def _at_once(runs: list[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
+    """What two functions return, whose kernels, and those of their gradients, a GPU may run beside
+    each other: one alone leaves a part of it idle at its end."""
+    main, side = torch.cuda.current_stream(device), _side_stream(device)
+    side.wait_stream(main)
+    first = runs[0]()
+    with torch.cuda.stream(side):
+        second = runs[1]()
+    main.wait_stream(side)
+    return [first, second]
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def _size(image: Tensor) -> Size:

@@ -161,6 +161,7 @@ def build_engine(
             _close(step.method.model, False, None)
             if attempt.own:
                 plain(step.method)
+                step.method.model.side_by_side = False
             _free_memory(step.world.device)
             snapshot.restore()
             continue
@@ -256,6 +257,8 @@ def _prepare(
         fuse(step.method, training=False)
     if attempt.own:
         fuse(step.method, dtype=step.precision.dtype, device=device)
+        # Gradients that several ranks average are sent off from one stream.
+        step.method.model.side_by_side = step.world.size == 1 and device.type == "cuda"
     if attempt.compiled:
         torch._dynamo.reset()
         options = _compiler_options(device)
