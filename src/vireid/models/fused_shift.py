@@ -25,12 +25,13 @@ class _Cut:
     def __init__(self, x: Tensor) -> None:
         images, channels, high, wide = x.shape
         self.sides = (high, wide, channels)
-        row = triton.next_power_of_2(wide)
-        deep = max(16, min(TILE["NUMBERS"] // row, triton.next_power_of_2(channels)))
+        # No fewer than these, so that maps of most sizes take the same compiled kernels.
+        column, row = max(32, triton.next_power_of_2(high)), max(16, triton.next_power_of_2(wide))
+        deep = max(16, TILE["NUMBERS"] // row)
         self.tile = {"WIDE": row, "CHANNELS": deep, **TILE}
         del self.tile["NUMBERS"]
         self.programs = (images, triton.cdiv(channels, deep))
-        self.line_tile = {"HIGH": triton.next_power_of_2(high), "WIDE": row, **_LINES}
+        self.line_tile = {"HIGH": column, "WIDE": row, **_LINES}
         self.line_programs = (images, triton.cdiv(channels, _LINES["CHANNELS"]))
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from vireid.models.launches import kernel
 from vireid.models.norm_kernels import _load, _sum_parts, _sum_parts_of_two, _tile
 
 # The non-local block, forward ---------------------------------------------------------------------
 
 
-@triton.jit(do_not_specialize=["rows", "each"])
+@kernel(do_not_specialize=["rows", "each"])
 def project(
     x, weight, bias, projected, rows, channels, each,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -43,7 +44,7 @@ def project(
         tl.store(into, tl.sum(value * g[None, :], 1) + tl.load(bias + 2), mask=row < rows)
 
 
-@triton.jit(do_not_specialize=["rows", "positions"])
+@kernel(do_not_specialize=["rows", "positions"])
 def pair(projected, pairs, rows, positions, POSITIONS: tl.constexpr):
     """s of each image, the mean of its y, and the sum of squares of y about it, (3, B)."""
     image, images = tl.program_id(0), tl.num_programs(0)
@@ -66,7 +67,7 @@ def pair(projected, pairs, rows, positions, POSITIONS: tl.constexpr):
     tl.store(pairs + 2 * images + image, s * s * tl.sum(squares, 0))
 
 
-@triton.jit(do_not_specialize=["images", "positions"])
+@kernel(do_not_specialize=["images", "positions"])
 def scale(
     pairs, w, w_bias, weight, running_mean, running_var, tracked, middle, kept,
     images, positions, channels, momentum, eps, IMAGES: tl.constexpr, COLUMNS: tl.constexpr,
@@ -112,7 +113,7 @@ def _from_mean(theta, pairs, middle, row, rows, positions):
     return _load(theta, row, row < rows) * s - tl.load(middle)
 
 
-@triton.jit(do_not_specialize=["rows", "each", "positions"])
+@kernel(do_not_specialize=["rows", "each", "positions"])
 def add(
     x, projected, pairs, middle, kept, bias, out, rows, channels, each, positions,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -133,7 +134,7 @@ def add(
 # The non-local block, backward --------------------------------------------------------------------
 
 
-@triton.jit(do_not_specialize=["rows", "each", "positions"])
+@kernel(do_not_specialize=["rows", "each", "positions"])
 def scale_gradient_sums(
     dy, dy_more, projected, pairs, middle, kept, dt, sums, rows, channels, each, positions,
     MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -162,7 +163,7 @@ def scale_gradient_sums(
     tl.store(into + next_sum, tl.sum(along, 0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["parts"])
+@kernel(do_not_specialize=["parts"])
 def scale_gradient(
     sums, w, weight, kept, dw, dweight, dbias, shared, parts, channels, eps,
     PARTS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -186,7 +187,7 @@ def scale_gradient(
     tl.store(into + tl.num_programs(0), tl.sum(of_variance, 0))
 
 
-@triton.jit(do_not_specialize=["programs", "rows", "positions"])
+@kernel(do_not_specialize=["programs", "rows", "positions"])
 def projected_gradient(
     shared, dt, projected, pairs, middle, gradients, totals, programs, rows, positions,
     PROGRAMS: tl.constexpr, POSITIONS: tl.constexpr,
@@ -229,7 +230,7 @@ def projected_gradient(
     tl.store(totals + 2 * images + image, tl.sum(of_g, 0))
 
 
-@triton.jit(do_not_specialize=["rows", "each"])
+@kernel(do_not_specialize=["rows", "each"])
 def project_gradient(
     dy, dy_more, x, gradients, weight, dx, sums, rows, channels, each,
     MORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -267,7 +268,7 @@ def project_gradient(
     tl.store(into + 2 * next_sum, tl.sum(of_g, 0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["parts", "images"])
+@kernel(do_not_specialize=["parts", "images"])
 def add_project_gradient(
     sums, totals, dweight, dbias, parts, channels, images,
     PARTS: tl.constexpr, COLUMNS: tl.constexpr, IMAGES: tl.constexpr,
@@ -289,7 +290,7 @@ def add_project_gradient(
 # Pooling ------------------------------------------------------------------------------------------
 
 
-@triton.jit(do_not_specialize=["positions"])
+@kernel(do_not_specialize=["positions"])
 def pool(
     x, y, positions, channels,
     CUBED: tl.constexpr, SIGNED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -313,7 +314,7 @@ def pool(
     tl.store(y + image * channels + column, mean, mask=column < channels)
 
 
-@triton.jit(do_not_specialize=["positions"])
+@kernel(do_not_specialize=["positions"])
 def pool_gradient(
     dy, y, x, dx, positions, channels,
     CUBED: tl.constexpr, SIGNED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,

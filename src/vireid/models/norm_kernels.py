@@ -12,6 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from vireid.models.launches import kernel
+
 
 @triton.jit
 def _tile(first, column, rows, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
@@ -34,7 +36,7 @@ def _load(pointer, at, there):
     return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["rows", "parts"])
+@kernel(do_not_specialize=["rows", "parts"])
 def moments(
     x, sums, rows, parts, channels,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
@@ -87,7 +89,7 @@ def _sum_parts_of_two(sums, more, parts, column, channels, PARTS: tl.constexpr):
     return tl.sum(one, 0), tl.sum(two, 0)
 
 
-@triton.jit(do_not_specialize=["parts", "count"])
+@kernel(do_not_specialize=["parts", "count"])
 def statistics(
     sums, x, weight, bias, running_mean, running_var, tracked, kept,
     parts, channels, count, momentum, eps, PARTS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -121,7 +123,7 @@ def statistics(
         tl.store(tracked, tl.load(tracked) + 1)
 
 
-@triton.jit
+@kernel()
 def running(
     weight, bias, running_mean, running_var, kept, channels, eps, COLUMNS: tl.constexpr
 ):  # fmt: skip
@@ -145,7 +147,7 @@ def _rows_of(kept, first, column, channels):
     return one[None, :], _load(kept, (first + 1) * channels + column, inside)[None, :]
 
 
-@triton.jit(do_not_specialize=["rows"])
+@kernel(do_not_specialize=["rows"])
 def normalise(
     x, kept, other, other_kept, y, rows, channels,
     OTHER: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -164,7 +166,7 @@ def normalise(
     tl.store(y + at, value.to(y.dtype.element_ty), mask=there)
 
 
-@triton.jit(do_not_specialize=["rows", "parts"])
+@kernel(do_not_specialize=["rows", "parts"])
 def gradient_sums(
     dy, dy_more, y, x, kept, other, other_kept, passed, sums, rows, parts, channels,
     MORE: tl.constexpr, FROM_Y: tl.constexpr, NORM: tl.constexpr,
@@ -209,7 +211,7 @@ def gradient_sums(
         tl.store(into, tl.sum(along_other * other_inverse, 0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["parts", "count", "which"])
+@kernel(do_not_specialize=["parts", "count", "which"])
 def gradient_factors(
     sums, weight, kept, factors, dweight, dbias, parts, channels, count, which,
     PARTS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -238,7 +240,7 @@ def _gradient_of(g, value, factors, column, channels):
     return a * g + b * value + c[None, :]
 
 
-@triton.jit(do_not_specialize=["rows"])
+@kernel(do_not_specialize=["rows"])
 def gradient(
     dy, x, kept, factors, dx, other, other_factors, dother, rows, channels,
     RELU: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -268,7 +270,7 @@ def _places(first, rows, high, wide, ROWS: tl.constexpr):
     return row // (high * wide), row // wide % high, row % wide, row < rows
 
 
-@triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
+@kernel(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
 def pool(
     x, kept, y, winner, won_by, rows, channels, high, wide, high_out, wide_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -326,7 +328,7 @@ def _gradient_through_pool(
     return total
 
 
-@triton.jit(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
+@kernel(do_not_specialize=["rows", "high", "wide", "high_out", "wide_out"])
 def pool_gradient(
     dy, winner, x, factors, dx, rows, channels, high, wide, high_out, wide_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -345,7 +347,7 @@ def pool_gradient(
 # Weights ------------------------------------------------------------------------------------------
 
 
-@triton.jit(do_not_specialize=["count0", "count1", "count2", "count3"])
+@kernel(do_not_specialize=["count0", "count1", "count2", "count3"])
 def cast(
     from0, from1, from2, from3, to0, to1, to2, to3, count0, count1, count2, count3,
     NUMBERS: tl.constexpr,

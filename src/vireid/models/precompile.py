@@ -1,17 +1,18 @@
 """All of a network's own kernels compiled at once, before the first step needs them one by one.
 
-Triton compiles a kernel in a third of a second without holding Python's lock, so threads take a
-second or two for what would take ten in a row. Each runs a pass and its gradient on a tiny map:
-what a kernel is compiled for is its types, not its sizes. Of several processes that begin at once,
-one compiles a kernel, and the others read it.
+Passes and gradients on tiny maps say which kernels are needed, as what a kernel is compiled for is
+its types, not its sizes. Triton compiles one in a third of a second without holding Python's lock,
+so threads take as long as the longest. Of several processes that begin at once, one compiles a
+kernel, and the others read it.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from torch import Tensor, nn
 
 from vireid.locks import alone
 from vireid.models import fused, fused_layers, fused_shift, fused_stem
+from vireid.models.launches import Launch, noted
 
 _CHANNELS = 64  # any multiple of 16, as those of networks are
 _SIDE = 4
 
 
 class _Context:
-    """What PyTorch hands an autograd function, whose gradient is called here in the thread that
-    made the pass, not in PyTorch's own, which is one."""
+    """What PyTorch hands an autograd function."""
 
     saved_tensors: tuple[Tensor, ...]
 
@@ -44,21 +45,26 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
     Args:
         dtype: of its maps.
     """
-    jobs = dict(_jobs(network, dtype, device))
     cache = os.environ.get("TRITON_CACHE_DIR")
 
-    def run(what: Any) -> None:
-        if cache is None:
-            jobs[what]()
-            return
-        name = re.sub(r"\W+", "-", f"{what}")
-        with alone(Path(cache) / "locks" / name):
-            jobs[what]()
+    def make(launch: Launch) -> None:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # of this thread
+        name = f"{launch.kernel.__name__}-{zlib.crc32(launch.name.encode()):08x}"
+        with alone(Path(cache) / "locks" / name) if cache else nullcontext():
+            launch.make()
 
-    if jobs:
-        threads = 1 if fused.INTERPRETED else len(jobs)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, jobs))
+    if launches := launches_of(network, dtype, device):
+        with ThreadPoolExecutor(len(launches)) as pool:
+            list(pool.map(make, launches))
+
+
+def launches_of(network: nn.Module, dtype: torch.dtype, device: torch.device) -> list[Launch]:
+    """A launch of each kernel that a fused network trains with; none in Triton's interpreter."""
+    with noted() as found, torch.no_grad():
+        for run in dict(_jobs(network, dtype, device)).values():
+            run()
+    return list({launch.name: launch for launch in found}.values())
 
 
 def _jobs(
@@ -72,10 +78,7 @@ def _jobs(
     def job(
         function: Any, *inputs: Any, gradients: int = 1, given: tuple[Tensor, ...] | None = None
     ) -> Callable[[], None]:
-        @torch.no_grad()
         def run() -> None:
-            if device.type == "cuda":
-                torch.cuda.set_device(device)  # of this thread
             context = _Context()
             found = function.forward(context, *inputs)
             y = found[0] if isinstance(found, tuple) else found

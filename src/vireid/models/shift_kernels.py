@@ -4,15 +4,17 @@ A program has some channels of an image and goes down the map's rows, so one rea
 taken over rows and what is taken over columns; `WIDE` and `CHANNELS` are the sides of its tile, a
 row. Lines (B, H + W, C) have a number for each row of a map and then for each column.
 
-Names: x is a map, p its profile: for each row its mean plus 1 / W times the softmax over rows of its
-largest value, and for each column likewise. y = x·σ(a)·σ(b), with a (B, H, C) for the gates of rows
-and b (B, W, C) for those of columns.
+Names: x is a map, p its profile: for each row its mean plus 1 / W times the softmax over rows of
+its largest value, and for each column likewise. y = x·σ(a)·σ(b), with a (B, H, C) for the gates of
+rows and b (B, W, C) for those of columns.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from vireid.models.launches import kernel
 
 
 @triton.jit
@@ -40,7 +42,7 @@ def _load(pointer, at, there):
     return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["high", "wide"])
+@kernel(do_not_specialize=["high", "wide"])
 def peaks(
     x, mean, largest, winners, high, wide, channels,
     WIDE: tl.constexpr, CHANNELS: tl.constexpr, STAGES: tl.constexpr,
@@ -87,7 +89,7 @@ def _shares(largest, at, there, lines):
     return away / tl.sum(away, 0)[None, :]
 
 
-@triton.jit(do_not_specialize=["high", "wide"])
+@kernel(do_not_specialize=["high", "wide"])
 def profile(
     mean, largest, p, high, wide, channels,
     HIGH: tl.constexpr, WIDE: tl.constexpr, CHANNELS: tl.constexpr,
@@ -111,7 +113,7 @@ def _of_lines(dp, largest, winners, of_all, of_peaks, at, there, lines, others):
     tl.store(of_peaks + at, of_largest / many, mask=there)
 
 
-@triton.jit(do_not_specialize=["high", "wide"])
+@kernel(do_not_specialize=["high", "wide"])
 def profile_gradient(
     dp, largest, winners, of_all, of_peaks, high, wide, channels,
     HIGH: tl.constexpr, WIDE: tl.constexpr, CHANNELS: tl.constexpr,
@@ -124,7 +126,7 @@ def profile_gradient(
     _of_lines(dp, largest, winners, of_all, of_peaks, at, there, lines, high)
 
 
-@triton.jit(do_not_specialize=["high", "wide"])
+@kernel(do_not_specialize=["high", "wide"])
 def peaks_gradient(
     x, largest, of_all, of_peaks, dx_more, dx, high, wide, channels,
     WIDE: tl.constexpr, CHANNELS: tl.constexpr, STAGES: tl.constexpr,
@@ -147,7 +149,7 @@ def peaks_gradient(
         tl.store(dx + here, g.to(dx.dtype.element_ty), mask=there)
 
 
-@triton.jit(do_not_specialize=["high", "wide"])
+@kernel(do_not_specialize=["high", "wide"])
 def gate(
     x, a, b, y, high, wide, channels,
     WIDE: tl.constexpr, CHANNELS: tl.constexpr, STAGES: tl.constexpr,
@@ -163,7 +165,7 @@ def gate(
         tl.store(y + here, value.to(y.dtype.element_ty), mask=there)
 
 
-@triton.jit(do_not_specialize=["high", "wide"])
+@kernel(do_not_specialize=["high", "wide"])
 def gate_gradient(
     dy, x, a, b, dx, da, db, high, wide, channels,
     WIDE: tl.constexpr, CHANNELS: tl.constexpr, STAGES: tl.constexpr,

@@ -14,11 +14,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from vireid.models.launches import kernel
+
 _WIDE = tl.constexpr(16)  # channels of a packed place
 _TAPS = tl.constexpr(64)  # numbers of 4 packed places
 
 
-@triton.jit(
+@kernel(
     do_not_specialize=[
         "high",
         "wide",
@@ -60,7 +62,7 @@ def _weight_place(a, tap):
     return c, down, right, (channel < 12) & (down >= 0) & (right >= 0)
 
 
-@triton.jit
+@kernel()
 def pack_weight(
     weight, packed, channels, by_out, by_channel, by_row, by_column, CHANNELS: tl.constexpr
 ):  # fmt: skip
@@ -89,7 +91,7 @@ def _seen(row, rows, high, wide):
     return (tl.where(row < rows, place, 0).to(tl.int64) * _WIDE)[:, None] + tl.arange(0, _TAPS)
 
 
-@triton.jit(do_not_specialize=["rows", "high", "wide"])
+@kernel(do_not_specialize=["rows", "high", "wide"])
 def convolve(
     packed, weight, y, rows, channels, high, wide,
     WIDEN: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr,
@@ -108,7 +110,7 @@ def convolve(
     tl.store(y + at, total.to(y.dtype.element_ty), mask=there)
 
 
-@triton.jit(do_not_specialize=["rows", "each", "high", "wide"])
+@kernel(do_not_specialize=["rows", "each", "high", "wide"])
 def weight_gradient(
     packed, dy, sums, rows, channels, each, high, wide,
     WIDEN: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr,
@@ -138,7 +140,7 @@ def weight_gradient(
     tl.store(sums + into + 3 * _TAPS * CHANNELS, sum3)
 
 
-@triton.jit(do_not_specialize=["parts"])
+@kernel(do_not_specialize=["parts"])
 def add_weight_gradient(
     sums, dweight, parts, channels, by_out, by_channel, by_row, by_column,
     CHANNELS: tl.constexpr, PARTS: tl.constexpr,
