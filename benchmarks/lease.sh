@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One lease of two GPUs for what issues 18, 19 and 20 still need (runs-to-make.md).
+# One lease of two H100s for what issues 18, 19 and 20 still need (runs-to-make.md).
 # Chains, each on a GPU and cores of its own; a log each in $OUT; nothing waits for another's
 # failure. Needs .whl (tyro, docstring-parser, typeguard, pytest, pluggy, iniconfig, packaging,
 # pygments) and everything copied to $PWD.
@@ -17,20 +17,22 @@ chain() { # GPUs, cores; name and limit in seconds of each command, from standar
   done
 }
 chain 0 0-15 <<END &
-cold-rows 150 python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
-cold 220 python3 benchmarks/cold_start.py --kernels own,mixed --rows mcl/resnet50
-step 200 python3 benchmarks/step.py
-dns 120 python3 benchmarks/step.py --method dns --images 4740 --steps 40 --engines graph --no-published
+cold-agw 150 python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
+cold 250 python3 benchmarks/cold_start.py --kernels own,mixed --rows mcl/resnet50
+step 200 python3 benchmarks/step.py --engines graph
+dns 120 python3 benchmarks/step.py --all-methods --only dns --kernels mixed,own --steps 40
+END
+chain 1 16-31 <<END &
+kernels 100 python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py tests/models/test_fused.py
+engines 500 python3 -m pytest -q -p no:cacheprovider tests/training/test_engine_cuda.py
+resume 200 python3 benchmarks/cuda_resume.py --method dns --engines graph
 parity 200 python3 benchmarks/parity.py --recipes clean --runs 4 --kernels mixed
 END
-chain 1 16-25 <<END &
-vit 500 python3 benchmarks/backbones.py --work $W/vit --archs vit_small_patch16_224 --identities 800 --epochs 100 --steps 0 --name backbones-800
-lite2 400 python3 benchmarks/backbones.py --work $W/lite2 --archs tf_efficientnet_lite2 --identities 400 --epochs 80 --steps 0 --name backbones-400-lite2
-END
-chain 1 26-31 <<END &
-own 120 python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py tests/models/test_fused.py
-engines 500 python3 -m pytest -q -p no:cacheprovider tests/training/test_engine_cuda.py
-resume 120 python3 benchmarks/cuda_resume.py
-END
 wait
+chain 0,1 0-31 <<END
+two 150 python3 benchmarks/multi_gpu.py --gpus 1,2
+END
+chain 0 0-15 <<END
+extraction 200 python3 benchmarks/extraction.py
+END
 say "done"

@@ -3,12 +3,11 @@
     python benchmarks/whole_seeds.py benchmarks/sweeps/board.toml --seeds 0,1 --work DIR \
         --deadline SECONDS [--cross] [--merge OLD.json]
 
-What the processor does (rendering, compiling) goes on beside what the GPUs do: the kernels of the
-start and of the rows are compiled on images of noise, as many as the people will have, while those
-are rendered; the starts of all seeds are made side by side, before the first row. Rows are made by
-methods.py, starts by start.py; DIR/*.log say what each part did. The same command goes on where it
-was stopped. Beside the rows' result stands one named whole-seeds: what took how long, and in how
-many folders v1 differs from the checksums that the package ships.
+People are rendered while the starts of the seeds before are trained; all starts are there before
+the first row begins. Rows are made by methods.py, starts by start.py; DIR/*.log say what each part
+did. The same command goes on where it was stopped. Beside the rows' result stands one named
+whole-seeds: what took how long, and in how many folders v1 differs from the checksums that the
+package ships.
 """
 
 from __future__ import annotations
@@ -16,34 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from _common import ROOT, record
-from methods import named_code
-from PIL import Image
+from _common import record
 
-from vireid.config import read_plain, to_plain
-from vireid.data import load_dataset, prepare
-from vireid.files import is_code
 from vireid.runtime.jobs import devices
-from vireid.sweep import read_sweep
 
 HERE = Path(__file__).resolve().parent
 
-V1_PARTS = {"train": range(1, 331), "val": range(331, 396), "test": range(396, 492)}
-V1_IMAGES = 12  # of each person by each camera
-START_PARTS = {"train": range(1, 2001)}
-START_IMAGES = 4
-AT_A_TIME = 12  # rows that are compiled, each by several processes
 # Sets that nothing is trained on: seeds of their own, 96 people to test on (in RegDB's layout half
 # of all are).
 CROSS_PEOPLE = {
@@ -63,7 +48,6 @@ def main() -> int:
     data = args.data or args.work / "v1"
     own_starts = args.start is None
     people = jobs.start_of(seeds[0], "--people-only") if own_starts else None
-    warm = jobs.compile_all(gpus, own_starts) if gpus != [None] else []
     later = [int(seed) for seed in args.more_starts.split(",")] if args.more_starts else []
     starts = threading.Thread(target=jobs.starts, args=(seeds + later, gpus, people))
     if people:
@@ -79,10 +63,6 @@ def main() -> int:
         words = [w for key, value in CROSS_PEOPLE[name].items() for w in (f"--{key}", value)]
         out = ["-m", "vireid", "synthesize", "--out", args.work / "cross" / name, *words]
         jobs.wait(jobs.begin(f"cross-{name}", out, nice=10))
-    for one in warm:
-        jobs.wait(one)
-    if warm and all(jobs.codes[one] for one in warm):
-        raise SystemExit(f"whole_seeds.py: nothing could be compiled; see {warm[0]}.log.")
     if people:
         starts.join()
     code = rows(jobs, data)
@@ -132,18 +112,13 @@ class Jobs:
         *,
         gpu: int | None = None,
         nice: int = 0,
-        gate: AbstractContextManager[Any] | None = None,
     ) -> str:
-        """Start `python WORDS`, once the gate lets it through, with its output in NAME.log; returns
-        the name."""
+        """Start `python WORDS` with its output in NAME.log; returns the name."""
         where = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
         command = ["nice", "-n", nice, sys.executable, *words]
 
         def follow() -> None:
-            with (
-                gate or nullcontext(),
-                open(self.work / f"{name}.log", "w", encoding="utf-8") as log,
-            ):
+            with open(self.work / f"{name}.log", "w", encoding="utf-8") as log:
                 began = time.monotonic() - BEGAN
                 done = subprocess.run(
                     [*map(str, command)], stdout=log, stderr=log, env={**os.environ, **where},
@@ -183,53 +158,6 @@ class Jobs:
         for start in made:
             self.wait(start)
 
-    def compile_all(self, gpus: list[int | None], start: bool) -> list[str]:
-        """Begin three steps of the start and of each row on noise: compiled code is kept."""
-        names, compiled, data = [], self.work / "compiled", self.work / "noise"
-        if start:
-            write_noise(self.work / "noise-start", START_PARTS, START_IMAGES)
-            words = [HERE / "start.py", "--seed", 0, "--work", compiled, "--folder",
-                     self.work / "noise-start", "--steps", 3, "--arch", self.args.arch,
-                     "--extra=--deterministic --engine graph",
-                     "--out", compiled / "start.safetensors"]  # fmt: skip
-            names.append(self.begin("compile-start", words, gpu=gpus[0]))
-        write_noise(data, V1_PARTS, V1_IMAGES)
-        gate = threading.Semaphore(AT_A_TIME)
-        noise, rows = load_dataset("sysu", data), self.short_runs(data)
-        sizes = [tuple(read_plain(config)["size"]) for _, config, _ in rows]
-        for size in dict.fromkeys(sizes):
-            prepare(noise, size=size)  # once, not by each of several runs at a time
-        for number, (row, config, code) in enumerate(rows):
-            name = re.sub(r"[^\w.]+", "-", f"compile-{self.args.file.stem}-{row}")
-            if (compiled / name / "summary.json").is_file():
-                continue  # by an earlier call
-            words = ["-m", "vireid", "train", "--config", config, *code, "--engine", "graph",
-                     "--run", compiled / name]  # fmt: skip
-            gpu = gpus[number % len(gpus)]
-            names.append(self.begin(name, words, gpu=gpu, nice=8, gate=gate))
-        return names
-
-    def short_runs(self, data: Path) -> list[tuple[str, Path, list[str]]]:
-        """Of each row its name, the options of three steps of it from nothing, and the flags that
-        name its own code."""
-        plain = read_plain(self.args.file)
-        chosen = self.args.rows.split(",") if self.args.rows else [*plain["rows"]]
-        base = {**plain.get("base", {}), "pretrained": "none", "arch": self.args.arch,
-                "data_root": str(data), "steps_per_epoch": 3, "epochs": 1}  # fmt: skip
-        if "config" in base:
-            base["config"] = str(ROOT / base["config"])
-        rows = {name: plain["rows"][name] for name in chosen}
-        file = self.work / "three-steps.json"
-        file.write_text(json.dumps({"base": base, "rows": rows}), encoding="utf-8")
-        found = []
-        code = named_code([base, *rows.values()])
-        for number, job in enumerate(read_sweep(file, code=code).jobs):
-            config = self.work / f"three-steps-{number}.json"
-            config.write_text(json.dumps(to_plain(job.options)), encoding="utf-8")
-            method = job.options.method
-            found.append((job.row, config, ["--method", method] if is_code(method) else []))
-        return found
-
     def write(self) -> None:
         """The result named whole-seeds."""
         for thread in self._running.values():
@@ -254,30 +182,6 @@ class Jobs:
             table=table,
             notes=notes,
         )
-
-
-def write_noise(folder: Path, parts: dict[str, range], images: int) -> None:
-    """Images of noise in SYSU-MM01's layout: one file, linked.
-
-    Args:
-        parts: name → identities.
-        images: of each identity by each camera.
-    """
-    if (folder / "exp").is_dir():
-        return
-    (folder / "exp").mkdir(parents=True, exist_ok=True)
-    one = folder / "noise.jpg"
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(one)
-    for part, pids in parts.items():
-        ids = ",".join(map(str, pids))
-        (folder / "exp" / f"{part}_id.txt").write_text(ids + "\n", encoding="utf-8")
-        for pid in pids:
-            for camid in range(1, 7):
-                place = folder / f"cam{camid}" / f"{pid:04d}"
-                place.mkdir(parents=True, exist_ok=True)
-                for number in range(1, images + 1):
-                    os.link(one, place / f"{number:04d}.jpg")
 
 
 def rows(jobs: Jobs, data: Path) -> int:

@@ -339,21 +339,6 @@ def test_the_search_goes_on_by_its_rule(benchmarks: None, tmp_path: Path) -> Non
     assert job.options.method_options.shift and job.options.select == "held-out"
 
 
-def test_kernels_are_compiled_for_every_row(
-    benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import whole_seeds
-
-    words = [str(FOLDER / "sweeps" / "board.toml"), "--seeds", "0", "--work", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["whole_seeds.py", *words, "--rows", "agw,deen"])
-    found = whole_seeds.Jobs(whole_seeds.arguments()).short_runs(tmp_path)
-    assert [row for row, _, _ in found] == ["agw", "deen"]
-    for _, config, code in found:
-        plain = json.loads(config.read_text())
-        assert plain["steps_per_epoch"] == 3 and plain["recipe"]["epochs"] == 1 and code == []
-        assert plain["model"]["pretrained"] == "none"
-
-
 @pytest.fixture
 def rehearse(benchmarks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Runs rehearsal.py at its smallest with more flags: exit code, result file, results."""
