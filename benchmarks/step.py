@@ -33,7 +33,8 @@ from vireid.methods import METHODS, method_class  # noqa: E402
 
 SYSU_IMAGES = 22258  # of the larger modality, which make an epoch
 
-# What a kernel is for, by its name; the first fit counts.
+OWN = "our own kernels (batch norm, ReLU, sums, pooling, stem, casts)"
+# What another kernel is for, by its name; the first fit counts.
 KINDS = {
     "convolutions": r"fprop|dgrad|wgrad|conv|implicit|xmma|cudnn.*(gemm|engine)",
     "matrix products": r"gemm|cutlass|cublas|nvjet",
@@ -73,9 +74,24 @@ def engine_row(data: Any, steps: int, **options: Any) -> dict[str, Any]:
         bench.close()
 
 
+def own_kernels() -> set[str]:
+    """Names of our own kernels."""
+    from vireid.models import layer_kernels, norm_kernels, shift_kernels, stem_kernels
+    from vireid.models.launches import Kernel
+
+    modules = (layer_kernels, norm_kernels, shift_kernels, stem_kernels)
+    return {name for one in modules for name, it in vars(one).items() if isinstance(it, Kernel)}
+
+
+def kind_of(kernel: str) -> str:
+    return next((kind for kind, name in KINDS.items() if re.search(name, kernel, re.I)), "other")
+
+
 def breakdown(data: Any, method: str, steps: int = 20) -> dict[str, Any]:
     """Kernel time of the captured step by kind, and the largest kernels."""
     from torch.profiler import ProfilerActivity, profile
+
+    own = own_kernels()
 
     bench = StepBench(*data, engine="graph", method=method)
     bench.advance(20)
@@ -90,7 +106,7 @@ def breakdown(data: Any, method: str, steps: int = 20) -> dict[str, Any]:
         ms, count = event.self_device_time_total / 1e3 / steps, event.count / steps
         if ms <= 0:
             continue
-        kind = next((k for k, p in KINDS.items() if re.search(p, event.key, re.I)), "other")
+        kind = OWN if event.key in own else kind_of(event.key)
         kinds[kind][0] += ms
         kinds[kind][1] += count
         kernels.append({"kernel": event.key[:120], "ms": round(ms, 4), "count": count})
