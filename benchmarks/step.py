@@ -87,13 +87,13 @@ def kind_of(kernel: str) -> str:
     return next((kind for kind, name in KINDS.items() if re.search(name, kernel, re.I)), "other")
 
 
-def breakdown(data: Any, method: str, steps: int = 20) -> dict[str, Any]:
+def breakdown(data: Any, method: str, arch: str, steps: int = 20) -> dict[str, Any]:
     """Kernel time of the captured step by kind, and the largest kernels."""
     from torch.profiler import ProfilerActivity, profile
 
     own = own_kernels()
 
-    bench = StepBench(*data, engine="graph", method=method)
+    bench = StepBench(*data, engine="graph", method=method, arch=arch)
     bench.advance(20)
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
@@ -227,6 +227,9 @@ def main() -> None:
     parser.add_argument("--images", type=int)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--method", default="mcl")
+    parser.add_argument(
+        "--arch", default="resnet50", help="not of --all-methods, whose floor it is"
+    )
     parser.add_argument("--kernels", default="auto", help="of --all-methods, separated by commas")
     parser.add_argument("--engines", default="graph,eager,compiled")
     parser.add_argument("--no-published", action="store_true")
@@ -250,7 +253,7 @@ def main() -> None:
         found = guarded(
             name,
             lambda options=options: engine_row(
-                data, arguments.steps, method=arguments.method, **options
+                data, arguments.steps, method=arguments.method, arch=arguments.arch, **options
             ),
         )
         results[name] = found
@@ -285,12 +288,13 @@ def main() -> None:
         if "ms" in host:
             notes.append(f"Host store: {100 * graph['ms'] / host['ms']:.1f} % of the rate.")
     if not arguments.no_profile:
-        found = guarded("breakdown", lambda: breakdown(data, arguments.method))
+        found = guarded("breakdown", lambda: breakdown(data, arguments.method, arguments.arch))
         results["breakdown"] = found
         if "kinds" in found:
             notes.append("Kernel time of the captured step:\n\n" + markdown(found["kinds"]))
             notes.append("step_floor.py counts the floor of a step from this file.")
-    print(record(f"step-{arguments.method}", results, table=table, notes=notes))
+    arch = [] if arguments.arch == "resnet50" else [arguments.arch]
+    print(record("-".join(["step", arguments.method, *arch]), results, table=table, notes=notes))
     print(markdown(table))
 
 

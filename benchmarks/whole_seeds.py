@@ -20,10 +20,12 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from _common import record
+from sharing import mps
 
 from vireid.runtime.jobs import devices
 
@@ -45,6 +47,16 @@ def main() -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     seeds, gpus = [int(seed) for seed in args.seeds.split(",")], devices()
     jobs = Jobs(args)
+    with mps(args.work / "mps") if args.mps else nullcontext({}) as where:
+        os.environ.update(where)
+        code = make(jobs, seeds, gpus)
+    jobs.write()
+    return code
+
+
+def make(jobs: Jobs, seeds: list[int], gpus: list[int | None]) -> int:
+    """People, starts, rows; the code of methods.py."""
+    args = jobs.args
     data = args.data or args.work / "v1"
     own_starts = args.start is None
     people = jobs.start_of(seeds[0], "--people-only") if own_starts else None
@@ -65,9 +77,7 @@ def main() -> int:
         jobs.wait(jobs.begin(f"cross-{name}", out, nice=10))
     if people:
         starts.join()
-    code = rows(jobs, data)
-    jobs.write()
-    return code
+    return rows(jobs, data)
 
 
 def arguments() -> argparse.Namespace:
@@ -88,6 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs-per-gpu", type=int, default=5)
     parser.add_argument("--estimate", type=float, default=450, help="seconds a row, at first")
     parser.add_argument("--data", type=Path, help="people that are there (default: v1, rendered)")
+    parser.add_argument("--mps", action="store_true", help="let runs share a GPU at once")
     parser.add_argument("--start-flags", default="", help="more flags for start.py")
     return parser.parse_args()
 
