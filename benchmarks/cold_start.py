@@ -15,7 +15,6 @@ step's time comes with each. Random images. The result is written after every st
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import itertools
 import json
@@ -40,9 +39,6 @@ def one(words: dict[str, Any]) -> dict[str, Any]:
     began = words.pop("began")
     steps, num_pids, seed = (words.pop(name) for name in ("steps", "num_pids", "seed"))
     size = tuple(words.pop("size"))
-    from vireid.cli import COLLECT_AFTER
-
-    gc.set_threshold(COLLECT_AFTER)  # as the command does
     from vireid.bench import StepBench, random_data
 
     imported = time.time()
@@ -148,6 +144,9 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
+        from vireid.cli import begin
+
+        begin()  # as the command does
         words = json.loads(args.one)
         if words.pop("next", False):
             words["began"] = import_first()

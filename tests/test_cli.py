@@ -17,6 +17,7 @@ from typing import ClassVar
 import pytest
 from command_kit import refused, run
 
+from vireid.cli import begin
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.commands.common import suggest
 from vireid.commands.flags import Flags
@@ -375,3 +376,15 @@ def test_doctor_answers_in_json(capsys) -> None:
     assert "PyTorch" in facts["This machine"]
     assert run("doctor") == 0
     assert "PyTorch" in capsys.readouterr().out
+
+
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where they spin, commands that run beside each other take each other's cores."""
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        begin()
+        assert os.environ["OMP_WAIT_POLICY"] == expected

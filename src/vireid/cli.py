@@ -29,6 +29,14 @@ LONGEST_COMPLAINT = 2000  # characters; what was given may be of any length
 COLLECT_AFTER = 10_000
 
 
+def begin() -> None:
+    """Set what a process that is a command has to have before PyTorch is imported."""
+    gc.set_threshold(COLLECT_AFTER)
+    # PyTorch has as many threads as there are cores, and those that have nothing to do spin, unless
+    # told otherwise. Several commands on one machine then take each other's cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that `arguments` (default: the process's) name, and exit.
 
@@ -36,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     error says what); 130 interrupted by Ctrl-C, 143 by SIGTERM; 1 a sweep is not complete, or a
     bug, with its traceback.
     """
-    gc.set_threshold(COLLECT_AFTER)
+    begin()
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -7,13 +7,12 @@ where that ends without any, so does the process. It never touches the GPU befor
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
 import sys
 
-from vireid.cli import COLLECT_AFTER, main
+from vireid.cli import begin, main
 
 # Of the commands and of what they import within functions; together they import all the rest.
 NEEDED = (
@@ -25,7 +24,7 @@ NEEDED = (
 
 def wait() -> None:
     """Import, wait, and become the command that is asked for."""
-    gc.set_threshold(COLLECT_AFTER)
+    begin()
     try:
         for name in NEEDED:
             importlib.import_module(name)
