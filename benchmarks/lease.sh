@@ -20,13 +20,16 @@ chain 0 0-15 <<END &
 cold-agw 150 python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
 cold 250 python3 benchmarks/cold_start.py --kernels own,mixed --rows mcl/resnet50
 step 200 python3 benchmarks/step.py --engines graph
+step-small 100 python3 benchmarks/step.py --method agw --arch resnet18 --engines graph --no-published
 dns 120 python3 benchmarks/step.py --all-methods --only dns --kernels mixed,own --steps 40
+folded 60 python3 benchmarks/folded.py
 END
 chain 1 16-31 <<END &
 kernels 100 python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py tests/models/test_fused.py
 engines 500 python3 -m pytest -q -p no:cacheprovider tests/training/test_engine_cuda.py
 resume 200 python3 benchmarks/cuda_resume.py --method dns --engines graph
 parity 200 python3 benchmarks/parity.py --recipes clean --runs 4 --kernels mixed
+sharing 200 python3 benchmarks/sharing.py
 END
 wait
 chain 0,1 0-31 <<END
