@@ -60,18 +60,21 @@ def test_graph_equals_eager_in_float32(method: str, kernels: str) -> None:
     np.testing.assert_allclose(graph, eager, rtol=2e-3)
 
 
+@pytest.mark.parametrize("kernels", ["own", "mixed"])
 @pytest.mark.parametrize(
     ("method", "options"),
     [("caj", {"augment": "caj"}), ("dns", {}), ("deen", {}), ("rle", {"stripes": 2})],
 )
 def test_later_methods_are_captured(
-    method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    method: str, options: dict[str, Any], kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CAJ's three streams and DEEN's three times the rows; without dropout, which draws anew."""
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
     words = {"precision": "float32", "method": method, **options}
     np.testing.assert_allclose(
-        losses(engine="graph", **words), losses(engine="eager", **words), rtol=5e-3
+        losses(engine="graph", kernels=kernels, **words),
+        losses(engine="eager", **words),
+        rtol=5e-3,
     )
 
 
