@@ -1,9 +1,10 @@
 """All of a network's own kernels compiled at once, before the first step needs them one by one.
 
 Passes and gradients on tiny maps say which kernels are needed, as what a kernel is compiled for is
-its types, not its sizes. Triton compiles one in a third of a second without holding Python's lock,
-so threads take as long as the longest. Of several processes that begin at once, one compiles a
-kernel, and the others read it.
+its types, not its sizes; only those of the shift are compiled again, in the first step, for maps of
+more than 32 rows or 16 columns. Triton compiles one in a third of a second without holding Python's
+lock, so threads take as long as the longest. Of several processes that begin at once, one compiles
+a kernel, and the others read it.
 """
 
 from __future__ import annotations
@@ -109,9 +110,8 @@ def _jobs(
                 )
         elif kind is fused_layers.FusedNonLocal:
             channels: Any = module.bn.num_features  # type: ignore[union-attr]
-            block: Any = fused_layers.FusedNonLocal(channels, 1).to(
-                device
-            )  # whose running statistics may move
+            # A block of its own, whose running statistics may move.
+            block: Any = fused_layers.FusedNonLocal(channels, 1).to(device)
             convolution = block.theta_phi_g
             given = (
                 x.new_ones(2, channels, _SIDE, _SIDE), convolution.weight, convolution.bias,
