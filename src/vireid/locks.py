@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+_AGAIN = 0.05  # seconds
+
 
 @contextlib.contextmanager
-def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+def alone(
+    path: Path, waiting: Callable[[], object] = lambda: None, *, most: float | None = None
+) -> Iterator[None]:
     """Let one process at a time into a block; the others wait.
 
     Where files can't be locked (on Windows, on some network file systems, in a folder that can't be
@@ -17,6 +22,8 @@ def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[
     Args:
         path: a file that stands for the block; it is made, and stays.
         waiting: is called by who has to wait.
+        most: seconds to wait; after them a process goes in beside the other one, which may have
+            been stopped.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -28,7 +35,19 @@ def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
+                if most is None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                else:
+                    _wait(lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB), most)
         except (ImportError, OSError):
             pass
         yield
+
+
+def _wait(take: Callable[[], object], most: float) -> None:
+    end = time.monotonic() + most
+    while time.monotonic() < end:
+        time.sleep(_AGAIN)
+        with contextlib.suppress(BlockingIOError):
+            take()
+            return

@@ -26,6 +26,9 @@ from vireid.models.launches import Launch, noted
 
 _CHANNELS = 64  # any multiple of 16, as those of networks are
 _SIDE = 4
+# Seconds after which a kernel that another process compiles is compiled here too: that process may
+# have been stopped, and threads that wait for a lock can't be interrupted.
+_PATIENCE = 60
 
 
 class _Context:
@@ -52,7 +55,7 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
         if device.type == "cuda":
             torch.cuda.set_device(device)  # of this thread
         name = f"{launch.kernel.__name__}-{zlib.crc32(launch.name.encode()):08x}"
-        with alone(Path(cache) / "locks" / name) if cache else nullcontext():
+        with alone(Path(cache) / "locks" / name, most=_PATIENCE) if cache else nullcontext():
             launch.make()
 
     if launches := launches_of(network, dtype, device):
