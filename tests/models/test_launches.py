@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("triton", reason="our kernels need Triton")
 from triton.runtime.jit import JITFunction
 
-from vireid.models import launches
+from vireid.models import launches, precompile
 from vireid.models.launches import Kernel, Launch, noted
 
 
@@ -67,3 +69,41 @@ def test_the_interpreters_kernels_stay_its_own(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("TRITON_INTERPRET", interpret)
         kernel = launches.kernel(do_not_specialize=["rows"])(add)
         assert type(kernel).__name__ == kind
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_each_kernel_is_compiled_behind_a_lock_of_its_own(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whichever folder Triton keeps kernels in."""
+    run: list[int] = []
+
+    def launched(kernel: Any, x: Any, rows: int, channels: int, **words: Any) -> None:
+        run.append(channels)
+
+    folder = tmp_path / "mine" if chosen else tmp_path / ".triton" / "cache"
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    if chosen:
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(folder))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(JITFunction, "run", launched)
+    needed = [Launch(KERNEL, (1,), (X, 5, channels), {"WIDE": 8}) for channels in (1, 60, 64)]
+    monkeypatch.setattr(precompile, "launches_of", lambda *_: needed)
+    precompile.precompile(nn.Identity(), torch.float32, torch.device("cpu"))
+    assert sorted(run) == [1, 60, 64]
+    locks = sorted(path.name for path in (folder / "locks").iterdir())
+    assert len(locks) == 3 and all(lock.startswith("add-") for lock in locks)
+
+
+def test_a_kernel_that_does_not_compile_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def launched(*_: Any, **words: Any) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(JITFunction, "run", launched)
+    needed = [Launch(KERNEL, (1,), (X, 5, 64), {"WIDE": 8})]
+    monkeypatch.setattr(precompile, "launches_of", lambda *_: needed)
+    with pytest.raises(RuntimeError, match="no compiler"):
+        precompile.precompile(nn.Identity(), torch.float32, torch.device("cpu"))

@@ -13,7 +13,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,13 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
     Args:
         dtype: of its maps.
     """
-    cache = os.environ.get("TRITON_CACHE_DIR")
+    cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
 
     def make(launch: Launch) -> None:
         if device.type == "cuda":
             torch.cuda.set_device(device)  # of this thread
         name = f"{launch.kernel.__name__}-{zlib.crc32(launch.name.encode()):08x}"
-        with alone(Path(cache) / "locks" / name, most=_PATIENCE) if cache else nullcontext():
+        with alone(cache / "locks" / name, most=_PATIENCE):
             launch.make()
 
     if launches := launches_of(network, dtype, device):
