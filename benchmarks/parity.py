@@ -143,9 +143,9 @@ def judged(
     timed = {}
     for number, (name, engine) in product(range(runs), engines.items()):
         label = f"{name}, rounding {number}"
-        kernels = {"kernels": "auto"} if engine == "eager" else {}
-        of_this = {**options, **kernels}
-        curves[label], facts = curve(data, steps, engine=engine, nudge=number, **of_this)
+        # Kernels can be chosen for captured steps only.
+        given = options | ({"kernels": "auto"} if engine == "eager" else {})
+        curves[label], facts = curve(data, steps, engine=engine, nudge=number, **given)
         print(label, np.round(curves[label][[0, 1, 2, -3, -2, -1]], 4), facts, flush=True)
         if facts:
             timed[name] = facts

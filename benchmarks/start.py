@@ -40,7 +40,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="for the people and the run")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people-only", action="store_true", help="make the people, then stop")
-    parser.add_argument("--folder", type=Path, help="train on this folder of SYSU-MM01's layout")
     parser.add_argument("--workers", type=int, help="processes that render (one a core)")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--identities", type=int, default=2000)
@@ -59,10 +58,9 @@ def main() -> None:
         "images": args.images,
         "seed": PEOPLE_SEED + args.seed,
     }
-    folder = args.folder or args.work / f"people-{args.seed}"
-    if args.folder is None:
-        words = [word for name, value in people.items() for word in (f"--{name}", value)]
-        vireid("synthesize", "--out", folder, *words, *workers(args.workers))
+    folder = args.work / f"people-{args.seed}"
+    words = [word for name, value in people.items() for word in (f"--{name}", value)]
+    vireid("synthesize", "--out", folder, *words, *workers(args.workers))
     table = write_table(folder)
     vireid("prepare", "--dataset", "folder", "--data-root", table, *workers(args.workers))
     if args.people_only:

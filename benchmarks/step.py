@@ -199,8 +199,9 @@ def method_row(
     }
 
 
-def all_methods(names: list[str], images: int, steps: int, kernels: list[str]) -> None:
-    """The table of methods, written after each."""
+def all_methods(only: list[str], images: int, steps: int, kernels: list[str]) -> None:
+    """The table of all methods, or of some under a name of its own; written after each."""
+    names, record_name = only or list(METHODS), "-".join(["step-methods", *only])
     results: dict[str, Any] = {"ceilings": ceilings()}
     table, failed = [], []
     notes = [
@@ -215,9 +216,10 @@ def all_methods(names: list[str], images: int, steps: int, kernels: list[str]) -
             failed.append(f"{name}: {results[name]['error']}")
         else:
             table.append(results[name])
-        path = record("step-methods", results, table=table, notes=notes + failed)
+        path = record(record_name, results, table=table, notes=notes + failed)
     print(path)
-    print(markdown(table))
+    if table:
+        print(markdown(table))
 
 
 def main() -> None:
@@ -238,9 +240,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("This benchmark needs a CUDA GPU.")
     if arguments.all_methods:
-        names = arguments.only.split(",") if arguments.only else list(METHODS)
+        only = arguments.only.split(",") if arguments.only else []
+        if unknown := [name for name in only if name not in METHODS]:
+            parser.error(f"--only: no method {', '.join(unknown)}; there are {', '.join(METHODS)}.")
         kernels = arguments.kernels.split(",")
-        all_methods(names, arguments.images or 4740, arguments.steps, kernels)
+        all_methods(only, arguments.images or 4740, arguments.steps, kernels)
         return
     data = random_data(arguments.images or 33180)
     results: dict[str, Any] = {"ceilings": guarded("ceilings", ceilings)}

@@ -20,7 +20,7 @@ from scipy.io import savemat
 
 from vireid.config import read_plain
 from vireid.methods.recipes import RECIPES
-from vireid.methods.registry import options_class
+from vireid.methods.registry import METHODS, options_class
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -433,3 +433,26 @@ def test_the_floor_of_every_method_is_counted(benchmarks: None) -> None:
     assert flop["deen"] > flop["caj"] * 48 / 96
     assert rows_of(RECIPES["caj"]["clean"]) == 96 and rows_of(RECIPES["rle"]["clean"]) == 48
     assert 0 < floor_ms("base", {"bf16_tflops": 700.0, "copy_tb_per_s": 2.8}) < 100
+
+
+def test_steps_of_some_methods_leave_the_table_of_all(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that failed is in the notes, and costs the others nothing."""
+    import step
+
+    def row(name: str, *_: Any) -> dict[str, Any]:
+        if name == "dns":
+            raise RuntimeError("no such GPU")
+        return {"method": name, "ms": 10.0}
+
+    kept: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(step, "ceilings", dict)
+    monkeypatch.setattr(step, "method_row", row)
+    monkeypatch.setattr(step.gc, "collect", lambda: None)  # takes a second here
+    monkeypatch.setattr(step, "record", lambda name, _, **more: kept.update({name: more}))
+    for only in ([], ["mcl", "dns"], ["dns"]):
+        step.all_methods(only, 1, 1, ["auto"])
+    assert list(kept) == ["step-methods", "step-methods-mcl-dns", "step-methods-dns"]
+    assert [len(more["table"]) for more in kept.values()] == [len(METHODS) - 1, 1, 0]
+    assert all(more["notes"][1:] == ["dns: RuntimeError: no such GPU"] for more in kept.values())

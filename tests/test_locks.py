@@ -64,10 +64,25 @@ def test_who_waits_is_told_and_a_killed_holder_holds_nothing(tmp_path: Path) -> 
         assert told == ["waiting"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked so")
+def test_nobody_waits_longer_than_asked(tmp_path: Path) -> None:
+    path, log = tmp_path / "lock", tmp_path / "log"
+    process = holder(path, log, 600)
+    wait_for(log)
+    began = time.monotonic()
+    with alone(path, most=0.1) as held:
+        assert not held and process.poll() is None and 0.1 < time.monotonic() - began < 60
+    with alone(path, process.kill, most=600):  # has it as soon as it is there
+        process.wait()
+    assert time.monotonic() - began < 60
+    with alone(path, lambda: pytest.fail("the lock was kept"), most=600) as held:
+        assert held
+
+
 def test_a_place_that_cannot_be_locked_is_open(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with alone(tmp_path / "file" / "lock"):
-        pass
+    with alone(tmp_path / "file" / "lock") as held:
+        assert not held
 
 
 def test_what_fails_inside_is_not_swallowed(tmp_path: Path) -> None:

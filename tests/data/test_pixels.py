@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import subprocess
@@ -209,6 +210,24 @@ def test_what_a_killed_process_left_is_removed_and_old_states_are_named(tmp_path
     fakes.save(root / "cam1" / "0001" / "0009.jpg", 1, False, 0)
     prepare(load_dataset("sysu", root), size=(8, 4))
     assert first.path.name in caplog.text and "may be deleted" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked so")
+def test_what_another_process_may_be_writing_stays(tmp_path, monkeypatch):
+    """On a file system without locks nobody knows whose it is."""
+    import fcntl
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    root = fakes.make_sysu(tmp_path, train=2, val=0, test=2, images=1)
+    first = prepare(load_dataset("sysu", root), size=(8, 4))
+    half = first.path.with_name(f".{first.path.name}.abc")
+    half.write_bytes(b"half")
+    first.path.unlink()
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert prepare(load_dataset("sysu", root), size=(8, 4)).path.is_file()
+    assert half.read_bytes() == b"half"
 
 
 def test_a_damaged_store_is_named(tmp_path):

@@ -321,6 +321,30 @@ def test_dns_has_a_triplet_only_where_asked() -> None:
     assert hasattr(make("dns", triplet_weight=1.0), "triplet")
 
 
+@pytest.mark.parametrize(
+    ("arch", "dtype"),
+    [("test_resnet", torch.bfloat16), ("test_convnext", torch.float32), ("test_resnet", None)],
+)
+def test_dns_projects_a_map_in_the_precision_that_it_has(
+    arch: str, dtype: torch.dtype | None
+) -> None:
+    """Under autocast, and without; the terms are float32, and the gradient comes back."""
+    torch.manual_seed(0)
+    options = method_class("dns").model_defaults(arch, "none")
+    method = build_method("dns", options, Sizes(num_pids=2)).train()
+    seen: list[torch.dtype] = []
+    first = method.model.projection.mlp[1]
+    first.register_forward_hook(lambda _, given, made: seen.append(made.dtype))
+    labels = torch.tensor([0, 1, 0, 1])
+    batch = Batch(torch.randn(4, 3, 64, 64), labels, labels, torch.tensor([0, 0, 1, 1]), 2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is not None):
+        terms = method(batch)
+    assert seen == [dtype or torch.float32]
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+    terms["alignment"].backward()
+    assert first.weight.grad is not None and first.weight.grad.dtype == torch.float32
+
+
 @pytest.mark.parametrize("network", [{"last_stage": 1}, {"last_stage": 3, "private_stages": 3}])
 def test_deen_needs_shared_stages_after_its_expansion(network: dict[str, int]) -> None:
     with pytest.raises(InputError, match="expands the map before its last stage"):

@@ -173,6 +173,8 @@ def shift_block(channels: int = 40) -> HeterogeneousShift:
     [
         ((3, 40, 6, 3), torch.float32),
         ((2, 40, 5, 8), torch.float32),
+        ((2, 8, 33, 1), torch.float32),  # more rows, then more columns, than the smallest tiles
+        ((2, 8, 1, 17), torch.float32),
         ((3, 40, 6, 3), torch.float16),
     ],
 )
@@ -180,7 +182,12 @@ def test_shift(size: tuple[int, ...], kind: torch.dtype) -> None:
     """Many places are 0 after a ReLU, and share the gradient of the largest value."""
     x = a_map(size).relu()
     x[0, 0] = 0
-    compare(shift_block().to(kind), x.to(kind), close=1e-5 if kind is torch.float32 else 5e-3)
+    close = 1e-5 if kind is torch.float32 else 5e-3
+    compare(shift_block(size[1]).to(kind), x.to(kind), close=close)
+
+
+def test_shift_of_a_map_that_lies_channels_first() -> None:
+    compare(shift_block(16), a_map((2, 16, 3, 2)).contiguous())
 
 
 def test_shift_of_many_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,3 +209,15 @@ def test_shift_in_evaluation() -> None:
     with torch.no_grad():
         assert_near(fused(block)(x), block(x), "output", 1e-6)
     assert torch.equal(fused(block)(x), block(x))  # with gradients, the plain way
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_none_spread_in_a_shift_as_in_the_plain_one(
+    value: float, training: bool
+) -> None:
+    block, x = shift_block(16).to(DEVICE).train(training), a_map((2, 16, 4, 3))
+    x[0, 3, 1, 2] = value
+    ours = fused(block)
+    with torch.set_grad_enabled(training):
+        assert torch.equal(ours(x).isfinite(), block(x).isfinite())

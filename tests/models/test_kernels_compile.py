@@ -71,12 +71,51 @@ print(len(done))
 """
 
 
-@pytest.mark.long
-def test_all_kernels_compile_for_an_h100(tmp_path: Path) -> None:
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+# A whole step on the CPU, whose launches are noted only, so that its numbers mean nothing.
+STEP = """
+import torch
+from vireid.methods import Sizes, build_method, method_class
+from vireid.models import fused
+from vireid.models.fusing import fuse
+from vireid.models.launches import noted
+from vireid.models.precompile import launches_of
+from vireid.types import Batch
+
+fused.INTERPRETED = True  # so maps need not be on a GPU
+labels, modality = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
+for name, arch, dtype in (
+    ("agw", "resnet50", torch.bfloat16), ("dns", "resnet50", torch.bfloat16),
+    ("dns", "resnet18", torch.float16), ("deen", "resnet18", torch.float32),
+):
+    options = method_class(name).model_defaults(arch, "none")
+    method = build_method(name, options, Sizes(num_pids=2, num_cameras=2)).train()
+    fuse(method)
+    before = {launch.name for launch in launches_of(method, dtype, torch.device("cpu"))}
+    half = dtype != torch.float32
+    with noted() as found, torch.autocast("cpu", dtype if half else None, enabled=half):
+        terms = method(Batch(torch.zeros(4, 3, 96, 48), labels, labels, modality, 2))
+        sum(terms.values()).backward()
+    missing = {launch.name for launch in found} - before
+    assert found and not missing, f"{name}, {arch}: {missing}"
+"""
+
+
+def run(script: str, cache: Path) -> str:
+    """What a script prints that has Triton's compiler, not its interpreter."""
+    environment = dict(os.environ, TRITON_CACHE_DIR=str(cache))
     environment.pop("TRITON_INTERPRET", None)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout) >= 32
+    return done.stdout
+
+
+@pytest.mark.long
+def test_all_kernels_compile_for_an_h100(tmp_path: Path) -> None:
+    assert int(run(SCRIPT, tmp_path)) >= 32
+
+
+@pytest.mark.long
+def test_a_step_needs_no_kernel_that_was_not_compiled_before(tmp_path: Path) -> None:
+    run(STEP, tmp_path)

@@ -16,7 +16,8 @@ from triton_kit import quicken
 pytest.importorskip("triton", reason="our kernels need Triton")
 from vireid.models import fused, fused_stem
 from vireid.models.fusing import fits, fuse, plain, why_not
-from vireid.models.layers import GeneralisedMean
+from vireid.models.layers import GeneralisedMean, NonLocal
+from vireid.models.shift import HeterogeneousShift
 
 quicken()
 
@@ -162,10 +163,7 @@ def test_weights_are_cast_and_their_gradients_back() -> None:
 def test_numbers_that_are_none_stay_so(value: float, training: bool) -> None:
     """A diverged network must not look like one that learns, nor overflow in float16 go unseen."""
     torch.manual_seed(0)
-    stem = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
-    )
-    network = nn.Sequential(stem, BasicBlock(16, 16), GeneralisedMean(signed=True)).to(DEVICE)
+    network = nn.Sequential(a_stem(), BasicBlock(16, 16), GeneralisedMean(signed=True)).to(DEVICE)
     ours = copy.deepcopy(network.train(training))
     fuse(ours)
     image = torch.randn(2, 3, 4, 4, device=DEVICE)
@@ -206,23 +204,61 @@ def test_a_second_gradient_is_refused() -> None:
         gradient.square().sum().backward()
 
 
-def test_what_else_listens_or_computes_stays_plain() -> None:
-    class Own(nn.Conv2d):
-        pass
+def a_stem() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+    )
 
-    def hooked(block: BasicBlock) -> None:
-        block.bn1.register_forward_hook(lambda *_: None)
 
-    def other(block: BasicBlock) -> None:
-        block.conv1 = Own(16, 16, 3, padding=1)
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "block": lambda: BasicBlock(16, 16),
+    "stem": a_stem,
+    "non-local": lambda: NonLocal(16, 1),
+    "shift": lambda: HeterogeneousShift(16),
+}
 
-    for change in (hooked, other):
-        block = BasicBlock(16, 16)
-        assert fits(block)
-        change(block)
-        assert not fits(block)
-        fuse(nn.Sequential(block))
-        assert type(block) is BasicBlock
+
+class _Conv2d(nn.Conv2d):
+    pass
+
+
+class _BatchNorm2d(nn.BatchNorm2d):
+    pass
+
+
+def _listen(part: nn.Module) -> None:
+    part.register_forward_hook(lambda *_: None)
+
+
+def _forget(part: nn.Module) -> None:
+    part.momentum = None
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_else_listens_or_computes_stays_plain(name: str) -> None:
+    kind = type(LAYERS[name]())
+    changes: list[tuple[type[nn.Module], Callable[[Any], Any]]] = [
+        (nn.Conv2d, _listen),
+        (nn.BatchNorm2d, _listen),
+        (nn.BatchNorm2d, _forget),
+        (nn.Conv2d, lambda part: setattr(part, "__class__", _Conv2d)),
+        (nn.BatchNorm2d, lambda part: setattr(part, "__class__", _BatchNorm2d)),
+    ]
+    for which, change in changes:
+        for number in range(sum(isinstance(part, which) for part in LAYERS[name]().modules())):
+            layer = LAYERS[name]()
+            change([part for part in layer.modules() if isinstance(part, which)][number])
+            if name == "block":
+                assert not fits(layer)
+            fuse(nn.Sequential(layer))
+            assert type(layer) is kind, (which, change, number)
+    layer = LAYERS[name]()
+    _listen(layer)  # which our kernels' class calls too
+    fuse(nn.Sequential(layer))
+    assert type(layer) is not kind
+
+
+def test_fusing_goes_back() -> None:
     block = nn.Sequential(BasicBlock(16, 16))
     fuse(block)
     assert fits(block)

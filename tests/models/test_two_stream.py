@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vireid.models import ModelOptions, TwoStream, build_model
+from vireid.models import ModelOptions, TwoStream, build_model, two_stream
 from vireid.models.backbone import create
 from vireid.models.layers import GeneralisedMean, NonLocal
 from vireid.models.splitting import split
@@ -155,6 +159,50 @@ def test_private_stages_are_a_modalitys_own() -> None:
         after = model.embed(IMAGE, 2)["pooled"]
         assert torch.allclose(before[:2], after[:2], atol=1e-6)
         assert not torch.allclose(before[2:], after[2:], atol=1e-3)
+
+
+def test_streams_wait_for_each_other_and_rows_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handed to a GPU, in its order; `x` is kept until the second stream has read it."""
+    done: list[tuple[str, ...]] = []
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            done.append((self.name, "waits for", other.name))
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        here.append(stream.name)
+        yield
+        here.pop()
+
+    def run(name: str) -> Tensor:
+        done.append((here[-1], "runs", name))
+        return torch.zeros(())
+
+    here = ["main"]
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("main"))
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(two_stream, "_side_stream", lambda device: Stream("side"))
+    monkeypatch.setattr(
+        Tensor, "record_stream", lambda x, stream: done.append(("x", "stays for", stream.name))
+    )
+    two_stream._at_once([partial(run, "visible"), partial(run, "infrared")], torch.zeros(2))
+    assert done == [
+        ("side", "waits for", "main"),
+        ("main", "runs", "visible"),
+        ("side", "runs", "infrared"),
+        ("x", "stays for", "side"),
+        ("main", "waits for", "side"),
+    ]
+
+
+def test_a_network_that_went_to_the_cpu_has_one_stream() -> None:
+    model = build_model(ModelOptions(arch="test_resnet", pretrained="none"), num_pids=2)
+    model.side_by_side = True  # as after a training on a GPU
+    assert model(torch.zeros(4, 3, 32, 32), 2).logits.shape == (4, 2)
 
 
 def test_stages_after_the_last_one_are_left_out() -> None:

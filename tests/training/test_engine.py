@@ -165,7 +165,7 @@ def test_a_step_on_our_own_kernels_is_the_same_step(monkeypatch: pytest.MonkeyPa
         return made.losses(2)  # the second tells of the gradients
 
     np.testing.assert_allclose(curve(own=True), curve(own=False), rtol=1e-3)
-    assert used[1] and used[1] <= used[0]  # all were compiled before, in threads
+    assert used[1] and used[1] <= used[0]  # all were made before, as far as constants tell
 
 
 def test_a_closed_body_is_compiled_around(monkeypatch: pytest.MonkeyPatch) -> None:

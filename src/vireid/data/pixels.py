@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -121,11 +122,14 @@ def prepare(
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
     folder = _writable(folders)
     # Of several processes that need the file, the first one writes it.
-    with alone(folder / ".lock", lambda: log.warning(_WAITING, folder)):
+    with alone(folder / ".lock", lambda: log.warning(_WAITING, folder)) as held:
         if (folder / name).is_file():
             return _checked(_open(folder / name, dataset, size, key), skip_broken)
-        for leftover in folder.glob(f".{name}.*"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
+        # Without the lock another process may be writing one, which Windows alone wouldn't remove.
+        if held or sys.platform == "win32":
+            for leftover in folder.glob(f".{name}.*"):  # of a process that was killed
+                with contextlib.suppress(PermissionError):
+                    leftover.unlink(missing_ok=True)
         _decode_all(dataset, size, folder / name, workers, skip_broken)
     _mention_older(folder, name, f"{dataset.name}-{size[0]}x{size[1]}-*.npy")
     return _open(folder / name, dataset, size, key)

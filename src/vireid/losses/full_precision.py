@@ -1,4 +1,5 @@
-"""Heads and losses are computed in float32 (or better) whatever the precision of the step."""
+"""Heads and losses are computed in float32 (or better) whatever the precision of the step, but for
+what a method computes under `autocast_like`."""
 
 from __future__ import annotations
 
@@ -20,9 +21,12 @@ def no_autocast(features: Tensor) -> AbstractContextManager:
     return torch.autocast(features.device.type, enabled=False)
 
 
-def as_network(feature_map: Tensor) -> AbstractContextManager:
-    """A context in which matrix products have the precision of the network that made a map."""
+def autocast_like(feature_map: Tensor) -> AbstractContextManager:
+    """A context in which matrix products are made in the 16 bits that a map has, if any.
+
+    Under autocast the maps of convolutional networks with batch norms do. Those of ViT or ConvNeXt,
+    whose layer norms return float32, don't."""
     device, dtype = feature_map.device.type, feature_map.dtype
-    if dtype not in (torch.bfloat16, torch.float16):
+    if feature_map.is_meta or dtype not in (torch.bfloat16, torch.float16):
         return nullcontext()
     return torch.autocast(device, dtype=dtype)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vireid.losses.circle import CircleLoss
 from vireid.losses.discrepancy import DomainAlignmentLoss
-from vireid.losses.full_precision import as_network, full
+from vireid.losses.full_precision import autocast_like, full
 from vireid.losses.triplet import HardTripletLoss
 from vireid.methods.base import Method, Sizes
 from vireid.methods.options import DNSOptions
@@ -79,7 +79,7 @@ class DNS(Method):
 
     def terms(self, output: Output, batch: Batch) -> dict:
         options, labels, visible = self.options, batch.pid_label, batch.num_visible
-        with as_network(output.feature_map):
+        with autocast_like(output.feature_map):
             projected = full(self.model.projection(self.model.mean(output.feature_map)))
         identity = self.identity_loss(output.logits, labels)
         circle = self.on_all_ranks(self.circle, output.embedding, labels) / len(labels)

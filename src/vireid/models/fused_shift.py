@@ -16,7 +16,8 @@ from vireid.models.shift import HeterogeneousShift
 
 TILE = {"NUMBERS": 1024, "STAGES": 3, "num_warps": 1}  # of a program that goes down a map
 _LINES = {"CHANNELS": 32, "num_warps": 4}  # of a program that takes all lines of an image
-_MOST = 128  # rows or columns; a larger map takes the plain way
+# Rows or columns; a larger map takes the plain way. bfloat16 counts places up to 256.
+_MOST = 128
 
 
 class _Cut:
@@ -28,8 +29,8 @@ class _Cut:
         # No fewer than these, so that maps of most sizes take the same compiled kernels.
         column, row = max(32, triton.next_power_of_2(high)), max(16, triton.next_power_of_2(wide))
         deep = max(16, TILE["NUMBERS"] // row)
-        self.tile = {"WIDE": row, "CHANNELS": deep, **TILE}
-        del self.tile["NUMBERS"]
+        more = {name: value for name, value in TILE.items() if name != "NUMBERS"}
+        self.tile = {"WIDE": row, "CHANNELS": deep, **more}
         self.programs = (images, triton.cdiv(channels, deep))
         self.line_tile = {"HIGH": column, "WIDE": row, **_LINES}
         self.line_programs = (images, triton.cdiv(channels, _LINES["CHANNELS"]))
@@ -91,6 +92,7 @@ class FusedShift(HeterogeneousShift):
     """The shift: two passes over the map each way; what is between them sees lines only."""
 
     def forward(self, x: Tensor) -> Tensor:
+        # A step that is compiled as one graph stays one.
         if torch.compiler.is_compiling() and not self.fused_training:
             return super().forward(x)
         return self._apart(x)

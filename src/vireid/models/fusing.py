@@ -11,7 +11,6 @@ import torch
 from timm.layers import AvgPool2dSame
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from vireid.console import first_line
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
@@ -111,18 +110,24 @@ def _is_block(block: nn.Module) -> bool:
         return False
     last = [] if block.downsample is None else [block.downsample[-1]]  # type: ignore[index]
     known = {nn.Identity, nn.ReLU, nn.Conv2d, nn.Sequential, nn.AvgPool2d, AvgPool2dSame}
-    parts = [part for part in block.modules() if part is not block]
-    norms = [part for part in parts if isinstance(part, _NormBase)]
     return (
-        all(_is_norm(module) for module in [*norms, *last])
-        and all(type(part) in known or isinstance(part, _NormBase) for part in parts)
-        and not any(_has_hooks(part) for part in parts)
+        all(_is_norm(module) for module in last)
+        and _is_made_of(block, known)
         and isinstance(getattr(block, "aa", None), nn.Identity | None)
     )
 
 
+def _is_made_of(module: nn.Module, known: set[type[nn.Module]]) -> bool:
+    """Whether its parts are of these classes or norms that our kernels compute, and nothing listens
+    to them, as our kernels don't call them."""
+    return all(
+        (_is_norm(part) or type(part) in known) and not _has_hooks(part)
+        for part in module.modules()
+        if part is not module
+    )
+
+
 def _has_hooks(module: nn.Module) -> bool:
-    """Whether something listens to a module that our kernels don't call."""
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, name, None) for name in names)
 
@@ -143,14 +148,14 @@ def _is_stem(module: nn.Module) -> bool:
         return False
     pool = module[3]
     asked = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
-    return _is_norm(module[1]) and asked == (3, 2, 1, 1, False)
+    return _is_made_of(module, {nn.Conv2d, nn.ReLU, nn.MaxPool2d}) and asked == (3, 2, 1, 1, False)
 
 
 def _is_layer(module: nn.Module) -> bool:
     """Whether it is pooling, or a non-local block with one channel or a heterogeneous shift, whose
     norms see one process."""
-    if isinstance(module, NonLocal):
-        return type(module) is NonLocal and module.channels == 1 and _is_norm(module.bn)
-    if isinstance(module, HeterogeneousShift):
-        return type(module) is HeterogeneousShift and _is_norm(module.channel_attention[1])
+    if type(module) is NonLocal:
+        return module.channels == 1 and _is_made_of(module, {nn.Conv2d})
+    if type(module) is HeterogeneousShift:
+        return _is_made_of(module, {nn.Sequential, nn.Conv2d, nn.Hardswish})
     return type(module) in (GeneralisedMean, AveragePool)

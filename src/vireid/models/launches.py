@@ -26,16 +26,17 @@ class Launch(NamedTuple):
     @property
     def name(self) -> str:
         """Equal for launches that need the same compiled kernel."""
+        function = self.kernel.fn
         kinds = map(_kind, self.args, self.kernel.params)
-        return " ".join(
-            [self.kernel.__name__, *kinds, *(f"{k}={v}" for k, v in self.words.items())]
-        )
+        words = (f"{name}={value}" for name, value in self.words.items())
+        return " ".join([f"{function.__module__}.{function.__name__}", *kinds, *words])
 
 
 def _kind(arg: Any, parameter: Any) -> str:
-    """What Triton compiles for: a type, and of a number whether it is 1 or a multiple of 16."""
+    """What Triton compiles for: a type, of a whole number whether it is 1 or a multiple of 16, and
+    of an address whether it is such a multiple."""
     if isinstance(arg, Tensor):
-        return str(arg.dtype)
+        return f"{arg.dtype}{'' if arg.data_ptr() % 16 == 0 else ' anywhere'}"
     if isinstance(arg, int) and not parameter.do_not_specialize:
         return "1" if arg == 1 else "16" if arg % 16 == 0 else "int"
     return type(arg).__name__

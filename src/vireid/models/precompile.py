@@ -1,9 +1,10 @@
 """All of a network's own kernels compiled at once, before the first step needs them one by one.
 
 Passes and gradients on tiny maps say which kernels are needed, as what a kernel is compiled for is
-its types, not its sizes. Triton compiles one in a third of a second without holding Python's lock,
-so threads take as long as the longest. Of several processes that begin at once, one compiles a
-kernel, and the others read it.
+its types, not its sizes; only those of the shift are compiled again, in the first step, for maps of
+more than 32 rows or 16 columns. Triton compiles one in a third of a second without holding Python's
+lock, so threads take as long as the longest. Of several processes that begin at once, one compiles
+a kernel, and the others read it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from vireid.models.launches import Launch, noted
 
 _CHANNELS = 64  # any multiple of 16, as those of networks are
 _SIDE = 4
+# Seconds after which a kernel that another process compiles is compiled here too: that process may
+# have been stopped, and threads that wait for a lock can't be interrupted.
+_PATIENCE = 60
 
 
 class _Context:
@@ -45,13 +48,13 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
     Args:
         dtype: of its maps.
     """
-    cache = os.environ.get("TRITON_CACHE_DIR")
+    cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
 
     def make(launch: Launch) -> None:
         if device.type == "cuda":
             torch.cuda.set_device(device)  # of this thread
         name = f"{launch.kernel.__name__}-{zlib.crc32(launch.name.encode()):08x}"
-        with alone(Path(cache) / "locks" / name) if cache else nullcontext():
+        with alone(cache / "locks" / name, most=_PATIENCE):
             launch.make()
 
     if launches := launches_of(network, dtype, device):
@@ -109,9 +112,8 @@ def _jobs(
                 )
         elif kind is fused_layers.FusedNonLocal:
             channels: Any = module.bn.num_features  # type: ignore[union-attr]
-            block: Any = fused_layers.FusedNonLocal(channels, 1).to(
-                device
-            )  # whose running statistics may move
+            # A block of its own, whose running statistics may move.
+            block: Any = fused_layers.FusedNonLocal(channels, 1).to(device)
             convolution = block.theta_phi_g
             given = (
                 x.new_ones(2, channels, _SIDE, _SIDE), convolution.weight, convolution.bias,

@@ -42,6 +42,12 @@ def _load(pointer, at, there):
     return tl.load(pointer + at, mask=there, other=0).to(tl.float32)
 
 
+@triton.jit
+def _or_none(most, total, into):
+    """The largest value, as it is stored; NaN where one of the values is: maxima pass it over."""
+    return tl.where(total == total, most, total).to(into.dtype.element_ty)
+
+
 @kernel(do_not_specialize=["high", "wide"])
 def peaks(
     x, mean, largest, winners, high, wide, channels,
@@ -59,15 +65,15 @@ def peaks(
         count = tl.where(value > top, 1.0, count + (value == top).to(tl.float32))
         top = tl.maximum(top, value)
         here = tl.where(places, value, float("-inf"))
-        most = tl.max(here, 0)
+        most, middle = tl.max(here, 0), tl.sum(value, 0) / wide
         into = line + row * channels + channel
-        tl.store(mean + into, tl.sum(value, 0) / wide, mask=inside)
-        tl.store(largest + into, most.to(largest.dtype.element_ty), mask=inside)
+        tl.store(mean + into, middle, mask=inside)
+        tl.store(largest + into, _or_none(most, middle, largest), mask=inside)
         won = tl.sum((here == most[None, :]).to(tl.float32), 0)
         tl.store(winners + into, won.to(winners.dtype.element_ty), mask=inside)
     into = line + high * channels + _columns(channel, channels, WIDE)
     tl.store(mean + into, total / high, mask=there)
-    tl.store(largest + into, top.to(largest.dtype.element_ty), mask=there)
+    tl.store(largest + into, _or_none(top, total, largest), mask=there)
     tl.store(winners + into, count.to(winners.dtype.element_ty), mask=there)
 
 

@@ -165,8 +165,8 @@ class TwoStream(nn.Module):
         rows = {_STREAMS[0]: x[:num_visible], _STREAMS[1]: x[num_visible:]}
         # `len` would fix the number of rows where the network is exported.
         rows = {word: part for word, part in rows.items() if part.shape[0] > 0}
-        if self.side_by_side and self.training and len(rows) > 1:
-            parts = _at_once([partial(run, part, word) for word, part in rows.items()], x.device)
+        if self.side_by_side and self.training and x.is_cuda and len(rows) > 1:
+            parts = _at_once([partial(run, part, word) for word, part in rows.items()], x)
         else:
             parts = [run(part, word) for word, part in rows.items()]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -236,14 +236,17 @@ class TwoStream(nn.Module):
             return {"pooled": unit(before), "embedding": unit(after)}
 
 
-def _at_once(runs: list[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
-    """What two functions return, whose kernels, and those of their gradients, a GPU may run beside
-    each other: one alone leaves a part of it idle at its end."""
-    main, side = torch.cuda.current_stream(device), _side_stream(device)
+def _at_once(runs: list[Callable[[], Tensor]], x: Tensor) -> list[Tensor]:
+    """What two functions of `x` return, whose kernels, and those of their gradients, a GPU may run
+    beside each other: one alone leaves a part of it idle at its end."""
+    main, side = torch.cuda.current_stream(x.device), _side_stream(x.device)
     side.wait_stream(main)
     first = runs[0]()
     with torch.cuda.stream(side):
         second = runs[1]()
+    # Of what both streams see, only `x` was made on the main one and may be let go of while the
+    # gradients of the side one still read it. PyTorch sees to all that autograd hands over.
+    x.record_stream(side)
     main.wait_stream(side)
     return [first, second]
 

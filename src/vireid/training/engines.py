@@ -258,7 +258,7 @@ def _prepare(
     if attempt.own:
         fuse(step.method, dtype=step.precision.dtype, device=device)
         # Gradients that several ranks average are sent off from one stream.
-        step.method.model.side_by_side = step.world.size == 1 and device.type == "cuda"
+        step.method.model.side_by_side = step.world.size == 1
     if attempt.compiled:
         torch._dynamo.reset()
         options = _compiler_options(device)
