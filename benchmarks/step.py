@@ -246,6 +246,8 @@ def main() -> None:
         kernels = arguments.kernels.split(",")
         all_methods(only, arguments.images or 4740, arguments.steps, kernels)
         return
+    if arguments.only:
+        parser.error("--only chooses among all methods: give --all-methods too, or --method.")
     data = random_data(arguments.images or 33180)
     results: dict[str, Any] = {"ceilings": guarded("ceilings", ceilings)}
     table = []
