@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from command_kit import refused, run
+from command_kit import refused, run, said
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vireid.commands.flags import Flags, option_flags
 from vireid.commands.train import FOREIGN, train
 from vireid.config import Options, from_plain, meanings, option, overlay, read_plain, to_plain
+from vireid.console import warn
 from vireid.methods import RECIPES
 from vireid.training.defaults import train_options
 from vireid.training.options import MAY_CHANGE, TrainOptions
@@ -148,6 +149,17 @@ def test_sentences_name_options_as_flags() -> None:
     assert command.with_dashes("or turn `confusion` off.") == "or --no-confusion."
     assert command.with_dashes("Run `vireid test`; `terms` is missing.") == (
         "Run `vireid test`; `terms` is missing."
+    )
+
+
+def test_what_a_command_says_names_its_flags(capsys) -> None:
+    def command(*, warmup_epochs: int = 10, short: bool = True) -> None:
+        warn("Lower `schedule.warmup_epochs`, or turn `short` off.")
+
+    Flags("vireid try", command, []).call()
+    warn("Lower `warmup_epochs`.")
+    assert said(capsys) == (
+        "Warning: Lower --warmup-epochs, or --no-short. Warning: Lower `warmup_epochs`."
     )
 
 

@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -175,8 +175,23 @@ def _cell(value: object) -> Text:
 
 def say(text: str) -> None:
     """Print a sentence on standard error as it is (brackets in it aren't markup), but for commands
-    in backticks, which can be typed here."""
+    in backticks, which can be typed here, and for options, which a command names as its flags."""
+    text = _spelled[-1](text)
     console.print(_COMMAND.sub(lambda command: typed(command[0]), text), markup=False)
+
+
+_spelled: list[Callable[[str], str]] = [str]
+
+
+@contextlib.contextmanager
+def spelling(options: Callable[[str], str]) -> Iterator[None]:
+    """Say all sentences as `options` rewrites them: a room names fields in backticks, a command
+    alone knows its flags."""
+    _spelled.append(options)
+    try:
+        yield
+    finally:
+        _spelled.pop()
 
 
 def warn(text: str) -> None:

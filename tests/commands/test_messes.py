@@ -147,7 +147,7 @@ def test_a_run_keeps_the_range_that_it_was_trained_with(tmp_path: Path, capsys) 
     assert "Set --intensity-range to" in message
     ranged = ("--intensity-range", "28000:31060")
     assert command_kit.train(tmp_path / "run", root, *words, *ranged) == 0
-    assert "intensity_range was '28000:31060' and is 'minmax'" in refused(
+    assert "--intensity-range was '28000:31060' and is 'minmax'" in refused(
         capsys, "train", "--resume", tmp_path / "run", "--intensity-range", "minmax"
     )
     test = ("test", "--resume", tmp_path / "run", "--device", "cpu", "--figure-queries", 0)

@@ -66,7 +66,7 @@ def test_all_trials_go_on_where_they_stopped(
     assert run("train", "--resume", ten, "--device", "cpu") == 0
     assert said(capsys).count("Trial ") == 1
     assert (ten / "trial1" / "weights.safetensors").stat().st_mtime_ns == first
-    assert "recipe.lr was 0.01 and is 0.3" in refused(capsys, "train", *words, "--lr", 0.3)
+    assert "--lr was 0.01 and is 0.3" in refused(capsys, "train", *words, "--lr", 0.3)
     assert run("info", ten) == 0 and run("report", ten) == 0
     capsys.readouterr()
     assert "Name one" in refused(capsys, "test", "--resume", ten)

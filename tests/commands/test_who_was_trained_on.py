@@ -187,7 +187,7 @@ def test_one_camera_number_for_both_sensors(tmp_path: Path, capsys) -> None:
     assert "All 2 queries have a match (val, infrared to visible)" in message
     assert "Camera N of the infrared images is counted as camera N + 1" in message
     assert run("test", "--resume", tmp_path / "two", *QUICK) == 0  # by the run's own numbers
-    assert "sensor_cameras was False and is True" in refused(
+    assert "--sensor-cameras was False and is True" in refused(
         capsys, "train", "--resume", tmp_path / "one", "--sensor-cameras"
     )
 

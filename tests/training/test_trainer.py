@@ -184,7 +184,7 @@ def test_dropout_and_moving_averages_are_resumed(method: str, tmp_path: Path) ->
 def test_refusals(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds a run"):
         run(finished, tiny_options("mcl"))
-    with pytest.raises(InputError, match=r"other options: .*seed was 0 and is 5"):
+    with pytest.raises(InputError, match=r"other options: .*`seed` was 0 and is 5"):
         run(finished, tiny_options("mcl", seed=5), resume=True)
     with pytest.raises(InputError, match="There is no checkpoint"):
         run(tmp_path / "absent", tiny_options(), resume=True)

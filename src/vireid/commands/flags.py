@@ -32,7 +32,7 @@ from tyro.constructors import (
 )
 
 from vireid.config import Options, choices_of, hints_of, meanings
-from vireid.console import count_text, did_you_mean, say
+from vireid.console import count_text, did_you_mean, say, spelling
 from vireid.files import UnnamedCode
 from vireid.types import InputError
 
@@ -94,7 +94,8 @@ class Flags:
         self._check()
         try:
             args, kwargs = self._parsed()
-            return self.function(*args, **kwargs) or 0
+            with spelling(self.with_dashes):
+                return self.function(*args, **kwargs) or 0
         except InputError as error:
             raise InputError(self._sentence(error)) from error
         except _WrongWord as error:

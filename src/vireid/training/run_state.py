@@ -207,7 +207,7 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> N
     other = [key for key in keys if not same(key, old.get(key), new.get(key))]
     if other:
         changes = "; ".join(
-            f"{key[:80]} was {shown(old.get(key))} and is {shown(new.get(key))}"
+            f"`{key[:80]}` was {shown(old.get(key))} and is {shown(new.get(key))}"
             for key in other[:5]
         )
         raise InputError(
