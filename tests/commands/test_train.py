@@ -73,7 +73,7 @@ def test_going_on(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> Non
     assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "one")
     assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "other")
     assert "--lr was 0.01 and is 0.5" in refused(capsys, "train", *again, "--lr", 0.5)
-    assert "method was 'mcl' and is 'agw'" in refused(capsys, "train", *again, "--method", "agw")
+    assert "--method was 'mcl' and is 'agw'" in refused(capsys, "train", *again, "--method", "agw")
     assert "already holds a run" in refused(
         capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root, "--run", one
     )

@@ -67,6 +67,7 @@ def test_all_trials_go_on_where_they_stopped(
     assert said(capsys).count("Trial ") == 1
     assert (ten / "trial1" / "weights.safetensors").stat().st_mtime_ns == first
     assert "--lr was 0.01 and is 0.3" in refused(capsys, "train", *words, "--lr", 0.3)
+    assert "--epochs was 2 and is 1, but all" in refused(capsys, "train", *words, "--epochs", 1)
     assert run("info", ten) == 0 and run("report", ten) == 0
     capsys.readouterr()
     assert "Name one" in refused(capsys, "test", "--resume", ten)

@@ -62,7 +62,7 @@ PARSERS: dict[str, str] = {
     "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "
     "_is_whole describe_run _identities _describe_options _describe_checkpoint _count",
     "training/journal.py": "read_log",
-    "training/record.py": "read other_code other_schedule refuse_other_code",
+    "training/record.py": "read other_code other_course refuse_other_code",
     "training/run_state.py": "unpack trained_identities compare_options",
     "types.py": "Modality.parse Embeddings.__post_init__ Embeddings.check_values parse_pid "
     "parse_time _date_in _as_seconds is_missing",

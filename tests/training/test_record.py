@@ -160,6 +160,13 @@ def test_other_packages_and_other_data_stop_a_resume_too() -> None:
     assert "'runs/a' would go on with something else" in text and "`other_code`" in text
 
 
+def test_other_evaluations_are_recorded_where_they_choose_the_epoch() -> None:
+    one, other = known(select="val", eval_every=1), known(select="val", eval_every=3)
+    (change,) = record.other_course(one, other)
+    assert change == "`eval_every` was 1 and is 3, so other epochs can be chosen"
+    assert record.other_course(known(eval_every=1), known(eval_every=3)) == []
+
+
 def test_records_say_in_what_runs_differ() -> None:
     one, other = known(), known(seed=5)
     assert unlike(one, other) == {}

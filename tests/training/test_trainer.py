@@ -181,6 +181,25 @@ def test_dropout_and_moving_averages_are_resumed(method: str, tmp_path: Path) ->
     assert hash_of(folder) == expected
 
 
+def test_a_resume_says_what_has_changed(finished: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    checkpoint.list_checkpoints(folder / "checkpoints")[0].unlink()  # as after two epochs
+    config = (folder / "config.json").read_text()
+    with pytest.raises(InputError, match=r"`epochs` is 1, but .* has trained 2 epochs already"):
+        run(folder, tiny_options("mcl", recipe={"epochs": 1}), resume=True)
+    assert (folder / "config.json").read_text() == config
+    assert "other options" not in capsys.readouterr().err
+    changed = tiny_options("mcl", recipe={"epochs": 4}, keep=5, eval_every=2, data_root="x.py")
+    run(folder, changed, resume=True)
+    assert (
+        "It goes on with other options than before: `data_root` was None and is 'x.py'; "
+        "`eval_every` was 0 and is 2; `keep` was 2 and is 5; `recipe.epochs` was 3 and is 4.\n"
+    ) in capsys.readouterr().err
+    run(folder, changed, resume=True)
+    assert "other options" not in capsys.readouterr().err
+
+
 def test_refusals(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds a run"):
         run(finished, tiny_options("mcl"))

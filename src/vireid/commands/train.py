@@ -62,7 +62,7 @@ class Start(Options):
     """Folder in which runs are made, each in a folder of its own. Weights to start from are
     --pretrained."""
     resume: Path | None = None
-    """Continue this run, in its own folder; --epochs may raise its number of epochs."""
+    """Continue this run, in its own folder; --epochs may change its number of epochs."""
     other_code: bool = False
     """With --resume: go on although the code of your own method or data set, vireid, PyTorch, timm
     or the data are others than the run began with; its record and every report will say so."""

@@ -33,7 +33,7 @@ def train_all_trials(
         InputError: `folder` holds something else, or trials of other options.
     """
     from vireid.training.options import named_again
-    from vireid.training.run_state import compare_options
+    from vireid.training.run_state import compare_options, tell_changes
 
     facts = facts_of(options.dataset)
     asked = {"options": to_plain(options), "max_steps": max_steps}
@@ -44,7 +44,13 @@ def train_all_trials(
                 f"The trials in '{folder}' were begun with --max-steps {begun['max_steps']}, not "
                 f"{max_steps}. Go on with them by --resume {folder}, or give another --run."
             )
-        compare_options(begun["options"], asked["options"], folder)
+        changes = compare_options(begun["options"], asked["options"], folder)
+        if text := changes.get("recipe.epochs"):
+            raise InputError(
+                f"{text}, but all trials in '{folder}' are averaged, so they have as many. Leave "
+                "it out, or give another --run."
+            )
+        tell_changes(changes, say)
     elif (folder / "config.json").exists():
         raise InputError(f"'{folder}' holds another run. Give another --run.")
     else:

@@ -147,15 +147,21 @@ def other_code(before: Record, now: Record) -> list[str]:
     return found
 
 
-def other_schedule(before: Record, now: Record) -> str:
-    """A sentence on a number of epochs that was raised, where the learning rate depends on it."""
+def other_course(before: Record, now: Record) -> list[str]:
+    """Sentences on other numbers of epochs, where learning rates or the choice of the epoch depend
+    on them."""
+    found = []
     one, other = (record["options"]["recipe"] for record in (before, now))
-    if one["epochs"] == other["epochs"] or one["schedule"]["kind"] in ("steps", "constant"):
-        return ""
-    return (
-        f"`epochs` was {one['epochs']} and is {other['epochs']}, and with it the learning rate's "
-        f"schedule ({one['schedule']['kind']})"
-    )
+    kind = one["schedule"]["kind"]
+    if one["epochs"] != other["epochs"] and kind not in ("steps", "constant"):
+        found.append(
+            f"`epochs` was {one['epochs']} and is {other['epochs']}, and with it the learning "
+            f"rate's schedule ({kind})"
+        )
+    each = [record["options"].get("eval_every") for record in (before, now)]  # see `decisive`
+    if each[0] != each[1]:
+        found.append(f"`eval_every` was {each[0]} and is {each[1]}, so other epochs can be chosen")
+    return found
 
 
 def refuse_other_code(changes: list[str], before: Record, run: Path) -> str:

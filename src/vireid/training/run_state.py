@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vireid.config import flatten, from_plain, to_plain
+from vireid.console import count_text
 from vireid.data import Dataset
 from vireid.data.identities import TrainedOn, trained_on
 from vireid.files import read_json, same_code, write_json
@@ -24,6 +25,7 @@ from vireid.training.step import Step
 from vireid.types import InputError, Limits, shown
 from vireid.weights import WEIGHTS, identities_before, load_strictly, mismatch
 
+_EPOCHS = "recipe.epochs"  # may change beside `MAY_CHANGE`
 Count = Annotated[int, Limits(0, 2**31)]
 _DEFAULTS = {
     one.name: to_plain(one.default)
@@ -183,37 +185,59 @@ def trained_identities(
     return [now.plain(), *(one.plain() for one in others)]
 
 
-def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
-    """Refuse to go on with a run as something else than it was; other numbers of epochs are
-    allowed.
+def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> dict[str, str]:
+    """What differs of the options that may: dotted name → what it was and is.
 
     Raises:
-        InputError: which options differ.
+        InputError: others differ; the run would go on as something else than it was.
     """
 
-    def stripped(plain: dict[str, Any]) -> dict[str, Any]:
-        plain = check_config(plain, f"The run '{run}'")
-        plain = {**_DEFAULTS, **plain}  # options that came later
-        kept = {key: value for key, value in plain.items() if key not in MAY_CHANGE}
-        return flatten({**kept, "recipe": {**kept.get("recipe", {}), "epochs": None}})
+    def flat(plain: dict[str, Any]) -> dict[str, Any]:
+        # the defaults are of options that came later
+        return flatten({**_DEFAULTS, **check_config(plain, f"The run '{run}'")})
 
-    def same(key: str, one: Any, other: Any) -> bool:
-        if isinstance(one, str) and isinstance(other, str):
-            return same_code(one, other)
-        return one == other
+    def same(one: Any, other: Any) -> bool:
+        if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            return all(map(same, one, other))
+        code = isinstance(one, str) and isinstance(other, str) and ".py:" in one
+        return same_code(one, other) if code else one == other
 
-    old, new = stripped(before), stripped(now)
-    keys = sorted(old.keys() | new.keys())
-    other = [key for key in keys if not same(key, old.get(key), new.get(key))]
+    old, new = flat(before), flat(now)
+    changes = {
+        key: f"`{key[:80]}` was {shown(old.get(key))} and is {shown(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if not same(old.get(key), new.get(key))
+    }
+    other = [text for key, text in changes.items() if key not in (*MAY_CHANGE, _EPOCHS)]
     if other:
-        changes = "; ".join(
-            f"`{key[:80]}` was {shown(old.get(key))} and is {shown(new.get(key))}"
-            for key in other[:5]
-        )
         raise InputError(
-            f"The run '{run}' can't go on with other options: {changes}. Resume it without them, "
-            "or start another run."
+            f"The run '{run}' can't go on with other options: {'; '.join(other[:5])}. Resume it "
+            "without them, or start another run."
         )
+    return changes
+
+
+def _changed_since(state: Mapping[str, Any], options: TrainOptions, run: Path) -> dict[str, str]:
+    """As `compare_options`, of a checkpoint and what goes on from it.
+
+    Raises:
+        InputError: the run would be something else, or shorter than it is.
+    """
+    changes = compare_options(state["config"], to_plain(options), run)
+    done = _progress(state, str(run)).epoch
+    if _EPOCHS in changes and options.last_epoch < done:
+        raise InputError(
+            f"`epochs` is {options.last_epoch}, but the run '{run}' has trained "
+            f"{count_text(done, 'epoch', 'epochs')} already. Give at least as many, or start "
+            "another run."
+        )
+    return changes
+
+
+def tell_changes(changes: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Say what `compare_options` found, if anything."""
+    if changes:
+        say(f"It goes on with other options than before: {'; '.join(changes.values())}.")
 
 
 def open_folder(
@@ -243,7 +267,7 @@ def open_folder(
             or identities, or whose checkpoints are damaged.
     """
     folder, plain = run / "checkpoints", to_plain(options)
-    state, problem = None, None
+    state, problem, changes = None, None, {}
     if not resume and (checkpoint.list_checkpoints(folder) or (run / WEIGHTS).exists()):
         problem = f"'{run}' already holds a run. Go on with it by `resume`, or name another `run`."
     elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
@@ -251,16 +275,17 @@ def open_folder(
         for note in notes:
             say(note if note is not notes[-1] else f"{note} The one before is used.")
         say(f"Resuming from {path.name}.")
-        compare_options(state["config"], plain, run)
+        changes = _changed_since(state, options, run)
     elif resume:
         say("The run has no checkpoint yet; it starts from its beginning.")
-        compare_options(read_json(run / "config.json"), plain, run)
+        changes = compare_options(read_json(run / "config.json"), plain, run)
     identities = trained_identities(dataset, options, state, run, say) if not problem else []
     if state is not None and now is not None:
         now, problem = _go_on(now, run, state, other_code=other_code, say=say)
     first_problem = next((text for text in world.gather(problem) if text), None)
     if first_problem:
         raise InputError(first_problem)
+    tell_changes(changes, say)
     if world.first:
         write_json(run / "config.json", plain)
     return state, now, identities
@@ -282,8 +307,7 @@ def _go_on(
         return now, record.refuse_other_code(changes, before, run)
     for change in changes:
         say(f"note: {change}.")
-    if schedule := record.other_schedule(before, now):
-        changes.append(schedule)
+    changes += record.other_course(before, now)
     place = f"epoch {_progress(state, str(run)).epoch + 1}"
     return record.go_on(before, now, changes, place), None
 
