@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 from vireid.console import choose, console, harmless, say, typed
+from vireid.runtime.signals import TOLD
 from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
+
+# How to go on with a long command that was interrupted.
+KEPT = "What was made is kept; the same command goes on with it."
+AFRESH = "Nothing half-made is kept; the same command starts again."
 
 
 def precision_name(given: str) -> str:
@@ -48,6 +56,22 @@ class Problems:
             raise self._found[0]  # of its own class
         if self._found:
             raise InputError(" ".join(map(str, self._found)))
+
+
+@contextmanager
+def going_on(how: str | Callable[[], str] = KEPT, *, always: bool = False) -> Iterator[None]:
+    """Say how to go on, where Ctrl-C or SIGTERM ends the block (or the command that this
+    decorates).
+
+    Args:
+        always: also where a part of the block has said how to go on with that part.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if (always or TOLD not in error.args) and os.environ.get("RANK", "0") == "0":
+            say(how if isinstance(how, str) else how())
+        raise
 
 
 def next_step(wrote: str | Path, then: str | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import next_step, print_json, suggest
+from vireid.commands.common import AFRESH, going_on, next_step, print_json, suggest
 from vireid.console import choose, facts_table, path_meant, quoted, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
 
 
+@going_on()
 def synthesize(
     *,
     out: Path,
@@ -99,6 +100,7 @@ def synthesize(
     return 0
 
 
+@going_on(AFRESH)
 def prepare(
     *,
     dataset: str = DEFAULT_DATASET,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from vireid.commands.common import suggest
+from vireid.commands.common import going_on, suggest
 from vireid.commands.demo_page import Tested, demo_page
 from vireid.console import console, quoted, results, say
 from vireid.files import check_folder, read_json
@@ -242,9 +242,6 @@ def demo(*, out: Path = Path("demo"), device: str = "auto", seed: int = 2026) ->
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
         seed: Seed of the synthetic people.
     """
-    try:
+    with going_on(always=True):
         run_demo(out, device=device, seed=seed)
-    except KeyboardInterrupt:
-        say("What was made is kept; the same command goes on with it.")
-        raise
     return 0

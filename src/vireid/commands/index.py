@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from vireid.commands.common import next_step, print_json, suggest
+from vireid.commands.common import AFRESH, going_on, next_step, print_json, suggest
 from vireid.console import console, facts_table, quoted, results, say, warn
 from vireid.types import Embeddings, InputError, parse_pid
 
@@ -49,8 +49,10 @@ def create(
     from vireid.index import build_index
 
     names = _camera_names(camera_names)
-    rows = load_embeddings(embeddings)
-    with build_index(index, rows, which=which, image_roots=image_root, prefix=prefix) as created:
+    with going_on(AFRESH):
+        rows = load_embeddings(embeddings)
+        made = build_index(index, rows, which=which, image_roots=image_root, prefix=prefix)
+    with made as created:
         if names is not None:
             created.set_camera_names(names)
         _tell_hidden(created, _some(created, rows))
@@ -136,6 +138,7 @@ def _camera_names(table: Path | None) -> dict[int, str] | None:
     return None if table is None else read_camera_names(table)
 
 
+@going_on(AFRESH)
 def _put(
     index: str, embeddings: Path, image_root: tuple[Path, ...], prefix: str | None, *, update: bool
 ) -> int:
@@ -337,6 +340,7 @@ def verify(*, index: str) -> int:
     return 0
 
 
+@going_on(AFRESH)
 def compact(*, index: str) -> int:
     """Free the space of removed images.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vireid.commands.common import (
     PRECISION_ALIASES,
     Problems,
+    going_on,
     next_step,
     precision_name,
     print_json,
@@ -29,6 +30,7 @@ MAX_NOTES = 20
 """Queries that are remarked on; JSON has the notes on all."""
 
 
+@going_on()
 def embed(
     *,
     images: str,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vireid.commands.common import next_step, suggest
+from vireid.commands.common import going_on, next_step, suggest
 from vireid.console import results, say
 from vireid.types import InputError
 
 
+@going_on()
 def sweep(
     file: Path,
     /,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vireid.commands.common import next_step
+from vireid.commands.common import AFRESH, going_on, next_step
 from vireid.console import quoted, results, warn
 from vireid.testing import TestOptions
 
@@ -20,6 +20,7 @@ FOREIGN = {
 }
 
 
+@going_on(AFRESH)
 def test(
     *,
     resume: str,

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.commands.common import next_step, suggest
+from vireid.commands.common import AFRESH, going_on, next_step, suggest
 from vireid.config import to_plain
-from vireid.console import quoted, say
+from vireid.console import quoted, say, typed
 from vireid.files import check_folder, read_json
 from vireid.types import InputError
 
@@ -45,14 +45,22 @@ def train_one(
     if not resume:
         _refuse_used(folder)
     options = dataclasses.replace(options, device=device)
-    result = train(options, folder, max_steps=max_steps, resume=resume, other_code=other_code)
+    again = named_again(options)
+
+    def how() -> str:
+        if not any(folder.glob("checkpoints/*.pt")):
+            return AFRESH
+        command = typed(f"vireid train --resume {quoted(folder)}{again}")
+        return f"The newest checkpoint is kept. Go on with: {command}"
+
+    with going_on(how):
+        result = train(options, folder, max_steps=max_steps, resume=resume, other_code=other_code)
     if int(os.environ.get("RANK", "0")):
         return 0
     if refit:
         return _refit(options, folder, device)
     if result.engine:
         next_step(folder)
-    again = named_again(options)
     suggest(f"vireid test --resume {quoted(folder)}{named_again(options, training=False)}")
     if options.select == "val":
         suggest(

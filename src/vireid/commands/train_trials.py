@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from vireid.commands.common import next_step
+from vireid.commands.common import going_on, next_step
 from vireid.config import convert, to_plain
 from vireid.console import quoted, results, say, typed
 from vireid.data.registry import facts_of
@@ -57,7 +57,8 @@ def train_all_trials(
         write_json(folder / TRIALS, asked)
     reports: dict[str, list[Report]] = {name: [] for name in facts.tested_directions}
     problems: list[str] = []
-    try:
+    again = f"vireid train --resume {quoted(folder)}{named_again(options)}"
+    with going_on(f"The trials go on with: {typed(again)}", always=True):
         for trial in range(1, facts.splits + 1):
             one = dataclasses.replace(options, trial=trial)
             place = folder / f"trial{trial}"
@@ -70,10 +71,6 @@ def train_all_trials(
                 continue
             for report in found:
                 reports[report.protocol.direction].append(report)
-    except KeyboardInterrupt:
-        again = f"vireid train --resume {quoted(folder)}{named_again(options)}"
-        say(f"The trials go on with: {typed(again)}")
-        raise
     if problems:
         raise InputError(
             f"All trials are trained, but {len(problems)} of {facts.splits} can't be tested, so "

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+TOLD = "stopped in good order"  # of an interruption: the user was told how to go on
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does, with an exit code of its own."""
@@ -23,8 +25,9 @@ class StopRequest(threading.Event):
     signal: int | None = None
 
     def interruption(self) -> KeyboardInterrupt:
-        """What to raise once all is in order."""
-        return Terminated() if self.signal == signal.SIGTERM else KeyboardInterrupt()
+        """What to raise once all is in order and the user knows how to go on."""
+        kind = Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt
+        return kind(TOLD)
 
 
 @contextmanager

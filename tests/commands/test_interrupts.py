@@ -1,0 +1,61 @@
+"""Ctrl-C in long commands: each says how to go on, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_kit import run, said
+
+from vireid.commands.common import AFRESH, KEPT
+from vireid.runtime.signals import StopRequest
+
+# command → its flags, the function in which it is interrupted, what is said
+LONG = {
+    "synthesize": ("--out OUT", "vireid.synthetic.write_dataset", KEPT),
+    "prepare": ("--data-root OUT", "vireid.data.load_dataset", AFRESH),
+    "train": ("--data-root OUT --run OUT/run --device cpu", "vireid.training.run.train", AFRESH),
+    "test": ("--resume OUT", "vireid.testing.evaluate", AFRESH),
+    "sweep": ("OUT/sweep.toml", "vireid.sweep.read_sweep", KEPT),
+    "embed": ("--images OUT --out OUT/out --device cpu", "vireid.embed.load", KEPT),
+    "index create": ("--index OUT/i --embeddings OUT/e", "vireid.embed.load_embeddings", AFRESH),
+    "index add": ("--index OUT/i --embeddings OUT/e", "vireid.embed.load_embeddings", AFRESH),
+    "index update": ("--index OUT/i --embeddings OUT/e", "vireid.embed.load_embeddings", AFRESH),
+    "index compact": ("--index OUT/i", "vireid.index.open_index", AFRESH),
+    "demo": ("--out OUT", "vireid.commands.demo.run_demo", KEPT),
+}
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_a_long_command_says_how_to_go_on(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    flags, where, how = LONG[command]
+
+    def interrupted(*args: object, **words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    words = [word.replace("OUT", str(tmp_path)) for word in flags.split()]
+    assert run(*command.split(), *words) == 130
+    assert said(capsys) == f"{how} vireid: interrupted."
+
+
+def test_a_run_is_gone_on_with_from_its_newest_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Also where a second Ctrl-C ended it at once; nothing is added where it has said so itself."""
+    asked, told = StopRequest(), [False, True]
+
+    def interrupted(*args: object, **words: object) -> None:
+        (tmp_path / "one" / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one" / "checkpoints" / "epoch-0001-step-000000.pt").touch()
+        raise asked.interruption() if told.pop() else KeyboardInterrupt
+
+    monkeypatch.setattr("vireid.training.run.train", interrupted)
+    words = ("train", "--data-root", tmp_path, "--device", "cpu", "--run", tmp_path / "one")
+    assert run(*words) == 130 and said(capsys) == "vireid: interrupted."
+    (tmp_path / "one" / "checkpoints" / "epoch-0001-step-000000.pt").unlink()
+    assert run(*words) == 130
+    expected = f"The newest checkpoint is kept. Go on with: vireid train --resume {tmp_path}/one"
+    assert said(capsys) == f"{expected} vireid: interrupted."
