@@ -163,6 +163,32 @@ def test_what_a_command_says_names_its_flags(capsys) -> None:
     )
 
 
+def test_all_wrong_values_are_told_at_once(tmp_path: Path, capsys) -> None:
+    """On the command line, in a file and from Python; of all parts of a run."""
+    words = ("--lr", -1, "--epochs", "x", "--seed", -3, "--erase", 7, "--engine", "fast")
+    message = refused(capsys, "train", *words)
+    for word in ("--lr is -1.0;", "--epochs: 'x' was given", "--seed is -3", "--erase is 7.0",
+                 "There is no engine 'fast'."):  # fmt: skip
+        assert message.count(word) == 1
+    assert "'x' was given" in refused(capsys, "bench", "--steps", "x", "--gpu", "y")
+    recipe = {"lr": -1, "epochs": "x", "schedule": {"floor": 3}}
+    plain = {"seed": -1, "keeep": 1, "recipe": recipe, "method_options": {"hidden": 0}}
+    (tmp_path / "c.json").write_text(json.dumps(plain))
+    message = refused(capsys, "train", "--config", tmp_path / "c.json")
+    for word in ("--lr is -1.0;", "recipe.epochs is 'x'", "--floor is 3.0", "--hidden is 0",
+                 "'keeep'", "--seed is -1"):  # fmt: skip
+        assert message.count(word) == 1
+    with pytest.raises(InputError) as found:
+        train_options(lr=-1, epochs=0, seed=-1, hidden=0)
+    for word in ("`lr` is -1.0", "`epochs` is 0", "`seed` is -1", "`hidden` is 0"):
+        assert str(found.value).count(word) == 1
+    words = ("--identities", 0, "--images", 0, "--seed", -1, "--layout", "z")
+    message = refused(capsys, "synthesize", "--out", tmp_path / "people", *words)
+    for word in ("--identities is 0", "--images is 0", "--seed is -1", "no layout 'z'"):
+        assert message.count(word) == 1
+    assert "test_identities" not in message and "--test-identities" not in message
+
+
 def test_from_python() -> None:
     options = train_options(method="agw", recipe="scratch", lr=0.02, triplet="published", pad=3)
     assert options.recipe.augment.pad == 3 and options.method_options.triplet == "published"  # type: ignore[attr-defined]

@@ -15,10 +15,10 @@ from vireid.standby import NEEDED
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 # A room imports only from rooms before it. docs/architecture.md says what each is for.
 ORDER = [
-    "version", "types", "console", "files", "config", "extras", "cores", "locks", "data",
-    "synthetic", "losses", "models", "methods", "weights", "runtime", "evaluation", "figures",
-    "embed", "index", "server", "training", "testing", "card", "plotting", "sweep", "bench",
-    "commands", "cli", "standby",
+    "version", "types", "problems", "console", "files", "config", "extras", "cores", "locks",
+    "data", "synthetic", "losses", "models", "methods", "weights", "runtime", "evaluation",
+    "figures", "embed", "index", "server", "training", "testing", "card", "plotting", "sweep",
+    "bench", "commands", "cli", "standby",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [

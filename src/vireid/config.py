@@ -27,6 +27,7 @@ from typing import Any, ClassVar, TypeVar
 
 from vireid.console import choose, path_meant, unknown
 from vireid.files import read_json, write_json
+from vireid.problems import Problems
 from vireid.types import InputError, shown
 
 T = TypeVar("T")
@@ -75,18 +76,32 @@ class Options:
         title: what the options are about, over their flags in `--help`.
 
     Raises:
-        InputError: a value of another type, an unknown choice, a number outside its limits.
+        InputError: values of another type, unknown choices, numbers outside their limits; all of
+            them at once.
     """
 
     title: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = hints_of(type(self))
-        for one in dataclasses.fields(self):
-            value = getattr(self, one.name)
-            checked = _checked(one, hints[one.name], value)
-            if checked is not value:
-                object.__setattr__(self, one.name, checked)
+        given = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        for name, value in checked_values(type(self), given).items():
+            if value is not given[name]:
+                object.__setattr__(self, name, value)
+
+
+def checked_values(cls: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of some fields as an object would have them.
+
+    Raises:
+        InputError: all that is wrong with each by itself.
+    """
+    hints, fields = hints_of(cls), {one.name: one for one in dataclasses.fields(cls)}
+    found, problems = {}, Problems()
+    for name, value in values.items():
+        with problems:
+            found[name] = _checked(fields[name], hints[name], value)
+    problems.tell()
+    return found
 
 
 def _checked(one: dataclasses.Field, hint: Any, value: Any) -> Any:
@@ -196,25 +211,33 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
     Missing keys take the dataclass's defaults.
 
     Raises:
-        InputError: an unknown key (the nearest valid one is named), a missing key without a
-            default, or a value of another type.
+        InputError: unknown keys (the nearest valid ones are named), missing keys without a
+            default, or values of another type; all of them at once.
     """
     if not isinstance(plain, dict):
         raise InputError(f"{where} is {shown(plain)}; an object with named values was expected.")
     hints = hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    check_keys(plain, fields, where)
-    values = {key: convert(hints[key], item, _inside(where, key)) for key, item in plain.items()}
+    values, problems = {}, Problems()
+    with problems:
+        check_keys(plain, fields, where)
+    for key in [key for key in plain if key in fields]:
+        with problems:
+            values[key] = convert(hints[key], plain[key], _inside(where, key))
+            if issubclass(cls, Options):
+                checked_values(cls, {key: values[key]})
     missing = [
         name
         for name, f in fields.items()
-        if name not in values
+        if name not in plain
         and f.init
         and f.default is dataclasses.MISSING
         and f.default_factory is dataclasses.MISSING
     ]
-    if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}.")
+    with problems:
+        if missing:
+            raise InputError(f"{where} lacks {', '.join(missing)}.")
+    problems.tell()
     return cls(**values)
 
 

@@ -27,6 +27,7 @@ from vireid.files import (
     write_json,
     write_text,
 )
+from vireid.problems import Problems
 from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
 from vireid.types import InputError, shown
 
@@ -204,11 +205,11 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
             f"{file}: baseline is '{baseline}'; the rows are {', '.join(map(repr, rows))}."
         )
     folder = folder or Path("runs") / file.stem
-    jobs = [
-        _job(name, {**values, "seed": seed}, folder, code, str(file))
-        for seed in seeds
-        for name, values in rows.items()
-    ]
+    jobs, problems = [], Problems()
+    for seed, (name, values) in itertools.product(seeds, rows.items()):
+        with problems:
+            jobs.append(_job(name, {**values, "seed": seed}, folder, code, str(file)))
+    problems.tell()
     seen: dict[Path, Job] = {}
     for job in jobs:
         if twin := seen.get(job.folder):

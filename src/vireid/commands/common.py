@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from vireid.console import choose, console, harmless, say, typed
 from vireid.runtime.signals import TOLD
-from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
+from vireid.types import PRECISION_ALIASES, PrecisionName
 
 # How to go on with a long command that was interrupted.
 KEPT = "What was made is kept; the same command goes on with it."
@@ -27,35 +27,6 @@ def precision_name(given: str) -> str:
 def print_json(value: Any) -> None:
     """Print a result for scripts on standard output."""
     sys.stdout.write(harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
-
-
-class Problems:
-    """What is wrong with several arguments, so that the user is told of all at once.
-
-    Errors within `with problems:` are kept; `tell` raises them before what they spoiled is used.
-    """
-
-    def __init__(self) -> None:
-        self._found: list[InputError] = []
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, InputError):
-            self._found.append(error)
-            return True
-        return False
-
-    def tell(self) -> None:
-        """
-        Raises:
-            InputError: what was found, if anything.
-        """
-        if len(self._found) == 1:
-            raise self._found[0]  # of its own class
-        if self._found:
-            raise InputError(" ".join(map(str, self._found)))
 
 
 @contextmanager

@@ -77,7 +77,6 @@ def synthesize(
     else:
         from vireid.synthetic import LAYOUTS, write_dataset
 
-        layout = choose("layout", layout, tuple(LAYOUTS))
         summary = write_dataset(
             out,
             layout=layout,
@@ -89,6 +88,7 @@ def synthesize(
             preset=preset,
             masks=masks,
         )
+        layout = choose("layout", layout, tuple(LAYOUTS))
     rate = summary.num_images / max(summary.seconds, 1e-9)
     next_step(
         f"{summary.num_images:,} images of {summary.num_identities} synthetic people in '{out}' "

@@ -31,11 +31,13 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from vireid.config import Options, choices_of, hints_of, meanings
+from vireid.config import Options, checked_values, choices_of, hints_of, meanings
 from vireid.console import count_text, did_you_mean, say, spelling
 from vireid.files import UnnamedCode
+from vireid.problems import Problems
 from vireid.types import InputError
 
+_UNREAD = object()  # for a value that the user is told of
 _OF_PLACES = ("data-root", "run", "resume", "weights", "file", "folder")  # flags of other commands
 HELP = ("--help", "-h", "--help-all")
 # kind of a value → (what stands for it in the help, what was expected)
@@ -61,6 +63,7 @@ class Flags:
         self, prog: str, function: Callable[..., int | None], words: Sequence[str]
     ) -> None:
         self.prog, self.function = prog, function
+        self.problems = Problems()  # of values
         self.everything = "--help-all" in words
         self.words = ["--help" if word == "--help-all" else word for word in words]
         self._use(self._defaults([]))
@@ -94,13 +97,11 @@ class Flags:
         self._check()
         try:
             args, kwargs = self._parsed()
+            self.problems.tell()
             with spelling(self.with_dashes):
                 return self.function(*args, **kwargs) or 0
         except InputError as error:
             raise InputError(self._sentence(error)) from error
-        except _WrongWord as error:
-            named = " or ".join(self._flags_of(error.word))
-            raise InputError(f"{named}: {error}" if named else str(error)) from error
 
     def _parsed(self) -> tuple[Sequence[Any], dict[str, Any]]:
         """What the function is called with; for help, the process ends."""
@@ -314,7 +315,7 @@ class Flags:
 
     def _registry(self) -> ConstructorRegistry:
         registry = ConstructorRegistry()
-        registry.primitive_rule(primitive)
+        registry.primitive_rule(self._primitive)
 
         @registry.struct_rule
         def options(info: StructTypeInfo) -> StructConstructorSpec | None:
@@ -323,6 +324,24 @@ class Flags:
             return self._fields(info.type, info.default)
 
         return registry
+
+    def _primitive(self, info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        """As `primitive`; wrong words are told later, all at once."""
+        spec = primitive(info)
+        if spec is None:
+            return None
+        read = spec.instance_from_str
+
+        def parse(typed: list[str]) -> Any:
+            with self.problems:
+                try:
+                    return read(typed)
+                except _WrongWord as error:
+                    named = " or ".join(self._flags_of(error.word))
+                    raise InputError(f"{named}: {error}" if named else str(error)) from error
+            return _UNREAD
+
+        return dataclasses.replace(spec, instance_from_str=parse)
 
     def _fields(self, cls: type[Options], default: Any) -> StructConstructorSpec:
         hints, texts, fields, fixed = hints_of(cls), meanings(cls), [], {}
@@ -341,7 +360,12 @@ class Flags:
             fields.append(StructFieldSpec(one.name, kind, value, text))
 
         def build(**values: Any) -> Any:
-            return dataclasses.replace(default, **fixed, **values)
+            values = {name: value for name, value in values.items() if value is not _UNREAD}
+            with self.problems:
+                if not self.problems:
+                    return dataclasses.replace(default, **fixed, **values)
+                checked_values(cls, values)
+            return default
 
         return StructConstructorSpec(instantiate=build, fields=tuple(fields))
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from vireid.commands.common import (
     PRECISION_ALIASES,
-    Problems,
     going_on,
     next_step,
     precision_name,
@@ -20,6 +19,7 @@ from vireid.commands.common import (
 from vireid.console import choose, path_meant, quoted, results, say, tell_broken, warn
 from vireid.data.facts import Decoding
 from vireid.files import check_folder, write_text
+from vireid.problems import Problems
 from vireid.types import TTA, InputError, Modality, parse_pid, parse_time
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vireid.commands.common import going_on, next_step, suggest
 from vireid.console import results, say
+from vireid.problems import Problems
 from vireid.types import InputError
 
 
@@ -46,11 +47,16 @@ def sweep(
     from vireid.sweep import STATE, read_sweep, run_sweep
     from vireid.sweep import merge as take
 
-    if jobs < 1:
-        raise InputError(f"`jobs` is {jobs}; at least 1 was expected.")
-    if deadline is not None and deadline <= 0:
-        raise InputError(f"`deadline` is {deadline:g} seconds; more than 0 was expected.")
-    found = read_sweep(file, out, code)
+    problems = Problems()
+    with problems:
+        if jobs < 1:
+            raise InputError(f"`jobs` is {jobs}; at least 1 was expected.")
+    with problems:
+        if deadline is not None and deadline <= 0:
+            raise InputError(f"`deadline` is {deadline:g} seconds; more than 0 was expected.")
+    with problems:
+        found = read_sweep(file, out, code)
+    problems.tell()
     if merge:
         say(f"{take(found, merge)} of {len(found.jobs)} runs are taken from elsewhere.")
     if plan:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from vireid.problems import Problems
 from vireid.types import InputError
 
 MIN_TOKEN_LENGTH = 8
@@ -92,31 +93,25 @@ class ServerSettings:
     private_key: Path | None = None
 
     def __post_init__(self) -> None:
+        problems = Problems()
         for option in fields(self):
             value = getattr(self, option.name)
             is_limit = isinstance(value, (int, float)) and option.name not in _NOT_LIMITS
-            if is_limit and not value > 0:
-                raise InputError(
-                    f"The server setting `{option.name}` is {value}; it must be above 0."
-                )
-        if not 0 <= self.port < 65536:
-            raise InputError(f"`port` is {self.port}; it must be between 0 and 65535.")
+            with problems:
+                if is_limit and not value > 0:
+                    raise InputError(
+                        f"The server setting `{option.name}` is {value}; it must be above 0."
+                    )
+        with problems:
+            if not 0 <= self.port < 65536:
+                raise InputError(f"`port` is {self.port}; it must be between 0 and 65535.")
         for network in self.trusted_proxies:
-            try:
-                ipaddress.ip_network(network)
-            except ValueError as error:
-                raise InputError(
-                    f"`trusted_proxy` is '{network}'; an address or a network such as 10.0.0.0/8 "
-                    "was expected."
-                ) from error
+            with problems:
+                _check_network(network)
         for number, token in enumerate(self.tokens.values(), 1):
-            if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
-                raise InputError(
-                    # Not the user's name: where the order is wrong, that is the token.
-                    f"The token of user number {number} has {len(token)} characters; at least "
-                    f"{MIN_TOKEN_LENGTH} printable ASCII characters were expected, after the "
-                    f"user's name. {_MAKE}"
-                )
+            with problems:
+                _check_token(number, token)
+        problems.tell()
         if not self.tokens and self.trusted_proxies:
             raise InputError(
                 "Others can reach the server through a `trusted_proxy`, and no token is set. Give "
@@ -131,6 +126,27 @@ class ServerSettings:
             raise InputError(
                 "HTTPS needs both `certificate` and `private_key`; only one of them is set."
             )
+
+
+def _check_network(network: str) -> None:
+    try:
+        ipaddress.ip_network(network)
+    except ValueError as error:
+        raise InputError(
+            f"`trusted_proxy` is '{network}'; an address or a network such as 10.0.0.0/8 was "
+            "expected."
+        ) from error
+
+
+def _check_token(number: int, token: str) -> None:
+    """Refuse a token that is easily guessed, or can't be sent. No message names its user: where
+    the order is wrong, that is the token."""
+    if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+        raise InputError(
+            f"The token of user number {number} has {len(token)} characters; at least "
+            f"{MIN_TOKEN_LENGTH} printable ASCII characters were expected, after the user's name. "
+            f"{_MAKE}"
+        )
 
 
 def read_tokens(words: Sequence[str] = (), file: str | Path | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from vireid.config import convert, to_plain
 from vireid.console import choose
 from vireid.data.protocol import SYNTHETIC_MARKER as MARKER
 from vireid.files import read_json, write_json
+from vireid.problems import Problems
 from vireid.synthetic.layouts import LAYOUTS, Split, split_identities
 from vireid.synthetic.pictures.render import PASSER_SEED
 from vireid.synthetic.preset import preset_named
@@ -53,46 +54,56 @@ def checked_parameters(
     """Parameters of a data set, with the defaults filled in.
 
     Raises:
-        InputError: one of them is out of range or names nothing.
+        InputError: some of them are out of range or name nothing; all are told.
     """
-    layout = choose("layout", layout, tuple(LAYOUTS))
-    preset, _ = preset_named(preset)
-    if version not in VERSIONS:
-        raise InputError(
-            f"`version` is {version}; this generator draws {', '.join(map(str, VERSIONS))}."
-        )
-    if identities < 3:
-        raise InputError(
-            f"`identities` is {identities}; at least 3 are needed: one to train on and "
-            "two to test on. Give a larger number."
-        )
-    if identities > 9999:
-        raise InputError(
-            f"`identities` is {identities}; folder names have four digits, so at most "
-            "9999 are possible. Make several data sets with different seeds."
-        )
-    if test_identities is None:
-        test_identities = max(2, identities // 5)
-    if not 1 <= test_identities < identities:
-        raise InputError(
-            f"`test_identities` is {test_identities} of {identities} identities; at "
-            f"least 1 and at most {identities - 1} are possible, since test "
-            "identities count among all identities."
-        )
-    if not 1 <= images <= 9999:
-        raise InputError(
-            f"`images` is {images}; 1 to 9999 images of each identity by each camera are possible."
-        )
-    if not 0 <= seed < SEEDS:
-        raise InputError(
-            f"`seed` is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are "
-            "reserved for the VIReID-Synth releases)."
-        )
-    if seed == PASSER_SEED:
-        raise InputError(
-            f"`seed` is {seed}; its people are the passers-by in the images of every data set. "
-            "Choose another seed."
-        )
+    problems = Problems()
+    with problems:
+        layout = choose("layout", layout, tuple(LAYOUTS))
+    with problems:
+        preset, _ = preset_named(preset)
+    with problems:
+        if version not in VERSIONS:
+            raise InputError(
+                f"`version` is {version}; this generator draws {', '.join(map(str, VERSIONS))}."
+            )
+    with problems:
+        if identities < 3:
+            raise InputError(
+                f"`identities` is {identities}; at least 3 are needed: one to train on and "
+                "two to test on. Give a larger number."
+            )
+        if identities > 9999:
+            raise InputError(
+                f"`identities` is {identities}; folder names have four digits, so at most "
+                "9999 are possible. Make several data sets with different seeds."
+            )
+        if test_identities is None:
+            test_identities = max(2, identities // 5)
+        if not 1 <= test_identities < identities:
+            raise InputError(
+                f"`test_identities` is {test_identities} of {identities} identities; at "
+                f"least 1 and at most {identities - 1} are possible, since test "
+                "identities count among all identities."
+            )
+    with problems:
+        if not 1 <= images <= 9999:
+            raise InputError(
+                f"`images` is {images}; 1 to 9999 images of each identity by each camera are "
+                "possible."
+            )
+    with problems:
+        if not 0 <= seed < SEEDS:
+            raise InputError(
+                f"`seed` is {seed}; 0 to {SEEDS - 1:,} is possible (higher seeds are "
+                "reserved for the VIReID-Synth releases)."
+            )
+        if seed == PASSER_SEED:
+            raise InputError(
+                f"`seed` is {seed}; its people are the passers-by in the images of every data set. "
+                "Choose another seed."
+            )
+    problems.tell()
+    assert test_identities is not None
     return Parameters(
         layout=layout,
         identities=identities,

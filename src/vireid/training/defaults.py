@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from vireid.config import Options, from_plain, overlay, read_plain, to_plain
+from vireid.config import Options, checked_values, from_plain, overlay, read_plain, to_plain
 from vireid.console import choose, unknown
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
@@ -20,6 +20,7 @@ from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
+from vireid.problems import Problems
 from vireid.training.options import (
     CODE,
     TrainOptions,
@@ -109,7 +110,11 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         or choices.recipe.strip().lower() == recipe_of_file
     )
     recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
-    recipe = _recipe(choices, parts["recipe"] if keeps_recipe else {}, recipes, pretrained, where)
+    problems = Problems()
+    recipe = next(iter(recipes.values()))  # where that of the file can't be
+    with problems:
+        of_file = parts["recipe"] if keeps_recipe else {}
+        recipe = _recipe(choices, of_file, recipes, pretrained, where)
 
     def merged(of_recipe: dict[str, Any], of_file: dict[str, Any]) -> dict[str, Any]:
         """The file goes before the recipe, unless another recipe than the file's was chosen."""
@@ -125,19 +130,19 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     model |= {"pretrained": pretrained, "arch": arch}
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
-    values = {
-        "size": own_options.input_size,
-        **plain,
-        "method": method,
-        "method_options": from_plain(
-            own_options,
-            merged(of_recipe, parts["method_options"]),
-            f"{where}: options of method {method}",
-        ),
-        "model": from_plain(ModelOptions, model, f"{where}: model"),
-        "recipe": recipe,
-    }
-    return from_plain(TrainOptions, values, where)
+    values = {"size": own_options.input_size, **plain, "method": method, "recipe": recipe}
+    for part, cls, given, name in (
+        ("method_options", own_options, merged(of_recipe, parts["method_options"]),
+         f"options of method {method}"),
+        ("model", ModelOptions, model, "model"),
+    ):  # fmt: skip
+        values.pop(part, None)
+        with problems:
+            values[part] = from_plain(cls, given, f"{where}: {name}")
+    with problems:
+        options = from_plain(TrainOptions, values, where)
+    problems.tell()
+    return options
 
 
 def _recipe(
@@ -239,12 +244,14 @@ def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
 
 
 def _replaced(options: Any, nested: Mapping[str, Any]) -> Any:
-    changes = {
-        name: _replaced(getattr(options, name), value)
-        if isinstance(getattr(options, name), Options)
-        else value
-        for name, value in nested.items()
-    }
+    changes, problems = {}, Problems()
+    for name, value in nested.items():
+        with problems:
+            if isinstance(getattr(options, name), Options):
+                changes[name] = _replaced(getattr(options, name), value)
+            else:
+                changes |= checked_values(type(options), {name: value})
+    problems.tell()
     return dataclasses.replace(options, **changes)
 
 
