@@ -99,3 +99,14 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one(tmp_path: Path) -> None:
 
     assert meant("runs/mcl_0", closed) == f"'{run}0'?"
     assert meant("run/mcl_0", lambda path: closed(run)) == ""
+
+
+def test_a_folder_is_answered_by_what_it_holds(tmp_path: Path) -> None:
+    assert console.inside_meant(tmp_path / "absent", Path.is_dir) == ""
+    assert console.inside_meant(tmp_path, Path.is_dir) == ""
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "one").mkdir()
+    assert console.inside_meant(tmp_path, Path.is_dir) == f" Did you mean '{tmp_path / 'one'}'?"
+    (tmp_path / "two").mkdir()
+    expected = f" Did you mean one in it, such as '{tmp_path / 'one'}'?"
+    assert console.inside_meant(tmp_path, Path.is_dir) == expected

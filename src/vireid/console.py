@@ -273,6 +273,26 @@ def _nearest(path: Path, fits: Callable[[Path], bool]) -> Path | None:
     return None
 
 
+def held_in(folder: Path, fits: Callable[[Path], bool]) -> list[Path]:
+    """What lies in a folder and is of the kind that was expected, by name."""
+    found = []
+    with contextlib.suppress(OSError):  # it may not be looked into
+        for there in sorted(itertools.islice(folder.iterdir(), _BESIDE)):
+            with contextlib.suppress(OSError):
+                if not there.name.startswith(".") and fits(there):
+                    found.append(there)
+    return found
+
+
+def inside_meant(folder: Path, fits: Callable[[Path], bool]) -> str:
+    """The hint, " Did you mean 'runs/mcl-0'?", at what a folder holds, where it was given instead
+    of one of these; "" where it holds nothing of the kind that was expected."""
+    found = held_in(folder, fits)
+    if len(found) < 2:
+        return f" Did you mean '{found[0]}'?" if found else ""
+    return f" Did you mean one in it, such as '{found[0]}'?"
+
+
 def choose(
     what: str, text: str, valid: Sequence[str], *, aliases: dict[str, str] | None = None
 ) -> str:

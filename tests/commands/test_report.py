@@ -70,6 +70,25 @@ def test_average_of_seeds(runs: list[Path], tmp_path: Path, capsys) -> None:
     assert "differ in search" in refused(capsys, "report", alike[0], unlike, "--average")
 
 
+def test_a_folder_of_runs_is_answered_by_what_to_name(
+    runs: list[Path], tmp_path: Path, capsys
+) -> None:
+    parent = shutil.copytree(runs[0].parent, tmp_path / "my runs")
+    (parent / "tiny.json").unlink()
+    for words in (("report", parent), ("compare", runs[0], "--with", parent)):
+        expected = f"holds 2 of them. Name what it holds: '{parent}'/*"
+        assert expected in refused(capsys, *words)
+    assert f"Name what it holds: {runs[0] / 'test'}/*" in refused(
+        capsys, "report", runs[0] / "test"
+    )
+    (parent / "untested").mkdir()
+    expected = f"Name what it holds: '{parent / 'seed0'}' '{parent / 'seed1'}'"
+    assert expected in refused(capsys, "report", parent)
+    one = f"Did you mean one in it, such as '{parent / 'seed0'}'?"
+    for words in (("test", "--resume"), ("train", "--resume"), ("card",), ("plot",)):
+        assert one in refused(capsys, *words, parent)
+
+
 def test_what_is_no_report(trained: Path, tmp_path: Path, capsys) -> None:
     assert "at least one" in refused(capsys, "report")
     assert "holds no report.json" in refused(capsys, "report", tmp_path)

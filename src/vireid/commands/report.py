@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
-from vireid.console import path_meant, results, say
+from vireid.console import count_text, held_in, path_meant, quoted, results, say
 from vireid.files import check_folder
 from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.evaluation import Report
+
+_NAMED = 5  # folders that a message lists
 
 
 def report(
@@ -111,9 +113,6 @@ def load_reports(paths: Sequence[Path]) -> list[Report]:
 
 
 def _files(path: Path) -> list[Path]:
-    from vireid.sweep import runs_of
-    from vireid.testing import report_files
-
     if not path.exists():
         raise InputError(
             f"There is no folder or file '{path}'.{path_meant(path)} Give report.json files, or "
@@ -121,13 +120,34 @@ def _files(path: Path) -> list[Path]:
         )
     if not path.is_dir():
         return [path]
-    if (path / "report.json").is_file():
-        return [path / "report.json"]
-    runs = runs_of(path) or [path]
-    files = [file for run in runs for file in report_files(run)]
-    if not files:
+    if files := _files_in(path):
+        return files
+    if held := held_in(path, _holds_reports):
+        every = len(held) == len(held_in(path, Path.is_dir))
+        names = f"{quoted(path)}/*" if every else " ".join(map(quoted, held[:_NAMED]))
+        more = " …" if not every and len(held) > _NAMED else ""
         raise InputError(
-            f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs. `vireid "
-            "test` writes them."
+            f"'{path}' is no run or sweep with reports itself; it holds "
+            f"{count_text(len(held), 'one', 'of them')}. Name what it holds: {names}{more}"
         )
-    return files
+    raise InputError(
+        f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs. `vireid test` "
+        "writes them."
+    )
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The reports in a folder: its own, of a run's tests, or of all runs of a sweep."""
+    from vireid.sweep import runs_of
+    from vireid.testing import report_files
+
+    if (folder / "report.json").is_file():
+        return [folder / "report.json"]
+    return [file for run in runs_of(folder) or [folder] for file in report_files(run)]
+
+
+def _holds_reports(place: Path) -> bool:
+    try:
+        return place.is_dir() and bool(_files_in(place))
+    except InputError:  # a sweep whose runs aren't there
+        return False

@@ -14,7 +14,7 @@ from vireid.commands.common import print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
-from vireid.console import path_meant
+from vireid.console import inside_meant, path_meant
 from vireid.files import check_folder
 from vireid.methods.options import OPTIONS
 from vireid.methods.recipes import augmentation_choices
@@ -129,8 +129,9 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
         return {"start": Start(), "options": resolve(plain, choices, f"'{folder / TRIALS}'")}
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"'{folder}' is not a run: it has no config.json.{path_meant(folder, _is_run)} Give "
-            "the folder that `vireid train` wrote."
+            f"'{folder}' is not a run: it has no config.json."
+            f"{path_meant(folder, _is_run) or inside_meant(folder, _is_run)} Give the folder that "
+            "`vireid train` wrote."
         )
     return {"start": Start(), "options": defaults(folder / "config.json", choices)}
 
