@@ -224,6 +224,16 @@ def test_the_contract_of_other_scripts() -> None:
         assert {f.replace("-", "_") for f in flags.split()} <= valid, words
 
 
+def test_the_kernels_that_are_timed_are_chosen_as_in_training(
+    monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    given: list[dict] = []
+    monkeypatch.setattr("vireid.bench.measure", lambda **words: given.append(words) or {})
+    assert run("bench", "--kernels", "OWN", "--device", "cpu") == 0
+    assert given[0]["kernels"] == "own"
+    assert "Valid: auto, own, mixed" in refused(capsys, "bench", "--kernels", "theirs")
+
+
 def test_help_needs_no_torch() -> None:
     """In a process of its own, since this one has torch; so every `--help` is quick."""
     code = (

@@ -27,6 +27,7 @@ def measure(
     steps: int = 50,
     published: bool = True,
     engine: str = "auto",
+    kernels: str = "auto",
     size: tuple[int, int] = (288, 144),
 ) -> dict[str, Any]:
     """Measure step, extraction and evaluation.
@@ -36,7 +37,7 @@ def measure(
         arch, method: what is timed.
         steps: in each of three timed stretches (one of 16 images on a CPU, where 64 take minutes).
         published: measure the published way too.
-        engine: as in training.
+        engine, kernels: as in training.
         size: (height, width) of the images.
 
     Returns:
@@ -50,8 +51,9 @@ def measure(
     dataset, store = random_data(2370 if small else 7110, size=size)
     facts: dict[str, Any] = {"machine": _machine(target)}
     bench = StepBench(
-        dataset, store, device=device, engine=engine, method=method, arch=arch, **batch
-    )
+        dataset, store, device=device, engine=engine, kernels=kernels, method=method, arch=arch,
+        **batch,
+    )  # fmt: skip
     facts["engine"] = bench.engine.why
     ours = bench.time(steps, repeats=1 if small else 3, warm_up=1 if small else 10)
     step = {f"{method} ms a step": ours["ms"], "images a second": ours["images_per_second"]}

@@ -8,13 +8,16 @@ import platform
 import shutil
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from vireid.commands.common import print_json
-from vireid.console import facts_table, results
+from vireid.console import choose, facts_table, results
 from vireid.cores import usable_cores
 from vireid.data import dataset_names
 from vireid.extras import EXTRAS, how_to_install, installed
 from vireid.files import nearest_there
+from vireid.problems import Problems
+from vireid.training.options import KernelsName
 from vireid.types import InputError
 
 REQUIRED = (
@@ -107,6 +110,7 @@ def bench(
     arch: str = "resnet50",
     method: str = "mcl",
     steps: int = 50,
+    kernels: KernelsName = "auto",
     gpu: int | None = None,
     device: str = "auto",
     published: bool = True,
@@ -121,6 +125,7 @@ def bench(
         arch: Backbone.
         method: Method whose step is timed.
         steps: Steps to time, after warming up.
+        kernels: Kernels of a captured step, as in `vireid train`.
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
         published: Time the published way too.
@@ -128,14 +133,19 @@ def bench(
     from vireid.bench import measure
     from vireid.runtime.device import resolve_device
 
-    if steps < 1:
-        raise InputError(f"--steps is {steps}; at least 1 was expected.")
-
+    problems = Problems()
+    with problems:
+        if steps < 1:
+            raise InputError(f"--steps is {steps}; at least 1 was expected.")
+    with problems:
+        chosen = choose("kernels", kernels, get_args(KernelsName))
+    problems.tell()
     facts = measure(
         device=resolve_device(gpu, device),
         arch=arch,
         method=method,
         steps=steps,
+        kernels=chosen,
         published=published,
     )
     if json:

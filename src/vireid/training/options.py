@@ -18,6 +18,8 @@ from vireid.methods.registry import method_choices, options_class, resolve_metho
 from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
+KernelsName = Literal["auto", "own", "mixed", "compiled", "eager"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(Options):
@@ -88,7 +90,7 @@ class TrainOptions(Options):
     """How the number of epochs was found, in words, where another run found it."""
     engine: Literal["auto", "eager", "compiled", "graph"] = "auto"
     """How a step is run; docs/engine.md compares them."""
-    kernels: Literal["auto", "own", "mixed", "compiled", "eager"] = "auto"
+    kernels: KernelsName = "auto"
     """What a captured step consists of. own: our kernels between convolutions, ready in seconds.
     mixed: those inside residual blocks, everything else compiled. compiled: everything. eager:
     PyTorch's kernels."""
