@@ -472,7 +472,10 @@ def run_sweep(
         try:
             sweep.write(tables=tables)
         except InputError as error:
-            tell(f"note: there is no table: {error}")
+            if any(one.state == "waiting" for one in sweep.jobs):
+                tell(f"note: some tables wait for more runs. So far: {error}")
+            else:
+                tell(f"note: the runs are kept, but some tables are left out: {error}")
 
     def make(job: Job, device: int | None) -> None:
         place = f"{sweep.jobs.index(job) + 1} of {len(sweep.jobs)}"

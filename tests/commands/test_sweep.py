@@ -229,6 +229,23 @@ def test_what_has_to_be_corrected_is_said(
     assert "Next: correct what failed" in shown and "logs); then the same command" in shown
 
 
+def test_tables_that_come_later_are_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_tables(*_: object) -> None:
+        raise InputError("No partner.")
+
+    monkeypatch.setattr("vireid.sweep.call", lambda *_: None)
+    monkeypatch.setattr("vireid.sweep.file_hash", lambda path: "0" * 64)
+    monkeypatch.setattr("vireid.sweep.Sweep._write_tables", write_tables)
+    lines: list[str] = []
+    run_sweep(read_sweep(write(tmp_path, seeds=[0, 1]), tmp_path), [None], tell=lines.append)
+    assert [line for line in lines if line.startswith("note")] == [
+        "note: some tables wait for more runs. So far: No partner.",
+        "note: the runs are kept, but some tables are left out: No partner.",
+    ]
+
+
 def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     """Also after a move, and for runs that were taken from elsewhere."""
     monkeypatch.chdir(tmp_path)

@@ -58,7 +58,7 @@ def report(
     except InputError as error:
         if embedding or metrics:
             raise
-        why = f"note: there is no table for a paper: {error}"
+        why = f"note: paper.md and .tex are left out: {error}"
     results.print(comparison.to_table())
     if out is None:
         suggest("the same with --out DIR writes Markdown, CSV and LaTeX tables.")
