@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from vireid.data.decoding import ImageError, read_image
 from vireid.embed import load_embeddings
-from vireid.files import safetensors_fault
+from vireid.files import NoPermission, safetensors_fault
 from vireid.models.foreign import load_foreign
 from vireid.types import InputError
 
@@ -54,5 +55,11 @@ def test_a_safetensors_file_that_may_not_be_read(
 
     monkeypatch.setattr("builtins.open", refuse)
     (tmp_path / "a.safetensors").touch()
-    found = safetensors_fault(tmp_path / "a.safetensors", FileNotFoundError("No such file"))
-    assert found == "Permission denied"
+    with pytest.raises(NoPermission, match=r"a\.safetensors' can't be used: Permission denied\."):
+        safetensors_fault(tmp_path / "a.safetensors", FileNotFoundError("No such file"))
+    monkeypatch.setattr("io.open", refuse)
+    monkeypatch.setattr("vireid.models.foreign._recognise", refuse)
+    with pytest.raises(NoPermission):
+        load_foreign(tmp_path / "a.safetensors")
+    with pytest.raises(ImageError, match=r"a\.safetensors' can't be used: Permission denied\."):
+        read_image(tmp_path / "a.safetensors")

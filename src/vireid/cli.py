@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.console import console, did_you_mean, harmless, say, shortened
+from vireid.files import NoPermission
 from vireid.runtime.signals import Terminated, sigterm_raises
 from vireid.types import InputError
 from vireid.version import __version__
@@ -69,10 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.errno == errno.ENAMETOOLONG:
             _complain(f"The file name '{error.filename}' is longer than this system allows.")
         elif isinstance(error, PermissionError) and error.filename is not None:
-            _complain(
-                f"'{error.filename}' can't be used: {error.strerror}. Change its permissions or "
-                "those of the folders it is in, or name another one."
-            )
+            _complain(str(NoPermission(error.filename, error)))
         else:
             raise
         code = USER_ERROR

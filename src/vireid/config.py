@@ -393,7 +393,11 @@ def read_plain(path: str | Path) -> dict[str, Any]:
         except FileNotFoundError as error:
             meant = path_meant(path, Path.is_file)
             raise InputError(f"There is no file '{path}'.{meant}") from error
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise InputError(
+                f"The file '{path}' can't be read: {error.strerror or error}."
+            ) from error
+        except (ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise InputError(f"The file '{path}' is not readable TOML: {why}.") from error
     else:

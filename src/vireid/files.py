@@ -31,6 +31,29 @@ class NotWritten(InputError):
     """A file couldn't be written, perhaps for want of space."""
 
 
+class NoPermission(InputError):
+    """A file or a folder that the user may not use; what is in it can't be at fault."""
+
+    def __init__(self, path: object, error: OSError) -> None:
+        super().__init__(
+            f"'{error.filename or path}' can't be used: {error.strerror or error}. Change its "
+            "permissions or those of the folders it is in, or name another one."
+        )
+
+
+@contextmanager
+def permitted(path: str | Path) -> Iterator[None]:
+    """Give what the system forbids while `path` is read the same sentence everywhere.
+
+    Raises:
+        NoPermission: names what may not be read.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise NoPermission(path, error) from error
+
+
 @contextmanager
 def atomic_write(target: str | Path, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside `target`; it becomes `target` only if the block succeeds.
@@ -224,10 +247,15 @@ def refused_header(error: Exception) -> str:
 
 def safetensors_fault(path: Path, error: Exception) -> str:
     """What is wrong with a file that `safetensors` couldn't read, in words for whoever has it; the
-    library's are for programmers."""
+    library's are for programmers.
+
+    Raises:
+        NoPermission: the user may not read it.
+    """
     try:
-        return _safetensors_fault(path, error)
-    except OSError as own:  # the library's doesn't tell why a file can't be opened
+        with permitted(path):  # the library's doesn't tell why a file can't be opened
+            return _safetensors_fault(path, error)
+    except OSError as own:
         return own.strerror or str(own)
 
 

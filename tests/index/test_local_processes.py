@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ import numpy as np
 import pytest
 from index_helpers import DIM, SMALL, apply, changed, contents, make, people, script
 
+from vireid.files import NoPermission
+from vireid.index import open_index
 from vireid.index.local.index import LocalIndex
 from vireid.types import InputError
 
@@ -195,3 +198,21 @@ def test_many_threads_get_the_answers_of_one(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert answers == wanted
+
+
+def test_a_catalog_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library says only that it can't open it."""
+
+    def refuse(path: Path, *args: object) -> None:  # root, whom tests may run as, may read all
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def connect(*args: object, **options: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    (tmp_path / "index.sqlite").touch()
+    monkeypatch.setattr("sqlite3.connect", connect)
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(NoPermission, match=r"index\.sqlite' can't be used: Permission denied\."):
+        open_index(tmp_path)

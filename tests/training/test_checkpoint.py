@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from vireid.files import NoPermission
 from vireid.methods import Sizes, build_method, method_class
 from vireid.runtime.background import BackgroundWriter
 from vireid.training import checkpoint
@@ -87,6 +89,26 @@ def test_damaged_newest_is_named_and_the_one_before_used(tmp_path: Path, damage:
     found, path, notes = checkpoint.load_latest(tmp_path)
     assert found["method"]["x"][0] == 1 and path.name.startswith("epoch-0001")
     assert len(notes) == 1 and newest.name in notes[0]
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is an older one taken for it, or the run begun anew."""
+    for epoch in (1, 2):
+        newest = checkpoint.save_checkpoint(tmp_path, state(epoch), epoch=epoch)
+
+    def refuse(path: Path) -> str:  # root, whom tests may run as, may read all
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("vireid.training.checkpoint.file_hash", refuse)
+    sentence = f"'{newest}' can't be used: Permission denied. Change its permissions"
+    for load in (checkpoint.load_latest, lambda _: checkpoint.load_checkpoint(newest)):
+        with pytest.raises(NoPermission, match=re.escape(sentence)):
+            load(tmp_path)
+    monkeypatch.setattr("os.listdir", refuse)
+    with pytest.raises(NoPermission, match=re.escape(f"'{tmp_path}' can't be used")):
+        checkpoint.list_checkpoints(tmp_path)
 
 
 def test_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vireid.data.facts import UPRIGHT, Decoding
+from vireid.files import NoPermission
 from vireid.types import InputError, shown
 
 # Only these of Pillow's decoders are imported and tried: of the others, one starts Ghostscript.
@@ -109,6 +110,8 @@ def _read(path: str | Path, decoding: Decoding) -> Image.Image:
             return to_rgb(image, decoding)
     except FileNotFoundError as error:
         raise ImageError("missing", "missing", f"There is no image '{path}'.") from error
+    except PermissionError as error:
+        raise ImageError("broken", "no permission", str(NoPermission(path, error))) from error
     except Image.DecompressionBombError as error:
         raise ImageError(
             "large",

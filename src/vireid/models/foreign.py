@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vireid.console import path_meant
-from vireid.files import safetensors_fault
+from vireid.files import NoPermission, safetensors_fault
 from vireid.models.options import ENDINGS
 from vireid.types import InputError
 
@@ -107,6 +107,8 @@ def load_foreign(path: str | Path) -> Any:
             warnings.simplefilter("ignore")  # on the pickle's protocol, for programmers
             with path.open("rb") as file:  # of a path, PyTorch looks at the ending
                 return torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise NoPermission(path, error) from error
     except SafetensorError as error:
         raise InputError(
             f"The file '{path}' is not readable safetensors: {safetensors_fault(path, error)}. "

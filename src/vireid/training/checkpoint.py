@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 from vireid.config import convert
 from vireid.console import count_text, path_meant
 from vireid.data.identities import trained_on
-from vireid.files import atomic_write, file_hash, read_json, write_text
+from vireid.files import NoPermission, atomic_write, file_hash, permitted, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
 from vireid.runtime.record import record_of
@@ -93,11 +94,20 @@ def position(path: Path) -> tuple[int, int]:
 
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
-    """Checkpoints in `folder`, newest first."""
+    """Checkpoints in `folder`, newest first.
+
+    Raises:
+        NoPermission: it may not be looked into.
+    """
+    try:
+        with permitted(folder):
+            names = os.listdir(folder)
+    except OSError:  # there is none
+        names = []
     checkpoints = [
-        (tuple(map(int, match.groups())), path)
-        for path in Path(folder).glob("*.pt")
-        if (match := NAME.fullmatch(path.name))
+        (tuple(map(int, match.groups())), Path(folder) / name)
+        for name in names
+        if (match := NAME.fullmatch(name))
     ]
     return [path for _, path in sorted(checkpoints, reverse=True)]
 
@@ -148,12 +158,15 @@ def load_latest(folder: str | Path) -> tuple[dict[str, Any], Path, list[str]]:
 
     Raises:
         InputError: there is no checkpoint, or none that is whole.
+        NoPermission: the newest one may not be read; it may be whole, so no older one is taken.
     """
     notes: list[str] = []
     paths = list_checkpoints(folder)
     for path in paths:
         try:
             return load_checkpoint(path), path, notes
+        except NoPermission:
+            raise
         except InputError as error:
             notes.append(str(error))
     if notes:
@@ -190,9 +203,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a checkpoint has the checksum beside it."""
+    """Whether a checkpoint has the checksum beside it.
+
+    Raises:
+        NoPermission: one of the files may not be read.
+    """
     try:
-        return file_hash(path) == _sum_file(path).read_text(encoding="utf-8").split()[0]
+        with permitted(path):
+            return file_hash(path) == _sum_file(path).read_text(encoding="utf-8").split()[0]
     except (OSError, IndexError, UnicodeDecodeError):
         return False
 

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ import numpy as np
 
 from vireid.config import convert, hints_of
 from vireid.console import inside_meant, path_meant
-from vireid.files import parse_json
+from vireid.files import parse_json, permitted
 from vireid.index.checks import IndexFacts, Row, in_blocks
 from vireid.index.entries import Entry
 from vireid.types import LAST_MOMENT, InputError, Limits, shown
@@ -207,6 +207,9 @@ class Catalog:
         try:
             yield
         except sqlite3.OperationalError as error:  # the disk's fault, not the file's
+            path = self.folder / FILE
+            with permitted(path), suppress(FileNotFoundError), open(path, "rb"):
+                pass  # the library doesn't tell why it can't open it
             raise InputError(
                 f"The catalog of the index '{self.folder}' can't be opened: {error}. It is "
                 "unchanged. If the disk is full, free some space and try again; if it fails, "
