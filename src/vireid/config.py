@@ -25,8 +25,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vireid.console import choose, path_meant, unknown
-from vireid.files import read_json, write_json
+from vireid.console import choose, unknown
+from vireid.files import content_of, read_json
 from vireid.problems import Problems
 from vireid.types import InputError, shown
 
@@ -388,15 +388,9 @@ def read_plain(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if path.suffix.lower() == ".toml":
+        content = content_of(path)
         try:
-            plain: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError as error:
-            meant = path_meant(path, Path.is_file)
-            raise InputError(f"There is no file '{path}'.{meant}") from error
-        except OSError as error:
-            raise InputError(
-                f"The file '{path}' can't be read: {error.strerror or error}."
-            ) from error
+            plain: Any = tomllib.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise InputError(f"The file '{path}' is not readable TOML: {why}.") from error
@@ -412,8 +406,3 @@ def read_plain(path: str | Path) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise InputError(f"'{path}' is {shown(plain)}; an object with named values was expected.")
     return plain
-
-
-def save(path: str | Path, options: Any) -> None:
-    """Write an option dataclass as JSON, atomically."""
-    write_json(path, to_plain(options))

@@ -178,15 +178,23 @@ def read_json(path: str | Path) -> Any:
     Raises:
         InputError: the file is missing or is not JSON.
     """
+    return parse_json(content_of(path), f"The file '{path}'")
+
+
+def content_of(path: str | Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: it is missing or can't be read.
+    """
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError as error:
         from vireid.console import path_meant
 
         raise InputError(f"There is no file '{path}'.{path_meant(path, Path.is_file)}") from error
     except OSError as error:
         raise InputError(f"The file '{path}' can't be read: {error.strerror or error}.") from error
-    return parse_json(content, f"The file '{path}'")
 
 
 def parse_json(content: str | bytes, what: str) -> Any:
