@@ -21,6 +21,7 @@ import numpy as np
 from _common import ROOT
 from _runs import EMBEDDINGS, METRICS, Runs, Unlike, load
 
+from vireid.console import count_text
 from vireid.evaluation.significance import (
     FEWEST_PAIRS,
     agreement,
@@ -164,8 +165,9 @@ def agreement_words(runs: Runs) -> str:
     ]
     interval = (
         f", 95 % interval for other seeds [{found.interval[0]:.2f}, {found.interval[1]:.2f}]"
-        if found.interval else ""
-    )  # fmt: skip
+        if found.interval and len(seeds) >= FEWEST_PAIRS
+        else f"; {count_text(len(seeds), 'seed', 'seeds')}, too few for an interval"
+    )
     of_seeds = ", ".join(f"{tau:.2f}" for tau in found.of_seeds)
     return (
         f"**τ = {found.tau:.2f}**, exact two-sided p = {found.p:.2g}{interval}; seed by seed "

@@ -272,6 +272,7 @@ def test_the_leaderboard_ranks_and_agrees(benchmarks: None, tmp_path: Path) -> N
     assert "15 of 15 pairs are resolved" in leaderboard.pairs(runs)
     assert "| `agw` | 1 | 5.0 / 9.0 |" in leaderboard.cross(runs)
     del runs.found["dns", 5]
+    assert "; 5 seeds, too few for an interval" in leaderboard.agreement_words(runs)
     assert "5 of 15 pairs of rows have fewer than 6 seeds" in leaderboard.pairs(runs)
     for seed in range(5):
         del runs.found["dns", seed]

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 from command_kit import run, said
 
-from vireid.commands.common import AFRESH, KEPT
+from vireid.commands.common import AFRESH, KEPT, NO_CHECKPOINT
 from vireid.runtime.signals import StopRequest
 
 # command → its flags, the function in which it is interrupted, what is said
 LONG = {
     "synthesize": ("--out OUT", "vireid.synthetic.write_dataset", KEPT),
     "prepare": ("--data-root OUT", "vireid.data.load_dataset", AFRESH),
-    "train": ("--data-root OUT --run OUT/run --device cpu", "vireid.training.run.train", AFRESH),
+    "train": (
+        "--data-root OUT --run OUT/run --device cpu",
+        "vireid.training.run.train",
+        NO_CHECKPOINT,
+    ),
     "test": ("--resume OUT", "vireid.testing.evaluate", AFRESH),
     "sweep": ("OUT/sweep.toml", "vireid.sweep.read_sweep", KEPT),
     "embed": ("--images OUT --out OUT/out --device cpu", "vireid.embed.load", KEPT),

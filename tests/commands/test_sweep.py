@@ -155,6 +155,17 @@ def test_a_file_of_another_kind(tmp_path: Path, capsys) -> None:
     assert "A TOML file, whose name ends in .toml, or a JSON file was expected." in message
 
 
+def test_a_sweep_takes_no_file_and_no_runs_folder(tmp_path: Path, capsys) -> None:
+    file, run_folder = write(tmp_path), tmp_path / "run"
+    run_folder.mkdir()
+    (run_folder / "config.json").write_text("{}")
+    assert "is a file; a folder for the sweep's runs" in refused(
+        capsys, "sweep", file, "--out", file
+    )
+    assert "is a run's folder" in refused(capsys, "sweep", file, "--out", run_folder)
+    assert [path.name for path in run_folder.iterdir()] == ["config.json"]
+
+
 def test_what_was_made_is_said_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

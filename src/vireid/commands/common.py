@@ -17,6 +17,7 @@ from vireid.types import PRECISION_ALIASES, PrecisionName
 # How to go on with a long command that was interrupted.
 KEPT = "What was made is kept; the same command goes on with it."
 AFRESH = "Nothing half-made is kept; the same command starts again."
+NO_CHECKPOINT = "There is no checkpoint yet; the same command starts again."
 
 
 def precision_name(given: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
-from vireid.console import count_text, held_in, path_meant, quoted, results, say
+from vireid.console import held_in, path_meant, quoted, results, say
 from vireid.files import check_folder
 from vireid.types import InputError
 
@@ -127,8 +127,8 @@ def _files(path: Path) -> list[Path]:
         names = f"{quoted(path)}/*" if every else " ".join(map(quoted, held[:_NAMED]))
         more = " …" if not every and len(held) > _NAMED else ""
         raise InputError(
-            f"'{path}' is no run or sweep with reports itself; it holds "
-            f"{count_text(len(held), 'one', 'of them')}. Name what it holds: {names}{more}"
+            f"'{path}' is no run or sweep with reports itself; it holds {len(held)} of them. Name "
+            f"what it holds: {names}{more}"
         )
     raise InputError(
         f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs. `vireid test` "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vireid.commands.common import going_on, next_step, suggest
 from vireid.console import results, say
+from vireid.files import check_folder
 from vireid.problems import Problems
 from vireid.types import InputError
 
@@ -56,6 +57,12 @@ def sweep(
             raise InputError(f"`deadline` is {deadline:g} seconds; more than 0 was expected.")
     with problems:
         found = read_sweep(file, out, code)
+        check_folder(found.folder, "the sweep's runs and tables")
+        if (found.folder / "config.json").is_file():
+            raise InputError(
+                f"'{found.folder}' is a run's folder; one for a sweep's runs and tables was "
+                "expected. Name another one with --out."
+            )
     problems.tell()
     if merge:
         say(f"{take(found, merge)} of {len(found.jobs)} runs are taken from elsewhere.")

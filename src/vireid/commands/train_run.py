@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vireid.commands.common import AFRESH, going_on, next_step, suggest
+from vireid.commands.common import NO_CHECKPOINT, going_on, next_step, suggest
 from vireid.config import to_plain
 from vireid.console import quoted, say, typed
 from vireid.files import check_folder, read_json
@@ -49,7 +49,7 @@ def train_one(
 
     def how() -> str:
         if not any(folder.glob("checkpoints/*.pt")):
-            return AFRESH
+            return NO_CHECKPOINT
         command = typed(f"vireid train --resume {quoted(folder)}{again}")
         return f"The newest checkpoint is kept. Go on with: {command}"
 

@@ -424,7 +424,7 @@ class _Job:
         if not keep.any():
             raise InputError("None of the images can be decoded.")
         if self.out.exists():
-            say(f"note: '{self.out}' held other embeddings, which are replaced.")
+            say(f"note: '{self.out}' held embeddings, which are replaced.")
         if keep.all():
             with writing(self.out):
                 os.replace(self.result, self.out)

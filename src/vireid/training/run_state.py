@@ -209,6 +209,8 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> d
         if not same(old.get(key), new.get(key))
     }
     other = [text for key, text in changes.items() if key not in (*MAY_CHANGE, _EPOCHS)]
+    if "method" in changes:
+        other = [changes["method"]]  # whose options are others, of course
     if other:
         raise InputError(
             f"The run '{run}' can't go on with other options: {'; '.join(other[:5])}. Resume it "
@@ -221,14 +223,15 @@ def _changed_since(state: Mapping[str, Any], options: TrainOptions, run: Path) -
     """As `compare_options`, of a checkpoint and what goes on from it.
 
     Raises:
-        InputError: the run would be something else, or shorter than it is.
+        InputError: the run would be something else, or no longer than it is: its weights say what
+            they were trained with.
     """
     changes = compare_options(state["config"], to_plain(options), run)
     done = _progress(state, str(run)).epoch
-    if _EPOCHS in changes and options.last_epoch < done:
+    if _EPOCHS in changes and options.last_epoch <= done:
         raise InputError(
             f"`epochs` is {options.last_epoch}, but the run '{run}' has trained "
-            f"{count_text(done, 'epoch', 'epochs')} already. Give at least as many, or start "
+            f"{count_text(done, 'epoch', 'epochs')} already. Give more, leave it out, or start "
             "another run."
         )
     return changes

@@ -91,7 +91,8 @@ class LocalIndex(Index):
             names = sorted(path.name for path in folder.iterdir())
         except OSError as error:
             raise InputError(
-                f"The folder '{folder}' for the index can't be made: {error.strerror or error}."
+                f"The folder '{folder}' for the index can't be made or read: "
+                f"{error.strerror or error}. Name a new or empty folder that you may write to."
             ) from error
         if names:
             what = "an index" if FILE in names else f"something ('{names[0]}')"
