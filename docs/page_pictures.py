@@ -159,15 +159,15 @@ def take(query: Path, frame: Path, url: str) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """Write a picture as JPEG, of at most `MAX_BYTES`."""
+    """Write a picture as WebP, of at most `MAX_BYTES`."""
     page.wait_for_timeout(1200)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for quality in range(90, 40, -5):
         out = io.BytesIO()
-        image.save(out, "JPEG", quality=quality, optimize=True)
+        image.save(out, "WEBP", quality=quality, method=6)
         if out.tell() <= MAX_BYTES:
             break
-    (IMAGES / f"{name}.jpg").write_bytes(out.getvalue())
+    (IMAGES / f"{name}.webp").write_bytes(out.getvalue())
 
 
 if __name__ == "__main__":

@@ -188,7 +188,8 @@ def content_of(path: str | Path) -> bytes:
         InputError: it is missing or can't be read.
     """
     try:
-        return Path(path).read_bytes()
+        with permitted(path):
+            return Path(path).read_bytes()
     except FileNotFoundError as error:
         from vireid.console import path_meant
 
