@@ -38,6 +38,7 @@ def mps(folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     where = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
     environment = {**os.environ, **where}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)  # it would number the cards anew for its clients
     subprocess.run([DAEMON, "-d"], env=environment, check=True)
     try:
         yield where
