@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from triton_kit import quicken
 
 pytest.importorskip("triton", reason="our kernels need Triton")
+from vireid.data.augment import normalise
 from vireid.models import fused, fused_stem
 from vireid.models.fusing import fits, fuse, plain, why_not
 from vireid.models.layers import GeneralisedMean, NonLocal
@@ -138,6 +139,33 @@ def test_the_first_convolution_is_pytorchs_where_ours_does_not_fit() -> None:
         image.requires_grad_()
         (found,) = torch.autograd.grad(fused_stem.convolve(layer, image).sum(), image)
     assert found.shape == image.shape
+
+
+def test_images_as_the_network_takes_them() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(256, (3, 33, 20, 3), dtype=torch.uint8, device=DEVICE)
+    statistics = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    for dtype, close in ((torch.float32, 1e-6), (torch.float16, 2**-10)):
+        found = fused_stem.normalise(images, *statistics, dtype)
+        wanted = normalise(images, *statistics)
+        assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
+        assert ((found - wanted).abs() <= close * wanted.abs() + 1e-6).all()
+
+
+def test_the_first_convolution_in_evaluation() -> None:
+    torch.manual_seed(0)
+    stem = a_stem()
+    stem[0] = nn.Conv2d(3, 16, 7, 2, 3, bias=False)
+    stem.eval().to(DEVICE)
+    ours = nn.Sequential(copy.deepcopy(stem))
+    fuse(ours, training=False)
+    image = torch.randn(2, 3, 18, 10, device=DEVICE)
+    with torch.no_grad(), torch.autocast(DEVICE, torch.float16):
+        found = ours(image.half())
+    with torch.no_grad():
+        wanted = stem.double()(image.double())
+    assert found.dtype == torch.float16
+    assert (found - wanted).norm() <= 2e-3 * wanted.norm()
 
 
 def test_weights_are_cast_and_their_gradients_back() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -40,14 +40,23 @@ class _Recorded:
         return {name: value.clone() for name, value in self.vectors.items()}
 
 
-def _eager(method: Method, precision: Precision) -> Network:
+def _eager(method: Method, precision: Precision, *, fused: bool = False) -> Network:
     """The pass as a function that knows the method alone: a bound method of `Forward`, kept in it,
-    would be a cycle that keeps the network in memory until Python happens to collect."""
+    would be a cycle that keeps the network in memory until Python happens to collect.
+
+    Args:
+        fused: the method is on our own kernels.
+    """
     statistics = method.input_statistics
+    as_network_takes: Callable[..., Tensor] = normalise
+    if fused and precision.dtype != torch.float32:
+        from vireid.models import fused_stem
+
+        as_network_takes = partial(fused_stem.normalise, dtype=precision.dtype)
 
     def run(image: Tensor, num_visible: int) -> dict[str, Tensor]:
         with precision.autocast(image.device):
-            vectors = method.embed(normalise(image, *statistics), num_visible)
+            vectors = method.embed(as_network_takes(image, *statistics), num_visible)
         return {name: value.float() for name, value in vectors.items()}
 
     return run
@@ -104,6 +113,7 @@ class Forward:
                 _tell(f"Our own kernels don't work here ({reason}); PyTorch's are used.")
             else:
                 fuse(self.method, training=False)
+                self._network = self._eager = _eager(self.method, self.precision, fused=True)
                 self._replays = self._replays or total >= WORTH_RECORDING
                 return
         if total >= WORTH_COMPILING if self._compile is None else self._compile:
@@ -144,7 +154,7 @@ class Forward:
         def run() -> dict[str, Tensor]:
             return self._network(image, num_visible)
 
-        problem, instead = "compiled", self._eager
+        problem, instead = "compiled", _eager(self.method, self.precision)
         try:
             warm_up(run, image.device)
             problem, instead = "recorded as one CUDA graph", self._network

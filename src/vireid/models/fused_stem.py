@@ -1,4 +1,5 @@
-"""A ResNet's stem, whose first convolution, batch norm, ReLU and pooling are our own kernels."""
+"""A ResNet's stem, whose first convolution, batch norm, ReLU and pooling are our own kernels, and
+the images that it takes."""
 
 from __future__ import annotations
 
@@ -19,6 +20,22 @@ BACKWARD = {"ROWS": 64, "num_warps": 4, "num_stages": 2}
 PARTS = 264
 _PLACES = 128
 _TAPS = 4 * 64
+_NUMBERS = 2048  # of images, that a program normalises
+
+
+def normalise(
+    images: Tensor,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    dtype: torch.dtype,
+) -> Tensor:
+    """`vireid.data.augment.normalise` in one pass, into the number format of the network."""
+    images = images.contiguous()
+    found = torch.empty_like(images, dtype=dtype)
+    kernels.normalise[(triton.cdiv(images.numel(), _NUMBERS),)](
+        images, found, images.numel(), *mean, *std, NUMBERS=_NUMBERS
+    )
+    return found.permute(0, 3, 1, 2)
 
 
 class Convolution(torch.autograd.Function):
@@ -96,10 +113,9 @@ def fits(layer: nn.Conv2d) -> bool:
 
 
 def convolve(layer: nn.Conv2d, image: Tensor) -> Tensor:
-    """The convolution of images: in training, in the number formats of matrix units, by ours."""
-    device = image.device.type
-    training = torch.is_grad_enabled() and not image.requires_grad
-    if training and torch.is_autocast_enabled(device) and fits(layer):
+    """The convolution of images: in the number formats of matrix units, by ours."""
+    device, asked = image.device.type, torch.is_grad_enabled() and image.requires_grad
+    if not asked and torch.is_autocast_enabled(device) and fits(layer):
         return Convolution.apply(image, layer.weight, torch.get_autocast_dtype(device))
     return layer(image)  # type: ignore[no-any-return]
 

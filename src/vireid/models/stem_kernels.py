@@ -20,6 +20,20 @@ _WIDE = tl.constexpr(16)  # channels of a packed place
 _TAPS = tl.constexpr(64)  # numbers of 4 packed places
 
 
+@kernel(do_not_specialize=["count"])
+def normalise(
+    images, y, count, mean0, mean1, mean2, std0, std1, std2, NUMBERS: tl.constexpr
+):  # fmt: skip
+    """Numbers of images (B, H, W, 3), 0 to 255, less a mean and by a deviation of each channel."""
+    at = tl.program_id(0).to(tl.int64) * NUMBERS + tl.arange(0, NUMBERS)
+    channel = at % 3
+    mean = tl.where(channel == 0, mean0, tl.where(channel == 1, mean1, mean2))
+    std = tl.where(channel == 0, std0, tl.where(channel == 1, std1, std2))
+    value = tl.load(images + at, mask=at < count, other=0).to(tl.float32)
+    value = (value / 255 - mean) / std
+    tl.store(y + at, value.to(y.dtype.element_ty), mask=at < count)
+
+
 @kernel(
     do_not_specialize=[
         "high",
