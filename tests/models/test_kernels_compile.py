@@ -17,7 +17,8 @@ from torch import nn
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from vireid.methods import Sizes, build_method, method_class
-from vireid.models import fused, layer_kernels, norm_kernels, shift_kernels, stem_kernels
+from vireid.models import fused, fused_stem
+from vireid.models import layer_kernels, norm_kernels, shift_kernels, stem_kernels
 from vireid.models.fusing import fuse
 from vireid.models.launches import Kernel, noted
 from vireid.models.precompile import launches_of
@@ -62,6 +63,8 @@ with noted() as found, torch.no_grad():
     norm = nn.BatchNorm2d(64).eval()
     x = torch.ones(2, 64, 4, 4, dtype=torch.bfloat16)
     fused.norm_relu(norm, x)
+    images = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    fused_stem.normalise(images, (0.5,) * 3, (0.5,) * 3, torch.bfloat16)
 compile_all(found, done)
 for module in (layer_kernels, norm_kernels, shift_kernels, stem_kernels):
     own = {value for value in vars(module).values() if isinstance(value, Kernel)}
@@ -74,11 +77,13 @@ print(len(done))
 # A whole step on the CPU, whose launches are noted only, so that its numbers mean nothing.
 STEP = """
 import torch
+from vireid.embed.forward import _eager
 from vireid.methods import Sizes, build_method, method_class
-from vireid.models import fused
+from vireid.models import fused, precompile
 from vireid.models.fusing import fuse
 from vireid.models.launches import noted
 from vireid.models.precompile import launches_of
+from vireid.runtime.precision import Precision
 from vireid.types import Batch
 
 fused.INTERPRETED = True  # so maps need not be on a GPU
@@ -97,6 +102,30 @@ for name, arch, dtype in (
         sum(terms.values()).backward()
     missing = {launch.name for launch in found} - before
     assert found and not missing, f"{name}, {arch}: {missing}"
+
+
+def kernels_of(count):
+    images = torch.zeros(count, 96, 48, 3, dtype=torch.uint8)
+    with noted() as found:
+        run(images, count)
+    return {launch.name for launch in found}
+
+
+# An embedding's kernels are compiled by a pass of four images.
+for name in ("agw", "dns"):
+    options = method_class(name).model_defaults("resnet50", "none")
+    method = build_method(name, options, Sizes(num_pids=2, num_cameras=2)).eval()
+    fuse(method, training=False)
+    half = Precision(name="bfloat16", dtype=torch.bfloat16, scaled=False, why="")
+    run = _eager(method, half, fused=True)
+    compiled = []
+    precompile._compile = lambda launches, device: compiled.extend(launches)
+    with torch.inference_mode():
+        images = torch.zeros(4, 96, 48, 3, dtype=torch.uint8)
+        precompile.precompile_pass(lambda: run(images, 4), torch.device("cpu"))
+        needed = kernels_of(9)
+    names = [launch.name for launch in compiled]
+    assert needed and sorted(names) == sorted(needed), f"{name}: {set(names) ^ needed}"
 """
 
 

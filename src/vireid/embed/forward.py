@@ -23,6 +23,7 @@ from vireid.types import InputError, Modality
 
 Network = Callable[[Tensor, int], dict[str, Tensor]]
 WORTH_COMPILING = 300_000  # images; a first compilation takes as long as it saves on so many
+_FEW = 4  # images of a pass that only says which kernels to compile
 WORTH_RECORDING = 5_000  # on our own kernels, which takes a second or two
 
 
@@ -100,6 +101,7 @@ class Forward:
         self._eager = _eager(method, precision)
         self._network = self._eager  # or the same, compiled
         self._replays = False
+        self._uncompiled = False  # on our own kernels, of which none was launched yet
         self._recorded: dict[int, _Recorded] = {}  # by the number of visible images
 
     def expect(self, total: int) -> None:
@@ -114,6 +116,7 @@ class Forward:
             else:
                 fuse(self.method, training=False)
                 self._network = self._eager = _eager(self.method, self.precision, fused=True)
+                self._uncompiled = True
                 self._replays = self._replays or total >= WORTH_RECORDING
                 return
         if total >= WORTH_COMPILING if self._compile is None else self._compile:
@@ -134,6 +137,11 @@ class Forward:
             return with_mirrored(lambda rows: self._run(rows, visible), image, flip, mean)
 
     def _run(self, image: Tensor, num_visible: int) -> dict[str, Tensor]:
+        if self._uncompiled:
+            from vireid.models.precompile import precompile_pass
+
+            self._uncompiled, few = False, image[:_FEW]  # a kernel depends on no batch size
+            precompile_pass(lambda: self._eager(few, min(num_visible, _FEW)), image.device)
         run = self._replay if self._replays else self._network
         return run(image, num_visible)
 

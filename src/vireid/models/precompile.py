@@ -2,8 +2,8 @@
 
 Passes and gradients on tiny maps say which kernels are needed, as what a kernel is compiled for is
 its types, not its sizes; only those of the shift are compiled again, in the first step, for maps of
-more than 32 rows or 16 columns. Triton compiles one in a third of a second without holding Python's
-lock, so threads take as long as the longest. Of several processes that begin at once, one compiles
+more than 32 rows or 16 columns. Triton compiles one in about half a second, mostly without holding
+Python's lock, so several threads do. Of several processes that begin at once, one compiles
 a kernel, and the others read it.
 """
 
@@ -28,6 +28,7 @@ _SIDE = 4
 # Seconds after which a kernel that another process compiles is compiled here too: that process may
 # have been stopped, and threads that wait for a lock can't be interrupted.
 _PATIENCE = 60
+_THREADS = 8  # more wait for Python's lock: 42 of them took half as long again on 16 cores
 
 
 class _Context:
@@ -48,6 +49,17 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
     Args:
         dtype: of its maps.
     """
+    _compile(launches_of(network, dtype, device), device)
+
+
+def precompile_pass(run: Callable[[], object], device: torch.device) -> None:
+    """Compile the kernels that a pass launches; what it computes is thrown away."""
+    with noted() as found, torch.backends.cudnn.flags(benchmark=False):
+        run()
+    _compile(_distinct(found), device)
+
+
+def _compile(launches: list[Launch], device: torch.device) -> None:
     cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
 
     def make(launch: Launch) -> None:
@@ -57,9 +69,14 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
         with alone(cache / "locks" / name, most=_PATIENCE):
             launch.make()
 
-    if launches := launches_of(network, dtype, device):
-        with ThreadPoolExecutor(len(launches)) as pool:
+    if launches:
+        with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(make, launches))
+
+
+def _distinct(launches: list[Launch]) -> list[Launch]:
+    """One of each that need the same compiled kernel."""
+    return list({launch.name: launch for launch in launches}.values())
 
 
 def launches_of(network: nn.Module, dtype: torch.dtype, device: torch.device) -> list[Launch]:
@@ -67,7 +84,7 @@ def launches_of(network: nn.Module, dtype: torch.dtype, device: torch.device) ->
     with noted() as found, torch.no_grad():
         for run in dict(_jobs(network, dtype, device)).values():
             run()
-    return list({launch.name: launch for launch in found}.values())
+    return _distinct(found)
 
 
 def _jobs(
