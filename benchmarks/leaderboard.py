@@ -16,6 +16,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from _common import ROOT
@@ -24,6 +25,7 @@ from _runs import EMBEDDINGS, METRICS, Runs, Unlike, load
 from vireid.console import count_text
 from vireid.evaluation.significance import (
     FEWEST_PAIRS,
+    Agreement,
     agreement,
     deviation_parts,
     t_interval,
@@ -146,19 +148,41 @@ def published() -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
-def agreement_words(runs: Runs) -> str:
-    """Kendall's τ between the rows' Rank-1 and the published one."""
+class Agrees(NamedTuple):
+    """Rank-1 here (rows, seeds) beside the published one (rows,), rows as in PUBLISHED, and how
+    well they agree."""
+
+    seeds: list[int]
+    here: np.ndarray
+    published: list[float]
+    found: Agreement
+
+
+def agrees(runs: Runs) -> Agrees:
+    """Kendall's τ between the rows' Rank-1 and the published one.
+
+    Raises:
+        Unlike: no seed has all rows.
+    """
     lacking = [row for row in PUBLISHED if not runs.seeds(row)]
     if lacking:
-        return f"Not yet: no run of {', '.join(f'`{row}`' for row in lacking)}.\n"
+        raise Unlike(f"no run of {', '.join(f'`{row}`' for row in lacking)}.")
     common = set.intersection(*(set(runs.seeds(row)) for row in PUBLISHED))
     seeds, numbers = sorted(common), published()
     if not seeds:
-        return "Not yet: no seed has all six rows.\n"
+        raise Unlike("no seed has all six rows.")
     key = f"{runs.scope}_{JUDGED}_rank1"
-    values = np.array([[runs.found[row, seed][key] for seed in seeds] for row in PUBLISHED])
+    here = np.array([[runs.found[row, seed][key] for seed in seeds] for row in PUBLISHED])
     reference = [numbers[method] for method in PUBLISHED.values()]
-    found = agreement(values, reference)
+    return Agrees(seeds, here, reference, agreement(here, reference))
+
+
+def agreement_words(runs: Runs) -> str:
+    """`agrees` as a sentence and a table."""
+    try:
+        seeds, values, reference, found = agrees(runs)
+    except Unlike as error:
+        return f"Not yet: {error}\n"
     lines = [
         [f"`{row}`", f"{number}", mean(ours.tolist())]
         for row, number, ours in zip(PUBLISHED, reference, values)

@@ -148,7 +148,9 @@ class Jobs:
         self._running[name].join()
         if self.codes[name] and name.startswith(("start", "people", "v1")):
             print((self.work / f"{name}.log").read_text(encoding="utf-8")[-3000:], flush=True)
-            raise SystemExit(f"whole_seeds.py: '{name}' ended with code {self.codes[name]}.")
+            raise SystemExit(
+                f"{Path(sys.argv[0]).name}: '{name}' ended with code {self.codes[name]}."
+            )
 
     def start_of(self, seed: int, *flags: str, gpu: int | None = None, nice: int = 0) -> str:
         """Begin start.py: all of it, or with --people-only its rendering."""
