@@ -14,7 +14,7 @@ of its rows' ratios to the centre), it loses the winner with the least gain for 
 doesn't. They train with the start track's whole schedule on two seeds, beside `mcl` as published,
 clean and plain, whose embedding is chosen there too. The finalist with the highest score becomes
 `best`, in the embedding that it has it in; `leave-one-out` then takes each of its parts away, on
-test identities.
+test identities, beside `agw` and the three of `mcl`.
 """
 
 from __future__ import annotations
@@ -115,9 +115,12 @@ def finalists(runs: Runs) -> dict[str, Any]:
     for group in groups:
         chosen = affordable(runs, group)
         rows[" + ".join(chosen) or CENTRE] = combined(known, chosen)
-    rivals = {name: {"method": "mcl", **options} for name, options in RIVALS.items()}
     base = {name: known["base"][name] for name in OF_RUNS}
-    return {"base": base, "rows": {**rows, **rivals}, "test": known["test"]}
+    return {"base": base, "rows": {**rows, **rivals()}, "test": known["test"]}
+
+
+def rivals() -> dict[str, dict[str, Any]]:
+    return {name: {"method": "mcl", **options} for name, options in RIVALS.items()}
 
 
 def combined(known: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def combined(known: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
 
 
 def leave_one_out(runs: Runs) -> dict[str, Any]:
-    """The sweep of the chosen one, of it without each of its parts, and of `agw`."""
+    """The sweep of the chosen one, of it without each of its parts, and of its rivals."""
     known = read_plain(SEARCH)
     ours = [row for row in runs.made() if row not in RIVALS]
     chosen = max(ours, key=lambda row: score(runs, row))
@@ -140,7 +143,7 @@ def leave_one_out(runs: Runs) -> dict[str, Any]:
         rows[f"without {part}"] = combined(known, [other for other in parts if other != part])
     if "batch" not in {part.partition(": ")[0] for part in parts}:
         rows["without more identities a batch"] = {**rows["best"], "pids_per_batch": 8}
-    rows["agw"] = {"method": "agw"}
+    rows |= {"agw": {"method": "agw"}, **rivals()}
     base = {name: known["base"][name] for name in OF_RUNS if name != "select"}
     return {"baseline": "best", "base": base, "rows": rows, "test": {"mode": "all"}}
 

@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--dataset", default="sysu")
     parser.add_argument("--workers", default="", help="decoding processes, comma-separated")
+    parser.add_argument("--variants", help="of the network, separated by ';' (default: all)")
     arguments = parser.parse_args()
     cuda = torch.cuda.is_available() and arguments.device != "cpu"
     cores = usable_cores()
@@ -224,6 +225,8 @@ def main() -> None:
         # As `auto` runs it; last, as the network keeps these kernels.
         "float16, own kernels": {"precision": "float16", "compiled": None},
     }
+    if arguments.variants:
+        variants = {name: variants[name] for name in arguments.variants.split(";")}
     table, notes = [], []
     for name, options in (variants if cuda else {"float32, eager": {}}).items():
         embedder = Embedder(

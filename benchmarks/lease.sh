@@ -1,41 +1,62 @@
 #!/usr/bin/env bash
-# One lease of two H100s for what issues 18, 19 and 20 still need (runs-to-make.md).
-# Chains, each on a GPU and cores of its own; a log each in $OUT; nothing waits for another's
-# failure. Needs .whl (tyro, docstring-parser, typeguard, pytest, pluggy, iniconfig, packaging,
-# pygments) and everything copied to $PWD.
+# What the next lease makes (runs-to-make.md): PART is `one`, for one H100, or `eight`, for eight GPUs
+# and 128 cores. A log of each command in $OUT; nothing waits for another's failure.
+#     bash benchmarks/lease.sh PART COMMIT SECONDS
+# Needs .whl (tyro, docstring-parser, typeguard, pytest, pluggy, iniconfig, packaging, pygments), and
+# everything copied to $PWD.
 set -u
-export VIREID_COMMIT=${1:?commit} PYTHONUNBUFFERED=1 PYTHONPATH=$PWD/src:${PYTHONPATH:-}
-W=${2:-/dev/shm/lease}
+part=${1:?one or eight} seconds=${3:?how long}
+export VIREID_COMMIT=${2:?commit} PYTHONUNBUFFERED=1 PYTHONPATH=$PWD/src:${PYTHONPATH:-}
+W=/dev/shm/w
 mkdir -p "$W" "$OUT"
 say() { echo "$(date +%T) $*" >>"$OUT/lease.log"; }
-say "$(nvidia-smi -L | tr '\n' ' ') $(nproc) cores"
-chain() { # GPUs, cores; name and limit in seconds of each command, from standard input: NAME LIMIT COMMAND
-  while read -r name limit command; do
-    say "GPU $1: $name begins"
-    CUDA_VISIBLE_DEVICES=$1 taskset -c "$2" timeout "$limit" bash -c "$command" >"$OUT/$name.log" 2>&1 </dev/null
-    say "GPU $1: $name ended with $?"
-  done
+left() { echo $((seconds - SECONDS)); } # SECONDS counts from this script's start
+run() { # name, command
+  local name=$1
+  shift
+  say "$name begins, $(left) s left"
+  timeout "$(left)" "$@" >"$OUT/$name.log" 2>&1 </dev/null
+  say "$name ended with $?"
 }
-chain 0 0-15 <<END &
-cold-agw 150 python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
-cold 250 python3 benchmarks/cold_start.py --kernels own,mixed --rows mcl/resnet50
-step 200 python3 benchmarks/step.py --engines graph
-step-small 100 python3 benchmarks/step.py --method agw --arch resnet18 --engines graph --no-published
-dns 120 python3 benchmarks/step.py --all-methods --only dns --kernels mixed,own --steps 40
-folded 60 python3 benchmarks/folded.py
-END
-chain 1 16-31 <<END &
-kernels 100 python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py tests/models/test_fused.py
-engines 500 python3 -m pytest -q -p no:cacheprovider tests/training/test_engine_cuda.py
-resume 200 python3 benchmarks/cuda_resume.py --method dns --engines graph
-parity 200 python3 benchmarks/parity.py --recipes clean --runs 4 --kernels mixed
-sharing 200 python3 benchmarks/sharing.py
-END
-wait
-chain 0,1 0-31 <<END
-two 150 python3 benchmarks/multi_gpu.py --gpus 1,2
-END
-chain 0 0-15 <<END
-extraction 200 python3 benchmarks/extraction.py
-END
+say "$(nvidia-smi -L | tr '\n' ' ') $(nproc) cores"
+
+if [ "$part" = one ]; then
+  # PyTorch's files are read once before the first start, so that the disk's speed isn't measured.
+  run files python3 -c "import vireid.bench.workload, triton, torch._inductor.compile_fx"
+  run cold-agw python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
+  run extraction python3 benchmarks/extraction.py --weights none --files 0 \
+    --variants "float16, compiled;float16, own kernels"
+  run kernels python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py \
+    tests/models/test_fused.py tests/evaluation/test_cuda.py
+  run embed python3 -m pytest -q -p no:cacheprovider tests/embed/test_embed.py -k "cuda or gpu or GPU"
+  run cold-mixed python3 benchmarks/cold_start.py --kernels mixed --rows mcl/resnet50 --together 0 \
+    --name cold-start-mixed
+  run cold python3 benchmarks/cold_start.py --kernels own --rows mcl/resnet50
+else
+  starts=$W/starts/start-{seed}.safetensors
+  methods() { # name, file, more
+    local name=$1 file=$2
+    shift 2
+    run "$name" python3 benchmarks/methods.py "$file" --name "$name" --data "$W/v1" \
+      --start "$starts" --work "$W/runs" --deadline "$(left)" "$@"
+  }
+  results=benchmarks/results
+  run starts python3 benchmarks/whole_seeds.py benchmarks/sweeps/board.toml --no-rows --work "$W" \
+    --seeds 2,3,0,1,4,5
+  nice python3 benchmarks/diagnosis.py --people-only --work "$W/d" >"$OUT/people.log" 2>&1 &
+  python3 benchmarks/best.py finalists $results/search-2026-11-27-6x-h200.json \
+    --out "$OUT/finalists.json" >"$OUT/best.log"
+  methods finalists "$OUT/finalists.json" --seeds 2,3 --jobs-per-gpu 2 --estimate 250
+  python3 benchmarks/best.py leave-one-out "$OUT"/finalists-2*.json \
+    --out "$OUT/leave_one_out.json" >>"$OUT/best.log"
+  board=$(ls $results/board-2*.json | tail -n 1)
+  methods leave_one_out "$OUT/leave_one_out.json" --seeds 0,1,2 --jobs-per-gpu 3 --estimate 250 \
+    --merge "$board"
+  few=$(ls -t "$OUT"/leave_one_out-2*.json | head -n 1)
+  methods best "$OUT/leave_one_out.json" --seeds 0,1,2,3,4,5 --jobs-per-gpu 3 --estimate 250 \
+    --rows "best,agw,mcl (published),mcl (erasing),mcl (plain)" --merge "$board" --merge "$few"
+  wait
+  run diagnosis python3 benchmarks/diagnosis.py --seeds 2 --work "$W/d" --start "$starts" \
+    --deadline "$(left)"
+fi
 say "done"

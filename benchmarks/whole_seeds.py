@@ -77,7 +77,7 @@ def make(jobs: Jobs, seeds: list[int], gpus: list[int | None]) -> int:
         jobs.wait(jobs.begin(f"cross-{name}", out, nice=10))
     if people:
         starts.join()
-    return rows(jobs, data)
+    return 0 if args.no_rows else rows(jobs, data)
 
 
 def arguments() -> argparse.Namespace:
@@ -91,6 +91,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--merge", type=Path, action="append", default=[])
     parser.add_argument("--name", help="of the result (default: the file's)")
     parser.add_argument("--rows", help="of the file (default: all)")
+    parser.add_argument("--no-rows", action="store_true", help="only people, v1 and starts")
     parser.add_argument("--arch", default="resnet18", help="of the starts and all rows")
     parser.add_argument("--start", help="a file, or none, instead of starts made here")
     parser.add_argument("--more-starts", help="seeds whose starts are made for a later call")

@@ -327,7 +327,7 @@ def test_the_search_goes_on_by_its_rule(benchmarks: None, tmp_path: Path) -> Non
     found = searched({"stripes: 3 + decay: cosine": 9.0, "centre": 2.0, "mcl (plain)": 20.0}, {}, 2)
     rows = best.leave_one_out(found)["rows"]
     assert [*rows] == ["best", "without stripes: 3", "without decay: cosine",
-                       "without more identities a batch", "agw"]  # fmt: skip
+                       "without more identities a batch", "agw", *best.RIVALS]  # fmt: skip
     assert rows["best"]["stripes"] == 3 and "stripes" not in rows["without stripes: 3"]
 
     every = {"rows": {"all": best.combined(known, [f"{axis}: {value}" for axis, value in dict(
