@@ -24,6 +24,12 @@ if [ "$part" = one ]; then
   # PyTorch's files are read once before the first start, so that the disk's speed isn't measured.
   run files python3 -c "import vireid.bench.workload, triton, torch._inductor.compile_fx"
   run cold-agw python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --name cold-start-agw
+  # Where a warm start's seconds go: imports, and the rest by function.
+  asked='{"method": "agw", "arch": "resnet18", "kernels": "own", "device": "auto", "seed": 1,
+    "size": [288, 144], "num_pids": 206, "engine": "graph", "steps": 0, "began": 0}'
+  run imports python3 -X importtime -c "import vireid.bench.workload, triton"
+  run once python3 benchmarks/cold_start.py --one "$asked"
+  run profile python3 -m cProfile -s cumtime benchmarks/cold_start.py --one "$asked"
   run extraction python3 benchmarks/extraction.py --weights none --files 0 \
     --variants "float16, compiled;float16, own kernels"
   run kernels python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py \

@@ -54,8 +54,13 @@ def precompile(network: nn.Module, dtype: torch.dtype, device: torch.device) -> 
 
 def precompile_pass(run: Callable[[], object], device: torch.device) -> None:
     """Compile the kernels that a pass launches; what it computes is thrown away."""
-    with noted() as found, torch.backends.cudnn.flags(benchmark=False):
-        run()
+    tries = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False  # for convolutions of a size that no one needs
+    try:
+        with noted() as found:
+            run()
+    finally:
+        torch.backends.cudnn.benchmark = tries
     _compile(_distinct(found), device)
 
 
