@@ -47,21 +47,24 @@ else
       --start "$starts" --work "$W/runs" --deadline "$(left)" "$@"
   }
   results=benchmarks/results
-  run starts python3 benchmarks/whole_seeds.py benchmarks/sweeps/board.toml --no-rows --work "$W" \
-    --seeds 2,3,0,1,4,5
-  nice python3 benchmarks/diagnosis.py --people-only --work "$W/d" >"$OUT/people.log" 2>&1 &
+  make="python3 benchmarks/whole_seeds.py benchmarks/sweeps/board.toml --no-rows --work $W"
+  run starts $make --seeds 2,3
+  (
+    run starts-more $make --seeds 0,1,4,5 --data "$W/v1"
+    run people nice python3 benchmarks/diagnosis.py --people-only --work "$W/d"
+  ) &
   python3 benchmarks/best.py finalists $results/search-2026-11-27-6x-h200.json \
     --out "$OUT/finalists.json" >"$OUT/best.log"
   methods finalists "$OUT/finalists.json" --seeds 2,3 --jobs-per-gpu 2 --estimate 250
   python3 benchmarks/best.py leave-one-out "$OUT"/finalists-2*.json \
     --out "$OUT/leave_one_out.json" >>"$OUT/best.log"
+  wait
   board=$(ls $results/board-2*.json | tail -n 1)
   methods leave_one_out "$OUT/leave_one_out.json" --seeds 0,1,2 --jobs-per-gpu 3 --estimate 250 \
     --merge "$board"
   few=$(ls -t "$OUT"/leave_one_out-2*.json | head -n 1)
   methods best "$OUT/leave_one_out.json" --seeds 0,1,2,3,4,5 --jobs-per-gpu 3 --estimate 250 \
     --rows "best,agw,mcl (published),mcl (erasing),mcl (plain)" --merge "$board" --merge "$few"
-  wait
   run diagnosis python3 benchmarks/diagnosis.py --seeds 2 --work "$W/d" --start "$starts" \
     --deadline "$(left)"
 fi
