@@ -38,6 +38,7 @@ def one(words: dict[str, Any]) -> dict[str, Any]:
     """What a process of its own does; `began` is when it was asked for."""
     began = words.pop("began")
     steps, num_pids, seed = (words.pop(name) for name in ("steps", "num_pids", "seed"))
+    tries = words.pop("tries", None)
     size = tuple(words.pop("size"))
     from vireid.bench import StepBench, random_data
 
@@ -46,6 +47,8 @@ def one(words: dict[str, Any]) -> dict[str, Any]:
     ready = time.time()
     import torch
 
+    if tries is not None:
+        torch.backends.cudnn.benchmark_limit = tries
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")  # which starts the driver's part of this process
     driver = time.time()
@@ -137,6 +140,7 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=6)
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--steps", type=int, default=100, help="timed, where a run is alone")
+    parser.add_argument("--tries", type=int, help="cuDNN's kernels tried for a convolution")
     parser.add_argument("--engine", default="graph")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--size", default="288x144")
@@ -173,6 +177,8 @@ def main() -> None:
             "device": args.device, "size": size, "num_pids": 395, "seed": 0,
             "steps": args.steps,
         }  # fmt: skip
+        if args.tries is not None:
+            words["tries"] = args.tries
         with tempfile.TemporaryDirectory() as cache:
             note("cold", words, answer(start(words, cache)))
             note("warm", words, answer(start(words, cache)))

@@ -30,6 +30,8 @@ if [ "$part" = one ]; then
   run imports python3 -X importtime -c "import vireid.bench.workload, triton"
   run once python3 benchmarks/cold_start.py --one "$asked"
   run profile python3 -m cProfile -s cumtime benchmarks/cold_start.py --one "$asked"
+  run cold-tries python3 benchmarks/cold_start.py --kernels own --rows agw/resnet18 --tries 3 \
+    --together 0 --name cold-start-tries
   run extraction python3 benchmarks/extraction.py --weights none --files 0 \
     --variants "float16, compiled;float16, own kernels"
   run kernels python3 -m pytest -q -p no:cacheprovider tests/models/test_norm_kernels.py \
