@@ -108,8 +108,8 @@ def _checked(one: dataclasses.Field, hint: Any, value: Any) -> Any:
     """The value of a field, choices spelled as the code spells them."""
     choices = choices_of(hint)
     if choices and isinstance(value, str):
-        word = one.metadata.get("flag") or one.name  # `kind` of a schedule is --schedule
-        return choose(word.replace("_", " "), value, choices, aliases=one.metadata.get("aliases"))
+        aliases = one.metadata.get("aliases")
+        return choose(one.name, value, choices, aliases=aliases, option=True)
     value = convert(hint, value, one.name)
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):

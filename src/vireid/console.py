@@ -294,8 +294,9 @@ def inside_meant(folder: Path, fits: Callable[[Path], bool]) -> str:
 
 
 def choose(
-    what: str, text: str, valid: Sequence[str], *, aliases: dict[str, str] | None = None
-) -> str:
+    what: str, text: str, valid: Sequence[str], *,
+    aliases: dict[str, str] | None = None, option: bool = False,
+) -> str:  # fmt: skip
     """The valid name that a user means: case, hyphens and underscores don't matter.
 
     Args:
@@ -303,6 +304,7 @@ def choose(
         text: what the user wrote.
         valid: the valid names.
         aliases: other names → valid names.
+        option: `what` is the name of the option, which need be no singular noun ("kernels").
 
     Raises:
         InputError: it is none of them; the message lists them and the nearest one; where they are
@@ -315,7 +317,8 @@ def choose(
     key = _folded(str(text))
     if key in names:
         return names[key]
-    raise InputError(unknown(f"There is no {what} ", [text], valid, names=names))
+    sentence = f"`{what}` is " if option else f"There is no {what} "
+    raise InputError(unknown(sentence, [text], valid, names=names))
 
 
 def unknown(

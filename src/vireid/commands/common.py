@@ -22,7 +22,8 @@ NO_CHECKPOINT = "There is no checkpoint yet; the same command starts again."
 
 def precision_name(given: str) -> str:
     """The valid name of a precision, whatever the case."""
-    return choose("precision", given, get_args(PrecisionName), aliases=PRECISION_ALIASES)
+    names = get_args(PrecisionName)
+    return choose("precision", given, names, aliases=PRECISION_ALIASES, option=True)
 
 
 def print_json(value: Any) -> None:

@@ -138,7 +138,7 @@ def bench(
         if steps < 1:
             raise InputError(f"--steps is {steps}; at least 1 was expected.")
     with problems:
-        chosen = choose("kernels", kernels, get_args(KernelsName))
+        chosen = choose("kernels", kernels, get_args(KernelsName), option=True)
     problems.tell()
     facts = measure(
         device=resolve_device(gpu, device),

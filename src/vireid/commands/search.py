@@ -96,7 +96,9 @@ def embed(
     with problems:
         tta = choose("test-time augmentation", tta, TTA)
     with problems:
-        dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
+        dtype = choose(
+            "dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES, option=True
+        )
     with problems:
         precision = precision_name(precision)
     with problems:
