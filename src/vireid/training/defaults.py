@@ -86,21 +86,12 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         **with_named_code({n: v for n, v in plain.items() if n not in later}, named, where),
     }
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
-    method_of_file = resolve_method(plain["method"]) if "method" in plain else None
-    chosen = choices.method  # also "", which is no name
-    if chosen is None:
-        chosen = code_of(method_of_file or "mcl", None, what="method", where=where)
-    method = resolve_method(chosen)
+    method_of_file, method, dataset = _names(plain, choices, where)
     own_options = options_class(method)
     if method_of_file is not None and not same_code(method_of_file, method):
         # what the file says is about another method's parts
         network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
         parts |= {"method_options": {}, "model": network}
-    if choices.dataset is not None:
-        plain["dataset"] = choices.dataset
-    elif "dataset" in plain:
-        code_of(plain["dataset"], None, what="dataset", where=where)
-    dataset = resolve_dataset(plain.get("dataset", DEFAULT_DATASET))
     start_of_file = parts["model"].get("pretrained", "imagenet")
     pretrained = start_of_file if choices.pretrained is None else choices.pretrained
     recipe_of_file = parts["recipe"].get("name")
@@ -130,7 +121,10 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     model |= {"pretrained": pretrained, "arch": arch}
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
-    values = {"size": own_options.input_size, **plain, "method": method, "recipe": recipe}
+    values = {
+        "size": own_options.input_size, **plain,
+        "method": method, "dataset": dataset, "recipe": recipe,
+    }  # fmt: skip
     for part, cls, given, name in (
         ("method_options", own_options, merged(of_recipe, parts["method_options"]),
          f"options of method {method}"),
@@ -145,6 +139,36 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     return options
 
 
+def _names(plain: Mapping[str, Any], choices: Choices, where: str) -> tuple[str | None, str, str]:
+    """The method that the file states, or None; the method and the data set of the run.
+
+    Raises:
+        InputError: there is no such method or data set, nor such a network besides; code of a
+            user's own that the user didn't name.
+    """
+    of_file, method, dataset = None, "", ""
+    problems = Problems()
+    with problems:
+        of_file = resolve_method(plain["method"]) if "method" in plain else None
+        chosen = choices.method  # also "", which is no name
+        if chosen is None:
+            chosen = code_of(of_file or "mcl", None, what="method", where=where)
+        method = resolve_method(chosen)
+    with problems:
+        dataset = choices.dataset or ""
+        if choices.dataset is None:
+            stated = plain.get("dataset", DEFAULT_DATASET)
+            dataset = code_of(stated, None, what="dataset", where=where)
+        dataset = resolve_dataset(dataset)
+    if problems:  # else it is checked where PyTorch is needed anyway, which timm imports
+        with problems:
+            from vireid.models.backbone import resolve_arch
+
+            resolve_arch(choices.arch or plain.get("model", {}).get("arch", ModelOptions.arch))
+    problems.tell()
+    return of_file, method, dataset
+
+
 def _recipe(
     choices: Choices,
     of_file: dict[str, Any],
@@ -153,24 +177,29 @@ def _recipe(
     where: str,
 ) -> Recipe:
     name = of_file.get("name") or None
-    if name is None or name in recipes:
-        default = "scratch" if pretrained.strip().lower() == "none" else "clean"
-        asked = name or default if choices.recipe is None else choices.recipe
-        chosen = choose("recipe", asked, tuple(recipes))
-        of_file = overlay(to_plain(recipes[chosen]), of_file)
-    recipe = from_plain(Recipe, of_file, f"{where}: recipe")
+    problems = Problems()
+    recipe = next(iter(recipes.values()))  # where that which is asked for can't be
+    with problems:
+        if name is None or name in recipes:
+            default = "scratch" if pretrained.strip().lower() == "none" else "clean"
+            asked = name or default if choices.recipe is None else choices.recipe
+            chosen = choose("recipe", asked, tuple(recipes))
+            of_file = overlay(to_plain(recipes[chosen]), of_file)
+        recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
-    if choices.augment is not None:
-        if is_code(choices.augment):
+    with problems:
+        if choices.augment is not None and is_code(choices.augment):
             own = whole_code_name(choices.augment)
             changes["augment"] = dataclasses.replace(recipe.augment, own=own)
-        else:
+        elif choices.augment is not None:
             preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
             changes["augment"] = AUGMENTATIONS[preset]
-    if choices.optim is not None:
-        changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
-        if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
-            changes["lr"] = ADAM_LR
+    with problems:
+        if choices.optim is not None:
+            changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
+            if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
+                changes["lr"] = ADAM_LR
+    problems.tell()
     return dataclasses.replace(recipe, **changes)
 
 

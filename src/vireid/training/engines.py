@@ -134,13 +134,7 @@ def build_engine(
     Raises:
         InputError: the engine that was asked for doesn't work here.
     """
-    reason = _why_eager(name, step, steps if kernels == "auto" else SHORT_RUN, host_reads)
-    if kernels not in ("auto", "eager") and (reason or name == "compiled"):
-        instead = f"eagerly ({reason})" if reason else "compiled, as `engine` says"
-        raise InputError(
-            f"`kernels` {kernels} works only where the step is captured as a CUDA graph; here it "
-            f"runs {instead}. Use `kernels` auto."
-        )
+    reason = check_engine(name, kernels, step.world.device, steps=steps, host_reads=host_reads)
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
@@ -178,13 +172,44 @@ def build_engine(
     )
 
 
-def _why_eager(name: str, step: Step, steps: int, host_reads: str) -> str:
+def check_engine(
+    name: str, kernels: str, device: torch.device, *, steps: int = SHORT_RUN, host_reads: str = ""
+) -> str:
+    """Refuse an engine or kernels that can't be had on `device`; needs no network.
+
+    Args:
+        name, kernels, steps, host_reads: as in `build_engine`; what isn't known yet may be left
+            out.
+
+    Returns:
+        Why the step runs eagerly, if that can be told without trying; else "".
+
+    Raises:
+        InputError: they can't.
+    """
+    reason = _why_eager(name, device, steps if kernels == "auto" else SHORT_RUN, host_reads)
+    if kernels in ("auto", "eager"):
+        return reason
+    if reason or name == "compiled":
+        instead = f"eagerly ({reason})" if reason else "compiled, as `engine` says"
+        raise InputError(
+            f"`kernels` {kernels} works only where the step is captured as a CUDA graph; here it "
+            f"runs {instead}. Use `kernels` auto."
+        )
+    if not has_triton():
+        raise InputError(
+            f"`kernels` is {kernels}, which needs Triton, and that isn't installed. Install it, or "
+            "use `kernels` auto."
+        )
+    return reason
+
+
+def _why_eager(name: str, device: torch.device, steps: int, host_reads: str) -> str:
     """Why the step runs eagerly, if that can be told without trying; else "".
 
     Raises:
         InputError: "graph" was asked for and can't work.
     """
-    device = step.world.device
     if name == "eager":
         return "as asked"
     if name == "graph" and device.type != "cuda":
@@ -216,7 +241,6 @@ def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attem
     """
     if name == "compiled":
         return [_Attempt("compiled", "compiled")]
-    triton = has_triton()
     own, method = fits(step.method), step.method.name
     if kernels in ("own", "mixed") and not own:
         raise InputError(
@@ -224,14 +248,9 @@ def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attem
             "that our own kernels compute: residual, of ReLUs and batch norms over one process. "
             "Use `kernels` auto."
         )
-    if kernels not in ("auto", "eager") and not triton:
-        raise InputError(
-            f"`kernels` is {kernels}, which needs Triton, and that isn't installed. Install it, or "
-            "use `kernels` auto."
-        )
     if kernels != "auto":
         return [_Attempt("graph", kernels)]  # type: ignore[arg-type]
-    found = attempts(steps, own=own, triton=triton)
+    found = attempts(steps, own=own, triton=has_triton())
     return [*found, _Attempt("eager", "eager")] if name == "auto" else found
 
 
