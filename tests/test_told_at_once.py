@@ -88,3 +88,89 @@ def test_all_that_a_server_can_not_do_is_told_at_once(tmp_path: Path, capsys, mo
     assert "no token is set" not in message
     with pytest.raises(InputError, match=r"`port` is -1.*no index in.*no GPU 99.*no weights"):
         serve(tmp_path, tmp_path / "no run", port=-1, device="cuda:99")
+
+
+def test_an_option_in_another_section_is_told_its_own(tmp_path: Path, capsys) -> None:
+    """Of a configuration file and of a sweep's; the rest of the file is checked all the same."""
+    file = tmp_path / "config.toml"
+    file.write_text("""
+        lr = 0.1
+        epochs = 3
+        hidden = 64
+        [recipe]
+        erase = 0.5
+        seed = 1
+        momentum = -1
+        [model]
+        floor = 0.1
+        """)
+    message = refused(capsys, "train", "--config", file)
+    for word in ("'lr', 'epochs' belong under [recipe];", "'hidden' belongs under [method_opt",
+                 "'erase' belongs under [recipe.augment];", "'floor' belongs under [recipe.sch",
+                 "'seed' belongs at the top, before", "--momentum is -1.0"):  # fmt: skip
+        assert message.count(word) == 1, message
+    assert "unknown" not in message
+    with pytest.raises(InputError, match=r"'lr', 'epochs' belong under \[recipe\]"):
+        train_options(file)
+    file.write_text('recipe = "scratch"')
+    expected = "belongs under [recipe], as name = 'scratch'."
+    assert expected in refused(capsys, "train", "--config", file)
+
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text("""
+        lr = 0.1
+        [recipe.schedule]
+        kind = "cosine"
+        [base]
+        baseline = "a"
+        mode = "all"
+        [rows]
+        erase = 0.5
+        [test]
+        margin = 0.3
+        """)
+    message = refused(capsys, "sweep", sweep)
+    for word in ("'lr', 'schedule', 'margin' belong under [base];", "'mode' belongs under [te",
+                 "'baseline' belongs at the top", "'erase' stands under [rows]"):  # fmt: skip
+        assert message.count(word) == 1, message
+    assert "unknown" not in message and "kind" not in message
+
+
+def test_options_that_stand_without_sections(tmp_path: Path, capsys) -> None:
+    within = {"recipe": {"lr": 0.1, "schedule": {"kind": "peak"}}, "model": {"arch": "resnet18"}}
+    expected = (
+        "'lr' for 'recipe.lr', 'schedule' for 'recipe.schedule.kind', 'arch' for 'model.arch'"
+    )
+    with pytest.raises(InputError) as found:
+        train_options(**within, lrr=1, momentum=-1)
+    for word in (f"without a section here: {expected}.", "'lrr'. Did you", "`momentum` is -1.0"):
+        assert str(found.value).count(word) == 1
+    for plain, section in (({"base": within}, "[base]"), ({"rows": {"a": within}}, "row 'a'")):
+        (tmp_path / "sweep.json").write_text(json.dumps(plain))
+        message = refused(capsys, "sweep", tmp_path / "sweep.json")
+        assert f"{section}: Options are named without a section here: {expected}." in message
+
+
+def test_what_the_rows_of_a_sweep_share_is_told_once(tmp_path: Path, capsys) -> None:
+    rows = {"a": {"method": "agw", "lr": 0.1, "pad": -1}, "b": {"dataset": "syzu"}, "c": {}}
+    plain = {"seeds": [0, -1], "base": {"lr": 0, "lrr": 1, "hiddenn": 2}, "rows": rows,
+             "grid": {"momentum": [0.9, -3]}}  # fmt: skip
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    message = refused(capsys, "sweep", tmp_path / "sweep.json")
+    for word in ("[base]: There is no option 'lrr'.", "There is no option 'hiddenn'.",
+                 "`lr` is 0.0;", "row 'a': `pad` is -1;", "row 'b': There is no data set 'syzu'.",
+                 "[grid]: `momentum` is -3.0;", "seeds: `seed` is -1;"):  # fmt: skip
+        assert message.count(word) == 1, message
+    assert message.count("row ") == 2
+    # code that the user didn't name isn't run to see whose fault it is
+    (tmp_path / "my.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    plain["rows"] = {"a": {}, "b": {"method": f"{tmp_path / 'my.py'}:Mine"}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    message = refused(capsys, "sweep", tmp_path / "sweep.json")
+    assert "[base]: There is no option 'lrr'." in message and "Code is run only" in message
+    assert not (tmp_path / "ran").exists()
+    # an option that only some rows' methods have is no fault of what they share
+    plain = {"base": {"hidden": 64}, "rows": {"a": {"method": "agw"}, "b": {}}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    message = refused(capsys, "sweep", tmp_path / "sweep.json")
+    assert "row 'a': There is no option 'hidden'." in message and "[base]" not in message

@@ -252,6 +252,35 @@ def check_keys(plain: Iterable[Any], valid: Collection[str], where: str) -> None
         raise InputError(unknown(sentence, wrong, valid, again="Another one is "))
 
 
+def check_sections(
+    tables: Mapping[str, dict[str, Any]], valid: Mapping[str, Collection[str]], where: str
+) -> None:
+    """Refuse keys that belong in another section of their file, all of them at once; they are
+    taken out of their tables, so that the rest can be read on.
+
+    Args:
+        tables: section ("recipe.augment"; "" for the top) → what stands in it.
+        valid: section → its keys.
+
+    Raises:
+        InputError: says for each key where it belongs.
+    """
+    homes: dict[str, list[str]] = {}
+    for section, table in tables.items():
+        for key in [key for key in table if key not in valid[section]]:
+            home = next((name for name, keys in valid.items() if key in keys), None)
+            if home is not None:
+                homes.setdefault(home, []).append(shown(key))
+                del table[key]
+    if homes:
+        told = [
+            f"{', '.join(dict.fromkeys(keys))} {'belongs' if len(keys) == 1 else 'belong'} "
+            + (f"under [{home}]" if home else "at the top, before all sections")
+            for home, keys in homes.items()
+        ]
+        raise InputError(f"{where}: {'; '.join(told)}.")
+
+
 def convert(hint: Any, item: Any, where: str) -> Any:
     """A plain value as the type `hint`.
 

@@ -325,6 +325,14 @@ def unknown(
     sentence: str, words: Iterable[object], valid: Collection[str], *,
     again: str = "", names: Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
+    """The sentences of `refusals` as one text."""
+    return " ".join(refusals(sentence, words, valid, again=again, names=names))
+
+
+def refusals(
+    sentence: str, words: Iterable[object], valid: Collection[str], *,
+    again: str = "", names: Mapping[str, str] | None = None,
+) -> list[str]:  # fmt: skip
     """The sentences that refuse words, all of them at once: each with the valid one that is
     nearest, then the valid ones, unless these are many and each word has a near one.
 
@@ -342,8 +350,8 @@ def unknown(
     if len(given) > len(told):
         said.append(f"{len(given) - len(told):,} more are unknown.")
     if not all(hints) or len(valid) <= _LISTED:
-        said.append(f"Valid: {', '.join(valid)}.")
-    return " ".join(said)
+        said[-1] += f" Valid: {', '.join(valid)}."
+    return said
 
 
 def _folded(name: str) -> str:

@@ -6,21 +6,33 @@ PyTorch for the methods of this package.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from vireid.config import Options, checked_values, from_plain, overlay, read_plain, to_plain
-from vireid.console import choose, unknown
+from vireid.config import (
+    Options,
+    check_sections,
+    checked_values,
+    flatten,
+    from_plain,
+    hints_of,
+    overlay,
+    read_plain,
+    to_plain,
+)
+from vireid.console import choose, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
+from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.problems import Problems
+from vireid.problems import Problems, each
 from vireid.training.options import (
     CODE,
     TrainOptions,
@@ -28,7 +40,7 @@ from vireid.training.options import (
     usual_eval_every,
     with_named_code,
 )
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from vireid.data import Dataset
@@ -85,9 +97,13 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         **plain,
         **with_named_code({n: v for n, v in plain.items() if n not in later}, named, where),
     }
-    parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     method_of_file, method, dataset = _names(plain, choices, where)
     own_options = options_class(method)
+    problems, plain = Problems(), copy.deepcopy(plain)
+    with problems:
+        keys = _sections(TrainOptions, own_options)
+        check_sections(dict(_tables(plain, keys)), keys, where)
+    parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     if method_of_file is not None and not same_code(method_of_file, method):
         # what the file says is about another method's parts
         network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
@@ -101,7 +117,6 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         or choices.recipe.strip().lower() == recipe_of_file
     )
     recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
-    problems = Problems()
     recipe = next(iter(recipes.values()))  # where that of the file can't be
     with problems:
         of_file = parts["recipe"] if keeps_recipe else {}
@@ -137,6 +152,39 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         options = from_plain(TrainOptions, values, where)
     problems.tell()
     return options
+
+
+def _sections(
+    cls: type[Options], own: type[Options], section: str = ""
+) -> dict[str, Sequence[str]]:
+    """Section of a configuration ("recipe.augment"; "" for the top) → its keys.
+
+    Args:
+        own: the options of the method.
+    """
+    names = [one.name for one in dataclasses.fields(cls)]
+    found: dict[str, Sequence[str]] = {section: names}
+    for name in names:
+        kind = hints_of(cls)[name]
+        if isinstance(kind, type) and issubclass(kind, Options):
+            inner = f"{section}.{name}".lstrip(".")
+            found |= _sections(own if inner == "method_options" else kind, own, inner)
+    return found
+
+
+def section_names() -> set[str]:
+    """The names of a configuration's sections: recipe, augment, …"""
+    return {name.rsplit(".")[-1] for name in _sections(TrainOptions, MethodOptions)} - {""}
+
+
+def _tables(plain: dict[str, Any], sections: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sections that a configuration has, with what stands in them."""
+    for section in sections:
+        table: Any = plain
+        for name in filter(None, section.split(".")):
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            yield section, table
 
 
 def _names(plain: Mapping[str, Any], choices: Choices, where: str) -> tuple[str | None, str, str]:
@@ -225,10 +273,26 @@ def options_of(
         besides: as in `with_values`.
     """
     names = {field.name for field in dataclasses.fields(Choices)} - {"lr"}
-    chosen = {name: value for name, value in values.items() if name in names}
-    rest = {name: value for name, value in values.items() if name not in names}
-    base = defaults(file, Choices(**chosen, lr="lr" in rest))
-    return with_values(base, rest, besides=besides)
+    sections = section_names()
+    nested = {n: v for n, v in values.items() if n in sections and isinstance(v, Mapping)}
+    plain = {name: value for name, value in values.items() if name not in nested}
+    chosen = {name: value for name, value in plain.items() if name in names}
+    rest = {name: value for name, value in plain.items() if name not in names}
+    problems = Problems()
+    with problems:
+        options = defaults(file, Choices(**chosen, lr="lr" in rest))
+        with problems:
+            _refuse_sections(options, nested)
+        options = with_values(options, rest, besides=besides)
+    problems.tell()
+    return options
+
+
+def _refuse_sections(options: Options, values: Mapping[str, Any]) -> None:
+    """Say how options are named that are given within their sections."""
+    given = flatten(values)
+    if told := [f"{shown(flat_name(options, name))} for {shown(name)}" for name in given]:
+        raise InputError(f"Options are named without a section here: {', '.join(told)}.")
 
 
 def with_values(
@@ -242,22 +306,30 @@ def with_values(
     Raises:
         InputError: an unknown name, or a value that can't be.
     """
-    places = flat_names(options)
+    places, problems = flat_names(options), Problems()
     nested: dict[str, Any] = {}
-    if wrong := [name for name in values if name not in places]:
-        raise InputError(unknown("There is no option ", wrong, (*places, *besides)))
-    for name, value in values.items():
+    wrong = [name for name in values if name not in places]
+    if wrong:
+        for sentence in refusals("There is no option ", wrong, (*places, *besides)):
+            with problems:
+                raise InputError(sentence)
+    known = {name: value for name, value in values.items() if name in places}
+    for name, value in known.items():
         inner = nested
         for part in places[name][:-1]:
             inner = inner.setdefault(part, {})
         inner[places[name][-1]] = value
     try:
-        return _replaced(options, nested)
+        made = _replaced(options, nested, each_alone=bool(wrong))
     except InputError as error:
-        given = {f"`{places[name][-1]}`": f"`{name}`" for name in values}
-        raise InputError(
-            re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), str(error))
-        ) from error
+        given = {f"`{places[name][-1]}`": f"`{name}`" for name in known}
+        for one in each(error):
+            with problems:
+                raise InputError(
+                    re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), str(one))
+                ) from error
+    problems.tell()
+    return made
 
 
 def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
@@ -272,16 +344,25 @@ def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
     return out
 
 
-def _replaced(options: Any, nested: Mapping[str, Any]) -> Any:
+def flat_name(options: Options, within: str) -> str:
+    """The flat name of an option that is named within its sections, "schedule.kind"."""
+    ways = {f".{'.'.join(way)}": name for name, way in flat_names(options).items()}
+    found = (name for way, name in ways.items() if way.endswith(f".{within}"))
+    return next(found, within.rsplit(".")[-1])
+
+
+def _replaced(options: Any, nested: Mapping[str, Any], *, each_alone: bool) -> Any:
+    """Options with changes; with `each_alone`, the changes are only checked, each by itself."""
     changes, problems = {}, Problems()
     for name, value in nested.items():
         with problems:
             if isinstance(getattr(options, name), Options):
-                changes[name] = _replaced(getattr(options, name), value)
+                inner = _replaced(getattr(options, name), value, each_alone=each_alone)
+                changes[name] = inner
             else:
                 changes |= checked_values(type(options), {name: value})
     problems.tell()
-    return dataclasses.replace(options, **changes)
+    return options if each_alone else dataclasses.replace(options, **changes)
 
 
 def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:

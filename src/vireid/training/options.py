@@ -17,7 +17,7 @@ from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
 from vireid.problems import Problems
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 KernelsName = Literal["auto", "own", "mixed", "compiled", "eager"]
 
@@ -229,6 +229,11 @@ def check_config(plain: Any, where: str) -> dict[str, Any]:
     Raises:
         InputError: they have not, or there are keys of an earlier version.
     """
+    if isinstance(plain, Mapping) and isinstance(name := plain.get("recipe"), str):
+        raise InputError(
+            f"{where}: recipe is {shown(name)}; the name of a recipe belongs under [recipe], as "
+            f"name = {shown(name)}."
+        )
     values = convert(_Config, plain, where)
     refuse_old_keys(values, where)
     return values
