@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_kit import refused
+from command_kit import refused, run
 
 import vireid
 from vireid.server.app import serve
@@ -57,6 +57,20 @@ def test_what_a_machine_can_not_train_is_told_before_images_are_read(
     with pytest.raises(InputError, match="Engine 'graph' needs a CUDA GPU"):
         vireid.train(options, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    # nor does a sweep begin with what it can do, to stop at the rest hours later
+    rows = {"a": {}, "b": {"kernels": "own", "lr": 0.2}, "c": {"kernels": "own", "arch": "nonet"},
+            "d": {"precision": "float16"}, "e": {"engine": "graph", "lr": 0.3}}  # fmt: skip
+    plain = {"seeds": [0, 1], "rows": rows, "test": {"precision": ["auto", "float16"]}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    words = ("sweep", tmp_path / "sweep.json", "--out", tmp_path / "runs")
+    message = refused(capsys, *words, "--device", "cpu")
+    for word in ("here: row 'b', row 'c'. `kernels` own works only where",
+                 "here: row 'c'. timm has no network 'nonet'.",
+                 "here: row 'd', [test]. Precision float16 needs a CUDA GPU",
+                 "here: row 'e'. Engine 'graph' needs a CUDA GPU"):  # fmt: skip
+        assert message.count(word) == 1, message
+    assert not (tmp_path / "runs").exists()
+    assert run(*words, "--plan") == 0  # also on a machine without the GPUs that it is for
 
 
 def test_all_that_a_test_can_not_do_is_told_at_once(tmp_path: Path, capsys) -> None:

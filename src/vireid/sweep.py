@@ -27,7 +27,7 @@ from vireid.files import (
     write_json,
     write_text,
 )
-from vireid.problems import Problems
+from vireid.problems import Problems, each
 from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
 from vireid.sweep_file import Faults, SweepFile, check_places
 from vireid.types import InputError, shown
@@ -455,14 +455,18 @@ def run_sweep(
         tell: receives a sentence on each run.
         after: receives each run once it has ended, one at a time.
         tables: whether to write them; runs wait for it, long where there are hundreds of reports.
+
+    Raises:
+        InputError: a run or a test that can't be made on these devices; nothing is begun.
     """
     began, stop = time.monotonic(), stop or threading.Event()
-    sweep.folder.mkdir(parents=True, exist_ok=True)
     trained = [job for job in sweep.jobs if job.trained()]
     tests_left = {job.name: len(_untested(job, sweep)) for job in trained}
     complete = [job for job in trained if not tests_left[job.name]]
     untested = [job for job in trained if job not in complete]
     rest = [job for job in sweep.jobs if job not in trained]
+    _check_devices(rest, sweep.tests if untested or rest else (), devices)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
 
     def told(words: str) -> None:
         tell(f"{time.monotonic() - began:7.0f} s  {words}")
@@ -497,6 +501,39 @@ def run_sweep(
             rest, make, devices,
             deadline=deadline, estimate=estimate, stop=stop, after=ended,
         )  # fmt: skip
+
+
+def _check_devices(
+    jobs: Sequence[Job], tests: Sequence[Sequence[str]], devices: Sequence[int | None]
+) -> None:
+    """Refuse what a device would refuse of a run or a test in its turn, perhaps hours later.
+
+    Args:
+        jobs, tests: that are left.
+    """
+    from vireid.runtime.precision import check_precision
+    from vireid.training.ahead import check_ahead
+
+    found: dict[str, dict[str, None]] = {}  # sentence → what it is about
+
+    def check(what: str, function: Callable[..., object], *given: object) -> None:
+        try:
+            function(*given)
+        except InputError as error:
+            for one in each(error):
+                found.setdefault(str(one), {})[what] = None
+
+    for kind in {"cpu" if device is None else "cuda" for device in devices}:
+        for job in jobs:
+            check(f"row {shown(job.row)}", check_ahead, job.options, kind)
+        for words in tests:
+            if "--precision" in words:
+                check("[test]", check_precision, words[words.index("--precision") + 1], kind)
+    if found:
+        raise InputError(" ".join(
+            f"Not possible here: {', '.join(places)}. {sentence}"
+            for sentence, places in found.items()
+        ))  # fmt: skip
 
 
 def _make(

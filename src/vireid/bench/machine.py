@@ -21,7 +21,7 @@ from vireid.models.backbone import resolve_arch
 from vireid.problems import Problems
 from vireid.runtime.device import resolve_device
 from vireid.runtime.provenance import commit, versions
-from vireid.training.engines import check_engine
+from vireid.training.ahead import check_engine
 from vireid.training.options import TrainOptions
 from vireid.types import InputError
 

@@ -15,13 +15,11 @@ from vireid.data.sampler import count_visible
 from vireid.files import is_code
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import HostReads, try_method
-from vireid.models.backbone import resolve_arch
 from vireid.models.two_stream import resolved
-from vireid.problems import Problems
 from vireid.runtime.device import Throttle, memory_format, tune
-from vireid.runtime.precision import check_precision, choose_precision
+from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, gather_rows
-from vireid.training.engines import Engine, build_engine, check_engine
+from vireid.training.engines import Engine, build_engine
 from vireid.training.gradient_mean import bucket_bytes
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
@@ -183,26 +181,6 @@ class Assembly:
         if self.engine is not None:
             self.engine.close()
         self.step.close()
-
-
-def check_ahead(options: TrainOptions, device: str) -> None:
-    """Refuse what `Assembly` would refuse on a device, as far as neither data nor a network are
-    needed to see it.
-
-    Args:
-        device: "cpu", "cuda:N" or "mps".
-
-    Raises:
-        InputError: all that is wrong.
-    """
-    problems = Problems()
-    with problems:
-        resolve_arch(options.model.arch)
-    with problems:
-        check_precision(options.recipe.precision, device)
-    with problems:
-        check_engine(options.engine, options.kernels, torch.device(device))
-    problems.tell()
 
 
 def _on_host(what: str, place: str) -> str:

@@ -15,17 +15,18 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from vireid.console import count_text, first_line
-from vireid.models.fusing import fits, fuse, has_triton, plain, why_not
+from vireid.console import first_line
+from vireid.extras import has_triton
+from vireid.models.fusing import fits, fuse, plain, why_not
 from vireid.models.two_stream import TwoStream
 from vireid.runtime.capture import capture, warm_up
 from vireid.runtime.device import use_compile_cache
+from vireid.training.ahead import check_engine
 from vireid.training.gradient_mean import PIECE
 from vireid.training.step import Step
 from vireid.types import InputError
 
 log = logging.getLogger(__name__)
-SHORT_RUN = 400  # steps below which preparing costs more than it saves
 LONG_RUN = 20_000  # steps from which what is around our own kernels is compiled
 
 
@@ -170,67 +171,6 @@ def build_engine(
         f"Engine '{name}' doesn't work with method '{step.method.name}' here: "
         f"{'; '.join(problems)}. Use {instead}."
     )
-
-
-def check_engine(
-    name: str, kernels: str, device: torch.device, *, steps: int = SHORT_RUN, host_reads: str = ""
-) -> str:
-    """Refuse an engine or kernels that can't be had on `device`; needs no network.
-
-    Args:
-        name, kernels, steps, host_reads: as in `build_engine`; what isn't known yet may be left
-            out.
-
-    Returns:
-        Why the step runs eagerly, if that can be told without trying; else "".
-
-    Raises:
-        InputError: they can't.
-    """
-    reason = _why_eager(name, device, steps if kernels == "auto" else SHORT_RUN, host_reads)
-    if kernels in ("auto", "eager"):
-        return reason
-    if reason or name == "compiled":
-        instead = f"eagerly ({reason})" if reason else "compiled, as `engine` says"
-        raise InputError(
-            f"`kernels` {kernels} works only where the step is captured as a CUDA graph; here it "
-            f"runs {instead}. Use `kernels` auto."
-        )
-    if not has_triton():
-        raise InputError(
-            f"`kernels` is {kernels}, which needs Triton, and that isn't installed. Install it, or "
-            "use `kernels` auto."
-        )
-    return reason
-
-
-def _why_eager(name: str, device: torch.device, steps: int, host_reads: str) -> str:
-    """Why the step runs eagerly, if that can be told without trying; else "".
-
-    Raises:
-        InputError: "graph" was asked for and can't work.
-    """
-    if name == "eager":
-        return "as asked"
-    if name == "graph" and device.type != "cuda":
-        raise InputError(
-            f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use `engine` auto."
-        )
-    reads = f"{host_reads}, which a captured step can't do"
-    if name == "graph" and host_reads:
-        raise InputError(
-            f"Engine 'graph' doesn't work: {reads}. Replace that by operations on tensors, such "
-            "as torch.where, or use `engine` auto."
-        )
-    if name != "auto":
-        return ""
-    if host_reads:
-        return reads
-    if device.type != "cuda":
-        return f"the device is {device}"
-    if steps >= SHORT_RUN:
-        return ""
-    return f"{count_text(steps, 'step is', 'steps are')} too few to pay for compiling"
 
 
 def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attempt]:

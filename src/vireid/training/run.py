@@ -16,7 +16,7 @@ from vireid.files import write_json
 from vireid.methods import method_class
 from vireid.runtime.device import resolve_device
 from vireid.training import trainer
-from vireid.training.assemble import check_ahead
+from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
 from vireid.training.options import TrainOptions
