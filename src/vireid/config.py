@@ -253,20 +253,21 @@ def check_keys(plain: Iterable[Any], valid: Collection[str], where: str) -> None
 
 
 def check_sections(
-    tables: Mapping[str, dict[str, Any]], valid: Mapping[str, Collection[str]], where: str
+    tables: Iterable[tuple[str, dict[str, Any]]], valid: Mapping[str, Collection[str]], where: str
 ) -> None:
     """Refuse keys that belong in another section of their file, all of them at once; they are
     taken out of their tables, so that the rest can be read on.
 
     Args:
-        tables: section ("recipe.augment"; "" for the top) → what stands in it.
+        tables: the sections that there are ("recipe.augment"; "" for the top), each with what
+            stands in it.
         valid: section → its keys.
 
     Raises:
         InputError: says for each key where it belongs.
     """
     homes: dict[str, list[str]] = {}
-    for section, table in tables.items():
+    for section, table in tables:
         for key in [key for key in table if key not in valid[section]]:
             home = next((name for name, keys in valid.items() if key in keys), None)
             if home is not None:

@@ -44,10 +44,9 @@ def check_places(
     from vireid.training.defaults import defaults, flat_name, flat_names, section_names
 
     sections, problems, usual = section_names(), Problems(), defaults()
-    for name in sections & plain.keys():  # as of a configuration; options stand here without them
-        if isinstance(plain[name], dict):
-            options = flatten({name: plain.pop(name)})
-            plain |= {flat_name(usual, key): value for key, value in options.items()}
+    for name in [n for n in plain if n in sections]:  # a configuration's; here there are none
+        options = flatten({name: plain.pop(name)})
+        plain |= {flat_name(usual, key): value for key, value in options.items()}
     of_methods = {one.name for cls in OPTIONS.values() for one in dataclasses.fields(cls)}
     valid: dict[str, Collection[str]] = {
         "": SweepFile.__annotations__,
@@ -56,17 +55,16 @@ def check_places(
     }
     tests, rows = plain.get("test"), plain.get("rows")
     rows = rows if isinstance(rows, dict) else {}
-    several = {f"test {n}": one for n, one in enumerate(tests)} if isinstance(tests, list) else {}
-    tables: dict[str, Any] = {"": plain, "test": tests, **several}
-    valid |= dict.fromkeys(several, valid["test"])
     with problems:
         _check_rows(rows, where)
-    if not own_code:
-        tables |= {"base": plain.get("base"), "grid": plain.get("grid")}
-        tables |= {f"rows.{name}": row for name, row in rows.items()}
-        valid |= dict.fromkeys(tables.keys() - valid.keys(), valid["base"])
+    of_runs = [] if own_code else [plain.get("base"), plain.get("grid"), *rows.values()]
+    tables = [
+        ("", plain),
+        *(("test", one) for one in (tests if isinstance(tests, list) else [tests])),
+        *(("base", one) for one in of_runs),
+    ]
     with problems:
-        check_sections({n: t for n, t in tables.items() if isinstance(t, dict)}, valid, where)
+        check_sections([(s, one) for s, one in tables if isinstance(one, dict)], valid, where)
     problems.tell()
 
 

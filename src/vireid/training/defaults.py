@@ -102,7 +102,7 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     problems, plain = Problems(), copy.deepcopy(plain)
     with problems:
         keys = _sections(TrainOptions, own_options)
-        check_sections(dict(_tables(plain, keys)), keys, where)
+        check_sections(_tables(plain, keys), keys, where)
     parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     if method_of_file is not None and not same_code(method_of_file, method):
         # what the file says is about another method's parts
