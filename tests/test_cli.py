@@ -25,6 +25,7 @@ from vireid.config import Options, meanings
 from vireid.console import say
 from vireid.data import Variant, facts_of, registry
 from vireid.files import atomic_write, nearest_there
+from vireid.types import InputError
 
 ALL = [(name,) for name in COMMANDS if name != "index"] + [("index", n) for n in INDEX_COMMANDS]
 
@@ -227,11 +228,17 @@ def test_the_contract_of_other_scripts() -> None:
 def test_the_kernels_that_are_timed_are_chosen_as_in_training(
     monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    given: list[dict] = []
-    monkeypatch.setattr("vireid.bench.measure", lambda **words: given.append(words) or {})
-    assert run("bench", "--kernels", "OWN", "--device", "cpu") == 0
-    assert given[0]["kernels"] == "own"
+    def begin(*_: object, **__: object) -> None:
+        raise InputError("The timing begins.")
+
+    monkeypatch.setattr("vireid.bench.machine.random_data", begin)
+    assert "begins" in refused(capsys, "bench", "--kernels", "EAGER", "--device", "cpu")
     assert "Valid: auto, own, mixed" in refused(capsys, "bench", "--kernels", "theirs")
+    message = refused(capsys, "bench", "--kernels", "own", "--device", "cpu", "--arch", "convnext")
+    assert "--kernels own works only where the step is captured" in message
+    assert "timm has no network 'convnext'." in message
+    message = refused(capsys, "bench", "--device", "cpu", "--arch", "convnext_atto")
+    assert "needs a ResNet. Choose one, or --no-published." in message
 
 
 def test_help_needs_no_torch() -> None:

@@ -52,8 +52,8 @@ class Outer(Options):
         ({"count": 0}, "`count` is 0; it must be at least 1."),
         ({"count": 1.5}, "`count` is 1.5; a value of type int was expected."),
         ({"count": True}, "a value of type int was expected"),
-        ({"kind": "three"}, "There is no kind 'three'. Valid: one, two-fold."),
-        ({"course": "away"}, "There is no schedule 'away'. Valid: up, down."),
+        ({"kind": "three"}, "`kind` is 'three'. Valid: one, two-fold."),
+        ({"course": "away"}, "`course` is 'away'. Valid: up, down."),
         ({"sides": (1, -1)}, "`sides` is (1.0, -1.0); every number must be at least 0."),
         ({"sides": (1,)}, "2 values were expected"),
         ({"inner": Inner, "count": float("nan")}, "was expected"),
@@ -168,7 +168,7 @@ def test_all_wrong_values_are_told_at_once(tmp_path: Path, capsys) -> None:
     words = ("--lr", -1, "--epochs", "x", "--seed", -3, "--erase", 7, "--engine", "fast")
     message = refused(capsys, "train", *words)
     for word in ("--lr is -1.0;", "--epochs: 'x' was given", "--seed is -3", "--erase is 7.0",
-                 "There is no engine 'fast'."):  # fmt: skip
+                 "--engine is 'fast'. Valid: auto,"):  # fmt: skip
         assert message.count(word) == 1
     assert "'x' was given" in refused(capsys, "bench", "--steps", "x", "--gpu", "y")
     recipe = {"lr": -1, "epochs": "x", "schedule": {"floor": 3}}
@@ -187,6 +187,20 @@ def test_all_wrong_values_are_told_at_once(tmp_path: Path, capsys) -> None:
     for word in ("--identities is 0", "--images is 0", "--seed is -1", "no layout 'z'"):
         assert message.count(word) == 1
     assert "test_identities" not in message and "--test-identities" not in message
+
+
+def test_an_unknown_word_is_told_with_the_name_of_its_option(capsys) -> None:
+    """Many names are no nouns in the singular: "there is no kernels 'x'" reads badly."""
+    with pytest.raises(InputError) as found:
+        train_options(kernels="x", centers="y", select="lost", schedule="up")
+    for word in ("`kernels` is 'x'. Valid: auto,", "`centers` is 'y'.", "`schedule` is 'up'.",
+                 "`select` is 'lost'. Did you mean 'last'? Valid: last, val"):  # fmt: skip
+        assert str(found.value).count(word) == 1
+    assert "--kernels is 'x'. Valid: auto, own" in refused(capsys, "bench", "--kernels", "x")
+    assert "--tta is 'x'. Valid: none" in refused(capsys, "test", "--resume", "y", "--tta", "x")
+    words = ("--images", "i", "--out", "o", "--dtype", "int8", "--precision", "int8")
+    message = refused(capsys, "embed", *words)
+    assert "--dtype is 'int8'. Valid:" in message and "--precision is 'int8'. Valid:" in message
 
 
 def test_from_python() -> None:

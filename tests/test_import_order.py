@@ -17,8 +17,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 ORDER = [
     "version", "types", "problems", "console", "files", "config", "extras", "cores", "locks",
     "data", "synthetic", "losses", "models", "methods", "weights", "runtime", "evaluation",
-    "figures", "embed", "index", "server", "training", "testing", "card", "plotting", "sweep",
-    "bench", "commands", "cli", "standby",
+    "figures", "embed", "index", "server", "training", "testing", "card", "plotting",
+    "sweep_file", "sweep", "bench", "commands", "cli", "standby",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [

@@ -108,8 +108,8 @@ def _checked(one: dataclasses.Field, hint: Any, value: Any) -> Any:
     """The value of a field, choices spelled as the code spells them."""
     choices = choices_of(hint)
     if choices and isinstance(value, str):
-        word = one.metadata.get("flag") or one.name  # `kind` of a schedule is --schedule
-        return choose(word.replace("_", " "), value, choices, aliases=one.metadata.get("aliases"))
+        aliases = one.metadata.get("aliases")
+        return choose(one.name, value, choices, aliases=aliases, option=True)
     value = convert(hint, value, one.name)
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -250,6 +250,36 @@ def check_keys(plain: Iterable[Any], valid: Collection[str], where: str) -> None
     if wrong := [key for key in plain if key not in valid]:
         sentence = f"{where} has an unknown key "
         raise InputError(unknown(sentence, wrong, valid, again="Another one is "))
+
+
+def check_sections(
+    tables: Iterable[tuple[str, dict[str, Any]]], valid: Mapping[str, Collection[str]], where: str
+) -> None:
+    """Refuse keys that belong in another section of their file, all of them at once; they are
+    taken out of their tables, so that the rest can be read on.
+
+    Args:
+        tables: the sections that there are ("recipe.augment"; "" for the top), each with what
+            stands in it.
+        valid: section → its keys.
+
+    Raises:
+        InputError: says for each key where it belongs.
+    """
+    homes: dict[str, list[str]] = {}
+    for section, table in tables:
+        for key in [key for key in table if key not in valid[section]]:
+            home = next((name for name, keys in valid.items() if key in keys), None)
+            if home is not None:
+                homes.setdefault(home, []).append(shown(key))
+                del table[key]
+    if homes:
+        told = [
+            f"{', '.join(dict.fromkeys(keys))} {'belongs' if len(keys) == 1 else 'belong'} "
+            + (f"under [{home}]" if home else "at the top, before all sections")
+            for home, keys in homes.items()
+        ]
+        raise InputError(f"{where}: {'; '.join(told)}.")
 
 
 def convert(hint: Any, item: Any, where: str) -> Any:

@@ -294,8 +294,9 @@ def inside_meant(folder: Path, fits: Callable[[Path], bool]) -> str:
 
 
 def choose(
-    what: str, text: str, valid: Sequence[str], *, aliases: dict[str, str] | None = None
-) -> str:
+    what: str, text: str, valid: Sequence[str], *,
+    aliases: dict[str, str] | None = None, option: bool = False,
+) -> str:  # fmt: skip
     """The valid name that a user means: case, hyphens and underscores don't matter.
 
     Args:
@@ -303,6 +304,7 @@ def choose(
         text: what the user wrote.
         valid: the valid names.
         aliases: other names → valid names.
+        option: `what` is the name of the option, which need be no singular noun ("kernels").
 
     Raises:
         InputError: it is none of them; the message lists them and the nearest one; where they are
@@ -315,13 +317,22 @@ def choose(
     key = _folded(str(text))
     if key in names:
         return names[key]
-    raise InputError(unknown(f"There is no {what} ", [text], valid, names=names))
+    sentence = f"`{what}` is " if option else f"There is no {what} "
+    raise InputError(unknown(sentence, [text], valid, names=names))
 
 
 def unknown(
     sentence: str, words: Iterable[object], valid: Collection[str], *,
     again: str = "", names: Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
+    """The sentences of `refusals` as one text."""
+    return " ".join(refusals(sentence, words, valid, again=again, names=names))
+
+
+def refusals(
+    sentence: str, words: Iterable[object], valid: Collection[str], *,
+    again: str = "", names: Mapping[str, str] | None = None,
+) -> list[str]:  # fmt: skip
     """The sentences that refuse words, all of them at once: each with the valid one that is
     nearest, then the valid ones, unless these are many and each word has a near one.
 
@@ -339,8 +350,8 @@ def unknown(
     if len(given) > len(told):
         said.append(f"{len(given) - len(told):,} more are unknown.")
     if not all(hints) or len(valid) <= _LISTED:
-        said.append(f"Valid: {', '.join(valid)}.")
-    return " ".join(said)
+        said[-1] += f" Valid: {', '.join(valid)}."
+    return said
 
 
 def _folded(name: str) -> str:

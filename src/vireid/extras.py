@@ -40,6 +40,12 @@ def installed(name: str) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in EXTRAS[name].modules)
 
 
+def has_triton() -> bool:
+    """Whether Triton, which our kernels are written in, is installed: PyTorch brings it where it
+    can."""
+    return importlib.util.find_spec("triton") is not None
+
+
 def how_to_install(name: str) -> str:
     """The command that installs an extra."""
     return f"pip install 'vireid[{name}]'"

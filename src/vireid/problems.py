@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vireid.types import InputError
 
 
@@ -19,7 +21,7 @@ class Problems:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, InputError):
-            self._found.append(error)
+            self._found += each(error)
             return True
         return False
 
@@ -34,4 +36,17 @@ class Problems:
         if len(self._found) == 1:
             raise self._found[0]  # of its own class
         if self._found:
-            raise InputError(" ".join(dict.fromkeys(map(str, self._found))))
+            several = _Several(" ".join(dict.fromkeys(map(str, self._found))))
+            several.found = tuple(self._found)
+            raise several
+
+
+class _Several(InputError):
+    """What `Problems` tells of."""
+
+    found: Sequence[InputError]
+
+
+def each(error: InputError) -> Sequence[InputError]:
+    """The errors that `Problems` told of at once; of another error itself."""
+    return error.found if isinstance(error, _Several) else [error]

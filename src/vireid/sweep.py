@@ -27,8 +27,9 @@ from vireid.files import (
     write_json,
     write_text,
 )
-from vireid.problems import Problems
+from vireid.problems import Problems, each
 from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
+from vireid.sweep_file import Faults, SweepFile, check_places
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
@@ -42,17 +43,6 @@ _OF_SWEEP = ("resume", "out", "gpu", "device", "method", "arch")
 # -P: no file of the working folder (json.py) is taken for a module, as with `vireid` itself
 _COMMAND = [sys.executable, "-P", "-m", "vireid"]
 _STANDBY = [sys.executable, "-P", "-m", "vireid.standby"]
-
-
-class _File(TypedDict, total=False):
-    """What a sweep's file may hold."""
-
-    seeds: list[int]
-    base: dict[str, Any]
-    rows: dict[str, dict[str, Any]]
-    grid: dict[str, list[Any]]
-    test: dict[str, Any] | list[dict[str, Any]]
-    baseline: str
 
 
 class _State(TypedDict):
@@ -192,9 +182,14 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
         InputError: an unknown key or option, a value that can't be, two rows that are the same,
             a test that no run could be given, or code that isn't in `code`.
     """
-    plain = read_plain(file)
-    check_keys(plain, _File.__annotations__, str(file))
-    asked: _File = convert(_File, plain, str(file))
+    plain, problems = read_plain(file), Problems()
+    with problems:
+        check_places(plain, str(file), given_by_sweep=_OF_SWEEP, own_code=bool(code))
+    with problems:
+        check_keys(plain, SweepFile.__annotations__, str(file))
+    with problems:
+        asked: SweepFile = convert(SweepFile, plain, str(file))
+    problems.tell()
     seeds = asked.get("seeds", [0])
     rows = _rows(asked, str(file))
     if not seeds or len(set(seeds)) != len(seeds):
@@ -205,10 +200,21 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
             f"{file}: baseline is '{baseline}'; the rows are {', '.join(map(repr, rows))}."
         )
     folder = folder or Path("runs") / file.stem
-    jobs, problems = [], Problems()
+    jobs: list[Job] = []
+
+    def named(values: Mapping[str, Any]) -> dict[str, Any]:
+        return _with_code(values, code, str(file))
+
+    faults = Faults(asked, lambda values: _job("", named(values), folder))
     for seed, (name, values) in itertools.product(seeds, rows.items()):
         with problems:
-            jobs.append(_job(name, {**values, "seed": seed}, folder, code, str(file)))
+            values = named(values)
+            try:
+                jobs.append(_job(name, {**values, "seed": seed}, folder))
+            except InputError as error:
+                faults.keep(error, name)
+    with problems:
+        faults.tell(str(file))
     problems.tell()
     seen: dict[Path, Job] = {}
     for job in jobs:
@@ -221,7 +227,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
     return Sweep(folder, jobs, _tests(asked.get("test", {}), jobs, code, str(file)), baseline)
 
 
-def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
+def _rows(asked: SweepFile, where: str) -> dict[str, dict[str, Any]]:
     """Row → its options by flat names: of `base`, of the row, of the grid."""
     base, grid = asked.get("base", {}), asked.get("grid", {})
     combinations = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
@@ -237,35 +243,36 @@ def _rows(asked: _File, where: str) -> dict[str, dict[str, Any]]:
             row = ", ".join(filter(None, [name, *words])) or "base"
             found[row] = {**base, **own, **values}
             if "seed" in found[row]:
-                raise InputError(
-                    f"{where}: the row {shown(row)} has a seed. Give seeds as `seeds`."
-                )
+                section = "[base]" if "seed" in base else f"the row {shown(row)}"
+                raise InputError(f"{where}: {section} has a seed. Give seeds as `seeds`.")
     return found
 
 
-def _job(row: str, values: dict[str, Any], folder: Path, code: Sequence[str], where: str) -> Job:
+def _with_code(values: Mapping[str, Any], code: Sequence[str], where: str) -> dict[str, Any]:
+    """Options of a row, with code as the user names it."""
+    named = dict(values)
+    for name in ("method", "dataset"):
+        if name in named:
+            named[name] = _allowed(str(named[name]), code, name, where)
+    return named
+
+
+def _job(row: str, values: Mapping[str, Any], folder: Path) -> Job:
     from vireid.training.defaults import options_of
     from vireid.training.naming import run_name
 
     values = dict(values)
-    for name in ("method", "dataset"):
-        if name in values:
-            values[name] = _allowed(str(values[name]), code, name, where)
     max_steps = values.pop("max_steps", None)
     if "pretrained" in values:  # a start of each seed
-        values["pretrained"] = str(values["pretrained"]).replace("{seed}", str(values["seed"]))
-    try:
-        config = convert(str | None, values.pop("config", None), "config")
-        options = options_of(config, values, besides=("config", "max_steps"))
-        if options.trial == "all":
-            raise InputError(
-                "A sweep's run has one split; give `trial` a number, as a row or a grid."
-            )
-    except InputError as error:
-        raise InputError(f"{where}, row {shown(row)}: {error}") from error
+        seed = str(values.get("seed", 0))
+        values["pretrained"] = str(values["pretrained"]).replace("{seed}", seed)
+    config = convert(str | None, values.pop("config", None), "config")
+    options = options_of(config, values, besides=("config", "max_steps"))
+    if options.trial == "all":
+        raise InputError("A sweep's run has one split; give `trial` a number, as a row or a grid.")
     run = folder / run_name(options, max_steps)
     if max_steps is not None:
-        options = _with_steps(options, convert(int, max_steps, f"{where}: max_steps"))
+        options = _with_steps(options, convert(int, max_steps, "max_steps"))
     return Job(row, options, run)
 
 
@@ -448,14 +455,18 @@ def run_sweep(
         tell: receives a sentence on each run.
         after: receives each run once it has ended, one at a time.
         tables: whether to write them; runs wait for it, long where there are hundreds of reports.
+
+    Raises:
+        InputError: a run or a test that can't be made on these devices; nothing is begun.
     """
     began, stop = time.monotonic(), stop or threading.Event()
-    sweep.folder.mkdir(parents=True, exist_ok=True)
     trained = [job for job in sweep.jobs if job.trained()]
     tests_left = {job.name: len(_untested(job, sweep)) for job in trained}
     complete = [job for job in trained if not tests_left[job.name]]
     untested = [job for job in trained if job not in complete]
     rest = [job for job in sweep.jobs if job not in trained]
+    _check_devices(rest, sweep.tests if untested or rest else (), devices)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
 
     def told(words: str) -> None:
         tell(f"{time.monotonic() - began:7.0f} s  {words}")
@@ -490,6 +501,39 @@ def run_sweep(
             rest, make, devices,
             deadline=deadline, estimate=estimate, stop=stop, after=ended,
         )  # fmt: skip
+
+
+def _check_devices(
+    jobs: Sequence[Job], tests: Sequence[Sequence[str]], devices: Sequence[int | None]
+) -> None:
+    """Refuse what a device would refuse of a run or a test in its turn, perhaps hours later.
+
+    Args:
+        jobs, tests: that are left.
+    """
+    from vireid.runtime.precision import check_precision
+    from vireid.training.ahead import check_ahead
+
+    found: dict[str, dict[str, None]] = {}  # sentence → what it is about
+
+    def check(what: str, function: Callable[..., object], *given: object) -> None:
+        try:
+            function(*given)
+        except InputError as error:
+            for one in each(error):
+                found.setdefault(str(one), {})[what] = None
+
+    for kind in {"cpu" if device is None else "cuda" for device in devices}:
+        for job in jobs:
+            check(f"row {shown(job.row)}", check_ahead, job.options, kind)
+        for words in tests:
+            if "--precision" in words:
+                check("[test]", check_precision, words[words.index("--precision") + 1], kind)
+    if found:
+        raise InputError(" ".join(
+            f"Not possible here: {', '.join(places)}. {sentence}"
+            for sentence, places in found.items()
+        ))  # fmt: skip
 
 
 def _make(

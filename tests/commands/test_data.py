@@ -133,6 +133,7 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
         message = refused(capsys, "info", tmp_path)
         assert "not the configuration of a run" in message or "an object was expected" in message
     (tmp_path / "config.json").unlink()
+    shutil.rmtree(trials)
     assert run("info", tmp_path) == 2
     shown = capsys.readouterr().err
     assert "no images of people" in shown and shown.endswith("modality.\n")

@@ -89,6 +89,36 @@ def test_a_folder_of_runs_is_answered_by_what_to_name(
         assert one in refused(capsys, *words, parent)
 
 
+def test_info_lists_the_runs_of_a_folder(runs: list[Path], tmp_path: Path, capsys) -> None:
+    parent = shutil.copytree(runs[0].parent, tmp_path / "my runs")
+    for name, file in (("splits", "trials.json"), ("other", "config.json")):
+        (parent / name).mkdir()
+        (parent / name / file).write_text("{}")
+    assert run("info", parent) == 0
+    shown = capsys.readouterr()
+    assert "4 runs in" in shown.out and "one run a split" in shown.out
+    assert shown.out.count("trained") == 2 and "unreadable" in shown.out
+    error = " ".join(shown.err.split())
+    assert "note: " in error and "is not the configuration of a run" in error
+    assert f"vireid info '{parent / 'seed0'}' (about one of them)" in error
+    assert run("info", parent, "--json") == 0
+    other, *found = json.loads(capsys.readouterr().out)
+    assert other["state"] == "unreadable" and "not the configuration" in other["error"]
+    assert [one["state"] for one in found] == ["trained", "trained", "one run a split"]
+    assert found[1]["method"] == "base" and found[1]["reports"] == 1
+    # a sweep's folder, whose runs may be elsewhere; and a folder of something else
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    state = [{"run": str(runs[0]), "state": "done"}]
+    (sweep / "sweep.json").write_text(json.dumps(state))
+    assert run("info", sweep) == 0
+    assert "1 run in" in capsys.readouterr().out
+    shutil.rmtree(parent / "splits")
+    for folder in runs:
+        shutil.rmtree(parent / folder.name)
+    assert "has no images of people" in refused(capsys, "info", parent)
+
+
 def test_what_is_no_report(trained: Path, tmp_path: Path, capsys) -> None:
     assert "at least one" in refused(capsys, "report")
     assert "holds no report.json" in refused(capsys, "report", tmp_path)

@@ -15,6 +15,8 @@ import pytest
 from command_kit import refused, run, said
 from PIL import Image
 
+from vireid.problems import Problems
+
 CPU = ("--device", "cpu")
 
 
@@ -198,7 +200,12 @@ def test_serve_starts_and_ends_at_ctrl_c(index: Path, trained: Path) -> None:
 def served(monkeypatch) -> list[dict]:
     """What `vireid serve` would start with."""
     calls: list[dict] = []
-    monkeypatch.setattr("vireid.server.app.serve", lambda *_, **words: calls.append(words))
+
+    def serve(*_: object, problems: Problems, **words: object) -> None:
+        problems.tell()
+        calls.append(words)
+
+    monkeypatch.setattr("vireid.server.app.serve", serve)
     monkeypatch.delenv("VIREID_TOKEN", raising=False)
     return calls
 

@@ -87,7 +87,7 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
         ({"rows": {"a": {"lr": 1}}, "grid": {"lr": [1]}}, "'lr' is in the grid and in the row"),
         ({"base": {"method": "/tmp/my.py:Mine"}}, r"names the code /tmp/my.py:Mine. Code is run"),
         ({"base": {"max_steps": "many"}}, "max_steps"),
-        ({"base": {"seed": 1}}, "the row 'base' has a seed. Give seeds as `seeds`"),
+        ({"base": {"seed": 1}}, "\\[base\\] has a seed. Give seeds as `seeds`"),
     ],
 )
 def test_a_file_that_is_no_sweep(tmp_path: Path, plain: dict, words: str) -> None:

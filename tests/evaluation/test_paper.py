@@ -93,7 +93,7 @@ def test_data_sets_are_columns_and_splits_one_row(base: Report) -> None:  # noqa
 def test_what_has_no_table(ablation: list[Report]) -> None:
     with pytest.raises(InputError, match="There is no metric 'rank3'"):
         paper_table(ablation, metrics=("rank3",))
-    with pytest.raises(InputError, match="There is no test embedding that all reports have 'part'"):
+    with pytest.raises(InputError, match="There is no common test embedding 'part'"):
         paper_table(ablation, embedding="part")
     with pytest.raises(InputError, match="same seed"):
         paper_table([ablation[0], replace(ablation[0])])

@@ -16,8 +16,8 @@ PACKAGE = Path(vireid.__file__).parent
 
 # File of the package → its functions and classes that read what a user gave; "" stands for all.
 PARSERS: dict[str, str] = {
-    "config.py": "_checked _check_limits from_plain convert _convert_dict _inside _is_name "
-    "overlay read_plain",
+    "config.py": "_checked _check_limits check_sections from_plain convert _convert_dict _inside "
+    "_is_name overlay read_plain",
     "data/arrays.py": "",
     "data/content.py": "data_hash",
     "data/decoding.py": "_read _instead open_image to_rgb _orientation _depth _to_8_bits "
@@ -56,7 +56,8 @@ PARSERS: dict[str, str] = {
     "models/pretrained.py": "network_of _from_file _matched_in_order",
     "server/settings.py": "_token_lines",
     "server/uploads.py": "",
-    "sweep.py": "read_sweep runs_of _rows _job _allowed _tests _check_test _tested",
+    "sweep.py": "read_sweep runs_of _rows _with_code _job _allowed _tests _check_test _tested",
+    "sweep_file.py": "",
     "synthetic/parameters.py": "claim",
     "testing/run.py": "_run_config",
     "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "

@@ -1130,6 +1130,7 @@ class Configurations(Target):
             ("trials.json", {**trials, "options": {**plain, "method": f"{self.evil}:M"}}),
             ("config.json", b"[" * 100_000), ("config.json", b"1" * 5000), ("config.json", b"\xff"),
             ("config.json", {**plain, "max_steps": 3}), ("config.toml", "a = [" * 10_000),
+            ("config.toml", "lr = 1\n[recipe]\nseed = 1\n"), ("config.toml", 'recipe = "clean"'),
             ("config.toml", 'method = "none"'), ("trials.json", {}), ("config.json", []),
             ("config.json", b'{"lr": 1e999}'), ("config.toml", "seed = 1e999"),
             ("config.toml", "[recipe]\nlr = inf"), ("config.toml", f"seed = {10**20}"),
@@ -1211,6 +1212,8 @@ class Sweeps(_Text):
             '[test]\nmode = "inside"\n', '[test]\npart = "val"\n', '[test]\nout = "a"\n',
             f'[test]\ndataset = "{self.evil}:S"\n', '[test]\ndataset = "llcm"\ndata_root = "no"\n',
             '[test]\nepoch = "a"\n', '[base]\ndataset = "regdb"\ntrial = "all"\n',
+            "lr = 1\n[recipe.schedule]\nkind = 1\n[base]\nshots = 1\n", "recipe = 1\n",
+            "[base]\nlr = -1\n[rows.a]\npad = -1\n[rows.b]\n[grid]\nmomentum = [-1]\n",
         ]  # fmt: skip
 
     def mutate(self, r: random.Random, seed: str) -> bytes:

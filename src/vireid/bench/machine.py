@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from vireid.bench.published_style import PublishedStyle, loop_evaluation
+from vireid.bench.published_style import PublishedStyle, loop_evaluation, whole_resnet
 from vireid.bench.workload import StepBench, random_data, time_extraction, wait
+from vireid.config import checked_values
 from vireid.cores import usable_cores
 from vireid.data.augment import normalise
 from vireid.embed.embedder import Embedder
+from vireid.methods.registry import resolve_method
+from vireid.models.backbone import resolve_arch
+from vireid.problems import Problems
 from vireid.runtime.device import resolve_device
 from vireid.runtime.provenance import commit, versions
+from vireid.training.ahead import check_engine
+from vireid.training.options import TrainOptions
+from vireid.types import InputError
 
 
 def measure(
@@ -36,14 +43,17 @@ def measure(
         device: "auto", "cpu" or "cuda:N".
         arch, method: what is timed.
         steps: in each of three timed stretches (one of 16 images on a CPU, where 64 take minutes).
-        published: measure the published way too.
+        published: measure the published way too, which needs a ResNet.
         engine, kernels: as in training.
         size: (height, width) of the images.
 
     Returns:
         Named tables (name → value) and facts about the machine.
+
+    Raises:
+        InputError: what can't be; all of it.
     """
-    target = torch.device(resolve_device(None, device))
+    target = _checked(device, arch, method, steps, engine, kernels, published=published)
     small = target.type == "cpu"
     steps = 1 if small else steps
     # A CPU takes half a minute for a published step of 64 images; a smaller one tells as much.
@@ -81,6 +91,32 @@ def measure(
         "evaluation, 3,803 x 301": evaluation,
     }
     return facts
+
+
+def _checked(
+    device: str, arch: str, method: str, steps: int, engine: str, kernels: str, *, published: bool
+) -> torch.device:
+    """The device, if all else can be, too."""
+    target, problems = torch.device("cpu"), Problems()
+    with problems:
+        target = torch.device(resolve_device(None, device))
+    ours = not problems
+    with problems:
+        asked = checked_values(TrainOptions, {"engine": engine, "kernels": kernels})
+        if ours:
+            check_engine(asked["engine"], asked["kernels"], target)
+    with problems:
+        resolve_method(method)
+    with problems:
+        name = resolve_arch(arch)
+        if published:
+            with torch.device("meta"):
+                whole_resnet(name)
+    with problems:
+        if steps < 1:
+            raise InputError(f"`steps` is {steps}; at least 1 was expected.")
+    problems.tell()
+    return target
 
 
 def _machine(device: torch.device) -> dict[str, str]:

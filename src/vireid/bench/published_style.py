@@ -18,6 +18,7 @@ from timm import create_model
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
+from vireid.files import is_code
 from vireid.types import InputError
 
 
@@ -39,10 +40,18 @@ class _NonLocal(nn.Module):
         return self.bn(self.w(y)) + x
 
 
-def _whole_resnet(arch: str) -> ResNet:
-    network = create_model(arch, pretrained=False)
+def whole_resnet(arch: str) -> ResNet:
+    """A network of timm by its name.
+
+    Raises:
+        InputError: it is none that the published code could be written with.
+    """
+    network = None if is_code(arch) else create_model(arch, pretrained=False)
     if not isinstance(network, ResNet):
-        raise InputError(f"`arch` is '{arch}'; the published way needs a ResNet.")
+        raise InputError(
+            f"`arch` is '{arch}'; the published way needs a ResNet. Choose one, or turn "
+            "`published` off."
+        )
     return network
 
 
@@ -51,7 +60,7 @@ class _Network(nn.Module):
 
     def __init__(self, arch: str, num_pids: int) -> None:
         super().__init__()
-        self.visible, self.infrared, self.base = (_whole_resnet(arch) for _ in range(3))
+        self.visible, self.infrared, self.base = (whole_resnet(arch) for _ in range(3))
         self.layers = tuple(  # no modules of our own, only other names for the base's
             cast(nn.Sequential, self.base.get_submodule(f"layer{number}")) for number in range(1, 5)
         )

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from vireid.console import choose, console, harmless, say, typed
 from vireid.runtime.signals import TOLD
+from vireid.testing import TRIALS
 from vireid.types import PRECISION_ALIASES, PrecisionName
 
 # How to go on with a long command that was interrupted.
@@ -22,7 +23,13 @@ NO_CHECKPOINT = "There is no checkpoint yet; the same command starts again."
 
 def precision_name(given: str) -> str:
     """The valid name of a precision, whatever the case."""
-    return choose("precision", given, get_args(PrecisionName), aliases=PRECISION_ALIASES)
+    names = get_args(PrecisionName)
+    return choose("precision", given, names, aliases=PRECISION_ALIASES, option=True)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, or that of one run for each split."""
+    return any((folder / name).is_file() for name in ("config.json", TRIALS))
 
 
 def print_json(value: Any) -> None:

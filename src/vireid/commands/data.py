@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vireid.commands.common import AFRESH, going_on, next_step, print_json, suggest
+from vireid.commands.run_list import show_runs
 from vireid.console import choose, facts_table, path_meant, quoted, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
@@ -190,8 +191,8 @@ def info(
     image) and what an image costs on this machine.
 
     Args:
-        target: A data set's folder, a CSV table, a run's folder, weights or a checkpoint; or synth,
-            the weights in the package, or hf://USER/NAME.
+        target: A data set's folder, a CSV table, a run's folder or a folder of runs, weights or a
+            checkpoint; or synth, the weights in the package, or hf://USER/NAME.
         dataset: Data set: {dataset} (default: recognised by its files).
         trial: Split of the identities, where a data set has several: {trial}.
         camera_pattern: With `dataset` folder: regular expression that finds the camera number in
@@ -245,6 +246,8 @@ def info(
             _print_network(network)
         published = "checkpoint of" in run
         suggest(f"vireid {'import-weights' if published else 'test --resume'} {quoted(target)}")
+        return 0
+    if dataset is None and place.is_dir() and show_runs(place, json=json):
         return 0
     from vireid.data.inspect import inspect, tables
 

@@ -8,17 +8,14 @@ import platform
 import shutil
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 from vireid.commands.common import print_json
-from vireid.console import choose, facts_table, results
+from vireid.console import facts_table, results
 from vireid.cores import usable_cores
 from vireid.data import dataset_names
 from vireid.extras import EXTRAS, how_to_install, installed
 from vireid.files import nearest_there
-from vireid.problems import Problems
 from vireid.training.options import KernelsName
-from vireid.types import InputError
 
 REQUIRED = (
     "torchvision", "timm", "safetensors", "pillow", "numba", "numpy", "scipy", "matplotlib",
@@ -131,21 +128,14 @@ def bench(
         published: Time the published way too.
     """
     from vireid.bench import measure
-    from vireid.runtime.device import resolve_device
+    from vireid.runtime.device import device_named
 
-    problems = Problems()
-    with problems:
-        if steps < 1:
-            raise InputError(f"--steps is {steps}; at least 1 was expected.")
-    with problems:
-        chosen = choose("kernels", kernels, get_args(KernelsName))
-    problems.tell()
     facts = measure(
-        device=resolve_device(gpu, device),
+        device=device_named(gpu, device),
         arch=arch,
         method=method,
         steps=steps,
-        kernels=chosen,
+        kernels=kernels,
         published=published,
     )
     if json:

@@ -96,7 +96,9 @@ def embed(
     with problems:
         tta = choose("test-time augmentation", tta, TTA)
     with problems:
-        dtype = choose("dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES)
+        dtype = choose(
+            "dtype", dtype, ("float16", "float32"), aliases=PRECISION_ALIASES, option=True
+        )
     with problems:
         precision = precision_name(precision)
     with problems:
@@ -366,23 +368,26 @@ def serve(
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
-    from vireid.runtime.device import resolve_device
+    from vireid.runtime.device import device_named
     from vireid.server.app import serve
-    from vireid.server.settings import ServerSettings, read_tokens
+    from vireid.server.settings import ANY_TOKEN, ServerSettings, read_tokens
 
-    tokens = read_tokens(token, token_file)
-    if not tokens and (alone := os.environ.get("VIREID_TOKEN")):
-        tokens = {"token": alone}
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        tokens=tokens,
-        allowed_hosts=tuple(name.lower() for name in allowed_host),
-        trusted_proxies=trusted_proxy,
-        audit_log=audit_log,
-        require_reason=reason_required,
-        intensity_range=intensity_range,
-    )
+    settings, tokens, problems = None, ANY_TOKEN, Problems()
+    with problems:
+        tokens = read_tokens(token, token_file)
+        if not tokens and (alone := os.environ.get("VIREID_TOKEN")):
+            tokens = {"token": alone}
+    with problems:
+        settings = ServerSettings(
+            host=host,
+            port=port,
+            tokens=tokens,
+            allowed_hosts=tuple(name.lower() for name in allowed_host),
+            trusted_proxies=trusted_proxy,
+            audit_log=audit_log,
+            require_reason=reason_required,
+            intensity_range=intensity_range,
+        )
     serve(
         index,
         weights,
@@ -390,8 +395,9 @@ def serve(
         arch=arch,
         host=host,
         port=port,
-        device=resolve_device(gpu, device),
+        device=device_named(gpu, device),
         settings=settings,
+        problems=problems,
         browser=open,
     )
     return 0

@@ -48,7 +48,7 @@ def test(
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.evaluation.report import below_chance
-    from vireid.runtime.device import resolve_device
+    from vireid.runtime.device import device_named
     from vireid.testing import evaluate
 
     reports = evaluate(
@@ -57,7 +57,7 @@ def test(
         epoch=epoch,
         method=method,
         arch=arch,
-        device=resolve_device(gpu, device),
+        device=device_named(gpu, device),
         out=out,
     )
     for report in reports:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from vireid.commands.common import print_json
+from vireid.commands.common import is_run, print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
@@ -130,14 +130,10 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
     if not (folder / "config.json").is_file():
         raise InputError(
             f"'{folder}' is not a run: it has no config.json."
-            f"{path_meant(folder, _is_run) or inside_meant(folder, _is_run)} Give the folder that "
+            f"{path_meant(folder, is_run) or inside_meant(folder, is_run)} Give the folder that "
             "`vireid train` wrote."
         )
     return {"start": Start(), "options": defaults(folder / "config.json", choices)}
-
-
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", TRIALS))
 
 
 def refuse(flag: str, words: Sequence[str]) -> str | None:

@@ -17,6 +17,7 @@ from vireid.config import convert
 from vireid.console import count_text
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Decoding, Direction, Rule
 from vireid.files import read_json
+from vireid.problems import Problems
 from vireid.types import InputError, Modality, Sample
 
 SYNTHETIC_MARKER = ".vireid-synthetic.json"  # written by `vireid synthesize` into its folders
@@ -210,15 +211,18 @@ class ProtocolOptions:
             "variant": facts.variant_names,
         }
         values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        problems = Problems()
         for name, choices in defined.items():
             if values[name] is None:
                 values[name] = choices[0]
-            if values[name] not in choices:
-                one_of = "one of " if len(choices) > 1 else ""
-                raise InputError(
-                    f"`{name}` is {values[name]!r}; for the data set {facts.title}, expected "
-                    f"{one_of}{', '.join(map(str, choices))}."
-                )
+            with problems:
+                if values[name] not in choices:
+                    one_of = "one of " if len(choices) > 1 else ""
+                    raise InputError(
+                        f"`{name}` is {values[name]!r}; for the data set {facts.title}, expected "
+                        f"{one_of}{', '.join(map(str, choices))}."
+                    )
+        problems.tell()
         if self.draw == "official" and self.num_trials > 10:
             raise InputError(
                 f"`num_trials` is {self.num_trials}; the official permutation file has 10 draws. "

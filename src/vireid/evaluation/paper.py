@@ -190,7 +190,7 @@ def _embedding(reports: Sequence[Report], asked: str | None) -> str:
         raise InputError("The reports share no test embedding. Give reports of one method each.")
     if asked is None:
         return "embedding" if "embedding" in names else names[0]
-    return choose("test embedding that all reports have", asked, names)
+    return choose("common test embedding", asked, names)
 
 
 def _names(report: Report) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
-from importlib.util import find_spec
 
 import torch
 from timm.layers import AvgPool2dSame
@@ -13,6 +12,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from vireid.console import first_line
+from vireid.extras import has_triton
 from vireid.models.layers import AveragePool, GeneralisedMean, NonLocal
 from vireid.models.shift import HeterogeneousShift
 
@@ -24,11 +24,6 @@ def fits(network: nn.Module) -> bool:
         and (hasattr(module, "fused_training") or _is_block(module))
         for module in network.modules()
     )
-
-
-def has_triton() -> bool:
-    """Whether Triton, which our kernels are written in, is installed."""
-    return find_spec("triton") is not None
 
 
 @cache

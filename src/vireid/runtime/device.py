@@ -17,6 +17,19 @@ def torchrun_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def device_named(gpu: int | None, device: str) -> str:
+    """What the options `gpu` and `device` name together, be it there or not.
+
+    Raises:
+        InputError: they contradict.
+    """
+    if gpu is None:
+        return device
+    if device.strip().lower() not in {"auto", "cuda", f"cuda:{gpu}"}:
+        raise InputError(f"`gpu` {gpu} and `device` {device} contradict each other; give one.")
+    return f"cuda:{gpu}"
+
+
 def resolve_device(gpu: int | None, device: str) -> str:
     """The device that the options `gpu` and `device` name.
 
@@ -32,11 +45,7 @@ def resolve_device(gpu: int | None, device: str) -> str:
     Raises:
         InputError: a GPU that isn't there, with those present, or two that contradict.
     """
-    name = device.strip().lower()
-    if gpu is not None:
-        if name not in {"auto", "cuda", f"cuda:{gpu}"}:
-            raise InputError(f"`gpu` {gpu} and `device` {device} contradict each other; give one.")
-        name = f"cuda:{gpu}"
+    name = device_named(gpu, device).strip().lower()
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         name = "cuda" if count else "cpu"

@@ -55,6 +55,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     Raises:
         InputError: float16 without a GPU.
     """
+    check_precision(name, device)
     native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     why = "as asked"
     if name == "auto":
@@ -64,12 +65,20 @@ def choose_precision(name: str, device: torch.device) -> Precision:
             name, why = "float16", "the GPU has no native bfloat16; losses are scaled"
         else:
             name, why = "float32", f"the device is {device.type}"
-    if name == "float16" and device.type != "cuda":
-        raise InputError(
-            f"Precision float16 needs a CUDA GPU; the device is '{device}'. Use `precision` "
-            "float32."
-        )
     types = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
     return Precision(
         name=name, dtype=types[name], scaled=name == "float16", why=f"precision {name}: {why}"
     )
+
+
+def check_precision(name: str, device: torch.device | str) -> None:
+    """Refuse a precision that `device` doesn't compute in; needs no network and leaves a GPU alone.
+
+    Raises:
+        InputError: float16 without a GPU.
+    """
+    if name == "float16" and torch.device(device).type != "cuda":
+        raise InputError(
+            f"Precision float16 needs a CUDA GPU; the device is '{device}'. Use `precision` "
+            "float32."
+        )

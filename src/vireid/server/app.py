@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from vireid.index.backends import open_index
 from vireid.index.base import Index
+from vireid.problems import Problems
 from vireid.server.endpoints import (
     add_errors,
     add_pages,
@@ -91,6 +92,7 @@ def serve(
     device: str = "auto",
     settings: ServerSettings | None = None,
     browser: bool = False,
+    problems: Problems | None = None,
 ) -> None:
     """Open an index and serve it until interrupted.
 
@@ -103,6 +105,7 @@ def serve(
         device: device of the network.
         settings: everything else.
         browser: open the page in this machine's browser.
+        problems: what is wrong with the settings, so that there are none; told with the rest.
 
     Raises:
         InputError: no token for an address that others can reach, a port in use, no such index,
@@ -111,16 +114,27 @@ def serve(
     import uvicorn
 
     from vireid.embed import load
+    from vireid.runtime.device import resolve_device
 
     token = token or os.environ.get("VIREID_TOKEN")
     settings = settings or ServerSettings()
-    tokens = {**settings.tokens, "token": token} if token else settings.tokens
-    settings = replace(settings, host=host, port=port, tokens=tokens)
-    listener = _listen(host, port)
-    with listener, open_index(index_url) as index:
+    problems, place = problems or Problems(), "cpu"  # if the device can't be: to see the rest
+    with contextlib.ExitStack() as stack:
+        if not problems:
+            with problems:
+                tokens = {**settings.tokens, "token": token} if token else settings.tokens
+                settings = replace(settings, host=host, port=port, tokens=tokens)
+                listener = stack.enter_context(_listen(host, port))
+        with problems:
+            index = stack.enter_context(open_index(index_url))
+        with problems:
+            place = resolve_device(None, device)
+        with problems:
+            embedder = load(weights, device=place, method=method, arch=arch)
+        problems.tell()
         if settings.audit_log is None and "://" not in str(index_url):
             settings = replace(settings, audit_log=default_audit_log(index_url))
-        app = create_app(index, load(weights, device=device, method=method, arch=arch), settings)
+        app = create_app(index, embedder, settings)
         _say_where(settings, listener.getsockname()[1], browser=browser)
         with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
             uvicorn.Server(server_config(app, settings)).run(sockets=[listener])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from vireid.data.facts import Decoding
 from vireid.problems import Problems
 from vireid.types import InputError
 
@@ -105,27 +106,36 @@ class ServerSettings:
         with problems:
             if not 0 <= self.port < 65536:
                 raise InputError(f"`port` is {self.port}; it must be between 0 and 65535.")
+        with problems:
+            Decoding(intensity_range=self.intensity_range)
         for network in self.trusted_proxies:
             with problems:
                 _check_network(network)
         for number, token in enumerate(self.tokens.values(), 1):
             with problems:
                 _check_token(number, token)
+        with problems:
+            if not self.tokens and self.trusted_proxies:
+                raise InputError(
+                    "Others can reach the server through a `trusted_proxy`, and no token is set. "
+                    f"Give one as `token` (or in VIREID_TOKEN). {_MAKE}"
+                )
+            if not self.tokens and not is_loopback(self.host):
+                raise InputError(
+                    f"`host` is '{self.host}', where other machines can reach the server, and no "
+                    "token is set. Give one as `token` (or in VIREID_TOKEN), or listen on "
+                    f"127.0.0.1. {_MAKE}"
+                )
+        with problems:
+            if (self.certificate is None) != (self.private_key is None):
+                raise InputError(
+                    "HTTPS needs both `certificate` and `private_key`; only one of them is set."
+                )
         problems.tell()
-        if not self.tokens and self.trusted_proxies:
-            raise InputError(
-                "Others can reach the server through a `trusted_proxy`, and no token is set. Give "
-                f"one as `token` (or in VIREID_TOKEN). {_MAKE}"
-            )
-        if not self.tokens and not is_loopback(self.host):
-            raise InputError(
-                f"`host` is '{self.host}', where other machines can reach the server, and no token "
-                f"is set. Give one as `token` (or in VIREID_TOKEN), or listen on 127.0.0.1. {_MAKE}"
-            )
-        if (self.certificate is None) != (self.private_key is None):
-            raise InputError(
-                "HTTPS needs both `certificate` and `private_key`; only one of them is set."
-            )
+
+
+# Where tokens can't be read, to check all else as if there were one.
+ANY_TOKEN = {"token": "-" * MIN_TOKEN_LENGTH}
 
 
 def _check_network(network: str) -> None:

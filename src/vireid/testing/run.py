@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
 from vireid.console import quoted, say, tell_broken
-from vireid.data.registry import DEFAULT_DATASET, label_of, load_dataset, resolve_dataset
+from vireid.data.registry import DEFAULT_DATASET, find_root, label_of, load_dataset, resolve_dataset
 from vireid.files import check_folder, code_of, read_json
+from vireid.problems import Problems
 from vireid.testing.options import TestOptions
 from vireid.testing.places import TRIALS, folder_name, free_place, run_of
-from vireid.testing.searches import asked_of
+from vireid.testing.searches import Asked, asked_of
 from vireid.types import InputError, TtaName
 
 if TYPE_CHECKING:
@@ -61,14 +62,19 @@ def evaluate(
     from vireid.weights import on_disk
 
     options = options or TestOptions()
-    run = run_of(weights, find_checkpoint(weights, epoch))
-    if not on_disk(weights) and out is None and (run / "config.json").is_file():
-        raise InputError(
-            f"The folder '{run}' is a run's, and the report on the weights '{weights}' would go "
-            "into it. Name another folder by `out`."
-        )
-    check_folder(Path(out) if out else run, "the report")
-    opened = open_test(weights, options, epoch=epoch, method=method, arch=arch, device=device)
+    problems, run = Problems(), Path()
+    with problems:
+        run = run_of(weights, find_checkpoint(weights, epoch))
+        if not on_disk(weights) and out is None and (run / "config.json").is_file():
+            raise InputError(
+                f"The folder '{run}' is a run's, and the report on the weights '{weights}' would "
+                "go into it. Name another folder by `out`."
+            )
+        check_folder(Path(out) if out else run, "the report")
+    with problems:
+        tested = _tested(weights, options, epoch=epoch, method=method, arch=arch, device=device)
+    problems.tell()
+    opened = _with_data(tested, options)
     embedder, data, store = opened.embedder, opened.data, opened.store
     asked = {
         "weights_hash": embedder.weights_hash,
@@ -128,41 +134,107 @@ def open_test(
     device: str = "auto",
 ) -> Opened:
     """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
-    from vireid.data import prepare, without
-    from vireid.embed import load
+    options = options or TestOptions()
+    tested = _tested(weights, options, epoch=epoch, method=method, arch=arch, device=device)
+    return _with_data(tested, options)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """What is known of a test before its data are read.
+
+    Attributes:
+        embedder, checkpoint: as in `Opened`.
+        trained: what the weights and their run say of their training.
+        dataset: that is tested on.
+        asked: of it.
+    """
+
+    embedder: Embedder
+    checkpoint: Path | None
+    trained: dict[str, Any]
+    dataset: str
+    asked: Asked
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """`trained`, where they were trained on the same data set."""
+        return self.trained if self.dataset == self.trained.get("dataset") else {}
+
+
+def _tested(
+    weights: str | Path, options: TestOptions, *,
+    epoch: int | None, method: str | None, arch: str | None, device: str,
+) -> _Tested:  # fmt: skip
+    """The weights, and what is asked of which data set.
+
+    Raises:
+        InputError: as in `evaluate`; all that is wrong, as far as no data are needed to see it.
+    """
     from vireid.models.hub import is_shipped
-    from vireid.training.epoch import find_checkpoint, load_epoch
-    from vireid.training.seen import refuse_seen_people
+    from vireid.runtime.device import resolve_device
+    from vireid.runtime.precision import check_precision
     from vireid.weights import on_disk
 
-    options = options or TestOptions()
-    shipped, of_user = is_shipped(weights), on_disk(weights)
-    if of_user and (Path(weights) / TRIALS).is_file():
+    shipped, problems = is_shipped(weights), Problems()
+    place, precision = "cpu", "auto"  # if those that are asked for can't be: to see the rest
+    embedder, checkpoint, trained, dataset = None, None, dict[str, Any](), options.dataset
+    with problems:
+        place = resolve_device(None, device)
+        check_precision(options.precision, place)
+        precision = options.precision
+    with problems:
+        embedder, checkpoint = _loaded(weights, epoch, method, arch, place, precision)
+        of_run = _run_config(run_of(weights, checkpoint)) if on_disk(weights) else {}
+        trained = {**of_run, **embedder.metadata}
+    with problems:
+        if dataset is None and embedder is not None:
+            # the shipped ones saw no data set of ours
+            stated = None if shipped else trained.get("dataset")
+            dataset = code_of(stated or DEFAULT_DATASET, None, what="dataset", where=f"'{weights}'")
+        if dataset is not None:
+            dataset = resolve_dataset(dataset)
+            with problems:
+                if options.data_root is not None:
+                    find_root(dataset, options.data_root)
+            known = shipped or embedder is None or trained.get("dataset") is not None
+            trial = trained.get("trial") if dataset == trained.get("dataset") else None
+            asked = asked_of(dataset, options, trial, known=known)
+    problems.tell()
+    assert embedder is not None and dataset is not None
+    return _Tested(embedder, checkpoint, trained, dataset, asked)
+
+
+def _loaded(
+    weights: str | Path, epoch: int | None, method: str | None, arch: str | None,
+    device: str, precision: str,
+) -> tuple[Embedder, Path | None]:  # fmt: skip
+    """The network, and the checkpoint of a run that its weights are of, if they are."""
+    from vireid.embed import load
+    from vireid.training.epoch import find_checkpoint, load_epoch
+    from vireid.weights import on_disk
+
+    if on_disk(weights) and (Path(weights) / TRIALS).is_file():
         raise InputError(
             f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
             f"{Path(weights) / 'trial1'}; `vireid train --resume {quoted(weights)}` tests and "
             "averages all."
         )
     checkpoint = find_checkpoint(weights, epoch)
-    run = run_of(weights, checkpoint)
-    precision = options.precision
-    if checkpoint is None:
-        embedder = load(weights, device=device, method=method, arch=arch, precision=precision)
-    else:
-        embedder = load_epoch(
-            checkpoint, device=device, method=method, arch=arch, precision=precision
-        )
-    trained = {**(_run_config(run) if of_user else {}), **embedder.metadata}
-    of_run = None if shipped else trained.get("dataset")  # the shipped ones saw no data set of ours
-    stated = of_run or DEFAULT_DATASET
-    if options.dataset is None:
-        code_of(stated, None, what="dataset", where=f"'{weights}'")
-    name = resolve_dataset(options.dataset or stated)
-    own = trained if name == trained.get("dataset") else {}
-    known = shipped or trained.get("dataset") is not None
-    trial, searches = asked_of(name, options, own.get("trial"), known=known)
+    of_epoch, source = (load, weights) if checkpoint is None else (load_epoch, checkpoint)
+    embedder = of_epoch(source, device=device, method=method, arch=arch, precision=precision)
+    return embedder, checkpoint
+
+
+def _with_data(tested: _Tested, options: TestOptions) -> Opened:
+    """The same with the data."""
+    from vireid.data import prepare, without
+    from vireid.training.seen import refuse_seen_people
+
+    embedder, own = tested.embedder, tested.own
+    trial, searches = tested.asked
     data = load_dataset(
-        name,
+        tested.dataset,
         options.data_root or own.get("data_root"),
         trial=trial,
         camera_pattern=options.camera_pattern or own.get("camera_pattern"),
@@ -170,11 +242,11 @@ def open_test(
         junk=options.junk or tuple(own.get("junk", ())),
         sensor_cameras=options.sensor_cameras or own.get("sensor_cameras", False),
     )
-    refuse_seen_people(trained, data, searches[0].part, own=bool(own))
+    refuse_seen_people(tested.trained, data, searches[0].part, own=bool(own))
     store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
     tell_broken(store.broken)
     data = without(data, store.valid)
-    return Opened(embedder, data, store, searches, checkpoint)
+    return Opened(embedder, data, store, searches, tested.checkpoint)
 
 
 def _run_config(run: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vireid.console import choose
 from vireid.data.facts import DIRECTIONS, DatasetFacts, Direction
 from vireid.data.registry import check_takes, check_trial, facts_of
+from vireid.problems import Problems
 from vireid.testing.options import TestOptions
 from vireid.types import InputError
 
@@ -40,42 +41,57 @@ def asked_of(dataset: str, options: TestOptions, trained: int | None, *, known: 
         known: as in `trial_of`.
 
     Raises:
-        InputError: the data set doesn't define it.
+        InputError: the data set doesn't define some of it; all is told.
     """
-    facts = facts_of(dataset)
-    check_takes(
-        facts, camera_pattern=options.camera_pattern, junk=options.junk or None,
-        sensor_cameras=options.sensor_cameras or None,
-    )  # fmt: skip
-    return Asked(trial_of(options.trial, trained, facts, known=known), searches_of(facts, options))
+    facts, problems = facts_of(dataset), Problems()
+    trial = 1
+    searches: list[SearchOptions] = []
+    with problems:
+        check_takes(
+            facts, camera_pattern=options.camera_pattern, junk=options.junk or None,
+            sensor_cameras=options.sensor_cameras or None,
+        )  # fmt: skip
+    with problems:
+        trial = trial_of(options.trial, trained, facts, known=known)
+    with problems:
+        searches = searches_of(facts, options)
+    problems.tell()
+    return Asked(trial, searches)
 
 
 def searches_of(facts: DatasetFacts, options: TestOptions) -> list[SearchOptions]:
     """What is asked, one search for each direction.
 
     Raises:
-        InputError: the data set doesn't define it.
+        InputError: the data set doesn't define some of it; all is told.
     """
     from vireid.config import from_plain
     from vireid.data.protocol import ProtocolOptions
 
-    scope = options.scope
-    if scope is not None:
-        aliases = {f"{name}-search": name for name in facts.scopes}
-        scope = _choose("mode", scope, tuple(facts.scopes), facts, aliases)
-    variant = _choose("protocol", options.variant, facts.variant_names, facts)
-    plain = {
+    plain: dict[str, Any] = {
         "part": options.part,
-        "scope": scope,
         "shots": options.shots,
-        "draw": _choose("draw", options.draw, facts.draws, facts),
         "num_trials": options.num_trials,
-        "variant": variant,
+        "variant": "standard",
     }
-    return [
-        from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol").of(facts)
-        for direction in _directions(facts, options.direction, variant)
-    ]
+    directions, problems = list(facts.tested_directions), Problems()
+    searches: list[SearchOptions] = []
+    with problems:
+        if options.scope is not None:
+            aliases = {f"{name}-search": name for name in facts.scopes}
+            plain["scope"] = _choose("mode", options.scope, tuple(facts.scopes), facts, aliases)
+    with problems:
+        plain["variant"] = _choose("protocol", options.variant, facts.variant_names, facts)
+    with problems:
+        plain["draw"] = _choose("draw", options.draw, facts.draws, facts)
+    with problems:
+        directions = _directions(facts, options.direction, plain["variant"])
+    for direction in directions:
+        with problems:
+            asked = from_plain(ProtocolOptions, {**plain, "direction": direction}, "protocol")
+            searches.append(asked.of(facts))
+    problems.tell()
+    return searches
 
 
 def trial_of(asked: int | None, trained: int | None, facts: DatasetFacts, *, known: bool) -> int:

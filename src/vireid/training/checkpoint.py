@@ -250,6 +250,21 @@ def describe_run(source: str | Path) -> dict[str, str]:
     return facts | {"architecture": str(arch)}
 
 
+def describe_briefly(run: str | Path) -> dict[str, str]:
+    """Facts about a run's folder that tell it from others, without its weights.
+
+    Raises:
+        InputError: it has no configuration of a run.
+    """
+    folder = Path(run)
+    facts = _describe_options(read_json(folder / "config.json"), f"'{folder / 'config.json'}'")
+    newest = list_checkpoints(folder / "checkpoints")
+    state = newest[0].stem if newest else "no checkpoint yet"
+    if all((folder / name).is_file() for name in (WEIGHTS, "summary.json")):
+        state = "trained"
+    return {**facts, "state": state}
+
+
 def _identities(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Who was trained on, where that is known."""
     people = trained_on(metadata)

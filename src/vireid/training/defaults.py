@@ -6,21 +6,33 @@ PyTorch for the methods of this package.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from vireid.config import Options, checked_values, from_plain, overlay, read_plain, to_plain
-from vireid.console import choose, unknown
+from vireid.config import (
+    Options,
+    check_sections,
+    checked_values,
+    flatten,
+    from_plain,
+    hints_of,
+    overlay,
+    read_plain,
+    to_plain,
+)
+from vireid.console import choose, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
+from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.problems import Problems
+from vireid.problems import Problems, each
 from vireid.training.options import (
     CODE,
     TrainOptions,
@@ -28,7 +40,7 @@ from vireid.training.options import (
     usual_eval_every,
     with_named_code,
 )
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
     from vireid.data import Dataset
@@ -85,22 +97,17 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         **plain,
         **with_named_code({n: v for n, v in plain.items() if n not in later}, named, where),
     }
-    parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
-    method_of_file = resolve_method(plain["method"]) if "method" in plain else None
-    chosen = choices.method  # also "", which is no name
-    if chosen is None:
-        chosen = code_of(method_of_file or "mcl", None, what="method", where=where)
-    method = resolve_method(chosen)
+    method_of_file, method, dataset = _names(plain, choices, where)
     own_options = options_class(method)
+    problems, plain = Problems(), copy.deepcopy(plain)
+    with problems:
+        keys = _sections(TrainOptions, own_options)
+        check_sections(_tables(plain, keys), keys, where)
+    parts = {name: dict(plain.get(name, {})) for name in ("recipe", "model", "method_options")}
     if method_of_file is not None and not same_code(method_of_file, method):
         # what the file says is about another method's parts
         network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
         parts |= {"method_options": {}, "model": network}
-    if choices.dataset is not None:
-        plain["dataset"] = choices.dataset
-    elif "dataset" in plain:
-        code_of(plain["dataset"], None, what="dataset", where=where)
-    dataset = resolve_dataset(plain.get("dataset", DEFAULT_DATASET))
     start_of_file = parts["model"].get("pretrained", "imagenet")
     pretrained = start_of_file if choices.pretrained is None else choices.pretrained
     recipe_of_file = parts["recipe"].get("name")
@@ -110,7 +117,6 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         or choices.recipe.strip().lower() == recipe_of_file
     )
     recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
-    problems = Problems()
     recipe = next(iter(recipes.values()))  # where that of the file can't be
     with problems:
         of_file = parts["recipe"] if keeps_recipe else {}
@@ -130,7 +136,10 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     model |= {"pretrained": pretrained, "arch": arch}
     names = {field.name for field in dataclasses.fields(own_options)}
     of_recipe = {k: v for k, v in recipe.method_options.items() if k in names}
-    values = {"size": own_options.input_size, **plain, "method": method, "recipe": recipe}
+    values = {
+        "size": own_options.input_size, **plain,
+        "method": method, "dataset": dataset, "recipe": recipe,
+    }  # fmt: skip
     for part, cls, given, name in (
         ("method_options", own_options, merged(of_recipe, parts["method_options"]),
          f"options of method {method}"),
@@ -145,6 +154,69 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     return options
 
 
+def _sections(
+    cls: type[Options], own: type[Options], section: str = ""
+) -> dict[str, Sequence[str]]:
+    """Section of a configuration ("recipe.augment"; "" for the top) → its keys.
+
+    Args:
+        own: the options of the method.
+    """
+    names = [one.name for one in dataclasses.fields(cls)]
+    found: dict[str, Sequence[str]] = {section: names}
+    for name in names:
+        kind = hints_of(cls)[name]
+        if isinstance(kind, type) and issubclass(kind, Options):
+            inner = f"{section}.{name}".lstrip(".")
+            found |= _sections(own if inner == "method_options" else kind, own, inner)
+    return found
+
+
+def section_names() -> set[str]:
+    """The names of a configuration's sections: recipe, augment, …"""
+    return {name.rsplit(".")[-1] for name in _sections(TrainOptions, MethodOptions)} - {""}
+
+
+def _tables(plain: dict[str, Any], sections: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sections that a configuration has, with what stands in them."""
+    for section in sections:
+        table: Any = plain
+        for name in filter(None, section.split(".")):
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            yield section, table
+
+
+def _names(plain: Mapping[str, Any], choices: Choices, where: str) -> tuple[str | None, str, str]:
+    """The method that the file states, or None; the method and the data set of the run.
+
+    Raises:
+        InputError: there is no such method or data set, nor such a network besides; code of a
+            user's own that the user didn't name.
+    """
+    of_file, method, dataset = None, "", ""
+    problems = Problems()
+    with problems:
+        of_file = resolve_method(plain["method"]) if "method" in plain else None
+        chosen = choices.method  # also "", which is no name
+        if chosen is None:
+            chosen = code_of(of_file or "mcl", None, what="method", where=where)
+        method = resolve_method(chosen)
+    with problems:
+        dataset = choices.dataset or ""
+        if choices.dataset is None:
+            stated = plain.get("dataset", DEFAULT_DATASET)
+            dataset = code_of(stated, None, what="dataset", where=where)
+        dataset = resolve_dataset(dataset)
+    if problems:  # else it is checked where PyTorch is needed anyway, which timm imports
+        with problems:
+            from vireid.models.backbone import resolve_arch
+
+            resolve_arch(choices.arch or plain.get("model", {}).get("arch", ModelOptions.arch))
+    problems.tell()
+    return of_file, method, dataset
+
+
 def _recipe(
     choices: Choices,
     of_file: dict[str, Any],
@@ -153,24 +225,29 @@ def _recipe(
     where: str,
 ) -> Recipe:
     name = of_file.get("name") or None
-    if name is None or name in recipes:
-        default = "scratch" if pretrained.strip().lower() == "none" else "clean"
-        asked = name or default if choices.recipe is None else choices.recipe
-        chosen = choose("recipe", asked, tuple(recipes))
-        of_file = overlay(to_plain(recipes[chosen]), of_file)
-    recipe = from_plain(Recipe, of_file, f"{where}: recipe")
+    problems = Problems()
+    recipe = next(iter(recipes.values()))  # where that which is asked for can't be
+    with problems:
+        if name is None or name in recipes:
+            default = "scratch" if pretrained.strip().lower() == "none" else "clean"
+            asked = name or default if choices.recipe is None else choices.recipe
+            chosen = choose("recipe", asked, tuple(recipes))
+            of_file = overlay(to_plain(recipes[chosen]), of_file)
+        recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
-    if choices.augment is not None:
-        if is_code(choices.augment):
+    with problems:
+        if choices.augment is not None and is_code(choices.augment):
             own = whole_code_name(choices.augment)
             changes["augment"] = dataclasses.replace(recipe.augment, own=own)
-        else:
+        elif choices.augment is not None:
             preset = choose("augmentation", choices.augment, tuple(AUGMENTATIONS))
             changes["augment"] = AUGMENTATIONS[preset]
-    if choices.optim is not None:
-        changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
-        if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
-            changes["lr"] = ADAM_LR
+    with problems:
+        if choices.optim is not None:
+            changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
+            if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
+                changes["lr"] = ADAM_LR
+    problems.tell()
     return dataclasses.replace(recipe, **changes)
 
 
@@ -196,10 +273,26 @@ def options_of(
         besides: as in `with_values`.
     """
     names = {field.name for field in dataclasses.fields(Choices)} - {"lr"}
-    chosen = {name: value for name, value in values.items() if name in names}
-    rest = {name: value for name, value in values.items() if name not in names}
-    base = defaults(file, Choices(**chosen, lr="lr" in rest))
-    return with_values(base, rest, besides=besides)
+    sections = section_names()
+    nested = {n: v for n, v in values.items() if n in sections and isinstance(v, Mapping)}
+    plain = {name: value for name, value in values.items() if name not in nested}
+    chosen = {name: value for name, value in plain.items() if name in names}
+    rest = {name: value for name, value in plain.items() if name not in names}
+    problems = Problems()
+    with problems:
+        options = defaults(file, Choices(**chosen, lr="lr" in rest))
+        with problems:
+            _refuse_sections(options, nested)
+        options = with_values(options, rest, besides=besides)
+    problems.tell()
+    return options
+
+
+def _refuse_sections(options: Options, values: Mapping[str, Any]) -> None:
+    """Say how options are named that are given within their sections."""
+    given = flatten(values)
+    if told := [f"{shown(flat_name(options, name))} for {shown(name)}" for name in given]:
+        raise InputError(f"Options are named without a section here: {', '.join(told)}.")
 
 
 def with_values(
@@ -213,22 +306,30 @@ def with_values(
     Raises:
         InputError: an unknown name, or a value that can't be.
     """
-    places = flat_names(options)
+    places, problems = flat_names(options), Problems()
     nested: dict[str, Any] = {}
-    if wrong := [name for name in values if name not in places]:
-        raise InputError(unknown("There is no option ", wrong, (*places, *besides)))
-    for name, value in values.items():
+    wrong = [name for name in values if name not in places]
+    if wrong:
+        for sentence in refusals("There is no option ", wrong, (*places, *besides)):
+            with problems:
+                raise InputError(sentence)
+    known = {name: value for name, value in values.items() if name in places}
+    for name, value in known.items():
         inner = nested
         for part in places[name][:-1]:
             inner = inner.setdefault(part, {})
         inner[places[name][-1]] = value
     try:
-        return _replaced(options, nested)
+        made = _replaced(options, nested, each_alone=bool(wrong))
     except InputError as error:
-        given = {f"`{places[name][-1]}`": f"`{name}`" for name in values}
-        raise InputError(
-            re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), str(error))
-        ) from error
+        given = {f"`{places[name][-1]}`": f"`{name}`" for name in known}
+        for one in each(error):
+            with problems:
+                raise InputError(
+                    re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), str(one))
+                ) from error
+    problems.tell()
+    return made
 
 
 def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
@@ -243,16 +344,25 @@ def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
     return out
 
 
-def _replaced(options: Any, nested: Mapping[str, Any]) -> Any:
+def flat_name(options: Options, within: str) -> str:
+    """The flat name of an option that is named within its sections, "schedule.kind"."""
+    ways = {f".{'.'.join(way)}": name for name, way in flat_names(options).items()}
+    found = (name for way, name in ways.items() if way.endswith(f".{within}"))
+    return next(found, within.rsplit(".")[-1])
+
+
+def _replaced(options: Any, nested: Mapping[str, Any], *, each_alone: bool) -> Any:
+    """Options with changes; with `each_alone`, the changes are only checked, each by itself."""
     changes, problems = {}, Problems()
     for name, value in nested.items():
         with problems:
             if isinstance(getattr(options, name), Options):
-                changes[name] = _replaced(getattr(options, name), value)
+                inner = _replaced(getattr(options, name), value, each_alone=each_alone)
+                changes[name] = inner
             else:
                 changes |= checked_values(type(options), {name: value})
     problems.tell()
-    return dataclasses.replace(options, **changes)
+    return options if each_alone else dataclasses.replace(options, **changes)
 
 
 def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:

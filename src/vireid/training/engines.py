@@ -15,17 +15,18 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from vireid.console import count_text, first_line
-from vireid.models.fusing import fits, fuse, has_triton, plain, why_not
+from vireid.console import first_line
+from vireid.extras import has_triton
+from vireid.models.fusing import fits, fuse, plain, why_not
 from vireid.models.two_stream import TwoStream
 from vireid.runtime.capture import capture, warm_up
 from vireid.runtime.device import use_compile_cache
+from vireid.training.ahead import check_engine
 from vireid.training.gradient_mean import PIECE
 from vireid.training.step import Step
 from vireid.types import InputError
 
 log = logging.getLogger(__name__)
-SHORT_RUN = 400  # steps below which preparing costs more than it saves
 LONG_RUN = 20_000  # steps from which what is around our own kernels is compiled
 
 
@@ -134,13 +135,7 @@ def build_engine(
     Raises:
         InputError: the engine that was asked for doesn't work here.
     """
-    reason = _why_eager(name, step, steps if kernels == "auto" else SHORT_RUN, host_reads)
-    if kernels not in ("auto", "eager") and (reason or name == "compiled"):
-        instead = f"eagerly ({reason})" if reason else "compiled, as `engine` says"
-        raise InputError(
-            f"`kernels` {kernels} works only where the step is captured as a CUDA graph; here it "
-            f"runs {instead}. Use `kernels` auto."
-        )
+    reason = check_engine(name, kernels, step.world.device, steps=steps, host_reads=host_reads)
     if reason:
         return Engine("eager", f"engine eager: {reason}", _with_images(step, step.once))
     problems: list[str] = []
@@ -178,36 +173,6 @@ def build_engine(
     )
 
 
-def _why_eager(name: str, step: Step, steps: int, host_reads: str) -> str:
-    """Why the step runs eagerly, if that can be told without trying; else "".
-
-    Raises:
-        InputError: "graph" was asked for and can't work.
-    """
-    device = step.world.device
-    if name == "eager":
-        return "as asked"
-    if name == "graph" and device.type != "cuda":
-        raise InputError(
-            f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use `engine` auto."
-        )
-    reads = f"{host_reads}, which a captured step can't do"
-    if name == "graph" and host_reads:
-        raise InputError(
-            f"Engine 'graph' doesn't work: {reads}. Replace that by operations on tensors, such "
-            "as torch.where, or use `engine` auto."
-        )
-    if name != "auto":
-        return ""
-    if host_reads:
-        return reads
-    if device.type != "cuda":
-        return f"the device is {device}"
-    if steps >= SHORT_RUN:
-        return ""
-    return f"{count_text(steps, 'step is', 'steps are')} too few to pay for compiling"
-
-
 def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attempt]:
     """What to try, the first that works counts.
 
@@ -216,7 +181,6 @@ def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attem
     """
     if name == "compiled":
         return [_Attempt("compiled", "compiled")]
-    triton = has_triton()
     own, method = fits(step.method), step.method.name
     if kernels in ("own", "mixed") and not own:
         raise InputError(
@@ -224,14 +188,9 @@ def _attempts_of(name: str, kernels: str, step: Step, steps: int) -> list[_Attem
             "that our own kernels compute: residual, of ReLUs and batch norms over one process. "
             "Use `kernels` auto."
         )
-    if kernels not in ("auto", "eager") and not triton:
-        raise InputError(
-            f"`kernels` is {kernels}, which needs Triton, and that isn't installed. Install it, or "
-            "use `kernels` auto."
-        )
     if kernels != "auto":
         return [_Attempt("graph", kernels)]  # type: ignore[arg-type]
-    found = attempts(steps, own=own, triton=triton)
+    found = attempts(steps, own=own, triton=has_triton())
     return [*found, _Attempt("eager", "eager")] if name == "auto" else found
 
 

@@ -16,7 +16,8 @@ from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.types import InputError
+from vireid.problems import Problems
+from vireid.types import InputError, shown
 
 KernelsName = Literal["auto", "own", "mixed", "compiled", "eager"]
 
@@ -120,7 +121,16 @@ class TrainOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "method", resolve_method(self.method))
+        problems = Problems()
+        for field, resolved in (
+            ("method", resolve_method),
+            ("dataset", resolve_dataset),
+            ("sampler", lambda name: _own(name, "sampler", "identity")),
+            ("callbacks", lambda names: tuple(_own(name, "callbacks") for name in names)),
+        ):
+            with problems:
+                object.__setattr__(self, field, resolved(getattr(self, field)))
+        problems.tell()
         own = options_class(self.method)
         if type(self.method_options) is MethodOptions:
             object.__setattr__(self, "method_options", own())
@@ -129,10 +139,6 @@ class TrainOptions(Options):
                 f"`method_options` is a {type(self.method_options).__name__}; the method "
                 f"'{self.method}' takes {own.__name__}."
             )
-        object.__setattr__(self, "dataset", resolve_dataset(self.dataset))
-        object.__setattr__(self, "sampler", _own(self.sampler, "sampler", "identity"))
-        callbacks = tuple(_own(name, "callbacks") for name in self.callbacks)
-        object.__setattr__(self, "callbacks", callbacks)
         decoding = Decoding(intensity_range=self.intensity_range)
         object.__setattr__(self, "intensity_range", decoding.intensity_range)
         facts = facts_of(self.dataset)
@@ -223,6 +229,11 @@ def check_config(plain: Any, where: str) -> dict[str, Any]:
     Raises:
         InputError: they have not, or there are keys of an earlier version.
     """
+    if isinstance(plain, Mapping) and isinstance(name := plain.get("recipe"), str):
+        raise InputError(
+            f"{where}: recipe is {shown(name)}; the name of a recipe belongs under [recipe], as "
+            f"name = {shown(name)}."
+        )
     values = convert(_Config, plain, where)
     refuse_old_keys(values, where)
     return values

@@ -14,7 +14,9 @@ from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json
 from vireid.methods import method_class
+from vireid.runtime.device import resolve_device
 from vireid.training import trainer
+from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
 from vireid.training.options import TrainOptions
@@ -58,6 +60,8 @@ def train(
     folder = Path(run)
     if options.trial == "all":
         raise InputError("`trial` is all; a run has one split. Train one run for each.")
+    if not resume:  # a run that has ended may be elsewhere than it was trained
+        check_ahead(options, resolve_device(None, options.device))
     data = load_dataset(
         options.dataset,
         options.data_root,

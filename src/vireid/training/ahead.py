@@ -1,0 +1,100 @@
+"""What of a run can be refused before there are data and a network. Nothing here imports timm, but
+to look for an unusual network's name."""
+
+from __future__ import annotations
+
+import torch
+
+from vireid.console import count_text
+from vireid.extras import has_triton, require
+from vireid.models.families import FAMILIES
+from vireid.problems import Problems
+from vireid.runtime.precision import check_precision
+from vireid.training.options import TrainOptions
+from vireid.types import InputError
+
+SHORT_RUN = 400  # steps below which preparing costs more than it saves
+
+
+def check_ahead(options: TrainOptions, device: str) -> None:
+    """Refuse what `training.assemble` or the trainer would refuse later, on "cpu", "cuda:N" or
+    "mps".
+
+    Raises:
+        InputError: all that is wrong.
+    """
+    problems, arch = Problems(), options.model.arch
+    with problems:
+        if not any(arch in family.archs for family in FAMILIES):
+            from vireid.models.backbone import resolve_arch
+
+            resolve_arch(arch)
+    with problems:
+        check_precision(options.recipe.precision, device)
+    with problems:
+        check_engine(options.engine, options.kernels, torch.device(device))
+    with problems:
+        if options.tensorboard:
+            require("logging")
+    problems.tell()
+
+
+def check_engine(
+    name: str, kernels: str, device: torch.device, *, steps: int = SHORT_RUN, host_reads: str = ""
+) -> str:
+    """Refuse an engine or kernels that can't be had on `device`; needs no network.
+
+    Args:
+        name, kernels, steps, host_reads: as in `build_engine`; what isn't known yet may be left
+            out.
+
+    Returns:
+        Why the step runs eagerly, if that can be told without trying; else "".
+
+    Raises:
+        InputError: they can't.
+    """
+    reason = _why_eager(name, device, steps if kernels == "auto" else SHORT_RUN, host_reads)
+    if kernels in ("auto", "eager"):
+        return reason
+    if reason or name == "compiled":
+        instead = f"eagerly ({reason})" if reason else "compiled, as `engine` says"
+        raise InputError(
+            f"`kernels` {kernels} works only where the step is captured as a CUDA graph; here it "
+            f"runs {instead}. Use `kernels` auto."
+        )
+    if not has_triton():
+        raise InputError(
+            f"`kernels` is {kernels}, which needs Triton, and that isn't installed. Install it, or "
+            "use `kernels` auto."
+        )
+    return reason
+
+
+def _why_eager(name: str, device: torch.device, steps: int, host_reads: str) -> str:
+    """Why the step runs eagerly, if that can be told without trying; else "".
+
+    Raises:
+        InputError: "graph" was asked for and can't work.
+    """
+    if name == "eager":
+        return "as asked"
+    if name == "graph" and device.type != "cuda":
+        raise InputError(
+            f"Engine 'graph' needs a CUDA GPU; the device is '{device}'. Use `engine` auto."
+        )
+    reads = f"{host_reads}, which a captured step can't do"
+    if name == "graph" and host_reads:
+        raise InputError(
+            f"Engine 'graph' doesn't work: {reads}. Replace that by operations on tensors, such "
+            "as torch.where, or use `engine` auto."
+        )
+    if name != "auto":
+        return ""
+    if host_reads:
+        return reads
+    if device.type != "cuda":
+        return f"the device is {device}"
+    if steps >= SHORT_RUN:
+        return ""
+    return f"{count_text(steps, 'step is', 'steps are')} too few to pay for compiling"
