@@ -100,6 +100,13 @@ def test_files_are_read_by_their_ending(tmp_path: Path) -> None:
         read_plain(tmp_path / "c.toml")
 
 
+def test_a_file_is_not_written_as_an_option(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.toml").write_text("model = 3\n")
+    with pytest.raises(InputError, match=r"^c\.toml: model is "):
+        train_options(Path("c.toml"))
+
+
 def test_overlay() -> None:
     under = {"a": {"b": 1, "c": 2}, "d": 3}
     assert overlay(under, {"a": {"b": 9}, "e": 4}) == {"a": {"b": 9, "c": 2}, "d": 3, "e": 4}

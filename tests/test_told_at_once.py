@@ -47,19 +47,22 @@ def test_all_wrong_names_are_told_at_once(tmp_path: Path, capsys) -> None:
 def test_what_a_machine_can_not_train_is_told_before_images_are_read(
     tmp_path: Path, capsys
 ) -> None:
-    asked = ("--arch", "restnet50", "--kernels", "own", "--precision", "float16")
+    asked = ("--arch", "restnet50", "--kernels", "own", "--precision", "float16",
+             "--pretrained", "no/file.pth")  # fmt: skip
     where = ("--device", "cpu", "--data-root", tmp_path / "nothing", "--run", tmp_path / "run")
     message = refused(capsys, "train", *asked, *where)
     for word in ("timm has no network 'restnet50'", "--kernels own works only where",
+                 "--pretrained names the file 'no/file.pth', which does not exist",
                  "Precision float16 needs a CUDA GPU"):  # fmt: skip
-        assert message.count(word) == 1
+        assert message.count(word) == 1, message
     options = train_options(engine="graph", device="cpu", data_root=str(tmp_path / "nothing"))
     with pytest.raises(InputError, match="Engine 'graph' needs a CUDA GPU"):
         vireid.train(options, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     # nor does a sweep begin with what it can do, to stop at the rest hours later
     rows = {"a": {}, "b": {"kernels": "own", "lr": 0.2}, "c": {"kernels": "own", "arch": "nonet"},
-            "d": {"precision": "float16"}, "e": {"engine": "graph", "lr": 0.3}}  # fmt: skip
+            "d": {"precision": "float16"}, "e": {"engine": "graph", "lr": 0.3},
+            "f": {"pretrained": "none.pth"}}  # fmt: skip
     plain = {"seeds": [0, 1], "rows": rows, "test": {"precision": ["auto", "float16"]}}
     (tmp_path / "sweep.json").write_text(json.dumps(plain))
     words = ("sweep", tmp_path / "sweep.json", "--out", tmp_path / "runs")
@@ -67,7 +70,8 @@ def test_what_a_machine_can_not_train_is_told_before_images_are_read(
     for word in ("here: row 'b', row 'c'. `kernels` own works only where",
                  "here: row 'c'. timm has no network 'nonet'.",
                  "here: row 'd', [test]. Precision float16 needs a CUDA GPU",
-                 "here: row 'e'. Engine 'graph' needs a CUDA GPU"):  # fmt: skip
+                 "here: row 'e'. Engine 'graph' needs a CUDA GPU",
+                 "here: row 'f'. `pretrained` names the file 'none.pth'"):  # fmt: skip
         assert message.count(word) == 1, message
     assert not (tmp_path / "runs").exists()
     assert run(*words, "--plan") == 0  # also on a machine without the GPUs that it is for

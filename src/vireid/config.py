@@ -378,9 +378,12 @@ def flatten(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
+_FILES = (".toml", ".json")  # endings of configurations
+
+
 def _is_name(where: str) -> bool:
     """Whether `where` is the name of a value alone, which messages put in backticks."""
-    return re.fullmatch(r"[\w.\[\]-]+", where) is not None
+    return re.fullmatch(r"[\w.\[\]-]+", where) is not None and not where.endswith(_FILES)
 
 
 def _inside(where: str, name: str) -> str:

@@ -13,6 +13,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -525,7 +526,8 @@ def _check_devices(
 
     for kind in {"cpu" if device is None else "cuda" for device in devices}:
         for job in jobs:
-            check(f"row {shown(job.row)}", check_ahead, job.options, kind)
+            ahead = partial(check_ahead, begun=job.folder.exists())
+            check(f"row {shown(job.row)}", ahead, job.options, kind)
         for words in tests:
             if "--precision" in words:
                 check("[test]", check_precision, words[words.index("--precision") + 1], kind)

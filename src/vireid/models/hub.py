@@ -7,12 +7,14 @@ A file is fetched, never code: what it holds is read as any other file is.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from vireid.console import did_you_mean
+from vireid.console import did_you_mean, path_meant
+from vireid.models.options import ENDINGS, STARTS
 from vireid.types import InputError, shown
 
 WEIGHTS = "weights.safetensors"  # in a repository of the hub, as in a run's folder
@@ -37,6 +39,32 @@ def on_hub(source: object) -> bool:
     """Whether `source` names a repository of the hub, rightly or not: a text that begins with
     "hf://"."""
     return isinstance(source, str) and source.strip().lower().startswith(_SCHEME)
+
+
+def names_file(source: str) -> bool:
+    """Whether `source` is written as a file's name, be there a file or not; the hub's aren't."""
+    return not on_hub(source) and (os.sep in source or source.lower().endswith(ENDINGS))
+
+
+def check_file(source: str) -> None:
+    """Refuse a `pretrained` that names a file which isn't there.
+
+    Raises:
+        InputError: it does, or names a folder.
+    """
+    if source in STARTS or on_hub(source) or Path(source).is_file():
+        return
+    if Path(source).is_dir():
+        raise InputError(
+            f"`pretrained` names the folder '{source}'; a file was expected. Of a run, name "
+            "its weights.safetensors."
+        )
+    if names_file(source):
+        raise InputError(
+            f"`pretrained` names the file '{source}', which does not exist."
+            f"{path_meant(source, Path.is_file)} Give a file that does, imagenet, another timm "
+            "tag, synth or none."
+        )
 
 
 def repository_of(source: str) -> tuple[str, str | None]:

@@ -3,7 +3,6 @@ nowhere."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -16,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vireid.config import from_plain
-from vireid.console import did_you_mean, path_meant, quoted, say
+from vireid.console import did_you_mean, quoted, say
 from vireid.data.augment import MEAN, STD
 from vireid.files import is_code, parse_json
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
-from vireid.models.hub import fetch, fetch_weights, on_hub
-from vireid.models.options import ENDINGS, ModelOptions
+from vireid.models.hub import check_file, fetch, fetch_weights, on_hub
+from vireid.models.options import ModelOptions
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
@@ -73,17 +72,7 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
         return _from_hub(imagenet_tag(arch), arch)
     if (path := weights_file(pretrained)) is not None:
         return None, path
-    if Path(pretrained).is_dir():
-        raise InputError(
-            f"`pretrained` names the folder '{pretrained}'; a file was expected. Of a run, name "
-            "its weights.safetensors."
-        )
-    if os.sep in pretrained or pretrained.lower().endswith(ENDINGS):
-        raise InputError(
-            f"`pretrained` names the file '{pretrained}', which does not exist."
-            f"{path_meant(pretrained, Path.is_file)} Give a file that does, imagenet, another timm "
-            "tag, synth or none."
-        )
+    check_file(pretrained)
     return _from_hub(pretrained, arch)
 
 

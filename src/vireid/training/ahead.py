@@ -8,6 +8,7 @@ import torch
 from vireid.console import count_text
 from vireid.extras import has_triton, require
 from vireid.models.families import FAMILIES
+from vireid.models.hub import check_file
 from vireid.problems import Problems
 from vireid.runtime.precision import check_precision
 from vireid.training.options import TrainOptions
@@ -16,9 +17,12 @@ from vireid.types import InputError
 SHORT_RUN = 400  # steps below which preparing costs more than it saves
 
 
-def check_ahead(options: TrainOptions, device: str) -> None:
+def check_ahead(options: TrainOptions, device: str, *, begun: bool = False) -> None:
     """Refuse what `training.assemble` or the trainer would refuse later, on "cpu", "cuda:N" or
     "mps".
+
+    Args:
+        begun: the run only goes on, so it needs its first weights no more.
 
     Raises:
         InputError: all that is wrong.
@@ -29,6 +33,9 @@ def check_ahead(options: TrainOptions, device: str) -> None:
             from vireid.models.backbone import resolve_arch
 
             resolve_arch(arch)
+    with problems:
+        if not begun:
+            check_file(options.model.pretrained)
     with problems:
         check_precision(options.recipe.precision, device)
     with problems:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from vireid.config import convert, to_plain
 from vireid.data.content import data_hash
 from vireid.files import file_hash, read_json, write_json
-from vireid.models.hub import on_hub
-from vireid.models.options import ENDINGS
+from vireid.models.hub import names_file
 from vireid.runtime.provenance import commit, package_hash, versions
 from vireid.runtime.record import (
     CODE,
@@ -65,7 +64,8 @@ def decisive(plain: Mapping[str, Any]) -> dict[str, Any]:
     if plain.get("epochs_from"):
         kept["stop_epoch"] = "as another run chose"  # each seed its own
     kept["recipe"] = {k: v for k, v in plain["recipe"].items() if k not in _NAMES_ONLY}
-    if _is_file(plain["model"]["pretrained"]):
+    start = plain["model"]["pretrained"]
+    if names_file(start) or Path(start).is_file():
         kept["model"] = {**plain["model"], "pretrained": A_FILE}
     return _without_places(kept)
 
@@ -77,13 +77,6 @@ def _without_places(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_places(item) for item in value]
     return os.path.basename(value) if isinstance(value, str) and ".py:" in value else value
-
-
-def _is_file(pretrained: str) -> bool:
-    if on_hub(pretrained):
-        return False  # a name that says more than "a file"
-    named = os.sep in pretrained or pretrained.lower().endswith(ENDINGS)
-    return named or Path(pretrained).is_file()
 
 
 def begin(options: TrainOptions, dataset: Dataset) -> Record:
