@@ -28,7 +28,7 @@ _SIDE = 4
 # Seconds after which a kernel that another process compiles is compiled here too: that process may
 # have been stopped, and threads that wait for a lock can't be interrupted.
 _PATIENCE = 60
-_THREADS = 8  # more wait for Python's lock: 42 of them took half as long again on 16 cores
+_THREADS = 8  # more would wait for Python's lock, which part of a compilation holds
 
 
 class _Context:
