@@ -192,9 +192,12 @@ def agreement_words(runs: Runs) -> str:
         if found.interval and len(seeds) >= FEWEST_PAIRS
         else f"; {count_text(len(seeds), 'seed', 'seeds')}, too few for an interval"
     )
-    of_seeds = ", ".join(f"{tau:.2f}" for tau in found.of_seeds)
+    taus = [f"{tau:.2f}" for tau in found.of_seeds]
+    of_seeds = f"seed by seed {', '.join(taus)}"
+    if len(taus) > 1 and len(set(taus)) == 1:
+        of_seeds = "the same in every seed"
     return (
-        f"**τ = {found.tau:.2f}**, exact two-sided p = {found.p:.2g}{interval}; seed by seed "
+        f"**τ = {found.tau:.2f}**, exact two-sided p = {found.p:.2g}{interval}; "
         f"{of_seeds}.\n\n" + table(["row", "published Rank-1", f"Rank-1 here, {JUDGED}"], lines)
     )
 
