@@ -113,6 +113,10 @@ def test_info_lists_the_runs_of_a_folder(runs: list[Path], tmp_path: Path, capsy
     (sweep / "sweep.json").write_text(json.dumps(state))
     assert run("info", sweep) == 0
     assert "1 run in" in capsys.readouterr().out
+    assert run("info", tmp_path) == 0  # sweeps in it, and runs if there are any
+    assert f"{sweep} is a sweep of 1 run." in capsys.readouterr().err
+    assert run("info", runs[1]) == 0
+    assert f"vireid report {runs[1]}" in capsys.readouterr().err
     shutil.rmtree(parent / "splits")
     for folder in runs:
         shutil.rmtree(parent / folder.name)

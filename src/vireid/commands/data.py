@@ -14,7 +14,7 @@ from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import UnnamedCode, check_folder
 from vireid.models.options import ENDINGS
-from vireid.testing import TRIALS
+from vireid.testing import TRIALS, report_files
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -237,6 +237,9 @@ def info(
         from vireid.training.checkpoint import describe_run
 
         run = describe_run(place)
+        reports = len(report_files(place)) if place.is_dir() else 0
+        if reports:
+            run["reports"] = str(reports)
         network = _network(place, method, arch) if "hash" in run else None
         if json:
             print_json(run | ({"network": network} if network else {}))
@@ -245,7 +248,8 @@ def info(
         if network:
             _print_network(network)
         published = "checkpoint of" in run
-        suggest(f"vireid {'import-weights' if published else 'test --resume'} {quoted(target)}")
+        word = "import-weights" if published else "report" if reports else "test --resume"
+        suggest(f"vireid {word} {quoted(target)}")
         return 0
     if dataset is None and place.is_dir() and show_runs(place, json=json):
         return 0

@@ -15,14 +15,22 @@ _COLUMNS = ("method", "data set", "recipe", "seed", "state")
 
 def show_runs(folder: Path, *, json: bool) -> bool:
     """List the runs that a folder holds, or that a sweep has begun; whether there are any."""
-    from vireid.sweep import runs_of
+    from vireid.sweep import STATE, runs_of
 
-    runs = runs_of(folder) or held_in(folder, is_run)
+    sweeps: list[Path] = []
+    if not (runs := runs_of(folder)):
+        runs = held_in(folder, is_run)
+        sweeps = held_in(folder, lambda inside: (inside / STATE).is_file())
     found = [{"run": str(run), **_facts(run), "reports": len(report_files(run))} for run in runs]
-    if all(one["state"] == _UNREADABLE for one in found):
+    if not sweeps and all(one["state"] == _UNREADABLE for one in found):
         return False
     if json:
         print_json(found)
+        return True
+    for sweep in sweeps:
+        say(f"{quoted(sweep)} is a sweep of {count_text(len(runs_of(sweep)), 'run', 'runs')}.")
+    if not found:
+        suggest(f"vireid info {quoted(sweeps[0])}")
         return True
     rows = [
         [Path(str(one["run"])).name, *(one.get(name, "") for name in _COLUMNS), one["reports"]]
@@ -34,7 +42,8 @@ def show_runs(folder: Path, *, json: bool) -> bool:
         if "error" in one:
             say(f"note: {one['error']}")
     readable = [one["run"] for one in found if "error" not in one]
-    suggest(f"vireid info {quoted(readable[0])}   (about one of them)")
+    if readable:
+        suggest(f"vireid info {quoted(readable[0])}   (about one of them)")
     return True
 
 

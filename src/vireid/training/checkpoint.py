@@ -285,6 +285,8 @@ def _describe_options(config: Any, where: str) -> dict[str, str]:
             "recipe": f"{options['recipe']['name']}, {epochs}",
             "weights kept": options["select"],
             "seed": str(options["seed"]),
+            "data folder": str(options["data_root"]),
+            "started from": str(options["model"]["pretrained"]),
         }
     except (KeyError, TypeError) as error:
         raise InputError(
