@@ -14,6 +14,7 @@ import numpy as np
 from vireid.evaluation import tables
 from vireid.evaluation.comparison import average_all, method_words
 from vireid.evaluation.measures import METRICS, PERCENT
+from vireid.evaluation.numbers import RERANKED, numbers_of
 from vireid.evaluation.protocol import PROTOCOL_WORDS
 from vireid.evaluation.report import Report
 from vireid.evaluation.significance import (
@@ -36,7 +37,6 @@ from vireid.types import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-RERANKED = ", re-ranked"
 FEWEST_IDENTITIES = 10  # of which a bootstrap is drawn; of fewer its interval is far too narrow
 
 
@@ -443,8 +443,7 @@ def _embeddings(one: Report, other: Report) -> list[str]:
 
 
 def _number(report: Report, name: str, metric: str) -> float | None:
-    table = report.reranked if name.endswith(RERANKED) else report.raw
-    entry = table[name.removesuffix(RERANKED)].get(metric)
+    entry = (numbers_of(report, name) or {}).get(metric)
     return None if entry is None else float(entry["mean"])
 
 
