@@ -196,7 +196,7 @@ def _embedding(reports: Sequence[Report], asked: str | None) -> str:
     if not again and asked.endswith(RERANKED):
         raise InputError(
             f"`embedding` is '{asked}', but none of the reports has numbers after re-ranking. Test "
-            f"with `rerank`, or leave '{RERANKED}' out."
+            f"with `vireid test --rerank`, or leave '{RERANKED}' out."
         )
     return choose("common test embedding", asked, [*names, *again])
 
