@@ -46,7 +46,11 @@ _COMMAND = [sys.executable, "-P", "-m", "vireid"]
 _STANDBY = [sys.executable, "-P", "-m", "vireid.standby"]
 
 
-class _State(TypedDict):
+class _Named(TypedDict, total=False):
+    row: str
+
+
+class _State(_Named):
     """What a sweep's state says of one run."""
 
     run: str
@@ -165,27 +169,32 @@ class Sweep:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The runs that a sweep has begun by its folder, also those that it took from elsewhere; []
-    where the folder isn't a sweep's.
+    """The runs of all `rows_of` a sweep; [] where the folder isn't a sweep's."""
+    return [run for runs in rows_of(folder).values() for run in runs]
+
+
+def rows_of(folder: Path) -> dict[str, list[Path]]:
+    """Row → the runs that a sweep has begun by its folder, also those that it took from elsewhere;
+    none where the folder isn't a sweep's.
 
     Raises:
         InputError: its state can't be read, or a run that was done isn't there.
     """
     if not (folder / STATE).is_file():
-        return []
+        return {}
     kept: list[_State] = convert(list[_State], read_json(folder / STATE), str(folder / STATE))
-    runs = []
+    rows: dict[str, list[Path]] = {}
     for one in kept:
         run = Path(one["run"])
         inside = folder / run.name  # the sweep may have moved, or the path be relative
         if there := next((place for place in (inside, run) if os.path.isdir(place)), None):
-            runs.append(there)
+            rows.setdefault(one.get("row", ""), []).append(there)
         elif one["state"] == "done":
             raise InputError(
                 f"The run {shown(str(run))} of the sweep '{folder}' isn't there. Go to the folder "
                 "that the sweep was started in, or name the runs."
             )
-    return runs
+    return rows
 
 
 def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ()) -> Sweep:

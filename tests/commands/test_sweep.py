@@ -334,9 +334,9 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path, monkeypatch, capsys
         ).write(place / "test" / "all")  # fmt: skip
     assert [one.protocol.seed for one in load_reports([Path("moved")])] == [0, 1]
     assert "is named twice" in refused(capsys, "report", "moved", elsewhere)
-    assert "stand on one side but differ in" in refused(
-        capsys, "compare", "moved", "--with", elsewhere
-    )
+    message = refused(capsys, "compare", elsewhere, "--with", "moved")
+    assert "'moved' is a sweep of 2 rows" in message and "are moved/a for 'a'" in message
+    assert "the other rows are 'b'" in message
     shutil.rmtree(elsewhere)
     assert "isn't there. Go to the folder" in refused(capsys, "report", "moved")
 
