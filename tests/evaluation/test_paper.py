@@ -174,3 +174,6 @@ def test_numbers_of_seeds_stand_beside_names_with_commas(base: Report) -> None: 
     one = made(base, 0, 0.1, confusion=False)
     caption = paper_table([made(base, 0), made(base, 1), one]).caption()
     assert "n seeds (mcl, confusion yes: n = 2; mcl, confusion no: n = 1)" in caption
+    indoor = search(made(base, 0), scope="indoor")
+    caption = paper_table([made(base, 0), made(base, 1), indoor]).caption()
+    assert "n seeds (mcl: n = 1 or 2)" in caption

@@ -76,7 +76,10 @@ class PaperTable:
         elif len(counts) == 1:
             means = f"mean ± sample deviation over n = {counts.pop()} seeds"
         else:
-            own = [f"{name}: n = {max(row)}" for name, row in zip(self.rows, self.seeds)]
+            own = [
+                f"{name}: n = {' or '.join(map(str, sorted({*row} - {0})))}"
+                for name, row in zip(self.rows, self.seeds)
+            ]
             means = f"mean ± sample deviation over n seeds ({'; '.join(own)})"
         marks = "best is bold, the second best underlined"
         note = self.note[:1].upper() + self.note[1:]
