@@ -46,11 +46,27 @@ _COMMAND = [sys.executable, "-P", "-m", "vireid"]
 _STANDBY = [sys.executable, "-P", "-m", "vireid.standby"]
 
 
-class _State(TypedDict):
+class _Named(TypedDict, total=False):
+    row: str
+
+
+class _State(_Named):
     """What a sweep's state says of one run."""
 
     run: str
     state: str
+
+
+class _Done(TypedDict):
+    """A test that was made of a run.
+
+    Attributes:
+        test: its words.
+        reports: that it wrote, as paths within the run.
+    """
+
+    test: list[str]
+    reports: list[str]
 
 
 @dataclass
@@ -63,6 +79,7 @@ class Job:
         folder: of the run.
         state: "waiting", "done", or why it isn't.
         seconds: that training and testing took in this call.
+        own: the reports of the sweep's tests; None where nobody noted them.
     """
 
     row: str
@@ -70,6 +87,7 @@ class Job:
     folder: Path
     state: str = "waiting"
     seconds: float = 0.0
+    own: list[Path] | None = None
 
     @property
     def name(self) -> str:
@@ -80,10 +98,12 @@ class Job:
         return all((self.folder / n).is_file() for n in ("summary.json", "weights.safetensors"))
 
     def reports(self) -> list[Report]:
-        """What `vireid test` wrote of it."""
-        from vireid.testing import reports_of
+        """What the sweep's tests wrote of it, not those that a user made besides."""
+        from vireid.evaluation import Report
+        from vireid.testing import report_files
 
-        return reports_of(self.folder)
+        files = report_files(self.folder)
+        return [Report.load(file) for file in files if self.own is None or file in self.own]
 
 
 @dataclass
@@ -149,27 +169,32 @@ class Sweep:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The runs that a sweep has begun by its folder, also those that it took from elsewhere; []
-    where the folder isn't a sweep's.
+    """The runs of all `rows_of` a sweep; [] where the folder isn't a sweep's."""
+    return [run for runs in rows_of(folder).values() for run in runs]
+
+
+def rows_of(folder: Path) -> dict[str, list[Path]]:
+    """Row → the runs that a sweep has begun by its folder, also those that it took from elsewhere;
+    none where the folder isn't a sweep's.
 
     Raises:
         InputError: its state can't be read, or a run that was done isn't there.
     """
     if not (folder / STATE).is_file():
-        return []
+        return {}
     kept: list[_State] = convert(list[_State], read_json(folder / STATE), str(folder / STATE))
-    runs = []
+    rows: dict[str, list[Path]] = {}
     for one in kept:
         run = Path(one["run"])
         inside = folder / run.name  # the sweep may have moved, or the path be relative
         if there := next((place for place in (inside, run) if os.path.isdir(place)), None):
-            runs.append(there)
+            rows.setdefault(one.get("row", ""), []).append(there)
         elif one["state"] == "done":
             raise InputError(
                 f"The run {shown(str(run))} of the sweep '{folder}' isn't there. Go to the folder "
                 "that the sweep was started in, or name the runs."
             )
-    return runs
+    return rows
 
 
 def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ()) -> Sweep:
@@ -462,7 +487,7 @@ def run_sweep(
     """
     began, stop = time.monotonic(), stop or threading.Event()
     trained = [job for job in sweep.jobs if job.trained()]
-    tests_left = {job.name: len(_untested(job, sweep)) for job in trained}
+    tests_left = {job.name: len(_look_at_tests(job, sweep)) for job in trained}
     complete = [job for job in trained if not tests_left[job.name]]
     untested = [job for job in trained if job not in complete]
     rest = [job for job in sweep.jobs if job not in trained]
@@ -567,20 +592,49 @@ def _make(
             write_text(config, json.dumps(plain, indent=2) + "\n")
             words = ["train", "--config", str(config), "--run", str(job.folder), *code, *where]
         run(words)
-    left = _untested(job, sweep)
+    left = _look_at_tests(job, sweep)
     if left and not untrained:
         begin()
     code = shlex.split(named_again(job.options, training=False))
     for test in left:
+        before = _versions_of_reports(job)
         run(["test", "--resume", str(job.folder), *code, *test, *where])
-        done, weights = _place_of_tests(job, sweep)
-        write_json(done, {weights: [*_tested(done, weights), test]})
+        written = [
+            str(file.relative_to(job.folder))
+            for file, version in _versions_of_reports(job).items()
+            if before.get(file) != version
+        ]
+        place, weights = _place_of_tests(job, sweep)
+        done: _Done = {"test": test, "reports": written}
+        write_json(place, {weights: [*_tested(place, weights), done]})
+    if left:
+        _look_at_tests(job, sweep)
 
 
-def _untested(job: Job, sweep: Sweep) -> list[list[str]]:
-    """The tests that are left of a trained run, as it is now."""
+def _versions_of_reports(job: Job) -> dict[Path, tuple[int, int]]:
+    """What changes in a report's file when it is written again."""
+    from vireid.testing import report_files
+
+    found = {file: file.stat() for file in report_files(job.folder)}
+    return {file: (status.st_mtime_ns, status.st_ino) for file, status in found.items()}
+
+
+def _look_at_tests(job: Job, sweep: Sweep) -> list[list[str]]:
+    """The tests that are left of a trained run, as it is now; `job.own` are the reports of the
+    others."""
     tested = _tested(*_place_of_tests(job, sweep))
-    return [test for test in sweep.tests if test not in tested]
+    done = [one for one in tested if _words(one) in sweep.tests]
+    job.own = None
+    if not any(isinstance(one, list) for one in done):
+        job.own = [
+            job.folder / name for one in done if isinstance(one, dict) for name in one["reports"]
+        ]
+    words = [_words(one) for one in done]
+    return [test for test in sweep.tests if test not in words]
+
+
+def _words(done: _Done | list[str]) -> list[str]:
+    return done if isinstance(done, list) else done["test"]
 
 
 def _place_of_tests(job: Job, sweep: Sweep) -> tuple[Path, str]:
@@ -589,10 +643,11 @@ def _place_of_tests(job: Job, sweep: Sweep) -> tuple[Path, str]:
     return done, file_hash(job.folder / "weights.safetensors")
 
 
-def _tested(done: Path, weights: str) -> list[list[str]]:
-    """The tests that were made of weights with this hash; none where that can't be read."""
+def _tested(done: Path, weights: str) -> list[_Done | list[str]]:
+    """The tests that were made of weights with this hash, of earlier sweeps as words alone; none
+    where that can't be read."""
     try:
-        kept: dict[str, Any] = convert(dict[str, list[list[str]]], read_json(done), str(done))
+        kept = convert(dict[str, list[_Done | list[str]]], read_json(done), str(done))
     except InputError:
         return []
     return kept.get(weights, [])

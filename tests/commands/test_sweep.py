@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -257,6 +258,60 @@ def test_tables_that_come_later_are_no_failure(
     ]
 
 
+def test_tables_hold_the_sweeps_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that a user made besides, nor those of a [test] that was taken out of the file."""
+    dataset = sysu_like(people=4, images=1)
+    rows = np.arange(len(dataset.samples))
+
+    @functools.cache
+    def evaluated(scope: str, rerank: bool) -> Any:
+        options = ProtocolOptions(num_trials=1, scope=scope)
+        return evaluate(dataset, options, embeddings_of(dataset, rows), rows, rerank=rerank)
+
+    def test_of(folder: Path, scope: str, rerank: bool = False, name: str | None = None) -> None:
+        report, method = evaluated(scope, rerank), "agw" if "agw" in folder.name else "mcl"
+        protocol = dataclasses.replace(report.protocol, method=method, seed=0, weights_hash=method)
+        dataclasses.replace(report, protocol=protocol).write(folder / "test" / (name or scope))
+
+    def call(command: list[str], *_: object) -> None:
+        folder = Path(command[command.index("--resume" if "--resume" in command else "--run") + 1])
+        if command[4] == "train":
+            folder.mkdir(parents=True)
+            (folder / "summary.json").write_text("{}")
+            (folder / "weights.safetensors").write_bytes(str(folder).encode())
+        else:
+            test_of(folder, command[command.index("--mode") + 1])
+
+    monkeypatch.setattr("vireid.sweep.call", call)
+    out, lines = tmp_path / "out", list[str]()
+    plain = {"rows": {"mcl": {}, "agw": {"method": "agw"}}, "baseline": "agw"}
+
+    def tables(mode: str | list[str]) -> list[str]:
+        sweep = read_sweep(write(tmp_path, **plain, test={"mode": mode}), out)
+        run_sweep(sweep, [None], tell=lines.append)
+        assert {job.state for job in sweep.jobs} == {"done"}
+        return [(out / name).read_text() for name in ("paper.md", "compare.md")]
+
+    expected = tables("all")
+    assert "| mcl |" in expected[0] and "## mcl minus agw: all-search" in expected[1]
+    run_folder = next(out.glob("*mcl*seed0"))
+    test_of(run_folder, "all", rerank=True, name="reranked")
+    test_of(run_folder, "indoor")
+    assert tables("all") == expected
+    assert "indoor: Rank-1" in tables(["all", "indoor"])[0]  # the sweep's own now
+    assert tables("all") == expected
+    test_of(run_folder, "all")  # by hand, the same again
+    assert tables("all") == expected
+    assert not [line for line in lines if line.startswith("note")]
+    for file in (out / "tested").iterdir():  # as earlier versions wrote it
+        ((weights, done),) = json.loads(file.read_text()).items()
+        file.write_text(json.dumps({weights: [one["test"] for one in done]}))
+    lines.clear()
+    paper, compared = tables("all")  # whose reports those are isn't known
+    assert "indoor" in paper and compared.count("## mcl minus agw") == 2
+    assert not any("begins" in line for line in lines)
+
+
 def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     """Also after a move, and for runs that were taken from elsewhere."""
     monkeypatch.chdir(tmp_path)
@@ -279,9 +334,9 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path, monkeypatch, capsys
         ).write(place / "test" / "all")  # fmt: skip
     assert [one.protocol.seed for one in load_reports([Path("moved")])] == [0, 1]
     assert "is named twice" in refused(capsys, "report", "moved", elsewhere)
-    assert "stand on one side but differ in" in refused(
-        capsys, "compare", "moved", "--with", elsewhere
-    )
+    message = refused(capsys, "compare", elsewhere, "--with", "moved")
+    assert "'moved' is a sweep of 2 rows" in message and "are moved/a for 'a'" in message
+    assert "the other rows are 'b'" in message
     shutil.rmtree(elsewhere)
     assert "isn't there. Go to the folder" in refused(capsys, "report", "moved")
 

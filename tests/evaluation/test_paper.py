@@ -98,3 +98,82 @@ def test_what_has_no_table(ablation: list[Report]) -> None:
     with pytest.raises(InputError, match="same seed"):
         paper_table([ablation[0], replace(ablation[0])])
     assert "test embedding: pooled" in paper_table(ablation, embedding="pooled").caption()
+
+
+RERANKING = "k-reciprocal, k1 20, k2 6, weight 0.3"
+
+
+def reranked(report: Report, gain: float = 0.2, words: str = RERANKING) -> Report:
+    """The same test with re-ranking, whose numbers are higher by `gain`."""
+    again = {
+        name: {m: {**entry, "mean": entry["mean"] + gain} for m, entry in numbers.items()}
+        for name, numbers in report.raw.items()
+    }
+    return replace(search(report, reranking=words), reranked=again)  # type: ignore[arg-type]
+
+
+def firsts(table: Any) -> dict[str, tuple[str, int]]:
+    return {name: row[0] for name, row in zip(table.rows, table.cells())}
+
+
+def test_a_row_holds_raw_or_reranked_numbers_as_it_says(base: Report) -> None:  # noqa: F811
+    """One model tested with re-ranking and without, and another without."""
+    plain = [search(made(base, 0), method="mcl"), search(made(base, 0, 0.1, method="agw"),
+                                                         method="agw")]  # fmt: skip
+    mixed = [plain[0], reranked(plain[0]), plain[1]]
+    for order in (mixed, mixed[::-1]):
+        table = paper_table(order)
+        assert firsts(table) == {"mcl": ("50.00", 2), "agw": ("60.00", 1)}
+        assert "test embedding: embedding, without re-ranking. " in table.caption()
+        table = paper_table(order, embedding="embedding, re-ranked")
+        assert firsts(table) == {"mcl": ("70.00", 0)}
+        assert f"re-ranked ({RERANKING}); left out: 1 report without re-ranking." in table.caption()
+    assert "re-ranking" not in paper_table(plain).caption()
+    with pytest.raises(InputError, match="none of the reports has numbers after re-ranking"):
+        paper_table(plain, embedding="embedding, re-ranked")
+    with pytest.raises(InputError, match="There is no common test embedding 'part, re-ranked'"):
+        paper_table(mixed, embedding="part, re-ranked")
+    twice = [*mixed, reranked(plain[0], 0.3, "k-reciprocal, k1 30")]
+    assert firsts(paper_table(twice))["mcl"] == ("50.00", 2)
+    table = paper_table(twice, embedding="embedding, re-ranked")
+    assert firsts(table) == {f"mcl, {RERANKING}": ("70.00", 2),
+                             "mcl, k-reciprocal, k1 30": ("80.00", 1)}  # fmt: skip
+
+
+def test_reranked_tests_of_some_seeds_or_splits_change_no_raw_number(base: Report) -> None:  # noqa: F811
+    seeds = [made(base, seed) for seed in (0, 1)]
+    expected = paper_table(seeds).cells()
+    assert paper_table([*seeds, reranked(seeds[1])]).cells() == expected
+    assert paper_table([seeds[0], reranked(seeds[1])]).cells() == expected
+    regdb = [
+        search(made(base, 0, 0.001 * split), dataset="regdb", split=split, trials=(split,),
+               weights_hash=f"w{split}")
+        for split in range(1, 11)
+    ]  # fmt: skip
+    expected = paper_table(regdb).cells()
+    assert paper_table([*regdb, *map(reranked, regdb[:3])]).cells() == expected
+    again = paper_table([*regdb, *map(reranked, regdb)], embedding="embedding, re-ranked")
+    assert again.cells()[0][0][0] == "70.55"
+    averages = [average_all(regdb), average_all([reranked(one) for one in regdb])]
+    assert paper_table(averages).cells() == expected
+    assert paper_table(averages, embedding="embedding, re-ranked").cells() == again.cells()
+    with pytest.raises(InputError, match="same seed"):  # twice the same test
+        paper_table([seeds[0], reranked(seeds[0]), replace(seeds[0])])
+
+
+def test_test_time_augmentation_is_a_column(base: Report) -> None:  # noqa: F811
+    reports = [made(base, 0), search(made(base, 0, 0.1), tta="flip")]
+    table = paper_table(reports)
+    assert table.rows == ("mcl",) and [text for text, _ in table.cells()[0][::2]] == [
+        "50.00", "60.00"
+    ]  # fmt: skip
+    assert table.columns == ("without test-time augmentation", "test-time augmentation flip")
+
+
+def test_numbers_of_seeds_stand_beside_names_with_commas(base: Report) -> None:  # noqa: F811
+    one = made(base, 0, 0.1, confusion=False)
+    caption = paper_table([made(base, 0), made(base, 1), one]).caption()
+    assert "n seeds (mcl, confusion yes: n = 2; mcl, confusion no: n = 1)" in caption
+    indoor = search(made(base, 0), scope="indoor")
+    caption = paper_table([made(base, 0), made(base, 1), indoor]).caption()
+    assert "n seeds (mcl: n = 1 or 2)" in caption

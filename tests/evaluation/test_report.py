@@ -424,6 +424,21 @@ def test_options_that_a_methods_name_implies_are_not_named() -> None:
         "–", str(usual), "0.2",
     )  # fmt: skip
     assert not [w for w in differences(agw, mcl(usual)) if "centers" in w or "rho" in w]
+    # what its recipe gives is the method's as well, but not what another recipe would give
+
+    def with_rate(recipe: str) -> Report:
+        report = replace(
+            make(1), record=trained(1, options={"method_options": {"discriminator_lr": 0.1}})
+        )
+        return replace(report, protocol=replace(report.protocol, recipe=recipe))
+
+    assert differing_options([agw, with_rate("scratch")]).keys() == {"method"}
+    assert not [w for w in differences(agw, with_rate("scratch")) if "discriminator" in w]
+    assert "method_options.discriminator_lr" in differing_options([agw, with_rate("clean")])
+    assert any(
+        "`discriminator_lr` (0.1" in w or "`discriminator_lr` (none" in w
+        for w in differences(agw, with_rate("clean"))
+    )
     # without it, one way of training is unlike another: an option that is not stated is unknown
     unstated = replace(make(1), record=trained(1))
     assert differing_options([unstated, mcl(usual)]).keys() == {
@@ -469,6 +484,10 @@ def test_what_is_not_above_chance_is_called_so(report: Report, tmp_path: Path) -
     assert words in (poor.write(tmp_path).folder / "report.md").read_text()
     both = compare([lucky, poor])
     assert both.below_chance() == f"Not above chance: {tmp_path.name}: {words.split(': ')[1]}"
+    again = replace(poor, protocol=replace(poor.protocol, reranking="k-reciprocal"))
+    assert compare([lucky, poor, again]).below_chance() == (
+        f"Not above chance: {tmp_path.name}, {poor.protocol.search()}: {words.split(': ')[1]}"
+    )  # once, of both tests
     assert both.below_chance() in both.to_markdown()
     assert both.below_chance() in str(both.to_table().caption)
     assert "; chance: Rank-1 -100.00, mAP -100.00." in compare([lucky]).to_markdown()

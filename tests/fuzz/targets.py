@@ -71,7 +71,7 @@ from vireid.models.backbone import create
 from vireid.models.foreign import describe_file, load_foreign
 from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
-from vireid.sweep import _tested, read_sweep, runs_of
+from vireid.sweep import _tested, _words, read_sweep, runs_of
 from vireid.synthetic.parameters import checked_parameters, claim
 from vireid.testing import TestOptions
 from vireid.testing import evaluate as test
@@ -1593,7 +1593,8 @@ class SweepState(_Kept):
     def make_folder(self) -> Path:
         folder = self.home / "tested"
         folder.mkdir()
-        tests = {"1" * 64: [["--tta", "flip"], ["--rerank"]]}
+        done = {"test": ["--rerank"], "reports": ["test/all/report.json"]}
+        tests = {"1" * 64: [["--tta", "flip"], done]}
         (folder / "a.json").write_text(json.dumps(tests))
         state = [{"run": str(self.home), "state": "done"}, {"run": "no", "state": "failed"}]
         (folder / "sweep.json").write_text(json.dumps(state))
@@ -1608,7 +1609,8 @@ class SweepState(_Kept):
         self.damage(*value)
         assert all(isinstance(run, Path) for run in runs_of(self.folder))
         tests = _tested(self.folder / "a.json", "1" * 64)
-        assert all(isinstance(word, str) for test in tests for word in test)
+        words = [_words(test) for test in tests]
+        assert all(isinstance(word, str) for test in words for word in test)
         if not tests:
             raise InputError("All tests are made again.")
 

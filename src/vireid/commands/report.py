@@ -35,7 +35,8 @@ def report(
             averaged, best in bold), and the average's report.json (default: print only).
         average: Average reports that differ only in the seed (or in the split, as RegDB's trials
             do); any other difference is an error that names it.
-        embedding: Test embedding in paper.md and .tex (default: embedding).
+        embedding: Test embedding in paper.md and .tex (default: embedding); with ", re-ranked"
+            behind its name, the numbers after re-ranking.
         metrics: Metrics in paper.md and .tex, such as rank1 mean_ap (default: these two).
     """
     from vireid.evaluation import average_reports, compare, paper_table
@@ -70,6 +71,11 @@ def report(
     if paper:
         paper.write(out)
         names.append("paper.md, .tex")
+        if not embedding and any(one.reranked for one in shown):
+            say(
+                "note: paper.md and .tex show the numbers without re-ranking; those after it need "
+                "`embedding`, such as 'embedding, re-ranked'."
+            )
     else:
         say(why)
     next_step(f"{out} ({', '.join(names)})")

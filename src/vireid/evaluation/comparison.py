@@ -115,12 +115,12 @@ class Comparison:
 
     def below_chance(self) -> str:
         """A sentence on the reports that are no better than a random order; "" if none is."""
-        found = []
+        found: dict[str, None] = {}  # a run tested with re-ranking and without says it once
         names = [_name(report) or f"report {n}" for n, report in enumerate(self.reports, 1)]
         for name, report in zip(names, self.reports):
             if words := at_chance(report):
                 search = f", {report.protocol.search()}" if names.count(name) > 1 else ""
-                found.append(f"{name}{search}: {words}")
+                found[f"{name}{search}: {words}"] = None
         return f"Not above chance: {'; '.join(found)}." if found else ""
 
     def to_markdown(self) -> str:

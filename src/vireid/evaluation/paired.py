@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from vireid.evaluation import tables
 from vireid.evaluation.comparison import average_all, method_words
 from vireid.evaluation.measures import METRICS, PERCENT
-from vireid.evaluation.protocol import PROTOCOL_WORDS
+from vireid.evaluation.numbers import RERANKED, numbers_of, raw_once
+from vireid.evaluation.questions import Question, questions_of
 from vireid.evaluation.report import Report
 from vireid.evaluation.significance import (
     FEWEST_PAIRS,
@@ -23,20 +24,13 @@ from vireid.evaluation.significance import (
     sign_flip,
     t_interval,
 )
-from vireid.evaluation.unlike import (
-    differences,
-    differing_options,
-    differing_searches,
-    joined,
-    short_names,
-)
+from vireid.evaluation.unlike import differences, differing_options, joined, short_names
 from vireid.files import write_json, write_text
 from vireid.types import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-RERANKED = ", re-ranked"
 FEWEST_IDENTITIES = 10  # of which a bootstrap is drawn; of fewer its interval is far too narrow
 
 
@@ -260,11 +254,12 @@ def compare_paired(
     *,
     names: tuple[str, str] | None = None,
 ) -> list[PairedComparison]:
-    """Compare two ways of training by their reports, one comparison for each search that both
-    sides have.
+    """Compare two ways of training by their reports, one comparison for each question that both
+    sides answer: a search, and where a side's runs were tested in several ways, one of these.
 
     Reports are paired by seed (and split); where each seed has a start of its own, by that too.
-    Several splits of several seeds are averaged within a seed first: the pairs are seeds.
+    Several splits of several seeds are averaged within a seed first: the pairs are seeds. What only
+    one side has is left out, which a sentence says.
 
     Args:
         names: of the two sides (default: their methods and networks, and options that differ).
@@ -282,31 +277,46 @@ def compare_paired(
                     f"'{report.folder}' is an average; its models can't be paired any more. Give "
                     "the reports that it was made of."
                 )
-    found = []
-    for search in _searches(ones):
-        pair = [[r for r in side if not differing_searches([search, r])] for side in (ones, others)]
-        if pair[1]:
-            found.append(_compare(pair[0], pair[1], names))
-    if not found:
-        words = [PROTOCOL_WORDS[n].lower() for n in differing_searches([ones[0], others[0]])]
-        raise InputError(
-            f"The two sides share no search: they differ in {joined(words)}. Test both alike."
-        )
-    return found
+    return [one for question in questions_of(ones, others) for one in _answers(question, names)]
 
 
-def _searches(reports: Sequence[Report]) -> list[Report]:
-    """One report of each search."""
-    found: list[Report] = []
-    for report in reports:
-        if all(differing_searches([report, other]) for other in found):
-            found.append(report)
-    return found
+def _answers(question: Question, names: tuple[str, str] | None) -> list[PairedComparison]:
+    """The comparison of raw numbers, with those after re-ranking where the pairs are the same, else
+    these in comparisons of their own."""
+    raw = [raw_once(side) for side in (question.one, question.other)]
+    found = [_compare(raw[0], raw[1], names, question.words)]
+    sides = [
+        {words: [r for r in side if r.reranked and r.protocol.reranking == words]
+         for words in dict.fromkeys(r.protocol.reranking for r in side if r.reranked)}
+        for side in (question.one, question.other)
+    ]  # fmt: skip
+    left = [*question.left_out]
+    for words in {**sides[0], **sides[1]}:
+        one, other = (side.get(words, []) for side in sides)
+        if not (one and other):
+            left.append(
+                f"Numbers after re-ranking ({words}) are on one side only and are left out."
+            )
+            continue
+        title = f"{question.words}, re-ranked"
+        try:
+            found.append(_compare(one, other, names, title, reranked=True))
+        except InputError as error:
+            left.append(f"Numbers after re-ranking ({words}) are left out. {error}")
+    if len(found) == 2 and found[0].pairs == found[1].pairs:
+        found = [replace(found[0], results=(*found[0].results, *found[1].results))]
+    return [replace(found[0], unpaired=(*found[0].unpaired, *left)), *found[1:]]
 
 
 def _compare(
-    ones: list[Report], others: list[Report], names: tuple[str, str] | None
+    ones: list[Report],
+    others: list[Report],
+    names: tuple[str, str] | None,
+    search: str,
+    *,
+    reranked: bool = False,
 ) -> PairedComparison:
+    """Of raw numbers, or with `reranked` of those after re-ranking."""
     for side in (ones, others):
         _refuse_mixed(side)
     options = differing_options([ones[0], others[0]])
@@ -328,7 +338,7 @@ def _compare(
             f"{count} query identities are too few for an interval for other people (at least "
             f"{FEWEST_IDENTITIES} are needed)."
         )
-    for name in _embeddings(*first):
+    for name in _embeddings(*first, reranked=reranked):
         for metric in METRICS:
             one, other = ([_number(side[key], name, metric) for key in keys] for side in sides)
             if None in one or None in other:
@@ -346,7 +356,7 @@ def _compare(
         one=one_name,
         other=other_name,
         differs=tuple(differences(ones[0], others[0])),
-        search=ones[0].protocol.search(),
+        search=search,
         pairs=tuple(f"{over[:-1]} {key[0] if over == 'seeds' else key[1]}" for key in keys),
         unpaired=unpaired,
         results=tuple(results),
@@ -436,15 +446,14 @@ def _other_start(
     return {_start(report) for report in one} != {_start(report) for report in other}
 
 
-def _embeddings(one: Report, other: Report) -> list[str]:
-    names = [name for name in one.raw if name in other.raw]
-    again = [name + RERANKED for name in one.reranked if name in other.reranked]
-    return [*names, *again]
+def _embeddings(one: Report, other: Report, *, reranked: bool) -> list[str]:
+    if reranked:
+        return [name + RERANKED for name in one.reranked if name in other.reranked]
+    return [name for name in one.raw if name in other.raw]
 
 
 def _number(report: Report, name: str, metric: str) -> float | None:
-    table = report.reranked if name.endswith(RERANKED) else report.raw
-    entry = table[name.removesuffix(RERANKED)].get(metric)
+    entry = (numbers_of(report, name) or {}).get(metric)
     return None if entry is None else float(entry["mean"])
 
 

@@ -10,7 +10,8 @@ from vireid.console import choose
 from vireid.evaluation import tables
 from vireid.evaluation.comparison import average_all, method_words
 from vireid.evaluation.measures import METRICS, PERCENT
-from vireid.evaluation.protocol import choice_words, protocol_value
+from vireid.evaluation.numbers import RERANKED, numbers_of, raw_once, same_but_reranking
+from vireid.evaluation.protocol import PROTOCOL_WORDS, choice_words, protocol_value
 from vireid.evaluation.report import Report, shared_chance
 from vireid.evaluation.tables import Numbers
 from vireid.evaluation.unlike import differing_options, differing_searches, short_names
@@ -18,10 +19,9 @@ from vireid.files import write_text
 from vireid.runtime.record import recipe_of
 from vireid.types import InputError
 
-RERANKED = ", re-ranked"
 # Options that say on what was trained; a row of a table goes over several data sets.
 _OF_DATA = {"dataset", "camera_pattern", "intensity_range"}
-_WAY = ("method", "arch", "recipe", "epoch_choice", "tta", "reranking")  # of the protocol
+_WAY = ("method", "arch", "recipe", "epoch_choice", "reranking")  # of the protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,11 @@ class PaperTable:
         elif len(counts) == 1:
             means = f"mean ± sample deviation over n = {counts.pop()} seeds"
         else:
-            own = [f"{name} {max(row)}" for name, row in zip(self.rows, self.seeds)]
-            means = f"mean ± sample deviation over seeds; n: {', '.join(own)}"
+            own = [
+                f"{name}: n = {' or '.join(map(str, sorted({*row} - {0})))}"
+                for name, row in zip(self.rows, self.seeds)
+            ]
+            means = f"mean ± sample deviation over n seeds ({'; '.join(own)})"
         marks = "best is bold, the second best underlined"
         note = self.note[:1].upper() + self.note[1:]
         return f"{note} {tables.caption(self.metrics, means)} The {marks}."
@@ -134,8 +137,9 @@ def paper_table(
     averaged, a column for each search (all and indoor, or data sets).
 
     Args:
-        embedding: a test embedding, perhaps with ", re-ranked" behind it; None for "embedding", or
-            the first one where there is none of that name.
+        embedding: a test embedding, for its raw numbers, or with ", re-ranked" behind it, for
+            those of the reports that have them; None for "embedding", or the first one where there
+            is none of that name.
         metrics: keys or heads of `METRICS` ("rank1", "mAP"); none for those `in_comparison`.
 
     Raises:
@@ -148,6 +152,7 @@ def paper_table(
     chosen = tuple(choose("metric", m, tuple(METRICS), aliases=aliases) for m in metrics)
     chosen = chosen or tuple(name for name, m in METRICS.items() if m.in_comparison)
     embedding = _embedding(reports, embedding)
+    reports, about = _with_numbers(reports, embedding)
     searches = _distinct(reports, lambda a, b: not differing_searches([a, b]))
     ways = _distinct(reports, lambda a, b: _way(a) == _way(b))
     numbers: list[tuple[Numbers | None, ...]] = []
@@ -158,7 +163,7 @@ def paper_table(
             _cell([r for r in reports if _way(r) == _way(way) and not differing_searches([r, s])])
             for s in searches
         ]
-        numbers.append(tuple(_numbers(cell, embedding) if cell else None for cell in row))
+        numbers.append(tuple(numbers_of(cell, embedding) if cell else None for cell in row))
         seeds.append(tuple(_seeds(cell) for cell in row))
         cells += filter(None, row)
     columns, shared = _column_names(searches)
@@ -167,7 +172,7 @@ def paper_table(
         alike = [report for report in cells if not differing_searches([report, search])]
         if words := shared_chance(alike, chosen):
             by_chance.append(f"{name}: {words}" if name else words)
-    sentences = [f"{'; '.join(filter(None, [shared, f'test embedding: {embedding}']))}."]
+    sentences = [f"{'; '.join(filter(None, [shared, f'test embedding: {embedding}{about}']))}."]
     if by_chance:
         sentences.append(f"Chance: {'; '.join(by_chance)}.")
     return PaperTable(
@@ -183,18 +188,39 @@ def paper_table(
 def _embedding(reports: Sequence[Report], asked: str | None) -> str:
     names = [
         name
-        for name in dict.fromkeys(name for r in reports for name in _names(r))
-        if all(name in _names(r) for r in reports)
+        for name in dict.fromkeys(name for r in reports for name in r.raw)
+        if all(name in r.raw for r in reports)
     ]
     if not names:
         raise InputError("The reports share no test embedding. Give reports of one method each.")
     if asked is None:
         return "embedding" if "embedding" in names else names[0]
-    return choose("common test embedding", asked, names)
+    again = [name + RERANKED for name in names if any(name in r.reranked for r in reports)]
+    if not again and asked.endswith(RERANKED):
+        raise InputError(
+            f"`embedding` is '{asked}', but none of the reports has numbers after re-ranking. Test "
+            f"with `vireid test --rerank`, or leave '{RERANKED}' out."
+        )
+    return choose("common test embedding", asked, [*names, *again])
 
 
-def _names(report: Report) -> list[str]:
-    return [*report.raw, *(name + RERANKED for name in report.reranked)]
+def _with_numbers(reports: Sequence[Report], embedding: str) -> tuple[list[Report], str]:
+    """The reports that have numbers of the chosen embedding, each model once, and what a reader
+    must know of the choice."""
+    rerankings = {r.protocol.reranking for r in reports if r.reranked}
+    if not embedding.endswith(RERANKED):
+        return raw_once(reports), ", without re-ranking" if rerankings else ""
+    found = [report for report in reports if numbers_of(report, embedding)]
+    absent = [
+        report for report in reports
+        if not numbers_of(report, embedding)
+        and not any(same_but_reranking(report, one) for one in found)
+    ]  # fmt: skip
+    about = f" ({rerankings.pop()})" if len(rerankings) == 1 else ""
+    if absent:
+        words = "1 report" if len(absent) == 1 else f"{len(absent)} reports"
+        about += f"; left out: {words} without re-ranking"
+    return found, about
 
 
 def _distinct(reports: Sequence[Report], same: Callable[[Report, Report], bool]) -> list[Report]:
@@ -216,11 +242,6 @@ def _way(report: Report) -> tuple[dict, ...]:
 
 def _cell(reports: list[Report]) -> Report | None:
     return average_all(reports) if reports else None
-
-
-def _numbers(report: Report, embedding: str) -> Numbers:
-    table = report.reranked if embedding.endswith(RERANKED) else report.raw
-    return table[embedding.removesuffix(RERANKED)]
 
 
 def _seeds(report: Report | None) -> int:
@@ -246,9 +267,8 @@ def _row_names(ways: Sequence[Report]) -> tuple[str, ...]:
             others = {values[ways.index(w)] for w in rivals}
             if others - {values[number]}:
                 own.append(f"{head.replace('_', ' ')} {values[number]}")
-        for field in ("tta", "reranking"):
-            if len({getattr(w.protocol, field) for w in (way, *rivals)}) > 1:
-                own.append(protocol_value(way.protocol, field))
+        if len({w.protocol.reranking for w in (way, *rivals)}) > 1:
+            own.append(way.protocol.reranking)
         choices = {choice_words(w.protocol.epoch_choice) for w in (way, *rivals)}
         if len(choices) > 1:
             own.append(choice_words(way.protocol.epoch_choice) or "epoch not stated")
@@ -265,7 +285,8 @@ def _column_names(searches: Sequence[Report]) -> tuple[tuple[str, ...], str]:
         return ("",), f"{people}, {first.search()}"
     names = [n for n in differing_searches(searches) if n not in ("rule", "trials", "data_hash")]
     if "dataset" in names:  # its people, cameras and searches go with it
-        names = [n for n in names if n in ("dataset", "synthetic", "scope", "direction", "part")]
+        kept = ("dataset", "synthetic", "scope", "direction", "part", "tta")
+        names = [n for n in names if n in kept]
     columns = tuple(
         ", ".join(_field(search, name) for name in names) or search.protocol.search()
         for search in searches
@@ -277,4 +298,7 @@ def _field(report: Report, name: str) -> str:
     protocol = report.protocol
     if name == "synthetic":
         return "synthetic" if protocol.synthetic else "real"
+    if name == "tta":
+        words = PROTOCOL_WORDS[name].lower()
+        return f"without {words}" if protocol.tta == "none" else f"{words} {protocol.tta}"
     return protocol_value(protocol, name)

@@ -14,8 +14,8 @@ from vireid.evaluation.protocol import (
     value_words,
 )
 from vireid.evaluation.report import Report
-from vireid.methods import OPTIONS
-from vireid.runtime.record import Record, recipe_of, unlike
+from vireid.methods import OPTIONS, RECIPES
+from vireid.runtime.record import recipe_of, unlike
 
 # Fields in which reports of one experiment may differ without being other measurements.
 _INCIDENTAL = {"seed", "split", "weights_hash", "commit", "versions", "epoch", "other"}
@@ -49,6 +49,7 @@ def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
     the seed and the split, which have places of their own, aren't among them."""
     recipes = [recipe_of(r.record) if r.record else None for r in reports]
     known = [recipe for recipe in recipes if recipe is not None]
+    usual = [_usual(report) for report in reports if report.record]
     names = dict.fromkeys(name for recipe in known for name in recipe)
     return {
         name: tuple(
@@ -57,7 +58,7 @@ def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
         )
         for name in names
         if len({value_words(recipe.get(name)) for recipe in known}) > 1
-        and not _says_the_method(name, known)
+        and not _says_the_method(name, known, usual)
     }
 
 
@@ -76,7 +77,7 @@ def differences(one: Report, other: Report) -> list[str]:
         for name in fields
         if _unlike(name, a, b)
     ]
-    found += options_unlike(one.record, other.record)
+    found += _options_unlike(one, other)
     averages = [report.averaged or {"over": [], "values": {}} for report in (one, other)]
     if averages[0]["over"] != averages[1]["over"]:
         found.append("what they are averages of")
@@ -91,12 +92,13 @@ def _unlike(name: str, one: Protocol, other: Protocol) -> bool:
     return bool(getattr(one, name) != getattr(other, name))
 
 
-def options_unlike(one: Record | None, other: Record | None) -> list[str]:
-    """In what two training runs differ, in words with both values."""
+def _options_unlike(a: Report, b: Report) -> list[str]:
+    """In what the training runs of two reports differ, in words with both values."""
+    one, other = a.record, b.record
     found = unlike(one, other)
     if one is not None and other is not None:
-        recipes = recipe_of(one), recipe_of(other)
-        found = {name: v for name, v in found.items() if not _says_the_method(name, recipes)}
+        recipes, usual = (recipe_of(one), recipe_of(other)), (_usual(a), _usual(b))
+        found = {n: v for n, v in found.items() if not _says_the_method(n, recipes, usual)}
     pairs = [
         f"`{name}` ({value_words(a)} and {value_words(b)})"
         for name, (a, b) in zip(short_names(found), found.values())
@@ -107,18 +109,29 @@ def options_unlike(one: Record | None, other: Record | None) -> list[str]:
     return pairs
 
 
-def _says_the_method(name: str, recipes: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an option is one that other methods lack and that has its default where it is, so
-    that the names of the methods say all."""
+def _usual(report: Report) -> dict[str, Any]:
+    """The options that a report's method has of its own, with the values that its recipe gives."""
+    method = recipe_of(report.record).get("method") if report.record else None
+    if method not in OPTIONS:
+        return {}
+    recipe = RECIPES.get(method, {}).get(report.protocol.recipe or "")
+    given = recipe.on(report.protocol.trained_on or "").method_options if recipe else {}
+    return {**to_plain(OPTIONS[method]()), **given}
+
+
+def _says_the_method(
+    name: str, recipes: Sequence[Mapping[str, Any]], usual: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether an option is one that other methods lack and that is as `usual` where it is, so that
+    the names of the methods say all."""
     field = name.removeprefix("method_options.")
     having = [r for r in recipes if name in r]
     methods = {r["method"] for r in having}
     if field == name or not methods.isdisjoint(r["method"] for r in recipes if name not in r):
         return False
     return len(having) < len(recipes) and all(
-        method in OPTIONS and to_plain(OPTIONS[method]()).get(field) == r[name]
-        for r in having for method in [r["method"]]
-    )  # fmt: skip
+        field in own and own[field] == r[name] for r, own in zip(recipes, usual) if name in r
+    )
 
 
 def short_names(names: Iterable[str]) -> list[str]:
