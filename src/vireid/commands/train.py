@@ -15,11 +15,11 @@ from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.console import inside_meant, path_meant
-from vireid.files import check_folder
+from vireid.files import check_folder, is_code
 from vireid.methods.options import OPTIONS
 from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
-from vireid.training.defaults import Choices, defaults, resolve
+from vireid.training.defaults import Choices, check_own_names, defaults, resolve
 from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
@@ -107,6 +107,15 @@ def train(*, options: TrainOptions, start: Start) -> int:
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
     """The defaults of all flags, as far as method, network, recipe and file decide them."""
+    found = _prepared(words)
+    options, start = found["options"], dataclasses.fields(Start)
+    if isinstance(options, TrainOptions) and is_code(options.method):
+        taken = (*(field.name for field in start), "help", "help_all")
+        check_own_names(type(options.method_options), taken)
+    return found
+
+
+def _prepared(words: Sequence[str]) -> dict[str, Options]:
     names = ("config", "resume", "epochs", "max-steps", "lr")
     typed = {name: _typed(words, name) for name in names}
     if typed["epochs"] is not None and typed["max-steps"] is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -32,6 +32,7 @@ from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
+from vireid.own_code import place_of_field
 from vireid.problems import Problems, each
 from vireid.training.options import (
     CODE,
@@ -99,6 +100,8 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     }
     method_of_file, method, dataset = _names(plain, choices, where)
     own_options = options_class(method)
+    if is_code(method):
+        check_own_names(own_options, (*_names_of_others(), "config", "max_steps"))
     problems, plain = Problems(), copy.deepcopy(plain)
     with problems:
         keys = _sections(TrainOptions, own_options)
@@ -152,6 +155,35 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         options = from_plain(TrainOptions, values, where)
     problems.tell()
     return options
+
+
+def check_own_names(own: type[Options], taken: Collection[str]) -> None:
+    """Refuse options of a user's own that are named like others, whose flags would be theirs.
+
+    Args:
+        taken: names of the others, with underscores.
+
+    Raises:
+        InputError: there are some.
+    """
+    problems = Problems()
+    for one in dataclasses.fields(own):
+        name = one.metadata.get("flag", one.name).replace("-", "_")
+        with problems:
+            if name in taken:
+                flag = name.replace("_", "-")
+                raise InputError(
+                    f"Your option '{one.name}' ({place_of_field(own, one.name)}) has the name of "
+                    f"another one, --{flag}. Rename it, such as 'my_{one.name}'."
+                )
+    problems.tell()
+
+
+def _names_of_others() -> set[str]:
+    """The names of all options but the method's."""
+    usual = TrainOptions(method="base", recipe=next(iter(recipes_of("base").values())))
+    found = {name for name, way in flat_names(usual).items() if way[0] != "method_options"}
+    return found | {field.name for field in dataclasses.fields(Choices)}
 
 
 def _sections(
