@@ -528,6 +528,28 @@ def test_own_methods_are_tried_before_the_first_run(
     assert not (tmp_path / "out").exists()
 
 
+def test_hints_know_the_options_of_each_rows_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(capsys, *own_sweep(tmp_path, "mean", spred_weight=1))
+    assert "row 'own': There is no option 'spred_weight'. Did you mean 'spread_weight'?" in message
+    words = own_sweep(tmp_path, "mean")
+    file = Path(str(words[1]))
+    plain = json.loads(file.read_text())
+    plain["base"] |= {"method": plain["rows"]["own"].pop("method"), "spred_weight": 1}
+    file.write_text(json.dumps(plain))
+    message = refused(capsys, *words)
+    assert "[base]: There is no option 'spred_weight'. Did you mean 'spread_weight'?" in message
+
+
+def test_an_option_of_another_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, base={"hidden": 64}, rows={"a": {"method": "agw"}, "m": {}})
+    message = refused(capsys, "sweep", file, "--plan")
+    assert message.endswith(
+        "row 'a': There is no option 'hidden'. That is an option of mcl; the method here is 'agw'."
+    )
+
+
 @pytest.mark.parametrize("option", ["arch", "augment", "sampler", "callback"])
 def test_no_code_is_run_that_only_the_file_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,9 @@ from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.console import inside_meant, path_meant
 from vireid.files import check_folder, is_code
-from vireid.methods.options import OPTIONS
 from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
-from vireid.training.defaults import Choices, check_own_names, defaults, resolve
+from vireid.training.defaults import Choices, check_own_names, defaults, of_other_methods, resolve
 from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
@@ -146,22 +146,18 @@ def _prepared(words: Sequence[str]) -> dict[str, Options]:
 
 
 def refuse(flag: str, words: Sequence[str]) -> str | None:
-    """A sentence on a flag that another method has, or None."""
-    name = flag.replace("-", "_").removeprefix("no_")
-    owners = [
-        method
-        for method, cls in OPTIONS.items()
-        if name in {f.name for f in dataclasses.fields(cls)}
-    ]
-    if not owners:
+    """A sentence on a flag that another method has, or that is nearest to one of its flags, or
+    None."""
+    options = defaults(None, Choices(method=_typed(words, "method")))
+    names = [field.name for field in dataclasses.fields(Start)]
+    why = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])
+    if not why:
         return None
-    method = defaults(None, Choices(method=_typed(words, "method"))).method
-    own = dataclasses.fields(OPTIONS[method]) if method in OPTIONS else ()
+    why = re.sub(r"Did you mean '(\w+)'", lambda m: f"Did you mean --{m[1].replace('_', '-')}", why)
+    why = why.partition("; the method here")[0]
+    own = dataclasses.fields(options.method_options)
     has = ", ".join(f"--{field.name.replace('_', '-')}" for field in own)
-    return (
-        f"The method '{method}' has no option --{flag}; {' and '.join(owners)} "
-        f"{'has' if len(owners) == 1 else 'have'} it. It has: {has or 'none'}."
-    )
+    return f"The method '{options.method}' has no option --{flag}.{why}. Its own are: {has}."
 
 
 setattr(train, "prepare", prepare)  # noqa: B010 - read by `commands.flags`

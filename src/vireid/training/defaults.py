@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from vireid.config import (
 from vireid.console import choose, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
-from vireid.methods.options import MethodOptions
+from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
@@ -341,10 +342,14 @@ def with_values(
     places, problems = flat_names(options), Problems()
     nested: dict[str, Any] = {}
     wrong = [name for name in values if name not in places]
-    if wrong:
-        for sentence in refusals("There is no option ", wrong, (*places, *besides)):
-            with problems:
-                raise InputError(sentence)
+    of_others = {name: of_other_methods(name, options, besides) for name in wrong}
+    unlike = [name for name in wrong if not of_others[name]]
+    sentence = "There is no option "
+    refused = refusals(sentence, unlike, (*places, *besides)) if unlike else []
+    refused += [f"{sentence}{shown(name)}.{why}" for name, why in of_others.items() if why]
+    for sentence in refused:
+        with problems:
+            raise InputError(sentence)
     known = {name: value for name, value in values.items() if name in places}
     for name, value in known.items():
         inner = nested
@@ -362,6 +367,30 @@ def with_values(
                 ) from error
     problems.tell()
     return made
+
+
+def of_other_methods(word: str, options: Options, besides: Iterable[str] = ()) -> str:
+    """What follows on a word that is no option of a run, where it is one of other methods, or is
+    nearest to one of theirs: whose it is. "" where it isn't.
+
+    Args:
+        options: of the run.
+        besides: as in `with_values`.
+    """
+    if not isinstance(options, TrainOptions):
+        return ""
+    owners = owners_of_options()
+    others = owners.keys() - flat_names(options).keys()
+    name = word.replace("-", "_")
+    near = difflib.get_close_matches(name[:80], [*flat_names(options), *besides, *others], n=1)
+    if not near or near[0] not in others:
+        return ""
+    hint = "" if name == near[0] else f" Did you mean '{near[0]}'?"
+    has = owners[near[0]]
+    return (
+        f"{hint} That is an option of {' and '.join(has)}; the method here is "
+        f"{shown(options.method)}."
+    )
 
 
 def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
