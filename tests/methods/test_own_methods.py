@@ -187,3 +187,12 @@ def test_an_error_in_a_later_step(
     for name in [name for name in sys.modules if name.startswith(OWN_MODULE)]:
         del sys.modules[name]  # as in another process
     assert run("train", "--resume", tmp_path / "run", *again) == 0
+
+
+def test_a_loss_that_is_nan_from_the_first_step(
+    tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = TERMS + "        return {'a': (loss['identity'] * 0 - 1).log()}\n"
+    message = refused(capsys, *words(tmp_path, sysu_root, body))
+    assert "The loss a became NaN in epoch 1. Use a smaller --lr or a longer warm-up." in message
+    assert "it may also be the arithmetic of your own terms: a logarithm" in message
