@@ -18,10 +18,12 @@ import vireid
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.console import console, did_you_mean, harmless, say, shortened
 from vireid.files import NoPermission
+from vireid.own_code import HOW_TO_DEBUG, failure
 from vireid.runtime.signals import Terminated, sigterm_raises
 from vireid.types import InputError
 from vireid.version import __version__
 
+log = logging.getLogger(__name__)
 USER_ERROR = 2
 INTERRUPTED, TERMINATED = 130, 143  # by Ctrl-C, by SIGTERM; as of a shell: 128 + its number
 LONGEST_COMPLAINT = 2000  # characters; what was given may be of any length
@@ -66,8 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
         code = 0
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+    except Exception as error:
+        if where := failure(error):
+            log.debug("code of the user's own failed", exc_info=True)
+            _complain(f"Code of your own failed {where}. {HOW_TO_DEBUG}")
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             _complain(f"The file name '{error.filename}' is longer than this system allows.")
         elif isinstance(error, PermissionError) and error.filename is not None:
             _complain(str(NoPermission(error.filename, error)))

@@ -23,6 +23,7 @@ from typing import IO, Any, TypeVar
 from vireid.types import InputError, shown
 
 T = TypeVar("T")
+OWN_MODULE = "vireid_user_"  # before the names of modules that users' files make
 _LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file; the library reads no longer one
 _LONGEST_REASON = 160  # characters of a library's message
 
@@ -377,7 +378,7 @@ def import_file(path: Path, what: str) -> ModuleType:
             f"The {what}'s file '{path}' does not exist.{path_meant(path, Path.is_file)} Correct "
             "the path."
         )
-    name = f"vireid_user_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
+    name = f"{OWN_MODULE}{zlib.crc32(str(path).encode()):08x}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from vireid.config import check_keys, convert, hints_of, read_plain, to_plain
 from vireid.console import path_meant, say
@@ -276,10 +276,14 @@ def _rows(asked: SweepFile, where: str) -> dict[str, dict[str, Any]]:
 
 def _with_code(values: Mapping[str, Any], code: Sequence[str], where: str) -> dict[str, Any]:
     """Options of a row, with code as the user names it."""
+    from vireid.training.options import CODE
+
     named = dict(values)
-    for name in ("method", "dataset"):
-        if name in named:
-            named[name] = _allowed(str(named[name]), code, name, where)
+    for name in [name for name in CODE if name in named]:
+        if isinstance(several := named[name], list):
+            named[name] = [_allowed(str(one), code, name, where) for one in several]
+        else:
+            named[name] = _allowed(str(several), code, name, where)
     return named
 
 
@@ -491,7 +495,7 @@ def run_sweep(
     complete = [job for job in trained if not tests_left[job.name]]
     untested = [job for job in trained if job not in complete]
     rest = [job for job in sweep.jobs if job not in trained]
-    _check_devices(rest, sweep.tests if untested or rest else (), devices)
+    check_here(sweep, devices)
     sweep.folder.mkdir(parents=True, exist_ok=True)
 
     def told(words: str) -> None:
@@ -529,17 +533,18 @@ def run_sweep(
         )  # fmt: skip
 
 
-def _check_devices(
-    jobs: Sequence[Job], tests: Sequence[Sequence[str]], devices: Sequence[int | None]
-) -> None:
-    """Refuse what a device would refuse of a run or a test in its turn, perhaps hours later.
+def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
+    """Refuse what a device would refuse of a run or a test that is left in its turn, perhaps hours
+    later.
 
-    Args:
-        jobs, tests: that are left.
+    Raises:
+        InputError: there is something.
     """
     from vireid.runtime.precision import check_precision
     from vireid.training.ahead import check_ahead
 
+    jobs = [job for job in sweep.jobs if not job.trained()]
+    left = bool(jobs) or any(_look_at_tests(job, sweep) for job in sweep.jobs)
     found: dict[str, dict[str, None]] = {}  # sentence → what it is about
 
     def check(what: str, function: Callable[..., object], *given: object) -> None:
@@ -550,10 +555,13 @@ def _check_devices(
                 found.setdefault(str(one), {})[what] = None
 
     for kind in {"cpu" if device is None else "cuda" for device in devices}:
+        tried: set[str] = set()  # rows; their seeds differ in nothing that code of one's own sees
         for job in jobs:
-            ahead = partial(check_ahead, begun=job.folder.exists())
+            own: Literal["run", "leave"] = "leave" if job.row in tried else "run"
+            tried.add(job.row)
+            ahead = partial(check_ahead, begun=job.folder.exists(), own=own)
             check(f"row {shown(job.row)}", ahead, job.options, kind)
-        for words in tests:
+        for words in sweep.tests if left else ():
             if "--precision" in words:
                 check("[test]", check_precision, words[words.index("--precision") + 1], kind)
     if found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
@@ -99,8 +100,8 @@ class Faults:
         for fault in map(str, each(error)):
             bare = _bare(fault)
             section = next((p for p in places if bare in self._alone[p]), f"row {shown(row)}")
-            told = self._alone.get(section, {}).get(bare, fault)
-            self._found.setdefault(section, {})[bare] = told
+            found = self._found.setdefault(section, {})
+            found[bare] = max(found.get(bare, fault), fault, key=_nearness)
 
     def tell(self, where: str) -> None:
         """
@@ -137,4 +138,11 @@ class Faults:
 
 def _bare(fault: str) -> str:
     """A sentence without what depends on the method: its hint, and what is valid."""
-    return re.split(" Did you mean | Valid: ", fault)[0]
+    return re.split(" Did you mean | That is an option | Valid: ", fault)[0]
+
+
+def _nearness(fault: str) -> tuple[float, bool]:
+    """How near the hint of a fault is: each row's method has options of its own."""
+    words = re.search("'([^']*)'\\. Did you mean '([^']*)'", fault)
+    near = difflib.SequenceMatcher(None, words[1], words[2]).ratio() if words else 0.0
+    return near, " That is an option " not in fault

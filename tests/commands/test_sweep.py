@@ -27,7 +27,7 @@ from vireid.commands.report import load_reports
 from vireid.data import ProtocolOptions
 from vireid.evaluation import evaluate
 from vireid.runtime.jobs import Standby, Stopped, call
-from vireid.sweep import merge, read_sweep, run_sweep, runs_of
+from vireid.sweep import check_here, merge, read_sweep, run_sweep, runs_of
 from vireid.types import InputError
 
 
@@ -536,3 +536,100 @@ def test_a_candidate_for_the_package_embeds_as_it_was_trained(
     )
     for name, vectors in before.vectors.items():
         np.testing.assert_allclose(after.vectors[name], vectors, atol=5e-3)
+
+
+OWN = """
+import torch
+from dataclasses import dataclass
+from vireid.config import option
+from vireid.methods.baseline import Baseline
+from vireid.methods.options import MethodOptions
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadOptions(MethodOptions):
+    margin: float = option(0.3, at_least=0)
+    spread_weight: float = option(0.5, at_least=0)
+
+class Spread(Baseline):
+    Options = SpreadOptions
+
+    def terms(self, output, batch):
+        loss = super().terms(output, batch)
+        assert len(batch.pid_label) == 8 and batch.num_visible == 4
+        loss["spread"] = self.options.spread_weight * output.pooled.var(0).WHAT()
+        return loss
+"""
+
+
+def own_sweep(folder: Path, what: str, **row: Any) -> tuple[object, ...]:
+    (folder / "my.py").write_text(OWN.replace("WHAT", what))
+    code = f"{folder / 'my.py'}:Spread"
+    config = tiny_config(folder, recipe={
+        "name": "scratch", "pids_per_batch": 2, "images_per_pid": 2, "epochs": 1,
+    })  # fmt: skip
+    base = {"config": str(config), "data_root": str(folder)}
+    file = write(folder, base=base, rows={"own": {"method": code, **row}, "agw": {"method": "agw"}})
+    return ("sweep", file, "--device", "cpu", "--out", folder / "out", "--code", code)
+
+
+def test_own_methods_are_tried_before_the_first_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(capsys, *own_sweep(tmp_path, "maen"))
+    assert (
+        "Not possible here: row 'own'. Method 'spread' fails on a batch of 8 images (line 19 of"
+        in message
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_hints_know_the_options_of_each_rows_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(capsys, *own_sweep(tmp_path, "mean", spred_weight=1))
+    assert "row 'own': There is no option 'spred_weight'. Did you mean 'spread_weight'?" in message
+    words = own_sweep(tmp_path, "mean")
+    file = Path(str(words[1]))
+    plain = json.loads(file.read_text())
+    plain["base"] |= {"method": plain["rows"]["own"].pop("method"), "spred_weight": 1}
+    file.write_text(json.dumps(plain))
+    message = refused(capsys, *words)
+    assert "[base]: There is no option 'spred_weight'. Did you mean 'spread_weight'?" in message
+
+
+def test_an_option_of_another_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, base={"hidden": 64}, rows={"a": {"method": "agw"}, "m": {}})
+    message = refused(capsys, "sweep", file, "--plan")
+    assert message.endswith(
+        "row 'a': There is no option 'hidden'. That is an option of mcl; the method here is 'agw'."
+    )
+
+
+@pytest.mark.parametrize("option", ["arch", "augment", "sampler", "callback"])
+def test_no_code_is_run_that_only_the_file_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    (tmp_path / "bad.py").write_text("raise SystemExit(0)")
+    name = f"{tmp_path / 'bad.py'}:Mine"
+    words = own_sweep(tmp_path, "mean", **{option: [name] if option == "callback" else name})
+    assert f"names the code {name}. Code is run only where you name it" in refused(capsys, *words)
+
+
+def test_a_good_method_passes(tmp_path: Path) -> None:
+    words = own_sweep(tmp_path, "mean")
+    check_here(read_sweep(Path(str(words[1])), tmp_path / "out", (str(words[-1]),)), [None])
+
+
+def test_a_plan_warns_of_what_the_sweep_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends well: it may be for another machine."""
+    rows = {"own": {"kernels": "own", "engine": "graph"}, "start": {"pretrained": "gone.pth"}}
+    file = write(tmp_path, base={"method": "agw", "dataset": "sysu"}, rows=rows)
+    assert run("sweep", file, "--device", "cpu", "--plan") == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 2
+    told = " ".join(shown.err.split())
+    assert "Warning: Not possible here: row 'own'. Engine 'graph' needs a CUDA GPU" in told
+    assert "row 'start'. " in told and "gone.pth" in told
+    assert told.removeprefix("Warning: ") in refused(capsys, "sweep", file, "--device", "cpu")

@@ -222,6 +222,10 @@ def test_a_part_of_a_configuration(tmp_path: Path, sysu_root: Path, capsys) -> N
         ({"recipe": 3}, "recipe is 3"),
         ([1], "an object with named values was expected"),
         ({"method_options": {"hiddenn": 64}}, "Did you mean 'hidden'?"),
+        ({"network": {"arch": "resnet18"}}, "has the section [network]"),
+        ({"network": {"arch": "resnet18"}}, "`. Here it is [model]."),
+        ({"method": {"hidden": 4}}, "`. Here it is [method_options]."),
+        ({"augmentation": {"erase": 1}}, "`. Here it is [recipe.augment]."),
     ):
         file.write_text(json.dumps(plain))
         assert expected in refused(capsys, *words), plain
@@ -231,7 +235,7 @@ def test_options_that_a_method_lacks_are_answered_by_those_it_has(sysu_root: Pat
     for method, flag in (("mcl", "--margin"), ("ddag", "--rho"), ("base", "--no-confusion")):
         words = ("--method", method, flag, *(() if flag.startswith("--no") else (1,)))
         message = refused(capsys, "train", "--data-root", sysu_root, *words)
-        shown = message.partition("It has: ")[2].rstrip(".").split(", ")
+        shown = message.partition("Its own are: ")[2].rstrip(".").split(", ")
         own = {field.name for field in dataclasses.fields(OPTIONS[method])}
         assert {name[2:].replace("-", "_") for name in shown} == own, message
 
@@ -315,6 +319,12 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--pids-per-batch", 70): "Set --pids-per-batch to 8 or less",
         ("--pids-per-batch", 1): "at least 2 identities",
         ("--method", "base", "--centers", "frozen"): "has no option --centers",
+        (
+            "--method",
+            "agw",
+            "--hiden",
+            4,
+        ): "--hiden. Did you mean --hidden? That is an option of mcl.",
         ("--epochs", 2, "--max-steps", 3): "contradict",
         ("--trial", 3): "has one split only",
         ("--trial", "all"): "has one split only",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from command_kit import refused, run, said, tiny_config
+
+from vireid.files import OWN_MODULE
 
 HEAD = """
 from dataclasses import dataclass
@@ -98,3 +101,98 @@ def test_a_network_of_ones_own_says_what_it_is(
     capsys.readouterr()
     assert run("info", tmp_path / "run", "--json") == 0
     assert json.loads(capsys.readouterr().out)["architecture"] == "SmallNet"
+
+
+INIT = "    def __init__(self, *parts):\n        super().__init__(*parts)\n"
+OPTIONS = HEAD.replace(
+    "class Mine",
+    "from vireid.config import option\nfrom vireid.losses import HardTripletLoss\n\n\n"
+    "@dataclass(frozen=True, kw_only=True)\nclass MineOptions(MethodOptions):\n"
+    "    {}\n\n\nclass Mine",
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (INIT + "        self.loss = torch.nn.Linear(margn=0.3)",
+         "my.py': TypeError: Linear.__init__() got an unexpected keyword argument 'margn'"),
+        (INIT.replace("super().__init__(*parts)", "self.loss = torch.nn.ReLU()"),
+         "Module.__init__() call. Call super().__init__ first"),
+        (INIT.replace("super().__init__(*parts)", "self.weight = 3"),
+         "leaves out `self.options` and `self.model`. Call `super().__init__` first"),
+        ("    def __init__(self):\n        pass", "can't be built, in '"),
+    ],
+)  # fmt: skip
+def test_a_method_that_cant_be_built(
+    tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str], body: str, expected: str
+) -> None:
+    """Told before the data set is read: there is none."""
+    assert expected in refused(capsys, *words(tmp_path, tmp_path / "none", body))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("help_too", [False, True])
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("lr: float = option(0.5)", "option 'lr' (line 15 of"),
+        ("epochs: int = option(5)", "has the name of another one, --epochs"),
+        ("gpu: int = option(5)", "has the name of another one, --gpu"),
+        ("help: bool = option(False)", "has the name of another one, --help"),
+        ("weight: float", "The option 'weight' (line 15 of"),
+        ("weight: float", "has no default. Write `weight: float = option(0.5)`"),
+        ("weight: Nothing = option(0.5)", "NameError: name 'Nothing' is not defined"),
+        ("weight: float = option(-1.0, at_least=0)", "`weight` is -1.0; it must be at least 0"),
+    ],
+)
+def test_options_that_cant_be(
+    tmp_path: Path,
+    sysu_root: Path,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    expected: str,
+    help_too: bool,
+) -> None:
+    head = "from __future__ import annotations\n" + OPTIONS.format(field).lstrip("\n")
+    command = words(tmp_path, sysu_root, "    Options = MineOptions", head)
+    assert expected in refused(capsys, *command, *["--help"][: int(help_too)])
+
+
+def later(where: str) -> str:
+    return (
+        INIT + "        self.calls = 0\n"
+        f"    def {where}\n"
+        "        self.calls += 1\n"
+        "        if self.calls > 3:\n"
+        "            raise ValueError('no more')\n"
+    )
+
+
+LATER = later("terms(self, output, batch):") + "        return super().terms(output, batch)\n"
+
+
+def test_an_error_in_a_later_step(
+    tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(tmp_path, sysu_root, LATER)
+    message = refused(capsys, *command, "--engine", "eager", "--epochs", "3")
+    assert f"in line 16 of '{tmp_path / 'my.py'}': ValueError: no more" in message
+    assert f"--resume {tmp_path / 'run'} --method {tmp_path / 'my.py'}:Mine --other-code" in message
+    log = tmp_path / "run" / "error.log"
+    assert f"The traceback is in '{log}'" in message
+    assert "raise ValueError('no more')" in log.read_text()
+    (tmp_path / "my.py").write_text(HEAD + INIT)  # corrected, as it says
+    again = ("--method", f"{tmp_path / 'my.py'}:Mine", "--device", "cpu", "--other-code")
+    for name in [name for name in sys.modules if name.startswith(OWN_MODULE)]:
+        del sys.modules[name]  # as in another process
+    assert run("train", "--resume", tmp_path / "run", *again) == 0
+
+
+def test_a_loss_that_is_nan_from_the_first_step(
+    tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = TERMS + "        return {'a': (loss['identity'] * 0 - 1).log()}\n"
+    message = refused(capsys, *words(tmp_path, sysu_root, body))
+    assert "The loss a became NaN in epoch 1. Use a smaller --lr or a longer warm-up." in message
+    assert "it may also be the arithmetic of your own terms: a logarithm" in message

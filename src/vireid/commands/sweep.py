@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from vireid.commands.common import going_on, next_step, suggest
-from vireid.console import results, say
+from vireid.console import results, say, warn
 from vireid.files import check_folder
 from vireid.problems import Problems
 from vireid.types import InputError
@@ -38,14 +38,14 @@ def sweep(
         merge: Runs, or folders of runs, that are used where options, seed, start and data are the
             same.
         deadline: Seconds after which no run is begun, and those running save themselves.
-        code: Methods and data sets of your own that the file may name (my.py:MyMethod).
+        code: Code of your own that the file may name (my.py:MyMethod): a method, a data set …
         gpus: GPUs to use, by number (default: all).
         device: auto (all GPUs, or the CPU), or cpu.
         jobs: Runs at a time on each GPU or CPU.
         plan: Print the runs that would be made, and exit.
     """
     from vireid.runtime.signals import StopRequest, stop_on_signals
-    from vireid.sweep import STATE, read_sweep, run_sweep
+    from vireid.sweep import STATE, check_here, read_sweep, run_sweep
     from vireid.sweep import merge as take
 
     problems = Problems()
@@ -69,6 +69,10 @@ def sweep(
     if plan:
         for job in found.jobs:
             results.print(f"{job.name}: {job.folder}", markup=False, highlight=False)
+        try:  # it may be for another machine
+            check_here(found, _devices(gpus, device))
+        except InputError as error:
+            warn(str(error))
         return 0
     stop = StopRequest()
     with stop_on_signals(stop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,10 @@ from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.console import inside_meant, path_meant
-from vireid.files import check_folder
-from vireid.methods.options import OPTIONS
+from vireid.files import check_folder, is_code
 from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
-from vireid.training.defaults import Choices, defaults, resolve
+from vireid.training.defaults import Choices, check_own_names, defaults, of_other_methods, resolve
 from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
@@ -107,6 +107,15 @@ def train(*, options: TrainOptions, start: Start) -> int:
 
 def prepare(words: Sequence[str]) -> dict[str, Options]:
     """The defaults of all flags, as far as method, network, recipe and file decide them."""
+    found = _prepared(words)
+    options, start = found["options"], dataclasses.fields(Start)
+    if isinstance(options, TrainOptions) and is_code(options.method):
+        taken = (*(field.name for field in start), "help", "help_all")
+        check_own_names(type(options.method_options), taken)
+    return found
+
+
+def _prepared(words: Sequence[str]) -> dict[str, Options]:
     names = ("config", "resume", "epochs", "max-steps", "lr")
     typed = {name: _typed(words, name) for name in names}
     if typed["epochs"] is not None and typed["max-steps"] is not None:
@@ -137,22 +146,18 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
 
 
 def refuse(flag: str, words: Sequence[str]) -> str | None:
-    """A sentence on a flag that another method has, or None."""
-    name = flag.replace("-", "_").removeprefix("no_")
-    owners = [
-        method
-        for method, cls in OPTIONS.items()
-        if name in {f.name for f in dataclasses.fields(cls)}
-    ]
-    if not owners:
+    """A sentence on a flag that another method has, or that is nearest to one of its flags, or
+    None."""
+    options = defaults(None, Choices(method=_typed(words, "method")))
+    names = [field.name for field in dataclasses.fields(Start)]
+    why = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])
+    if not why:
         return None
-    method = defaults(None, Choices(method=_typed(words, "method"))).method
-    own = dataclasses.fields(OPTIONS[method]) if method in OPTIONS else ()
+    why = re.sub(r"Did you mean '(\w+)'", lambda m: f"Did you mean --{m[1].replace('_', '-')}", why)
+    why = why.partition("; the method here")[0]
+    own = dataclasses.fields(options.method_options)
     has = ", ".join(f"--{field.name.replace('_', '-')}" for field in own)
-    return (
-        f"The method '{method}' has no option --{flag}; {' and '.join(owners)} "
-        f"{'has' if len(owners) == 1 else 'have'} it. It has: {has or 'none'}."
-    )
+    return f"The method '{options.method}' has no option --{flag}.{why}. Its own are: {has}."
 
 
 setattr(train, "prepare", prepare)  # noqa: B010 - read by `commands.flags`

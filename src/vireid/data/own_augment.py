@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vireid.files import import_class
+from vireid.own_code import answering
 from vireid.types import InputError
 
 
@@ -73,20 +74,13 @@ def load_own(name: str, size: tuple[int, int]) -> OwnAugment:
     label = f"Augmentation '{cls.__name__}'"
     rows = Rows(np.array([True, True, False, False]), np.array([False, True, False, False]))
     image = torch.linspace(0, 1, 4 * 3 * size[0] * size[1]).view(4, 3, *size)
-    try:
+    with answering(f"{label} fails on four images", name.rsplit(":", 1)[0]):
         own = cls()
         one, two = (own.draw(np.random.default_rng(1), 2, rows) for _ in range(2))
         check_draws(own, one, 2, 4)
         draws = torch.from_numpy(np.ascontiguousarray(one[0], dtype=np.float32))
         with torch.random.fork_rng([]), torch.no_grad():
             first, again = (own(image.clone(), draws) for _ in range(2))
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's code does
-        raise InputError(
-            f"{label} in '{name.rsplit(':', 1)[0]}' fails on four images: "
-            f"{type(error).__name__}: {error}."
-        ) from error
     if not isinstance(first, Tensor) or first.shape != image.shape or first.dtype != image.dtype:
         what = f"{first.dtype} {tuple(first.shape)}" if isinstance(first, Tensor) else type(first)
         raise InputError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vireid.console import choose, path_meant
 from vireid.data.facts import DatasetFacts, Decoding, Rule
 from vireid.files import import_file, is_code, whole_code_name
+from vireid.own_code import answering
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
@@ -210,13 +211,15 @@ def load_unchecked(
     of_own = {"junk": tuple(junk) or None, "sensor_cameras": sensor_cameras or None}
     of_own = {option: value for option, value in of_own.items() if value is not None}
     check_takes(facts, camera_pattern=camera_pattern, split_seed=split_seed or None, **of_own)
-    dataset: Dataset = facts.load(
-        find_root(facts.name, root),
-        trial=trial,
-        split_seed=split_seed,
-        camera_pattern=camera_pattern,
-        **of_own,
-    )
+    folder = find_root(facts.name, root)
+    with answering(f"The data set '{facts.name}' can't be read from '{folder}'"):
+        dataset: Dataset = facts.load(
+            folder,
+            trial=trial,
+            split_seed=split_seed,
+            camera_pattern=camera_pattern,
+            **of_own,
+        )
     check_complete(dataset, facts.title)
     nobody = nobody_note([sample.path for sample in dataset.samples if sample.pid < 0])
     return dataclasses.replace(

@@ -6,9 +6,12 @@ P·K, each identity by identity in the same order, [visible; (the same again;) i
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 
 from vireid.files import import_class
+from vireid.own_code import answering
 from vireid.types import InputError, Modality
 
 _STREAM = 1  # tells the sampler's random numbers from those of the augmentation
@@ -141,14 +144,10 @@ def check_batches(sampler: IdentitySampler) -> None:
         InputError: it fails, or composes something else.
     """
     name, half = type(sampler).__name__, sampler.pids_per_batch * sampler.images_per_pid
-    try:
+    with answering(f"Sampler '{name}' fails", inspect.getfile(type(sampler))):
         one, two = (sampler.compose(np.random.default_rng(1)) for _ in range(2))
         halves = [np.asarray(part) for part in one]
         repeats = all(np.array_equal(a, b) for a, b in zip(one, two))
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's code does
-        raise InputError(f"Sampler '{name}' fails: {type(error).__name__}: {error}.") from error
     wanted = (sampler.steps_per_epoch, half)
     for kind, part in zip((Modality.VISIBLE, Modality.INFRARED), halves):
         if part.dtype.kind not in "iu" or part.shape != wanted:

@@ -5,7 +5,7 @@ Nothing here imports PyTorch, so that `--help` stays quick; each method's file r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from vireid.config import Options, option
@@ -178,3 +178,12 @@ OPTIONS: dict[str, type[MethodOptions]] = {
     "deen": DEENOptions,
     "rle": RLEOptions,
 }
+
+
+def owners_of_options() -> dict[str, list[str]]:
+    """Option → the methods that have it."""
+    found: dict[str, list[str]] = {}
+    for method, cls in OPTIONS.items():
+        for one in fields(cls):
+            found.setdefault(one.name, []).append(method)
+    return found

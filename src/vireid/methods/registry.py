@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.config import convert
+from vireid.config import convert, hints_of
 from vireid.console import choose, path_meant
 from vireid.files import import_class, is_code, whole_code_name
 from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
+from vireid.own_code import answering, place_of_field
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -88,11 +90,11 @@ def _from_file(name: str) -> type[Method]:
             "need the file they were trained with."
         )
     cls = import_class(name, Method, "method")
-    _check_class(cls, f"Class '{attribute}' in '{path}'")
+    _check_class(cls, f"Class '{attribute}' in '{path}'", path)
     return cls
 
 
-def _check_class(cls: type[Method], subject: str) -> None:
+def _check_class(cls: type[Method], subject: str, path: Path) -> None:
     """Check what can be checked of a user's method before it is built."""
     from vireid.methods.base import Method
 
@@ -113,6 +115,16 @@ def _check_class(cls: type[Method], subject: str) -> None:
             f"{subject} has the Options {options.__name__}, which are no dataclass, so that its "
             "fields would not be options. Write @dataclass(frozen=True, kw_only=True) above it."
         )
+    for one in dataclasses.fields(options):
+        nothing = dataclasses.MISSING
+        if one.init and one.default is nothing and one.default_factory is nothing:
+            raise InputError(
+                f"The option '{one.name}' ({place_of_field(options, one.name)}) has no default. "
+                f"Write `{one.name}: float = option(0.5)`, with a type and a value of yours."
+            )
+    with answering(f"{subject} has the Options {options.__name__}, which can't be made", path):
+        hints_of(options)
+        options()
 
 
 def build_method(
@@ -134,4 +146,23 @@ def build_method(
     """
     cls = method_class(name)
     chosen: Any = convert(cls.Options, options or {}, f"options of method {name}")
-    return cls(model_options or cls.model_defaults(), sizes, chosen)
+    model_options = model_options or cls.model_defaults()
+    if not is_code(name):
+        return cls(model_options, sizes, chosen)
+    file = name.rsplit(":", 1)[0]
+    with answering(f"Method '{cls.name}' can't be built", file):
+        method = cls(model_options, sizes, chosen)
+    if missing := [part for part in ("options", "model") if not _has(method, part)]:
+        raise InputError(
+            f"Method '{cls.name}' can't be built: its `__init__` in '{file}' leaves out "
+            f"{' and '.join(f'`self.{part}`' for part in missing)}. Call `super().__init__` first, "
+            "with what it was given: `def __init__(self, *parts): super().__init__(*parts)`."
+        )
+    return method
+
+
+def _has(method: Method, part: str) -> bool:
+    try:
+        return hasattr(method, part)
+    except AttributeError:  # of a module that was never begun
+        return False

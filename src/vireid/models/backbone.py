@@ -13,6 +13,7 @@ from vireid.console import did_you_mean
 from vireid.data.augment import MEAN, STD
 from vireid.files import import_file, is_code, whole_code_name
 from vireid.models.families import arch_examples
+from vireid.own_code import answering
 from vireid.types import InputError
 
 STAGES = 4
@@ -84,7 +85,8 @@ def _from_file(file: str, attribute: str) -> nn.Module:
             f"'{path}' has no function or class '{attribute}' that makes a network. Set `arch` to "
             "path/to/my.py:my_network."
         )
-    network = make()
+    with answering(f"The network '{attribute}' can't be built", path):
+        network = make()
     if not isinstance(network, nn.Module):
         raise InputError(
             f"'{attribute}' in '{path}' returned a value of type {type(network).__name__}; a "

@@ -1,28 +1,39 @@
 """What of a run can be refused before there are data and a network. Nothing here imports timm, but
-to look for an unusual network's name."""
+to look for an unusual network's name, and for code of the user's own."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
+from vireid.config import to_plain
 from vireid.console import count_text
 from vireid.extras import has_triton, require
 from vireid.models.families import FAMILIES
 from vireid.models.hub import check_file
 from vireid.problems import Problems
 from vireid.runtime.precision import check_precision
-from vireid.training.options import TrainOptions
+from vireid.training.options import TrainOptions, code_in
 from vireid.types import InputError
 
 SHORT_RUN = 400  # steps below which preparing costs more than it saves
 
 
-def check_ahead(options: TrainOptions, device: str, *, begun: bool = False) -> None:
+def check_ahead(
+    options: TrainOptions,
+    device: str,
+    *,
+    begun: bool = False,
+    own: Literal["build", "run", "leave"] = "build",
+) -> None:
     """Refuse what `training.assemble` or the trainer would refuse later, on "cpu", "cuda:N" or
     "mps".
 
     Args:
         begun: the run only goes on, so it needs its first weights no more.
+        own: what is done with code of the user's own: build it; also run the method on a batch, as
+            `Assembly` does later; or leave it, as it was tried before.
 
     Raises:
         InputError: all that is wrong.
@@ -43,6 +54,11 @@ def check_ahead(options: TrainOptions, device: str, *, begun: bool = False) -> N
     with problems:
         if options.tensorboard:
             require("logging")
+    if own != "leave" and code_in(to_plain(options)) and not problems:
+        from vireid.training.own_ahead import check_own
+
+        with problems:
+            check_own(options, device, batch=own == "run")
     problems.tell()
 
 

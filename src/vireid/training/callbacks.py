@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from vireid.console import warn
 from vireid.files import import_class
-from vireid.types import InputError
+from vireid.own_code import answering
 
 
 class Callback:
@@ -56,14 +56,8 @@ def load_callbacks(names: Iterable[str]) -> list[Callback]:
     found = []
     for name in names:
         cls = import_class(name, Callback, "callback")
-        try:
+        with answering(f"Callback '{cls.__name__}' can't be made", name.rsplit(":", 1)[0]):
             found.append(cls())
-        except InputError:
-            raise
-        except Exception as error:  # whatever a user's code does
-            raise InputError(
-                f"Callback '{cls.__name__}' can't be made: {type(error).__name__}: {error}."
-            ) from error
     return found
 
 

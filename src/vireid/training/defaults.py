@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -27,11 +28,12 @@ from vireid.config import (
 from vireid.console import choose, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
-from vireid.methods.options import MethodOptions
+from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
+from vireid.own_code import place_of_field
 from vireid.problems import Problems, each
 from vireid.training.options import (
     CODE,
@@ -99,6 +101,8 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     }
     method_of_file, method, dataset = _names(plain, choices, where)
     own_options = options_class(method)
+    if is_code(method):
+        check_own_names(own_options, (*_names_of_others(), "config", "max_steps"))
     problems, plain = Problems(), copy.deepcopy(plain)
     with problems:
         keys = _sections(TrainOptions, own_options)
@@ -152,6 +156,35 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         options = from_plain(TrainOptions, values, where)
     problems.tell()
     return options
+
+
+def check_own_names(own: type[Options], taken: Collection[str]) -> None:
+    """Refuse options of a user's own that are named like others, whose flags would be theirs.
+
+    Args:
+        taken: names of the others, with underscores.
+
+    Raises:
+        InputError: there are some.
+    """
+    problems = Problems()
+    for one in dataclasses.fields(own):
+        name = one.metadata.get("flag", one.name).replace("-", "_")
+        with problems:
+            if name in taken:
+                flag = name.replace("_", "-")
+                raise InputError(
+                    f"Your option '{one.name}' ({place_of_field(own, one.name)}) has the name of "
+                    f"another one, --{flag}. Rename it, such as 'my_{one.name}'."
+                )
+    problems.tell()
+
+
+def _names_of_others() -> set[str]:
+    """The names of all options but the method's."""
+    usual = TrainOptions(method="base", recipe=next(iter(recipes_of("base").values())))
+    found = {name for name, way in flat_names(usual).items() if way[0] != "method_options"}
+    return found | {field.name for field in dataclasses.fields(Choices)}
 
 
 def _sections(
@@ -309,10 +342,14 @@ def with_values(
     places, problems = flat_names(options), Problems()
     nested: dict[str, Any] = {}
     wrong = [name for name in values if name not in places]
-    if wrong:
-        for sentence in refusals("There is no option ", wrong, (*places, *besides)):
-            with problems:
-                raise InputError(sentence)
+    of_others = {name: of_other_methods(name, options, besides) for name in wrong}
+    unlike = [name for name in wrong if not of_others[name]]
+    sentence = "There is no option "
+    refused = refusals(sentence, unlike, (*places, *besides)) if unlike else []
+    refused += [f"{sentence}{shown(name)}.{why}" for name, why in of_others.items() if why]
+    for sentence in refused:
+        with problems:
+            raise InputError(sentence)
     known = {name: value for name, value in values.items() if name in places}
     for name, value in known.items():
         inner = nested
@@ -330,6 +367,30 @@ def with_values(
                 ) from error
     problems.tell()
     return made
+
+
+def of_other_methods(word: str, options: Options, besides: Iterable[str] = ()) -> str:
+    """What follows on a word that is no option of a run, where it is one of other methods, or is
+    nearest to one of theirs: whose it is. "" where it isn't.
+
+    Args:
+        options: of the run.
+        besides: as in `with_values`.
+    """
+    if not isinstance(options, TrainOptions):
+        return ""
+    owners = owners_of_options()
+    others = owners.keys() - flat_names(options).keys()
+    name = word.replace("-", "_")
+    near = difflib.get_close_matches(name[:80], [*flat_names(options), *besides, *others], n=1)
+    if not near or near[0] not in others:
+        return ""
+    hint = "" if name == near[0] else f" Did you mean '{near[0]}'?"
+    has = owners[near[0]]
+    return (
+        f"{hint} That is an option of {' and '.join(has)}; the method here is "
+        f"{shown(options.method)}."
+    )
 
 
 def flat_names(options: Options) -> dict[str, tuple[str, ...]]:

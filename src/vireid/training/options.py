@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict
 
-from vireid.config import Options, convert, from_plain, option, to_plain
+from vireid.config import Options, convert, from_plain, hints_of, option, to_plain
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
@@ -234,9 +234,28 @@ def check_config(plain: Any, where: str) -> dict[str, Any]:
             f"{where}: recipe is {shown(name)}; the name of a recipe belongs under [recipe], as "
             f"name = {shown(name)}."
         )
+    if isinstance(plain, Mapping):
+        _refuse_titles(plain, where)
     values = convert(_Config, plain, where)
     refuse_old_keys(values, where)
     return values
+
+
+def _refuse_titles(plain: Mapping[str, Any], where: str) -> None:
+    """Say how the sections are called that are named as their groups in `vireid train --help`."""
+    for title, section in (*_titles(TrainOptions), *_titles(Recipe, "recipe.")):
+        if title != section and isinstance(plain.get(title), Mapping):
+            raise InputError(
+                f"{where} has the section [{title}], which is the name of a group in `vireid train "
+                f"--help`. Here it is [{section}]."
+            )
+
+
+def _titles(cls: type[Options], before: str = "") -> Iterator[tuple[str, str]]:
+    for one in fields(cls):
+        kind = hints_of(cls)[one.name]
+        if isinstance(kind, type) and issubclass(kind, Options):
+            yield kind.title, f"{before}{one.name}"
 
 
 # Options that may name code of a user's own: the flag's word → the way to the field.

@@ -5,26 +5,29 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from vireid.console import count_text, say, warn
+from vireid.console import count_text, quoted, say, warn
 from vireid.data import Dataset, load_dataset, prepare, without
 from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
-from vireid.files import write_json
+from vireid.files import write_json, write_text
 from vireid.methods import method_class
+from vireid.own_code import HOW_TO_DEBUG, failure
 from vireid.runtime.device import resolve_device
-from vireid.training import trainer
+from vireid.training import checkpoint, trainer
 from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
-from vireid.training.options import TrainOptions
+from vireid.training.options import TrainOptions, named_again
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 from vireid.weights import WEIGHTS
 
+ERROR_LOG = "error.log"  # in a run's folder: the traceback of code of the user's own
 SUMMARY = "summary.json"  # in a run's folder, once it has ended
 
 
@@ -110,12 +113,32 @@ def train(
         if fresh and not _began(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    except Exception as error:
+        if where := failure(error):
+            raise InputError(_failed(where, error, folder, options)) from error
+        raise
     if not int(os.environ.get("RANK", "0")):
         if result.engine:
             _summarise(folder, result)
         elif not (folder / SUMMARY).is_file():  # it was interrupted between its weights and this
             _keep_summary(folder, result)
     return result
+
+
+def _failed(where: str, error: Exception, folder: Path, options: TrainOptions) -> str:
+    """What is said of an error that code of the user's own raised while it trained."""
+    kept = HOW_TO_DEBUG
+    if folder.is_dir():
+        write_text(folder / ERROR_LOG, "".join(traceback.format_exception(error)))
+        kept = f"The traceback is in '{folder / ERROR_LOG}'."
+    newest = checkpoint.list_checkpoints(folder / "checkpoints")
+    again = (
+        "Correct it, then go on from the newest checkpoint with `vireid train --resume "
+        f"{quoted(folder)}{named_again(options)} --other-code`."
+        if newest
+        else "There is no checkpoint yet; correct it, then start again."
+    )
+    return f"Code of your own failed while training, {where}. {kept} {again}"
 
 
 def _began(folder: Path) -> bool:

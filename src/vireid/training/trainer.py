@@ -18,6 +18,7 @@ from vireid.console import count_text, first_line, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import draw_batch
+from vireid.files import is_code
 from vireid.methods import Method
 from vireid.models.two_stream import resolved
 from vireid.runtime.background import BackgroundWriter
@@ -150,6 +151,7 @@ class _Run:
             self.record = record.keep(self.record, options, run)
         self.writer = BackgroundWriter()
         self._stop_requested = StopRequest()
+        self._were_finite = state is not None  # the losses, when they were last read
         self._images, self._seconds, self._epoch_rate = 0, 0.0, 0.0  # trained in this start
 
     # The loop --------------------------------------------------------------------------------
@@ -310,7 +312,14 @@ class _Run:
                     if self.options.recipe.augment.makes_nan
                     else ""
                 )
+                + (
+                    " No earlier value was read, so it may also be the arithmetic of your own "
+                    "terms: a logarithm, a division, or a root, whose gradient at 0 is infinite."
+                    if is_code(self.options.method) and not self._were_finite
+                    else ""
+                )
             )
+        self._were_finite = True
         return means
 
     def _log(

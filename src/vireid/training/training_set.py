@@ -11,6 +11,7 @@ from vireid.data.augment import Augment
 from vireid.data.sampler import check_batches, rank_columns, sampler_class
 from vireid.files import is_code
 from vireid.methods import Sizes
+from vireid.own_code import answering
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
 from vireid.training.step import Labels, Plan
@@ -56,17 +57,18 @@ class TrainingSet:
                 f"A batch of {recipe.pids_per_batch} identities over {world} processes leaves one "
                 f"identity each; a triplet needs two. Set `pids_per_batch` to {2 * world} or more."
             )
-        self.sampler = sampler_class(options.sampler)(
-            self.labels.pid,
-            self.labels.modality,
-            camera_label=self.labels.camera,
-            pids_per_batch=recipe.pids_per_batch,
-            images_per_pid=recipe.images_per_pid,
-            seed=options.seed,
-            visible_views=recipe.augment.visible_views,
-        )
-        if is_code(options.sampler):
-            check_batches(self.sampler)
+        with answering(f"Sampler '{options.sampler.rsplit(':', 1)[-1]}' makes no batches"):
+            self.sampler = sampler_class(options.sampler)(
+                self.labels.pid,
+                self.labels.modality,
+                camera_label=self.labels.camera,
+                pids_per_batch=recipe.pids_per_batch,
+                images_per_pid=recipe.images_per_pid,
+                seed=options.seed,
+                visible_views=recipe.augment.visible_views,
+            )
+            if is_code(options.sampler):
+                check_batches(self.sampler)
         self.size = (int(store.size[0]), int(store.size[1]))
         statistics = {"mean": options.model.input_mean, "std": options.model.input_std}
         known = {name: value for name, value in statistics.items() if value is not None}

@@ -1,0 +1,95 @@
+"""Code of the user's own, tried before there are data: its mistakes are told before the images of a
+run are decoded, and before the first of many runs begins."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+
+import torch
+
+from vireid.data.own_augment import load_own
+from vireid.data.sampler import count_visible, sampler_class
+from vireid.files import import_class, is_code
+from vireid.methods import Method, Sizes, build_method
+from vireid.methods.checks import try_method
+from vireid.problems import Problems
+from vireid.training.callbacks import Callback
+from vireid.training.options import TrainOptions
+from vireid.types import InputError
+
+SIZES = Sizes(num_pids=395, num_cameras=6)  # of SYSU-MM01; those of the run aren't known yet
+
+
+def check_own(options: TrainOptions, device: str, *, batch: bool = False) -> None:
+    """Import, and where that is cheap make, whatever of a run is the user's own.
+
+    Args:
+        device: of the run.
+        batch: also run the method on a batch.
+
+    Raises:
+        InputError: all that fails.
+    """
+    problems = Problems()
+    with problems:
+        if is_code(options.method) or is_code(options.model.arch):
+            _build_somewhere(options, ("meta", "cpu", device))
+            if batch:
+                _run_somewhere(options, device)
+    with problems:
+        if options.recipe.augment.own:
+            load_own(options.recipe.augment.own, options.size)
+    with problems:
+        sampler_class(options.sampler)
+    for name in options.callbacks:
+        with problems:
+            import_class(name, Callback, "callback")
+    problems.tell()
+
+
+def _build_somewhere(options: TrainOptions, devices: tuple[str, ...]) -> None:
+    """Build the method without weights. On "meta" that costs no memory and hardly any time, but
+    not all code can be run there, nor all on a CPU; so the sentence is that of the last device."""
+    for place in dict.fromkeys(devices):
+        try:
+            with torch.random.fork_rng([]), torch.device(place):
+                _build(options)
+            return
+        except InputError:
+            if place == devices[-1]:
+                raise
+
+
+def _run_somewhere(options: TrainOptions, device: str) -> None:
+    """Run the method on a batch of the run's composition: of small images on the CPU, and where
+    that fails, which may be for that reason, of its own images, at last on its own device."""
+    small = (max(32, options.size[0] // 3), max(32, options.size[1] // 3))
+    places = dict.fromkeys([("cpu", small), ("cpu", options.size), (device, options.size)])
+    for number, (place, size) in enumerate(places, 1):
+        try:
+            with torch.random.fork_rng([]):
+                _run(options, torch.device(place), size)
+            return
+        except InputError:
+            if number == len(places):
+                raise
+
+
+def _run(options: TrainOptions, device: torch.device, size: tuple[int, int]) -> None:
+    recipe = options.recipe
+    pids, views = recipe.pids_per_batch, recipe.augment.visible_views
+    pid = torch.arange(pids).repeat_interleave(recipe.images_per_pid)
+    modality = torch.arange(2).repeat_interleave(len(pid))
+    modality = torch.cat([modality[:1].expand(len(pid) * (views - 1)), modality])
+    camera = torch.arange(len(modality)) % (SIZES.num_cameras // 2)
+    camera += modality * (SIZES.num_cameras // 2)
+    labels = (pid.repeat(views + 1), camera, modality)
+    method = _build(options).to(device).train()
+    pid, camera, modality = (column.to(device) for column in labels)
+    try_method(method, (pid, camera, modality), size, nullcontext(), count_visible(len(pid), views))
+
+
+def _build(options: TrainOptions) -> Method:
+    model = dataclasses.replace(options.model, pretrained="none")
+    return build_method(options.method, model, SIZES, options.method_options)
