@@ -148,7 +148,7 @@ def test_an_option_in_another_section_is_told_its_own(tmp_path: Path, capsys) ->
         margin = 0.3
         """)
     message = refused(capsys, "sweep", sweep)
-    for word in ("'lr', 'schedule', 'margin' belong under [base];", "'mode' belongs under [te",
+    for word in ("'lr', 'schedule', 'margin' belong under [base];", "'mode' belongs under [",
                  "'baseline' belongs at the top", "'erase' stands under [rows]"):  # fmt: skip
         assert message.count(word) == 1, message
     assert "unknown" not in message and "kind" not in message
