@@ -47,7 +47,7 @@ from vireid.data.facts import DatasetFacts, Rule
 def load(root, **_):
     return {}["nothing"]
 
-Mine = DatasetFacts(name="mine", title="Mine", load=load, rule=Rule())
+Mine = DatasetFacts(name="of-doors", title="Mine", load=load, rule=Rule())
 """
 SAMPLER = """
 from vireid.data import IdentitySampler
