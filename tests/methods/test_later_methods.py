@@ -189,6 +189,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("name", "part"), NETWORKS)
 def test_embeddings_are_those_of_the_published_code(name: str, part: str) -> None:
+    """Of the first two of the four published images: files are to be small."""
     file = golden(name)
     variant = name + part.removeprefix("embeddings")
     statistics = {

@@ -101,7 +101,8 @@ class Forward:
         self._eager = _eager(method, precision)
         self._network = self._eager  # or the same, compiled
         self._replays = False
-        self._uncompiled = False  # on our own kernels, of which none was launched yet
+        # On our own kernels: whether they are still to be compiled; None: not on them.
+        self._uncompiled: bool | None = None
         self._recorded: dict[int, _Recorded] = {}  # by the number of visible images
 
     def expect(self, total: int) -> None:
@@ -114,9 +115,10 @@ class Forward:
             if reason := why_not(device):
                 _tell(f"Our own kernels don't work here ({reason}); PyTorch's are used.")
             else:
-                fuse(self.method, training=False)
-                self._network = self._eager = _eager(self.method, self.precision, fused=True)
-                self._uncompiled = True
+                if self._uncompiled is None:
+                    fuse(self.method, training=False)
+                    self._network = self._eager = _eager(self.method, self.precision, fused=True)
+                    self._uncompiled = True
                 self._replays = self._replays or total >= WORTH_RECORDING
                 return
         if total >= WORTH_COMPILING if self._compile is None else self._compile:

@@ -1,4 +1,4 @@
-"""Kernels of a ResNet's first convolution: 7 x 7 over 3 channels, every sum1 place.
+"""Kernels of a ResNet's first convolution: 7 x 7 over 3 channels, every second place.
 
 Libraries have no good kernel for so few channels. Here an image is packed first: 2 x 2 places of 3
 channels become one place of 12, and 4 zeros fill it up to 16, so the convolution is one of 4 x 4
