@@ -40,6 +40,7 @@ if [ "$part" = one ]; then
   run cold-mixed python3 benchmarks/cold_start.py --kernels mixed --rows mcl/resnet50 --together 0 \
     --name cold-start-mixed
   run cold python3 benchmarks/cold_start.py --kernels own --rows mcl/resnet50
+  run sharing python3 benchmarks/sharing.py --numbers 1,5 --steps 1000
 else
   starts=$W/starts/start-{seed}.safetensors
   methods() { # name, file, more
