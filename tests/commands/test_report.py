@@ -115,6 +115,8 @@ def test_info_lists_the_runs_of_a_folder(runs: list[Path], tmp_path: Path, capsy
     assert "1 run in" in capsys.readouterr().out
     assert run("info", tmp_path) == 0  # sweeps in it, and runs if there are any
     assert f"{sweep} is a sweep of 1 run." in capsys.readouterr().err
+    assert run("info", tmp_path, "--json") == 0
+    assert {"sweep": str(sweep), "runs": 1} in json.loads(capsys.readouterr().out)
     assert run("info", runs[1]) == 0
     assert f"vireid report {runs[1]}" in capsys.readouterr().err
     shutil.rmtree(parent / "splits")

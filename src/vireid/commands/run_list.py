@@ -25,7 +25,7 @@ def show_runs(folder: Path, *, json: bool) -> bool:
     if not sweeps and all(one["state"] == _UNREADABLE for one in found):
         return False
     if json:
-        print_json(found)
+        print_json([*found, *({"sweep": str(s), "runs": len(runs_of(s))} for s in sweeps)])
         return True
     for sweep in sweeps:
         say(f"{quoted(sweep)} is a sweep of {count_text(len(runs_of(sweep)), 'run', 'runs')}.")
