@@ -295,7 +295,7 @@ class Runs:
     def write(self) -> Path:
         """The result file, with the table beside it."""
         file = result_path(self.name).with_suffix(".npz")
-        np.savez_compressed(file, **self.queries)
+        save_queries(file, self.queries)
         results = {
             "setting": self.setting,
             "starts": self.starts,
@@ -380,9 +380,24 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return whole, results
 
 
+def save_queries(file: Path, queries: Mapping[str, np.ndarray]) -> None:
+    """Write AP of queries, in thousandths. Their high and low bytes stand apart, as they then take
+    a third less of a repository than numbers of 16 bits."""
+    whose = {name: queries[name] for name in ("pids", "camids") if name in queries}
+    runs = [name for name in queries if name not in whose]
+    thousandths = np.rint([1000 * queries[name].astype(np.float64) for name in runs])
+    high, low = np.divmod(thousandths.astype(np.uint16), 256)
+    np.savez_compressed(
+        file, runs=np.array(runs, dtype=str), ap=np.array([high, low], np.uint8), **whose
+    )
+
+
 def queries_of(path: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What `save_queries` wrote beside a result file."""
     with np.load(path.with_name(results["per_query_ap"])) as file:
-        return {**file}
+        high, low = file["ap"].astype(np.float64)
+        whose = {name: file[name] for name in ("pids", "camids") if name in file}
+        return whose | dict(zip(file["runs"].tolist(), (256 * high + low) / 1000, strict=True))
 
 
 def as_written_now(before: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ of PyTorch are refused. All rows of a seed come from one start (start.py makes i
 
 Of each run the result has `start_hash` and `config_hash` (the options themselves stand under
 `configurations`). The average precision of each query, averaged over the trials, stands in the .npz
-file beside it, by "ROW|SEED|EMBEDDING"; its `pids` and `camids` say whose queries they are. With
---cross DIR the networks of the first seed that were made here are tested on the sets in DIR too
-(`whole_seeds.py` makes them), when all runs are done; their numbers stand under `cross`.
+file beside it, in thousandths (`_runs.queries_of` reads it); its `pids` and `camids` say whose
+queries they are. With --cross DIR the networks of the first seed that were made here are tested on
+the sets in DIR too (`whole_seeds.py` makes them), when all runs are done; their numbers stand under
+`cross`.
 """
 
 from __future__ import annotations

@@ -233,6 +233,22 @@ def test_a_result_is_written_checked_and_read_again(
     assert methods.main(["--table", str(FOLDER / "results" / OLD)]) == 2
 
 
+def test_ap_of_queries_comes_back_within_half_a_thousandth(
+    benchmarks: None, tmp_path: Path
+) -> None:
+    import _runs
+
+    random = np.random.default_rng(0)
+    written = {f"a row|{seed}|pooled": random.random(50, np.float32) for seed in range(3)}
+    written["edges|0|embedding"] = np.array([0.0, 0.2555, 0.256, 1.0] + [0.5] * 46, np.float16)
+    written |= {name: np.arange(50, dtype=np.int16) for name in ("pids", "camids")}
+    _runs.save_queries(tmp_path / "q.npz", written)
+    read = _runs.queries_of(tmp_path / "q.json", {"per_query_ap": "q.npz"})
+    assert {*read} == {*written}
+    assert all(np.abs(read[name] - written[name]).max() <= 0.0005 + 1e-9 for name in written)
+    assert read["edges|0|embedding"][[0, 3]].tolist() == [0.0, 1.0]
+
+
 OLD = "leaderboard-2026-11-24-h100-80gb-hbm3.json"  # without starts, hashes and queries
 
 
