@@ -318,23 +318,20 @@ def choose(
     if key in names:
         return names[key]
     sentence = f"`{what}` is " if option else f"There is no {what} "
-    raise InputError(unknown(sentence, [text], valid, names=names))
+    raise refusals(sentence, [text], valid, names=names)[0]
 
 
-def unknown(
-    sentence: str, words: Iterable[object], valid: Collection[str], *,
-    again: str = "", names: Mapping[str, str] | None = None,
-) -> str:  # fmt: skip
+def unknown(sentence: str, words: Iterable[object], valid: Collection[str], *, again: str) -> str:
     """The sentences of `refusals` as one text."""
-    return " ".join(refusals(sentence, words, valid, again=again, names=names))
+    return " ".join(map(str, refusals(sentence, words, valid, again=again)))
 
 
 def refusals(
     sentence: str, words: Iterable[object], valid: Collection[str], *,
     again: str = "", names: Mapping[str, str] | None = None,
-) -> list[str]:  # fmt: skip
-    """The sentences that refuse words, all of them at once: each with the valid one that is
-    nearest, then the valid ones, unless these are many and each word has a near one.
+) -> list[InputError]:  # fmt: skip
+    """Errors that refuse words, all of them at once: each with the valid one that is nearest, the
+    last with the valid ones, unless these are many and each word has a near one.
 
     Args:
         sentence: what is said of each, up to the word ("There is no method ").
@@ -344,14 +341,24 @@ def refusals(
     names = names or {_folded(name): name for name in valid}
     given = [*map(str, words)]
     told = given[:_REFUSED]
-    hints = [did_you_mean(_folded(word), names, written=names) for word in told]
-    begins = [sentence, *[again or sentence] * (len(told) - 1)]
-    said = [f"{begin}{shown(word)}.{hint}" for begin, word, hint in zip(begins, told, hints)]
+    near = [difflib.get_close_matches(_folded(word)[:80], [*names], n=1) for word in told]
+    listed = f" Valid: {', '.join(valid)}." if not all(near) or len(valid) <= _LISTED else ""
+    refused = []
+    for number, (word, found) in enumerate(zip(told, near), 1):
+        begin = sentence if number == 1 else again or sentence
+        hint = f" Did you mean '{names[found[0]]}'?" if found else ""
+        last = number == len(given)
+        refused.append(InputError(
+            f"{begin}{shown(word)}.", hint + listed * last, likeness(word, *found)
+        ))  # fmt: skip
     if len(given) > len(told):
-        said.append(f"{len(given) - len(told):,} more are unknown.")
-    if not all(hints) or len(valid) <= _LISTED:
-        said[-1] += f" Valid: {', '.join(valid)}."
-    return said
+        refused.append(InputError(f"{len(given) - len(told):,} more are unknown.", listed))
+    return refused
+
+
+def likeness(word: str, other: str = "") -> float:
+    """How alike two words are, from 0 to 1; 0 without another."""
+    return difflib.SequenceMatcher(None, word, other).ratio() if other else 0.0
 
 
 def _folded(name: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any, TypedDict
@@ -91,17 +89,18 @@ class Faults:
 
     def __init__(self, asked: SweepFile, check: Callable[[Mapping[str, Any]], object]) -> None:
         self._asked, self._check = asked, check
-        self._found: dict[str, dict[str, str]] = {}  # section → bare fault → fault
+        self._found: dict[str, dict[str, InputError]] = {}  # by section and fault
 
     def keep(self, error: InputError, row: str) -> None:
         """Keep what is wrong with a row, "NAME, OPTION VALUE" where there is a grid."""
         names = [n for n in self._asked.get("rows", {}) if f"{row}, ".startswith(f"{n}, ")]
         places = [*_SHARED, *(f"row {shown(name)}" for name in names)]
-        for fault in map(str, each(error)):
-            bare = _bare(fault)
-            section = next((p for p in places if bare in self._alone[p]), f"row {shown(row)}")
-            found = self._found.setdefault(section, {})
-            found[bare] = max(found.get(bare, fault), fault, key=_nearness)
+        for fault in each(error):
+            alone = (place for place in places if fault.fault in self._alone[place])
+            found = self._found.setdefault(next(alone, f"row {shown(row)}"), {})
+            known = found.get(fault.fault, fault)
+            # Each row's method has options of its own, of which the nearest is named.
+            found[fault.fault] = max(known, fault, key=lambda one: one.nearness)
 
     def tell(self, where: str) -> None:
         """
@@ -110,13 +109,13 @@ class Faults:
         """
         if self._found:
             raise InputError(" ".join(
-                f"{where}, {section}: {' '.join(faults.values())}"
+                f"{where}, {section}: {' '.join(map(str, faults.values()))}"
                 for section, faults in self._found.items()
             ))  # fmt: skip
 
     @cached_property
-    def _alone(self) -> dict[str, dict[str, str]]:
-        """Section → what is wrong with it by itself: bare faults → faults."""
+    def _alone(self) -> dict[str, set[str]]:
+        """Section → faults that it has by itself."""
         grid, rows = self._asked.get("grid", {}), self._asked.get("rows", {})
         parts: dict[str, list[dict[str, Any]]] = {
             "[base]": [self._asked.get("base", {})],
@@ -126,23 +125,11 @@ class Faults:
         parts |= {f"row {shown(name)}": [own] for name, own in rows.items()}
         return {section: self._wrong_with(values) for section, values in parts.items()}
 
-    def _wrong_with(self, parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def _wrong_with(self, parts: Iterable[Mapping[str, Any]]) -> set[str]:
+        found: set[str] = set()
         for values in parts:
             try:
                 self._check(values)
             except InputError as error:
-                found |= {_bare(str(one)): str(one) for one in each(error)}
+                found |= {one.fault for one in each(error)}
         return found
-
-
-def _bare(fault: str) -> str:
-    """A sentence without what depends on the method: its hint, and what is valid."""
-    return re.split(" Did you mean | That is an option | Valid: ", fault)[0]
-
-
-def _nearness(fault: str) -> tuple[float, bool]:
-    """How near the hint of a fault is: each row's method has options of its own."""
-    words = re.search("'([^']*)'\\. Did you mean '([^']*)'", fault)
-    near = difflib.SequenceMatcher(None, words[1], words[2]).ratio() if words else 0.0
-    return near, " That is an option " not in fault

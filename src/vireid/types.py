@@ -29,7 +29,16 @@ TTA = get_args(TtaName)
 class InputError(Exception):
     """What a user gave cannot be used. The message is whole sentences for that user:
     what is wrong, what was given, what was expected, what to do. The command line prints it
-    and ends with exit code 2."""
+    and ends with exit code 2.
+
+    Attributes:
+        fault: the message without its hint.
+        nearness: how alike what was given and what the hint names are, from 0 to 1.
+    """
+
+    def __init__(self, fault: str = "", hint: str = "", nearness: float = 0.0) -> None:
+        super().__init__(f"{fault}{hint}")
+        self.fault, self.hint, self.nearness = fault, hint, nearness
 
 
 def shown(value: object, limit: int = 80) -> str:

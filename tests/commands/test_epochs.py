@@ -50,7 +50,7 @@ def test_an_epoch_is_tested_beside_the_weights(three: Path, tmp_path: Path, caps
     last = report(three / "test" / "sysu-all-1shot-seeded-1trials")
     second = report(three / "test" / "sysu-all-1shot-seeded-1trials-epoch2")
     assert last["protocol"]["epoch"] == 3 and second["protocol"]["epoch"] == 2
-    assert second["protocol"]["epoch_choice"] == "named by hand: the checkpoint after epoch 2"
+    assert second["protocol"]["epoch_choice"] == "hand: the checkpoint after epoch 2"
     assert second["protocol"]["weights_hash"] != last["protocol"]["weights_hash"]
     assert second["protocol"]["trained_on"] == last["protocol"]["trained_on"]
 

@@ -22,9 +22,9 @@ def test_one_test_by_hand_leaves_a_comparison_as_it_was(base: Report) -> None:  
         by_hand = [
             (reranked(side[0]), f"Numbers after re-ranking ({RERANKING})"),
             (search(side[0], precision="float16"), "Reports with precision float16"),
-            (search(side[0], epoch_choice="named by hand: the checkpoint after epoch 3",
+            (search(side[0], epoch_choice="hand: the checkpoint after epoch 3",
                     weights_hash="of the epoch"),
-             "Reports with epoch chosen by named by hand: the checkpoint after epoch 3"),
+             "Reports with epoch chosen by hand: the checkpoint after epoch 3"),
             (search(side[0], scope="indoor"), "Reports with search indoor"),
         ]  # fmt: skip
         for more, words in by_hand:

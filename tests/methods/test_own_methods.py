@@ -10,6 +10,7 @@ import pytest
 from command_kit import refused, run, said, tiny_config
 
 from vireid.files import OWN_MODULE
+from vireid.training.checkpoint import describe_briefly
 
 HEAD = """
 from dataclasses import dataclass
@@ -182,11 +183,13 @@ def test_an_error_in_a_later_step(
     log = tmp_path / "run" / "error.log"
     assert f"The traceback is in '{log}'" in message
     assert "raise ValueError('no more')" in log.read_text()
+    assert describe_briefly(tmp_path / "run")["state"].startswith("failed (error.log), epoch-")
     (tmp_path / "my.py").write_text(HEAD + INIT)  # corrected, as it says
     again = ("--method", f"{tmp_path / 'my.py'}:Mine", "--device", "cpu", "--other-code")
     for name in [name for name in sys.modules if name.startswith(OWN_MODULE)]:
         del sys.modules[name]  # as in another process
     assert run("train", "--resume", tmp_path / "run", *again) == 0
+    assert not log.exists() and describe_briefly(tmp_path / "run")["state"] == "trained"
 
 
 def test_a_loss_that_is_nan_from_the_first_step(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,14 +149,15 @@ def refuse(flag: str, words: Sequence[str]) -> str | None:
     None."""
     options = defaults(None, Choices(method=_typed(words, "method")))
     names = [field.name for field in dataclasses.fields(Start)]
-    why = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])
-    if not why:
+    found = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])
+    if found is None:
         return None
-    why = re.sub(r"Did you mean '(\w+)'", lambda m: f"Did you mean --{m[1].replace('_', '-')}", why)
-    why = why.partition("; the method here")[0]
+    meant = "" if found.alike else f" Did you mean --{found.name.replace('_', '-')}?"
     own = dataclasses.fields(options.method_options)
     has = ", ".join(f"--{field.name.replace('_', '-')}" for field in own)
-    return f"The method '{options.method}' has no option --{flag}.{why}. Its own are: {has}."
+    return (
+        f"The method '{options.method}' has no option --{flag}.{meant} {found}. Its own are: {has}."
+    )
 
 
 setattr(train, "prepare", prepare)  # noqa: B010 - read by `commands.flags`

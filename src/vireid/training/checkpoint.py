@@ -33,6 +33,7 @@ from vireid.weights import WEIGHTS, read_weights
 
 NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
 FORMAT = 2
+ERROR_LOG = "error.log"  # in a run's folder: the traceback of code of the user's own
 
 
 class RankState(TypedDict):
@@ -260,6 +261,8 @@ def describe_briefly(run: str | Path) -> dict[str, str]:
     facts = _describe_options(read_json(folder / "config.json"), f"'{folder / 'config.json'}'")
     newest = list_checkpoints(folder / "checkpoints")
     state = newest[0].stem if newest else "no checkpoint yet"
+    if (folder / ERROR_LOG).is_file():
+        state = f"failed ({ERROR_LOG}), {state}"
     if all((folder / name).is_file() for name in (WEIGHTS, "summary.json")):
         state = "trained"
     return {**facts, "state": state}

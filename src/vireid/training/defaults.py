@@ -12,7 +12,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 from vireid.config import (
     Options,
@@ -25,7 +25,7 @@ from vireid.config import (
     read_plain,
     to_plain,
 )
-from vireid.console import choose, refusals
+from vireid.console import choose, likeness, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions, owners_of_options
@@ -343,13 +343,18 @@ def with_values(
     nested: dict[str, Any] = {}
     wrong = [name for name in values if name not in places]
     of_others = {name: of_other_methods(name, options, besides) for name in wrong}
-    unlike = [name for name in wrong if not of_others[name]]
+    unlike = [name for name in wrong if of_others[name] is None]
     sentence = "There is no option "
     refused = refusals(sentence, unlike, (*places, *besides)) if unlike else []
-    refused += [f"{sentence}{shown(name)}.{why}" for name, why in of_others.items() if why]
-    for sentence in refused:
+    for name, found in of_others.items():
+        if found:
+            meant = "" if found.alike else f" Did you mean '{found.name}'?"
+            hint = f"{meant} {found}; the method here is {shown(found.here)}."
+            near = 0.0 if found.alike else likeness(name, found.name)
+            refused.append(InputError(f"{sentence}{shown(name)}.", hint, near))
+    for error in refused:
         with problems:
-            raise InputError(sentence)
+            raise error
     known = {name: value for name, value in values.items() if name in places}
     for name, value in known.items():
         inner = nested
@@ -362,35 +367,49 @@ def with_values(
         given = {f"`{places[name][-1]}`": f"`{name}`" for name in known}
         for one in each(error):
             with problems:
-                raise InputError(
-                    re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), str(one))
-                ) from error
+                fault, hint = (
+                    re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), part)
+                    for part in (one.fault, one.hint)
+                )
+                raise InputError(fault, hint, one.nearness) from error
     problems.tell()
     return made
 
 
-def of_other_methods(word: str, options: Options, besides: Iterable[str] = ()) -> str:
-    """What follows on a word that is no option of a run, where it is one of other methods, or is
-    nearest to one of theirs: whose it is. "" where it isn't.
+class OfOthers(NamedTuple):
+    """An option of other methods that a word names, or is nearest to.
+
+    Attributes:
+        methods: those that have it.
+        here: the run's method, which hasn't.
+        alike: the word names it.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    here: str
+    alike: bool
+
+    def __str__(self) -> str:
+        return f"That is an option of {' and '.join(self.methods)}"
+
+
+def of_other_methods(word: str, options: Options, besides: Iterable[str] = ()) -> OfOthers | None:
+    """What a word that is no option of a run means, where that is an option of other methods.
 
     Args:
         options: of the run.
         besides: as in `with_values`.
     """
     if not isinstance(options, TrainOptions):
-        return ""
+        return None
     owners = owners_of_options()
     others = owners.keys() - flat_names(options).keys()
     name = word.replace("-", "_")
     near = difflib.get_close_matches(name[:80], [*flat_names(options), *besides, *others], n=1)
     if not near or near[0] not in others:
-        return ""
-    hint = "" if name == near[0] else f" Did you mean '{near[0]}'?"
-    has = owners[near[0]]
-    return (
-        f"{hint} That is an option of {' and '.join(has)}; the method here is "
-        f"{shown(options.method)}."
-    )
+        return None
+    return OfOthers(near[0], tuple(owners[near[0]]), options.method, alike=name == near[0])
 
 
 def flat_names(options: Options) -> dict[str, tuple[str, ...]]:

@@ -51,7 +51,7 @@ def load_epoch(
     if state.get("identities"):
         metadata["identities"] = state["identities"]
     metadata |= {
-        "epoch": done, "chosen": f"named by hand: the checkpoint after epoch {done}{inside}"
+        "epoch": done, "chosen": f"hand: the checkpoint after epoch {done}{inside}"
     }  # fmt: skip
     built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method, arch)
     return Embedder(built, metadata, device=device, precision=precision)

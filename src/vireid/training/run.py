@@ -27,7 +27,6 @@ from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 from vireid.weights import WEIGHTS
 
-ERROR_LOG = "error.log"  # in a run's folder: the traceback of code of the user's own
 SUMMARY = "summary.json"  # in a run's folder, once it has ended
 
 
@@ -98,6 +97,7 @@ def train(
     if can_evaluate:
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
+    (folder / checkpoint.ERROR_LOG).unlink(missing_ok=True)
     try:
         result = trainer.train(
             options,
@@ -129,8 +129,8 @@ def _failed(where: str, error: Exception, folder: Path, options: TrainOptions) -
     """What is said of an error that code of the user's own raised while it trained."""
     kept = HOW_TO_DEBUG
     if folder.is_dir():
-        write_text(folder / ERROR_LOG, "".join(traceback.format_exception(error)))
-        kept = f"The traceback is in '{folder / ERROR_LOG}'."
+        write_text(folder / checkpoint.ERROR_LOG, "".join(traceback.format_exception(error)))
+        kept = f"The traceback is in '{folder / checkpoint.ERROR_LOG}'."
     newest = checkpoint.list_checkpoints(folder / "checkpoints")
     again = (
         "Correct it, then go on from the newest checkpoint with `vireid train --resume "
