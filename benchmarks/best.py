@@ -1,10 +1,10 @@
-"""From the search for `best` to its parts: what is tried next, by a rule fixed before any run.
+"""From the search for `halo` to its finalists, by a rule fixed before any run.
 
-    python benchmarks/best.py finalists SEARCH.json --out finalists.json
-    python benchmarks/best.py leave-one-out FINALISTS.json --out leave_one_out.json
+    python benchmarks/best.py SEARCH.json --out finalists.json    the sweep of the finalists
+    python benchmarks/best.py FINALISTS.json                      who won, with the time of a step
 
-SEARCH.json is the result of sweeps/search.toml, FINALISTS.json that of the file which the first
-call writes; both are on validation identities. What is written are sweep files for methods.py.
+SEARCH.json is the result of sweeps/search.toml, FINALISTS.json that of the sweep which the first
+call writes for methods.py; both are on validation identities.
 
 The rule. A row's score is its mAP in the better of its embeddings, mean over seeds. Of each axis
 the best value wins if its score is at least GAIN points above the centre's. The finalists are the
@@ -12,8 +12,8 @@ winners together: all, the better two thirds, the better half, the best three; a
 least LITTLE. Where a combination would take more than twice the time a step of `agw` (the product
 of its rows' ratios to the centre), it loses the winner with the least gain for its time until it
 doesn't. They train with the start track's whole schedule on two seeds, beside `mcl` as published,
-clean and plain, whose embedding is chosen there too. The finalist with the highest score becomes
-`best`, in the embedding that it has it in; `leave-one-out` then takes each of its parts away, on
+clean and plain, whose embedding is chosen there too. The finalist with the highest score won, in
+the embedding that it has it in: it is `halo` now. sweeps/halo.toml takes each of its parts away, on
 test identities, beside `agw` and the three of `mcl`.
 """
 
@@ -132,22 +132,6 @@ def combined(known: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def leave_one_out(runs: Runs) -> dict[str, Any]:
-    """The sweep of the chosen one, of it without each of its parts, and of its rivals."""
-    known = read_plain(SEARCH)
-    ours = [row for row in runs.made() if row not in RIVALS]
-    chosen = max(ours, key=lambda row: score(runs, row))
-    parts = [] if chosen == CENTRE else chosen.split(" + ")
-    rows = {"best": combined(known, parts)}
-    for part in parts:
-        rows[f"without {part}"] = combined(known, [other for other in parts if other != part])
-    if "batch" not in {part.partition(": ")[0] for part in parts}:
-        rows["without more identities a batch"] = {**rows["best"], "pids_per_batch": 8}
-    rows |= {"agw": {"method": "agw"}, **rivals()}
-    base = {name: known["base"][name] for name in OF_RUNS if name != "select"}
-    return {"baseline": "best", "base": base, "rows": rows, "test": {"mode": "all"}}
-
-
 def told(runs: Runs) -> str:
     """Scores and times, the best first."""
     lines = []
@@ -165,9 +149,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("finalists", "leave-one-out"))
     parser.add_argument("result", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args(words)
     try:
         runs = load(args.result)
@@ -175,9 +158,10 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"best.py: {error}", file=sys.stderr)
         return 2
     print(told(runs))
-    sweep = finalists(runs) if args.what == "finalists" else leave_one_out(runs)
-    args.out.write_text(json.dumps(sweep, indent=2) + "\n", encoding="utf-8")
-    print(f"{args.out}: {', '.join(sweep['rows'])}")
+    if args.out:
+        sweep = finalists(runs)
+        args.out.write_text(json.dumps(sweep, indent=2) + "\n", encoding="utf-8")
+        print(f"{args.out}: {', '.join(sweep['rows'])}")
     return 0
 
 

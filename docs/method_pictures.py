@@ -248,9 +248,20 @@ def rle(picture: Picture) -> None:
     picture.loss("cross-entropy, of each", logits)
 
 
+def halo(picture: Picture) -> None:
+    picture.columns(
+        "visible", "one channel of it", "infrared", kinds=("visible", "visible", "infrared")
+    )
+    picture.columns("stem", "stem")
+    pooled, embedding, logits = agw_network(picture)
+    picture.loss("weighted triplet", pooled)
+    picture.loss("circle", embedding)
+    picture.loss("cross-entropy", logits)
+
+
 PICTURES: dict[str, Callable[[Picture], None]] = {
     "base": base, "agw": agw, "ddag": ddag, "mcl": mcl,
-    "caj": caj, "dns": dns, "deen": deen, "rle": rle,
+    "caj": caj, "dns": dns, "deen": deen, "rle": rle, "halo": halo,
 }  # fmt: skip
 
 

@@ -287,7 +287,7 @@ def test_data_sets_and_methods_are_named_from_their_tables(monkeypatch, capsys) 
     )  # fmt: skip
     monkeypatch.setattr(registry, "_registered", {"nightgate": night})
     splits = "1 to 10 (RegDB), 1 to 3 (Nightgate)"
-    methods = "base, agw, ddag, mcl, caj, dns, deen, rle or"
+    methods = "base, agw, ddag, mcl, caj, dns, deen, rle, halo or"
     wanted = {
         "train": ("llcm, folder (own data), nightgate or path/", splits, methods),
         "prepare": ("nightgate or path/",),

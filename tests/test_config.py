@@ -223,3 +223,22 @@ def test_the_options_page_is_current() -> None:
     script = Path(__file__).parents[1] / "tools" / "options_table.py"
     done = subprocess.run([sys.executable, str(script), "--check"], check=False)
     assert done.returncode == 0, "docs/options.md is stale: run python tools/options_table.py"
+
+
+def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
+    """Its old runs' configurations, which are whole, are read as before."""
+    (tmp_path / "old.json").write_text('{"recipe": {"name": "best"}}')
+    for ask in (
+        lambda: train_options(method="agw", recipe="best"),
+        lambda: train_options(tmp_path / "old.json"),
+    ):
+        with pytest.raises(InputError, match="it was scratch with 16 identities a batch"):
+            ask()
+    (tmp_path / "old.json").write_text('{"recipe": {"name": "mine", "lr": 0.2}}')
+    with pytest.raises(InputError, match="no recipe 'mine'"):
+        train_options(tmp_path / "old.json")
+    whole = to_plain(train_options(method="agw", recipe="scratch", pids_per_batch=16))
+    whole["recipe"]["name"] = "best"
+    (tmp_path / "old.json").write_text(json.dumps(whole))
+    read = train_options(tmp_path / "old.json").recipe
+    assert (read.name, read.pids_per_batch, read.lr) == ("best", 16, 0.05)

@@ -300,10 +300,11 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
     config = ("--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device", "cpu")
     one = ("train", *config, "--run", tmp_path / "one")
     for words, expected in {
-        ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl, caj, dns, deen, rle.",
+        ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl, caj, dns, deen, rle, halo.",
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
-        ("--recipe", "pub"): "Valid: published, clean, scratch, best.",
+        ("--recipe", "pub"): "Valid: published, clean, scratch.",
+        ("--recipe", "best"): "The best that we know now is the method halo",
         ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
         ("--augment", "wild"): "Valid: none, plain, published, channel, caj, dns,",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",

@@ -159,7 +159,7 @@ def test_names() -> None:
             "mlc",
             {},
             {},
-            r"Did you mean 'mcl'\? Valid: base, agw, ddag, mcl, caj, .*rle\. .*my\.py:MyMethod",
+            r"Did you mean 'mcl'\? Valid: base, agw, ddag, mcl, caj, .*halo\. .*my\.py:MyMethod",
         ),
         ("absent.py:X", {}, {}, "absent.py', which does not exist"),
         (f"{EXAMPLE}:Nothing", {}, {}, "no class 'Nothing'.*MyMethod"),

@@ -90,3 +90,19 @@ def test_the_pictures_of_the_methods_are_those_that_the_script_draws() -> None:
     for name in pictures.PICTURES:
         kept = (ROOT / f"docs/images/method_{name}.svg").read_text(encoding="utf-8")
         assert pictures.draw(name) == kept
+
+
+def test_halo_is_what_was_searched() -> None:
+    """Same first weights, same losses and gradients, bit for bit."""
+    found = []
+    for method in (make("halo"), make(SEARCHED, circle_weight=0.1)):
+        terms = method(make_batch(pids=4))
+        sum(terms.values()).backward()  # type: ignore[union-attr]
+        found.append((terms, dict(method.named_parameters())))
+    (ours, weights), (searched, others) = found
+    assert ours.keys() == searched.keys() == {"identity", "triplet", "circle"}
+    assert all(torch.equal(ours[name], searched[name]) for name in ours)
+    assert weights.keys() == others.keys()
+    for name, weight in weights.items():
+        assert torch.equal(weight, others[name])
+        assert weight.grad is None or torch.equal(weight.grad, others[name].grad), name

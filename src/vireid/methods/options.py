@@ -117,6 +117,18 @@ class CAJOptions(AGWOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HaloOptions(AGWOptions):
+    """Options of `halo`."""
+
+    circle_weight: float = option(0.1, at_least=0)
+    """Weight of the circle loss, a mean over the rows of the batch."""
+    circle_margin: float = option(0.45, above=0, below=1)
+    """Margin of the circle loss."""
+    circle_scale: float = option(64.0, above=0)
+    """Scale of the circle loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DNSOptions(BaselineOptions):
     """Options of `dns`."""
 
@@ -177,6 +189,7 @@ OPTIONS: dict[str, type[MethodOptions]] = {
     "dns": DNSOptions,
     "deen": DEENOptions,
     "rle": RLEOptions,
+    "halo": HaloOptions,
 }
 
 

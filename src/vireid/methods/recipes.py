@@ -50,6 +50,9 @@ AUGMENTATIONS = {
     # DEEN, SYSU-MM01; RegDB and LLCM have milder erasing.
     "deen": AugmentOptions(**_DEEN, erase_area=(0.2, 0.8)),
     "deen-mild": AugmentOptions(**_DEEN, erase_area=(0.02, 0.4)),
+    "halo": AugmentOptions(
+        channel=0.35, grey=0.2, second_view=True, second_channel=1.0, channel_order="after"
+    ),
 }
 
 
@@ -92,16 +95,11 @@ _SCRATCH = Recipe(
     method_options={"discriminator_lr": 0.1},
 )
 
-# The winner, with `agw`, of the search on the validation identities of VIReID-Synth v1
-# (benchmarks/results/search-best-*, docs/methods.md): twice as many identities a batch.
-_BEST = replace(_SCRATCH, name="best", pids_per_batch=16)
-
 RECIPES: dict[str, dict[str, Recipe]] = {
     method: {
         "published": _of_method(_PUBLISHED, method),
         "clean": _of_method(_CLEAN, method),
         "scratch": _SCRATCH,
-        "best": _BEST,
     }
     for method in ("base", "agw", "ddag", "mcl")
 }
@@ -126,11 +124,11 @@ def _later(
         method_options={},
         augment=replace(published.augment, radical_arithmetic="exact"),
     )
-    from_nothing = {
-        recipe.name: replace(recipe, augment=AUGMENTATIONS[scratch], method_options={})
-        for recipe in (_SCRATCH, _BEST)
-    }
-    return {"published": published, "clean": clean} | from_nothing
+    return {"published": published, "clean": clean, "scratch": _from_nothing(scratch)}
+
+
+def _from_nothing(preset: str) -> Recipe:
+    return replace(_SCRATCH, augment=AUGMENTATIONS[preset], method_options={})
 
 
 def _augmented(preset: str, **more: Any) -> dict[str, Any]:
@@ -194,3 +192,15 @@ RECIPES["rle"] = _later(
         "llcm": _augmented("rle-grey", method_options={"embedding_share": 0.1}),
     },
 )
+
+# Our own, so nothing is published; the finalist of benchmarks/best.py that won.
+RECIPES["halo"] = {
+    "clean": replace(
+        _CLEAN,
+        lr=0.2,
+        schedule=Schedule(kind="linear"),
+        augment=AUGMENTATIONS["halo"],
+        model_options={"backbone_scale": 1.0},
+    ),
+    "scratch": _from_nothing("halo"),
+}

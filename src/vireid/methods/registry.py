@@ -29,6 +29,7 @@ METHODS = {
     "dns": "vireid.methods.dns:DNS",
     "deen": "vireid.methods.deen:DEEN",
     "rle": "vireid.methods.rle:RLE",
+    "halo": "vireid.methods.halo:Halo",
 }
 ALIASES = {"baseline": "base", "mclnet": "mcl"}
 

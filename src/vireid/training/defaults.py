@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from vireid.data import Dataset
 
 ADAM_LR = 0.00035
+_NO_BEST = (
+    "The recipe best is no more: it was scratch with 16 identities a batch, `pids_per_batch`. The "
+    "best that we know now is the method halo, with recipe clean or scratch."
+)
 Chosen = TypeVar("Chosen", bound=Options)
 
 
@@ -261,9 +265,12 @@ def _recipe(
     problems = Problems()
     recipe = next(iter(recipes.values()))  # where that which is asked for can't be
     with problems:
-        if name is None or name in recipes:
+        whole = {"lr", "epochs", "schedule", "augment"} <= of_file.keys()  # as in a run's config
+        if name is None or name in recipes or not whole:
             default = "scratch" if pretrained.strip().lower() == "none" else "clean"
             asked = name or default if choices.recipe is None else choices.recipe
+            if asked == "best" and asked not in recipes:
+                raise InputError(_NO_BEST)
             chosen = choose("recipe", asked, tuple(recipes))
             of_file = overlay(to_plain(recipes[chosen]), of_file)
         recipe = from_plain(Recipe, of_file, f"{where}: recipe")

@@ -56,7 +56,7 @@ def differing_words(options: TrainOptions) -> list[str]:
 def _start(options: TrainOptions) -> list[str]:
     """What the run starts from, where that isn't what its recipe is meant for."""
     pretrained = options.model.pretrained
-    if pretrained == ("none" if options.recipe.name in ("scratch", "best") else "imagenet"):
+    if pretrained == ("none" if options.recipe.name == "scratch" else "imagenet"):
         return []
     return [f"from-{_plain(Path(pretrained).stem)}"]
 
