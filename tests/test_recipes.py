@@ -29,16 +29,16 @@ PLAYED = {  # by the tests below, in this order within one working folder
                "search.md 4", "search.md 5", "search.md 6", "server.md 1", "server.md 2",
                "server.md 3", "responsible-use.md 1", "responsible-use.md 2",
                "responsible-use.md 3", "methods.md 1"],
-    "train": ["start.md 1", "data.md 1", "methods.md 11", "methods.md 12", "synth.md 1",
+    "train": ["start.md 1", "data.md 1", "methods.md 12", "methods.md 13", "synth.md 1",
               "CONTRIBUTING.md 1"],
 }  # fmt: skip
 ELSEWHERE = {
     "augmentation.md 1": "tests/training trains with each augmentation",
     **{
         f"methods.md {n}": "tests/methods/test_later_recipes.py and test_contract.py"
-        for n in range(2, 10)
+        for n in range(2, 11)
     },
-    "methods.md 10": "tests/methods/test_parts_combine.py",
+    "methods.md 11": "tests/methods/test_parts_combine.py",
     "README.md 3": "these are the suite itself and tests/commands/test_demo.py",
     "engine.md 1": "tests/runtime/test_ranks.py and tests/training start several processes",
     "deploy.md 1": "tests/embed/test_exported.py",
@@ -279,7 +279,7 @@ def test_my_own_data_set_and_method(tiny: dict, tmp_path: Path) -> None:
     play(
         ALL["data.md 1"], instead=instead, more={**tiny, "train": [*tiny["train"], "--run", "own"]}
     )
-    play(ALL["methods.md 12"], instead={METHOD: f"{ROOT}/{METHOD}"}, more=tiny)
+    play(ALL["methods.md 13"], instead={METHOD: f"{ROOT}/{METHOD}"}, more=tiny)
     shutil.move("data/sysu", "people")
     numbers = {"600": "8", "80": "3", "--images 6": "--images 1", "--out people": "--out made"}
     play(
@@ -289,7 +289,7 @@ def test_my_own_data_set_and_method(tiny: dict, tmp_path: Path) -> None:
                            "--method", "mcl") == 0  # fmt: skip
     export = ("--format", "published", "--out", "sysu_mcl_best.t")
     assert command_kit.run("export-weights", "runs/x", *export) == 0
-    play(ALL["methods.md 11"], instead={"RUN": "runs/x"})
+    play(ALL["methods.md 12"], instead={"RUN": "runs/x"})
 
 
 @pytest.mark.long

@@ -321,7 +321,9 @@ def choose(
     raise refusals(sentence, [text], valid, names=names)[0]
 
 
-def unknown(sentence: str, words: Iterable[object], valid: Collection[str], *, again: str) -> str:
+def unknown(
+    sentence: str, words: Iterable[object], valid: Collection[str], *, again: str = ""
+) -> str:
     """The sentences of `refusals` as one text."""
     return " ".join(map(str, refusals(sentence, words, valid, again=again)))
 

@@ -19,7 +19,7 @@ from vireid.models.options import ModelOptions
 from vireid.types import InputError, Modality
 
 SIZE = (96, 48)
-METHODS = ("base", "agw", "mcl", "ddag", "caj", "dns", "deen", "rle")
+METHODS = ("base", "agw", "mcl", "ddag", "caj", "dns", "deen", "rle", "halo")
 
 
 def embedder(

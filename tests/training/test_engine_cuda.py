@@ -63,7 +63,13 @@ def test_graph_equals_eager_in_float32(method: str, kernels: str) -> None:
 @pytest.mark.parametrize("kernels", ["own", "mixed"])
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("caj", {"augment": "caj"}), ("dns", {}), ("deen", {}), ("rle", {"stripes": 2})],
+    [
+        ("caj", {"augment": "caj"}),
+        ("dns", {}),
+        ("deen", {}),
+        ("rle", {"stripes": 2}),
+        ("halo", {"augment": "halo"}),
+    ],
 )
 def test_later_methods_are_captured(
     method: str, options: dict[str, Any], kernels: str, monkeypatch: pytest.MonkeyPatch

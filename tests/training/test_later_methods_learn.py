@@ -1,4 +1,4 @@
-"""CAJ, DNS, DEEN and RLE learn synthetic people, each with its own augmentation."""
+"""CAJ, DNS, DEEN, RLE and halo learn synthetic people, each with its own augmentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("method", ["caj", "dns", "deen", "rle"])
+@pytest.mark.parametrize("method", ["caj", "dns", "deen", "rle", "halo"])
 def test_the_loss_falls_in_300_steps(method: str, people: Path) -> None:
     dataset = load_dataset("sysu", people)
     store = prepare(dataset, size=SIZE, workers=1)
