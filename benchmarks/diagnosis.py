@@ -44,7 +44,8 @@ from vireid.data import ProtocolOptions, load_dataset, prepare
 from vireid.embed import load as load_embedder
 from vireid.evaluation import evaluate, modality_probe
 from vireid.runtime.jobs import devices
-from vireid.sweep import Job, Sweep, run_sweep
+from vireid.sweep import Job, Sweep
+from vireid.sweep_run import run_sweep
 from vireid.types import InputError, Modality
 
 BOARD, SEARCH = HERE / "sweeps" / "board.toml", HERE / "sweeps" / "search.toml"

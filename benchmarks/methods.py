@@ -44,7 +44,8 @@ from vireid.files import file_hash, is_code
 from vireid.models.two_stream import resolved
 from vireid.runtime.jobs import devices
 from vireid.runtime.record import code_hash, hash_of, own_code
-from vireid.sweep import Job, Sweep, read_sweep, run_sweep
+from vireid.sweep import Job, Sweep, read_sweep
+from vireid.sweep_run import run_sweep
 from vireid.training import record
 from vireid.training.trainer import EMA
 from vireid.types import InputError

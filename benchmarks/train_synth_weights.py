@@ -43,7 +43,8 @@ from vireid.evaluation import Report
 from vireid.methods import Sizes, method_class
 from vireid.models import TwoStream
 from vireid.runtime.jobs import devices
-from vireid.sweep import Job, read_sweep, run_sweep
+from vireid.sweep import Job, read_sweep
+from vireid.sweep_run import run_sweep
 
 CANDIDATES = Path(__file__).parent / "sweeps" / "shipped.toml"
 NEAR_INFRARED = {"layout": "sysu", "identities": 1206, "test-identities": 2, "images": 4,

@@ -176,7 +176,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert command_kit.run(*command[4:]) == 0
 
     monkeypatch.setattr(whole_seeds.Jobs, "begin", begin)
-    monkeypatch.setattr("vireid.sweep.call", call)
+    monkeypatch.setattr("vireid.sweep_run.call", call)
     return called
 
 

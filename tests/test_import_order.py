@@ -18,7 +18,7 @@ ORDER = [
     "version", "types", "problems", "console", "files", "own_code", "config", "extras", "cores",
     "locks", "data", "synthetic", "losses", "models", "methods", "weights", "runtime", "evaluation",
     "figures", "embed", "index", "server", "training", "testing", "card", "plotting",
-    "sweep_file", "sweep", "bench", "commands", "cli", "standby",
+    "sweep_file", "sweep", "sweep_run", "bench", "commands", "cli", "standby",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [
@@ -132,8 +132,8 @@ def test_the_first_step_waits_for_no_needless_library() -> None:
 
 def test_a_sweep_is_read_without_pytorch() -> None:
     loaded, found = imported_along(
-        "commands.sweep", "sweep", "training.naming", "training.defaults", "testing.searches",
-        "data.registry", "data.protocol",
+        "commands.sweep", "sweep", "sweep_run", "training.naming", "training.defaults",
+        "testing.searches", "data.registry", "data.protocol",
     )  # fmt: skip
     assert {"training.record", "runtime.jobs"} <= loaded
     assert not {"torch", "timm"} & found.keys(), f"imported by: {found}"

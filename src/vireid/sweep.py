@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import shlex
-import sys
 import threading
-import time
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from vireid.config import check_keys, convert, hints_of, read_plain, to_plain
-from vireid.console import path_meant, say
+from vireid.config import check_keys, convert, hints_of, read_plain
+from vireid.console import path_meant
 from vireid.files import (
     UnnamedCode,
     code_of,
@@ -26,10 +22,8 @@ from vireid.files import (
     read_json,
     same_code,
     write_json,
-    write_text,
 )
-from vireid.problems import Problems, each
-from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
+from vireid.problems import Problems
 from vireid.sweep_file import Faults, SweepFile, check_places
 from vireid.types import InputError, shown
 
@@ -41,10 +35,6 @@ STATE = "sweep.json"
 # Flags of `vireid test` that a sweep gives by itself.
 _OF_SWEEP = ("resume", "out", "gpu", "device", "method", "arch")
 
-# -P: no file of the working folder (json.py) is taken for a module, as with `vireid` itself
-_COMMAND = [sys.executable, "-P", "-m", "vireid"]
-_STANDBY = [sys.executable, "-P", "-m", "vireid.standby"]
-
 
 class _Named(TypedDict, total=False):
     row: str
@@ -55,18 +45,6 @@ class _State(_Named):
 
     run: str
     state: str
-
-
-class _Done(TypedDict):
-    """A test that was made of a run.
-
-    Attributes:
-        test: its words.
-        reports: that it wrote, as paths within the run.
-    """
-
-    test: list[str]
-    reports: list[str]
 
 
 @dataclass
@@ -320,8 +298,9 @@ def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
 
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
     from vireid.training.defaults import for_steps
+    from vireid.training.training_set import dataset_of
 
-    return for_steps(options, _data(options), max_steps)
+    return for_steps(options, dataset_of(options), max_steps)
 
 
 def _tests(
@@ -410,6 +389,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     from vireid.models.pretrained import weights_file
     from vireid.models.two_stream import resolved
     from vireid.training import record
+    from vireid.training.training_set import dataset_of
 
     runs: dict[str, Path] = {}
     for place in places:
@@ -430,7 +410,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
         if job.folder.exists():
             continue
         options = replace(job.options, model=resolved(job.options.model))  # as a run records it
-        known = record.begin(options, _data(options))
+        known = record.begin(options, dataset_of(options))
         start = weights_file(job.options.model.pretrained)
         there = runs.get(_identity(known, file_hash(start) if start else None))
         if there is not None and replace(job, folder=there).trained():
@@ -449,213 +429,3 @@ def _identity(kept: Mapping[str, Any], start_hash: str | None) -> str:
     of_file = kept["start"] == A_FILE or on_hub(kept["start"])
     start = start_hash if of_file else None
     return json.dumps([options, code, kept["data_hash"], start], sort_keys=True)
-
-
-def _data(options: TrainOptions) -> Any:
-    from vireid.data import load_dataset
-
-    assert options.trial != "all"
-    return load_dataset(
-        options.dataset, options.data_root, trial=options.trial,
-        camera_pattern=options.camera_pattern, intensity_range=options.intensity_range,
-    )  # fmt: skip
-
-
-# Running ----------------------------------------------------------------------------------------
-
-
-def run_sweep(
-    sweep: Sweep,
-    devices: Sequence[int | None],
-    *,
-    deadline: float = float("inf"),
-    estimate: float = 0.0,
-    stop: threading.Event | None = None,
-    tell: Callable[[str], None] = say,
-    after: Callable[[Job], object] | None = None,
-    tables: bool = True,
-) -> None:
-    """Make every run that isn't there yet, one process a device, and write the tables after each.
-
-    Args:
-        devices: GPUs by number; None stands for the CPU. A device named twice runs two.
-        deadline: seconds after which no run is begun, and those running save themselves.
-        estimate: seconds a run, before any is known.
-        stop: where set, the sweep ends in the same way.
-        tell: receives a sentence on each run.
-        after: receives each run once it has ended, one at a time.
-        tables: whether to write them; runs wait for it, long where there are hundreds of reports.
-
-    Raises:
-        InputError: a run or a test that can't be made on these devices; nothing is begun.
-    """
-    began, stop = time.monotonic(), stop or threading.Event()
-    trained = [job for job in sweep.jobs if job.trained()]
-    tests_left = {job.name: len(_look_at_tests(job, sweep)) for job in trained}
-    complete = [job for job in trained if not tests_left[job.name]]
-    untested = [job for job in trained if job not in complete]
-    rest = [job for job in sweep.jobs if job not in trained]
-    check_here(sweep, devices)
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-
-    def told(words: str) -> None:
-        tell(f"{time.monotonic() - began:7.0f} s  {words}")
-
-    def ended(job: Job, state: str, seconds: float) -> None:
-        job.state, job.seconds = state, seconds
-        try:
-            if after is not None:
-                after(job)
-        except Exception as error:  # the other runs go on
-            job.state = f"failed afterwards: {type(error).__name__}: {error}"
-        if job.state not in NOT_BEGUN:
-            told(f"{job.name}: {job.state}")
-        try:
-            sweep.write(tables=tables)
-        except InputError as error:
-            if any(one.state == "waiting" for one in sweep.jobs):
-                tell(f"note: some tables wait for more runs. So far: {error}")
-            else:
-                tell(f"note: the runs are kept, but some tables are left out: {error}")
-
-    def make(job: Job, device: int | None) -> None:
-        place = f"{sweep.jobs.index(job) + 1} of {len(sweep.jobs)}"
-        _make(job, sweep, device, stop, standby, lambda: told(f"begins: {job.name} ({place})"))
-
-    for job in complete:  # whatever the deadline, and though the sweep is stopped
-        ended(job, "done", 0.0)
-    calls = sum(tests_left.values()) + len(rest) * (1 + len(sweep.tests))
-    with contextlib.closing(Standby(_COMMAND, _STANDBY, calls)) as standby:
-        run_all(untested, make, devices, stop=stop, after=ended)
-        run_all(
-            rest, make, devices,
-            deadline=deadline, estimate=estimate, stop=stop, after=ended,
-        )  # fmt: skip
-
-
-def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
-    """Refuse what a device would refuse of a run or a test that is left in its turn, perhaps hours
-    later.
-
-    Raises:
-        InputError: there is something.
-    """
-    from vireid.runtime.precision import check_precision
-    from vireid.training.ahead import check_ahead
-
-    jobs = [job for job in sweep.jobs if not job.trained()]
-    left = bool(jobs) or any(_look_at_tests(job, sweep) for job in sweep.jobs)
-    found: dict[str, dict[str, None]] = {}  # sentence → what it is about
-
-    def check(what: str, function: Callable[..., object], *given: object) -> None:
-        try:
-            function(*given)
-        except InputError as error:
-            for one in each(error):
-                found.setdefault(str(one), {})[what] = None
-
-    for kind in {"cpu" if device is None else "cuda" for device in devices}:
-        tried: set[str] = set()  # rows; their seeds differ in nothing that code of one's own sees
-        for job in jobs:
-            own: Literal["run", "leave"] = "leave" if job.row in tried else "run"
-            tried.add(job.row)
-            ahead = partial(check_ahead, begun=job.folder.exists(), own=own)
-            check(f"row {shown(job.row)}", ahead, job.options, kind)
-        for words in sweep.tests if left else ():
-            if "--precision" in words:
-                check("[test]", check_precision, words[words.index("--precision") + 1], kind)
-    if found:
-        raise InputError(" ".join(
-            f"Not possible here: {', '.join(places)}. {sentence}"
-            for sentence, places in found.items()
-        ))  # fmt: skip
-
-
-def _make(
-    job: Job,
-    sweep: Sweep,
-    device: int | None,
-    stop: threading.Event,
-    standby: Standby,
-    begin: Callable[[], object],
-) -> None:
-    """Train and test one run, whatever of it isn't there yet; `begin` is called if anything
-    isn't."""
-    from vireid.training.options import named_again
-
-    def run(words: list[str]) -> None:
-        log = sweep.folder / "logs" / f"{job.folder.name}.log"
-        call([*_COMMAND, *words], log, device, stop, standby)
-
-    where = ["--device", "cpu"] if device is None else ["--gpu", "0"]
-    code = shlex.split(named_again(job.options))
-    untrained = not job.trained()
-    if untrained:
-        begin()
-        if (job.folder / "config.json").is_file():
-            words = ["train", "--resume", str(job.folder), *code, *where]
-        else:
-            config = sweep.folder / "configs" / f"{job.folder.name}.json"
-            plain = {k: v for k, v in to_plain(job.options).items() if k != "device"}
-            write_text(config, json.dumps(plain, indent=2) + "\n")
-            words = ["train", "--config", str(config), "--run", str(job.folder), *code, *where]
-        run(words)
-    left = _look_at_tests(job, sweep)
-    if left and not untrained:
-        begin()
-    code = shlex.split(named_again(job.options, training=False))
-    for test in left:
-        before = _versions_of_reports(job)
-        run(["test", "--resume", str(job.folder), *code, *test, *where])
-        written = [
-            str(file.relative_to(job.folder))
-            for file, version in _versions_of_reports(job).items()
-            if before.get(file) != version
-        ]
-        place, weights = _place_of_tests(job, sweep)
-        done: _Done = {"test": test, "reports": written}
-        write_json(place, {weights: [*_tested(place, weights), done]})
-    if left:
-        _look_at_tests(job, sweep)
-
-
-def _versions_of_reports(job: Job) -> dict[Path, tuple[int, int]]:
-    """What changes in a report's file when it is written again."""
-    from vireid.testing import report_files
-
-    found = {file: file.stat() for file in report_files(job.folder)}
-    return {file: (status.st_mtime_ns, status.st_ino) for file, status in found.items()}
-
-
-def _look_at_tests(job: Job, sweep: Sweep) -> list[list[str]]:
-    """The tests that are left of a trained run, as it is now; `job.own` are the reports of the
-    others."""
-    tested = _tested(*_place_of_tests(job, sweep))
-    done = [one for one in tested if _words(one) in sweep.tests]
-    job.own = None
-    if not any(isinstance(one, list) for one in done):
-        job.own = [
-            job.folder / name for one in done if isinstance(one, dict) for name in one["reports"]
-        ]
-    words = [_words(one) for one in done]
-    return [test for test in sweep.tests if test not in words]
-
-
-def _words(done: _Done | list[str]) -> list[str]:
-    return done if isinstance(done, list) else done["test"]
-
-
-def _place_of_tests(job: Job, sweep: Sweep) -> tuple[Path, str]:
-    """The file that says which tests were made of a run, and the hash of its weights in it."""
-    done = sweep.folder / "tested" / f"{job.folder.name}.json"
-    return done, file_hash(job.folder / "weights.safetensors")
-
-
-def _tested(done: Path, weights: str) -> list[_Done | list[str]]:
-    """The tests that were made of weights with this hash, of earlier sweeps as words alone; none
-    where that can't be read."""
-    try:
-        kept = convert(dict[str, list[_Done | list[str]]], read_json(done), str(done))
-    except InputError:
-        return []
-    return kept.get(weights, [])

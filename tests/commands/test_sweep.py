@@ -27,7 +27,8 @@ from vireid.commands.report import load_reports
 from vireid.data import ProtocolOptions
 from vireid.evaluation import evaluate
 from vireid.runtime.jobs import Standby, Stopped, call
-from vireid.sweep import check_here, merge, read_sweep, run_sweep, runs_of
+from vireid.sweep import merge, read_sweep, runs_of
+from vireid.sweep_run import check_here, run_sweep
 from vireid.types import InputError
 
 
@@ -178,7 +179,7 @@ def test_what_was_made_is_said_and_nothing_else(
             assert stop.wait(60)
             raise Stopped
 
-    monkeypatch.setattr("vireid.sweep.call", call)
+    monkeypatch.setattr("vireid.sweep_run.call", call)
     file = write(tmp_path, seeds=[0, 1], rows={"a": {}, "b": {"lr": 0.5}}, baseline="a")
     out = tmp_path / "out"
     assert run("sweep", file, "--out", out, "--device", "cpu") == 130
@@ -193,7 +194,7 @@ def test_what_was_made_is_said_and_nothing_else(
 
     # one row is trained: its runs are tested whatever the deadline, for the others there's no time
     monkeypatch.setattr("vireid.sweep.Job.trained", lambda job: job.row == "b")
-    monkeypatch.setattr("vireid.sweep.file_hash", lambda path: "0" * 64)
+    monkeypatch.setattr("vireid.sweep_run.file_hash", lambda path: "0" * 64)
     sweep, lines = read_sweep(file, out), list[str]()
     for _ in range(2):
         run_sweep(sweep, [None], deadline=1, estimate=10, tell=lines.append)
@@ -219,7 +220,7 @@ def test_the_exit_code_tells_a_deadline_from_a_signal(
         assert stop.wait(60)
         raise Stopped
 
-    monkeypatch.setattr("vireid.sweep.call", call)
+    monkeypatch.setattr("vireid.sweep_run.call", call)
     words = ("sweep", write(tmp_path), "--out", tmp_path / "out", "--device", "cpu")
     assert run(*words) == code
     shown = said(capsys)
@@ -233,7 +234,7 @@ def test_what_has_to_be_corrected_is_said(
     def call(*_: object) -> None:
         raise RuntimeError("ended with code 2: no images")
 
-    monkeypatch.setattr("vireid.sweep.call", call)
+    monkeypatch.setattr("vireid.sweep_run.call", call)
     out = tmp_path / "out"
     assert run("sweep", write(tmp_path), "--out", out, "--device", "cpu") == 1
     shown = said(capsys)
@@ -247,8 +248,8 @@ def test_tables_that_come_later_are_no_failure(
     def write_tables(*_: object) -> None:
         raise InputError("No partner.")
 
-    monkeypatch.setattr("vireid.sweep.call", lambda *_: None)
-    monkeypatch.setattr("vireid.sweep.file_hash", lambda path: "0" * 64)
+    monkeypatch.setattr("vireid.sweep_run.call", lambda *_: None)
+    monkeypatch.setattr("vireid.sweep_run.file_hash", lambda path: "0" * 64)
     monkeypatch.setattr("vireid.sweep.Sweep._write_tables", write_tables)
     lines: list[str] = []
     run_sweep(read_sweep(write(tmp_path, seeds=[0, 1]), tmp_path), [None], tell=lines.append)
@@ -282,7 +283,7 @@ def test_tables_hold_the_sweeps_own_tests(tmp_path: Path, monkeypatch: pytest.Mo
         else:
             test_of(folder, command[command.index("--mode") + 1])
 
-    monkeypatch.setattr("vireid.sweep.call", call)
+    monkeypatch.setattr("vireid.sweep_run.call", call)
     out, lines = tmp_path / "out", list[str]()
     plain = {"rows": {"mcl": {}, "agw": {"method": "agw"}}, "baseline": "agw"}
 

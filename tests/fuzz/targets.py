@@ -71,7 +71,8 @@ from vireid.models.backbone import create
 from vireid.models.foreign import describe_file, load_foreign
 from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
-from vireid.sweep import _tested, _words, read_sweep, runs_of
+from vireid.sweep import read_sweep, runs_of
+from vireid.sweep_run import _tested, _words
 from vireid.synthetic.parameters import checked_parameters, claim
 from vireid.testing import TestOptions
 from vireid.testing import evaluate as test

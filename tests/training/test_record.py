@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +16,15 @@ from training_kit import run, tiny_data, tiny_options
 
 from vireid import weights
 from vireid.config import to_plain
-from vireid.data import prepare
+from vireid.data import load_dataset, prepare
 from vireid.data.content import data_hash
 from vireid.methods.recipe import Schedule
 from vireid.runtime import record as records
 from vireid.runtime.record import Record, code_hash, other_code, own_code, recipe_of, unlike
-from vireid.training import record
+from vireid.training import record, training_set
 from vireid.training.defaults import train_options
 from vireid.training.naming import run_name
+from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
 MINE = """
@@ -234,3 +236,14 @@ def test_names_of_many_changes_stay_short_and_unlike() -> None:
     }  # fmt: skip
     names = [run_name(train_options(method="mcl", **many, pids_per_batch=p)) for p in (4, 6)]
     assert len(set(names)) == 2 and max(map(len, names)) < 130
+
+
+def test_a_runs_data_set_is_loaded_by_all_of_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that takes over earlier runs knows them by their data, so it loads as they did."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(training_set, "load_dataset", lambda *_, **words: given.update(words))
+    training_set.dataset_of(train_options(method="agw"))
+    takes = inspect.signature(load_dataset).parameters.keys()
+    assert given.keys() == takes & {one.name for one in fields(TrainOptions)} - {
+        "dataset", "data_root",
+    }  # fmt: skip

@@ -45,8 +45,9 @@ def sweep(
         plan: Print the runs that would be made, and exit.
     """
     from vireid.runtime.signals import StopRequest, stop_on_signals
-    from vireid.sweep import STATE, check_here, read_sweep, run_sweep
+    from vireid.sweep import STATE, read_sweep
     from vireid.sweep import merge as take
+    from vireid.sweep_run import check_here, run_sweep
 
     problems = Problems()
     with problems:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vireid.console import count_text, quoted, say, warn
-from vireid.data import Dataset, load_dataset, prepare, without
+from vireid.data import Dataset, prepare, without
 from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json, write_text
@@ -23,6 +23,7 @@ from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
 from vireid.training.options import TrainOptions, named_again
 from vireid.training.trainer import EMA, TrainResult
+from vireid.training.training_set import dataset_of
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 from vireid.weights import WEIGHTS
@@ -64,15 +65,7 @@ def train(
         raise InputError("`trial` is all; a run has one split. Train one run for each.")
     if not resume:  # a run that has ended may be elsewhere than it was trained
         check_ahead(options, resolve_device(None, options.device))
-    data = load_dataset(
-        options.dataset,
-        options.data_root,
-        trial=options.trial,
-        camera_pattern=options.camera_pattern,
-        intensity_range=options.intensity_range,
-        junk=options.junk,
-        sensor_cameras=options.sensor_cameras,
-    )
+    data = dataset_of(options)
     if not resume:
         _warn_of_recipe(options)
         _warn_of_black_areas(options)

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from vireid.data import Dataset, PixelStore, training_rows, without
+from vireid.data import Dataset, PixelStore, load_dataset, training_rows, without
 from vireid.data.augment import Augment
 from vireid.data.sampler import check_batches, rank_columns, sampler_class
 from vireid.files import is_code
@@ -16,6 +16,24 @@ from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
 from vireid.training.step import Labels, Plan
 from vireid.types import InputError
+
+
+def dataset_of(options: TrainOptions) -> Dataset:
+    """The data set that a run's options name.
+
+    Raises:
+        InputError: it isn't there, or isn't what its layout says.
+    """
+    assert options.trial != "all"
+    return load_dataset(
+        options.dataset,
+        options.data_root,
+        trial=options.trial,
+        camera_pattern=options.camera_pattern,
+        intensity_range=options.intensity_range,
+        junk=options.junk,
+        sensor_cameras=options.sensor_cameras,
+    )
 
 
 class TrainingSet:
