@@ -357,7 +357,8 @@ def with_values(
         if found:
             meant = "" if found.alike else f" Did you mean '{found.name}'?"
             hint = f"{meant} {found}; the method here is {shown(found.here)}."
-            near = 0.0 if found.alike else likeness(name, found.name)
+            # A little less, so that a sweep names it of a row whose method has it, if there is one.
+            near = 0.0 if found.alike else 0.99 * likeness(name, found.name)
             refused.append(InputError(f"{sentence}{shown(name)}.", hint, near))
     for error in refused:
         with problems:
