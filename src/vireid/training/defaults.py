@@ -25,7 +25,7 @@ from vireid.config import (
     read_plain,
     to_plain,
 )
-from vireid.console import choose, likeness, refusals
+from vireid.console import choose, folded, likeness, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions, owners_of_options
@@ -122,7 +122,7 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     keeps_recipe = (
         not recipe_of_file
         or choices.recipe is None
-        or choices.recipe.strip().lower() == recipe_of_file
+        or folded(choices.recipe) == folded(str(recipe_of_file))
     )
     recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
     recipe = next(iter(recipes.values()))  # where that of the file can't be
@@ -269,10 +269,11 @@ def _recipe(
         if name is None or name in recipes or not whole:
             default = "scratch" if pretrained.strip().lower() == "none" else "clean"
             asked = name or default if choices.recipe is None else choices.recipe
-            if asked == "best" and asked not in recipes:
+            if folded(str(asked)) == "best" and "best" not in recipes:
                 raise InputError(_NO_BEST)
             chosen = choose("recipe", asked, tuple(recipes))
-            of_file = overlay(to_plain(recipes[chosen]), of_file)
+            spelled = {"name": chosen} if name else {}
+            of_file = overlay(to_plain(recipes[chosen]), {**of_file, **spelled})
         recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
     with problems:
