@@ -257,3 +257,15 @@ def test_a_recipe_in_a_file_may_be_spelled_as_at_the_command(
     options = train_options(file, method="agw", pretrained="none", recipe=asked)
     assert options == train_options(method="agw", pretrained="none", recipe="scratch", lr=0.2)
     assert run_name(options) == "sysu-agw-resnet50-scratch-lr0.2-seed0"
+
+
+def test_another_start_than_the_files_keeps_the_rate_of_the_recipe(tmp_path: Path) -> None:
+    """`halo` trains the whole network at one rate from ImageNet weights, too."""
+    for method, rate in (("halo", 1.0), ("agw", 0.1)):
+        (tmp_path / "mine.json").write_text('{"model": {"pretrained": "none"}}')
+        options = train_options(tmp_path / "mine.json", method=method, pretrained="imagenet")
+        assert options == train_options(method=method) and options.model.backbone_scale == rate
+        whole = to_plain(train_options(method=method, pretrained="none", recipe="clean"))
+        (tmp_path / "mine.json").write_text(json.dumps(whole))
+        options = train_options(tmp_path / "mine.json", pretrained="imagenet")
+        assert options == train_options(method=method)

@@ -134,9 +134,9 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         """The file goes before the recipe, unless another recipe than the file's was chosen."""
         return {**of_recipe, **of_file} if keeps_recipe else {**of_file, **of_recipe}
 
-    model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     if (pretrained == "none") != (start_of_file == "none"):
-        model.pop("backbone_scale", None)  # another start needs another rate
+        parts["model"].pop("backbone_scale", None)  # another start needs another rate
+    model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     arch = model.get("arch", "resnet50") if choices.arch is None else choices.arch
     if (arch, pretrained) != (model.get("arch", arch), start_of_file):
         for name in ("input_mean", "input_std"):  # are those of the file's weights
