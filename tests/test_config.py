@@ -21,6 +21,7 @@ from vireid.config import Options, from_plain, meanings, option, overlay, read_p
 from vireid.console import warn
 from vireid.methods import RECIPES
 from vireid.training.defaults import train_options
+from vireid.training.naming import run_name
 from vireid.training.options import MAY_CHANGE, TrainOptions
 from vireid.types import InputError
 
@@ -230,6 +231,7 @@ def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text('{"recipe": {"name": "best"}}')
     for ask in (
         lambda: train_options(method="agw", recipe="best"),
+        lambda: train_options(method="agw", recipe="Best"),
         lambda: train_options(tmp_path / "old.json"),
     ):
         with pytest.raises(InputError, match="it was scratch with 16 identities a batch"):
@@ -242,3 +244,28 @@ def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps(whole))
     read = train_options(tmp_path / "old.json").recipe
     assert (read.name, read.pids_per_batch, read.lr) == ("best", 16, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked"), [("Scratch", None), ("Scratch", "scratch"), ("scratch", "SCRATCH")]
+)
+def test_a_recipe_in_a_file_may_be_spelled_as_at_the_command(
+    tmp_path: Path, stated: str, asked: str | None
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"recipe": {"name": stated, "lr": 0.2}}))
+    options = train_options(file, method="agw", pretrained="none", recipe=asked)
+    assert options == train_options(method="agw", pretrained="none", recipe="scratch", lr=0.2)
+    assert run_name(options) == "sysu-agw-resnet50-scratch-lr0.2-seed0"
+
+
+def test_another_start_than_the_files_keeps_the_rate_of_the_recipe(tmp_path: Path) -> None:
+    """`halo` trains the whole network at one rate from ImageNet weights, too."""
+    for method, rate in (("halo", 1.0), ("agw", 0.1)):
+        (tmp_path / "mine.json").write_text('{"model": {"pretrained": "none"}}')
+        options = train_options(tmp_path / "mine.json", method=method, pretrained="imagenet")
+        assert options == train_options(method=method) and options.model.backbone_scale == rate
+        whole = to_plain(train_options(method=method, pretrained="none", recipe="clean"))
+        (tmp_path / "mine.json").write_text(json.dumps(whole))
+        options = train_options(tmp_path / "mine.json", pretrained="imagenet")
+        assert options == train_options(method=method)

@@ -192,3 +192,16 @@ def test_what_the_rows_of_a_sweep_share_is_told_once(tmp_path: Path, capsys) -> 
     (tmp_path / "sweep.json").write_text(json.dumps(plain))
     message = refused(capsys, "sweep", tmp_path / "sweep.json")
     assert "row 'a': There is no option 'hidden'." in message and "[base]" not in message
+
+
+@pytest.mark.parametrize("methods", [["agw", "mcl"], ["mcl", "agw"]])
+@pytest.mark.parametrize("word", ["confusoin", "centres", "identity_center_wieght"])
+def test_a_hint_is_of_the_row_whose_method_has_the_option(
+    methods: list[str], word: str, tmp_path: Path, capsys
+) -> None:
+    """Whatever the order of the rows, and with underscores, too."""
+    plain = {"base": {word: 1}, "rows": {name: {"method": name} for name in methods}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    message = refused(capsys, "sweep", tmp_path / "sweep.json")
+    assert f"[base]: There is no option '{word}'. Did you mean '" in message
+    assert "That is an option of" not in message

@@ -310,11 +310,11 @@ def choose(
         InputError: it is none of them; the message lists them and the nearest one; where they are
             many, it names the nearest one alone.
     """
-    names = {_folded(name): name for name in valid}
+    names = {folded(name): name for name in valid}
     for alias, name in (aliases or {}).items():
         if name in valid:
-            names.setdefault(_folded(alias), name)
-    key = _folded(str(text))
+            names.setdefault(folded(alias), name)
+    key = folded(str(text))
     if key in names:
         return names[key]
     sentence = f"`{what}` is " if option else f"There is no {what} "
@@ -340,10 +340,10 @@ def refusals(
         again: the same of all but the first, if otherwise.
         names: folded valid word → the word, if other words are taken for it, too.
     """
-    names = names or {_folded(name): name for name in valid}
+    names = names or {folded(name): name for name in valid}
     given = [*map(str, words)]
     told = given[:_REFUSED]
-    near = [difflib.get_close_matches(_folded(word)[:80], [*names], n=1) for word in told]
+    near = [difflib.get_close_matches(folded(word)[:80], [*names], n=1) for word in told]
     listed = f" Valid: {', '.join(valid)}." if not all(near) or len(valid) <= _LISTED else ""
     refused = []
     for number, (word, found) in enumerate(zip(told, near), 1):
@@ -359,11 +359,14 @@ def refusals(
 
 
 def likeness(word: str, other: str = "") -> float:
-    """How alike two words are, from 0 to 1; 0 without another."""
-    return difflib.SequenceMatcher(None, word, other).ratio() if other else 0.0
+    """How alike two words are to `choose`, from 0 to 1; 0 without another."""
+    if not other:
+        return 0.0
+    return difflib.SequenceMatcher(None, folded(word)[:80], folded(other)).ratio()
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name without what doesn't matter to `choose`."""
     return name.strip().lower().replace("-", "").replace("_", "")
 
 

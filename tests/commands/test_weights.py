@@ -8,8 +8,9 @@ import pytest
 import torch
 from command_kit import refused, run, said
 
-from vireid.methods import Sizes, build_method
+from vireid.methods import Sizes, build_method, method_class
 from vireid.methods.mcl import MCL
+from vireid.methods.published import read_back_as
 from vireid.weights import method_metadata, read_weights, save_weights
 
 
@@ -21,7 +22,7 @@ def test_there_and_back(tmp_path: Path, capsys) -> None:
     facts = method_metadata("mcl", options, sizes, {}) | {"size": [288, 144]}
     save_weights(tmp_path / "ours.safetensors", method, facts)
     assert run("export-weights", tmp_path / "ours.safetensors", "--format", "PUBLISHED") == 0
-    assert f"vireid import-weights {tmp_path / 'published.t'}" in said(capsys)
+    assert f"vireid import-weights {tmp_path / 'published.t'} --method mcl" in said(capsys)
     assert run("import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors") == 0
     assert "M parameters" in said(capsys)
     before = read_weights(tmp_path / "ours.safetensors")[0]
@@ -37,6 +38,14 @@ def test_there_and_back(tmp_path: Path, capsys) -> None:
     assert "exists already" in refused(
         capsys, "import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors"
     )
+
+
+def test_what_an_exported_network_is_read_back_as() -> None:
+    """The same tensors may be of several methods; the first one would be taken for each."""
+    expected = {"mcl": "mcl", "agw": "agw", "caj": "caj", "halo": "agw", "base": "base"}
+    for name, meant in expected.items():
+        options = method_class(name).model_defaults("test_resnet", "none")
+        assert read_back_as(build_method(name, options, Sizes(num_pids=4, num_cameras=6))) == meant
 
 
 @pytest.mark.long

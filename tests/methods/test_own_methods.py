@@ -188,6 +188,8 @@ def test_an_error_in_a_later_step(
     again = ("--method", f"{tmp_path / 'my.py'}:Mine", "--device", "cpu", "--other-code")
     for name in [name for name in sys.modules if name.startswith(OWN_MODULE)]:
         del sys.modules[name]  # as in another process
+    assert "--other-code" in refused(capsys, "train", "--resume", tmp_path / "run", *again[:-1])
+    assert log.exists()  # nothing has gone on
     assert run("train", "--resume", tmp_path / "run", *again) == 0
     assert not log.exists() and describe_briefly(tmp_path / "run")["state"] == "trained"
 

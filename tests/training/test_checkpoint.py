@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +13,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from vireid.config import to_plain
 from vireid.files import NoPermission
 from vireid.methods import Sizes, build_method, method_class
 from vireid.runtime.background import BackgroundWriter
 from vireid.training import checkpoint
+from vireid.training.checkpoint import describe_briefly
+from vireid.training.defaults import train_options
 from vireid.types import InputError
 from vireid.weights import (
     load_weights,
@@ -197,3 +202,14 @@ def test_weights_of_another_network_are_refused(method, tmp_path: Path) -> None:
 def test_facts_of_a_weights_file(weights: Path) -> None:
     facts = checkpoint.describe_run(weights)
     assert facts["method"] == "mcl" and facts["epoch"] == "7"
+
+
+def test_a_run_that_failed_after_it_was_trained_is_said_to_have_failed(tmp_path: Path) -> None:
+    """A log from before its end, as earlier versions left it, says nothing."""
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(train_options(method="agw"))))
+    for name, moment in (("weights.safetensors", 2), ("summary.json", 3), ("error.log", 1)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (moment, moment))
+    assert describe_briefly(tmp_path)["state"] == "trained"
+    os.utime(tmp_path / "error.log", (4, 4))
+    assert describe_briefly(tmp_path)["state"] == "failed (error.log), no checkpoint yet"

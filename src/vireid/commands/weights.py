@@ -126,12 +126,16 @@ def export_weights(
 
 
 def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -> int:
-    from vireid.methods.published import export_published
+    from vireid.methods.published import export_published, read_back_as
     from vireid.weights import training_facts
 
     _check_new(target)
     export_published(weights, target, facts=training_facts(metadata))
-    next_step(target, f"vireid import-weights {quoted(target)} --out FILE   (reads it back)")
+    name = read_back_as(weights)
+    if name != weights.name:
+        say(f"note: no published code is {weights.name}'s; read back, these are weights of {name}.")
+    again = f"vireid import-weights {quoted(target)} --method {name} --out FILE"
+    next_step(target, f"{again}   (reads it back)")
     return 0
 
 

@@ -381,6 +381,14 @@ def form_of(method: Method) -> _Form:
     return next(form for form in _FORMS if name in form.methods)
 
 
+def read_back_as(method: Method) -> str:
+    """The method that `import_published` can make of an exported one: itself, or the one that it
+    extends, or whichever has that network."""
+    names = form_of(method).methods
+    lineage = (getattr(cls, "name", None) for cls in type(method).__mro__)
+    return next((name for name in lineage if name in names), names[0])
+
+
 def export_published(
     method: Method,
     path: str | Path,

@@ -261,9 +261,12 @@ def describe_briefly(run: str | Path) -> dict[str, str]:
     facts = _describe_options(read_json(folder / "config.json"), f"'{folder / 'config.json'}'")
     newest = list_checkpoints(folder / "checkpoints")
     state = newest[0].stem if newest else "no checkpoint yet"
-    if (folder / ERROR_LOG).is_file():
+    log, summary = folder / ERROR_LOG, folder / "summary.json"
+    trained = summary.is_file() and (folder / WEIGHTS).is_file()
+    # a trained run may fail in further epochs; a log from before its end says nothing
+    if log.is_file() and not (trained and log.stat().st_mtime <= summary.stat().st_mtime):
         state = f"failed ({ERROR_LOG}), {state}"
-    if all((folder / name).is_file() for name in (WEIGHTS, "summary.json")):
+    elif trained:
         state = "trained"
     return {**facts, "state": state}
 

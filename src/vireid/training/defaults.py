@@ -25,7 +25,7 @@ from vireid.config import (
     read_plain,
     to_plain,
 )
-from vireid.console import choose, likeness, refusals
+from vireid.console import choose, folded, likeness, refusals
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions, owners_of_options
@@ -122,7 +122,7 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     keeps_recipe = (
         not recipe_of_file
         or choices.recipe is None
-        or choices.recipe.strip().lower() == recipe_of_file
+        or folded(choices.recipe) == folded(str(recipe_of_file))
     )
     recipes = {name: one.on(dataset) for name, one in recipes_of(method).items()}
     recipe = next(iter(recipes.values()))  # where that of the file can't be
@@ -134,9 +134,9 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         """The file goes before the recipe, unless another recipe than the file's was chosen."""
         return {**of_recipe, **of_file} if keeps_recipe else {**of_file, **of_recipe}
 
-    model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     if (pretrained == "none") != (start_of_file == "none"):
-        model.pop("backbone_scale", None)  # another start needs another rate
+        parts["model"].pop("backbone_scale", None)  # another start needs another rate
+    model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
     arch = model.get("arch", "resnet50") if choices.arch is None else choices.arch
     if (arch, pretrained) != (model.get("arch", arch), start_of_file):
         for name in ("input_mean", "input_std"):  # are those of the file's weights
@@ -269,10 +269,11 @@ def _recipe(
         if name is None or name in recipes or not whole:
             default = "scratch" if pretrained.strip().lower() == "none" else "clean"
             asked = name or default if choices.recipe is None else choices.recipe
-            if asked == "best" and asked not in recipes:
+            if folded(str(asked)) == "best" and "best" not in recipes:
                 raise InputError(_NO_BEST)
             chosen = choose("recipe", asked, tuple(recipes))
-            of_file = overlay(to_plain(recipes[chosen]), of_file)
+            spelled = {"name": chosen} if name else {}
+            of_file = overlay(to_plain(recipes[chosen]), {**of_file, **spelled})
         recipe = from_plain(Recipe, of_file, f"{where}: recipe")
     changes: dict[str, Any] = {}
     with problems:
@@ -357,7 +358,8 @@ def with_values(
         if found:
             meant = "" if found.alike else f" Did you mean '{found.name}'?"
             hint = f"{meant} {found}; the method here is {shown(found.here)}."
-            near = 0.0 if found.alike else likeness(name, found.name)
+            # A little less, so that a sweep names it of a row whose method has it, if there is one.
+            near = 0.0 if found.alike else 0.99 * likeness(name, found.name)
             refused.append(InputError(f"{sentence}{shown(name)}.", hint, near))
     for error in refused:
         with problems:

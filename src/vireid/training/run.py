@@ -90,7 +90,6 @@ def train(
     if can_evaluate:
         evaluate = validation(without(data, store.valid), store, precision=options.recipe.precision)
     fresh = not folder.exists()
-    (folder / checkpoint.ERROR_LOG).unlink(missing_ok=True)
     try:
         result = trainer.train(
             options,

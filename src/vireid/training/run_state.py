@@ -291,6 +291,7 @@ def open_folder(
     tell_changes(changes, say)
     if world.first:
         write_json(run / "config.json", plain)
+        (run / checkpoint.ERROR_LOG).unlink(missing_ok=True)  # of an attempt before this one
     return state, now, identities
 
 
