@@ -71,6 +71,7 @@ def run_sweep(
     rest = [job for job in sweep.jobs if job not in trained]
     check_here(sweep, devices)
     sweep.folder.mkdir(parents=True, exist_ok=True)
+    warned: set[str] = set()
 
     def told(words: str) -> None:
         tell(f"{time.monotonic() - began:7.0f} s  {words}")
@@ -94,7 +95,13 @@ def run_sweep(
 
     def make(job: Job, device: int | None) -> None:
         place = f"{sweep.jobs.index(job) + 1} of {len(sweep.jobs)}"
-        _make(job, sweep, device, stop, standby, lambda: told(f"begins: {job.name} ({place})"))
+        try:
+            _make(job, sweep, device, stop, standby, lambda: told(f"begins: {job.name} ({place})"))
+        finally:
+            for line in _warnings(_log_of(job, sweep)):
+                if line not in warned:  # once, though all seeds of a row are warned of it
+                    warned.add(line)
+                    told(f"{job.name}: {line}")
 
     for job in complete:  # whatever the deadline, and though the sweep is stopped
         ended(job, "done", 0.0)
@@ -158,8 +165,7 @@ def _make(
     from vireid.training.options import named_again
 
     def run(words: list[str]) -> None:
-        log = sweep.folder / "logs" / f"{job.folder.name}.log"
-        call([*_COMMAND, *words], log, device, stop, standby)
+        call([*_COMMAND, *words], _log_of(job, sweep), device, stop, standby)
 
     where = ["--device", "cpu"] if device is None else ["--gpu", "0"]
     code = shlex.split(named_again(job.options))
@@ -191,6 +197,19 @@ def _make(
         write_json(place, {weights: [*_tested(place, weights), done]})
     if left:
         _look_at_tests(job, sweep)
+
+
+def _log_of(job: Job, sweep: Sweep) -> Path:
+    return sweep.folder / "logs" / f"{job.folder.name}.log"
+
+
+def _warnings(log: Path) -> list[str]:
+    """What a run warned of, each once."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in dict.fromkeys(lines) if line.startswith("Warning: ")]
 
 
 def _versions_of_reports(job: Job) -> dict[Path, tuple[int, int]]:

@@ -174,6 +174,8 @@ def test_what_was_made_is_said_and_nothing_else(
     def call(
         command: list[str], log: Path, device: int | None, stop: threading.Event, _: Standby
     ) -> None:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("epoch 1/2\nWarning: far too few steps.\n")
         if command[4] == "train":  # at the first one the user presses Ctrl-C
             os.kill(os.getpid(), signal.SIGINT)
             assert stop.wait(60)
@@ -187,6 +189,7 @@ def test_what_was_made_is_said_and_nothing_else(
     assert "begins: a, seed 0 (1 of 4)" in shown and shown.count("begins") == 1
     assert "missing: a, seed 0: stopped missing" in shown
     assert shown.count("stopped; it goes on with the next call") == 1
+    assert shown.count("a, seed 0: Warning: far too few steps.") == 1
     assert "missing: b, seed 0; a, seed 1; b, seed 1: interrupted before its turn" in shown
     assert shown.count("b, seed 1") == 1 and "no time" not in shown
     assert "(sweep.json)" in shown and not (out / "paper.md").exists()

@@ -34,6 +34,7 @@ class PaperTable:
         metrics: shown of each search, keys of `METRICS`.
         numbers: (rows, columns) the numbers of the chosen embedding; None where there are none.
         seeds: (rows, columns) models that a cell is a mean over, without splits; 0 where empty.
+        chance: of each column what a random order would have, by metric, as far as it is known.
         note: sentences for the caption.
     """
 
@@ -42,11 +43,12 @@ class PaperTable:
     metrics: tuple[str, ...]
     numbers: tuple[tuple[Numbers | None, ...], ...]
     seeds: tuple[tuple[int, ...], ...]
+    chance: tuple[dict[str, float], ...]
     note: str
 
     def cells(self) -> list[list[tuple[str, int]]]:
-        """Text and place of each cell: 1 the best of its column, 2 the second, 0 any other. Cells
-        that read alike share a place."""
+        """Text and place of each cell: 1 the best of its column, 2 the second of three or more, 0
+        any other. Cells that read alike share a place; those not above chance have none."""
         count = len(self.columns) * len(self.metrics)
         texts = [["" for _ in range(count)] for _ in self.rows]
         places = [[0 for _ in range(count)] for _ in self.rows]
@@ -62,11 +64,17 @@ class PaperTable:
                 spread = METRICS[name].text(table[name]["std"])
                 texts[row][column] = mean + (f" ± {spread}" if self.seeds[row][search] > 1 else "")
             if METRICS[name].unit == PERCENT and len(values) > 1:
-                order = sorted({float(value) for value in values.values()}, reverse=True)
-                for row, value in values.items():
+                chance = self.chance[search].get(name, 0.0)
+                above = {r: v for r, v in values.items() if self._mean(r, search, name) > chance}
+                order = sorted({float(value) for value in above.values()}, reverse=True)
+                for row, value in above.items():
                     place = order.index(float(value)) + 1
-                    places[row][column] = place if place <= 2 else 0
+                    places[row][column] = place if place <= min(2, len(values) - 1) else 0
         return [[*zip(*pair)] for pair in zip(texts, places)]
+
+    def _mean(self, row: int, column: int, metric: str) -> float:
+        table = self.numbers[row][column]
+        return 0.0 if table is None else float(table[metric]["mean"])
 
     def caption(self) -> str:
         """What the numbers are, with the number of seeds."""
@@ -81,9 +89,11 @@ class PaperTable:
                 for name, row in zip(self.rows, self.seeds)
             ]
             means = f"mean ± sample deviation over n seeds ({'; '.join(own)})"
-        marks = "best is bold, the second best underlined"
+        places = {place for row in self.cells() for _, place in row}
+        words = {1: "The best is bold", 2: "the second best underlined"}
+        marks = ", ".join(words[place] for place in (1, 2) if place in places)
         note = self.note[:1].upper() + self.note[1:]
-        return f"{note} {tables.caption(self.metrics, means)} The {marks}."
+        return f"{note} {tables.caption(self.metrics, means)}{f' {marks}.' if marks else ''}"
 
     def to_markdown(self) -> str:
         heads = [
@@ -167,9 +177,13 @@ def paper_table(
         seeds.append(tuple(_seeds(cell) for cell in row))
         cells += filter(None, row)
     columns, shared = _column_names(searches)
-    by_chance = []
+    by_chance: list[str] = []
+    chance: list[dict[str, float]] = []
     for search, name in zip(searches, columns):
         alike = [report for report in cells if not differing_searches([report, search])]
+        chance.append(
+            {m: max(r.chance.get(m, 0.0) for r in alike) for m in METRICS} if alike else {}
+        )
         if words := shared_chance(alike, chosen):
             by_chance.append(f"{name}: {words}" if name else words)
     sentences = [f"{'; '.join(filter(None, [shared, f'test embedding: {embedding}{about}']))}."]
@@ -181,6 +195,7 @@ def paper_table(
         metrics=chosen,
         numbers=tuple(numbers),
         seeds=tuple(seeds),
+        chance=tuple(chance),
         note=" ".join(sentences),
     )
 

@@ -243,6 +243,9 @@ def call(
         raise Stopped
     if process.returncode:
         text = log.read_bytes()[begin:].decode("utf-8", "replace")
-        last = " ".join(" ".join(text.strip().splitlines()[-_LAST_LINES:]).split())
+        lines = text.strip().splitlines()[-_LAST_LINES:]
+        told = [n for n, line in enumerate(lines) if line.startswith("vireid: ")]
+        # the command's own sentence, where it ended with one, not what it had printed before
+        last = " ".join(" ".join(lines[told[-1] if told else 0 :]).split())
         words = " ".join([word for word in command[1:5] if word != "-P"][:3])
         raise RuntimeError(f"`{words}` ended with code {process.returncode}: {last}")
