@@ -236,8 +236,10 @@ def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match="it was scratch with 16 identities a batch"):
             ask()
+    with pytest.raises(InputError, match=r"This method has no recipe 'published'.* clean, scratch"):
+        train_options(method="halo", recipe="published")
     (tmp_path / "old.json").write_text('{"recipe": {"name": "mine", "lr": 0.2}}')
-    with pytest.raises(InputError, match="no recipe 'mine'"):
+    with pytest.raises(InputError, match=r"old\.json: There is no recipe 'mine'"):
         train_options(tmp_path / "old.json")
     whole = to_plain(train_options(method="agw", recipe="scratch", pids_per_batch=16))
     whole["recipe"]["name"] = "best"

@@ -184,6 +184,11 @@ def test_an_error_in_a_later_step(
     assert f"The traceback is in '{log}'" in message
     assert "raise ValueError('no more')" in log.read_text()
     assert describe_briefly(tmp_path / "run")["state"].startswith("failed (error.log), epoch-")
+    named = f"--resume {tmp_path / 'run'} --method {tmp_path / 'my.py'}:Mine"
+    assert run("info", tmp_path / "run") == 0
+    shown = capsys.readouterr()
+    assert "failed (error.log), epoch-" in shown.out
+    assert f"vireid train {named} --other-code" in " ".join(shown.err.split())
     (tmp_path / "my.py").write_text(HEAD + INIT)  # corrected, as it says
     again = ("--method", f"{tmp_path / 'my.py'}:Mine", "--device", "cpu", "--other-code")
     for name in [name for name in sys.modules if name.startswith(OWN_MODULE)]:
@@ -191,6 +196,8 @@ def test_an_error_in_a_later_step(
     assert "--other-code" in refused(capsys, "train", "--resume", tmp_path / "run", *again[:-1])
     assert log.exists()  # nothing has gone on
     assert run("train", "--resume", tmp_path / "run", *again) == 0
+    assert run("info", tmp_path / "run") == 0
+    assert f"vireid test {named}" in said(capsys)
     assert not log.exists() and describe_briefly(tmp_path / "run")["state"] == "trained"
 
 

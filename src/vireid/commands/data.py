@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from vireid.commands.run_list import show_runs
 from vireid.console import choose, facts_table, path_meant, quoted, results, say, table, tell_broken
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
-from vireid.files import UnnamedCode, check_folder
+from vireid.files import UnnamedCode, check_folder, read_json
 from vireid.models.options import ENDINGS
 from vireid.testing import TRIALS, report_files
 from vireid.types import InputError
@@ -247,9 +247,7 @@ def info(
         results.print(facts_table(f"{'Run' if place.is_dir() else 'File'} {place}", run))
         if network:
             _print_network(network)
-        published = "checkpoint of" in run
-        word = "import-weights" if published else "report" if reports else "test --resume"
-        suggest(f"vireid {word} {quoted(target)}")
+        suggest(f"vireid {_after_run(run, target, place, reports)}")
         return 0
     if dataset is None and place.is_dir() and show_runs(place, json=json):
         return 0
@@ -286,6 +284,23 @@ def info(
         sensor_cameras=sensor_cameras,
     )
     return 0
+
+
+def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
+    """What to type after having looked at a run, a checkpoint or weights."""
+    from vireid.training.options import named_again
+
+    if "checkpoint of" in run:
+        return f"import-weights {quoted(target)}"
+    if reports:
+        return f"report {quoted(target)}"
+    config = place / "config.json"
+    plain = read_json(config) if config.is_file() else {}
+    failed = run.get("state", "").startswith("failed")
+    if "hash" in run and not failed:  # it has weights
+        return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
+    again = " --other-code   (once the mistake is corrected)" if failed else ""
+    return f"train --resume {quoted(target)}{named_again(plain)}{again}"
 
 
 def _network(target: Path, method: str | None, arch: str | None) -> dict[str, Any] | None:

@@ -233,6 +233,7 @@ def describe_run(source: str | Path) -> dict[str, str]:
         return _describe_checkpoint(path)
     if path.is_dir():
         facts = _describe_options(read_json(path / "config.json"), f"'{path / 'config.json'}'")
+        facts["state"] = _state(path)
         newest = list_checkpoints(path / "checkpoints")
         facts["newest checkpoint"] = newest[0].name if newest else "none yet"
         if not (path / WEIGHTS).is_file():
@@ -259,16 +260,18 @@ def describe_briefly(run: str | Path) -> dict[str, str]:
     """
     folder = Path(run)
     facts = _describe_options(read_json(folder / "config.json"), f"'{folder / 'config.json'}'")
-    newest = list_checkpoints(folder / "checkpoints")
+    return {**facts, "state": _state(folder)}
+
+
+def _state(run: Path) -> str:
+    newest = list_checkpoints(run / "checkpoints")
     state = newest[0].stem if newest else "no checkpoint yet"
-    log, summary = folder / ERROR_LOG, folder / "summary.json"
-    trained = summary.is_file() and (folder / WEIGHTS).is_file()
+    log, summary = run / ERROR_LOG, run / "summary.json"
+    trained = summary.is_file() and (run / WEIGHTS).is_file()
     # a trained run may fail in further epochs; a log from before its end says nothing
     if log.is_file() and not (trained and log.stat().st_mtime <= summary.stat().st_mtime):
-        state = f"failed ({ERROR_LOG}), {state}"
-    elif trained:
-        state = "trained"
-    return {**facts, "state": state}
+        return f"failed ({ERROR_LOG}), {state}"
+    return "trained" if trained else state
 
 
 def _identities(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -254,6 +254,17 @@ def _names(plain: Mapping[str, Any], choices: Choices, where: str) -> tuple[str 
     return of_file, method, dataset
 
 
+def _recipe_named(name: str, recipes: Mapping[str, Recipe]) -> str:
+    if folded(name) == "best" and "best" not in recipes:
+        raise InputError(_NO_BEST)
+    if folded(name) == "published" and "published" not in recipes:
+        raise InputError(
+            "This method has no recipe 'published', as no training of it is published. "
+            f"Valid: {', '.join(recipes)}."
+        )
+    return choose("recipe", name, tuple(recipes))
+
+
 def _recipe(
     choices: Choices,
     of_file: dict[str, Any],
@@ -269,9 +280,12 @@ def _recipe(
         if name is None or name in recipes or not whole:
             default = "scratch" if pretrained.strip().lower() == "none" else "clean"
             asked = name or default if choices.recipe is None else choices.recipe
-            if folded(str(asked)) == "best" and "best" not in recipes:
-                raise InputError(_NO_BEST)
-            chosen = choose("recipe", asked, tuple(recipes))
+            try:
+                chosen = _recipe_named(str(asked), recipes)
+            except InputError as error:
+                if asked == name and choices.recipe is None:
+                    raise InputError(f"{where}: {error}") from None
+                raise
             spelled = {"name": chosen} if name else {}
             of_file = overlay(to_plain(recipes[chosen]), {**of_file, **spelled})
         recipe = from_plain(Recipe, of_file, f"{where}: recipe")

@@ -314,11 +314,12 @@ def with_named_code(
     return values
 
 
-def named_again(options: TrainOptions, *, training: bool = True) -> str:
+def named_again(options: TrainOptions | Mapping[str, Any], *, training: bool = True) -> str:
     """What a command about a run needs after its own words, as no file names code that is run:
     " --method my.py:MyMethod", or "" where all of it is the package's.
 
     Args:
+        options: of a run, or as its config.json has them.
         training: the command trains; others need the method, the data set and the network only.
     """
     needed = tuple(CODE) if training else ("method", "dataset", "arch")
