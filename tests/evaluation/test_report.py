@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from evaluation.examples import embeddings_of, sysu_like
+from vireid.config import to_plain
 from vireid.data import ProtocolOptions
 from vireid.evaluation import (
     METRICS,
@@ -26,7 +27,7 @@ from vireid.evaluation import (
 )
 from vireid.evaluation.report import below_chance
 from vireid.evaluation.unlike import differences, differing_options
-from vireid.methods import OPTIONS
+from vireid.methods import OPTIONS, RECIPES
 from vireid.types import InputError
 
 PROMISED = {"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}  # others script by them
@@ -444,6 +445,24 @@ def test_options_that_a_methods_name_implies_are_not_named() -> None:
     assert differing_options([unstated, mcl(usual)]).keys() == {
         "method_options.rho", "method_options.centers",
     }  # fmt: skip
+
+
+def test_a_table_leaves_out_what_one_recipe_says_of_each_method() -> None:
+    """Methods in one recipe's name: only what is set otherwise is worth a place in each row."""
+
+    def report(method: str, recipe: str, **changed: Any) -> Report:
+        augment = to_plain(RECIPES[method][recipe].augment) | changed
+        kept = trained(1, options={"method": method, "recipe": {"augment": augment}})
+        protocol = replace(make(1).protocol, recipe=recipe, method=method)
+        return replace(make(1), record=kept, protocol=protocol)
+
+    pair = [report("agw", "scratch"), report("halo", "scratch")]
+    assert "recipe.augment.second_view" in differing_options(pair)
+    assert differing_options(pair, brief=True) == {}
+    found = differing_options([pair[0], report("halo", "scratch", channel=0.5)], brief=True)
+    assert found == {"recipe.augment.channel": ("0.35", "0.5")}
+    mixed = [pair[0], report("agw", "clean")]  # nothing says which recipe a row has
+    assert "recipe.augment.channel" in differing_options(mixed, brief=True)
 
 
 def test_an_average_keeps_what_its_models_share(tmp_path: Path) -> None:

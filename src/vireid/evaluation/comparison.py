@@ -243,7 +243,7 @@ def compare(reports: Sequence[Report]) -> Comparison:
     return Comparison(
         reports=tuple(reports),
         differences=differing_searches(reports),
-        options=differing_options(reports),
+        options=differing_options(reports, brief=True),
     )
 
 

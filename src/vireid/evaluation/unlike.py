@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vireid.config import to_plain
+from vireid.config import flatten, to_plain
 from vireid.evaluation.protocol import (
     PROTOCOL_WORDS,
     Protocol,
@@ -44,12 +44,20 @@ def _other_value(name: str, one: Protocol, other: Protocol) -> bool:
     return bool(a != b)
 
 
-def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
+def differing_options(
+    reports: Sequence[Report], *, brief: bool = False
+) -> dict[str, tuple[str, ...]]:
     """Options that differ between the training runs of reports, with each one's value in words;
-    the seed and the split, which have places of their own, aren't among them."""
+    the seed and the split, which have places of their own, aren't among them.
+
+    Args:
+        brief: leave out the method and, where all have one recipe, what it says for each method.
+    """
     recipes = [recipe_of(r.record) if r.record else None for r in reports]
     known = [recipe for recipe in recipes if recipe is not None]
     usual = [_usual(report) for report in reports if report.record]
+    one_recipe = brief and len({report.protocol.recipe for report in reports}) == 1
+    said = [_said_by_recipe(report) for report in reports if report.record] if one_recipe else []
     names = dict.fromkeys(name for recipe in known for name in recipe)
     return {
         name: tuple(
@@ -59,6 +67,8 @@ def differing_options(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
         for name in names
         if len({value_words(recipe.get(name)) for recipe in known}) > 1
         and not _says_the_method(name, known, usual)
+        and not (brief and name == "method")
+        and not (said and all(name in s and s[name] == r[name] for s, r in zip(said, known)))
     }
 
 
@@ -117,6 +127,15 @@ def _usual(report: Report) -> dict[str, Any]:
     recipe = RECIPES.get(method, {}).get(report.protocol.recipe or "")
     given = recipe.on(report.protocol.trained_on or "").method_options if recipe else {}
     return {**to_plain(OPTIONS[method]()), **given}
+
+
+def _said_by_recipe(report: Report) -> dict[str, Any]:
+    """The options of a report's recipe by dotted names, as its method's name and its own say."""
+    method = recipe_of(report.record).get("method") if report.record else None
+    recipe = RECIPES.get(str(method), {}).get(report.protocol.recipe or "")
+    if recipe is None:
+        return {}
+    return flatten({"recipe": to_plain(recipe.on(report.protocol.trained_on or ""))})
 
 
 def _says_the_method(
