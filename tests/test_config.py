@@ -22,7 +22,7 @@ from vireid.console import warn
 from vireid.methods import RECIPES
 from vireid.training.defaults import train_options
 from vireid.training.naming import run_name
-from vireid.training.options import MAY_CHANGE, TrainOptions
+from vireid.training.options import MAY_CHANGE, OTHER_NAMES, TrainOptions
 from vireid.types import InputError
 
 
@@ -271,3 +271,12 @@ def test_another_start_than_the_files_keeps_the_rate_of_the_recipe(tmp_path: Pat
         (tmp_path / "mine.json").write_text(json.dumps(whole))
         options = train_options(tmp_path / "mine.json", pretrained="imagenet")
         assert options == train_options(method=method)
+
+
+def test_other_programs_names_of_options_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, meant in OTHER_NAMES.items():
+        with pytest.raises(InputError, match=rf"option '{name}'. Did you mean '{meant}'\?$"):
+            train_options(method="agw", **{name: 1})
+        if f"--{name.replace('_', '-')}" not in FOREIGN:
+            told = refused(capsys, "train", f"--{name.replace('_', '-')}", 1)
+            assert f"Did you mean --{meant.replace('_', '-')}?" in told

@@ -56,8 +56,9 @@ PARSERS: dict[str, str] = {
     "models/pretrained.py": "network_of _from_file _matched_in_order",
     "server/settings.py": "_token_lines",
     "server/uploads.py": "",
-    "sweep.py": "read_sweep runs_of _rows _with_code _job _allowed _tests _check_test _tested",
+    "sweep.py": "read_sweep runs_of _rows _with_code _job _allowed _tests _check_test",
     "sweep_file.py": "",
+    "sweep_run.py": "_tested",
     "synthetic/parameters.py": "claim",
     "testing/run.py": "_run_config",
     "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "
@@ -85,6 +86,7 @@ _PIPES = "what its own processes say"
 # Modules that read files and whose parsers aren't in `PARSERS` → why.
 OTHERS: dict[str, str] = {
     "card.py": _OURS,
+    "commands/data.py": _CONFIG,
     "commands/demo.py": _CONFIG,
     "commands/demo_page.py": _CONFIG,
     "commands/train_run.py": _CONFIG,

@@ -297,7 +297,7 @@ def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -
     config = place / "config.json"
     plain = read_json(config) if config.is_file() else {}
     failed = run.get("state", "").startswith("failed")
-    if "hash" in run and not failed:  # it has weights
+    if place.is_file() or ("hash" in run and not failed):  # there are weights
         return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
     again = " --other-code   (once the mistake is corrected)" if failed else ""
     return f"train --resume {quoted(target)}{named_again(plain)}{again}"

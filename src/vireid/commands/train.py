@@ -19,7 +19,7 @@ from vireid.files import check_folder, is_code
 from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
 from vireid.training.defaults import Choices, check_own_names, defaults, of_other_methods, resolve
-from vireid.training.options import TrainOptions
+from vireid.training.options import OTHER_NAMES, TrainOptions
 from vireid.types import InputError
 
 # Flags of the published codes and of DEEN → what to give here.
@@ -147,6 +147,8 @@ def _prepared(words: Sequence[str]) -> dict[str, Options]:
 def refuse(flag: str, words: Sequence[str]) -> str | None:
     """A sentence on a flag that another method has, or that is nearest to one of its flags, or
     None."""
+    if meant := OTHER_NAMES.get(flag.replace("-", "_")):
+        return f"`vireid train` has no flag '--{flag}'. Did you mean --{meant.replace('_', '-')}?"
     options = defaults(None, Choices(method=_typed(words, "method")))
     names = [field.name for field in dataclasses.fields(Start)]
     found = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])

@@ -37,6 +37,7 @@ from vireid.own_code import place_of_field
 from vireid.problems import Problems, each
 from vireid.training.options import (
     CODE,
+    OTHER_NAMES,
     TrainOptions,
     check_config,
     usual_eval_every,
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 
 ADAM_LR = 0.00035
 _NO_BEST = (
-    "The recipe best is no more: it was scratch with 16 identities a batch, `pids_per_batch`. The "
-    "best that we know now is the method halo, with recipe clean or scratch."
+    "The recipe best is no more: it was scratch with 16 identities a batch. Use `recipe` scratch "
+    "and `pids_per_batch` 16, or the method halo."
 )
 Chosen = TypeVar("Chosen", bound=Options)
 
@@ -367,7 +368,10 @@ def with_values(
     of_others = {name: of_other_methods(name, options, besides) for name in wrong}
     unlike = [name for name in wrong if of_others[name] is None]
     sentence = "There is no option "
-    refused = refusals(sentence, unlike, (*places, *besides)) if unlike else []
+    valid = (*places, *besides)
+    names = {folded(name): name for name in valid}
+    names = {folded(word): name for word, name in OTHER_NAMES.items() if name in places} | names
+    refused = refusals(sentence, unlike, valid, names=names) if unlike else []
     for name, found in of_others.items():
         if found:
             meant = "" if found.alike else f" Did you mean '{found.name}'?"

@@ -327,6 +327,17 @@ def named_again(options: TrainOptions | Mapping[str, Any], *, training: bool = T
     return "".join(f" --{what} {shlex.join(names)}" for what, names in found if what in needed)
 
 
+# What other programs call an option → its name here.
+OTHER_NAMES = {
+    "learning_rate": "lr",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "optimizer": "optim",
+    "optimiser": "optim",
+    "backbone": "arch",
+    "network": "arch",
+    "batch_size": "pids_per_batch",
+}
 OLD_KEYS = {
     "max_steps": "steps_per_epoch",
     "choose": "select",
