@@ -203,11 +203,15 @@ def ddag(picture: Picture) -> None:
     picture.loss("cross-entropy", again)
 
 
-def caj(picture: Picture) -> None:
+def two_views(picture: Picture) -> None:
     picture.columns(
         "visible", "one channel of it", "infrared", kinds=("visible", "visible", "infrared")
     )
     picture.columns("stem", "stem")
+
+
+def caj(picture: Picture) -> None:
+    two_views(picture)
     pooled, _, logits = agw_network(picture)
     picture.loss("squared weighted triplet", pooled)
     picture.loss("cross-entropy", logits)
@@ -249,10 +253,7 @@ def rle(picture: Picture) -> None:
 
 
 def halo(picture: Picture) -> None:
-    picture.columns(
-        "visible", "one channel of it", "infrared", kinds=("visible", "visible", "infrared")
-    )
-    picture.columns("stem", "stem")
+    two_views(picture)
     pooled, embedding, logits = agw_network(picture)
     picture.loss("weighted triplet", pooled)
     picture.loss("circle", embedding)

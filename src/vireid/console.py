@@ -238,8 +238,12 @@ def did_you_mean(
     Args:
         written: valid word → how it is written, where that is otherwise.
     """
-    near = difflib.get_close_matches(word[:80], [*valid], n=1)
-    return f" Did you mean '{(written or {}).get(near[0], near[0])}'?" if near else ""
+    near = _nearest_word(word, valid)
+    return f" Did you mean '{(written or {}).get(near, near)}'?" if near else ""
+
+
+def _nearest_word(word: str, valid: Iterable[str]) -> str:
+    return next(iter(difflib.get_close_matches(word[:80], [*valid], n=1)), "")
 
 
 def path_meant(path: str | Path, fits: Callable[[Path], bool] = os.path.exists) -> str:
@@ -343,25 +347,23 @@ def refusals(
     names = names or {folded(name): name for name in valid}
     given = [*map(str, words)]
     told = given[:_REFUSED]
-    near = [difflib.get_close_matches(folded(word)[:80], [*names], n=1) for word in told]
+    near = [_nearest_word(folded(word), names) for word in told]
     listed = f" Valid: {', '.join(valid)}." if not all(near) or len(valid) <= _LISTED else ""
     refused = []
     for number, (word, found) in enumerate(zip(told, near), 1):
         begin = sentence if number == 1 else again or sentence
-        hint = f" Did you mean '{names[found[0]]}'?" if found else ""
+        hint = did_you_mean(folded(word), names, written=names)
         last = number == len(given)
         refused.append(InputError(
-            f"{begin}{shown(word)}.", hint + listed * last, likeness(word, *found)
+            f"{begin}{shown(word)}.", hint + listed * last, likeness(word, found)
         ))  # fmt: skip
     if len(given) > len(told):
         refused.append(InputError(f"{len(given) - len(told):,} more are unknown.", listed))
     return refused
 
 
-def likeness(word: str, other: str = "") -> float:
-    """How alike two words are to `choose`, from 0 to 1; 0 without another."""
-    if not other:
-        return 0.0
+def likeness(word: str, other: str) -> float:
+    """How alike two words are to `choose`, from 0 to 1."""
     return difflib.SequenceMatcher(None, folded(word)[:80], folded(other)).ratio()
 
 

@@ -33,6 +33,7 @@ class InputError(Exception):
 
     Attributes:
         fault: the message without its hint.
+        hint: what may help, which can differ where the fault is the same.
         nearness: how alike what was given and what the hint names are, from 0 to 1.
     """
 

@@ -288,6 +288,7 @@ def info(
 
 def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
     """What to type after having looked at a run, a checkpoint or weights."""
+    from vireid.training.checkpoint import has_failed
     from vireid.training.options import named_again
 
     if "checkpoint of" in run:
@@ -296,7 +297,7 @@ def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -
         return f"report {quoted(target)}"
     config = place / "config.json"
     plain = read_json(config) if config.is_file() else {}
-    failed = run.get("state", "").startswith("failed")
+    failed = has_failed(place)
     if place.is_file() or ("hash" in run and not failed):  # there are weights
         return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
     again = " --other-code   (once the mistake is corrected)" if failed else ""

@@ -207,7 +207,7 @@ class Flags:
             if flag in valid or flag.startswith("--tyro-"):  # tyro's own, for shells
                 continue
             if answer := foreign.get(flag.lower()):
-                told[f"`{self.prog}` has no flag '{word}'. {answer}"] = None
+                told[f"`{self.prog}` has no flag '{word}'. {self.with_dashes(answer)}"] = None
             elif whole := self._without_flag(word):
                 told[
                     f"`{self.prog}` has no flag '{word}': what it works on stands without one. "

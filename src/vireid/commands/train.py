@@ -19,21 +19,8 @@ from vireid.files import check_folder, is_code
 from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
 from vireid.training.defaults import Choices, check_own_names, defaults, of_other_methods, resolve
-from vireid.training.options import OTHER_NAMES, TrainOptions
+from vireid.training.options import FOREIGN, TrainOptions
 from vireid.types import InputError
-
-# Flags of the published codes and of DEEN → what to give here.
-FOREIGN = {
-    "--batch-size": "P is --pids-per-batch, K is --images-per-pid; a batch has 2 x P x K images.",
-    "--num-pos": "Here it is --images-per-pid: images of each modality for each identity.",
-    "--img-h": "Here it is --size HEIGHT WIDTH.",
-    "--img-w": "Here it is --size HEIGHT WIDTH.",
-    "--test-batch": "Testing picks its batch by itself; leave the flag out.",
-    "--workers": "Images are decoded once, by `vireid prepare` or the first run; leave it out.",
-    "--erasing-p": "Here it is --erase.",
-    "--save-epoch": "Here it is --checkpoint-every; --keep says how many checkpoints stay.",
-    "--tvsearch": "Training has no direction; give `vireid test` --direction.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +134,6 @@ def _prepared(words: Sequence[str]) -> dict[str, Options]:
 def refuse(flag: str, words: Sequence[str]) -> str | None:
     """A sentence on a flag that another method has, or that is nearest to one of its flags, or
     None."""
-    if meant := OTHER_NAMES.get(flag.replace("-", "_")):
-        return f"`vireid train` has no flag '--{flag}'. Did you mean --{meant.replace('_', '-')}?"
     options = defaults(None, Choices(method=_typed(words, "method")))
     names = [field.name for field in dataclasses.fields(Start)]
     found = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])
@@ -164,7 +149,9 @@ def refuse(flag: str, words: Sequence[str]) -> str | None:
 
 setattr(train, "prepare", prepare)  # noqa: B010 - read by `commands.flags`
 setattr(train, "refuse", refuse)  # noqa: B010
-setattr(train, "foreign", FOREIGN)  # noqa: B010
+setattr(  # noqa: B010
+    train, "foreign", {f"--{name.replace('_', '-')}": text for name, text in FOREIGN.items()}
+)
 
 
 def _typed(words: Sequence[str], name: str) -> str | None:

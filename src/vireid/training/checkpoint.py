@@ -263,15 +263,25 @@ def describe_briefly(run: str | Path) -> dict[str, str]:
     return {**facts, "state": _state(folder)}
 
 
+def _is_trained(run: Path) -> bool:
+    return (run / "summary.json").is_file() and (run / WEIGHTS).is_file()
+
+
+def has_failed(run: Path) -> bool:
+    """Whether code of the user's own ended a run, which hasn't gone on since. A trained run may
+    fail in further epochs; a log from before its end says nothing."""
+    log, summary = run / ERROR_LOG, run / "summary.json"
+    if not log.is_file():
+        return False
+    return not _is_trained(run) or log.stat().st_mtime > summary.stat().st_mtime
+
+
 def _state(run: Path) -> str:
     newest = list_checkpoints(run / "checkpoints")
     state = newest[0].stem if newest else "no checkpoint yet"
-    log, summary = run / ERROR_LOG, run / "summary.json"
-    trained = summary.is_file() and (run / WEIGHTS).is_file()
-    # a trained run may fail in further epochs; a log from before its end says nothing
-    if log.is_file() and not (trained and log.stat().st_mtime <= summary.stat().st_mtime):
+    if has_failed(run):
         return f"failed ({ERROR_LOG}), {state}"
-    return "trained" if trained else state
+    return "trained" if _is_trained(run) else state
 
 
 def _identities(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -37,7 +37,7 @@ from vireid.own_code import place_of_field
 from vireid.problems import Problems, each
 from vireid.training.options import (
     CODE,
-    OTHER_NAMES,
+    FOREIGN,
     TrainOptions,
     check_config,
     usual_eval_every,
@@ -365,13 +365,14 @@ def with_values(
     places, problems = flat_names(options), Problems()
     nested: dict[str, Any] = {}
     wrong = [name for name in values if name not in places]
-    of_others = {name: of_other_methods(name, options, besides) for name in wrong}
-    unlike = [name for name in wrong if of_others[name] is None]
+    foreign = [name for name in wrong if name in FOREIGN and isinstance(options, TrainOptions)]
+    of_others = {
+        name: of_other_methods(name, options, besides) for name in wrong if name not in foreign
+    }
+    unlike = [name for name, found in of_others.items() if found is None]
     sentence = "There is no option "
-    valid = (*places, *besides)
-    names = {folded(name): name for name in valid}
-    names = {folded(word): name for word, name in OTHER_NAMES.items() if name in places} | names
-    refused = refusals(sentence, unlike, valid, names=names) if unlike else []
+    refused = refusals(sentence, unlike, (*places, *besides)) if unlike else []
+    refused += [InputError(f"{sentence}{shown(name)}.", f" {FOREIGN[name]}") for name in foreign]
     for name, found in of_others.items():
         if found:
             meant = "" if found.alike else f" Did you mean '{found.name}'?"

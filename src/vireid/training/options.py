@@ -327,17 +327,26 @@ def named_again(options: TrainOptions | Mapping[str, Any], *, training: bool = T
     return "".join(f" --{what} {shlex.join(names)}" for what, names in found if what in needed)
 
 
-# What other programs call an option → its name here.
-OTHER_NAMES = {
-    "learning_rate": "lr",
-    "num_epochs": "epochs",
-    "max_epochs": "epochs",
-    "optimizer": "optim",
-    "optimiser": "optim",
-    "backbone": "arch",
-    "network": "arch",
-    "batch_size": "pids_per_batch",
+# Options of the published codes, of DEEN and of other programs → what to give here.
+FOREIGN = {
+    "batch_size": "P is `pids_per_batch`, K is `images_per_pid`; a batch has 2 x P x K images.",
+    "num_pos": "Here it is `images_per_pid`: images of each modality for each identity.",
+    "img_h": "Here it is `size`, height and width.",
+    "img_w": "Here it is `size`, height and width.",
+    "test_batch": "Testing picks its batch by itself; leave it out.",
+    "workers": "Images are decoded once, by `vireid prepare` or the first run; leave it out.",
+    "erasing_p": "Here it is `erase`.",
+    "save_epoch": "Here it is `checkpoint_every`; `keep` says how many checkpoints stay.",
+    "tvsearch": "Training has no direction; `vireid test` takes one.",
+    "learning_rate": "Here it is `lr`.",
+    "num_epochs": "Here it is `epochs`.",
+    "max_epochs": "Here it is `epochs`.",
+    "optimizer": "Here it is `optim`.",
+    "optimiser": "Here it is `optim`.",
+    "backbone": "Here it is `arch`.",
+    "network": "Here it is `arch`.",
 }
+
 OLD_KEYS = {
     "max_steps": "steps_per_epoch",
     "choose": "select",
