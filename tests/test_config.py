@@ -239,7 +239,7 @@ def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
         lambda: train_options(method="agw", recipe="Best"),
         lambda: train_options(tmp_path / "old.json"),
     ):
-        with pytest.raises(InputError, match="it was scratch with 16 identities a batch"):
+        with pytest.raises(InputError, match="It was scratch with 16 identities a batch"):
             ask()
     with pytest.raises(InputError, match=r"This method has no recipe 'published'.* clean, scratch"):
         train_options(method="halo", recipe="published")

@@ -127,7 +127,7 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     trials.mkdir()
     (trials / "trials.json").touch()
     assert run("info", trials) == 0
-    assert f"Next: vireid train --resume '{trials}'   (" in capsys.readouterr().err
+    assert f"Next: vireid train --resume '{trials}'   # " in capsys.readouterr().err
     for text in ("{}", "[1]", '{"recipe": 1}'):  # another program's configuration
         (tmp_path / "config.json").write_text(text)
         message = refused(capsys, "info", tmp_path)

@@ -100,7 +100,7 @@ def test_info_lists_the_runs_of_a_folder(runs: list[Path], tmp_path: Path, capsy
     assert shown.out.count("trained") == 2 and "unreadable" in shown.out
     error = " ".join(shown.err.split())
     assert "note: " in error and "is not the configuration of a run" in error
-    assert f"vireid info '{parent / 'seed0'}' (about one of them)" in error
+    assert f"vireid info '{parent / 'seed0'}' # about one of them" in error
     assert run("info", parent, "--json") == 0
     other, *found = json.loads(capsys.readouterr().out)
     assert other["state"] == "unreadable" and "not the configuration" in other["error"]

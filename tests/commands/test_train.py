@@ -304,7 +304,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
         ("--recipe", "pub"): "Valid: published, clean, scratch.",
-        ("--recipe", "best"): "pids-per-batch 16, or the method halo.",
+        ("--recipe", "best"): "--pids-per-batch 16 for the same.",
         ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
         ("--augment", "wild"): "Valid: none, plain, published, channel, caj, dns,",
         ("--engine", "turbo"): "Valid: auto, eager, compiled, graph.",

@@ -229,7 +229,7 @@ def info(
             return 0
         results.print(facts_table(f"Run {place}", facts))
         suggest(
-            f"vireid train --resume {quoted(place)}   (trains and tests what is left, and averages)"
+            f"vireid train --resume {quoted(place)}   # trains and tests what is left, and averages"
         )
         return 0
     is_weights = place.suffix.lower() in ENDINGS and place.is_file()
@@ -300,7 +300,7 @@ def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -
     failed = has_failed(place)
     if place.is_file() or ("hash" in run and not failed):  # there are weights
         return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
-    again = " --other-code   (once the mistake is corrected)" if failed else ""
+    again = " --other-code   # once the mistake is corrected" if failed else ""
     return f"train --resume {quoted(target)}{named_again(plain)}{again}"
 
 

@@ -160,7 +160,7 @@ def _put(
         say(f"{result.skipped:,} were in it already; `vireid index update` replaces them.")
     if result.replaced:
         suggest(
-            f"vireid index compact --index {quoted(index)}   (frees the space of the old vectors)"
+            f"vireid index compact --index {quoted(index)}   # frees the space of the old vectors"
         )
     return 0
 
@@ -233,7 +233,7 @@ def remove(
         count = opened.remove(**conditions)
     say(f"{count:,} images removed from '{index}'.")
     if count:
-        suggest(f"vireid index compact --index {quoted(index)}   (frees the space)")
+        suggest(f"vireid index compact --index {quoted(index)}   # frees the space")
     return 0
 
 

@@ -43,7 +43,7 @@ def show_runs(folder: Path, *, json: bool) -> bool:
             say(f"note: {one['error']}")
     readable = [one["run"] for one in found if "error" not in one]
     if readable:
-        suggest(f"vireid info {quoted(readable[0])}   (about one of them)")
+        suggest(f"vireid info {quoted(readable[0])}   # about one of them")
     return True
 
 

@@ -68,7 +68,7 @@ def test(
     figures = ", ranks.jpg, cmc.png, similarity.png" if options.figure_queries else ""
     next_step(
         f"{' and '.join(f'{folder}/report.json' for folder in folders)} (with report.md{figures})",
-        f"vireid report {' '.join(map(quoted, folders))} OTHER   (to compare runs)",
+        f"vireid report {' '.join(map(quoted, folders))} OTHER   # to compare runs",
     )
     return 0
 

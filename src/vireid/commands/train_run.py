@@ -64,8 +64,8 @@ def train_one(
     suggest(f"vireid test --resume {quoted(folder)}{named_again(options, training=False)}")
     if options.select == "val":
         suggest(
-            f"vireid train --resume {quoted(folder)}{again} --refit   (once more on all training "
-            "identities, with the steps and the schedule that were chosen)"
+            f"vireid train --resume {quoted(folder)}{again} --refit   # once more on all training "
+            "identities, with the steps and the schedule that were chosen"
         )
     return 0
 

@@ -135,7 +135,7 @@ def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -
     if name != weights.name:
         say(f"note: no published code is {weights.name}'s; read back, these are weights of {name}.")
     again = f"vireid import-weights {quoted(target)} --method {name} --out FILE"
-    next_step(target, f"{again}   (reads it back)")
+    next_step(target, f"{again}   # reads it back")
     return 0
 
 

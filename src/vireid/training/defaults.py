@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 ADAM_LR = 0.00035
 _NO_BEST = (
-    "The recipe best is no more: it was scratch with 16 identities a batch. Use `recipe` scratch "
-    "and `pids_per_batch` 16, or the method halo."
+    "There is no recipe 'best' any more; the method halo took its place. It was scratch with 16 "
+    "identities a batch: give `recipe` scratch and `pids_per_batch` 16 for the same."
 )
 Chosen = TypeVar("Chosen", bound=Options)
 
