@@ -1,7 +1,6 @@
 """Train candidates for the network in the package, and judge them on people that none of them saw.
 
     python benchmarks/train_synth_weights.py --work DIR --lite2 FILE --mobilenetv2 FILE
-    python benchmarks/train_synth_weights.py --work DIR … --ship ROW
 
 The recipe is this file and sweeps/shipped.toml: 1,204 people in SYSU-MM01's layout (visible and
 near-infrared, seed 101) and 600 people in RegDB's layout (visible and thermal, seed 102), put
@@ -10,8 +9,9 @@ thermal, the preset `hard`, and the first of these with a look that no training 
 (`write_look`). Beside that stand the size of the file that would ship and the time of an image on
 two CPU cores.
 
-What ships is the embedding network in half precision without its classifier (two empty classes
-stand in for it): nobody trains on these identities again. Where it is a plain two-stream network it
+DIR/shipped has each candidate as it would ship; the chosen one is copied into the package. That is
+the embedding network in half precision without its classifier (two empty classes stand in for it):
+nobody trains on these identities again. Where it is a plain two-stream network it
 ships as method `agw`, else as the method that it is of.
 """
 
@@ -72,7 +72,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs-per-gpu", type=int, default=1)
     parser.add_argument("--people", type=float, default=1.0, help="share of the people, to try it")
     parser.add_argument("--prepare-only", action="store_true", help="make the people, then stop")
-    parser.add_argument("--ship", metavar="ROW", help="write this one into the package")
     args = parser.parse_args(words)
     sets = make_people(args.work, args.people)
     if args.prepare_only:
@@ -101,10 +100,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
     gpus = devices() * args.jobs_per_gpu
     run_sweep(sweep, gpus, deadline=args.deadline, after=after, tables=False)
-    if args.ship:
-        (job,) = (job for job in sweep.jobs if job.row == args.ship)
-        arch = job.options.model.arch
-        ship(job, Path(f"src/vireid/shipped/{arch}.safetensors"), rows)
     left = [job for job in sweep.jobs if job.state != "done"]
     for job in left:
         print(f"missing: {job.name}: {job.state}", flush=True)
@@ -201,9 +196,9 @@ def cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def judged(job: Job, hashes: dict[str, str], timed: Path, work: Path) -> dict[str, Any]:
-    """A candidate's size, time and numbers in percent."""
-    file = work / "half" / f"{job.folder.name}.safetensors"
-    ship(job, file, [])
+    """A candidate's size, time and numbers in percent; `work`/shipped has it, with them."""
+    file = work / "shipped" / f"{job.folder.name}.safetensors"
+    ship(job, file)
     found: dict[str, Any] = {
         "row": job.row,
         "MB": round(file.stat().st_size / 1e6, 1),
@@ -213,6 +208,7 @@ def judged(job: Job, hashes: dict[str, str], timed: Path, work: Path) -> dict[st
     for report in job.reports():
         name = hashes[report.protocol.data_hash or ""]
         found[name] = numbers(report)
+    ship(job, file, found)
     return found
 
 
@@ -274,7 +270,7 @@ def better(row: dict[str, Any]) -> str:
     return max(("pooled", "embedding"), key=lambda which: sum(s[which]["mean_ap"] for s in sets))
 
 
-def ship(job: Job, out: Path, rows: list[dict[str, Any]]) -> None:
+def ship(job: Job, out: Path, scores: dict[str, Any] | None = None) -> None:
     """Write the embedding network in half precision as a weights file."""
     trained, known = weights.load_weights(job.folder)
     name = "agw" if type(trained.model) is TwoStream else trained.name
@@ -302,8 +298,8 @@ def ship(job: Job, out: Path, rows: list[dict[str, Any]]) -> None:
         "trained_on": {"near-infrared": NEAR_INFRARED, "thermal": THERMAL},
         "arch": network.arch,
     }
-    if mine := [row for row in rows if row["row"] == job.row]:
-        facts |= {"default_embedding": better(mine[0]), "scores": mine[0]}
+    if scores:
+        facts |= {"default_embedding": better(scores), "scores": scores}
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save_weights(out, half, metadata | facts)
     print(f"Wrote {out}, {out.stat().st_size / 1e6:.1f} MB", flush=True)

@@ -525,7 +525,7 @@ def test_a_candidate_for_the_package_embeds_as_it_was_trained(
 
     file = write(tmp_path, base={"config": str(tiny_config(tmp_path)), "data_root": str(sysu_root)})
     (job,) = read_sweep(file).jobs
-    candidates.ship(dataclasses.replace(job, folder=trained), tmp_path / "half.safetensors", [])
+    candidates.ship(dataclasses.replace(job, folder=trained), tmp_path / "half.safetensors")
     run_file, half = trained / "weights.safetensors", tmp_path / "half.safetensors"
     assert half.stat().st_size < 0.6 * run_file.stat().st_size
     candidates.write_look(sysu_root, tmp_path / "look")
