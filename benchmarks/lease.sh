@@ -68,6 +68,7 @@ methods halo halo-0 0 --merge $board
     $make --seeds 0 --start none --data "$W/v1" --cross
   ln -sfn halo-0 "$W/runs/halo-cross" # the same runs, which are there
   methods halo halo-cross 0 --rows halo,agw --cross "$W/cross"
+  touch "$W/cross-is-tested"
   run people nice python3 benchmarks/train_synth_weights.py --work "$W/e" --prepare-only
   run network $shared python3 benchmarks/train_synth_weights.py --work "$W/e" --jobs-per-gpu 2 \
     --lite2 .whl/lite2.pth --mobilenetv2 .whl/mobilenetv2.pth --deadline "$(left)"
@@ -78,6 +79,7 @@ while kill -0 $starts 2>/dev/null; do sleep 1; done
 CUDA_VISIBLE_DEVICES=$(free) methods halo halo-rows 1,2,3,4,5 --merge $board \
   --rows "halo,agw,mcl (published),mcl (erasing),mcl (plain)"
 CUDA_VISIBLE_DEVICES=$(free) methods halo halo-parts 0,1,2 --merge $board $(merge halo-0 halo-rows)
+until [ -e "$W/cross-is-tested" ] || ! kill -0 $last_card 2>/dev/null; do sleep 1; done
 methods halo halo 0,1,2,3,4,5 --deadline 1 --merge $board \
   $(merge halo-cross halo-parts halo-0 halo-rows) # one table; begins no run
 CUDA_VISIBLE_DEVICES=$(free) methods common common 0,1,2,3,4,5

@@ -12,6 +12,9 @@ running then saves itself, and the same command goes on. To fill a table over se
     python benchmarks/methods.py … --merge OLD.json [--merge OLDER.json]
     python benchmarks/methods.py --table RESULT.json      writes a result's table and notes again
 
+Without --data nothing is trained: rows and seeds are put together from the results that --merge
+names, on any machine.
+
 Runs are taken over where options, seed and start are those of a row here; other data or versions
 of PyTorch are refused. All rows of a seed come from one start (start.py makes it).
 
@@ -34,7 +37,15 @@ from typing import Any
 
 import numpy as np
 from _common import ROOT, commit, hardware, versions
-from _runs import METRICS, Runs, Unlike, decisive_options, write_again
+from _runs import (
+    METRICS,
+    Runs,
+    Unlike,
+    as_written_now,
+    decisive_options,
+    read,
+    write_again,
+)
 
 from vireid.config import read_plain, to_plain
 from vireid.data import load_dataset, prepare
@@ -63,8 +74,11 @@ def main(words: list[str] | None = None) -> int:
         runs = runs_of(sweep, args)
         todo = [job for job in sweep.jobs if (job.row, job.options.seed) not in runs.found]
         print(f"{len(sweep.jobs) - len(todo)} of {len(sweep.jobs)} runs are there.", flush=True)
-        sweep.jobs = todo
-        make(sweep, runs, args)
+        if args.data is None:
+            runs.missing = [f"{job.name}: in none of the results" for job in todo]
+        else:
+            sweep.jobs = todo
+            make(sweep, runs, args)
     except (Unlike, InputError) as error:
         print(f"methods.py: {error}", file=sys.stderr)
         return 2
@@ -96,8 +110,11 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs-per-gpu", type=int, default=1)
     parser.add_argument("--merge", type=Path, action="append", default=[], metavar="OLD.json")
     args = parser.parse_args(words)
-    if args.table is None and (args.file is None or args.data is None):
-        parser.error("name the experiment's file, and the data set's folder with --data")
+    if args.table is None and (args.file is None or not (args.data or args.merge)):
+        parser.error(
+            "name the experiment's file, and the data set's folder with --data, or results with "
+            "--merge"
+        )
     if args.name is None and args.file is not None:
         args.name = args.file.stem
     return args
@@ -114,7 +131,7 @@ def composed(args: argparse.Namespace) -> Sweep:
                 f"{args.file} has no row {', '.join(unknown)}. Rows: {', '.join(rows)}."
             )
         rows = {name: rows[name] for name in chosen}
-    base["data_root"] = str(args.data.absolute())
+    base["data_root"] = str((args.data or args.work).absolute())
     if "config" in base:
         base["config"] = str(ROOT / base["config"])
     if args.start:
@@ -155,11 +172,14 @@ def runs_of(sweep: Sweep, args: argparse.Namespace) -> Runs:
     asked = read_plain(args.work / f"{args.name}.sweep.json")["test"]
     modes = asked.get("mode", "all")
     setting = {
-        "data": data_facts(args.data, sweep.jobs[0].options.dataset),
         "part": asked.get("part", "test"),
         "modes": ",".join(modes) if isinstance(modes, list) else modes,
-        "versions": {name: versions().get(name) for name in ("torch", "timm")},
     }
+    if args.data is None:
+        setting = as_written_now(read(args.merge[0])[1]["setting"]) | setting
+    else:
+        setting["data"] = data_facts(args.data, sweep.jobs[0].options.dataset)
+        setting["versions"] = {name: versions().get(name) for name in ("torch", "timm")}
     rows = {job.row: hash_of(configuration(job)) for job in sweep.jobs}
     runs = Runs(args.name, setting, rows, sweep.baseline)
     for job in sweep.jobs:

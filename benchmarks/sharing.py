@@ -123,7 +123,7 @@ def main() -> None:
     if args.gain is not None:
         if args.result is None:
             parser.error("--gain needs a result's file.")
-        found = gain(json.loads(args.result.read_text(encoding="utf-8"))["rows"])
+        found = gain(json.loads(args.result.read_text(encoding="utf-8"))["results"]["rows"])
         print(f"The service gains {found:.2f} times.")
         sys.exit(0 if found >= args.gain else 1)
     names = ("method", "arch", "kernels", "engine", "images", "steps", "size")

@@ -1,6 +1,7 @@
 """Train candidates for the network in the package, and judge them on people that none of them saw.
 
     python benchmarks/train_synth_weights.py --work DIR --lite2 FILE --mobilenetv2 FILE
+    python benchmarks/train_synth_weights.py --work DIR --judge FILE FILE … [--name NAME]
 
 The recipe is this file and sweeps/shipped.toml: 1,204 people in SYSU-MM01's layout (visible and
 near-infrared, seed 101) and 600 people in RegDB's layout (visible and thermal, seed 102), put
@@ -8,6 +9,9 @@ together by one table. Each candidate is tested on four sets of other people: ne
 thermal, the preset `hard`, and the first of these with a look that no training image has
 (`write_look`). Beside that stand the size of the file that would ship and the time of an image on
 two CPU cores.
+
+With --judge weights files are tested the same way, and nothing is trained: on a quiet machine for
+the times, and to put a network of before beside those of today.
 
 DIR/shipped has each candidate as it would ship; the chosen one is copied into the package. That is
 the embedding network in half precision without its classifier (two empty classes stand in for it):
@@ -23,6 +27,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Sequence
@@ -39,12 +44,15 @@ from vireid import load, weights
 from vireid.config import read_plain
 from vireid.data import load_dataset, prepare
 from vireid.data.content import data_hash
+from vireid.data.protocol import ProtocolOptions
+from vireid.embed import Embedder
 from vireid.evaluation import Report
 from vireid.methods import Sizes, method_class
 from vireid.models import TwoStream
 from vireid.runtime.jobs import devices
 from vireid.sweep import Job, read_sweep
 from vireid.sweep_run import run_sweep
+from vireid.testing import run_protocol
 
 CANDIDATES = Path(__file__).parent / "sweeps" / "shipped.toml"
 NEAR_INFRARED = {"layout": "sysu", "identities": 1206, "test-identities": 2, "images": 4,
@@ -72,8 +80,18 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs-per-gpu", type=int, default=1)
     parser.add_argument("--people", type=float, default=1.0, help="share of the people, to try it")
     parser.add_argument("--prepare-only", action="store_true", help="make the people, then stop")
+    parser.add_argument("--judge", nargs="+", metavar="FILE", help="test these, train nothing")
+    parser.add_argument("--name", default="synth-weights", help="of the result")
     args = parser.parse_args(words)
-    sets = make_people(args.work, args.people)
+    rows: list[dict[str, Any]]
+    sets = make_unseen(args.work, args.people)
+    if args.judge:
+        rows = []
+        for file in args.judge:
+            rows.append(tested(file, sets))
+            write(rows, args.name, {})
+        return 0
+    make_people(args.work, args.people)
     if args.prepare_only:
         return 0
     plain = read_plain(args.candidates)
@@ -91,12 +109,12 @@ def main(words: Sequence[str] | None = None) -> int:
     sweep = read_sweep(file, args.work / "runs")
     hashes = {data_hash(load_dataset(layout, folder)): name
               for name, (layout, folder) in sets.items()}  # fmt: skip
-    rows: list[dict[str, Any]] = []
+    rows = []
 
     def after(job: Job) -> None:
         if job.state == "done":
             rows.append(judged(job, hashes, sets["near-infrared"][1], args.work))
-            write(rows, plain)
+            write(rows, args.name, {"sweep": plain})
 
     gpus = devices() * args.jobs_per_gpu
     run_sweep(sweep, gpus, deadline=args.deadline, after=after, tables=False)
@@ -109,12 +127,16 @@ def main(words: Sequence[str] | None = None) -> int:
 # People -----------------------------------------------------------------------------------------
 
 
-def make_people(work: Path, share: float) -> dict[str, tuple[str, Path]]:
-    """All sets, unless they are there; name → layout and folder of those to test on."""
+def make_people(work: Path, share: float) -> None:
+    """Those to train on, unless they are there."""
     people = work / "people"
     for flags, folder in ((NEAR_INFRARED, "near"), (THERMAL, "thermal")):
         synthesize(flags, people / folder, share)
     write_table(people)
+
+
+def make_unseen(work: Path, share: float) -> dict[str, tuple[str, Path]]:
+    """Those to test on, unless they are there; name → layout and folder."""
     found = {}
     for name, flags in UNSEEN.items():
         synthesize(flags, work / f"unseen-{name}", share)
@@ -199,17 +221,39 @@ def judged(job: Job, hashes: dict[str, str], timed: Path, work: Path) -> dict[st
     """A candidate's size, time and numbers in percent; `work`/shipped has it, with them."""
     file = work / "shipped" / f"{job.folder.name}.safetensors"
     ship(job, file)
-    found: dict[str, Any] = {
-        "row": job.row,
-        "MB": round(file.stat().st_size / 1e6, 1),
-        "fits": file.stat().st_size <= MOST_BYTES,
-        "ms an image": round(milliseconds(file, timed), 1),
-    }
+    found = {"row": job.row, **costs(file, load(file, device="cpu"), timed)}
     for report in job.reports():
         name = hashes[report.protocol.data_hash or ""]
         found[name] = numbers(report)
     ship(job, file, found)
     return found
+
+
+def tested(source: str, sets: dict[str, tuple[str, Path]]) -> dict[str, Any]:
+    """The same of weights by their name or file."""
+    embedder = load(source)
+    file = weights.find_weights(source)
+    name = file.stem if source == str(file) else source
+    found = {"row": name, **costs(file, load(source, device="cpu"), sets["near-infrared"][1])}
+    options = ProtocolOptions(direction="infrared_to_visible")
+    for name, (layout, folder) in sets.items():
+        data = load_dataset(layout, folder)
+        store = prepare(data, size=embedder.size)
+        with tempfile.TemporaryDirectory() as place:
+            report = run_protocol(
+                embedder, data, store, options, folder=Path(place), figure_queries=0
+            )
+        found[name] = numbers(report)
+    return found
+
+
+def costs(file: Path, embedder: Embedder, timed: Path) -> dict[str, Any]:
+    """Size of a file, and what an image costs on two CPU cores."""
+    return {
+        "MB": round(file.stat().st_size / 1e6, 1),
+        "fits": file.stat().st_size <= MOST_BYTES,
+        "ms an image": round(milliseconds(embedder, timed), 1),
+    }
 
 
 def numbers(report: Report) -> dict[str, dict[str, float]]:
@@ -220,12 +264,11 @@ def numbers(report: Report) -> dict[str, dict[str, float]]:
     }
 
 
-def milliseconds(file: Path, folder: Path) -> float:
+def milliseconds(embedder: Embedder, folder: Path) -> float:
     """Of an image on two cores, the best of three times."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        embedder = load(file, device="cpu")
         data = load_dataset("sysu", folder)
         store, rows = prepare(data, size=embedder.size), data.parts["test"][:TIMED]
         times = []
@@ -238,7 +281,7 @@ def milliseconds(file: Path, folder: Path) -> float:
         torch.set_num_threads(before)
 
 
-def write(rows: list[dict[str, Any]], sweep: dict[str, Any]) -> None:
+def write(rows: list[dict[str, Any]], name: str, more: dict[str, Any]) -> None:
     """The result so far: for each candidate its better embedding, by mAP over all sets."""
     table = []
     for row in rows:
@@ -248,11 +291,11 @@ def write(rows: list[dict[str, Any]], sweep: dict[str, Any]) -> None:
         table.append({**{k: row[k] for k in ("row", "MB", "fits", "ms an image")},
                       "embedding": which, **cells})  # fmt: skip
     record(
-        "synth-weights",
+        name,
         {
             "trained_on": {"near-infrared": NEAR_INFRARED, "thermal": THERMAL},
             "unseen": UNSEEN,
-            "sweep": sweep,
+            **more,
             "rows": rows,
         },
         table=table,

@@ -12,8 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = r"""#!/usr/bin/env bash
-printf '%s\037' "$@" >>"$CALLS"
-echo >>"$CALLS"
+echo "$(printf '%s\037' "$@")" >>"$CALLS" # in one write: several run at once
 while [ $# -gt 0 ]; do
   [ "$1" = --name ] && name=$2
   shift
@@ -32,7 +31,9 @@ def test_every_command_of_a_lease_is_one_that_its_script_takes(
     import methods
     import whole_seeds
 
-    for name, text in (("python3", PYTHON), ("nvidia-smi", "#!/usr/bin/env bash\necho a GPU\n")):
+    programs = {"python3": PYTHON, "nvidia-smi": "#!/bin/sh\necho a GPU\n",
+                "sleep": "#!/bin/sh\nexec /bin/sleep 0.05\n"}  # fmt: skip
+    for name, text in programs.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(tmp_path), "FAILS": fails,
@@ -67,3 +68,19 @@ def test_every_command_of_a_lease_is_one_that_its_script_takes(
     }
     files = {"step.py", "sharing.py", "train_synth_weights.py"}
     assert others == {f"benchmarks/{name}" for name in files}
+
+
+@pytest.mark.parametrize(("wanted", "code"), [(1.1, 0), (9.0, 1)])
+def test_what_the_service_gained_is_read_from_a_result(
+    wanted: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """lease.sh goes by the code."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import sharing
+
+    result = max((ROOT / "benchmarks" / "results").glob("sharing-2*.json"))
+    monkeypatch.setattr(sys, "argv", ["sharing.py", "--gain", str(wanted), str(result)])
+    with pytest.raises(SystemExit) as ended:
+        sharing.main()
+    assert ended.value.code == code
+    assert "The service gains 1.34 times." in capsys.readouterr().out

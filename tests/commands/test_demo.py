@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from command_kit import refused, said
 
 from vireid.commands.demo import DemoSize, run_demo
-from vireid.commands.demo_page import _course, _time
+from vireid.commands.demo_page import _course, _time, change_words
 from vireid.training.journal import read_log
 
 
@@ -60,3 +62,22 @@ def test_the_learning_rate_is_described_as_it_went() -> None:
 def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys) -> None:
     (tmp_path / "diary.txt").write_text("dear diary")
     assert "holds other things" in refused(capsys, "demo", "--out", tmp_path)
+
+
+@pytest.mark.parametrize(("gains", "sure"), [(12 * [1.0], True), (6 * [1.0, -1.0], False)])
+def test_what_training_changed_is_said_for_other_people_too(gains: list, sure: bool) -> None:
+    before = {"pids": np.arange(12), "matched": np.ones(12), "pooled.rank1": np.zeros(12)}
+    after = {**before, "embedding.rank1": np.array(gains)}
+    words = change_words(
+        *(
+            SimpleNamespace(queries=queries, best_embedding=lambda name=name: name)
+            for name, queries in (("pooled", before), ("embedding", after))
+        )
+    )
+    if sure:
+        assert words == (
+            "Training changed Rank-1 by +100.0 points for these people; for other people it would "
+            "be between +100.0 and +100.0."
+        )
+    else:
+        assert "by +0.0 points" in words and "may be chance: for other people" in words

@@ -199,14 +199,15 @@ def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Path
 
         rows = load_embeddings(vectors)
         build_index(out / "index", rows, which=which, image_roots=[people]).close()
-    query = people / night[len(night) // 2].path
+    sample = night[len(night) // 2]
+    query = people / sample.path
     with open_index(str(out / "index")) as index:
         searcher = Searcher(index, embedder)
         (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
         found = [where_they_are(hit, index.roots) for hit in hits]
     asked = Query((query,))
     results.print(hits_table(asked, found, {}))
-    save_figure(out / "search.jpg", [asked], [found], searcher.decoding)
+    save_figure(out / "search.jpg", [asked], [found], searcher.decoding, [sample.pid])
     return query
 
 

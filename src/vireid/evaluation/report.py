@@ -121,8 +121,12 @@ class Report:
     folder: Path | None = field(default=None, compare=False)
 
     def best(self) -> Numbers:
-        """The raw numbers of the test embedding with the highest mean Rank-1."""
-        return max(self.raw.values(), key=lambda numbers: numbers["rank1"]["mean"])
+        """The raw numbers of `best_embedding`."""
+        return self.raw[self.best_embedding()]
+
+    def best_embedding(self) -> str:
+        """The test embedding with the highest mean Rank-1."""
+        return max(self.raw, key=lambda name: self.raw[name]["rank1"]["mean"])
 
     def to_plain(self) -> dict[str, Any]:
         """JSON values: "protocol", one entry for each test embedding, and the rest."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +159,15 @@ def save_figure(
     queries: Sequence[Query],
     hits: Sequence[Sequence[Hit]],
     decoding: Decoding = UPRIGHT,
+    pids: Sequence[int] | None = None,
 ) -> list[str]:
     """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each. Of a query of
     several images the first is drawn.
 
     The hits' paths lead to their images (`where_they_are`).
+
+    Args:
+        pids: who each query is, where that is known: then frames say which hits are right.
 
     Returns:
         Paths of the hits whose images are missing or broken, and so are grey.
@@ -178,9 +183,15 @@ def save_figure(
             return GREY
         return pixels
 
-    for query, ranked in list(zip(queries, hits))[:MAX_DRAWN]:
+    for query, ranked, pid in islice(zip(queries, hits, pids or repeat(None)), MAX_DRAWN):
         entries = [
-            Entry(pixels_of(hit.path), hit.similarity, _label(hit), None) for hit in ranked[:10]
+            Entry(
+                pixels_of(hit.path),
+                hit.similarity,
+                _label(hit),
+                None if pid is None else hit.pid == pid,
+            )
+            for hit in ranked[:10]
         ]
         image, box = query.parts[0]
         pixels = _pixels(image, decoding, box)
