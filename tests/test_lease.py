@@ -21,13 +21,14 @@ done
 """
 
 
-@pytest.mark.parametrize("fails", ["", "halo-0"])
+@pytest.mark.parametrize("fails", ["", "common-0"])
 def test_every_command_of_a_lease_is_one_that_its_script_takes(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where one before it left no result: what is merged is there."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setenv("PYTHONPATH", "")
+    import diagnosis
     import methods
     import whole_seeds
 
@@ -48,26 +49,21 @@ def test_every_command_of_a_lease_is_one_that_its_script_takes(
         if script.endswith("whole_seeds.py"):
             monkeypatch.setattr(sys, "argv", [script, *words])
             asked = whole_seeds.arguments()
-        elif script.endswith("methods.py"):
-            asked = methods.arguments(words)
+        elif script.endswith(("methods.py", "diagnosis.py")):
+            asked = (methods if script.endswith("methods.py") else diagnosis).arguments(words)
         else:
             others.add(script)
             continue
         merge = [ROOT / path for path in asked.merge]
         assert all(path.is_file() for path in merge), line
         merged[getattr(asked, "name", None) or script] = len(merge)
-    gone = int(bool(fails))
     assert merged == {
         "benchmarks/whole_seeds.py": 0,
-        "halo-0": 1,
-        "halo-cross": 0,
-        "halo-rows": 1,
-        "halo-parts": 3 - gone,
-        "halo": 5 - gone,
-        "common": 0,
+        "common-0": 0,
+        "common": 0 if fails else 1,
+        "diagnosis": 0,
     }
-    files = {"step.py", "sharing.py", "train_synth_weights.py"}
-    assert others == {f"benchmarks/{name}" for name in files}
+    assert others == {"benchmarks/train_synth_weights.py"}
 
 
 @pytest.mark.parametrize(("wanted", "code"), [(1.1, 0), (9.0, 1)])

@@ -24,7 +24,8 @@ from vireid.methods.options import MethodOptions
 from vireid.models.foreign import describe_file, kind_of, misfits
 from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub, shipped_meant
 from vireid.models.options import ModelOptions
-from vireid.models.pretrained import shipped_weights, weights_file
+from vireid.models.pretrained import weights_file
+from vireid.models.shipped import shipped_weights
 from vireid.types import InputError, Limits, Side, shown
 
 WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages

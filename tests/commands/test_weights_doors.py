@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import vireid
 from vireid.models import ModelOptions, build_model
+from vireid.training import train_options
 from vireid.types import InputError
 from vireid.weights import load_weights, read_weights
 
@@ -186,15 +187,40 @@ def test_words_are_words_whatever_lies_beside(
     assert "Name another folder by --out" in refused(capsys, "test", "--resume", "synth", *test)
     assert run("test", "--resume", "synth", *test, "--out", "report") == 0
 
-    start = build_model(ModelOptions(arch="resnet18", pretrained="Synth"), 4)
+    start = build_model(train_options(pretrained="Synth").model, 4)  # with its network
     assert torch.equal(
-        start.layer4[1].bn2.weight, read_weights("synth")[0]["model.layer4.1.bn2.weight"]
+        start.layer3[1].bn2.weight, read_weights("synth")[0]["model.layer3.1.bn2.weight"]
     )
     build_model(ModelOptions(arch="resnet18", pretrained="none"), 4)
     with pytest.raises(InputError, match=r"the folder './synth'; a file was expected. Of a run"):
         build_model(ModelOptions(arch="resnet18", pretrained="./synth"), 4)
     monkeypatch.setattr("vireid.models.pretrained._from_hub", lambda tag, arch: None)
     build_model(ModelOptions(arch="resnet18", pretrained="ImageNet"), 4)
+
+
+def test_a_start_of_ours_brings_its_network(world: World, tmp_path: Path, capsys) -> None:
+    """At every door, unless another one is named."""
+
+    def network(file: Path | None = None, **options: object) -> tuple[str, int]:
+        model = train_options(file, **options).model
+        return model.arch, model.last_stage
+
+    theirs = world.embedder.method.architecture
+    assert theirs not in ("resnet18", "resnet50")
+    assert network() == network(pretrained="none") == ("resnet50", 4)
+    assert network(pretrained=" Synth") == network(pretrained="synth", arch="resnet18")
+    assert network(pretrained="synth", method="agw") == ("resnet18", 3)
+    assert network(pretrained="synth", last_stage=2) == ("resnet18", 2)
+    assert network(pretrained="synth", arch="resnet50") == ("resnet50", 4)
+    assert network(pretrained=str(world.weights)) == (theirs, 4)
+    file = tmp_path / "c.json"
+    file.write_text('{"model": {"pretrained": "synth"}}')
+    assert network(file) == ("resnet18", 3) and network(file, arch="resnet34") == ("resnet34", 4)
+    file.write_text('{"model": {"pretrained": "synth", "last_stage": 2}}')
+    assert network(file) == ("resnet18", 2)
+    assert run("train", "--pretrained", "synth", "--print-config") == 0
+    shown = json.loads(capsys.readouterr().out)["model"]
+    assert (shown["arch"], shown["last_stage"]) == ("resnet18", 3)
 
 
 def test_the_word_for_shipped_weights_mistyped(

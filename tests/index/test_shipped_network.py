@@ -13,7 +13,7 @@ from command_kit import run
 import vireid
 from vireid.data import Dataset, ProtocolOptions, load_dataset, trials
 from vireid.index import Filters, Hit, Searcher, create_index, open_index
-from vireid.models.pretrained import shipped_weights
+from vireid.models.shipped import shipped_weights
 from vireid.synthetic import write_dataset
 from vireid.types import Modality
 

@@ -252,11 +252,12 @@ def test_a_network_of_a_methods_own() -> None:
 
 
 def test_first_weights_of_ours_fit_other_forms_of_the_network() -> None:
-    whole = build_model(ModelOptions(arch="resnet18", pretrained="synth"), 5)
-    for options in ({"private_stages": 2}, {"last_stage": 3}, {"stripes": 2}):
-        given = ModelOptions(arch="resnet18", pretrained="synth", **options)  # type: ignore[arg-type]
+    theirs = {"arch": "resnet18", "pretrained": "synth", "last_stage": 3}
+    whole = build_model(ModelOptions(**theirs), 5)  # type: ignore[arg-type]
+    for options in ({"private_stages": 1}, {"last_stage": 2}, {"stripes": 2}):
+        given = ModelOptions(**{**theirs, **options})  # type: ignore[arg-type]
         state = build_model(given, 5).state_dict()
-        assert torch.equal(state["layer3.0.conv1.weight"], whole.layer3[0].conv1.weight)
+        assert torch.equal(state["layer2.0.conv1.weight"], whole.layer2[0].conv1.weight)
         for word in ("", "_visible", "_infrared"):
             if f"layer1{word}.0.conv1.weight" in state:
                 own = state[f"layer1{word}.0.conv1.weight"]
@@ -264,6 +265,8 @@ def test_first_weights_of_ours_fit_other_forms_of_the_network() -> None:
         assert torch.equal(state["neck.running_mean"], whole.neck.running_mean) == (
             "last_stage" not in options
         )
+    with pytest.raises(InputError, match="Set `arch` and `last_stage` to theirs"):
+        build_model(ModelOptions(**{**theirs, "last_stage": 4}), 5)  # type: ignore[arg-type]
 
 
 def test_one_identity_is_refused() -> None:

@@ -379,7 +379,7 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    short = {"--arch": "resnet18", "--pretrained": "synth", "--recipe": "scratch", "--lr": "0.005",
+    short = {"--pretrained": "synth", "--recipe": "scratch", "--lr": "0.005",
              "--max-steps": 300} if brief else {}  # fmt: skip
     choices = Choices(method=method, dataset=dataset, recipe="scratch" if brief else None)
     recipe = defaults(None, choices).recipe

@@ -132,7 +132,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
 
 
 def _shipped() -> bool:
-    from vireid.models.pretrained import shipped_weights
+    from vireid.models.shipped import shipped_weights
 
     return shipped_weights() is not None
 

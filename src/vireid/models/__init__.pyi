@@ -4,9 +4,9 @@ from .expansion import FeatureAggregation as FeatureAggregation
 from .gate import ModalityGate as ModalityGate
 from .gate import Stripes as Stripes
 from .options import ModelOptions as ModelOptions
-from .pretrained import shipped_weights as shipped_weights
 from .shift import HeterogeneousShift as HeterogeneousShift
 from .shift import ModalityClassifiers as ModalityClassifiers
 from .shift import SemanticProjection as SemanticProjection
+from .shipped import shipped_weights as shipped_weights
 from .two_stream import TwoStream as TwoStream
 from .two_stream import build_model as build_model

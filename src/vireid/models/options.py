@@ -27,7 +27,8 @@ class ModelOptions(Options):
     default where torchvision hasn't the network), synth (trained on synthetic people; part of the
     package), none (random weights), another timm tag, a file (safetensors or PyTorch: a backbone's
     weights, or those of a run), or hf://USER/NAME, a repository of the Hugging Face Hub with the
-    weights of a run (hf://USER/NAME@REVISION for a branch, tag or commit)."""
+    weights of a run (hf://USER/NAME@REVISION for a branch, tag or commit). With synth or a file
+    of a run, network and number of stages are theirs unless you name others."""
     nonlocal_channels: int | None = option(None, at_least=1, rare=True)
     """Channels inside the non-local blocks, 1 as published; unset, there are no such blocks."""
     pooling: Literal["gem", "average", "token"] = option("average", rare=True)

@@ -6,22 +6,21 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import timm
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vireid.config import from_plain
 from vireid.console import did_you_mean, quoted, say
 from vireid.data.augment import MEAN, STD
-from vireid.files import is_code, parse_json
+from vireid.files import is_code
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.hub import check_file, fetch, fetch_weights, on_hub
 from vireid.models.options import ModelOptions
+from vireid.models.shipped import network_of, shipped_weights
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
@@ -93,17 +92,6 @@ def weights_file(pretrained: str, arch: str | None = None) -> Path | None:
     return Path(pretrained) if Path(pretrained).is_file() else None
 
 
-def shipped_weights(arch: str | None = None) -> Path | None:
-    """The weights in the package, trained on synthetic people; None if there are none.
-
-    Args:
-        arch: those of this network; None takes the first by name.
-    """
-    folder = Path(str(files("vireid"))) / "shipped"
-    shipped = sorted(folder.glob("*.safetensors"))
-    return next((path for path in shipped if arch in (None, path.stem)), None)
-
-
 def imagenet_tag(arch: str) -> str:
     """timm's tag of the ImageNet weights of a network: torchvision's first ones where there are
     any, else timm's default if it was trained on ImageNet."""
@@ -139,24 +127,14 @@ def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
     return three(configured.mean), three(configured.std)
 
 
-def network_of(path: Path) -> dict[str, Any]:
-    """What a weights file of ours says of its network, as plain values; {} for other files."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-        facts = parse_json(header.get("vireid", "{}"), f"The header of '{path}'")
-    except (SafetensorError, OSError, ValueError, InputError):
-        return {}
-    network = facts.get("model") if isinstance(facts, dict) else None
-    return network if isinstance(network, dict) else {}
-
-
 def _synth(arch: str) -> Path:
     path = shipped_weights(arch)
     if path is None:
+        theirs = shipped_weights()
+        other = f"Set `arch` to {theirs.stem}" if theirs else "Choose other weights"
         raise InputError(
             f"The package holds no weights trained on synthetic people for the network {arch}. "
-            "Choose another `arch`, or set `pretrained` to imagenet, none or a file."
+            f"{other}, or set `pretrained` to imagenet, none or a file."
         )
     return path
 
@@ -303,7 +281,8 @@ def _stage(key: str) -> int:
 def _check(own: dict, state: dict, source: Source, arch: str) -> None:
     problems = misfits(_shapes(own), state)
     if problems:
+        theirs = "`arch` and `last_stage`" if source.of_ours else "`arch`"
         raise InputError(
             f"The pretrained weights {source.name} do not fit the network {arch}: tensors "
-            f"{problems}. Set `arch` to theirs, or give other weights."
+            f"{problems}. Set {theirs} to theirs, or give other weights."
         )

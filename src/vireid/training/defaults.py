@@ -33,6 +33,7 @@ from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions
+from vireid.models.shipped import network_of_start
 from vireid.own_code import place_of_field
 from vireid.problems import Problems, each
 from vireid.training.options import (
@@ -137,7 +138,12 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
 
     if (pretrained == "none") != (start_of_file == "none"):
         parts["model"].pop("backbone_scale", None)  # another start needs another rate
-    model = {**own_options.network, **merged(recipe.model_options, parts["model"])}
+    of_start = network_of_start(pretrained)
+    model = merged(recipe.model_options, parts["model"])
+    wanted = model.get("arch") if choices.arch is None else choices.arch
+    if wanted not in (None, of_start.get("arch")):
+        of_start = {}  # another network: its stages are its own
+    model = {**own_options.network, **of_start, **model}
     arch = model.get("arch", "resnet50") if choices.arch is None else choices.arch
     if (arch, pretrained) != (model.get("arch", arch), start_of_file):
         for name in ("input_mean", "input_std"):  # are those of the file's weights

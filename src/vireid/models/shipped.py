@@ -1,0 +1,47 @@
+"""The weights in the package, and what a weights file of ours says of its network. Nothing here
+imports PyTorch."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from vireid.files import parse_json
+from vireid.models.hub import is_shipped
+from vireid.types import InputError
+
+OF_A_START = ("arch", "last_stage")  # what a run takes over from the network that it starts from
+
+
+def shipped_weights(arch: str | None = None) -> Path | None:
+    """The weights in the package, trained on synthetic people; None if there are none.
+
+    Args:
+        arch: those of this network; None takes the first by name.
+    """
+    folder = Path(str(files("vireid"))) / "shipped"
+    shipped = sorted(folder.glob("*.safetensors"))
+    return next((path for path in shipped if arch in (None, path.stem)), None)
+
+
+def network_of(path: Path) -> dict[str, Any]:
+    """What a weights file of ours says of its network, as plain values; {} for other files."""
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+        facts = parse_json(header.get("vireid", "{}"), f"The header of '{path}'")
+    except (SafetensorError, OSError, ValueError, InputError):
+        return {}
+    network = facts.get("model") if isinstance(facts, dict) else None
+    return network if isinstance(network, dict) else {}
+
+
+def network_of_start(pretrained: str) -> dict[str, Any]:
+    """Network and number of stages of the weights of ours that `pretrained` names, unless they are
+    on the hub; {} for other starts."""
+    path = shipped_weights() if is_shipped(pretrained) else Path(pretrained)
+    network = network_of(path) if path is not None and path.is_file() else {}
+    return {name: network[name] for name in OF_A_START if name in network}
