@@ -163,8 +163,9 @@ def _training(run: Path) -> Section:
         ),
         "First the losses, each a mean over an epoch: what training makes smaller. The identity "
         "and triplet losses pull one person's images together and those of two apart; "
-        "discriminator and confusion are opponents, so neither falls to nothing. Then the "
-        f"learning rate, which {rate}.",
+        "discriminator and confusion are opponents, so neither falls to nothing; the two center "
+        "losses count a two-thousandth, as published, and hardly move in so short a training. "
+        f"Then the learning rate, which {rate}.",
     )
 
 
