@@ -356,7 +356,8 @@ def options_of(
     nested = {n: v for n, v in values.items() if n in sections and isinstance(v, Mapping)}
     plain = {name: value for name, value in values.items() if name not in nested}
     chosen = {name: value for name, value in plain.items() if name in names}
-    rest = {name: value for name, value in plain.items() if name not in names}
+    decide_nothing = ("sampler", "callback")  # but which code of the file may be run
+    rest = {n: value for n, value in plain.items() if n not in names or n in decide_nothing}
     problems = Problems()
     with problems:
         options = defaults(file, Choices(**chosen, lr="lr" in rest))
