@@ -5,10 +5,6 @@
 Each number of runs without and with NVIDIA's multi-process service (MPS), where it is installed:
 without it a GPU works on one process at a time. All runs begin their timed steps at once, on random
 images. `--mps` of whole_seeds.py is there because of this.
-
-    python benchmarks/sharing.py --gain 1.1 RESULT.json
-
-exits with 0 where the service gained at least so much in a result, else with 1: lease.sh asks it.
 """
 
 from __future__ import annotations
@@ -91,22 +87,8 @@ def together(number: int, words: dict[str, Any], where: dict[str, str]) -> dict[
     }
 
 
-def gain(rows: list[dict[str, Any]]) -> float:
-    """Images a second with the service over those without, each by its best number of runs; 0 where
-    either is missing."""
-    best = {
-        shared: max(
-            (row.get("img/s together", 0.0) for row in rows if row["MPS"] == shared), default=0.0
-        )
-        for shared in ("no", "yes")
-    }
-    return best["yes"] / best["no"] if best["no"] else 0.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("result", type=Path, nargs="?", help="of --gain")
-    parser.add_argument("--gain", type=float, help="only say whether the service gained so much")
     parser.add_argument("--numbers", default="1,3,5")
     parser.add_argument("--method", default="agw")
     parser.add_argument("--arch", default="resnet18")
@@ -120,12 +102,6 @@ def main() -> None:
     if args.one:
         one(json.loads(args.one))
         return
-    if args.gain is not None:
-        if args.result is None:
-            parser.error("--gain needs a result's file.")
-        found = gain(json.loads(args.result.read_text(encoding="utf-8"))["results"]["rows"])
-        print(f"The service gains {found:.2f} times.")
-        sys.exit(0 if found >= args.gain else 1)
     names = ("method", "arch", "kernels", "engine", "images", "steps", "size")
     words = {name: getattr(args, name) for name in names}
     rows: list[dict[str, Any]] = []

@@ -84,10 +84,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--judge", nargs="+", metavar="FILE", help="test these, train nothing")
     parser.add_argument("--name", default="synth-weights", help="of the result")
     args = parser.parse_args(words)
-    rows: list[dict[str, Any]]
+    plain = candidates(parser, args)  # before the people, which take minutes
+    rows: list[dict[str, Any]] = []
     sets = make_unseen(args.work, args.people)
     if args.judge:
-        rows = []
         for file in args.judge:
             rows.append(tested(file, sets))
             write(rows, args.name, {})
@@ -95,17 +95,6 @@ def main(words: Sequence[str] | None = None) -> int:
     make_people(args.work, args.people)
     if args.prepare_only:
         return 0
-    plain = read_plain(args.candidates)
-    plain["base"]["data_root"] = str(args.work / "people" / "table.csv")
-    for row in plain["rows"].values():
-        starts = {"{lite2}": args.lite2, "{mobilenetv2}": args.mobilenetv2}
-        row["pretrained"] = starts.get(row["pretrained"], row["pretrained"])
-    asked = args.rows.split(",") if args.rows else [*plain["rows"]]
-    if unknown := [name for name in asked if name not in plain["rows"]]:
-        parser.error(f"no candidate {', '.join(unknown)}; there are {', '.join(plain['rows'])}.")
-    plain["rows"] = {
-        name: plain["rows"][name] for name in asked if plain["rows"][name]["pretrained"]
-    }
     plain["test"] = [
         {"dataset": layout, "data_root": str(folder), "direction": "infrared-to-visible"}
         for layout, folder in sets.values()
@@ -115,7 +104,6 @@ def main(words: Sequence[str] | None = None) -> int:
     sweep = read_sweep(file, args.work / args.name)
     hashes = {data_hash(load_dataset(layout, folder)): name
               for name, (layout, folder) in sets.items()}  # fmt: skip
-    rows = []
 
     def after(job: Job) -> None:
         if job.state == "done":
@@ -128,6 +116,22 @@ def main(words: Sequence[str] | None = None) -> int:
     for job in left:
         print(f"missing: {job.name}: {job.state}", flush=True)
     return 1 if left else 0
+
+
+def candidates(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, Any]:
+    """The sweep of those that are asked for, or whose first weights are given."""
+    plain = read_plain(args.candidates)
+    plain["base"]["data_root"] = str(args.work / "people" / "table.csv")
+    for row in plain["rows"].values():
+        starts = {"{lite2}": args.lite2, "{mobilenetv2}": args.mobilenetv2}
+        row["pretrained"] = starts.get(row["pretrained"], row["pretrained"])
+    known = {name: row for name, row in plain["rows"].items() if row["pretrained"]}
+    asked = args.rows.split(",") if args.rows else [*known]
+    if unknown := [name for name in asked if name not in plain["rows"]]:
+        parser.error(f"no candidate {', '.join(unknown)}; there are {', '.join(plain['rows'])}.")
+    if without := [name for name in asked if name not in known]:
+        parser.error(f"the first weights of {', '.join(without)} are not given.")
+    return plain | {"rows": {name: known[name] for name in asked}}
 
 
 # People -----------------------------------------------------------------------------------------

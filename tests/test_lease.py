@@ -64,19 +64,3 @@ def test_every_command_of_a_lease_is_one_that_its_script_takes(
         "diagnosis": 0,
     }
     assert others == {"benchmarks/train_synth_weights.py"}
-
-
-@pytest.mark.parametrize(("wanted", "code"), [(1.1, 0), (9.0, 1)])
-def test_what_the_service_gained_is_read_from_a_result(
-    wanted: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """lease.sh goes by the code."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import sharing
-
-    result = max((ROOT / "benchmarks" / "results").glob("sharing-2*.json"))
-    monkeypatch.setattr(sys, "argv", ["sharing.py", "--gain", str(wanted), str(result)])
-    with pytest.raises(SystemExit) as ended:
-        sharing.main()
-    assert ended.value.code == code
-    assert "The service gains 1.34 times." in capsys.readouterr().out

@@ -77,7 +77,7 @@ def test_what_training_changed_is_said_for_other_people_too(gains: list, sure: b
     if sure:
         assert words == (
             "Training changed Rank-1 by +100.0 points for these people; for other people it would "
-            "be between +100.0 and +100.0."
+            "be between +100.0 and +100.0 (95 %)."
         )
     else:
-        assert "by +0.0 points" in words and "may be chance: for other people" in words
+        assert "by +0.0 points" in words and "this may be chance, as for other people" in words

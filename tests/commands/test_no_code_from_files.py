@@ -173,6 +173,24 @@ def test_a_data_set_is_asked_for(
     assert "needs the data set 'M'" in message and message.endswith(f" --dataset {evil}")
 
 
+def test_a_start_names_no_network(trained: Path, tmp_path: Path, evil: str, capsys) -> None:
+    """Although a run takes over the network of the weights that it starts from."""
+    weights = trained / "weights.safetensors"
+    model = read_weights(weights)[1]["model"] | {"arch": evil, "last_stage": 3}
+    bad = with_facts(weights, tmp_path / "w.safetensors", model=model)
+    asked = "needs the network 'M', which was in the Python file"
+    words = ("train", "--pretrained", bad, "--print-config")
+    message = refused(capsys, *words)
+    assert asked in message and message.endswith(f"{' '.join(map(str, words))} --arch {evil}")
+    with pytest.raises(UnnamedCode, match=asked):
+        train_options(pretrained=str(bad), method="agw")
+    sweep = tmp_path / "sweep.json"
+    sweep.write_text(json.dumps({"rows": {"a": {"pretrained": str(bad)}}}))
+    assert asked in refused(capsys, "sweep", sweep, "--plan")
+    mine = train_options(pretrained=str(bad), arch="mine/evil.py:M").model
+    assert (mine.arch, mine.last_stage) == ("mine/evil.py:M", 3)
+
+
 @pytest.mark.long
 def test_no_text_of_a_weights_file_names_code(trained: Path, tmp_path: Path, evil: str) -> None:
     weights = trained / "weights.safetensors"

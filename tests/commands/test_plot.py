@@ -55,7 +55,11 @@ def test_the_start_is_the_network_before_its_first_step(trained: Path, tmp_path:
     record = json.loads((copy / "record.json").read_text())
     record["start_hash"] = "0" * 64
     (copy / "record.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="started from other weights than 'none'"):
+    with pytest.raises(InputError, match=r"started from other weights than 'none'.*Put the file"):
+        rebuild_start(copy)
+    config["model"] |= {"arch": "resnet18", "pretrained": "synth"}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"than 'synth'.*Use the version of vireid"):
         rebuild_start(copy)
     (copy / "record.json").unlink()
     with pytest.raises(InputError, match="keeps no hash of its start"):

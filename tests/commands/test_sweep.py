@@ -542,6 +542,18 @@ def test_a_candidate_for_the_package_embeds_as_it_was_trained(
         np.testing.assert_allclose(after.vectors[name], vectors, atol=5e-3)
 
 
+@pytest.mark.parametrize("row", ["lite2", "nobody"])
+def test_a_candidate_is_refused_before_its_people_are_made(
+    benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str
+) -> None:
+    import train_synth_weights
+
+    with pytest.raises(SystemExit):
+        train_synth_weights.main(["--work", str(tmp_path / "w"), "--rows", row])
+    told = {"lite2": "weights of lite2 are not given", "nobody": "no candidate nobody; there are"}
+    assert told[row] in capsys.readouterr().err and not (tmp_path / "w").exists()
+
+
 OWN = """
 import torch
 from dataclasses import dataclass

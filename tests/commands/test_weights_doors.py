@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import vireid
 from vireid.models import ModelOptions, build_model
+from vireid.models.pretrained import input_statistics
 from vireid.training import train_options
 from vireid.types import InputError
 from vireid.weights import load_weights, read_weights
@@ -212,6 +213,7 @@ def test_a_start_of_ours_brings_its_network(world: World, tmp_path: Path, capsys
     assert network(pretrained="synth", method="agw") == ("resnet18", 3)
     assert network(pretrained="synth", last_stage=2) == ("resnet18", 2)
     assert network(pretrained="synth", arch="resnet50") == ("resnet50", 4)
+    assert network(pretrained="synth", arch="ResNet-18")[1] == 3
     assert network(pretrained=str(world.weights)) == (theirs, 4)
     file = tmp_path / "c.json"
     file.write_text('{"model": {"pretrained": "synth"}}')
@@ -221,6 +223,29 @@ def test_a_start_of_ours_brings_its_network(world: World, tmp_path: Path, capsys
     assert run("train", "--pretrained", "synth", "--print-config") == 0
     shown = json.loads(capsys.readouterr().out)["model"]
     assert (shown["arch"], shown["last_stage"]) == ("resnet18", 3)
+
+
+def test_a_start_brings_nothing_that_can_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def start(name: str, **network: object) -> str:
+        facts = {"vireid": json.dumps({"model": network})}
+        save_file({"model.a": torch.zeros(1)}, name, metadata=facts)
+        return name
+
+    wrong = start("a.safetensors", arch="resnet18", last_stage="x")
+    with pytest.raises(InputError, match=r"The network in 'a.safetensors': last_stage is 'x'"):
+        train_options(pretrained=wrong)
+    for word in ("imagenet", "none"):  # words are words, whatever lies beside
+        start(word, arch="resnet34", last_stage=2, input_mean=[0, 0, 0], input_std=[1, 1, 1])
+        model = train_options(pretrained=word).model
+        assert (model.arch, model.last_stage) == ("resnet50", 4)
+        assert input_statistics(model)[0] != (0, 0, 0)
+    assert (
+        train_options(pretrained="a" * 5000).model.last_stage == 4
+    )  # no name that a file can have
 
 
 def test_the_word_for_shipped_weights_mistyped(

@@ -826,7 +826,8 @@ class FirstWeights(Target):
         self.odd += [
             torch_bytes(self.tensors, {"vireid": json.dumps({**facts, "model": model})})
             for model in (1, {"input_mean": [1, "a"]}, {"input_std": [0, 0, 0]},
-                          {"input_mean": [1e300] * 3})
+                          {"input_mean": [1e300] * 3}, {"last_stage": 2}, {"arch": 3},
+                          {"arch": ARCH, "last_stage": 9}, {"arch": "my.py:net"})
         ]  # fmt: skip
 
     def use(self, value: bytes | Place) -> None:
@@ -834,6 +835,7 @@ class FirstWeights(Target):
         path = self.put("start.safetensors" if safe else "start.pth", value)
         options = ModelOptions(arch=ARCH, pretrained=str(path))
         identities_before(str(path))
+        train_options(pretrained=str(path))
         build_method("base", options, self.sizes, None)
 
 

@@ -234,6 +234,14 @@ def test_names_of_samplers_and_callbacks() -> None:
             short(**{field: value})
 
 
+def test_samplers_and_callbacks_are_options_as_all_others(tmp_path: Path) -> None:
+    own = f"{tmp_path / 'my.py'}:Mine"
+    found = train_options(sampler=own, callback=[own])
+    assert (found.sampler, found.callbacks) == (own, (own,))
+    with pytest.raises(InputError, match="`sampler` is 'random'"):
+        train_options(sampler="random")
+
+
 # Callbacks ------------------------------------------------------------------------------------
 
 

@@ -132,12 +132,10 @@ def change_words(before: Report, after: Report) -> str:
     gains = columns[1].astype(np.float64) - columns[0]
     found = over_identities(gains, after.queries["matched"], after.queries["pids"])
     gain, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found)
-    words = f"Training changed Rank-1 by {gain} points for these people"
-    if found.low > 0 or found.high < 0:
-        return f"{words}; for other people it would be between {low} and {high}."
+    chance = "" if found.low > 0 or found.high < 0 else " this may be chance, as"
     return (
-        f"{words}; so small a change may be chance: for other people it would be between {low} and "
-        f"{high}."
+        f"Training changed Rank-1 by {gain} points for these people;{chance} for other people it "
+        f"would be between {low} and {high} (95 %)."
     )
 
 

@@ -14,6 +14,12 @@ ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")  # of f
 STARTS = ("imagenet", "synth", "none")  # words of `pretrained`; others are timm tags or files
 
 
+def start_meant(pretrained: str) -> str:
+    """`pretrained` as options keep it: its words in lower case."""
+    start = pretrained.strip()
+    return start.lower() if start.lower() in STARTS else start
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
     """How the network is built."""
@@ -66,14 +72,12 @@ class ModelOptions(Options):
         super().__post_init__()
         arch = self.arch.strip()
         object.__setattr__(self, "arch", arch if is_code(arch) else arch.lower())
-        start = self.pretrained.strip()
+        start = start_meant(self.pretrained)
         if not start:
             raise InputError(
                 "`pretrained` is empty; imagenet, synth, none, a timm tag, a file or "
                 "hf://USER/NAME was expected."
             )
-        if start.lower() in STARTS:
-            start = start.lower()
         object.__setattr__(self, "pretrained", start)
         if (self.input_mean is None) != (self.input_std is None):
             raise InputError("`input_mean` and `input_std` belong together; give both or neither.")

@@ -19,7 +19,7 @@ from vireid.files import is_code
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.hub import check_file, fetch, fetch_weights, on_hub
-from vireid.models.options import ModelOptions
+from vireid.models.options import STARTS, ModelOptions
 from vireid.models.shipped import network_of, shipped_weights
 from vireid.types import InputError
 
@@ -87,6 +87,8 @@ def weights_file(pretrained: str, arch: str | None = None) -> Path | None:
     """
     if pretrained == "synth":
         return shipped_weights(arch)
+    if pretrained in STARTS:
+        return None
     if on_hub(pretrained):
         return fetch_weights(pretrained)
     return Path(pretrained) if Path(pretrained).is_file() else None

@@ -3,14 +3,17 @@ imports PyTorch."""
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from vireid.config import from_plain
 from vireid.files import parse_json
 from vireid.models.hub import is_shipped
+from vireid.models.options import STARTS, ModelOptions, start_meant
 from vireid.types import InputError
 
 OF_A_START = ("arch", "last_stage")  # what a run takes over from the network that it starts from
@@ -41,7 +44,16 @@ def network_of(path: Path) -> dict[str, Any]:
 
 def network_of_start(pretrained: str) -> dict[str, Any]:
     """Network and number of stages of the weights of ours that `pretrained` names, unless they are
-    on the hub; {} for other starts."""
-    path = shipped_weights() if is_shipped(pretrained) else Path(pretrained)
-    network = network_of(path) if path is not None and path.is_file() else {}
-    return {name: network[name] for name in OF_A_START if name in network}
+    on the hub; {} for other starts. The network may be code of a user's own.
+
+    Raises:
+        InputError: the file says something of them that can't be.
+    """
+    start = start_meant(pretrained)
+    path = shipped_weights() if is_shipped(start) else None if start in STARTS else Path(start)
+    if path is None or not os.path.isfile(path):  # unlike Path.is_file, of any text
+        return {}
+    said = network_of(path)
+    given = {name: said[name] for name in OF_A_START if name in said}
+    network = from_plain(ModelOptions, given, f"The network in '{path}'")
+    return {name: getattr(network, name) for name in given} if "arch" in given else {}

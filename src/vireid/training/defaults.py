@@ -32,7 +32,7 @@ from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
-from vireid.models.options import ModelOptions
+from vireid.models.options import ModelOptions, start_meant
 from vireid.models.shipped import network_of_start
 from vireid.own_code import place_of_field
 from vireid.problems import Problems, each
@@ -118,8 +118,8 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         # what the file says is about another method's parts
         network = {k: v for k, v in parts["model"].items() if k in ("arch", "pretrained")}
         parts |= {"method_options": {}, "model": network}
-    start_of_file = parts["model"].get("pretrained", "imagenet")
-    pretrained = start_of_file if choices.pretrained is None else choices.pretrained
+    start_of_file = start_meant(parts["model"].get("pretrained", "imagenet"))
+    pretrained = start_of_file if choices.pretrained is None else start_meant(choices.pretrained)
     recipe_of_file = parts["recipe"].get("name")
     keeps_recipe = (
         not recipe_of_file
@@ -138,11 +138,11 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
 
     if (pretrained == "none") != (start_of_file == "none"):
         parts["model"].pop("backbone_scale", None)  # another start needs another rate
-    of_start = network_of_start(pretrained)
     model = merged(recipe.model_options, parts["model"])
-    wanted = model.get("arch") if choices.arch is None else choices.arch
-    if wanted not in (None, of_start.get("arch")):
-        of_start = {}  # another network: its stages are its own
+    of_start: dict[str, Any] = {}
+    with problems:
+        wanted = model.get("arch") if choices.arch is None else choices.arch
+        of_start = _of_start(pretrained, wanted)
     model = {**own_options.network, **of_start, **model}
     arch = model.get("arch", "resnet50") if choices.arch is None else choices.arch
     if (arch, pretrained) != (model.get("arch", arch), start_of_file):
@@ -167,6 +167,23 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         options = from_plain(TrainOptions, values, where)
     problems.tell()
     return options
+
+
+def _of_start(pretrained: str, wanted: str | None) -> dict[str, Any]:
+    """What a network takes over from the weights that it starts from; {} where `wanted` is another
+    one, whose stages are its own.
+
+    Raises:
+        UnnamedCode: the weights state code for a network that the user didn't name.
+    """
+    found = network_of_start(pretrained)
+    if not found:
+        return {}
+    if wanted is None:
+        code_of(found["arch"], None, what="arch", where=shown(pretrained))
+    elif folded(str(wanted)) != folded(found["arch"]) and not same_code(str(wanted), found["arch"]):
+        return {}
+    return found
 
 
 def check_own_names(own: type[Options], taken: Collection[str]) -> None:
@@ -285,7 +302,7 @@ def _recipe(
     with problems:
         whole = {"lr", "epochs", "schedule", "augment"} <= of_file.keys()  # as in a run's config
         if name is None or name in recipes or not whole:
-            default = "scratch" if pretrained.strip().lower() == "none" else "clean"
+            default = "scratch" if pretrained == "none" else "clean"
             asked = name or default if choices.recipe is None else choices.recipe
             try:
                 chosen = _recipe_named(str(asked), recipes)
@@ -339,7 +356,8 @@ def options_of(
     nested = {n: v for n, v in values.items() if n in sections and isinstance(v, Mapping)}
     plain = {name: value for name, value in values.items() if name not in nested}
     chosen = {name: value for name, value in plain.items() if name in names}
-    rest = {name: value for name, value in plain.items() if name not in names}
+    decide_nothing = ("sampler", "callback")  # but which code of the file may be run
+    rest = {n: value for n, value in plain.items() if n not in names or n in decide_nothing}
     problems = Problems()
     with problems:
         options = defaults(file, Choices(**chosen, lr="lr" in rest))

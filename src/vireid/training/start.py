@@ -37,10 +37,16 @@ def rebuild_start(
     found = locate(options.model.pretrained, options.model.arch)
     there = file_hash(found[1]) if found else None
     if there != known["start_hash"]:
+        start = options.model.pretrained
+        instead = (
+            "Use the version of vireid that the run began with."
+            if start == "synth"
+            else "Put the file back."
+        )
         raise InputError(
-            f"The run '{run}' started from other weights than '{options.model.pretrained}' names "
-            f"now (hash {str(known['start_hash'])[:12]}, now {str(there)[:12]}), so its start "
-            "can't be rebuilt. Put the file back."
+            f"The run '{run}' started from other weights than '{start}' names now (hash "
+            f"{str(known['start_hash'])[:12]}, now {str(there)[:12]}), so its start can't be "
+            f"rebuilt. {instead}"
         )
     _, metadata = read_weights(run)
     sizes = Sizes(**metadata["sizes"])
