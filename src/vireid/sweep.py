@@ -228,7 +228,26 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
                 "differ in an option."
             )
         seen[job.folder] = job
+    _check_networks(jobs, str(file))
     return Sweep(folder, jobs, _tests(asked.get("test", {}), jobs, code, str(file)), baseline)
+
+
+def _check_networks(jobs: Sequence[Job], where: str) -> None:
+    """Refuse a row whose seeds would have different networks, as a start brings its own along."""
+    of_row: dict[str, dict[tuple[str, int], int]] = {}
+    for job in jobs:
+        model = job.options.model
+        of_row.setdefault(job.row, {}).setdefault((model.arch, model.last_stage), job.options.seed)
+    for row, networks in of_row.items():
+        if len(networks) > 1:
+            said = ", ".join(
+                f"{arch} up to stage {stage} with seed {seed}"
+                for (arch, stage), seed in networks.items()
+            )
+            raise InputError(
+                f"{where}: the row '{row}' would have different networks: {said}. A start brings "
+                "its network along. Name starts of one network, or give `arch` and `last_stage`."
+            )
 
 
 def _rows(asked: SweepFile, where: str) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from command_kit import refused, run, said, tiny_config
 from evaluation.examples import embeddings_of, sysu_like
+from safetensors.numpy import save_file
 
 from vireid.commands.report import load_reports
 from vireid.data import ProtocolOptions
@@ -36,6 +37,22 @@ def write(folder: Path, **plain: Any) -> Path:
     path = folder / "ablation.json"
     path.write_text(json.dumps(plain))
     return path
+
+
+def test_a_row_has_one_network(tmp_path: Path) -> None:
+    """Whatever the starts of its seeds are."""
+    start = tmp_path / "start-{seed}.safetensors"
+    for seed, stage in enumerate((3, 4)):
+        header = {"vireid": json.dumps({"model": {"arch": "resnet18", "last_stage": stage}})}
+        save_file({"x": np.zeros(1)}, str(start).replace("{seed}", str(seed)), header)
+    base: dict[str, Any] = {"pretrained": str(start), "data_root": str(tmp_path)}
+    file = write(tmp_path, seeds=[0, 1], base=base, rows={"one": {}})
+    with pytest.raises(InputError, match="'one' would have different networks: resnet18 up to s"):
+        read_sweep(file)
+    jobs = read_sweep(write(tmp_path, seeds=[0, 1], base={**base, "last_stage": 3})).jobs
+    assert {(job.options.model.arch, job.options.model.last_stage) for job in jobs} == {
+        ("resnet18", 3)
+    }
 
 
 def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_first_weights_of_ours_fit_other_forms_of_the_network() -> None:
         assert torch.equal(state["neck.running_mean"], whole.neck.running_mean) == (
             "last_stage" not in options
         )
-    with pytest.raises(InputError, match="Set `arch` and `last_stage` to theirs"):
+    with pytest.raises(InputError, match="Set `arch` to resnet18 and `last_stage` to 3"):
         build_model(ModelOptions(**{**theirs, "last_stage": 4}), 5)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from vireid.models.backbone import Statistics, create, resolve_arch, statistics_
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.hub import check_file, fetch, fetch_weights, on_hub
 from vireid.models.options import STARTS, ModelOptions
-from vireid.models.shipped import network_of, shipped_weights
+from vireid.models.shipped import OF_A_START, network_of, shipped_weights
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
@@ -36,11 +36,13 @@ class Source(NamedTuple):
         name: what the user knows it by, for messages.
         state: names → tensors.
         of_ours: names are those of a method of ours, not of a timm network.
+        network: of ours, what the file says of it, as plain values.
     """
 
     name: str
     state: dict[str, Tensor]
     of_ours: bool
+    network: Mapping[str, Any] = {}
 
 
 def find(pretrained: str, arch: str) -> Source | None:
@@ -155,7 +157,7 @@ def _from_file(path: Path) -> Source:
             f"by `vireid import-weights {quoted(path)}`, and give the file that this writes as "
             "`pretrained`."
         )
-    return Source(f"'{path}'", named_tensors(content), kind == "ours")
+    return Source(f"'{path}'", named_tensors(content), kind == "ours", network_of(path))
 
 
 def _from_hub(tag: str, arch: str) -> tuple[str, Path]:
@@ -283,8 +285,8 @@ def _stage(key: str) -> int:
 def _check(own: dict, state: dict, source: Source, arch: str) -> None:
     problems = misfits(_shapes(own), state)
     if problems:
-        theirs = "`arch` and `last_stage`" if source.of_ours else "`arch`"
+        theirs = [f"`{n}` to {source.network[n]}" for n in OF_A_START if n in source.network]
         raise InputError(
             f"The pretrained weights {source.name} do not fit the network {arch}: tensors "
-            f"{problems}. Set {theirs} to theirs, or give other weights."
+            f"{problems}. Set {' and '.join(theirs) or '`arch` to theirs'}, or give other weights."
         )

@@ -42,15 +42,21 @@ def network_of(path: Path) -> dict[str, Any]:
     return network if isinstance(network, dict) else {}
 
 
-def network_of_start(pretrained: str) -> dict[str, Any]:
+def network_of_start(pretrained: str, wanted: str | None = None) -> dict[str, Any]:
     """Network and number of stages of the weights of ours that `pretrained` names, unless they are
     on the hub; {} for other starts. The network may be code of a user's own.
+
+    Args:
+        wanted: which network's of several in the package.
 
     Raises:
         InputError: the file says something of them that can't be.
     """
     start = start_meant(pretrained)
-    path = shipped_weights() if is_shipped(start) else None if start in STARTS else Path(start)
+    if is_shipped(start):
+        path = shipped_weights(wanted) or shipped_weights()
+    else:
+        path = None if start in STARTS else Path(start)
     if path is None or not os.path.isfile(path):  # unlike Path.is_file, of any text
         return {}
     said = network_of(path)

@@ -176,7 +176,7 @@ def _of_start(pretrained: str, wanted: str | None) -> dict[str, Any]:
     Raises:
         UnnamedCode: the weights state code for a network that the user didn't name.
     """
-    found = network_of_start(pretrained)
+    found = network_of_start(pretrained, wanted)
     if not found:
         return {}
     if wanted is None:
