@@ -243,9 +243,8 @@ def tested(source: str, sets: dict[str, tuple[str, Path]]) -> dict[str, Any]:
     """The same of weights by their name or file."""
     embedder = load(source)
     file = weights.find_weights(source)
-    name = file.stem if source == str(file) else source
     found = {
-        "row": name,
+        "row": file.stem if source == str(file) else source,
         **costs(file, load(source, device="cpu"), sets["near-infrared"][1]),
         "chance": {},  # Rank-1 by guessing
     }
