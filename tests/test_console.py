@@ -92,6 +92,10 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one(tmp_path: Path) -> None:
     for other in ("runs/mcl-0", "runs", "runs/agw", "else/mcl-0", "runs/mcl-00/x", "", "nul\0l/x"):
         assert meant(other) == "", other
 
+    (tmp_path / "NOTICE.md").touch()
+    for path, its in (("nofile.toml", ""), ("notic.md", "NOTICE.md"), ("notice.txt", "NOTICE.md")):
+        assert meant(path) == (its and f"'{tmp_path / its}'?"), path
+
     def closed(path: Path) -> bool:  # as of a run in a folder without permission
         if path == run:
             raise PermissionError(13, "Permission denied", str(path))

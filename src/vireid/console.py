@@ -269,12 +269,19 @@ def _nearest(path: Path, fits: Callable[[Path], bool]) -> Path | None:
         return None
     hidden = path.name.startswith(".")
     beside = {name.lower(): name for name in names if hidden or not name.startswith(".")}
-    near = difflib.get_close_matches(path.name.lower()[:255], beside, n=3)
-    for name in near:
+    asked = path.name.lower()[:255]
+    near = difflib.get_close_matches(asked, beside, n=3)
+    for name in (name for name in near if _same_kind_of_name(asked, name)):
         with contextlib.suppress(OSError):  # a folder that may not be looked into
             if fits(there := folder / beside[name]):
                 return there
     return None
+
+
+def _same_kind_of_name(asked: str, name: str) -> bool:
+    """Whether one may be the other mistyped: "nofile.toml" isn't "NOTICE.md"."""
+    (stem, ending), (other, its_ending) = os.path.splitext(asked), os.path.splitext(name)
+    return ending == its_ending or likeness(stem, other) >= 0.8
 
 
 def held_in(folder: Path, fits: Callable[[Path], bool]) -> list[Path]:
