@@ -6,9 +6,9 @@
 The recipe is this file and sweeps/shipped.toml: 1,206 people in SYSU-MM01's layout (visible and
 near-infrared, seed 101) and 600 people in RegDB's layout (visible and thermal, seed 102), put
 together by one table. Each candidate is tested on four sets of other people: near-infrared,
-thermal, the preset `hard`, and the first of these with a look that no training image has
-(`write_look`). Beside that stand the size of the file that would ship and the time of an image on
-two CPU cores.
+thermal, the preset `hard`, and the first of these as other cameras would have taken it, a look
+that no training image has. Beside that stand the size of the file that would ship and the time of
+an image on two CPU cores.
 
 With --judge weights files are tested the same way, and nothing is trained: on a quiet machine for
 the times, and to put a network of before beside those of today.
@@ -24,19 +24,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from _common import record
 
@@ -52,6 +48,7 @@ from vireid.models import TwoStream
 from vireid.runtime.jobs import devices
 from vireid.sweep import Job, read_sweep
 from vireid.sweep_run import run_sweep
+from vireid.synthetic import write_as_other_cameras
 from vireid.testing import run_protocol
 
 CANDIDATES = Path(__file__).parent / "sweeps" / "shipped.toml"
@@ -151,7 +148,8 @@ def make_unseen(work: Path, share: float) -> dict[str, tuple[str, Path]]:
     for name, flags in UNSEEN.items():
         synthesize(flags, work / f"unseen-{name}", share)
         found[name] = (flags["layout"], work / f"unseen-{name}")
-    write_look(found["near-infrared"][1], work / "unseen-look")
+    if not (work / "unseen-look").is_dir():
+        write_as_other_cameras(found["near-infrared"][1], work / "unseen-look")
     return {**found, LOOK: ("sysu", work / "unseen-look")}
 
 
@@ -182,46 +180,6 @@ def write_table(people: Path) -> None:
         writer.writerow(["path", "pid", "modality", "camid", "split"])
         for path, *facts in rows:
             writer.writerow([path.relative_to(people).as_posix(), *facts, "train"])
-
-
-def write_look(source: Path, out: Path) -> None:
-    """The images of a set in SYSU-MM01's layout as other cameras would have written them: cut up to
-    a twelfth too wide or too narrow on each side; visible ones with another white and a darker
-    middle; infrared ones with local contrast, columns of their own brightness and dark corners; all
-    of them JPEG of quality 30. What is drawn at random follows from a file's name."""
-    if (out / "complete").is_file():
-        return
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(source, out, ignore=shutil.ignore_patterns("*.jpg", ".vireid"))
-    contrast = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(4, 2))
-    for path in sorted(source.glob("cam*/*/*.jpg")):
-        place = path.relative_to(source)
-        rng = np.random.default_rng(zlib.crc32(place.as_posix().encode()))
-        image = cut(cv2.imread(str(path)), rng)
-        height, width = image.shape[:2]
-        if int(place.parts[0][3:]) in (3, 6):
-            grey = contrast.apply(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)).astype(np.float32)
-            y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-            grey = grey * (1 - 0.35 * (x**2 + y**2) / 2) + rng.normal(0, 6, width)
-            image = np.repeat(grey[..., None], 3, axis=2)
-        else:
-            white = np.array([0.8, 1.0, 1.15])  # blue, green, red
-            image = 255 * (image / 255.0) ** 1.4 * white
-        pixels = np.clip(image, 0, 255).astype(np.uint8)
-        cv2.imwrite(str(out / place), pixels, [cv2.IMWRITE_JPEG_QUALITY, 30])
-    (out / "complete").touch()
-
-
-def cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An image with its edges moved by up to a twelfth; beyond them its last pixels go on."""
-    height, width = image.shape[:2]
-    top, bottom = rng.uniform(-1 / 12, 1 / 12, 2) * height
-    left, right = rng.uniform(-1 / 12, 1 / 12, 2) * width
-    across, down = (width - left - right) / width, (height - top - bottom) / height
-    matrix = np.array([[across, 0, left], [0, down, top]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, (width, height), flags=flags,
-                          borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
 
 
 # Judging and shipping ---------------------------------------------------------------------------

@@ -23,7 +23,7 @@ ORDER = [
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [
     {"jit", "versions", "preset"}, {"noise"}, {"places"}, {"people"}, {"pictures"}, {"layouts"},
-    {"parameters", "sheet"}, {"writer"}, {"v1"},
+    {"parameters", "sheet"}, {"writer"}, {"v1", "other_cameras"},
 ]  # fmt: skip
 # Others, such as matplotlib and numba, take up to a second: they are imported where they are used.
 FIRST_STEP = {"torch", "timm", "numpy", "PIL", "rich", "safetensors"}

@@ -81,3 +81,10 @@ def test_what_training_changed_is_said_for_other_people_too(gains: list, sure: b
         )
     else:
         assert "by +0.0 points" in words and "this may be chance, as for other people" in words
+
+
+def test_people_of_another_seed_are_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / ".vireid-synthetic.json").write_text('{"seed": 5}')
+    message = refused(capsys, "demo", "--out", tmp_path, "--seed", 6, "--device", "cpu")
+    assert "the people of the seed 5; 6 was asked for" in message and "--seed 5" in message

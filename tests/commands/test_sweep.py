@@ -534,9 +534,8 @@ def test_what_a_sweep_leaves_behind_is_kept(
 def test_a_candidate_for_the_package_embeds_as_it_was_trained(
     benchmarks: None, tmp_path: Path, trained: Path, sysu_root: Path
 ) -> None:
-    """In half precision, without its classifier; and the look that it is tried on is another."""
+    """In half precision, without its classifier."""
     import train_synth_weights as candidates
-    from PIL import Image
 
     from vireid import load
 
@@ -545,13 +544,7 @@ def test_a_candidate_for_the_package_embeds_as_it_was_trained(
     candidates.ship(dataclasses.replace(job, folder=trained), tmp_path / "half.safetensors")
     run_file, half = trained / "weights.safetensors", tmp_path / "half.safetensors"
     assert half.stat().st_size < 0.6 * run_file.stat().st_size
-    candidates.write_look(sysu_root, tmp_path / "look")
     first = next(path for path in sorted(sysu_root.glob("cam1/*/*.jpg")))
-    other = tmp_path / "look" / first.relative_to(sysu_root)
-    sizes = [Image.open(path).size for path in (first, other)]
-    assert sizes[0] == sizes[1] and other.read_bytes() != first.read_bytes()
-    count = len([*sysu_root.glob("cam*/*/*.jpg")])
-    assert count == len([*(tmp_path / "look").glob("cam*/*/*.jpg")]) > 0
     before, after = (
         load(path, device="cpu").embed([first], "visible") for path in (run_file, half)
     )

@@ -5,6 +5,7 @@ Everything is made here; nothing is downloaded. The people are synthetic, and so
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,32 +56,27 @@ def run_demo(
         InputError: `out` holds something that a demo did not make.
     """
     from vireid.runtime.device import resolve_device
-    from vireid.synthetic import write_dataset
 
     size = size or DemoSize()
     began = time.monotonic()
     check_folder(out, "the demo")
-    if out.exists() and any(out.iterdir()) and not (out / "people").is_dir():
+    people, run, drawn = out / "people", out / "run", out / "drawn"
+    if out.exists() and any(out.iterdir()) and not (people.is_dir() or drawn.is_dir()):
         raise InputError(f"'{out}' holds other things already. Name another folder with --out.")
-    people, run = out / "people", out / "run"
     device = resolve_device(None, device)
     start = "synth" if _shipped() else "none"
 
     _say(1, f"Making {size.identities} synthetic people ({people}) ...")
-    write_dataset(
-        people,
-        identities=size.identities,
-        test_identities=size.test_identities,
-        images=size.images,
-        seed=seed,
-        preset="hard",  # the weights in the package have seen `standard`: there is much to learn
-    )
+    if people.is_dir():
+        _check_people(people, seed)
+    else:
+        _make(people, drawn, size, seed)
     _say(
         2,
         f"Training on the {size.identities - size.test_identities} people who are not for "
         "testing, "
         + (
-            "from the weights in the package, which know easier images than these ..."
+            "from the weights in the package, which have never seen such cameras ..."
             if start == "synth"
             else "from random weights. So brief a training teaches little: expect numbers near "
             "chance ..."
@@ -102,6 +98,34 @@ def run_demo(
     numbers["seconds"] = time.monotonic() - began
     _close(out, people, run, page, query, numbers)
     return numbers
+
+
+def _check_people(people: Path, seed: int) -> None:
+    from vireid.data.protocol import read_marker
+
+    made = read_marker(people)
+    if made is not None and made["seed"] != seed:
+        raise InputError(
+            f"'{people}' holds the people of the seed {made['seed']}; {seed} was asked for. Name "
+            f"another folder with --out, or go on with --seed {made['seed']}."
+        )
+
+
+def _make(people: Path, drawn: Path, size: DemoSize, seed: int) -> None:
+    """Draw the people, as cameras see them that the weights in the package were not trained for:
+    then a short training has something to teach."""
+    from vireid.synthetic import write_as_other_cameras, write_dataset
+
+    write_dataset(
+        drawn,
+        identities=size.identities,
+        test_identities=size.test_identities,
+        images=size.images,
+        seed=seed,
+        preset="hard",
+    )
+    write_as_other_cameras(drawn, people)
+    shutil.rmtree(drawn)
 
 
 def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:

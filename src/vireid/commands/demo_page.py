@@ -84,7 +84,7 @@ def _people(tested: Tested) -> Section:
         f"Each row is one person, as {len(camids)} cameras see them. Cameras "
         f"{' and '.join(map(str, infrared))} are infrared: there are no colours, and clothes that "
         "are bright in daylight may look dark, and dark ones bright. A network has to go by what "
-        "remains.",
+        "remains. These cameras are unlike those that the weights in the package were trained for.",
     )
 
 
@@ -99,12 +99,14 @@ def _numbers(before: Tested, after: Tested, run: Path) -> Section:
     people = after.report.counts["identities"][0]
     trained = len({after.data.samples[i].pid for i in after.data.parts["train"]})
     learned = read_json(run / "config.json")["model"]["pretrained"] == "synth"
-    words = f"{change_words(before.report, after.report)} Training on {trained} people "
-    words += (
-        "from weights that have learned from many hundreds shows how it is done, not what it can "
-        "reach."
+    began = (
+        "weights that have learned from many hundreds of people, under other cameras"
         if learned
-        else "from nothing shows how it is done, not what it can reach."
+        else "nothing"
+    )
+    words = (
+        f"{change_words(before.report, after.report)} It began with {began}; to train on {trained} "
+        "people shows how it is done, not what it can reach."
     )
     return Section(
         "Who is found",

@@ -1,4 +1,5 @@
 from .layouts import LAYOUTS as LAYOUTS
+from .other_cameras import write_as_other_cameras as write_as_other_cameras
 from .people.identity import sample_person as sample_person
 from .people.person import Person as Person
 from .preset import PRESETS as PRESETS
