@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,8 +30,30 @@ def test_a_missing_extra_is_an_input_and_an_import_error(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
     assert not installed("milvus")
     for kind in (InputError, ImportError):
-        with pytest.raises(kind, match=r"pymilvus.*pip install 'vireid\[milvus\]'"):
+        with pytest.raises(kind, match=r"pymilvus.*pip install .*\[milvus\]"):
             require("milvus")
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        (None, "'vireid[plot]'"),  # from an index
+        ({"url": "file:///x/a%20b", "dir_info": {"editable": True}}, "-e '/x/a b[plot]'"),
+        ({"url": "file:///x/v.whl", "archive_info": {}}, "'/x/v.whl[plot]'"),
+        ({"url": "https://h/v.git", "vcs_info": {"vcs": "git"}},
+         "'vireid[plot] @ git+https://h/v.git'"),
+    ],
+)  # fmt: skip
+def test_an_extra_comes_from_where_the_package_came(
+    origin: dict | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = origin and json.dumps(origin)
+    found = SimpleNamespace(read_text=lambda name: text)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: found)
+    monkeypatch.setattr("shutil.which", lambda name: sys.executable)
+    assert how_to_install("plot") == f"pip install {said}"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert how_to_install("plot") == f"{sys.executable} -m pip install {said}"
 
 
 HIDDEN = """
@@ -82,7 +105,7 @@ def test_help_and_doctor_need_no_extra(words: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     if words == "doctor --json":
         parts = json.loads(done.stdout)["Parts"]
-        assert sum("not installed: pip install" in text for text in parts.values()) == len(EXTRAS)
+        assert sum(text.startswith("not installed: ") for text in parts.values()) == len(EXTRAS)
 
 
 def test_every_import_of_an_extra_is_in_its_room() -> None:

@@ -20,8 +20,6 @@ import fakes
 import pytest
 from command_kit import tiny_config
 
-from vireid.extras import how_to_install
-
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = (
     "from pathlib import Path; from vireid.commands.demo import DemoSize, run_demo; "
@@ -109,7 +107,9 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
 
 def test_a_plain_install_trains_and_tests(environment: Environment) -> None:
     assert "synthesize" in environment.vireid("--help")
-    assert "not installed: pip install 'vireid[serve]'" in environment.vireid("doctor", "--json")
+    assert re.search(
+        r"not installed: .*pip install .*\[serve\]", environment.vireid("doctor", "--json")
+    )
     people = fakes.make_sysu(environment.cwd / "people")
     config, made = tiny_config(environment.cwd), environment.cwd / "runs" / "tiny"
     environment.vireid(
@@ -129,7 +129,7 @@ def test_each_extra_is_asked_for_and_works(environment: Environment, wheel: Path
     }
     for extra, lines in commands.items():
         for words in lines:
-            assert how_to_install(extra) in environment.refused(*words), words
+            assert re.search(rf"pip install \S+\[{extra}\]", environment.refused(*words)), words
     environment.install(f"{wheel}[serve,synthetic,export]")
     environment.vireid("synthesize", "--out", "made", "--identities", 4, "--images", 1)
     done = environment.run("python", "-c", DEMO)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import json
+import os
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from vireid.console import quoted
 from vireid.types import InputError
 
 
@@ -47,8 +56,28 @@ def has_triton() -> bool:
 
 
 def how_to_install(name: str) -> str:
-    """The command that installs an extra."""
-    return f"pip install 'vireid[{name}]'"
+    """The command that installs an extra into this environment, from where the package came: it
+    may be on no index."""
+    folder = os.path.dirname(shutil.which("python") or "")
+    pip = "pip" if folder == os.path.dirname(sys.executable) else f"{quoted(sys.executable)} -m pip"
+    return f"{pip} install {_source(name)}"
+
+
+def _source(name: str) -> str:
+    """The package with an extra, as pip is told where it is."""
+    try:
+        said = importlib.metadata.distribution("vireid").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        said = None
+    origin = json.loads(said or "{}")
+    url = str(origin.get("url", ""))
+    if "vcs_info" in origin:
+        return f"'vireid[{name}] @ {origin['vcs_info'].get('vcs', 'git')}+{url}'"
+    if not url.startswith("file:"):
+        return f"'vireid[{name}]'"
+    path = url2pathname(urlsplit(url).path)
+    flag = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return f"{flag}{shlex.quote(f'{path}[{name}]')}"
 
 
 def require(name: str) -> None:

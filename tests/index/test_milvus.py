@@ -23,6 +23,7 @@ from index_helpers import (
     people,
 )
 
+from vireid.extras import how_to_install
 from vireid.index import Filters, ImageRoot, build_index, create_index, open_index
 from vireid.index.backends import scheme_of
 from vireid.index.milvus.client import parse_url
@@ -35,7 +36,7 @@ def _missing() -> str:
         try:
             __import__(package)
         except ImportError as error:
-            return f"{package} can't be imported ({error}); pip install 'vireid[milvus]'"
+            return f"{package} can't be imported ({error}); {how_to_install('milvus')}"
     return ""
 
 
@@ -271,4 +272,4 @@ def test_without_pymilvus_the_sentence_says_what_to_install(tmp_path: Path) -> N
         "except InputError as error:\n    sys.stdout.write(str(error))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'vireid[milvus]'" in done.stdout
+    assert how_to_install("milvus") in done.stdout

@@ -288,9 +288,12 @@ def info(
 
 def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
     """What to type after having looked at a run, a checkpoint or weights."""
+    from vireid.models.hub import is_shipped
     from vireid.training.checkpoint import has_failed
     from vireid.training.options import named_again
 
+    if is_shipped(target):
+        return f"test --resume {quoted(target)} --data-root DIR"
     if "checkpoint of" in run:
         return f"import-weights {quoted(target)}"
     if reports:

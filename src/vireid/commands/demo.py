@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from vireid.commands.common import going_on, suggest
-from vireid.commands.demo_page import Tested, demo_page
+from vireid.commands.demo_page import Searched, Tested, demo_page
 from vireid.console import console, quoted, results, say
 from vireid.files import check_folder, read_json
 from vireid.types import InputError, Modality
@@ -69,6 +69,7 @@ def run_demo(
     _say(1, f"Making {size.identities} synthetic people ({people}) ...")
     if people.is_dir():
         _check_people(people, seed)
+        say("They are there already, and are kept.")
     else:
         _make(people, drawn, size, seed)
     _say(
@@ -82,7 +83,9 @@ def run_demo(
             "chance ..."
         ),
     )
-    if not (run / "summary.json").is_file():
+    if (run / "summary.json").is_file():
+        say("It is trained already, and is kept.")
+    else:
         _train(people, run, size, start, device)
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
     before, after = _test(people, run, out / "report", device, start)
@@ -198,7 +201,7 @@ def out_before(folder: Path) -> Path:
     return folder.with_name(folder.name + "-before-training")
 
 
-def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Path:
+def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Searched:
     """Index the daytime images by the test embedding `which`, that of the numbers, and search."""
     from vireid.data import DEFAULT_DATASET, load_dataset
     from vireid.embed import embed_files, load
@@ -232,7 +235,10 @@ def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Path
     asked = Query((query,))
     results.print(hits_table(asked, found, {}))
     save_figure(out / "search.jpg", [asked], [found], searcher.decoding, [sample.pid])
-    return query
+    rank = next((n for n, hit in enumerate(found, 1) if hit.pid == sample.pid), None)
+    searched = Searched(query, sample.pid, rank, len(found))
+    say(searched.words())
+    return searched
 
 
 def _say(number: int, text: str) -> None:
@@ -240,7 +246,7 @@ def _say(number: int, text: str) -> None:
 
 
 def _close(
-    out: Path, people: Path, run: Path, page: Path, query: Path, numbers: dict[str, float]
+    out: Path, people: Path, run: Path, page: Path, query: Searched, numbers: dict[str, float]
 ) -> None:
     before = f" (before training: {100 * numbers['before_rank1']:.1f} %)"
     console.print("\n[bold]Done[/] ", end="")
@@ -256,7 +262,7 @@ def _close(
         f"  one search                 {out / 'search.jpg'}"
     )
     serve = f"vireid serve --index {quoted(out / 'index')} --weights {quoted(run)}"
-    suggest(f"the search page: {serve}\n      (drop the night image {query} on it)")
+    suggest(f"the search page: {serve}\n      (drop the night image {query.path} on it)")
 
 
 def demo(*, out: Path = Path("demo"), device: str = "auto", seed: int = 2026) -> int:

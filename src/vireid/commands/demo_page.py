@@ -31,12 +31,40 @@ class Tested(NamedTuple):
     search: Search
 
 
-def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Path) -> Path:
+class Searched(NamedTuple):
+    """A night image that was searched with.
+
+    Attributes:
+        pid: who it shows.
+        rank: where in the list that person comes first; None, not in it.
+        length: of the list.
+    """
+
+    path: Path
+    pid: int
+    rank: int | None
+    length: int
+
+    def words(self) -> str:
+        """What was found, so that nobody takes a similarity for a proof."""
+        if self.rank == 1:
+            return f"It shows person {self.pid}, and so does the first result."
+        found = (
+            f"comes first at rank {self.rank}" if self.rank
+            else f"is not among the first {self.length} results"
+        )  # fmt: skip
+        return (
+            f"It shows person {self.pid}, who {found}: others can look more alike. A similarity "
+            "is a hint, not a proof."
+        )
+
+
+def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Searched) -> Path:
     """Write the page into the demo's folder.
 
     Args:
         before, after: the network before its first step, and the trained one.
-        query: a night image to try the search page with.
+        query: the night image to try the search page with.
     """
     from vireid.figures.page import write_page
     from vireid.training.journal import read_log
@@ -165,7 +193,8 @@ def _training(run: Path) -> Section:
         "First the losses, each a mean over an epoch: what training makes smaller. The identity "
         "and triplet losses pull one person's images together and those of two apart; "
         "discriminator and confusion are opponents, so neither falls to nothing; the two center "
-        "losses count a two-thousandth, as published, and hardly move in so short a training. "
+        "losses, drawn with their small weight as all are with theirs, hardly move in so short a "
+        "training. "
         f"Then the learning rate, which {rate}.",
     )
 
@@ -258,7 +287,7 @@ def _spread(tested: Tested) -> list[int]:
     return list(dict.fromkeys(chosen.tolist()))
 
 
-def _further(out: Path, run: Path, query: Path) -> list[Section]:
+def _further(out: Path, run: Path, query: Searched) -> list[Section]:
     from vireid.figures.page import Section, commands
 
     return [
@@ -267,7 +296,8 @@ def _further(out: Path, run: Path, query: Path) -> list[Section]:
             commands(
                 [typed(f"vireid serve --index {quoted(out / 'index')} --weights {quoted(run)}")]
             ),
-            f"It says where the search page is; drop the night image `{query}` on it.",
+            f"It says where the search page is; drop the night image `{query.path}` on it. "
+            f"{query.words()}",
             wide=True,
         ),
         Section(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vireid.figures.maps import NO_PLACE, overlay
 from vireid.figures.ranked import RankedList, colour_of
-from vireid.figures.style import BLUE, dark
+from vireid.figures.style import BLUE, dark, encoded
 from vireid.files import write_text
 
 if TYPE_CHECKING:
@@ -173,9 +173,7 @@ def _tile(image: np.ndarray, words: str, frame: str = "", *, skipped: bool = Fal
 
 
 def _png(figure: Figure) -> str:
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return _inline("image/png", out.getvalue())
+    return _inline("image/png", encoded(figure, "png"))
 
 
 def _jpeg(image: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -101,15 +102,23 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     Raises:
         InputError: another ending, or the file can't be written.
     """
-    import matplotlib
-
     path = Path(path)
     kind = path.suffix.lstrip(".").lower().replace("jpeg", "jpg")
     if kind not in FORMATS:
         raise InputError(f"A figure can't be written as '{path.name}'; use .{', .'.join(FORMATS)}.")
-    with atomic_write(path) as file, matplotlib.rc_context(_STYLE):
-        figure.savefig(file, format=kind)
+    with atomic_write(path) as file:
+        file.write(encoded(figure, kind))
     return path
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    """A chart as a file's bytes; its ticks are drawn only now, in the style's sizes too."""
+    import matplotlib
+
+    out = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(out, format=kind)
+    return out.getvalue()
 
 
 def save_image(image: Image.Image, path: str | Path) -> Path:
