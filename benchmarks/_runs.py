@@ -19,7 +19,6 @@ from vireid.runtime.record import hash_of
 
 METRICS = {"rank1": "Rank-1", "mean_ap": "mAP"}
 EMBEDDINGS = ("pooled", "embedding")  # that every method has
-ROUNDED = 0.03  # points between a run's mAP and the mean of its queries' stored AP
 Run = dict[str, Any]
 
 
@@ -147,7 +146,7 @@ class Runs:
                 if (values := self.queries.get(f"{row}|{seed}|{which}")) is None:
                     raise Unlike(f"{who} has no AP of each query ({which}).")
                 stated, counted = facts[f"{self.scope}_{which}_mean_ap"], mean_of(values)
-                if abs(stated - counted) > ROUNDED:
+                if abs(stated - counted) > rounded(len(values)):
                     raise Unlike(
                         f"{who} states {stated} mAP ({which}), but the mean of its queries' AP is "
                         f"{counted:.2f}."
@@ -314,6 +313,12 @@ class Runs:
             "differences": self.differences(),
         }  # fmt: skip
         return record(self.name, results, table=self.lines(), notes=self.notes())
+
+
+def rounded(queries: int) -> float:
+    """Points that may lie between a run's stated mAP and the mean of its queries' AP: six
+    deviations of what rounding each to float16 and thousandths does, and half a digit."""
+    return float(0.2 / np.sqrt(queries) + 0.005)
 
 
 # Result files -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vireid.data.decoding import read_image
 from vireid.data.protocol import SYNTHETIC_MARKER
 from vireid.files import read_json, write_json
 
@@ -35,7 +36,7 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
         for path in sorted(source.glob("cam*/*/*.jpg")):
             place = path.relative_to(source)
             rng = np.random.default_rng(zlib.crc32(place.as_posix().encode()))
-            image = _cut(_read(path), rng)
+            image = _cut(np.asarray(read_image(path))[..., ::-1], rng)  # blue first, as OpenCV
             infrared = int(place.parts[0][3:]) in INFRARED
             seen = _infrared(image, contrast, rng) if infrared else _visible(image)
             pixels = np.clip(seen, 0, 255).astype(np.uint8)
@@ -43,12 +44,6 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
         marker = made / SYNTHETIC_MARKER
         write_json(marker, read_json(marker) | {"cameras": "others"})
         os.replace(made, out)
-
-
-def _read(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path))
-    assert image is not None, path  # the writer's own file
-    return image
 
 
 def _cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
