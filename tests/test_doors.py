@@ -43,7 +43,11 @@ READERS: dict[str, set[str]] = {  # a call's name → the one module that may ma
         "synthetic/jit.py",
     },  # their own files
     "imread": {"data/decoding.py"},
-    "imdecode": {"data/decoding.py", "synthetic/pictures/sensor.py"},  # a camera's own JPEG
+    "imdecode": {
+        "data/decoding.py",
+        "synthetic/pictures/sensor.py",  # a camera's own JPEG
+        "synthetic/other_cameras.py",  # the writer's own images
+    },
     "csv.reader": {"data/table.py"},
     "DictReader": {"data/table.py"},
     "read_csv": {"data/table.py"},

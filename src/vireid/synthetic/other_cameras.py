@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vireid.data.decoding import read_image
 from vireid.data.protocol import SYNTHETIC_MARKER
 from vireid.files import read_json, write_json
 
@@ -36,7 +35,7 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
         for path in sorted(source.glob("cam*/*/*.jpg")):
             place = path.relative_to(source)
             rng = np.random.default_rng(zlib.crc32(place.as_posix().encode()))
-            image = _cut(np.asarray(read_image(path))[..., ::-1], rng)  # blue first, as OpenCV
+            image = _cut(_written(path), rng)
             infrared = int(place.parts[0][3:]) in INFRARED
             seen = _infrared(image, contrast, rng) if infrared else _visible(image)
             pixels = np.clip(seen, 0, 255).astype(np.uint8)
@@ -44,6 +43,13 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
         marker = made / SYNTHETIC_MARKER
         write_json(marker, read_json(marker) | {"cameras": "others"})
         os.replace(made, out)
+
+
+def _written(path: Path) -> np.ndarray:
+    """An image of our own writer."""
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, path
+    return image
 
 
 def _cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
