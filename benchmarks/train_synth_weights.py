@@ -22,7 +22,6 @@ ships as method `agw`, else as the method that it is of.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from vireid.data.content import data_hash
 from vireid.data.protocol import ProtocolOptions
 from vireid.embed import Embedder
 from vireid.evaluation import Report
+from vireid.files import csv_text, write_text
 from vireid.methods import Sizes, method_class
 from vireid.models import TwoStream
 from vireid.runtime.jobs import devices
@@ -91,6 +91,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     make_people(args.work, args.people)
     if args.prepare_only:
+        prepare(load_dataset("folder", args.work / "people" / "table.csv"))
+        for layout, folder in sets.values():
+            prepare(load_dataset(layout, folder))
         return 0
     plain["test"] = [
         {"dataset": layout, "data_root": str(folder), "direction": "infrared-to-visible"}
@@ -135,8 +138,10 @@ def candidates(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dic
 
 
 def make_people(work: Path, share: float) -> None:
-    """Those to train on, unless they are there."""
+    """Those to train on, unless they are there: after --prepare-only, several calls at once."""
     people = work / "people"
+    if (people / "table.csv").is_file():
+        return
     for flags, folder in ((NEAR_INFRARED, "near"), (THERMAL, "thermal")):
         synthesize(flags, people / folder, share)
     write_table(people)
@@ -175,11 +180,9 @@ def write_table(people: Path) -> None:
     for folder, modality, camid in (("Visible", "visible", 7), ("Thermal", "infrared", 8)):
         for path in sorted((people / "thermal" / folder).glob("*/*.bmp")):
             rows.append((path, SPLIT_OF_REGDB + int(path.parent.name), modality, camid))
-    with open(people / "table.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "pid", "modality", "camid", "split"])
-        for path, *facts in rows:
-            writer.writerow([path.relative_to(people).as_posix(), *facts, "train"])
+    named = [[path.relative_to(people).as_posix(), *facts, "train"] for path, *facts in rows]
+    text = csv_text(["path", "pid", "modality", "camid", "split"], named)
+    write_text(people / "table.csv", text)
 
 
 # Judging and shipping ---------------------------------------------------------------------------

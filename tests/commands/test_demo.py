@@ -83,8 +83,13 @@ def test_what_training_changed_is_said_for_other_people_too(gains: list, sure: b
         assert "by +0.0 points" in words and "this may be chance, as for other people" in words
 
 
-def test_people_of_another_seed_are_refused(tmp_path: Path, capsys) -> None:
-    (tmp_path / "people").mkdir()
-    (tmp_path / "people" / ".vireid-synthetic.json").write_text('{"seed": 5}')
-    message = refused(capsys, "demo", "--out", tmp_path, "--seed", 6, "--device", "cpu")
+def test_people_of_another_demo_are_refused(tmp_path: Path, capsys) -> None:
+    """Of another seed, and of a version whose demo drew others."""
+    marker = tmp_path / "people" / ".vireid-synthetic.json"
+    marker.parent.mkdir()
+    words = ("demo", "--out", tmp_path, "--seed", 6, "--device", "cpu")
+    marker.write_text('{"seed": 5, "cameras": "others"}')
+    message = refused(capsys, *words)
     assert "the people of the seed 5; 6 was asked for" in message and "--seed 5" in message
+    marker.write_text('{"seed": 6}')
+    assert "other people than a demo makes" in refused(capsys, *words)

@@ -72,6 +72,7 @@ def run_demo(
         say("They are there already, and are kept.")
     else:
         _make(people, drawn, size, seed)
+    shutil.rmtree(drawn, ignore_errors=True)
     _say(
         2,
         f"Training on the {size.identities - size.test_identities} people who are not for "
@@ -88,7 +89,7 @@ def run_demo(
     else:
         _train(people, run, size, start, device)
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
-    before, after = _test(people, run, out / "report", device, start)
+    before, after = _test(people, run, out / "report", device)
     _say(4, "Indexing the daytime images and searching them with a night image ...")
     query = _search(people, run, out, device, after.search.name)
     page = demo_page(out, run, before, after, query)
@@ -105,9 +106,15 @@ def run_demo(
 
 def _check_people(people: Path, seed: int) -> None:
     from vireid.data.protocol import read_marker
+    from vireid.synthetic.other_cameras import OTHERS
 
     made = read_marker(people)
-    if made is not None and made["seed"] != seed:
+    if made is None or made.get("cameras") != OTHERS:
+        raise InputError(
+            f"'{people}' holds other people than a demo makes, such as those of an earlier "
+            "version. Name another folder with --out, or remove this one."
+        )
+    if made["seed"] != seed:
         raise InputError(
             f"'{people}' holds the people of the seed {made['seed']}; {seed} was asked for. Name "
             f"another folder with --out, or go on with --seed {made['seed']}."
@@ -128,7 +135,6 @@ def _make(people: Path, drawn: Path, size: DemoSize, seed: int) -> None:
         preset="hard",
     )
     write_as_other_cameras(drawn, people)
-    shutil.rmtree(drawn)
 
 
 def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:
@@ -164,7 +170,7 @@ def _shipped() -> bool:
     return shipped_weights() is not None
 
 
-def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> tuple[Tested, Tested]:
+def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, Tested]:
     """Test the network before and after training; the reports go to `out_before` and `folder`."""
     from vireid.data import DEFAULT_DATASET, load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
@@ -174,10 +180,9 @@ def _test(people: Path, run: Path, folder: Path, device: str, start: str) -> tup
 
     data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)
-    first = load("synth", device=device) if start == "synth" else rebuild_start(run, device=device)
     found = []
     for when, embedder, place, queries in (
-        ("Before training", first, out_before(folder), 0),
+        ("Before training", rebuild_start(run, device=device), out_before(folder), 0),
         ("After it", load(run, device=device), folder, 8),
     ):
         console.print(f"{when}:")

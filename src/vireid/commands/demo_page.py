@@ -48,14 +48,14 @@ class Searched(NamedTuple):
     def words(self) -> str:
         """What was found, so that nobody takes a similarity for a proof."""
         if self.rank == 1:
-            return f"It shows person {self.pid}, and so does the first result."
+            return f"The query shows person {self.pid}, and so does the first result."
         found = (
             f"comes first at rank {self.rank}" if self.rank
             else f"is not among the first {self.length} results"
         )  # fmt: skip
         return (
-            f"It shows person {self.pid}, who {found}: others can look more alike. A similarity "
-            "is a hint, not a proof."
+            f"The query shows person {self.pid}, who {found}: others can look more alike. A "
+            "similarity is a hint, not a proof."
         )
 
 
@@ -133,7 +133,7 @@ def _numbers(before: Tested, after: Tested, run: Path) -> Section:
         else "nothing"
     )
     words = (
-        f"{change_words(before.report, after.report)} It began with {began}; to train on {trained} "
+        f"{change_words(before.report, after.report)} It began with {began}; training on {trained} "
         "people shows how it is done, not what it can reach."
     )
     return Section(
@@ -194,8 +194,7 @@ def _training(run: Path) -> Section:
         "and triplet losses pull one person's images together and those of two apart; "
         "discriminator and confusion are opponents, so neither falls to nothing; the two center "
         "losses, drawn with their small weight as all are with theirs, hardly move in so short a "
-        "training. "
-        f"Then the learning rate, which {rate}.",
+        f"training. Then the learning rate, which {rate}.",
     )
 
 

@@ -16,6 +16,7 @@ from vireid.data.protocol import SYNTHETIC_MARKER
 from vireid.files import read_json, write_json
 
 INFRARED = (3, 6)  # cameras of SYSU-MM01's layout
+OTHERS = "others"  # of a set's note: whose cameras took its images
 _QUALITY = 30  # of JPEG
 
 
@@ -41,7 +42,7 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
             pixels = np.clip(seen, 0, 255).astype(np.uint8)
             cv2.imwrite(str(made / place), pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         marker = made / SYNTHETIC_MARKER
-        write_json(marker, read_json(marker) | {"cameras": "others"})
+        write_json(marker, read_json(marker) | {"cameras": OTHERS})
         os.replace(made, out)
 
 
