@@ -284,6 +284,27 @@ def test_the_leaderboard_is_what_the_results_say(benchmarks: None) -> None:
     assert leaderboard.filled(page) == page, "run `python benchmarks/leaderboard.py`"
 
 
+def test_results_are_put_together_without_data(
+    benchmarks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import methods
+    from _runs import load
+
+    monkeypatch.setenv("OUT", str(tmp_path))
+    old = max((FOLDER / "results").glob("halo-2*.json"))
+    words = [str(FOLDER / "sweeps" / "halo.toml"), "--rows", "halo,agw", "--merge", str(old),
+             "--start", "s-{seed}.safetensors", "--work", str(tmp_path)]  # fmt: skip
+    assert methods.main([*words, "--seeds", "0,1,2,3,4,5"]) == 0
+    (path,) = tmp_path.glob("halo-2*.json")
+    made, before = load(path), load(old)
+    assert made.made() == ["halo", "agw"] and made.seeds("halo") == [*range(6)]
+    both = [runs.values("halo", "embedding", "mean_ap") for runs in (made, before)]
+    assert both[0] == both[1]
+    assert methods.main([*words, "--seeds", "7"]) == 1  # which nobody has
+    assert load(path).missing == ["halo, seed 7: in none of the results",
+                                  "agw, seed 7: in none of the results"]  # fmt: skip
+
+
 def test_the_leaderboard_ranks_and_agrees(benchmarks: None, tmp_path: Path) -> None:
     """Six methods in the published order but for the last two, and six seeds alike."""
     import leaderboard

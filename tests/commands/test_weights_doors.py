@@ -20,6 +20,7 @@ from command_kit import refused, run
 from safetensors.torch import save_file
 
 import vireid
+from vireid.commands.data import _after_run
 from vireid.models import ModelOptions, build_model
 from vireid.models.pretrained import input_statistics
 from vireid.training import train_options
@@ -181,6 +182,7 @@ def test_words_are_words_whatever_lies_beside(
     assert run("embed", *images, "--weights", "synth", "--device", "cpu", "--workers", 1) == 0
     assert vireid.embed.load_embeddings("e.safetensors").weights_hash == shipped
     assert "--arch is resnet18" in refused(capsys, "export-weights", "synth")
+    assert "test --resume synth --data-root DIR" in _after_run({}, "synth", Path("x"), 0)
     assert run("info", "synth", "--json") == 0
     assert json.loads(capsys.readouterr().out)["hash"] == shipped
     test = ("--data-root", people, "--device", "cpu", "--figure-queries", 0, "--trials", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vireid.figures import ActivationRow, cmc_curve
+from vireid.figures import ActivationRow, cmc_curve, save_figure
 from vireid.figures.page import (
     Section,
     chart,
@@ -53,6 +54,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     file = tmp_path_factory.mktemp("page") / "page.html"
     return write_page(file, "A <title>", "What it is about.", sections)
+
+
+def test_a_chart_on_a_page_is_the_chart_of_a_file(tmp_path: Path) -> None:
+    """With text in the sizes that it was laid out for, so that nothing is cut off."""
+
+    def curve() -> Figure:
+        return cmc_curve({"a": [0.5, 1.0]})
+
+    drawn = re.search(r'<img src="data:image/png;base64,([^"]+)"', chart(curve, "a curve"))
+    assert drawn is not None
+    assert base64.b64decode(drawn[1]) == save_figure(curve(), tmp_path / "c.png").read_bytes()
 
 
 class Found(HTMLParser):

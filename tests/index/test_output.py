@@ -13,6 +13,7 @@ import server_kit
 from command_kit import refused, run, said
 from PIL import Image
 
+from vireid import figures
 from vireid.index import open_index
 from vireid.index.entries import Hit
 from vireid.index.output import MAX_DRAWN, Query, hits_table, save_figure
@@ -99,6 +100,25 @@ def test_a_figure_of_many_queries_stays_of_a_size_that_opens(
         with Image.open(tmp_path / "p.jpg") as image:
             heights.append(image.height)
     assert heights[0] < heights[1] == heights[2] < 65_535  # JPEG's limit
+
+
+def test_a_figure_marks_who_is_known(
+    world: server_kit.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list = []
+    draw = figures.draw_ranked
+
+    def kept(lists: list, heading: str) -> Image.Image:
+        drawn.extend(lists)
+        return draw(lists, heading)
+
+    monkeypatch.setattr(figures, "draw_ranked", kept)
+    image = str(world.root / "cam1/0001/0000.jpg")
+    found, query = [hit(image, pid=1), hit(image, pid=2)], Query((Path(image),))
+    for pids, marks in ((None, [None, None]), ([2], [False, True])):
+        drawn.clear()
+        save_figure(tmp_path / "p.jpg", [query], [found], pids=pids)
+        assert [entry.matches for entry in drawn[0].entries] == marks
 
 
 def test_a_box_and_one_person(words, world: server_kit.World, tmp_path: Path, capsys) -> None:
