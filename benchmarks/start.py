@@ -22,6 +22,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ CALLED = {1: "visible", 2: "visible", 4: "infrared", 5: "infrared"}  # the visib
 KEPT = ("method", "model", "sizes", "method_options", "size", "recipe", "epoch", "chosen", "seed")
 
 
-def main() -> None:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,7 +48,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--run", default="run", help="name of the run's folder in --work")
     parser.add_argument("--extra", default="--deterministic", help="more flags for the training")
-    args = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    args = arguments()
     beside = args.out.with_suffix(".json")
     if beside.is_file():
         return print(f"'{args.out}' is there.")

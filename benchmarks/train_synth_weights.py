@@ -67,7 +67,7 @@ MOST_BYTES = 12e6
 TIMED = 64  # images
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--candidates", type=Path, default=CANDIDATES)
@@ -81,7 +81,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--judge", nargs="+", metavar="FILE", help="test these, train nothing")
     parser.add_argument("--name", default="synth-weights", help="of the result")
     args = parser.parse_args(words)
-    plain = candidates(parser, args)  # before the people, which take minutes
+    args.sweep = candidates(parser, args)  # before the people, which take minutes
+    return args
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    args = arguments(words)
+    plain = args.sweep
     rows: list[dict[str, Any]] = []
     sets = make_unseen(args.work, args.people)
     if args.judge:

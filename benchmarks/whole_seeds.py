@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def make(jobs: Jobs, seeds: list[int], gpus: list[int | None]) -> int:
     return 0 if args.no_rows else rows(jobs, data)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -101,7 +102,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="people that are there (default: v1, rendered)")
     parser.add_argument("--mps", action="store_true", help="let runs share a GPU at once")
     parser.add_argument("--start-flags", default="", help="more flags for start.py")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 class Jobs:

@@ -1,66 +1,107 @@
-"""benchmarks/lease.sh, with a Python that only keeps what it is asked for."""
+"""benchmarks/lease.py: its commands, and that a machine is used until its time is up."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
+import importlib
+import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = r"""#!/usr/bin/env bash
-echo "$(printf '%s\037' "$@")" >>"$CALLS" # in one write: several run at once
-while [ $# -gt 0 ]; do
-  [ "$1" = --name ] && name=$2
-  shift
-done
-[ -z "${name:-}" ] || [ "$name" = "${FAILS:-}" ] || touch "$OUT/$name-2026-11-28.json"
-"""
 
 
-@pytest.mark.parametrize("fails", ["", "common-0"])
-def test_every_command_of_a_lease_is_one_that_its_script_takes(
-    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where one before it left no result: what is merged is there."""
+@pytest.fixture
+def lease(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setenv("PYTHONPATH", "")
-    import diagnosis
-    import methods
-    import whole_seeds
+    return importlib.import_module("lease")
 
-    programs = {"python3": PYTHON, "nvidia-smi": "#!/bin/sh\necho a GPU\n",
-                "sleep": "#!/bin/sh\nexec /bin/sleep 0.05\n"}  # fmt: skip
-    for name, text in programs.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(tmp_path), "FAILS": fails,
-           "W": str(tmp_path / "w"), "CALLS": str(tmp_path / "calls")}  # fmt: skip
-    subprocess.run(["bash", "benchmarks/lease.sh", "0" * 12, "99"], cwd=ROOT,
-                   env={**os.environ, **own}, check=True, capture_output=True)  # fmt: skip
-    merged: dict[str, int] = {}
-    others: set[str] = set()
-    for line in (tmp_path / "calls").read_text().splitlines():
-        script, *words = line.split("\x1f")[:-1]
-        asked = argparse.Namespace()
-        if script.endswith("whole_seeds.py"):
-            monkeypatch.setattr(sys, "argv", [script, *words])
-            asked = whole_seeds.arguments()
-        elif script.endswith(("methods.py", "diagnosis.py")):
-            asked = (methods if script.endswith("methods.py") else diagnosis).arguments(words)
-        else:
-            others.add(script)
-            continue
-        merge = [ROOT / path for path in asked.merge]
-        assert all(path.is_file() for path in merge), line
-        merged[getattr(asked, "name", None) or script] = len(merge)
-    assert merged == {
-        "benchmarks/whole_seeds.py": 0,
-        "common-0": 0,
-        "common": 0 if fails else 1,
-        "diagnosis": 0,
-    }
-    assert others == {"benchmarks/train_synth_weights.py"}
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_every_command_of_a_lease_is_one_that_its_script_takes(
+    lease: ModuleType, gpus: int, tmp_path: Path
+) -> None:
+    """Names are given once, as each is a log and a result, and what is waited for is made."""
+    prepared, tasks = lease.prepared(tmp_path, gpus), lease.tasks(tmp_path, gpus)
+    names = [task.name for task in prepared + tasks]
+    assert len(set(names)) == len(names)
+    made = {tmp_path / "v1-verified.log"}
+    made |= {tmp_path / "starts" / f"start-{seed}.json" for seed in range(6)}
+    made |= {task.makes for task in prepared + tasks}
+    for task in prepared + tasks:
+        assert made.issuperset(task.needs), task.name
+        script, *words = task.command
+        module = importlib.import_module(Path(script).stem)
+        module.arguments([word.replace("LEFT", "99") for word in words])
+    resnet = [name for name in names if name.startswith(("start-resnet", "resnet"))]
+    assert resnet == [f"{what}-{s}" for s in range(3) for what in ("start-resnet50", "resnet50")]
+    assert ("people" in names) == (gpus >= 4), "candidates have a GPU to themselves, or are last"
+
+
+def python(lease: ModuleType, tmp_path: Path, name: str, text: str, **more: object) -> object:
+    """A task that runs these lines."""
+    (tmp_path / f"{name}.py").write_text(text)
+    return lease.Task(name, [str(tmp_path / f"{name}.py"), "LEFT"], **more)
+
+
+def test_gpus_take_what_is_ready_in_order_and_end_with_the_lease(
+    lease: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure hinders nothing else, what is too long isn't begun, and what runs too long is ended
+    with its children."""
+    monkeypatch.setattr(lease, "GRACE", 0.5)
+    start, alive = tmp_path / "starts" / "start-0.json", tmp_path / "alive"
+    start.parent.mkdir()
+    child = (
+        f"import time, pathlib\nwhile True: pathlib.Path({str(alive)!r}).touch(); time.sleep(.05)"
+    )
+    endless = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    seen = "import os, sys; print(sys.argv[1], os.environ.get('CUDA_VISIBLE_DEVICES'))"
+    task = lambda *words, **more: python(lease, tmp_path, *words, **more)  # noqa: E731
+    made = [task("starts", f"open({str(start)!r}, 'w')")]
+    queue = [
+        task("waits", seen, needs=(start,)),
+        task("fails", "raise SystemExit(3)"),
+        task("whole", seen, gpus=True, needs=(start,)),
+        task("too-long", seen, seconds=1000.0),
+        task("never", seen, needs=(tmp_path / "nothing",)),
+        task("endless", endless),
+    ]
+    monkeypatch.setattr(lease, "prepared", lambda work, gpus: made)
+    monkeypatch.setattr(lease, "tasks", lambda work, gpus: queue)
+    began = time.monotonic()
+    lease.Lease(tmp_path, tmp_path, 4.0).spend([3, 5])
+    assert time.monotonic() - began < 8
+    said = (tmp_path / "lease.log").read_text()
+    assert (tmp_path / "waits.log").read_text().split()[1] in ("3", "5")
+    for sentence in ("waits ended with 0", "fails ended with 3", "endless ended with -15",
+                     "too-long was not begun", "never was not begun", "all done"):  # fmt: skip
+        assert sentence in said, said
+    assert said.index("fails begins") < said.index("endless begins")
+    last = alive.stat().st_mtime_ns
+    time.sleep(0.2)
+    assert alive.stat().st_mtime_ns == last, "the child of a task outlived it"
+
+
+def test_the_last_task_has_all_gpus(
+    lease: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    monkeypatch.setattr(lease, "prepared", lambda work, gpus: [])
+    whole = python(lease, tmp_path, "whole", seen, gpus=True)
+    one = python(lease, tmp_path, "one", seen, makes=tmp_path / "made")
+    never = python(lease, tmp_path, "never", seen, needs=(tmp_path / "nothing",))
+    monkeypatch.setattr(lease, "tasks", lambda work, gpus: [whole, one, never])
+    began = time.monotonic()
+    lease.Lease(tmp_path, tmp_path, 60.0).spend([0, 1])
+    assert time.monotonic() - began < 30, "nothing can make what the last one needs"
+    assert (tmp_path / "whole.log").read_text() == "0,1\n"
+    assert (tmp_path / "made").is_file()
+
+
+def test_it_lists_its_tasks(
+    lease: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lease.main(["--work", str(tmp_path), "--seconds", "9", "--list"])
+    assert "common-5: 330 s" in capsys.readouterr().out
