@@ -19,6 +19,7 @@ from vireid.runtime.record import hash_of
 
 METRICS = {"rank1": "Rank-1", "mean_ap": "mAP"}
 EMBEDDINGS = ("pooled", "embedding")  # that every method has
+FAILED = "failed: "  # how the state of a run that failed begins
 Run = dict[str, Any]
 
 
@@ -39,6 +40,7 @@ class Runs:
         configurations: by their hash, the options that runs were trained with.
         queries: AP of each query by "ROW|SEED|EMBEDDING", and its `pids` and `camids`.
         missing: sentences on runs that were not made; `left_out` on those that were not taken.
+        failed: name of a run → how it failed in an earlier result.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Runs:
         self.configurations: dict[str, Any] = {}
         self.queries: dict[str, np.ndarray] = {}
         self.missing: list[str] = []
+        self.failed: dict[str, str] = {}
         self.left_out: list[str] = []
         self.merged: list[str] = []
 
@@ -124,6 +127,10 @@ class Runs:
                     self.queries[f"{row}|{seed}|{name.removeprefix(mine)}"] = values
             taken += 1
         self.merged.append(path.name)
+        for sentence in results["missing"]:
+            name, _, how = sentence.partition(": ")
+            if how.startswith(FAILED):
+                self.failed[name] = how
         return taken
 
     def check(self) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from _common import ROOT
-from _runs import EMBEDDINGS, METRICS, Runs, Unlike, load
+from _runs import EMBEDDINGS, FAILED, METRICS, Runs, Unlike, load
 
 from vireid.console import count_text
 from vireid.evaluation.significance import (
@@ -71,7 +71,9 @@ def rows(runs: Runs) -> str:
         ]  # fmt: skip
         lines.append([*cells, "; ".join(own), cost(runs, row)])
     numbers = [f"{which}, {head}" for which in EMBEDDINGS[::-1] for head in METRICS.values()]
-    return table(["row", "seeds", *numbers, "own similarity", "training"], lines)
+    shown = table(["row", "seeds", *numbers, "own similarity", "training"], lines)
+    failed = [f"- {sentence}\n" for sentence in runs.missing if f": {FAILED}" in sentence]
+    return "\n".join([shown, "".join(failed)] if failed else [shown])
 
 
 def mean(values: list[float]) -> str:

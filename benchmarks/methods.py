@@ -75,7 +75,8 @@ def main(words: list[str] | None = None) -> int:
         todo = [job for job in sweep.jobs if (job.row, job.options.seed) not in runs.found]
         print(f"{len(sweep.jobs) - len(todo)} of {len(sweep.jobs)} runs are there.", flush=True)
         if args.data is None:
-            runs.missing = [f"{job.name}: in none of the results" for job in todo]
+            none = "in none of the results"
+            runs.missing = [f"{job.name}: {runs.failed.get(job.name, none)}" for job in todo]
         else:
             sweep.jobs = todo
             make(sweep, runs, args)

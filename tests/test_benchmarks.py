@@ -305,6 +305,28 @@ def test_results_are_put_together_without_data(
                                   "agw, seed 7: in none of the results"]  # fmt: skip
 
 
+def test_a_run_that_failed_says_so_wherever_it_would_stand(
+    benchmarks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put together from results, and on the page."""
+    import leaderboard
+    import methods
+    from _runs import load
+
+    monkeypatch.setenv("OUT", str(tmp_path))
+    old = max((FOLDER / "results").glob("mobilenetv2-0-2*.json"))
+    words = [str(FOLDER / "sweeps" / "board.toml"), "--rows", "agw,halo", "--seeds", "0,1",
+             "--arch", "mobilenetv2_100", "--name", "few", "--merge", str(old),
+             "--start", "weights.pth", "--work", str(tmp_path)]  # fmt: skip
+    assert methods.main(words) == 1
+    (path,) = tmp_path.glob("few-2*.json")
+    one, *others = load(path).missing
+    assert one.startswith("halo, seed 0: failed: ") and "NaN in epoch 17" in one
+    assert others == [f"{row}, seed 1: in none of the results" for row in ("agw", "halo")]
+    assert load(path).seeds("agw") == [0]
+    assert f"- {one}\n" in leaderboard.rows(load(path))
+
+
 def test_the_leaderboard_ranks_and_agrees(benchmarks: None, tmp_path: Path) -> None:
     """Six methods in the published order but for the last two, and six seeds alike."""
     import leaderboard
