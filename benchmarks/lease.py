@@ -28,8 +28,9 @@ from sharing import mps
 
 from vireid.runtime.jobs import devices
 
-COMMON, BOARD = "benchmarks/sweeps/common.toml", "benchmarks/sweeps/board.toml"
-SEEDS, FEWER = range(6), range(3)
+BOARD, RATES = "benchmarks/sweeps/board.toml", "benchmarks/sweeps/halo_mobilenetv2.toml"
+SEEDS, DIAGNOSED = (0, 1, 2), 2
+FAILED = (0, 2)  # seeds of halo with MobileNetV2 that became NaN
 GRACE = 15.0  # seconds that a task's processes have to save themselves
 
 
@@ -42,7 +43,7 @@ class Task:
         needs: files that must be there before.
         makes: a file that says that it has ended well.
         shared: its runs share a GPU at once (MPS); a deterministic training has it in turns.
-        gpus: True for all of them, when nothing else is left.
+        gpus: True for all of them, when nothing else is waiting.
         nice: for work that needs only processors.
     """
 
@@ -56,70 +57,63 @@ class Task:
     nice: int = 0
 
 
-def prepared(work: Path, gpus: int) -> list[Task]:
-    """What is made from the beginning: v1, people and starts, by the processors and between the
-    runs. Starts have the lower half of four GPUs or more, so that a candidate has one to itself."""
-    starts = ["whole_seeds.py", COMMON, "--no-rows", "--seeds", ",".join(map(str, SEEDS))]
-    drawn = [Task("starts", words(*starts, "--work", work), shared=False)]
-    people = words("train_synth_weights.py", "--work", work / "e", "--prepare-only")
-    if gpus >= 4:
-        drawn.append(Task("people", people, makes=work / "e" / "prepared", nice=10))
-    return drawn
+def prepared(work: Path) -> list[Task]:
+    """What is made from the beginning, by the processors and between the runs: v1, people and
+    starts of ResNet-50."""
+    starts = words("whole_seeds.py", BOARD, "--no-rows", "--arch", "resnet50", "--work", work,
+                   "--seeds", ",".join(map(str, SEEDS)))  # fmt: skip
+    drawn = words("diagnosis.py", "--people-only", "--work", work / "diagnosis")
+    return [
+        Task("starts", starts, shared=False),
+        Task("people", drawn, makes=work / "drawn", nice=15),
+    ]
 
 
-def tasks(work: Path, gpus: int) -> list[Task]:
-    """The runs, in the order of their worth (on four GPUs or more the candidates come first: they
-    wait for no start)."""
-    started = [work / "starts" / f"start-{seed}.json" for seed in SEEDS]
-    drawn = work / "v1-verified.log"  # begun when v1 is there, and decoded
-    common = [
-        Task(f"common-{seed}", rows(work, COMMON, f"common-{seed}", seed), 330,
-             (started[seed], drawn))
+def tasks(work: Path, out: Path) -> list[Task]:
+    """The runs, in the order of their worth."""
+    starts = [work / "starts" / f"start-{seed}.json" for seed in SEEDS]
+    v1 = work / "v1-verified.log"  # begun when v1 is there, and decoded
+    resnet = [
+        Task(f"resnet50-{seed}",
+             rows(work, BOARD, f"resnet50-{seed}", seed, "--rows", "agw,mcl,halo", "--arch",
+                  "resnet50", start=work / "starts" / f"start-{seed}.safetensors"),
+             600, (starts[seed], v1))
         for seed in SEEDS
     ]  # fmt: skip
-    three = ("--rows", "agw,mcl,halo")
-    mobile = [
-        Task(f"mobilenetv2-{seed}",
-             rows(work, BOARD, f"mobilenetv2-{seed}", seed, *three, "--arch", "mobilenetv2_100",
-                  start=ROOT / ".whl" / "mobilenetv2.pth"),
-             400, (*started, drawn))
-        for seed in FEWER
+    mobile = {"start": ROOT / ".whl" / "mobilenetv2.pth"}
+    rates = [
+        Task(f"rates-{seed}", rows(work, RATES, f"rates-{seed}", seed, **mobile), 550, (v1,),
+             makes=work / f"rates-{seed}")
+        for seed in FAILED
     ]  # fmt: skip
-    resnet = []
-    for seed in FEWER:
-        start = work / "starts-resnet50" / f"start-{seed}.safetensors"
-        made = words("start.py", "--seed", seed, "--work", work, "--out", start,
-                     "--run", f"start-run-resnet50-{seed}", "--arch", "resnet50")  # fmt: skip
-        resnet += [
-            Task(f"start-resnet50-{seed}", made, 160, (*started, drawn),
-                 makes=start.with_suffix(".json"), shared=False),
-            Task(f"resnet50-{seed}",
-                 rows(work, BOARD, f"resnet50-{seed}", seed, *three, "--arch", "resnet50",
-                      start=start),
-                 550, (start.with_suffix(".json"),)),
-        ]  # fmt: skip
-    candidates = [
-        Task(f"synth-weights-{row}",
-             words("train_synth_weights.py", "--work", work / "e", "--rows", row, f"--{row}",
-                   ROOT / ".whl" / f"{row}.pth", "--name", f"synth-weights-{row}",
-                   "--deadline", "LEFT"),
-             seconds, (work / "e" / "prepared",))
-        for row, seconds in (("lite2", 430), ("mobilenetv2", 360))
-    ]  # fmt: skip
-    own = work / "diagnosis"
-    diagnosis = words("diagnosis.py", "--seeds", 2, "--work", own, "--deadline", "LEFT",
-                      "--start", work / "starts" / "start-{seed}.safetensors")  # fmt: skip
-    last = [Task("diagnosis", diagnosis, 400, (started[2],), gpus=True)]
-    first, second = (candidates, common) if gpus >= 4 else (common, [])
-    return [*first, *second, *mobile, *resnet, *last]
+    chosen = rows(work, str(out / "rates-*-*.json"), "mobilenetv2-halo", "0,1,2", "--out",
+                  str(work), script="rates.py", **mobile)  # fmt: skip
+    start = work / "start-resnet18" / f"start-{DIAGNOSED}.safetensors"
+    people = (starts[DIAGNOSED],)  # whose people are those of this start
+    made = words("start.py", "--seed", DIAGNOSED, "--work", work, "--out", start,
+                 "--run", "start-run-resnet18")  # fmt: skip
+    diagnosis = words("diagnosis.py", "--seeds", DIAGNOSED, "--work", work / "diagnosis",
+                      "--start", start, "--deadline", "LEFT")  # fmt: skip
+    return [
+        *resnet,
+        *rates,
+        Task("mobilenetv2-halo", chosen, 330, tuple(task.makes for task in rates if task.makes)),
+        Task("start-resnet18", made, 100, people, makes=start.with_suffix(".json"), shared=False),
+        Task("diagnosis", diagnosis, 300, (start.with_suffix(".json"), work / "drawn"), gpus=True),
+    ]
 
 
 def rows(
-    work: Path, sweep: str, name: str, seed: int, *more: str, start: Path | None = None
+    work: Path,
+    sweep: str,
+    name: str,
+    seeds: object,
+    *more: str,
+    start: Path,
+    script: str = "methods.py",
 ) -> list[str]:
-    """methods.py for one seed, all rows at once."""
-    start = start or work / "starts" / "start-{seed}.safetensors"
-    return words("methods.py", sweep, "--name", name, "--seeds", seed, "--data", work / "v1",
+    """methods.py, all rows and seeds at once."""
+    return words(script, sweep, "--name", name, "--seeds", seeds, "--data", work / "v1",
                  "--start", start, "--work", work / "runs", "--jobs-per-gpu", 5,
                  "--estimate", 200, "--deadline", "LEFT", *more)  # fmt: skip
 
@@ -148,51 +142,45 @@ class Lease:
 
     def spend(self, gpus: Sequence[int | None]) -> None:
         """Make everything that there is time for."""
-        queue = tasks(self.work, len(gpus))
-        last = [task for task in queue if task.gpus]
-        queue = [task for task in queue if not task.gpus]
+        queue, made = tasks(self.work, self.out), prepared(self.work)
+        names = [task.name for task in queue]
         with mps(self.work / "mps") as self._sharing:
             self.say(f"runs share a GPU at once: {'yes' if self._sharing else 'no'}")
-            half = gpus[: len(gpus) // 2] if len(gpus) >= 4 else gpus
-            made = prepared(self.work, len(gpus))
             self._busy = len(made)
-            threads = [threading.Thread(target=self.make, args=(task, half)) for task in made]
+            threads = [threading.Thread(target=self.make, args=(task, gpus)) for task in made]
             threads += [
-                threading.Thread(
-                    target=self.serve, args=(gpu, queue, len(gpus) >= 4 and gpu in half)
-                )
-                for gpu in gpus
+                threading.Thread(target=self.serve, args=(gpu, gpus, queue)) for gpu in gpus
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            for task in filter(self.ready, last):
-                self.make(task, gpus)
-        for task in queue + last:
-            if not (self.out / f"{task.name}.log").is_file():
-                self.say(f"{task.name} was not begun")
+        for name in names:
+            if not (self.out / f"{name}.log").is_file():
+                self.say(f"{name} was not begun")
         self.say("all done")
 
-    def ready(self, task: Task) -> bool:
-        return self.left() >= task.seconds and all(path.exists() for path in task.needs)
-
-    def serve(self, gpu: int | None, queue: list[Task], after_starts: bool) -> None:
-        """One GPU: task by task until there is none that could still begin."""
-        first = self.work / "starts" / "start-0.json"
+    def serve(self, gpu: int | None, gpus: Sequence[int | None], queue: list[Task]) -> None:
+        """One GPU: task by task until none can begin any more."""
         while True:
             with self._lock:
-                ready = [task for task in queue if self.ready(task)]
-                if not (ready or self._busy) or self.left() <= 0:
+                task = self.next_of(queue)
+                if task is None and (not self._busy or self.left() <= 0):
                     return
-                task = ready[0] if ready and (not after_starts or first.exists()) else None
                 if task:
                     queue.remove(task)
                     self._busy += 1
             if task:
-                self.make(task, [gpu])
+                self.make(task, gpus if task.gpus else [gpu])
             else:
                 time.sleep(0.5)
+
+    def next_of(self, queue: list[Task]) -> Task | None:
+        """The first task that can begin; one of all GPUs when no other will any more."""
+        able = [task for task in queue if task.seconds <= self.left()]
+        ready = [task for task in able if all(path.exists() for path in task.needs)]
+        waits = self._busy and any(not task.gpus for task in able)
+        return next((task for task in ready if not (task.gpus and waits)), None)
 
     def make(self, task: Task, gpus: Sequence[int | None]) -> None:
         """A task, and then one less is running."""
@@ -241,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     work, gpus = args.work.absolute(), devices()
     if args.list:
-        for task in [*prepared(work, len(gpus)), *tasks(work, len(gpus))]:
+        for task in [*prepared(work), *tasks(work, Path())]:
             print(f"{task.name}: {task.seconds:.0f} s")
         return
     out = Path(os.environ["OUT"]).absolute()

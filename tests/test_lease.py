@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from pathlib import Path
 from types import ModuleType
@@ -18,25 +19,22 @@ def lease(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("lease")
 
 
-@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_every_command_of_a_lease_is_one_that_its_script_takes(
-    lease: ModuleType, gpus: int, tmp_path: Path
+    lease: ModuleType, tmp_path: Path
 ) -> None:
     """Names are given once, as each is a log and a result, and what is waited for is made."""
-    prepared, tasks = lease.prepared(tmp_path, gpus), lease.tasks(tmp_path, gpus)
+    prepared, tasks = lease.prepared(tmp_path), lease.tasks(tmp_path, tmp_path)
     names = [task.name for task in prepared + tasks]
     assert len(set(names)) == len(names)
-    made = {tmp_path / "v1-verified.log"}
-    made |= {tmp_path / "starts" / f"start-{seed}.json" for seed in range(6)}
-    made |= {task.makes for task in prepared + tasks}
+    made = {tmp_path / "v1-verified.log", *(task.makes for task in prepared + tasks)}
+    made |= {tmp_path / "starts" / f"start-{seed}.json" for seed in lease.SEEDS}
     for task in prepared + tasks:
         assert made.issuperset(task.needs), task.name
-        script, *words = task.command
-        module = importlib.import_module(Path(script).stem)
-        module.arguments([word.replace("LEFT", "99") for word in words])
-    resnet = [name for name in names if name.startswith(("start-resnet", "resnet"))]
-    assert resnet == [f"{what}-{s}" for s in range(3) for what in ("start-resnet50", "resnet50")]
-    assert ("people" in names) == (gpus >= 4), "candidates have a GPU to themselves, or are last"
+        script, *words = [word.replace("LEFT", "99") for word in task.command]
+        asked = importlib.import_module(Path(script).stem).arguments(words)
+        if script.endswith("rates.py"):
+            importlib.import_module("methods").arguments(["chosen.json", *asked[1]])
+    assert all(f"resnet50-{seed}" in names for seed in range(3))
 
 
 def python(lease: ModuleType, tmp_path: Path, name: str, text: str, **more: object) -> object:
@@ -68,8 +66,8 @@ def test_gpus_take_what_is_ready_in_order_and_end_with_the_lease(
         task("never", seen, needs=(tmp_path / "nothing",)),
         task("endless", endless),
     ]
-    monkeypatch.setattr(lease, "prepared", lambda work, gpus: made)
-    monkeypatch.setattr(lease, "tasks", lambda work, gpus: queue)
+    monkeypatch.setattr(lease, "prepared", lambda work: made)
+    monkeypatch.setattr(lease, "tasks", lambda work, out: queue)
     began = time.monotonic()
     lease.Lease(tmp_path, tmp_path, 4.0).spend([3, 5])
     assert time.monotonic() - began < 8
@@ -88,11 +86,11 @@ def test_the_last_task_has_all_gpus(
     lease: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    monkeypatch.setattr(lease, "prepared", lambda work, gpus: [])
+    monkeypatch.setattr(lease, "prepared", lambda work: [])
     whole = python(lease, tmp_path, "whole", seen, gpus=True)
     one = python(lease, tmp_path, "one", seen, makes=tmp_path / "made")
     never = python(lease, tmp_path, "never", seen, needs=(tmp_path / "nothing",))
-    monkeypatch.setattr(lease, "tasks", lambda work, gpus: [whole, one, never])
+    monkeypatch.setattr(lease, "tasks", lambda work, out: [whole, one, never])
     began = time.monotonic()
     lease.Lease(tmp_path, tmp_path, 60.0).spend([0, 1])
     assert time.monotonic() - began < 30, "nothing can make what the last one needs"
@@ -104,4 +102,31 @@ def test_it_lists_its_tasks(
     lease: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lease.main(["--work", str(tmp_path), "--seconds", "9", "--list"])
-    assert "common-5: 330 s" in capsys.readouterr().out
+    assert "resnet50-2: 600 s" in capsys.readouterr().out
+
+
+def test_the_rate_that_is_tested_is_the_best_of_those_that_ended_with_every_seed(
+    lease: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The search's finalists, of which one became NaN with its second seed."""
+    rates, asked = importlib.import_module("rates"), []
+    monkeypatch.setattr(rates.methods, "main", lambda words: asked.append(words) or 0)
+    results = ROOT / "benchmarks" / "results"
+    (old,) = results.glob("finalists-2*-4x-h100*.json")
+    row, scores = rates.chosen([old])
+    assert "linear + rate: 0.2" in row and 90 < scores[row] < 92
+    assert len(scores) == 7 and not any("confusion" in name for name in scores)
+    (tmp_path / "few.json").write_text(
+        json.dumps({"base": {"select": "held-out", "arch": "a"}, "rows": {row: {"lr": 0.1}}})
+    )
+    monkeypatch.setattr(rates, "SWEEP", tmp_path / "few.json")
+    words = [str(results / "finalists-2*.json"), "--out", str(tmp_path), "--name", "x"]
+    assert rates.main(words) == 0
+    assert asked == [[str(tmp_path / "chosen.json"), "--name", "x"]]
+    chosen = json.loads((tmp_path / "chosen.json").read_text())
+    assert chosen["rows"] == {"halo": {"lr": 0.1}} and chosen["base"] == {"arch": "a"}
+    assert row in capsys.readouterr().out
+    assert rates.main([str(tmp_path / "none-*.json"), "--out", str(tmp_path)]) == 2
