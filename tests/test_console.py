@@ -96,6 +96,10 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one(tmp_path: Path) -> None:
     for path, its in (("nofile.toml", ""), ("notic.md", "NOTICE.md"), ("notice.txt", "NOTICE.md")):
         assert meant(path) == (its and f"'{tmp_path / its}'?"), path
 
+    (tmp_path / "0047.jpg").touch()
+    for path, its in (("9.jpg", ""), ("47.jpg", "0047.jpg"), ("0047.jpeg", "0047.jpg")):
+        assert meant(path) == (its and f"'{tmp_path / its}'?"), path
+
     def closed(path: Path) -> bool:  # as of a run in a folder without permission
         if path == run:
             raise PermissionError(13, "Permission denied", str(path))

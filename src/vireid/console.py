@@ -279,9 +279,10 @@ def _nearest(path: Path, fits: Callable[[Path], bool]) -> Path | None:
 
 
 def _same_kind_of_name(asked: str, name: str) -> bool:
-    """Whether one may be the other mistyped: "nofile.toml" isn't "NOTICE.md"."""
+    """Whether one may be the other mistyped: "nofile.toml" isn't "NOTICE.md", nor is "9.jpg"
+    "0047.jpg", though they end alike."""
     (stem, ending), (other, its_ending) = os.path.splitext(asked), os.path.splitext(name)
-    return ending == its_ending or likeness(stem, other) >= 0.8
+    return likeness(stem, other) >= (0.6 if ending == its_ending else 0.8)
 
 
 def held_in(folder: Path, fits: Callable[[Path], bool]) -> list[Path]:
