@@ -5,6 +5,7 @@ Everything is made here; nothing is downloaded. The people are synthetic, and so
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from dataclasses import dataclass
@@ -138,13 +139,13 @@ def _make(people: Path, drawn: Path, size: DemoSize, seed: int) -> None:
 
 
 def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:
-    from vireid.commands.train_run import train_one
     from vireid.training.defaults import train_options
     from vireid.training.options import TrainOptions
+    from vireid.training.run import train
 
     if (run / "config.json").is_file():  # an earlier demo was stopped here
         options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
-        train_one(options, run, device=device, resume=True)
+        train(dataclasses.replace(options, device=device), run, resume=True)
         return
     # It has learned already, so the rate is a fifth of that from nothing; it is reached soon.
     gently: dict[str, Any] = {"lr": 0.01, "warmup_steps": 5} if start == "synth" else {}
@@ -159,9 +160,10 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         images_per_pid=size.images_per_pid,
         epochs=epochs,
         steps_per_epoch=-(-size.steps // epochs),
+        device=device,
         **gently,
     )
-    train_one(options, run, device=device)
+    train(options, run)
 
 
 def _shipped() -> bool:

@@ -95,8 +95,7 @@ def train(
     Raises:
         InputError: options, data or a run folder that can't be used; a loss that became NaN;
             other code without `other_code`.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved and the user told how
-            to resume.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved; says how to resume.
     """
     world = join(options.device)
     try:
@@ -435,10 +434,9 @@ class _Run:
         steps = count_text(self.progress.step, "step", "steps")
         again = f"vireid train --resume {quoted(self.run)}{named_again(self.options)}"
         self.journal.say(
-            f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved. "
-            f"Go on with: {typed(again)}"
+            f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved."
         )
-        raise self._stop_requested.interruption()
+        raise self._stop_requested.interruption(f"Go on with: {typed(again)}")
 
     def _result(self) -> TrainResult:
         engine = self.parts.engine
