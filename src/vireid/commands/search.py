@@ -264,6 +264,7 @@ def _show(
 ) -> None:
     """Print, write and draw the hits as asked for."""
     from vireid.index.output import MAX_DRAWN, hits_as_csv, hits_as_json, hits_table, save_figure
+    from vireid.index.strangers import TOO_FEW
 
     if json:
         print_json(hits_as_json(queries, hits, notes, names))
@@ -271,6 +272,8 @@ def _show(
         for query, ranked in zip(queries, hits):
             if ranked:
                 results.print(hits_table(query, ranked, names))
+        if any(hits) and all(hit.one_in is None for ranked in hits for hit in ranked):
+            say(f"How many strangers look as alike can't be said: {TOO_FEW}.")
     if csv:
         write_text(csv, hits_as_csv(queries, hits, names))
         next_step(csv)

@@ -104,7 +104,7 @@ def hits_table(query: Query, hits: Sequence[Hit], names: Mapping[int, str]) -> T
         (
             _short_path(hit.path),
             f"{hit.similarity:.3f}",
-            "" if hit.one_in is None else f"1 in {hit.one_in:,}",
+            _strangers_text(hit.one_in),
             camera_text(hit.camid, names),
             "" if hit.pid < 0 else hit.pid,
             "" if hit.time is None else time_text(hit.time),
@@ -117,6 +117,11 @@ def hits_table(query: Query, hits: Sequence[Hit], names: Mapping[int, str]) -> T
         [columns[n] for n in filled],
         [[row[n] for n in filled] for row in rows],
     )
+
+
+def _strangers_text(one_in: int | None) -> str:
+    """Which of the strangers look as alike: "1 in 1" would be more than half of them."""
+    return "" if one_in is None else "most" if one_in < 2 else f"1 in {one_in:,}"
 
 
 def _short_path(path: str) -> str:
