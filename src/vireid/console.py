@@ -94,23 +94,25 @@ results = _Results(highlight=False, soft_wrap=True)
 
 
 class _Progress(Progress):
-    """Where there is no terminal, such as in a service's log: a line every half minute."""
+    """Where there is no terminal, such as in a service's log: a line every half minute, and, of
+    what had such a line, one at its end."""
 
     unit = "img"
     lines = False
     _next = 0.0
+    _told = False
 
     def start_task(self, task_id: TaskID) -> None:
         super().start_task(task_id)
-        self._next = self.get_time() + LINE_EVERY
+        self._next, self._told = self.get_time() + LINE_EVERY, False
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         super().advance(task_id, advance)
         now = self.get_time()
-        if not self.lines or now < self._next:
-            return
-        self._next = now + LINE_EVERY
         task = self.tasks[self.task_ids.index(task_id)]
+        if not self.lines or (now < self._next and not (self._told and task.finished)):
+            return
+        self._next, self._told = now + LINE_EVERY, True
         seconds = task.time_remaining
         left = f", {timedelta(seconds=int(seconds))} left" if seconds else ""
         speed = f", {task.speed:,.0f} {self.unit}/s" if task.speed else ""
