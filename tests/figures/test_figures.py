@@ -7,12 +7,13 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import torch
 from evaluation.examples import embeddings_of, sysu_like
 from PIL import Image
 
 from vireid.data import ProtocolOptions, trials
 from vireid.evaluation import Search, evaluate, search_trials
-from vireid.figures import charts, maps, ranked, style, write_figures
+from vireid.figures import charts, maps, ranked, sheet, style, write_figures
 from vireid.types import InputError
 
 
@@ -261,3 +262,22 @@ def test_curves_show_the_epoch_that_was_kept() -> None:
     assert list(mark.get_xdata()) == [2, 2]
     drawn = charts.training_curves({"run": [{**line, "best": False} for line in lines]})
     assert drawn is not None and len(drawn.axes[2].lines) == 1
+
+
+def test_a_batch_has_a_line_for_each_person_and_a_block_for_each_view(tmp_path: Path) -> None:
+    """Also where a sampler of the user's own takes somebody for one sensor alone."""
+    persons = ["ann", "bob"] * 2 + ["bob", "bob"]  # two views of ann and bob, bob at night
+    shades = torch.tensor([20, 40, 60, 80, 100, 120])
+    path = sheet.draw_batch(
+        (shades / 255)[:, None, None, None].expand(6, 3, 64, 32),
+        tmp_path / "batch.png",
+        rows=[sheet.BatchRow(person, "", "erased") for person in persons],
+        num_visible=4,
+        visible_views=2,
+        statistics=((0.0,) * 3, (1.0,) * 3),
+    )
+    drawn = np.asarray(Image.open(path))[..., 0].astype(int)
+    lines = [sheet._HEAD + number * (3 * 64 + sheet._FOOT) + 2 for number in range(2)]
+    for y, shown in zip(lines, ([0, 2], [1, 3, 4, 5])):
+        found = list(dict.fromkeys(value for value in drawn[y].tolist() if value < 200))
+        assert found == shades[shown].tolist(), "three times as large, in order"
