@@ -114,11 +114,19 @@ def test_a_figure_marks_who_is_known(
 
     monkeypatch.setattr(figures, "draw_ranked", kept)
     image = str(world.root / "cam1/0001/0000.jpg")
-    found, query = [hit(image, pid=1), hit(image, pid=2)], Query((Path(image),))
-    for pids, marks in ((None, [None, None]), ([2], [False, True])):
+    found = [hit(image, pid=1), hit(image, pid=2)]
+    for who, marks, note in (
+        ({}, [None, None], "0001"),  # the folder's name is all that is known
+        ({"pid": 2, "camid": 6}, [False, True], "pid 2 · cam 6"),
+    ):
         drawn.clear()
-        save_figure(tmp_path / "p.jpg", [query], [found], pids=pids)
+        query = Query((Path(image),), **who)
+        save_figure(tmp_path / "p.jpg", [query], [found])
         assert [entry.matches for entry in drawn[0].entries] == marks
+        assert (drawn[0].label, drawn[0].note) == ("0000.jpg", note)
+        assert hits_table(query, found, {}).title.plain == (
+            f"Most similar to {image}" + (" (person 2, camera 6)" if who else "")
+        )
 
 
 def test_a_box_and_one_person(words, world: server_kit.World, tmp_path: Path, capsys) -> None:

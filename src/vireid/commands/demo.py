@@ -239,9 +239,9 @@ def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Sear
         searcher = Searcher(index, embedder)
         (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
         found = [where_they_are(hit, index.roots) for hit in hits]
-    asked = Query((query,))
+    asked = Query((query,), pid=sample.pid, camid=sample.camid)
     results.print(hits_table(asked, found, {}))
-    save_figure(out / "search.jpg", [asked], [found], searcher.decoding, [sample.pid])
+    save_figure(out / "search.jpg", [asked], [found], searcher.decoding, len(daytime))
     rank = next((n for n, hit in enumerate(found, 1) if hit.pid == sample.pid), None)
     searched = Searched(query, sample.pid, rank, len(found))
     say(searched.words())
