@@ -59,6 +59,7 @@ def test_ranked_results_of_a_trial(tmp_path: Path) -> None:
     assert len(read) == 3 * 6
     queries = [row for row in read if dataset.modality[row] == 1]
     assert len(set(dataset.pids[queries].tolist())) == 3, "spread over the people"
+    assert set(dataset.camids[queries].tolist()) == {3, 6}, "and over the cameras"
     again = ranked.ranked_results(tmp_path / "ranks.png", dataset, load, pooled,
                                   queries=[int(trial.query[7])])  # fmt: skip
     assert Image.open(again).format == "PNG" and trial.query[7] in read[-11:]

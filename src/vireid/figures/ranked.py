@@ -22,6 +22,7 @@ Load = Callable[[int], np.ndarray]  # row of the data set → (H, W, 3) uint8
 
 _TILE = (176, 88)  # (height, width) of one image
 _GAP, _FRAME, _MARGIN, _HEAD, _FOOT = 14, 4, 24, 70, 40
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class Entry(NamedTuple):
@@ -185,10 +186,13 @@ def _chosen(
             raise InputError(f"Row {absent[0]} isn't a query of trial {trial.number}.")
         return [position[int(row)] for row in queries]
     possible = np.flatnonzero(valid)
-    # the middle of `count` equal parts of all queries, which are sorted by identity
+    # One of each of `count` equal parts of all queries, which are sorted by identity, then camera.
+    # Their middles would be of one camera where each identity has as many images: each part's
+    # place moves on by the golden ratio.
     count = min(count, len(possible))
-    middles = (np.arange(count) + 0.5) * len(possible) / max(1, count)
-    return possible[middles.astype(np.int64)].tolist()
+    number = np.arange(count)
+    places = number + (0.5 + _GOLDEN * number) % 1
+    return possible[(places * len(possible) / max(1, count)).astype(np.int64)].tolist()
 
 
 def _label(pid: int, camid: int) -> str:
