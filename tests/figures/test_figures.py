@@ -30,7 +30,7 @@ def test_frames_say_what_an_image_is() -> None:
     ]
     drawn = ranked.draw_ranked([ranked.RankedList(image, "1", "", entries)], "")
     height, width = ranked._TILE
-    left, top = ranked._MARGIN, ranked._HEAD
+    left, top = ranked._MARGIN, ranked._head("")
     step = width + ranked._GAP
     bottom = top + height + 1  # in the frame under the image
     assert drawn.getpixel((left + 5, bottom)) == colour(style.BLUE)
@@ -60,6 +60,8 @@ def test_ranked_results_of_a_trial(tmp_path: Path) -> None:
     queries = [row for row in read if dataset.modality[row] == 1]
     assert len(set(dataset.pids[queries].tolist())) == 3, "spread over the people"
     assert set(dataset.camids[queries].tolist()) == {3, 6}, "and over the cameras"
+    _, heading = ranked.ranked_lists(dataset, load, embedding, count=1)
+    assert heading.endswith("\nGallery: 48 visible images of 12 people, from cameras 1, 2, 4, 5")
     again = ranked.ranked_results(tmp_path / "ranks.png", dataset, load, pooled,
                                   queries=[int(trial.query[7])])  # fmt: skip
     assert Image.open(again).format == "PNG" and trial.query[7] in read[-11:]
