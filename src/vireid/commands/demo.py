@@ -183,9 +183,9 @@ def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, T
     data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)
     found = []
-    for when, embedder, place, queries in (
-        ("Before training", rebuild_start(run, device=device), out_before(folder), 0),
-        ("After it", load(run, device=device), folder, 8),
+    for when, embedder, place in (
+        ("Before training", rebuild_start(run, device=device), out_before(folder)),
+        ("After it", load(run, device=device), folder),
     ):
         console.print(f"{when}:")
         searches: list[Search] = []
@@ -195,7 +195,6 @@ def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, T
             store,
             ProtocolOptions(),
             folder=place,
-            figure_queries=queries,
             keep=searches.append,
         )
         found.append(Tested(embedder, data, store, report, searches[0]))
@@ -265,6 +264,7 @@ def _close(
         f"  images of the people       {people}\n"
         f"  training curves            {run / 'curves.png'}\n"
         f"  ranked results             {out / 'report' / 'ranks.jpg'}\n"
+        f"  the same, before training  {out_before(out / 'report') / 'ranks.jpg'}\n"
         f"  report                     {out / 'report' / 'report.md'}\n"
         f"  one search                 {out / 'search.jpg'}"
     )
