@@ -11,23 +11,33 @@ import pytest
 from vireid import console
 
 
+@pytest.mark.parametrize(
+    ("total", "told"), [(4000, ["1,000", "2,000"]), (2500, ["1,000", "2,000", "2,500"]), (900, [])]
+)
 @pytest.mark.parametrize("shown", [True, False])
 def test_lines_of_progress_without_a_terminal(
-    shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shown: bool,
+    total: int,
+    told: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The last one is of the end, of what is long enough for any."""
     monkeypatch.setattr(console, "LINE_EVERY", 10.0)
     now = 100.0
     with console.progress("img", shown=shown) as bar:
         bar.get_time = lambda: now
-        task = bar.add_task("embedding", total=4000)
-        for now in range(101, 126):  # noqa: B007 - the clock reads it
+        task = bar.add_task("embedding", total=total)
+        for now in range(101, 101 + min(25, total // 100)):  # noqa: B007 - the clock reads it
             bar.advance(task, 100)
     lines = capsys.readouterr().err.splitlines()
     if not shown:
         assert not lines
         return
-    assert [re.match(r"embedding: ([\d,]+) of 4,000 img, \d+ img/s, 0:00:\d\d left$", line)[1]
-            for line in lines] == ["1,000", "2,000"]  # fmt: skip
+    pattern = rf"embedding: ([\d,]+) of {total:,} img, \d+ img/s(, 0:00:\d\d left)?$"
+    found = [re.match(pattern, line) for line in lines]
+    assert [match[1] for match in found] == told
+    assert [match[2] is None for match in found] == [text == f"{total:,}" for text in told]
 
 
 class _Terminal(io.StringIO):
@@ -94,6 +104,10 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one(tmp_path: Path) -> None:
 
     (tmp_path / "NOTICE.md").touch()
     for path, its in (("nofile.toml", ""), ("notic.md", "NOTICE.md"), ("notice.txt", "NOTICE.md")):
+        assert meant(path) == (its and f"'{tmp_path / its}'?"), path
+
+    (tmp_path / "0047.jpg").touch()
+    for path, its in (("9.jpg", ""), ("47.jpg", "0047.jpg"), ("0047.jpeg", "0047.jpg")):
         assert meant(path) == (its and f"'{tmp_path / its}'?"), path
 
     def closed(path: Path) -> bool:  # as of a run in a folder without permission

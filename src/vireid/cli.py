@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         code = USER_ERROR
     except KeyboardInterrupt as error:
+        if error.args and os.environ.get("RANK", "0") == "0":
+            say(str(error))  # how to go on
         _complain("interrupted.")
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     sys.exit(code)

@@ -94,23 +94,25 @@ results = _Results(highlight=False, soft_wrap=True)
 
 
 class _Progress(Progress):
-    """Where there is no terminal, such as in a service's log: a line every half minute."""
+    """Where there is no terminal, such as in a service's log: a line every half minute, and, of
+    what had such a line, one at its end."""
 
     unit = "img"
     lines = False
     _next = 0.0
+    _told = False
 
     def start_task(self, task_id: TaskID) -> None:
         super().start_task(task_id)
-        self._next = self.get_time() + LINE_EVERY
+        self._next, self._told = self.get_time() + LINE_EVERY, False
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         super().advance(task_id, advance)
         now = self.get_time()
-        if not self.lines or now < self._next:
-            return
-        self._next = now + LINE_EVERY
         task = self.tasks[self.task_ids.index(task_id)]
+        if not self.lines or (now < self._next and not (self._told and task.finished)):
+            return
+        self._next, self._told = now + LINE_EVERY, True
         seconds = task.time_remaining
         left = f", {timedelta(seconds=int(seconds))} left" if seconds else ""
         speed = f", {task.speed:,.0f} {self.unit}/s" if task.speed else ""
@@ -279,9 +281,10 @@ def _nearest(path: Path, fits: Callable[[Path], bool]) -> Path | None:
 
 
 def _same_kind_of_name(asked: str, name: str) -> bool:
-    """Whether one may be the other mistyped: "nofile.toml" isn't "NOTICE.md"."""
+    """Whether one may be the other mistyped: "nofile.toml" isn't "NOTICE.md", nor is "9.jpg"
+    "0047.jpg", though they end alike."""
     (stem, ending), (other, its_ending) = os.path.splitext(asked), os.path.splitext(name)
-    return ending == its_ending or likeness(stem, other) >= 0.8
+    return likeness(stem, other) >= (0.6 if ending == its_ending else 0.8)
 
 
 def held_in(folder: Path, fits: Callable[[Path], bool]) -> list[Path]:

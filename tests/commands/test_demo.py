@@ -10,7 +10,8 @@ import pytest
 from command_kit import refused, said
 
 from vireid.commands.demo import DemoSize, run_demo
-from vireid.commands.demo_page import _course, _time, change_words
+from vireid.commands.demo_page import _course, _first_place, _time, change_words
+from vireid.figures.ranked import Entry
 from vireid.training.journal import read_log
 
 
@@ -31,7 +32,9 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     seconds = log[-1]["seconds"]
     assert f"after {_time(seconds)} of training." in page
     assert page.count("<section") == 9 and "vireid serve <i>--index</i>" in page
-    for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg"):
+    assert "searched: 16 visible images of 4 people, from cameras 1, 2, 4, 5. " in page
+    for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg",
+                 "report-before-training/ranks.jpg"):  # fmt: skip
         assert (tmp_path / "demo" / name).is_file(), name
     (tmp_path / "demo" / "run" / "summary.json").unlink()  # as if it had been stopped
     assert run_demo(tmp_path / "demo", size=size, device="cpu")["after_rank1"] == pytest.approx(
@@ -62,6 +65,14 @@ def test_the_learning_rate_is_described_as_it_went() -> None:
 def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys) -> None:
     (tmp_path / "diary.txt").write_text("dear diary")
     assert "holds other things" in refused(capsys, "demo", "--out", tmp_path)
+
+
+def test_a_ranked_list_says_where_the_person_is_among_those_that_count() -> None:
+    def place(marks: str) -> str:
+        return _first_place([Entry(np.empty(0), 0.5, "", m == "y", m == "s") for m in marks])
+
+    assert place("snsynys") == "found at rank 2" and place("yy") == "found at rank 1"
+    assert place("nsns") == "not among the first 2" and place("ss") == "none of these counts"
 
 
 @pytest.mark.parametrize(("gains", "sure"), [(12 * [1.0], True), (6 * [1.0, -1.0], False)])

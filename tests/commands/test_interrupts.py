@@ -48,18 +48,45 @@ def test_a_long_command_says_how_to_go_on(
 def test_a_run_is_gone_on_with_from_its_newest_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    """Also where a second Ctrl-C ended it at once; nothing is added where it has said so itself."""
+    """Also where a second Ctrl-C ended it at once; nothing is added where it says so itself."""
     asked, told = StopRequest(), [False, True]
 
     def interrupted(*args: object, **words: object) -> None:
         (tmp_path / "one" / "checkpoints").mkdir(parents=True, exist_ok=True)
         (tmp_path / "one" / "checkpoints" / "epoch-0001-step-000000.pt").touch()
-        raise asked.interruption() if told.pop() else KeyboardInterrupt
+        raise asked.interruption("Go on so.") if told.pop() else KeyboardInterrupt
 
     monkeypatch.setattr("vireid.training.run.train", interrupted)
     words = ("train", "--data-root", tmp_path, "--device", "cpu", "--run", tmp_path / "one")
-    assert run(*words) == 130 and said(capsys) == "vireid: interrupted."
+    assert run(*words) == 130 and said(capsys) == "Go on so. vireid: interrupted."
     (tmp_path / "one" / "checkpoints" / "epoch-0001-step-000000.pt").unlink()
     assert run(*words) == 130
     expected = f"The newest checkpoint is kept. Go on with: vireid train --resume {tmp_path}/one"
     assert said(capsys) == f"{expected} vireid: interrupted."
+
+
+WHOLE = {
+    "demo": ("--out OUT --device cpu", KEPT),
+    "train": (
+        "--dataset regdb --trial all --data-root OUT --run OUT/run --device cpu",
+        "The trials go on with: vireid train --resume OUT/run",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", WHOLE)
+def test_what_a_training_is_a_part_of_goes_on_as_a_whole(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    flags, how = (text.replace("OUT", str(tmp_path)) for text in WHOLE[command])
+    (tmp_path / "people").mkdir()
+
+    def interrupted(*args: object, **words: object) -> None:
+        raise StopRequest().interruption("Go on with: vireid train --resume RUN")
+
+    monkeypatch.setattr("vireid.commands.demo._check_people", lambda *_: None)
+    monkeypatch.setattr("vireid.training.run.train", interrupted)
+    assert run(command, *flags.split()) == 130
+    message = said(capsys)
+    assert message.endswith(f"{how} vireid: interrupted.") and message.count("o on with") <= 1
+    assert "RUN" not in message

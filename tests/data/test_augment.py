@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vireid.data import Augment, AugmentOptions, normalise
-from vireid.data.augment import ERASE_FILL, GREY_WEIGHTS, MEAN, STD
+from vireid.data.augment import ERASE_FILL, ERASE_H, GREY_WEIGHTS, MEAN, STD
 from vireid.types import InputError
 
 SIZE = (36, 18)
@@ -192,3 +192,20 @@ def test_can_be_captured_in_a_cuda_graph():
     torch.testing.assert_close(still, normalise(images))
     cpu = Augment(EVERYTHING, SIZE)(images.cpu(), plan[1].cpu())
     torch.testing.assert_close(out.cpu(), cpu, atol=1e-5, rtol=0)
+
+
+def test_what_was_done_to_a_row_in_words() -> None:
+    options = AugmentOptions(
+        erase=0.3, early_erase=0.3, channel=0.3, grey=0.5, mix=0.5, radical=0.5, infrared_hue=0.1
+    )
+    augment = Augment(options, (64, 32))
+    draws = augment.draw(8, 4, 50, seed=0, epoch=0).reshape(-1, augment.columns)
+    said = augment.changes(draws)
+    erased = np.array(["erased" in words for words in said])
+    assert erased[draws[:, ERASE_H] > 0].all()
+    assert 0.4 < erased.mean() < 0.6, "before or after normalisation"
+    assert {word for words in said for word in words.split(", ") if word} == {
+        "one channel", "grey", "erased", "hue", "mixed", "radical",
+    }  # fmt: skip
+    nothing = Augment(AugmentOptions(), (64, 32))
+    assert set(nothing.changes(nothing.draw(8, 4, 1, seed=0, epoch=0)[0])) == {""}

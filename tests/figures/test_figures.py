@@ -7,12 +7,13 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import torch
 from evaluation.examples import embeddings_of, sysu_like
 from PIL import Image
 
 from vireid.data import ProtocolOptions, trials
 from vireid.evaluation import Search, evaluate, search_trials
-from vireid.figures import charts, maps, ranked, style, write_figures
+from vireid.figures import charts, maps, ranked, sheet, style, write_figures
 from vireid.types import InputError
 
 
@@ -29,7 +30,7 @@ def test_frames_say_what_an_image_is() -> None:
     ]
     drawn = ranked.draw_ranked([ranked.RankedList(image, "1", "", entries)], "")
     height, width = ranked._TILE
-    left, top = ranked._MARGIN, ranked._HEAD
+    left, top = ranked._MARGIN, ranked._head("")
     step = width + ranked._GAP
     bottom = top + height + 1  # in the frame under the image
     assert drawn.getpixel((left + 5, bottom)) == colour(style.BLUE)
@@ -58,6 +59,9 @@ def test_ranked_results_of_a_trial(tmp_path: Path) -> None:
     assert len(read) == 3 * 6
     queries = [row for row in read if dataset.modality[row] == 1]
     assert len(set(dataset.pids[queries].tolist())) == 3, "spread over the people"
+    assert set(dataset.camids[queries].tolist()) == {3, 6}, "and over the cameras"
+    _, heading = ranked.ranked_lists(dataset, load, embedding, count=1)
+    assert heading.endswith("\nGallery: 48 visible images of 12 people, from cameras 1, 2, 4, 5")
     again = ranked.ranked_results(tmp_path / "ranks.png", dataset, load, pooled,
                                   queries=[int(trial.query[7])])  # fmt: skip
     assert Image.open(again).format == "PNG" and trial.query[7] in read[-11:]
@@ -261,3 +265,22 @@ def test_curves_show_the_epoch_that_was_kept() -> None:
     assert list(mark.get_xdata()) == [2, 2]
     drawn = charts.training_curves({"run": [{**line, "best": False} for line in lines]})
     assert drawn is not None and len(drawn.axes[2].lines) == 1
+
+
+def test_a_batch_has_a_line_for_each_person_and_a_block_for_each_view(tmp_path: Path) -> None:
+    """Also where a sampler of the user's own takes somebody for one sensor alone."""
+    persons = ["ann", "bob"] * 2 + ["bob", "bob"]  # two views of ann and bob, bob at night
+    shades = torch.tensor([20, 40, 60, 80, 100, 120])
+    path = sheet.draw_batch(
+        (shades / 255)[:, None, None, None].expand(6, 3, 64, 32),
+        tmp_path / "batch.png",
+        rows=[sheet.BatchRow(person, "", "erased") for person in persons],
+        num_visible=4,
+        visible_views=2,
+        statistics=((0.0,) * 3, (1.0,) * 3),
+    )
+    drawn = np.asarray(Image.open(path))[..., 0].astype(int)
+    lines = [sheet._HEAD + number * (3 * 64 + sheet._FOOT) + 2 for number in range(2)]
+    for y, shown in zip(lines, ([0, 2], [1, 3, 4, 5])):
+        found = list(dict.fromkeys(value for value in drawn[y].tolist() if value < 200))
+        assert found == shades[shown].tolist(), "three times as large, in order"

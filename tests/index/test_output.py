@@ -59,8 +59,8 @@ def test_a_table_without_hits_is_written_all_the_same(
 
 
 def test_the_table_says_how_many_strangers_look_as_alike() -> None:
-    shown = hits_table(Q, [hit("a", one_in=40), hit("b", one_in=12_000)], {})
-    assert [list(column.cells)[1].plain for column in shown.columns][1:] == ["0.500", "1 in 12,000"]
+    shown = hits_table(Q, [hit("a", one_in=1), hit("b", one_in=12_000)], {})
+    assert [cell.plain for cell in shown.columns[2].cells] == ["most", "1 in 12,000"]
 
 
 def hit(path: str, **known: object) -> Hit:
@@ -114,11 +114,19 @@ def test_a_figure_marks_who_is_known(
 
     monkeypatch.setattr(figures, "draw_ranked", kept)
     image = str(world.root / "cam1/0001/0000.jpg")
-    found, query = [hit(image, pid=1), hit(image, pid=2)], Query((Path(image),))
-    for pids, marks in ((None, [None, None]), ([2], [False, True])):
+    found = [hit(image, pid=1), hit(image, pid=2)]
+    for who, marks, note in (
+        ({}, [None, None], "0001"),  # the folder's name is all that is known
+        ({"pid": 2, "camid": 6}, [False, True], "pid 2 · cam 6"),
+    ):
         drawn.clear()
-        save_figure(tmp_path / "p.jpg", [query], [found], pids=pids)
+        query = Query((Path(image),), **who)
+        save_figure(tmp_path / "p.jpg", [query], [found])
         assert [entry.matches for entry in drawn[0].entries] == marks
+        assert (drawn[0].label, drawn[0].note) == ("0000.jpg", note)
+        assert hits_table(query, found, {}).title.plain == (
+            f"Most similar to {image}" + (" (person 2, camera 6)" if who else "")
+        )
 
 
 def test_a_box_and_one_person(words, world: server_kit.World, tmp_path: Path, capsys) -> None:

@@ -11,7 +11,7 @@ import server_kit
 from command_kit import run
 from index_helpers import changed, make, people
 
-from vireid.index import Searcher, open_index
+from vireid.index import Searcher, open_index, strangers
 from vireid.index.strangers import Strangers, Tail
 from vireid.types import Modality
 
@@ -63,7 +63,7 @@ def test_people_who_look_alike_make_a_similarity_mean_less() -> None:
 
 
 def test_numbers_are_rounded_down_to_two_digits() -> None:
-    tail = Tail(pairs=123_456, ranks=[1, 10, 123_456], similarities=[0.9, 0.8, -0.5])
+    tail = Tail(pairs=123_456, people=500, ranks=[1, 10, 123_456], similarities=[0.9, 0.8, -0.5])
     found = Strangers(entries=1, images=1, labelled=True, tails={"visible": tail})
     assert found.one_in(0.95, VISIBLE, VISIBLE) == 120_000
     assert found.one_in(0.85, VISIBLE, VISIBLE) == 12_000  # one to nine pairs: nine are taken
@@ -71,11 +71,29 @@ def test_numbers_are_rounded_down_to_two_digits() -> None:
     assert found.one_in(0.0, VISIBLE, VISIBLE) == 1
 
 
-def test_of_too_few_nothing_is_said() -> None:
+def test_of_too_few_people_nothing_is_said() -> None:
+    """However many images of them there are; without identities, images are counted."""
+    some = people(300)
+    for count in (2, 9, 10):
+        pids = np.arange(300) // 6 % count  # as cameras go by sixes: all of both sensors
+        found = measured(300, pids=pids)[0]
+        assert found.enough is (count >= 10)
+        assert {tail.people for tail in found.tails.values()} == {count}
+        assert (found.one_in(-1.0, INFRARED, VISIBLE) == 1) is found.enough
+        assert (found.one_in(0.9, None, VISIBLE) is None) is not found.enough
     assert measured(6)[0].images == 5  # one has no identity
-    assert Strangers.measure(np.eye(3), np.arange(3), np.zeros(3), entries=3) is None
-    one = people(40)
-    assert Strangers.measure(one.embedding, np.ones(40), one.modality, entries=40) is None
+    assert not Strangers.measure(np.eye(9), np.full(9, -1), np.zeros(9), entries=9).enough
+    assert Strangers.measure(np.eye(10), np.full(10, -1), np.zeros(10), entries=10).enough
+    assert Strangers.measure(some.embedding, np.ones(300), some.modality, entries=300) is None
+
+
+def test_few_people_at_night_are_compared_with_none() -> None:
+    """Pairs of one sensor stand for those of both, as where the index has none of a sensor."""
+    some = people(300)
+    night = some.modality == 1
+    found = measured(300, pids=np.where(night, 1, some.pids))[0]
+    assert found.tails["visible_infrared"].people == 1 and "infrared" not in found.tails
+    assert found.one_in(0.6, INFRARED, VISIBLE) == found.one_in(0.6, VISIBLE, VISIBLE) is not None
 
 
 NONSENSE = [
@@ -89,11 +107,11 @@ def test_what_somebody_wrote_there_is_no_measurement(stored: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"pairs": "x"}, {"ranks": [1]}, {"ranks": [0, 2]}, {"similarities": ["a", "b"]},
-               {"similarities": [float("nan"), 0.1]}, {"more": 1}],
+    "change", [{"pairs": "x"}, {"people": 0}, {"ranks": [1]}, {"ranks": [0, 2]},
+               {"similarities": ["a", "b"]}, {"similarities": [float("nan"), 0.1]}, {"more": 1}],
 )  # fmt: skip
 def test_a_measurement_that_was_changed_is_none(change: dict) -> None:
-    tail = Tail(pairs=2, ranks=[1, 2], similarities=[0.9, 0.1])
+    tail = Tail(pairs=2, people=2, ranks=[1, 2], similarities=[0.9, 0.1])
     plain = Strangers(entries=2, images=2, labelled=True, tails={"visible": tail}).as_plain()
     assert Strangers.read(json.loads(json.dumps(plain))) is not None
     plain["tails"]["visible"] |= change
@@ -105,7 +123,7 @@ def test_an_index_measures_when_it_is_built_has_doubled_or_is_compacted(tmp_path
     with make(tmp_path / "ix") as index:
         assert index.strangers is None
         index.add(people(4))
-        assert index.strangers is None and index.search(query)[0][0].one_in is None
+        assert not index.strangers.enough and index.search(query)[0][0].one_in is None
         index.add(people(200, first=4))
         assert index.strangers is not None and index.strangers.entries == 204
         with open_index(tmp_path / "ix") as reader:
@@ -137,20 +155,36 @@ def test_embeddings_say_which_sensor_asks(tmp_path: Path) -> None:
                 assert hit.one_in == number
 
 
-def test_every_door_says_the_same_number(world: server_kit.World, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("enough", [True, False])
+def test_every_door_says_the_same_number(
+    enough: bool,
+    world: server_kit.World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(strangers, "FEWEST_PEOPLE", 4 if enough else 5)  # it has four
     query = world.root / "cam3/0002/0001.jpg"
     words = ("search", "--index", world.index, "--weights", world.weights, "--image", query,
              "--modality", "infrared", "--top", 12, "--device", "cpu")  # fmt: skip
     assert run(*words, "--json", "--csv", tmp_path / "hits.csv") == 0
     shown = [hit["one_in"] for hit in json.loads(capsys.readouterr().out)[0]["hits"]]
     header, *rows = (line.split(",") for line in (tmp_path / "hits.csv").read_text().splitlines())
-    assert [int(row[header.index("one_in")]) for row in rows] == shown
+    cells = [row[header.index("one_in")] for row in rows]
+    assert [int(cell) if cell else None for cell in cells] == shown
     with open_index(world.index) as index:
         (hits,) = Searcher(index, world.embedder).search_images([query], "infrared", top=12)
     assert [hit.one_in for hit in hits] == shown
     with server_kit.running(world) as server, server.client() as client:
         answer = server_kit.post(client, query.read_bytes(), top=12).json()
     assert [hit["one_in"] for hit in answer["hits"]] == shown
-    assert len(set(shown)) > 2 and all(number >= 1 for number in shown)
     assert run(*words) == 0
-    assert f"1 in {shown[0]:,}" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    if enough:
+        assert len(set(shown)) > 2 and all(number >= 1 for number in shown)
+        assert f"1 in {shown[0]:,}" in printed.out and "can't be said" not in printed.err
+    else:
+        assert set(shown) == {None} and "alike" not in printed.out
+        assert f"look as alike can't be said: {strangers.TOO_FEW}." in printed.err
+    assert run("index", "info", "--index", world.index) == 0
+    assert (strangers.TOO_FEW in capsys.readouterr().out) is not enough

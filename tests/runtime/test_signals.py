@@ -17,9 +17,9 @@ def test_the_second_sigterm_ends_the_process_the_second_ctrl_c_raises() -> None:
             before = signal.getsignal(signal.SIGTERM)
             with stop_on_signals(asked):
                 signal.raise_signal(signal.SIGINT)
-                assert isinstance(asked.interruption(), KeyboardInterrupt)
+                assert isinstance(asked.interruption("how"), KeyboardInterrupt)
                 signal.raise_signal(signal.SIGTERM)  # the first of its kind
-                assert isinstance(asked.interruption(), Terminated)
+                assert isinstance(asked.interruption("how"), Terminated)
                 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the next one kills
                 with pytest.raises(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vireid.console import choose, console, harmless, say, typed
-from vireid.runtime.signals import TOLD
 from vireid.testing import TRIALS
 from vireid.types import PRECISION_ALIASES, PrecisionName
 
@@ -39,17 +37,17 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def going_on(how: str | Callable[[], str] = KEPT, *, always: bool = False) -> Iterator[None]:
-    """Say how to go on, where Ctrl-C or SIGTERM ends the block (or the command that this
-    decorates).
+    """Let an interruption (Ctrl-C, SIGTERM) of the block, or of the command that this decorates,
+    say how to go on. The command line then tells it, once.
 
     Args:
-        always: also where a part of the block has said how to go on with that part.
+        always: also where a part of the block knows how to go on with that part.
     """
     try:
         yield
     except KeyboardInterrupt as error:
-        if (always or TOLD not in error.args) and os.environ.get("RANK", "0") == "0":
-            say(how if isinstance(how, str) else how())
+        if always or not error.args:
+            error.args = (how if isinstance(how, str) else how(),)
         raise
 
 

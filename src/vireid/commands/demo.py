@@ -5,6 +5,7 @@ Everything is made here; nothing is downloaded. The people are synthetic, and so
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from dataclasses import dataclass
@@ -138,13 +139,13 @@ def _make(people: Path, drawn: Path, size: DemoSize, seed: int) -> None:
 
 
 def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> None:
-    from vireid.commands.train_run import train_one
     from vireid.training.defaults import train_options
     from vireid.training.options import TrainOptions
+    from vireid.training.run import train
 
     if (run / "config.json").is_file():  # an earlier demo was stopped here
         options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
-        train_one(options, run, device=device, resume=True)
+        train(dataclasses.replace(options, device=device), run, resume=True)
         return
     # It has learned already, so the rate is a fifth of that from nothing; it is reached soon.
     gently: dict[str, Any] = {"lr": 0.01, "warmup_steps": 5} if start == "synth" else {}
@@ -159,9 +160,10 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         images_per_pid=size.images_per_pid,
         epochs=epochs,
         steps_per_epoch=-(-size.steps // epochs),
+        device=device,
         **gently,
     )
-    train_one(options, run, device=device)
+    train(options, run)
 
 
 def _shipped() -> bool:
@@ -181,9 +183,9 @@ def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, T
     data = load_dataset(DEFAULT_DATASET, people)
     store = prepare(data)
     found = []
-    for when, embedder, place, queries in (
-        ("Before training", rebuild_start(run, device=device), out_before(folder), 0),
-        ("After it", load(run, device=device), folder, 8),
+    for when, embedder, place in (
+        ("Before training", rebuild_start(run, device=device), out_before(folder)),
+        ("After it", load(run, device=device), folder),
     ):
         console.print(f"{when}:")
         searches: list[Search] = []
@@ -193,7 +195,6 @@ def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, T
             store,
             ProtocolOptions(),
             folder=place,
-            figure_queries=queries,
             keep=searches.append,
         )
         found.append(Tested(embedder, data, store, report, searches[0]))
@@ -237,9 +238,9 @@ def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Sear
         searcher = Searcher(index, embedder)
         (hits,) = searcher.search_images([query], Modality.INFRARED, top=10)
         found = [where_they_are(hit, index.roots) for hit in hits]
-    asked = Query((query,))
+    asked = Query((query,), pid=sample.pid, camid=sample.camid)
     results.print(hits_table(asked, found, {}))
-    save_figure(out / "search.jpg", [asked], [found], searcher.decoding, [sample.pid])
+    save_figure(out / "search.jpg", [asked], [found], searcher.decoding, len(daytime))
     rank = next((n for n, hit in enumerate(found, 1) if hit.pid == sample.pid), None)
     searched = Searched(query, sample.pid, rank, len(found))
     say(searched.words())
@@ -263,6 +264,7 @@ def _close(
         f"  images of the people       {people}\n"
         f"  training curves            {run / 'curves.png'}\n"
         f"  ranked results             {out / 'report' / 'ranks.jpg'}\n"
+        f"  the same, before training  {out_before(out / 'report') / 'ranks.jpg'}\n"
         f"  report                     {out / 'report' / 'report.md'}\n"
         f"  one search                 {out / 'search.jpg'}"
     )

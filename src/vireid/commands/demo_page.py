@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vireid.embed import Embedder
     from vireid.evaluation import Report, Search
     from vireid.figures.page import Section
+    from vireid.figures.ranked import Entry
     from vireid.figures.style import Columns
 
 _PEOPLE, _QUERIES, _TOP = 3, 4, 7
@@ -77,7 +78,7 @@ def demo_page(out: Path, run: Path, before: Tested, after: Tested, query: Search
         _training(run),
         _similarity(before, after),
         _curve(before, after),
-        _ranked(after),
+        _ranked(before, after),
         _activation(after),
         *_further(out, run, query),
     ]
@@ -240,22 +241,40 @@ def _curve(before: Tested, after: Tested) -> Section:
     )
 
 
-def _ranked(tested: Tested) -> Section:
+def _ranked(before: Tested, after: Tested) -> Section:
     from vireid.figures.page import Section, rankings
-    from vireid.figures.ranked import ranked_lists
+    from vireid.figures.ranked import gallery_words, ranked_lists
 
     pale = " Pale images don't count: the rule of the data set leaves their camera out."
-    lists, _ = ranked_lists(tested.data, tested.store, tested.search, count=_QUERIES, top=_TOP)
+    was, now = (
+        ranked_lists(tested.data, tested.store, tested.search, count=_QUERIES, top=_TOP)[0]
+        for tested in (before, after)  # of the same queries
+    )
+    lists = [one for pair in zip(was, now) for one in pair]
+    titles = [
+        f"{when}: {_first_place(one.entries)}"
+        for pair in zip(was, now)
+        for when, one in zip(("Before training", "Trained"), pair)
+    ]
     return Section(
-        "Ranked lists",
-        rankings(lists),
-        "First an infrared query, framed blue, then the visible images that are nearest to it, "
+        "Ranked lists before and after",
+        rankings(lists, titles),
+        f"The gallery that is searched: {gallery_words(after.data, after.search)}. "
+        "First an infrared query, framed blue, then the gallery images that are nearest to it, "
         "each with its similarity. Green frames are the same person, orange ones somebody else; "
         "what they have in common is what the network went by."
         + (pale if any(entry.skipped for one in lists for entry in one.entries) else "")
         + " The queries are taken evenly from all of them, not chosen.",
         wide=True,
     )
+
+
+def _first_place(entries: Sequence[Entry]) -> str:
+    """Where the person comes first, among the images that count."""
+    counted = [entry.matches for entry in entries if not entry.skipped]
+    if True in counted:
+        return f"found at rank {counted.index(True) + 1}"
+    return f"not among the first {len(counted)}" if counted else "none of these counts"
 
 
 def _activation(tested: Tested) -> Section:

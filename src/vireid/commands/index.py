@@ -291,6 +291,7 @@ _NAMES = {"url": "index", "count": "images", "dim": "dimensions", "num_pids": "i
 def _for_people(facts: dict[str, Any]) -> dict[str, object]:
     """What an index holds, for people: no empty entries, readable sizes and times."""
     from vireid.index.output import time_text
+    from vireid.index.strangers import TOO_FEW, Strangers
 
     size, times = facts.pop("size_on_disk"), facts.pop("time_range")
     prefixes = [*facts.pop("prefixes"), *[""] * len(facts["image_roots"])]
@@ -299,10 +300,13 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
         for prefix, folder in zip(prefixes, facts["image_roots"])
     ]
     facts["camera_names"] = [f"{camid} {name}" for camid, name in facts["camera_names"].items()]
-    if strangers := facts.pop("strangers"):
-        compared = sum(tail["pairs"] for tail in strangers["tails"].values())
-        known = "known" if strangers["labelled"] else "unknown"
+    strangers = Strangers.read(facts.pop("strangers"))
+    if strangers is not None and strangers.enough:
+        compared = sum(tail.pairs for tail in strangers.tails.values())
+        known = "known" if strangers.labelled else "unknown"
         facts["strangers"] = f"{compared:,} pairs of images compared, identities {known}"
+    else:
+        facts["strangers"] = f"nothing is said of them: {TOO_FEW}"
     shown: dict[str, object] = {}
     for name, value in facts.items():
         if isinstance(value, dict):

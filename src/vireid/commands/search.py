@@ -243,11 +243,12 @@ def search(
         ]
         found = [[where_they_are(hit, opened.roots) for hit in ranked] for ranked in hits]
         names = opened.camera_names
+        searched = opened.count(filters=filters) if save else None
     queries = [Query((file,), (part,)) for file, part in zip(files, boxes)]
     if one_person:
         queries = [Query(tuple(files), tuple(boxes))]
         notes = [[f"'{file}': {said}" for file, some in zip(files, notes) for said in some]]
-    _show(queries, found, notes, names, searcher.decoding, json=json, csv=csv, save=save)
+    _show(queries, found, notes, names, searcher.decoding, searched, json=json, csv=csv, save=save)
     return 0
 
 
@@ -257,6 +258,7 @@ def _show(
     notes: list[list[str]],
     names: Mapping[int, str],
     decoding: Decoding,
+    searched: int | None,
     *,
     json: bool,
     csv: Path | None,
@@ -264,6 +266,7 @@ def _show(
 ) -> None:
     """Print, write and draw the hits as asked for."""
     from vireid.index.output import MAX_DRAWN, hits_as_csv, hits_as_json, hits_table, save_figure
+    from vireid.index.strangers import TOO_FEW
 
     if json:
         print_json(hits_as_json(queries, hits, notes, names))
@@ -271,6 +274,8 @@ def _show(
         for query, ranked in zip(queries, hits):
             if ranked:
                 results.print(hits_table(query, ranked, names))
+        if any(hits) and all(hit.one_in is None for ranked in hits for hit in ranked):
+            say(f"How many strangers look as alike can't be said: {TOO_FEW}.")
     if csv:
         write_text(csv, hits_as_csv(queries, hits, names))
         next_step(csv)
@@ -281,7 +286,7 @@ def _show(
         say("Nothing found: no image in the index matches the filters.")
         return
     if save:
-        missing = save_figure(save, queries, hits, decoding)
+        missing = save_figure(save, queries, hits, decoding, searched)
         if missing:
             warn(
                 f"{len(missing):,} results are grey, as their images can't be read: "

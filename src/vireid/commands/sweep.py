@@ -92,16 +92,15 @@ def sweep(
             missing.setdefault(re.split("[:;]", job.state)[0], []).append(job.name)
     for state, names in missing.items():
         say(f"missing: {'; '.join(names)}: {state}")
+    if not missing:
+        return 0
+    how = "the same command goes on with what is missing."
     if any(state.startswith("failed") for state in missing):
-        suggest(
-            f"correct what failed ({found.folder / 'logs'}); then the same command goes on with "
-            "what is missing."
-        )
-    elif missing:
-        suggest("the same command goes on with what is missing.")
-    if missing and stop.signal is not None:
-        raise stop.interruption()
-    return 1 if missing else 0
+        how = f"correct what failed ({found.folder / 'logs'}); then {how}"
+    if stop.signal is not None:
+        raise stop.interruption(f"Next: {how}")
+    suggest(how)
+    return 1
 
 
 def _devices(gpus: tuple[int, ...], device: str) -> list[int | None]:

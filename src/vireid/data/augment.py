@@ -145,6 +145,26 @@ class Augment(nn.Module):
             flat[chosen, place] = self._draw_part(part, of_part, len(chosen))
         return draws
 
+    def changes(self, draws: np.ndarray) -> list[str]:
+        """What a step's draws do to each row besides crop and flip, in words: "grey, erased".
+
+        Args:
+            draws: (B, columns) of `draw`. What a user's own augmentation does isn't known.
+        """
+        done = {
+            "one channel": (draws[:, COLOUR] > UNCHANGED) & (draws[:, COLOUR] < GREY),
+            "grey": draws[:, COLOUR] == GREY,
+            "erased": draws[:, ERASE_H] > 0,
+        }
+        words = {_HUE: "hue", _MIX: "mixed", _RADICAL: "radical", _EARLY: "erased"}
+        for part, place in self._places.items():
+            if part in words:
+                changed = draws[:, place].any(axis=1)
+                done[words[part]] = changed | done.get(words[part], False)
+        return [
+            ", ".join(word for word, rows in done.items() if rows[row]) for row in range(len(draws))
+        ]
+
     def _colour_odds(self, rows: int, num_visible: int) -> tuple[np.ndarray, np.ndarray]:
         """(B,) `channel` and `grey` of each row, by its modality and view."""
         options = self.options

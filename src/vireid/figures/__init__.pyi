@@ -13,6 +13,7 @@ from .ranked import RankedList as RankedList
 from .ranked import draw_ranked as draw_ranked
 from .ranked import ranked_results as ranked_results
 from .report import write_figures as write_figures
+from .sheet import BatchRow as BatchRow
 from .sheet import draw_batch as draw_batch
 from .style import save_figure as save_figure
 from .style import save_image as save_image

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,17 +110,23 @@ def tiles(rows: Sequence[Sequence[tuple[np.ndarray, str]]]) -> str:
     return _grid("people", len(rows[0]), inner)
 
 
-def rankings(lists: Sequence[RankedList]) -> str:
-    """Ranked lists, one below the other: the query, then the gallery images nearest to it."""
+def rankings(lists: Sequence[RankedList], titles: Sequence[str] = ()) -> str:
+    """Ranked lists, one below the other, two beside each other where a page is wide: the query,
+    then the gallery images nearest to it.
+
+    Args:
+        titles: a line of text above each of them.
+    """
     parts = []
-    for ranked in lists:
+    for ranked, title in zip(lists, titles or repeat("")):
         shown = [_tile(ranked.query, "query", BLUE)]
         for entry in ranked.entries:
             words = {None: "", True: "same", False: "other"}[entry.matches]
             words = "skipped" if entry.skipped else words
             label = f"{round(entry.similarity, 2) + 0.0:.2f} {words}"
             shown.append(_tile(entry.image, label, colour_of(entry), skipped=entry.skipped))
-        parts.append(_grid("ranked", len(shown), "".join(shown)))
+        above = f'<p class="above">{escape(title)}</p>' if title else ""
+        parts.append(_grid("ranked", len(shown), "".join(shown), above))
     return f'<div class="rankings">{"".join(parts)}</div>'
 
 
@@ -156,10 +163,9 @@ def _words(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
-def _grid(kind: str, columns: int, inner: str) -> str:
-    return (
-        f'<div class="{kind}"><div class="tiles" style="--columns: {columns}">{inner}</div></div>'
-    )
+def _grid(kind: str, columns: int, inner: str, above: str = "") -> str:
+    tiles = f'<div class="tiles" style="--columns: {columns}">{inner}</div>'
+    return f'<div class="{kind}">{above}{tiles}</div>'
 
 
 def _tile(image: np.ndarray, words: str, frame: str = "", *, skipped: bool = False) -> str:

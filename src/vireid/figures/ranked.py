@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vireid.console import count_text
+from vireid.data.protocol import few
 from vireid.figures.style import BLUE, FAINT, GREEN, GREY, INK, RED, percent, save_image
 from vireid.types import InputError, Modality
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 Load = Callable[[int], np.ndarray]  # row of the data set → (H, W, 3) uint8
 
 _TILE = (176, 88)  # (height, width) of one image
-_GAP, _FRAME, _MARGIN, _HEAD, _FOOT = 14, 4, 24, 70, 40
+_GAP, _FRAME, _MARGIN, _FOOT = 14, 4, 24, 40
+_LINE = 24  # of the heading
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class Entry(NamedTuple):
@@ -111,18 +115,33 @@ def ranked_lists(
         ]
         note = f"AP {percent(scores.ap[q], 0)} %" if scores.first[q] else "no match"
         lists.append(RankedList(load(int(trial.query[q])), _label(pid, camid), note, entries))
-    sides = [Modality(int(dataset.modality[side[0]])).word for side in (trial.query, trial.gallery)]
+    sensor = Modality(int(dataset.modality[trial.query[0]])).word
     people = "Synthetic people. " if dataset.synthetic else ""
     heading = (
-        f"{people}{sides[0].capitalize()} query, {sides[1]} gallery of {len(trial.gallery):,} "
-        f"images, trial {trial.number}, {search.name}; Rank-1 of this trial "
-        f"{percent(scores.at(1))} %"
+        f"{people}{sensor.capitalize()} query, trial {trial.number}, {search.name}; Rank-1 of this "
+        f"trial {percent(scores.at(1))} %\nGallery: {gallery_words(dataset, search)}"
     )
     return lists, heading
 
 
+def gallery_words(dataset: Dataset, search: Search) -> str:
+    """What is searched: "224 visible images of 56 people, from cameras 1, 2, 4, 5"."""
+    _, pids, _, camids = search.labels
+    sensor = Modality(int(dataset.modality[search.trial.gallery[0]])).word
+    known, cameras = np.unique(pids[pids >= 0]), np.unique(camids[camids >= 0])
+    words = count_text(len(pids), f"{sensor} image", f"{sensor} images")
+    if len(known):
+        words += f" of {count_text(len(known), 'person', 'people')}"
+    if len(cameras):
+        words += f", from camera{'s' * (len(cameras) > 1)} {few(cameras.tolist())}"
+    return words
+
+
 def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
     """Ranked lists, one below the other, as one figure.
+
+    Args:
+        heading: of one line or several.
 
     Raises:
         InputError: no list.
@@ -136,18 +155,21 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
     large, small = ImageFont.load_default(17), ImageFont.load_default(13)
     legend = _legend(lists)
     spans = [18 + small.getlength(words) + 24 for _, words in legend]
-    widths = ((columns + 1) * step - _GAP + split, large.getlength(heading), sum(spans))
-    tall = _HEAD + _MARGIN + len(lists) * (height + _FOOT + _GAP)
+    lines = heading.split("\n")
+    widths = ((columns + 1) * step - _GAP + split, max(map(large.getlength, lines)), sum(spans))
+    head = _head(heading)
+    tall = head + _MARGIN + len(lists) * (height + _FOOT + _GAP)
     sheet = Image.new("RGB", (2 * _MARGIN + ceil(max(widths)), tall), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN, 14), heading, INK, large)
+    for number, line in enumerate(lines):
+        pen.text((_MARGIN, 14 + number * _LINE), line, INK, large)
     x = float(_MARGIN)
     for (colour, words), span in zip(legend, spans):
-        pen.rectangle((x, 44, x + 12, 56), outline=colour, width=3)
-        pen.text((x + 18, 42), words, INK, small)
+        pen.rectangle((x, head - 26, x + 12, head - 14), outline=colour, width=3)
+        pen.text((x + 18, head - 28), words, INK, small)
         x += span
     for number, ranked in enumerate(lists):
-        y = _HEAD + number * (height + _FOOT + _GAP)
+        y = head + number * (height + _FOOT + _GAP)
         _tile(sheet, pen, ranked.query, (_MARGIN, y), BLUE)
         _caption(pen, (_MARGIN, y), ranked.label, ranked.note, small)
         rank = 0
@@ -159,6 +181,11 @@ def draw_ranked(lists: Sequence[RankedList], heading: str) -> Image.Image:
             _badge(pen, at, "skip" if entry.skipped else str(rank), colour, small)
             _caption(pen, at, f"{round(entry.similarity, 2) + 0.0:.2f}", entry.label, small)
     return sheet
+
+
+def _head(heading: str) -> int:
+    """Pixels above the lists: for the heading's lines and the legend."""
+    return 46 + _LINE * len(heading.split("\n"))
 
 
 def colour_of(entry: Entry) -> str:
@@ -185,10 +212,13 @@ def _chosen(
             raise InputError(f"Row {absent[0]} isn't a query of trial {trial.number}.")
         return [position[int(row)] for row in queries]
     possible = np.flatnonzero(valid)
-    # the middle of `count` equal parts of all queries, which are sorted by identity
+    # One of each of `count` equal parts of all queries, which are sorted by identity, then camera.
+    # Their middles would be of one camera where each identity has as many images: each part's
+    # place moves on by the golden ratio.
     count = min(count, len(possible))
-    middles = (np.arange(count) + 0.5) * len(possible) / max(1, count)
-    return possible[middles.astype(np.int64)].tolist()
+    number = np.arange(count)
+    places = number + (0.5 + _GOLDEN * number) % 1
+    return possible[(places * len(possible) / max(1, count)).astype(np.int64)].tolist()
 
 
 def _label(pid: int, camid: int) -> str:

@@ -348,10 +348,11 @@ class Index(abc.ABC):
             self.strangers = Strangers.read(facts["strangers"])
 
     def _measure_strangers(self, *, again: bool) -> None:
-        """Measure how similar different people are, if that is `again` to be done or the index has
-        doubled since. A failure (a full disk, say) is a warning: the entries are safe."""
-        count = len(self)
-        if not again and self.strangers is not None and count < 2 * self.strangers.entries:
+        """Measure how similar different people are, if that is `again` to be done, or there were
+        too few, or the index has doubled since. A failure (a full disk, say) is a warning: the
+        entries are safe."""
+        count, known = len(self), self.strangers
+        if not again and known is not None and known.enough and count < 2 * known.entries:
             return
         try:
             row_ids = self.sample(SAMPLE)

@@ -112,7 +112,7 @@ class Hit(Entry):
     Attributes:
         similarity: its cosine similarity to the query, in [-1, 1].
         one_in: one in so many pairs of strangers is as similar or more, as measured in the index
-            (`vireid.index.strangers`); None if nothing was measured.
+            (`vireid.index.strangers`); None if that has too few people to tell.
     """
 
     similarity: float

@@ -7,14 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from vireid.console import table
+from vireid.console import count_text, table
 from vireid.data.decoding import ImageError, decode
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.files import csv_text
@@ -37,10 +37,13 @@ class Query:
     Attributes:
         images: image files, several of one person.
         boxes: the part of each that was searched with; without them, all of each.
+        pid, camid: whom they show and which camera took them; -1 where that isn't known.
     """
 
     images: tuple[Path, ...]
     boxes: tuple[Sequence[int] | None, ...] = ()
+    pid: int = -1
+    camid: int = -1
 
     @property
     def parts(self) -> list[tuple[Path, Sequence[int] | None]]:
@@ -104,7 +107,7 @@ def hits_table(query: Query, hits: Sequence[Hit], names: Mapping[int, str]) -> T
         (
             _short_path(hit.path),
             f"{hit.similarity:.3f}",
-            "" if hit.one_in is None else f"1 in {hit.one_in:,}",
+            _strangers_text(hit.one_in),
             camera_text(hit.camid, names),
             "" if hit.pid < 0 else hit.pid,
             "" if hit.time is None else time_text(hit.time),
@@ -112,11 +115,18 @@ def hits_table(query: Query, hits: Sequence[Hit], names: Mapping[int, str]) -> T
         for hit in hits
     ]
     filled = [n for n in range(len(columns)) if any(row[n] != "" for row in rows)]
+    who = (("person", query.pid), ("camera", query.camid))
+    known = ", ".join(f"{name} {number}" for name, number in who if number >= 0)
     return table(
-        f"Most similar to {query}",
+        f"Most similar to {query}" + (f" ({known})" if known else ""),
         [columns[n] for n in filled],
         [[row[n] for n in filled] for row in rows],
     )
+
+
+def _strangers_text(one_in: int | None) -> str:
+    """Which of the strangers look as alike: "1 in 1" would be more than half of them."""
+    return "" if one_in is None else "most" if one_in < 2 else f"1 in {one_in:,}"
 
 
 def _short_path(path: str) -> str:
@@ -159,15 +169,16 @@ def save_figure(
     queries: Sequence[Query],
     hits: Sequence[Sequence[Hit]],
     decoding: Decoding = UPRIGHT,
-    pids: Sequence[int] | None = None,
+    searched: int | None = None,
 ) -> list[str]:
     """Draw the ranked results of the first `MAX_DRAWN` queries, ten results each. Of a query of
-    several images the first is drawn.
+    several images the first is drawn. Where it is known who a query is, frames say which hits are
+    right.
 
     The hits' paths lead to their images (`where_they_are`).
 
     Args:
-        pids: who each query is, where that is known: then frames say which hits are right.
+        searched: how many images were.
 
     Returns:
         Paths of the hits whose images are missing or broken, and so are grey.
@@ -183,26 +194,28 @@ def save_figure(
             return GREY
         return pixels
 
-    for query, ranked, pid in islice(zip(queries, hits, pids or repeat(None)), MAX_DRAWN):
+    for query, ranked in islice(zip(queries, hits), MAX_DRAWN):
         entries = [
             Entry(
                 pixels_of(hit.path),
                 hit.similarity,
-                _label(hit),
-                None if pid is None else hit.pid == pid,
+                _label(hit.pid, hit.camid),
+                None if query.pid < 0 else hit.pid == query.pid,
             )
             for hit in ranked[:10]
         ]
         image, box = query.parts[0]
         pixels = _pixels(image, decoding, box)
         shown = GREY if pixels is None else pixels
-        lists.append(RankedList(shown, image.name, image.parent.name, entries))
-    save_image(draw_ranked(lists, "Most similar first"), path)
+        who = _label(query.pid, query.camid) or image.parent.name
+        lists.append(RankedList(shown, image.name, who, entries))
+    among = "" if searched is None else f", of {count_text(searched, 'image', 'images')} searched"
+    save_image(draw_ranked(lists, f"Most similar first{among}"), path)
     return missing
 
 
-def _label(hit: Hit) -> str:
-    parts = (("pid", hit.pid), ("cam", hit.camid))
+def _label(pid: int, camid: int) -> str:
+    parts = (("pid", pid), ("cam", camid))
     return " · ".join(f"{name} {number}" for name, number in parts if number >= 0)
 
 

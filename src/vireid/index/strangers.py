@@ -20,8 +20,10 @@ SAMPLE = 2000
 """Images of an index that are compared with each other."""
 PER_TENFOLD = 8
 """Similarities that are kept for each power of ten of pairs."""
-FEW = 10
-"""Pairs; of fewer nothing can be said."""
+FEWEST_PEOPLE = 10
+"""On each side of the pairs; of fewer nothing is said. Ten people make 45 pairs of people: however
+many images they have, fewer can't tell what 1 in 40 pairs of strangers is like."""
+TOO_FEW = f"that takes images of {FEWEST_PEOPLE} people or more"
 KINDS = ("visible_infrared", "infrared", "visible")
 
 
@@ -31,22 +33,25 @@ class Tail:
 
     Attributes:
         pairs: how many there are.
+        people: on that side of the pairs that has fewer; where identities are unknown, images.
         ranks: places in their order, from 1, the most similar pair, to the last, and
         similarities: of the pairs in these places.
     """
 
     pairs: int
+    people: int
     ranks: list[int]
     similarities: list[float]
 
     @classmethod
-    def of(cls, similarities: np.ndarray) -> Tail:
-        """From (n,) similarities of pairs, n > 0."""
+    def of(cls, similarities: np.ndarray, people: int) -> Tail:
+        """From (n,) similarities of pairs, n > 0, of so many people."""
         ordered = -np.sort(-similarities.astype(np.float64))
         steps = 1 + math.ceil(PER_TENFOLD * math.log10(len(ordered)))
         ranks = np.unique(np.geomspace(1, len(ordered), steps).round().astype(np.int64))
         return cls(
             pairs=len(ordered),
+            people=people,
             ranks=ranks.tolist(),
             similarities=ordered[ranks - 1].round(4).tolist(),
         )
@@ -90,7 +95,7 @@ class Strangers:
             entries: how many images the index has.
 
         Returns:
-            None if there are too few.
+            None if no two are of different people.
         """
         labelled = bool(2 * np.count_nonzero(pids >= 0) >= len(pids))
         if labelled:
@@ -101,16 +106,28 @@ class Strangers:
         pairs = np.triu(np.ones(similarity.shape, bool), 1)
         if labelled:
             pairs &= pids[:, None] != pids
-        if np.count_nonzero(pairs) < FEW:
+        if not pairs.any():
             return None
         infrared = np.asarray(modality) == Modality.INFRARED
         both = infrared[:, None] != infrared
         kinds = (pairs & both, pairs & ~both & infrared, pairs & ~both & ~infrared)
-        found = {name: Tail.of(similarity[kind]) for name, kind in zip(KINDS, kinds) if kind.any()}
-        return cls(entries=entries, images=len(unit), labelled=labelled, tails=found)
+        who = pids if labelled else np.arange(len(unit))
+        night, day = (len(np.unique(who[side])) for side in (infrared, ~infrared))
+        tails = {
+            name: Tail.of(similarity[kind], people)
+            for name, kind, people in zip(KINDS, kinds, (min(night, day), night, day))
+            if kind.any()
+        }
+        return cls(entries=entries, images=len(unit), labelled=labelled, tails=tails)
 
-    def one_in(self, similarity: float, query: Modality | None, found: Modality) -> int:
-        """One in how many pairs of strangers is as similar or more, rounded down to two digits.
+    @property
+    def enough(self) -> bool:
+        """Whether there are so many people that something can be said."""
+        return any(tail.people >= FEWEST_PEOPLE for tail in self.tails.values())
+
+    def one_in(self, similarity: float, query: Modality | None, found: Modality) -> int | None:
+        """One in how many pairs of strangers is as similar or more, rounded down to two digits;
+        None if there are too few people to tell.
 
         Args:
             similarity: cosine of a query and an entry.
@@ -118,10 +135,13 @@ class Strangers:
             found: the entry's.
         """
         kind = "visible_infrared" if query is not found else found.word
-        tail = self.tails.get(kind) if query is not None else None
+        usable = {name: one for name, one in self.tails.items() if one.people >= FEWEST_PEOPLE}
+        if not usable:
+            return None
+        tail = usable.get(kind) if query is not None else None
         # Two images of one sensor look more alike than those of two: that says too little of a
         # match, never too much.
-        tails = self.tails.values() if tail is None or tail.pairs < FEW else (tail,)
+        tails = usable.values() if tail is None else (tail,)
         number = math.floor(min(one.one_in(similarity) for one in tails))
         step = 10 ** max(0, len(str(number)) - 2)
         return number // step * step
@@ -138,7 +158,7 @@ class Strangers:
             tails = {kind: Tail(**tail) for kind, tail in about["tails"].items()}
             found = cls(**{**about, "tails": tails})
             for tail in tails.values():
-                if not tail.pairs > 0 or len(tail.ranks) != len(tail.similarities):
+                if min(tail.pairs, tail.people) <= 0 or len(tail.ranks) != len(tail.similarities):
                     return None
                 if min(tail.ranks) < 1 or not np.isfinite(tail.similarities).all():
                     return None

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-TOLD = "stopped in good order"  # of an interruption: the user was told how to go on
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does, with an exit code of its own."""
@@ -24,10 +22,15 @@ class StopRequest(threading.Event):
 
     signal: int | None = None
 
-    def interruption(self) -> KeyboardInterrupt:
-        """What to raise once all is in order and the user knows how to go on."""
+    def interruption(self, how: str) -> KeyboardInterrupt:
+        """What to raise once all is in order.
+
+        Args:
+            how: a sentence on how to go on, for whoever catches it: what runs within something
+                longer doesn't know how that goes on.
+        """
         kind = Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt
-        return kind(TOLD)
+        return kind(how)
 
 
 @contextmanager

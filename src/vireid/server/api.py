@@ -101,7 +101,7 @@ class HitAnswer(BaseModel):
     similarity: float = Field(description="cosine similarity to the query, in [-1, 1]")
     one_in: int | None = Field(
         description="one in so many pairs of strangers is as similar or more, as measured in this "
-        "index; null if nothing was measured"
+        "index; null if that has too few people to tell"
     )
     camid: int = Field(description="camera number; -1 where unknown")
     camera: str | None = Field(description="what the camera is called, if it has a name")

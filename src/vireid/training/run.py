@@ -58,7 +58,7 @@ def train(
     Raises:
         InputError: options, data or run folder that can't be used; a loss that became NaN; other
             code or data without `other_code`.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; the state was saved.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the state was saved. It says how to resume.
     """
     folder = Path(run)
     if options.trial == "all":

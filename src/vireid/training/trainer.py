@@ -17,7 +17,7 @@ from vireid.config import to_plain
 from vireid.console import count_text, first_line, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
-from vireid.figures import draw_batch
+from vireid.figures import BatchRow, draw_batch
 from vireid.files import is_code
 from vireid.methods import Method
 from vireid.models.two_stream import resolved
@@ -95,8 +95,7 @@ def train(
     Raises:
         InputError: options, data or a run folder that can't be used; a loss that became NaN;
             other code without `other_code`.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved and the user told how
-            to resume.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved; says how to resume.
     """
     world = join(options.device)
     try:
@@ -137,7 +136,7 @@ class _Run:
             options, run, world, self.record, usable,
             resume=resume, other_code=other_code, say=self.journal.say,
         )  # fmt: skip
-        self.store = store
+        self.dataset, self.store = usable, store
         self.parts = Assembly(options, dataset, store, world, pretrained=state is None)
         for note in self.parts.data.notes:
             self.journal.say(f"note: {note}")
@@ -415,12 +414,22 @@ class _Run:
 
     @torch.no_grad()
     def _draw_batch(self, plan: Plan) -> None:
-        data, device = self.parts.data, self.world.device
-        images = torch.from_numpy(self.store.images[data.rows[plan.positions[0]]])
-        draws = torch.from_numpy(plan.draws[0])
-        batch = data.augment(images.to(device), draws.to(device)).cpu()
-        statistics = self.parts.method.input_statistics
-        self.writer.submit(draw_batch, batch, self.run / "batch.png", statistics=statistics)
+        data, device, dataset = self.parts.data, self.world.device, self.dataset
+        rows, draws = data.rows[plan.positions[0]], plan.draws[0]
+        images, drawn = torch.from_numpy(self.store.images[rows]), torch.from_numpy(draws)
+        batch = data.augment(images.to(device), drawn.to(device)).cpu()
+        names, pids = dataset.pid_names, dataset.pids[rows].tolist()
+        persons = [names.get(pid, f"person {pid}") for pid in pids]
+        cameras = [f"camera {camid}" if camid >= 0 else "" for camid in dataset.camids[rows]]
+        self.writer.submit(
+            draw_batch,
+            batch,
+            self.run / "batch.png",
+            rows=[*map(BatchRow, persons, cameras, data.augment.changes(draws))],
+            num_visible=self.parts.step.num_visible,
+            visible_views=data.sampler.visible_views,
+            statistics=self.parts.method.input_statistics,
+        )
 
     # Ends ------------------------------------------------------------------------------------
 
@@ -435,10 +444,9 @@ class _Run:
         steps = count_text(self.progress.step, "step", "steps")
         again = f"vireid train --resume {quoted(self.run)}{named_again(self.options)}"
         self.journal.say(
-            f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved. "
-            f"Go on with: {typed(again)}"
+            f"Stopped in epoch {self.progress.epoch + 1} after {steps}; the state is saved."
         )
-        raise self._stop_requested.interruption()
+        raise self._stop_requested.interruption(f"Go on with: {typed(again)}")
 
     def _result(self) -> TrainResult:
         engine = self.parts.engine

@@ -73,7 +73,7 @@ export class Detail {
     const row = (name, value) => [h("dt", {}, name), h("dd", {}, value)];
     return h("div", { class: "facts-panel" },
       h("div", { class: "big-meter" }, h("span", { class: "hint" }, T.FACTS.similarity), meter(hit)),
-      T.strangers(hit) ? h("p", { class: "strangers" }, `${T.strangers(hit)}.`) : null,
+      h("p", { class: "strangers" }, `${T.strangers(hit) ?? T.TOO_FEW}.`),
       h("dl", {},
         row(T.FACTS.camera, hit.camid < 0 ? T.UNKNOWN : T.cameraFull(hit)),
         row(T.FACTS.time, hit.time === null ? T.UNKNOWN : timeFull(hit.time)),

@@ -81,9 +81,11 @@ export const TIME_UNKNOWN = "Time not recorded";
 export const CANNOT_SHOW = "Image can't be shown";
 export const PASTED = "Pasted image";
 
-/** What a similarity means in this index, or null where that was not measured. */
+/** What a similarity means in this index, or null where that has too few people to tell. */
 export const strangers = ({ one_in: number }) => (number === null ? null
   : number < 2 ? "Strangers look this alike" : `1 in ${count(number)} strangers looks this alike`);
+
+export const TOO_FEW = "Too few people are in this index to say how many strangers look this alike";
 
 export const strangersShort = ({ one_in: number }) => (number < 2 ? "Like strangers" : `1 in ${count(number)} strangers`);
 
