@@ -20,6 +20,7 @@ from vireid.commands.train import train
 from vireid.config import Options, from_plain, meanings, option, overlay, read_plain, to_plain
 from vireid.console import warn
 from vireid.methods import RECIPES
+from vireid.sweep import read_sweep
 from vireid.training.defaults import train_options
 from vireid.training.naming import run_name
 from vireid.training.options import FOREIGN, MAY_CHANGE, TrainOptions
@@ -241,8 +242,17 @@ def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match="It was scratch with 16 identities a batch"):
             ask()
-    with pytest.raises(InputError, match=r"This method has no recipe 'published'.* clean, scratch"):
-        train_options(method="halo", recipe="published")
+    (tmp_path / "other.json").write_text('{"method": "halo", "recipe": {"name": "published"}}')
+    (tmp_path / "sweep.json").write_text('{"base": {"method": "halo", "recipe": "published"}}')
+    for ask in (
+        lambda: train_options(method="halo", recipe="Published"),
+        lambda: train_options(tmp_path / "other.json"),
+        lambda: read_sweep(tmp_path / "sweep.json"),
+    ):
+        with pytest.raises(
+            InputError, match=r"'halo' has no .*takes clean or scratch\..*are base,"
+        ):
+            ask()
     (tmp_path / "old.json").write_text('{"recipe": {"name": "mine", "lr": 0.2}}')
     with pytest.raises(InputError, match=r"old\.json: There is no recipe 'mine'"):
         train_options(tmp_path / "old.json")

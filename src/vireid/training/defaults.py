@@ -30,7 +30,7 @@ from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
-from vireid.methods.recipes import AUGMENTATIONS
+from vireid.methods.recipes import AUGMENTATIONS, RECIPES
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.options import ModelOptions, start_meant
 from vireid.models.shipped import network_of_start
@@ -130,7 +130,7 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
     recipe = next(iter(recipes.values()))  # where that of the file can't be
     with problems:
         of_file = parts["recipe"] if keeps_recipe else {}
-        recipe = _recipe(choices, of_file, recipes, pretrained, where)
+        recipe = _recipe(choices, of_file, recipes, method, pretrained, where)
 
     def merged(of_recipe: dict[str, Any], of_file: dict[str, Any]) -> dict[str, Any]:
         """The file goes before the recipe, unless another recipe than the file's was chosen."""
@@ -278,13 +278,16 @@ def _names(plain: Mapping[str, Any], choices: Choices, where: str) -> tuple[str 
     return of_file, method, dataset
 
 
-def _recipe_named(name: str, recipes: Mapping[str, Recipe]) -> str:
+def _recipe_named(name: str, recipes: Mapping[str, Recipe], method: str) -> str:
     if folded(name) == "best" and "best" not in recipes:
         raise InputError(_NO_BEST)
-    if folded(name) == "published" and "published" not in recipes:
+    of_others = {folded(one): one for others in RECIPES.values() for one in others}
+    if (one := of_others.get(folded(name))) and one not in recipes:
+        having = ", ".join(other for other, theirs in RECIPES.items() if one in theirs)
+        why = ", as no training of it is published" if one == "published" else ""
         raise InputError(
-            "This method has no recipe 'published', as no training of it is published. "
-            f"Valid: {', '.join(recipes)}."
+            f"The method {shown(method)} has no recipe '{one}'{why}; it takes "
+            f"{' or '.join(recipes)}. Methods with a recipe '{one}' are {having}."
         )
     return choose("recipe", name, tuple(recipes))
 
@@ -293,6 +296,7 @@ def _recipe(
     choices: Choices,
     of_file: dict[str, Any],
     recipes: dict[str, Recipe],
+    method: str,
     pretrained: str,
     where: str,
 ) -> Recipe:
@@ -305,7 +309,7 @@ def _recipe(
             default = "scratch" if pretrained == "none" else "clean"
             asked = name or default if choices.recipe is None else choices.recipe
             try:
-                chosen = _recipe_named(str(asked), recipes)
+                chosen = _recipe_named(str(asked), recipes, method)
             except InputError as error:
                 if asked == name and choices.recipe is None:
                     raise InputError(f"{where}: {error}") from None
