@@ -20,7 +20,9 @@ from vireid.commands.train import train
 from vireid.config import Options, from_plain, meanings, option, overlay, read_plain, to_plain
 from vireid.console import warn
 from vireid.methods import RECIPES
+from vireid.models.options import ModelOptions
 from vireid.sweep import read_sweep
+from vireid.testing import TestOptions
 from vireid.training.defaults import train_options
 from vireid.training.naming import run_name
 from vireid.training.options import FOREIGN, MAY_CHANGE, TrainOptions
@@ -230,6 +232,17 @@ def test_the_options_page_is_current() -> None:
     script = Path(__file__).parents[1] / "tools" / "options_table.py"
     done = subprocess.run([sys.executable, str(script), "--check"], check=False)
     assert done.returncode == 0, "docs/options.md is stale: run python tools/options_table.py"
+
+
+def test_a_path_is_taken_for_its_text(tmp_path: Path) -> None:
+    """By every option that takes a place or a name; what is neither is refused."""
+    file = tmp_path / "weights.safetensors"
+    made = train_options(pretrained=file, data_root=tmp_path, arch=Path("resnet18"))
+    assert made == train_options(pretrained=str(file), data_root=str(tmp_path), arch="resnet18")
+    assert ModelOptions(pretrained=file) == ModelOptions(pretrained=str(file))  # type: ignore[arg-type]
+    assert TestOptions(data_root=tmp_path).data_root == str(tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"`pretrained` is 3; .* `method` is True; .* type str"):
+        train_options(pretrained=3, method=True)
 
 
 def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:

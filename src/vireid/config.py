@@ -358,6 +358,8 @@ def convert(hint: Any, item: Any, where: str) -> Any:
         raise wrong(f"one of {', '.join(hint.__members__).lower()}")
     if hint is Path and isinstance(item, str):
         return Path(item)
+    if hint is str and isinstance(item, Path):  # of a place that may also be a word
+        return str(item)
     if not isinstance(hint, type):
         return item
     if hint in (int, float) and isinstance(item, int) and not isinstance(item, bool):

@@ -18,6 +18,7 @@ from vireid.config import (
     Options,
     check_sections,
     checked_values,
+    convert,
     flatten,
     from_plain,
     hints_of,
@@ -359,10 +360,13 @@ def options_of(
     sections = section_names()
     nested = {n: v for n, v in values.items() if n in sections and isinstance(v, Mapping)}
     plain = {name: value for name, value in values.items() if name not in nested}
-    chosen = {name: value for name, value in plain.items() if name in names}
+    hints = hints_of(Choices)
     decide_nothing = ("sampler", "callback")  # but which code of the file may be run
     rest = {n: value for n, value in plain.items() if n not in names or n in decide_nothing}
-    problems = Problems()
+    chosen, problems = dict[str, Any](), Problems()
+    for name in [name for name in plain if name in names]:
+        with problems:
+            chosen[name] = convert(hints[name], plain[name], name)
     with problems:
         options = defaults(file, Choices(**chosen, lr="lr" in rest))
         with problems:
