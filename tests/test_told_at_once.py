@@ -10,6 +10,7 @@ from command_kit import refused, run
 
 import vireid
 from vireid.server.app import serve
+from vireid.sweep import read_sweep
 from vireid.training.defaults import train_options
 from vireid.types import InputError
 
@@ -192,6 +193,22 @@ def test_what_the_rows_of_a_sweep_share_is_told_once(tmp_path: Path, capsys) -> 
     (tmp_path / "sweep.json").write_text(json.dumps(plain))
     message = refused(capsys, "sweep", tmp_path / "sweep.json")
     assert "row 'a': There is no option 'hidden'." in message and "[base]" not in message
+
+
+def test_no_section_of_a_sweep_hides_the_faults_of_another(tmp_path: Path, capsys) -> None:
+    plain = {"seeds": [0, 0], "base": {"seed": 3}, "rows": {"a": {"momentum": 0.5}, "b": {}},
+             "grid": {"momentum": [0.9, -3], "pids_per_batch": [4, 1]}, "baseline": "c",
+             "test": [{"mode": "inside"}, {"dataset": "syzu"}]}  # fmt: skip
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    message = refused(capsys, "sweep", tmp_path / "sweep.json")
+    for word in ("seeds is [0, 0];", "[base] has a seed.", "'momentum' is in the grid and in the",
+                 "`momentum` is -3.0;", "[grid]: `pids_per_batch` is 1;", "no mode 'inside'",
+                 "test 2: There is no data set 'syzu'", "baseline is 'c'; the rows"):  # fmt: skip
+        assert message.count(word) == 1, message
+    plain = {"grid": {"lr": []}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match="the grid gives 'lr' no values"):
+        read_sweep(tmp_path / "sweep.json")
 
 
 @pytest.mark.parametrize("methods", [["agw", "mcl"], ["mcl", "agw"]])

@@ -195,14 +195,10 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
         asked: SweepFile = convert(SweepFile, plain, str(file))
     problems.tell()
     seeds = asked.get("seeds", [0])
-    rows = _rows(asked, str(file))
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise InputError(f"{file}: seeds is {seeds}; at least one was expected, each once.")
-    baseline = asked.get("baseline", "")
-    if baseline and baseline not in rows:
-        raise InputError(
-            f"{file}: baseline is '{baseline}'; the rows are {', '.join(map(repr, rows))}."
-        )
+    rows = _rows(asked, str(file), problems)
+    with problems:
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise InputError(f"{file}: seeds is {seeds}; at least one was expected, each once.")
     folder = folder or Path("runs") / file.stem
     jobs: list[Job] = []
 
@@ -210,7 +206,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
         return _with_code(values, code, str(file))
 
     faults = Faults(asked, lambda values: _job("", named(values), folder))
-    for seed, (name, values) in itertools.product(seeds, rows.items()):
+    for seed, (name, values) in itertools.product(dict.fromkeys(seeds or [0]), rows.items()):
         with problems:
             values = named(values)
             try:
@@ -219,6 +215,15 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
                 faults.keep(error, name)
     with problems:
         faults.tell(str(file))
+    tests: list[list[str]] = []
+    with problems:
+        tests = _tests(asked.get("test", {}), jobs, code, str(file))
+    baseline = asked.get("baseline", "")
+    with problems:
+        if baseline and baseline not in rows:
+            raise InputError(
+                f"{file}: baseline is '{baseline}'; the rows are {', '.join(map(repr, rows))}."
+            )
     problems.tell()
     seen: dict[Path, Job] = {}
     for job in jobs:
@@ -229,7 +234,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
             )
         seen[job.folder] = job
     _check_networks(jobs, str(file))
-    return Sweep(folder, jobs, _tests(asked.get("test", {}), jobs, code, str(file)), baseline)
+    return Sweep(folder, jobs, tests, baseline)
 
 
 def _check_networks(jobs: Sequence[Job], where: str) -> None:
@@ -250,24 +255,30 @@ def _check_networks(jobs: Sequence[Job], where: str) -> None:
             )
 
 
-def _rows(asked: SweepFile, where: str) -> dict[str, dict[str, Any]]:
-    """Row → its options by flat names: of `base`, of the row, of the grid."""
+def _rows(asked: SweepFile, where: str, problems: Problems) -> dict[str, dict[str, Any]]:
+    """Row → its options by flat names: of `base`, of the row, of the grid; what is given in two
+    places is told by `problems`."""
     base, grid = asked.get("base", {}), asked.get("grid", {})
+    with problems:
+        if empty := [shown(name) for name, values in grid.items() if not values]:
+            raise InputError(f"{where}: the grid gives {', '.join(empty)} no values.")
     combinations = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     found = {}
     for name, own in asked.get("rows", {"": {}}).items():
         for values in combinations:
             words = [f"{key.replace('_', ' ')} {value}" for key, value in values.items()]
-            if twice := values.keys() & own.keys():
-                raise InputError(
-                    f"{where}: {shown(min(twice))} is in the grid and in the row {shown(name)}. "
-                    "Give it in one of them."
-                )
+            with problems:
+                if twice := values.keys() & own.keys():
+                    raise InputError(
+                        f"{where}: {shown(min(twice))} is in the grid and in the row "
+                        f"{shown(name)}. Give it in one of them."
+                    )
             row = ", ".join(filter(None, [name, *words])) or "base"
             found[row] = {**base, **own, **values}
-            if "seed" in found[row]:
-                section = "[base]" if "seed" in base else f"the row {shown(row)}"
-                raise InputError(f"{where}: {section} has a seed. Give seeds as `seeds`.")
+            with problems:
+                if "seed" in found[row]:
+                    section = "[base]" if "seed" in base else f"the row {shown(row)}"
+                    raise InputError(f"{where}: {section} has a seed. Give seeds as `seeds`.")
     return found
 
 
@@ -339,7 +350,7 @@ def _tests(
     tables = {"test": asked} if isinstance(asked, Mapping) else {
         f"test {number}": one for number, one in enumerate(asked, 1)
     }  # fmt: skip
-    out = []
+    out, problems = [], Problems()
     for table, given in tables.items():
         values = {"figure_queries": 0, **given}
         lists = [
@@ -348,7 +359,8 @@ def _tests(
         ]
         for chosen in itertools.product(*lists):
             test = dict(zip(values, chosen))
-            _check_test(test, jobs, code, f"{where}, {table}")
+            with problems:
+                _check_test(test, jobs, code, f"{where}, {table}")
             words: list[str] = []
             for name, value in test.items():
                 if value is None or value is False or value == []:
@@ -357,6 +369,7 @@ def _tests(
                 words += [f"--{name.replace('_', '-')}"]
                 words += [] if value is True else map(str, several)
             out.append(words)
+    problems.tell()
     return out
 
 
