@@ -128,3 +128,17 @@ def test_a_folder_is_answered_by_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     expected = f" Did you mean one in it, such as '{tmp_path / 'one'}'?"
     assert console.inside_meant(tmp_path, Path.is_dir) == expected
+
+
+def test_a_folder_is_answered_by_what_it_lies_in(tmp_path: Path) -> None:
+    inner = tmp_path / "run" / "test" / "sysu"
+    inner.mkdir(parents=True)
+    (tmp_path / "run" / "config.json").touch()
+
+    def is_run(folder: Path) -> bool:
+        return (folder / "config.json").is_file()
+
+    for part in (inner, inner.parent):
+        expected = f" Did you mean '{tmp_path / 'run'}', which it lies in?"
+        assert console.folder_meant(part, is_run) == expected
+    assert console.folder_meant(inner / "deep", is_run) == ""

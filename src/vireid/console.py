@@ -307,6 +307,25 @@ def inside_meant(folder: Path, fits: Callable[[Path], bool]) -> str:
     return f" Did you mean one in it, such as '{found[0]}'?"
 
 
+def around(path: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """The folder that a path lies in, or the one around that, if it is of the kind that was
+    expected."""
+    for folder in path.parents[:2]:
+        with contextlib.suppress(OSError):
+            if fits(folder):
+                return folder
+    return None
+
+
+def folder_meant(folder: Path, fits: Callable[[Path], bool]) -> str:
+    """The hint, " Did you mean 'runs/mcl-0'?", where a folder isn't of the kind that was expected:
+    at one of that kind with a near name, in it or around it; "" where there is none."""
+    if hint := path_meant(folder, fits) or inside_meant(folder, fits):
+        return hint
+    found = around(folder, fits)
+    return f" Did you mean '{found}', which it lies in?" if found else ""
+
+
 def choose(
     what: str, text: str, valid: Sequence[str], *,
     aliases: dict[str, str] | None = None, option: bool = False,

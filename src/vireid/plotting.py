@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.console import choose, inside_meant, path_meant, say
+from vireid.console import choose, folder_meant, path_meant, say
 from vireid.files import NotWritten, check_folder, writing
 from vireid.types import Embeddings, InputError, Modality, usual_embedding
 
@@ -411,7 +411,7 @@ def _source(path: Path) -> Source:
     """A run's folder or an embeddings file."""
     if path.is_dir():
         if not (path / "config.json").is_file():
-            meant = inside_meant(path, lambda run: (run / "config.json").is_file())
+            meant = folder_meant(path, lambda run: (run / "config.json").is_file())
             raise InputError(
                 f"'{path}' is not a run's folder: it has no config.json.{meant} Name a run, or an "
                 "embeddings file."

@@ -15,7 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vireid.config import convert, from_plain, to_plain
-from vireid.console import inside_meant, path_meant, quoted
+from vireid.console import folder_meant, path_meant, quoted
 from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
 from vireid.files import atomic_write, code_of, is_code, parse_json, safetensors_fault
@@ -188,7 +188,7 @@ def find_weights(source: str | Path) -> Path:
         if not path.is_file():
             raise InputError(
                 f"'{source}' holds no {WEIGHTS}: it is not a run's folder, or its first epoch is "
-                f"not finished.{inside_meant(path.parent, lambda run: (run / WEIGHTS).is_file())} "
+                f"not finished.{folder_meant(path.parent, lambda run: (run / WEIGHTS).is_file())} "
                 "Name a finished run or a .safetensors file."
             )
     if not path.is_file():

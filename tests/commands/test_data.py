@@ -123,6 +123,15 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert run("info", trained / "weights.safetensors", "--json") == 0
     assert json.loads(capsys.readouterr().out)["chosen"] == "last epoch"
     assert "There is no folder" in refused(capsys, "info", tmp_path / "nowhere")
+    for part in ("checkpoints", "log.jsonl"):
+        assert run("info", trained / part, "--json") == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["method"] == "mcl"
+        assert f"is a part of the run '{trained}', which is shown." in " ".join(shown.err.split())
+    for words in (("train", "--resume"), ("export-weights",), ("plot",), ("test", "--resume")):
+        assert f"Did you mean '{trained}', which" in refused(
+            capsys, *words, trained / "checkpoints"
+        )
     trials = tmp_path / "my trials"
     trials.mkdir()
     (trials / "trials.json").touch()

@@ -7,9 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import AFRESH, going_on, next_step, print_json, suggest
+from vireid.commands.common import AFRESH, going_on, is_run, next_step, print_json, suggest
 from vireid.commands.run_list import show_runs
-from vireid.console import choose, facts_table, path_meant, quoted, results, say, table, tell_broken
+from vireid.console import (
+    around,
+    choose,
+    facts_table,
+    path_meant,
+    quoted,
+    results,
+    say,
+    table,
+    tell_broken,
+)
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import UnnamedCode, check_folder, read_json
@@ -249,8 +259,12 @@ def info(
             _print_network(network)
         suggest(f"vireid {_after_run(run, target, place, reports)}")
         return 0
-    if dataset is None and place.is_dir() and show_runs(place, json=json):
-        return 0
+    if dataset is None:
+        if place.is_dir() and show_runs(place, json=json):
+            return 0
+        if place.suffix.lower() != ".csv" and (whole := around(place, is_run)):
+            say(f"note: '{place}' is a part of the run '{whole}', which is shown.")
+            return info(str(whole), method=method, arch=arch, json=json)
     from vireid.data.inspect import inspect, tables
 
     found = inspect(

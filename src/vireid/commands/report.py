@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vireid.commands.common import next_step, suggest
-from vireid.console import held_in, path_meant, quoted, results, say
+from vireid.console import around, held_in, path_meant, quoted, results, say
 from vireid.files import check_folder
 from vireid.types import InputError
 
@@ -136,9 +136,11 @@ def _files(path: Path) -> list[Path]:
             f"'{path}' is no run or sweep with reports itself; it holds {len(held)} of them. Name "
             f"what it holds: {names}{more}"
         )
+    run = around(path, _holds_reports)
+    meant = f" Did you mean '{run}', which it lies in?" if run else ""
     raise InputError(
-        f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs. `vireid test` "
-        "writes them."
+        f"'{path}' holds no report.json, nor tests of a run or of a sweep's runs.{meant} "
+        "`vireid test` writes them."
     )
 
 

@@ -14,7 +14,7 @@ from vireid.commands.common import is_run, print_json
 from vireid.commands.train_run import pick_device, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
-from vireid.console import inside_meant, path_meant
+from vireid.console import folder_meant
 from vireid.files import check_folder, is_code
 from vireid.methods.recipes import augmentation_choices
 from vireid.testing import TRIALS
@@ -124,9 +124,8 @@ def _prepared(words: Sequence[str]) -> dict[str, Options]:
         return {"start": Start(), "options": resolve(plain, choices, f"'{folder / TRIALS}'")}
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"'{folder}' is not a run: it has no config.json."
-            f"{path_meant(folder, is_run) or inside_meant(folder, is_run)} Give the folder that "
-            "`vireid train` wrote."
+            f"'{folder}' is not a run: it has no config.json.{folder_meant(folder, is_run)} Give "
+            "the folder that `vireid train` wrote."
         )
     return {"start": Start(), "options": defaults(folder / "config.json", choices)}
 

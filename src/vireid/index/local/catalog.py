@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from vireid.config import convert, hints_of
-from vireid.console import inside_meant, path_meant
+from vireid.console import folder_meant
 from vireid.files import parse_json, permitted
 from vireid.index.checks import IndexFacts, Row, in_blocks
 from vireid.index.entries import Entry
@@ -104,9 +104,8 @@ def check_is_index(folder: Path) -> None:
     """Raises InputError if the folder holds no local index."""
     if not _is_index(folder):
         raise InputError(
-            f"There is no index in '{folder}'."
-            f"{path_meant(folder, _is_index) or inside_meant(folder, _is_index)} Give the folder "
-            "of one, or make one with `vireid index create`."
+            f"There is no index in '{folder}'.{folder_meant(folder, _is_index)} Give the folder of "
+            "one, or make one with `vireid index create`."
         )
 
 
