@@ -367,6 +367,26 @@ def test_a_word_without_its_flag(capsys) -> None:
     assert "2 were given: 'my', 'people'." in message and ": 'my people'." in message
 
 
+def test_more_words_than_are_taken(tmp_path: Path, monkeypatch, capsys) -> None:
+    """As a shell makes of runs/*: how many are taken, and which were given."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    message = refused(capsys, "info", "a", "--json", "b")
+    assert "on 1 name, and 2 were given: 'a', 'b'. Name one at a time. `vireid info" in message
+    (tmp_path / "a b").mkdir()
+    assert "quotation marks: 'a b'." in refused(capsys, "info", "a", "b")
+    for words, expected in (
+        (("test", "--resume", "a", "b"), "--resume takes 1 value, and 2 were given: 'a', 'b'."),
+        (("search", "--index", "a", "--modality=ir", "b"), "--modality takes 1 value, and 2 were"),
+        (("train", "--size", 1, 2, 3), "--size takes 2 values, and 3 were given: '1', '2', '3'."),
+        (("train", "--input-mean", 0, 0, 0, 0), "--input-mean takes 3 values, and 4 were given"),
+        (("report", "a", "--average", "b"), "--average takes no value, and was given 'b'."),
+        (("train", "--lr", -1, "-.5e-3"), "--lr takes 1 value, and 2 were given"),
+    ):  # fmt: skip
+        assert expected in refused(capsys, *words)
+
+
 def test_a_path_to_nothing(tmp_path: Path, capsys) -> None:
     nothing = tmp_path / "nothing"
     for words in (("info", nothing), ("report", nothing), ("plot", nothing, "--out", tmp_path)):

@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import io
 import itertools
+import os
 import re
 import shlex
 import sys
@@ -31,6 +32,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from vireid.commands.words import counts_of_values, flag_of, without_place
 from vireid.config import Options, checked_values, choices_of, hints_of, meanings
 from vireid.console import count_text, did_you_mean, say, spelling
 from vireid.files import UnnamedCode
@@ -240,7 +242,8 @@ class Flags:
         if self._help():
             return
         positional = self._positional()
-        bare = self.words[0] if self.words and not self.words[0].startswith("-") else None
+        alone, surplus = without_place(self.words, counts_of_values(self.function, self.defaults))
+        bare = alone[0] if alone and self.words[0] == alone[0] else None  # before all flags
         stray = bare if not positional else None
         if missing:
             meant = f" Did you mean {missing[0]} {shlex.quote(stray)}?" if stray else ""
@@ -250,12 +253,16 @@ class Flags:
         if stray:
             raise InputError(f"`{self.prog}` takes flags only, and '{stray}' is none. {see}")
         one = [p for p in positional if typing.get_origin(hints[p.name]) is not tuple]
-        alone = list(itertools.takewhile(lambda word: not word.startswith("-"), self.words))
+        if surplus and (not positional or (bare and positional != one)):
+            raise InputError(f"{' '.join(surplus)} {see}")
         if positional == one and len(alone) > len(one) > 0:
+            whole = " ".join(alone[len(one) - 1 :])
+            hint = f"A name with spaces needs quotation marks: {shlex.quote(whole)}."
+            if all(map(os.path.exists, alone)) and not os.path.exists(whole):
+                hint = "Name one at a time."  # such as a shell makes of runs/*
             raise InputError(
                 f"`{self.prog}` works on {count_text(len(one), 'name', 'names')}, and "
-                f"{len(alone)} were given: {', '.join(map(repr, alone))}. A name with spaces needs "
-                f"quotation marks: {shlex.quote(' '.join(alone[len(one) - 1 :]))}. {see}"
+                f"{len(alone)} were given: {', '.join(map(repr, alone))}. {hint} {see}"
             )
         if not self.words and any(p.default is p.empty for p in one):  # commands ask for several
             raise InputError(
@@ -413,12 +420,6 @@ def _summary(cls: type) -> str:
     if text.startswith(f"{cls.__name__}("):  # a dataclass without words of its own
         return ""
     return text.split("\n\n")[0].replace("\n", " ")
-
-
-def flag_of(parameter: str) -> str:
-    """A parameter's flag, with underscores: one that Python keeps for itself is spelled with an
-    underscore at its end (`with_`)."""
-    return parameter.removesuffix("_")
 
 
 def marked(hint: Any, default: Any, metadata: Mapping[str, Any]) -> Any:
