@@ -61,6 +61,12 @@ LINES = [
 ]
 
 
+def check_flags(name: str, target: str, words: list[str]) -> None:
+    flags = Flags(f"vireid {name}", load(target), words)
+    flags._check()
+    flags.problems.tell()
+
+
 @pytest.mark.parametrize(("name", "line"), LINES)
 def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
@@ -78,7 +84,7 @@ def test_every_command_has_such_flags(name: str, line: str, monkeypatch, tmp_pat
         table, name, rest = COMMANDS, words[1], words[2:]
         if name == "index":
             table, name, rest = INDEX_COMMANDS, rest[0], rest[1:]
-        Flags(f"vireid {name}", load(table[name]), rest)._check()
+        check_flags(name, table[name], rest)
 
 
 @pytest.mark.parametrize(("page", "line"), mentions())
@@ -89,7 +95,7 @@ def test_every_command_in_a_sentence_has_such_flags(page: str, line: str) -> Non
     if name == "index":
         table, name, rest = INDEX_COMMANDS, rest[0], rest[1:]
     try:
-        Flags(f"vireid {name}", load(table[name]), rest)._check()
+        check_flags(name, table[name], rest)
     except InputError as error:  # it stands for any run, or leaves out what is needed
         left_out = (" needs --", "'RUN' is not a run", "was given nothing to work on")
         assert any(words in str(error) for words in left_out), error

@@ -36,13 +36,52 @@ def test_all_wrong_names_are_told_at_once(tmp_path: Path, capsys) -> None:
         assert [message.count(sentence) for sentence in three] == [1, 1, 1], message
     words = ("--recipe", "worst", "--optim", "sdg", "--augment", "more", "--device", "cpu")
     message = refused(capsys, "train", *words)
-    for word in ("no recipe 'worst'", "no optimiser 'sdg'", "no augmentation 'more'"):
+    for word in ("no recipe 'worst'", "--optim is 'sdg'", "no augmentation 'more'"):
         assert message.count(word) == 1
     message = refused(capsys, "train", "--sampler", "x", "--callback", "y")
     assert "--sampler is 'x'" in message and "--callback is 'y'" in message
     message = refused(capsys, "bench", *flags[:2], *flags[4:], "--steps", 0, "--gpu", 99)
     for word in (three[0], three[2], "--steps is 0", "There is no GPU 99"):
         assert message.count(word) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "said"),
+    [
+        ("method", "mlc", "no method 'mlc'"),
+        ("recipe", "wurst", "no recipe 'wurst'"),
+        ("dataset", "syzu", "no data set 'syzu'"),
+    ],
+)
+def test_a_wrong_name_hides_no_other_value(
+    name: str, word: str, said: str, tmp_path: Path, capsys
+) -> None:
+    wrong = {"lr": -1.0, "keep": 0, "hidden": 0}
+    flags = [text for option, value in wrong.items() for text in (f"--{option}", value)]
+    (tmp_path / "sweep.json").write_text(json.dumps({"base": wrong | {name: word}}))
+    recipe = {"lr": -1.0} | ({"name": word} if name == "recipe" else {})
+    config = {"recipe": recipe, "keep": 0} | ({} if name == "recipe" else {name: word})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError) as found:
+        train_options(None, **wrong, **{name: word})
+    told = [
+        str(found.value),
+        refused(capsys, "train", f"--{name}", word, *flags),
+        refused(capsys, "sweep", tmp_path / "sweep.json"),
+        refused(capsys, "train", "--config", tmp_path / "config.json") + " hidden is 0",
+    ]
+    for message in told:
+        for fault in (said, "lr is -1.0", "keep is 0", "hidden is 0"):
+            assert message.replace("`", "").count(fault) == 1, message
+
+
+def test_a_flag_that_an_unknown_method_may_have_is_not_refused(capsys) -> None:
+    words = ("train", "--method", "hallo", "--lr", -1, "--circle-weight", 1)
+    assert "flag" not in refused(capsys, *words)
+    assert "Did you mean --circle-weight?" in refused(capsys, *words, "--circle-wieght", 1)
+    with pytest.raises(InputError) as found:
+        train_options(method="hallo", circle_weight=1, hiden=3)
+    assert "no option 'hiden'" in str(found.value) and "circle" not in str(found.value)
 
 
 def test_what_a_machine_can_not_train_is_told_before_images_are_read(

@@ -214,6 +214,11 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
         InputError: unknown keys (the nearest valid ones are named), missing keys without a
             default, or values of another type; all of them at once.
     """
+    return cls(**plain_values(cls, plain, where))
+
+
+def plain_values(cls: type, plain: Any, where: str) -> dict[str, Any]:
+    """Field → value of what `from_plain` makes, each checked by itself; errors as there."""
     if not isinstance(plain, dict):
         raise InputError(f"{where} is {shown(plain)}; an object with named values was expected.")
     hints = hints_of(cls)
@@ -238,7 +243,7 @@ def from_plain(cls: type[T], plain: Any, where: str = "configuration") -> T:
         if missing:
             raise InputError(f"{where} lacks {', '.join(missing)}.")
     problems.tell()
-    return cls(**values)
+    return values
 
 
 def check_keys(plain: Iterable[Any], valid: Collection[str], where: str) -> None:

@@ -380,7 +380,7 @@ def _check_test(
     from vireid.data.registry import find_root, resolve_dataset
     from vireid.testing import TestOptions
     from vireid.testing.searches import asked_of
-    from vireid.training.defaults import with_values
+    from vireid.training.flat import with_values
 
     values = dict(values)
     if given := [name for name in _OF_SWEEP if name in values]:

@@ -40,7 +40,8 @@ def check_places(
     """
     from vireid.methods.options import OPTIONS
     from vireid.testing import TestOptions
-    from vireid.training.defaults import defaults, flat_name, flat_names, section_names
+    from vireid.training.defaults import defaults, section_names
+    from vireid.training.flat import flat_name, flat_names
 
     sections, problems, usual = section_names(), Problems(), defaults()
     for name in [n for n in plain if n in sections]:  # a configuration's; here there are none

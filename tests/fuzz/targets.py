@@ -40,7 +40,7 @@ from safetensors.numpy import save as safetensors_bytes
 from safetensors.torch import save as torch_bytes
 
 from fuzz import mutations
-from vireid.commands.train import prepare as train_defaults
+from vireid.commands.train import prepare as prepare_training
 from vireid.config import to_plain
 from vireid.console import console, results
 from vireid.data import Decoding, ProtocolOptions, load_dataset, prepare, trials
@@ -69,6 +69,7 @@ from vireid.methods.published import form_of, published_net, read_published
 from vireid.models import ModelOptions
 from vireid.models.backbone import create
 from vireid.models.foreign import describe_file, load_foreign
+from vireid.problems import Problems
 from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
 from vireid.sweep import read_sweep, runs_of
@@ -1109,6 +1110,12 @@ def _odd_tensor(r: random.Random, like: Any) -> Any:
 # Configurations -------------------------------------------------------------------------------
 
 
+def _train_defaults(words: list[str]) -> None:
+    problems = Problems()
+    prepare_training(words, problems)
+    problems.tell()
+
+
 @target
 class Configurations(Target):
     """A run's config.json and trials.json, `--config` files, the note of synthetic people."""
@@ -1170,15 +1177,15 @@ class Configurations(Target):
         path = run / name
         put(path, content.encode() if isinstance(content, str) else content)
         if name == "trials.json":
-            train_defaults(["--resume", str(run)])
+            _train_defaults(["--resume", str(run)])
             return
         if name == SYNTHETIC_MARKER:
             read_marker(run)
             claim(run, self.people)
             return
-        train_defaults(["--config", str(path)])
+        _train_defaults(["--config", str(path)])
         if path.suffix == ".json":
-            train_defaults(["--resume", str(run)])
+            _train_defaults(["--resume", str(run)])
         train_options(path)
         _run_config(run)
         if path.suffix == ".json" and isinstance(value[1], dict) and "seed" in value[1]:

@@ -57,7 +57,8 @@ class Flags:
     Args:
         prog: the command, as in the help ("vireid train").
         function: what it does. Parameters that are option dataclasses have their own defaults;
-            with `prepare(words) -> dict` as an attribute, that gives them, where words decide.
+            with `prepare(words, problems) -> dict` as an attribute, that gives them, where words
+            decide.
         words: what was typed after the command.
     """
 
@@ -82,7 +83,7 @@ class Flags:
     def _defaults(self, words: Sequence[str]) -> dict[str, Options]:
         """Each parameter that is an option dataclass → its default."""
         if prepare := getattr(self.function, "prepare", None):
-            return prepare(words)
+            return prepare(words, self.problems)
         hints = typing.get_type_hints(self.function)
         return {
             name: hint()
@@ -96,9 +97,10 @@ class Flags:
         Raises:
             InputError: a flag that there isn't, or a value that can't be.
         """
-        self._check()
         try:
-            args, kwargs = self._parsed()
+            with self.problems:
+                if self._check():
+                    args, kwargs = self._parsed()
             self.problems.tell()
             with spelling(self.with_dashes):
                 return self.function(*args, **kwargs) or 0
@@ -190,8 +192,13 @@ class Flags:
                 found.append(flag)
         return list(dict.fromkeys(found))
 
-    def _check(self) -> None:
-        """Answer a mistyped, a foreign or a forgotten flag or word with a sentence."""
+    def _check(self) -> bool:
+        """Answer a mistyped, a foreign or a forgotten flag or word with a sentence.
+
+        Returns:
+            Whether the words can be parsed, which they can't where `problems` keeps what hides
+            whether there is a flag.
+        """
         flags = {f"--{name.replace('_', '-')}": on for name, on in self.names.items()}
         valid = [*HELP, *flags, *(f"--no-{flag[2:]}" for flag, on in flags.items() if on)]
         typed = [word.split("=", 1)[0] for word in self.words if word.startswith("--")]
@@ -203,7 +210,7 @@ class Flags:
             self.function, "refuse", None
         )
         told: dict[str, None] = {}  # sentences on all flags that there aren't, each once
-        unexplained = False
+        unexplained = unsure = False
         for word in typed:
             flag = word.replace("_", "-")
             if flag in valid or flag.startswith("--tyro-"):  # tyro's own, for shells
@@ -215,8 +222,9 @@ class Flags:
                     f"`{self.prog}` has no flag '{word}': what it works on stands without one. "
                     f"Write `{whole}`."
                 ] = None
-            elif refuse and (sentence := refuse(flag[2:], self.words)):
-                told[sentence] = None
+            elif refuse and (sentence := refuse(flag[2:], self.words)) is not None:
+                told |= {sentence: None} if sentence else {}
+                unsure |= not sentence
             else:
                 hint = did_you_mean(flag.lower(), valid)
                 told[f"`{self.prog}` has no flag '{word}'.{hint}"] = None
@@ -239,8 +247,10 @@ class Flags:
         ]
         typed = [word.replace("_", "-") for word in typed]
         missing = [flag for flag in missing if flag not in typed]
+        if unsure or (self._help() and self.problems):
+            return False
         if self._help():
-            return
+            return True
         positional = self._positional()
         alone, surplus = without_place(self.words, counts_of_values(self.function, self.defaults))
         bare = alone[0] if alone and self.words[0] == alone[0] else None  # before all flags
@@ -269,6 +279,7 @@ class Flags:
                 f"`{self.prog}` was given nothing to work on. `{self.prog} --help` says what it "
                 "takes."
             )
+        return True
 
     def _positional(self) -> list[inspect.Parameter]:
         """What is typed without a flag."""

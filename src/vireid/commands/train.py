@@ -17,8 +17,16 @@ from vireid.config import Options, option, to_plain
 from vireid.console import folder_meant
 from vireid.files import check_folder, is_code
 from vireid.methods.recipes import augmentation_choices
+from vireid.problems import Problems
 from vireid.testing import TRIALS
-from vireid.training.defaults import Choices, check_own_names, defaults, of_other_methods, resolve
+from vireid.training.defaults import (
+    Choices,
+    check_own_names,
+    defaults,
+    options_despite,
+    resolve,
+)
+from vireid.training.flat import of_other_methods
 from vireid.training.options import FOREIGN, TrainOptions
 from vireid.types import InputError
 
@@ -91,9 +99,10 @@ def train(*, options: TrainOptions, start: Start) -> int:
     )
 
 
-def prepare(words: Sequence[str]) -> dict[str, Options]:
-    """The defaults of all flags, as far as method, network, recipe and file decide them."""
-    found = _prepared(words)
+def prepare(words: Sequence[str], problems: Problems) -> dict[str, Options]:
+    """The defaults of all flags, as far as method, network, recipe and file decide them; where
+    `problems` keeps what is wrong with these, others that the flags can be checked by."""
+    found = _prepared(words, problems)
     options, start = found["options"], dataclasses.fields(Start)
     if isinstance(options, TrainOptions) and is_code(options.method):
         taken = (*(field.name for field in start), "help", "help_all")
@@ -101,21 +110,15 @@ def prepare(words: Sequence[str]) -> dict[str, Options]:
     return found
 
 
-def _prepared(words: Sequence[str]) -> dict[str, Options]:
-    names = ("config", "resume", "epochs", "max-steps", "lr")
+def _prepared(words: Sequence[str], problems: Problems) -> dict[str, Options]:
+    names = ("config", "resume", "epochs", "max-steps")
     typed = {name: _typed(words, name) for name in names}
     if typed["epochs"] is not None and typed["max-steps"] is not None:
         raise InputError("--epochs and --max-steps contradict each other; give one.")
-    decisive = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
-    chosen = {name: _typed(words, name) for name in decisive}
-    choices = Choices(
-        **chosen,
-        sampler=_typed(words, "sampler"),
-        callback=_all_typed(words, "callback"),
-        lr=typed["lr"] is not None,
-    )
+    choices = _choices(words)
     if typed["resume"] is None:
-        return {"start": Start(), "options": defaults(typed["config"], choices)}
+        options, _ = options_despite(typed["config"], choices, problems)
+        return {"start": Start(), "options": options}
     if typed["config"] is not None:
         raise InputError("--resume takes the run's own config.json; leave --config out.")
     folder = Path(typed["resume"])
@@ -130,15 +133,27 @@ def _prepared(words: Sequence[str]) -> dict[str, Options]:
     return {"start": Start(), "options": defaults(folder / "config.json", choices)}
 
 
+def _choices(words: Sequence[str]) -> Choices:
+    decisive = ("dataset", "method", "arch", "pretrained", "optim", "recipe", "augment")
+    return Choices(
+        **{name: _typed(words, name) for name in decisive},
+        sampler=_typed(words, "sampler"),
+        callback=_all_typed(words, "callback"),
+        lr=_typed(words, "lr") is not None,
+    )
+
+
 def refuse(flag: str, words: Sequence[str]) -> str | None:
     """A sentence on a flag that another method has, or that is nearest to one of its flags, or
-    None."""
-    options = defaults(None, Choices(method=_typed(words, "method")))
+    None; "" where the method isn't known, so that it may have the flag."""
+    options, known = options_despite(_typed(words, "config"), _choices(words), Problems())
     names = [field.name for field in dataclasses.fields(Start)]
     found = of_other_methods(flag.removeprefix("no-"), options, [*names, "help", "help_all"])
     if found is None:
         return None
     meant = "" if found.alike else f" Did you mean --{found.name.replace('_', '-')}?"
+    if not known:
+        return f"`vireid train` has no flag '--{flag}'.{meant}" if meant else ""
     own = dataclasses.fields(options.method_options)
     has = ", ".join(f"--{field.name.replace('_', '-')}" for field in own)
     return (

@@ -33,6 +33,11 @@ FAMILIES = (
 )
 
 
+def is_usual(arch: str) -> bool:
+    """Whether a network is one of these, which needn't be looked for in timm."""
+    return any(arch.strip().lower() in family.archs for family in FAMILIES)
+
+
 def arch_choices() -> str:
     """The families with examples, for a help text."""
     families = "; ".join(f"{family.title}: {', '.join(family.archs)}" for family in FAMILIES)

@@ -10,7 +10,7 @@ import torch
 from vireid.config import to_plain
 from vireid.console import count_text
 from vireid.extras import has_triton, require
-from vireid.models.families import FAMILIES
+from vireid.models.families import is_usual
 from vireid.models.hub import check_file
 from vireid.problems import Problems
 from vireid.runtime.precision import check_precision
@@ -40,7 +40,7 @@ def check_ahead(
     """
     problems, arch = Problems(), options.model.arch
     with problems:
-        if not any(arch in family.archs for family in FAMILIES):
+        if not is_usual(arch):
             from vireid.models.backbone import resolve_arch
 
             resolve_arch(arch)

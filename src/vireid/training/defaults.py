@@ -6,40 +6,40 @@ PyTorch for the methods of this package.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-import difflib
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from vireid.config import (
     Options,
     check_sections,
-    checked_values,
     convert,
     flatten,
     from_plain,
     hints_of,
     overlay,
+    plain_values,
     read_plain,
     to_plain,
 )
-from vireid.console import choose, folded, likeness, refusals
+from vireid.console import choose, folded
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS, RECIPES
 from vireid.methods.registry import options_class, recipes_of, resolve_method
+from vireid.models.families import is_usual
 from vireid.models.options import ModelOptions, start_meant
 from vireid.models.shipped import network_of_start
 from vireid.own_code import place_of_field
-from vireid.problems import Problems, each
+from vireid.problems import Problems
+from vireid.training.flat import flat_name, flat_names, with_values
 from vireid.training.options import (
     CODE,
-    FOREIGN,
     TrainOptions,
     check_config,
     usual_eval_every,
@@ -55,7 +55,6 @@ _NO_BEST = (
     "There is no recipe 'best' any more; the method halo took its place. It was scratch with 16 "
     "identities a batch: give `recipe` scratch and `pids_per_batch` 16 for the same."
 )
-Chosen = TypeVar("Chosen", bound=Options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,11 +105,11 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         **plain,
         **with_named_code({n: v for n, v in plain.items() if n not in later}, named, where),
     }
-    method_of_file, method, dataset = _names(plain, choices, where)
-    own_options = options_class(method)
+    problems, plain = Problems(), copy.deepcopy(plain)
+    method_of_file, method, dataset = _names(plain, choices, where, problems)
+    known, own_options = not problems, options_class(method)
     if is_code(method):
         check_own_names(own_options, (*_names_of_others(), "config", "max_steps"))
-    problems, plain = Problems(), copy.deepcopy(plain)
     with problems:
         keys = _sections(TrainOptions, own_options)
         check_sections(_tables(plain, keys), keys, where)
@@ -165,7 +164,10 @@ def resolve(plain: Any, choices: Choices, where: str) -> TrainOptions:
         with problems:
             values[part] = from_plain(cls, given, f"{where}: {name}")
     with problems:
-        options = from_plain(TrainOptions, values, where)
+        if known:
+            options = from_plain(TrainOptions, values, where)
+        else:  # what stands for wrong names says nothing of the other values together
+            plain_values(TrainOptions, values, where)
     problems.tell()
     return options
 
@@ -249,33 +251,37 @@ def _tables(plain: dict[str, Any], sections: Iterable[str]) -> Iterator[tuple[st
             yield section, table
 
 
-def _names(plain: Mapping[str, Any], choices: Choices, where: str) -> tuple[str | None, str, str]:
+def _names(
+    plain: dict[str, Any], choices: Choices, where: str, problems: Problems
+) -> tuple[str | None, str, str]:
     """The method that the file states, or None; the method and the data set of the run.
 
-    Raises:
-        InputError: there is no such method or data set, nor such a network besides; code of a
-            user's own that the user didn't name.
+    `problems` keeps that there is no such method or data set, nor such a network besides, and that
+    the user didn't name code of the file's. The defaults then stand for them, and what the file
+    says of the method's own options, which aren't known, is taken out.
     """
-    of_file, method, dataset = None, "", ""
-    problems = Problems()
+    of_file, method, dataset = None, "mcl", DEFAULT_DATASET
     with problems:
         of_file = resolve_method(plain["method"]) if "method" in plain else None
         chosen = choices.method  # also "", which is no name
         if chosen is None:
             chosen = code_of(of_file or "mcl", None, what="method", where=where)
         method = resolve_method(chosen)
+    if problems:
+        plain.pop("method_options", None)
     with problems:
-        dataset = choices.dataset or ""
-        if choices.dataset is None:
+        stated = choices.dataset
+        if stated is None:
             stated = plain.get("dataset", DEFAULT_DATASET)
-            dataset = code_of(stated, None, what="dataset", where=where)
-        dataset = resolve_dataset(dataset)
+            stated = code_of(stated, None, what="dataset", where=where)
+        dataset = resolve_dataset(stated)
     if problems:  # else it is checked where PyTorch is needed anyway, which timm imports
         with problems:
-            from vireid.models.backbone import resolve_arch
+            arch = choices.arch or plain.get("model", {}).get("arch", ModelOptions.arch)
+            if not is_usual(arch):
+                from vireid.models.backbone import resolve_arch
 
-            resolve_arch(choices.arch or plain.get("model", {}).get("arch", ModelOptions.arch))
-    problems.tell()
+                resolve_arch(arch)
     return of_file, method, dataset
 
 
@@ -312,6 +318,8 @@ def _recipe(
             try:
                 chosen = _recipe_named(str(asked), recipes, method)
             except InputError as error:
+                with problems:
+                    plain_values(Recipe, of_file, f"{where}: recipe")
                 if asked == name and choices.recipe is None:
                     raise InputError(f"{where}: {error}") from None
                 raise
@@ -328,7 +336,8 @@ def _recipe(
             changes["augment"] = AUGMENTATIONS[preset]
     with problems:
         if choices.optim is not None:
-            changes["optim"] = choose("optimiser", choices.optim, get_args(OptimiserName))
+            names = get_args(OptimiserName)
+            changes["optim"] = choose("optim", choices.optim, names, option=True)
             if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
                 changes["lr"] = ADAM_LR
     problems.tell()
@@ -367,13 +376,34 @@ def options_of(
     for name in [name for name in plain if name in names]:
         with problems:
             chosen[name] = convert(hints[name], plain[name], name)
+    choices = Choices(**chosen, lr="lr" in rest)
+    options, known = options_despite(file, choices, problems)
     with problems:
-        options = defaults(file, Choices(**chosen, lr="lr" in rest))
-        with problems:
-            _refuse_sections(options, nested)
-        options = with_values(options, rest, besides=besides)
+        _refuse_sections(options, nested)
+    if not known:  # nor are the method's own options
+        others = owners_of_options().keys() - flat_names(options).keys()
+        rest = {name: value for name, value in rest.items() if name not in others}
+        besides = (*besides, *others)
+    with problems:
+        options = with_values(options, rest, besides=besides, each_alone=bool(problems))
     problems.tell()
     return options
+
+
+def options_despite(
+    file: str | Path | None, choices: Choices, problems: Problems
+) -> tuple[TrainOptions, bool]:
+    """`defaults`; or, where `problems` then keeps what is wrong with them, options that the other
+    values of the run can be checked by. And whether their method is the run's."""
+    with problems:
+        return defaults(file, choices), True
+    method = choices.method
+    with contextlib.suppress(InputError):
+        if method is None and file is not None:
+            stated = check_config(read_plain(file), str(file)).get("method", "mcl")
+            method = code_of(stated, None, what="method", where=str(file))
+        return defaults(None, Choices(method=method)), True
+    return defaults(), False
 
 
 def _refuse_sections(options: Options, values: Mapping[str, Any]) -> None:
@@ -381,128 +411,6 @@ def _refuse_sections(options: Options, values: Mapping[str, Any]) -> None:
     given = flatten(values)
     if told := [f"{shown(flat_name(options, name))} for {shown(name)}" for name in given]:
         raise InputError(f"Options are named without a section here: {', '.join(told)}.")
-
-
-def with_values(
-    options: Chosen, values: Mapping[str, Any], *, besides: Sequence[str] = ()
-) -> Chosen:
-    """`options` with values given by their flat names, wherever they are kept.
-
-    Args:
-        besides: names that whoever calls takes besides, which an unknown one may mean.
-
-    Raises:
-        InputError: an unknown name, or a value that can't be.
-    """
-    places, problems = flat_names(options), Problems()
-    nested: dict[str, Any] = {}
-    wrong = [name for name in values if name not in places]
-    foreign = [name for name in wrong if name in FOREIGN and isinstance(options, TrainOptions)]
-    of_others = {
-        name: of_other_methods(name, options, besides) for name in wrong if name not in foreign
-    }
-    unlike = [name for name, found in of_others.items() if found is None]
-    sentence = "There is no option "
-    refused = refusals(sentence, unlike, (*places, *besides)) if unlike else []
-    refused += [InputError(f"{sentence}{shown(name)}.", f" {FOREIGN[name]}") for name in foreign]
-    for name, found in of_others.items():
-        if found:
-            meant = "" if found.alike else f" Did you mean '{found.name}'?"
-            hint = f"{meant} {found}; the method here is {shown(found.here)}."
-            # A little less, so that a sweep names it of a row whose method has it, if there is one.
-            near = 0.0 if found.alike else 0.99 * likeness(name, found.name)
-            refused.append(InputError(f"{sentence}{shown(name)}.", hint, near))
-    for error in refused:
-        with problems:
-            raise error
-    known = {name: value for name, value in values.items() if name in places}
-    for name, value in known.items():
-        inner = nested
-        for part in places[name][:-1]:
-            inner = inner.setdefault(part, {})
-        inner[places[name][-1]] = value
-    try:
-        made = _replaced(options, nested, each_alone=bool(wrong))
-    except InputError as error:
-        given = {f"`{places[name][-1]}`": f"`{name}`" for name in known}
-        for one in each(error):
-            with problems:
-                fault, hint = (
-                    re.sub(r"`\w+`", lambda word: given.get(word[0], word[0]), part)
-                    for part in (one.fault, one.hint)
-                )
-                raise InputError(fault, hint, one.nearness) from error
-    problems.tell()
-    return made
-
-
-class OfOthers(NamedTuple):
-    """An option of other methods that a word names, or is nearest to.
-
-    Attributes:
-        methods: those that have it.
-        here: the run's method, which hasn't.
-        alike: the word names it.
-    """
-
-    name: str
-    methods: tuple[str, ...]
-    here: str
-    alike: bool
-
-    def __str__(self) -> str:
-        return f"That is an option of {' and '.join(self.methods)}"
-
-
-def of_other_methods(word: str, options: Options, besides: Iterable[str] = ()) -> OfOthers | None:
-    """What a word that is no option of a run means, where that is an option of other methods.
-
-    Args:
-        options: of the run.
-        besides: as in `with_values`.
-    """
-    if not isinstance(options, TrainOptions):
-        return None
-    owners = owners_of_options()
-    others = owners.keys() - flat_names(options).keys()
-    name = word.replace("-", "_")
-    near = difflib.get_close_matches(name[:80], [*flat_names(options), *besides, *others], n=1)
-    if not near or near[0] not in others:
-        return None
-    return OfOthers(near[0], tuple(owners[near[0]]), options.method, alike=name == near[0])
-
-
-def flat_names(options: Options) -> dict[str, tuple[str, ...]]:
-    """Flag name with underscores → the way to the field, through nested options."""
-    out: dict[str, tuple[str, ...]] = {}
-    for one in dataclasses.fields(options):
-        value = getattr(options, one.name)
-        if isinstance(value, Options):
-            out |= {name: (one.name, *way) for name, way in flat_names(value).items()}
-        elif one.metadata.get("flag") != "":
-            out[one.metadata.get("flag", one.name).replace("-", "_")] = (one.name,)
-    return out
-
-
-def flat_name(options: Options, within: str) -> str:
-    """The flat name of an option that is named within its sections, "schedule.kind"."""
-    ways = {f".{'.'.join(way)}": name for name, way in flat_names(options).items()}
-    found = (name for way, name in ways.items() if way.endswith(f".{within}"))
-    return next(found, within.rsplit(".")[-1])
-
-
-def _replaced(options: Any, nested: Mapping[str, Any], *, each_alone: bool) -> Any:
-    """Options with changes; with `each_alone`, the changes are only checked, each by itself."""
-    changes, problems = {}, Problems()
-    for name, value in nested.items():
-        with problems:
-            if isinstance(getattr(options, name), Options):
-                inner = _replaced(getattr(options, name), value, each_alone=each_alone)
-                changes[name] = inner
-            else:
-                changes |= checked_values(type(options), {name: value})
-    problems.tell()
-    return options if each_alone else dataclasses.replace(options, **changes)
 
 
 def for_steps(options: TrainOptions, data: Dataset, max_steps: int) -> TrainOptions:

@@ -11,7 +11,8 @@ from vireid.data.registry import facts_of
 from vireid.methods.registry import METHODS, method_class, recipes_of
 from vireid.models.families import arch_name
 from vireid.runtime.record import VARIED, hash_of
-from vireid.training.defaults import Choices, flat_names, resolve
+from vireid.training.defaults import Choices, resolve
+from vireid.training.flat import flat_names
 from vireid.training.options import TrainOptions
 from vireid.training.record import decisive
 
