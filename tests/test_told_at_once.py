@@ -9,6 +9,7 @@ import pytest
 from command_kit import refused, run
 
 import vireid
+from vireid.models import shipped_weights
 from vireid.server.app import serve
 from vireid.sweep import read_sweep
 from vireid.training.defaults import train_options
@@ -115,6 +116,32 @@ def test_what_a_machine_can_not_train_is_told_before_images_are_read(
         assert message.count(word) == 1, message
     assert not (tmp_path / "runs").exists()
     assert run(*words, "--plan") == 0  # also on a machine without the GPUs that it is for
+
+
+def test_a_start_or_network_that_can_not_be_is_told_before_images_are_read(
+    tmp_path: Path, capsys
+) -> None:
+    """Whether its header says so, or its tensors; the data aren't even looked for."""
+    theirs = shipped_weights()
+    assert theirs is not None
+    nothing = str(tmp_path / "nothing")
+    rows = {"a": {"pretrained": "synth", "last_stage": 4},
+            "b": {"pretrained": "synth", "arch": "resnet34"},
+            "c": {"pretrained": str(theirs), "arch": "resnet34"},
+            "d": {"pretrained": "none", "arch": "vit_tiny_patch16_224", "last_stride": 2},
+            }  # fmt: skip
+    said = {"a": f"are those of {theirs.stem} up to stage 3; `last_stage` is 4",
+            "b": "no weights trained on synthetic people for the network resnet34",
+            "c": "do not fit the network resnet34",
+            "d": "`last_stride` is 2, but the network vit_tiny"}  # fmt: skip
+    for row, values in rows.items():
+        with pytest.raises(InputError, match=said[row]):
+            vireid.train(train_options(data_root=nothing, device="cpu", **values), tmp_path / "run")
+    (tmp_path / "sweep.json").write_text(json.dumps({"rows": rows, "base": {"data_root": nothing}}))
+    words = ("sweep", tmp_path / "sweep.json", "--out", tmp_path / "runs", "--device", "cpu")
+    message = refused(capsys, *words)
+    for row, sentence in said.items():
+        assert f"row '{row}'" in message and sentence in message
 
 
 def test_all_that_a_test_can_not_do_is_told_at_once(tmp_path: Path, capsys) -> None:

@@ -16,8 +16,8 @@ PACKAGE = Path(vireid.__file__).parent
 
 # File of the package → its functions and classes that read what a user gave; "" stands for all.
 PARSERS: dict[str, str] = {
-    "config.py": "_checked _check_limits check_sections from_plain convert _convert_dict _inside "
-    "_is_name overlay read_plain",
+    "config.py": "_checked _check_limits check_sections from_plain plain_values convert "
+    "_convert_dict _inside _is_name overlay read_plain",
     "data/arrays.py": "",
     "data/content.py": "data_hash",
     "data/decoding.py": "_read _instead open_image to_rgb _orientation _depth _to_8_bits "

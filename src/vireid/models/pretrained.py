@@ -20,7 +20,7 @@ from vireid.models.backbone import Statistics, create, resolve_arch, statistics_
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.hub import check_file, fetch, fetch_weights, on_hub
 from vireid.models.options import STARTS, ModelOptions
-from vireid.models.shipped import OF_A_START, network_of, shipped_weights
+from vireid.models.shipped import OF_A_START, network_of, shipped_for, shipped_weights
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"
@@ -68,7 +68,7 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
     if pretrained == "none":
         return None
     if pretrained == "synth":
-        return None, _synth(arch)
+        return None, shipped_for(arch)
     if pretrained == "imagenet":
         return _from_hub(imagenet_tag(arch), arch)
     if (path := weights_file(pretrained)) is not None:
@@ -131,18 +131,6 @@ def input_statistics(options: ModelOptions) -> tuple[Statistics, Statistics]:
     return three(configured.mean), three(configured.std)
 
 
-def _synth(arch: str) -> Path:
-    path = shipped_weights(arch)
-    if path is None:
-        theirs = shipped_weights()
-        other = f"Set `arch` to {theirs.stem}" if theirs else "Choose other weights"
-        raise InputError(
-            f"The package holds no weights trained on synthetic people for the network {arch}. "
-            f"{other}, or set `pretrained` to imagenet, none or a file."
-        )
-    return path
-
-
 def _from_file(path: Path) -> Source:
     content = load_foreign(path)
     kind = kind_of(content)
@@ -194,10 +182,11 @@ def load_backbone(network: nn.Module, source: Source, arch: str) -> None:
             converted = state
         state = state if misfits(_shapes(own), converted) else converted
     if misfits(_shapes(own), state) and (matched := _matched_in_order(own, source.state)):
-        say(
-            f"The weights {source.name} name their tensors otherwise than timm's {arch}; all "
-            f"{len(matched)} agree in order, kind and shape, and are taken so."
-        )
+        if not any(tensor.is_meta for tensor in own.values()):  # else it is only a trial
+            say(
+                f"The weights {source.name} name their tensors otherwise than timm's {arch}; all "
+                f"{len(matched)} agree in order, kind and shape, and are taken so."
+            )
         state = _without_head(matched, own)
     _check(own, state, source, arch)
     network.load_state_dict(state, strict=True)

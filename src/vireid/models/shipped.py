@@ -11,10 +11,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from vireid.config import from_plain
-from vireid.files import parse_json
-from vireid.models.hub import is_shipped
+from vireid.console import folded
+from vireid.files import parse_json, same_code
+from vireid.models.hub import check_file, is_shipped
 from vireid.models.options import STARTS, ModelOptions, start_meant
-from vireid.types import InputError
+from vireid.types import InputError, shown
 
 OF_A_START = ("arch", "last_stage")  # what a run takes over from the network that it starts from
 
@@ -27,7 +28,24 @@ def shipped_weights(arch: str | None = None) -> Path | None:
     """
     folder = Path(str(files("vireid"))) / "shipped"
     shipped = sorted(folder.glob("*.safetensors"))
-    return next((path for path in shipped if arch in (None, path.stem)), None)
+    return next((p for p in shipped if arch is None or folded(arch) == folded(p.stem)), None)
+
+
+def shipped_for(arch: str) -> Path:
+    """The weights in the package of a network.
+
+    Raises:
+        InputError: there are none.
+    """
+    path = shipped_weights(arch)
+    if path is None:
+        theirs = shipped_weights()
+        other = f"Set `arch` to {theirs.stem}" if theirs else "Choose other weights"
+        raise InputError(
+            f"The package holds no weights trained on synthetic people for the network {arch}. "
+            f"{other}, or set `pretrained` to imagenet, none or a file."
+        )
+    return path
 
 
 def network_of(path: Path) -> dict[str, Any]:
@@ -63,3 +81,24 @@ def network_of_start(pretrained: str, wanted: str | None = None) -> dict[str, An
     given = {name: said[name] for name in OF_A_START if name in said}
     network = from_plain(ModelOptions, given, f"The network in '{path}'")
     return {name: getattr(network, name) for name in given} if "arch" in given else {}
+
+
+def check_start(model: ModelOptions) -> None:
+    """Refuse a start that can't be that of a network, as far as that is known without reading its
+    tensors.
+
+    Raises:
+        InputError: it isn't there, or its network ends before the other one.
+    """
+    start, arch = model.pretrained, model.arch
+    check_file(start)
+    if is_shipped(start):
+        shipped_for(arch)
+    theirs = network_of_start(start, arch)
+    same = theirs and (folded(arch) == folded(theirs["arch"]) or same_code(arch, theirs["arch"]))
+    last = theirs.get("last_stage", model.last_stage)
+    if same and model.last_stage > last:
+        raise InputError(
+            f"The pretrained weights {shown(start, 300)} are those of {arch} up to stage {last}; "
+            f"`last_stage` is {model.last_stage}. Set it to {last} or less, or give other weights."
+        )

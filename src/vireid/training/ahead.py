@@ -11,7 +11,7 @@ from vireid.config import to_plain
 from vireid.console import count_text
 from vireid.extras import has_triton, require
 from vireid.models.families import is_usual
-from vireid.models.hub import check_file
+from vireid.models.shipped import check_start
 from vireid.problems import Problems
 from vireid.runtime.precision import check_precision
 from vireid.training.options import TrainOptions, code_in
@@ -32,8 +32,9 @@ def check_ahead(
 
     Args:
         begun: the run only goes on, so it needs its first weights no more.
-        own: what is done with code of the user's own: build it; also run the method on a batch, as
-            `Assembly` does later; or leave it, as it was tried before.
+        own: what is done with the network, its first weights and code of the user's own: build
+            them; also run the user's own method on a batch, as `Assembly` does later; or leave
+            them, as they were tried before or will be.
 
     Raises:
         InputError: all that is wrong.
@@ -46,7 +47,7 @@ def check_ahead(
             resolve_arch(arch)
     with problems:
         if not begun:
-            check_file(options.model.pretrained)
+            check_start(options.model)
     with problems:
         check_precision(options.recipe.precision, device)
     with problems:
@@ -54,11 +55,17 @@ def check_ahead(
     with problems:
         if options.tensorboard:
             require("logging")
-    if own != "leave" and code_in(to_plain(options)) and not problems:
-        from vireid.training.own_ahead import check_own
+    if own != "leave" and not problems:
+        from vireid.training.own_ahead import check_network, check_own
 
         with problems:
-            check_own(options, device, batch=own == "run")
+            if not begun:
+                check_network(
+                    options.method, options.model, options.method_options, fetch=own == "build"
+                )
+        with problems:
+            if code_in(to_plain(options)):
+                check_own(options, device, batch=own == "run")
     problems.tell()
 
 

@@ -1,10 +1,13 @@
-"""Code of the user's own, tried before there are data: its mistakes are told before the images of a
-run are decoded, and before the first of many runs begins."""
+"""The weights to start from and code of the user's own, tried before there are data: what is wrong
+with them is told before the images of a run are decoded, and before the first of many runs
+begins."""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from contextlib import nullcontext
+from functools import cache
 
 import torch
 
@@ -13,6 +16,10 @@ from vireid.data.sampler import count_visible, sampler_class
 from vireid.files import import_class, is_code
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import try_method
+from vireid.methods.options import MethodOptions
+from vireid.models.hub import on_hub
+from vireid.models.options import ModelOptions
+from vireid.models.pretrained import weights_file
 from vireid.problems import Problems
 from vireid.training.callbacks import Callback
 from vireid.training.options import TrainOptions
@@ -46,6 +53,36 @@ def check_own(options: TrainOptions, device: str, *, batch: bool = False) -> Non
         with problems:
             import_class(name, Callback, "callback")
     problems.tell()
+
+
+@cache  # rows and seeds of a sweep share many
+def check_network(
+    method: str, model: ModelOptions, method_options: MethodOptions, *, fetch: bool
+) -> None:
+    """Refuse a network that can't be built, or weights to start from that aren't its own. On "meta"
+    that costs no memory and hardly any time; not all networks can be built there, so the sentence
+    is that of the CPU. Code of the user's own is left to `check_own`.
+
+    Args:
+        fetch: also look at weights that have to be fetched, once, from timm or the hub.
+
+    Raises:
+        InputError: they can't, or the weights can't be had.
+    """
+    if is_code(method) or is_code(model.arch):
+        return
+    start = model.pretrained
+    if not fetch and (on_hub(start) or weights_file(start, model.arch) is None):
+        model = dataclasses.replace(model, pretrained="none")
+    for place in ("meta", "cpu"):
+        try:
+            with warnings.catch_warnings(), torch.random.fork_rng([]), torch.device(place):
+                warnings.simplefilter("ignore")  # that tensors without memory keep no values
+                build_method(method, model, SIZES, method_options)
+            return
+        except Exception:
+            if place == "cpu":
+                raise
 
 
 def _build_somewhere(options: TrainOptions, devices: tuple[str, ...]) -> None:
