@@ -58,7 +58,7 @@ def test_a_safetensors_file_that_may_not_be_read(
     with pytest.raises(NoPermission, match=r"a\.safetensors' can't be used: Permission denied\."):
         safetensors_fault(tmp_path / "a.safetensors", FileNotFoundError("No such file"))
     monkeypatch.setattr("io.open", refuse)
-    monkeypatch.setattr("vireid.models.foreign._recognise", refuse)
+    monkeypatch.setattr("vireid.models.foreign.recognise", refuse)
     with pytest.raises(NoPermission):
         load_foreign(tmp_path / "a.safetensors")
     with pytest.raises(ImageError, match=r"a\.safetensors' can't be used: Permission denied\."):

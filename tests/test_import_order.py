@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vireid.commands import COMMANDS, INDEX_COMMANDS
 from vireid.standby import NEEDED
 
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
@@ -144,6 +146,78 @@ def test_a_process_that_stands_by_has_imported_a_run() -> None:
     loaded, found = imported_along(*ours)
     assert {"training.step", "models.backbone", "embed.embedder", "evaluation.metrics"} <= loaded
     assert {"tyro", *FIRST_STEP} <= found.keys() and "matplotlib.figure" in NEEDED
+
+
+# Command → words after it that name a place which isn't there or holds something else, in the
+# folder {}, which has a text file, a sweep and nothing else.
+WRONG_PLACES = {
+    "info": [["{}/no"]],
+    "prepare": [["--dataset", "sysu", "--data-root", "{}/no"]],
+    "train": [
+        ["--data-root", "{}/no", "--pretrained", "none"],
+        ["--data-root", "{}", "--pretrained", "{}/no.pth"],
+        ["--data-root", "{}", "--pretrained", "none", "--method", "{}/no.py:Mine"],
+        ["--data-root", "{}", "--pretrained", "none", "--run", "{}/text"],
+        ["--config", "{}/no.json"],
+        ["--resume", "{}/no"],
+        ["--resume", "{}"],
+    ],
+    "test": [
+        ["--resume", "{}/no"],
+        ["--resume", "{}"],
+        ["--resume", "{}/text"],
+        ["--resume", "{}/no", "--epoch", "3"],
+        ["--resume", "synth", "--data-root", "{}/no"],
+    ],
+    "sweep": [["{}/no.toml"], ["{}/sweep.toml", "--merge", "{}/no"]],
+    "report": [["{}/no"], ["{}"]],
+    "compare": [["{}/no", "--with", "{}"]],
+    "plot": [["{}/no"], ["{}"], ["{}/text"]],
+    "embed": [
+        ["--images", "{}/no", "--out", "{}/o", "--modality", "visible"],
+        ["--images", "{}", "--out", "{}/o", "--modality", "visible", "--weights", "{}/text"],
+    ],
+    "search": [
+        ["--index", "{}/no", "--image", "{}/text", "--modality", "visible"],
+        ["--index", "{}", "--image", "{}/no", "--modality", "visible", "--weights", "{}"],
+    ],
+    "serve": [["--index", "{}/no"], ["--index", "{}", "--weights", "{}/no"]],
+    "import-weights": [["{}/no"], ["{}"]],
+    "export-weights": [["{}/no"], ["{}"], ["{}/text"]],
+    "card": [["{}/no"], ["{}"]],
+    "index create": [["--index", "{}/i", "--embeddings", "{}/no"]],
+    "index add": [["--index", "{}/no", "--embeddings", "{}/no"]],
+    "index update": [["--index", "{}/no", "--embeddings", "{}/no"]],
+    "index remove": [["--index", "{}/no", "--paths", "a"]],
+    "index info": [["--index", "{}"]],
+    "index verify": [["--index", "{}"]],
+    "index compact": [["--index", "{}"]],
+}
+
+
+def test_a_wrong_place_is_refused_without_pytorch(tmp_path: Path) -> None:
+    named = {*COMMANDS, *(f"index {name}" for name in INDEX_COMMANDS)} - WRONG_PLACES.keys()
+    assert named == {"demo", "synthesize", "bench", "doctor", "index"}, "say which places it takes"
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "sweep.toml").touch()
+    calls = [
+        [*command.split(), *(word.replace("{}", str(tmp_path)) for word in words)]
+        for command, several in WRONG_PLACES.items()
+        for words in several
+    ]
+    code = (
+        "import json, sys\nfrom vireid.cli import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    try:\n        main(words)\n"
+        "    except SystemExit as end:\n        assert end.code == 2, (words, end.code)\n"
+        "    loaded = {'torch', 'timm', 'matplotlib', 'fastapi'} & sys.modules.keys()\n"
+        "    assert not loaded, (words, loaded)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(calls)],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_page_names_every_room_in_order() -> None:

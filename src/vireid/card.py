@@ -21,9 +21,10 @@ from vireid.evaluation.report import (
     report_rows,
 )
 from vireid.evaluation.tables import markdown
+from vireid.models.whereabouts import on_disk
 from vireid.runtime.record import record_of
 from vireid.testing import reports_of, run_of
-from vireid.weights import NO_LICENCE, licence_of, on_disk, read_weights
+from vireid.weights import NO_LICENCE, licence_of, read_weights
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData

@@ -418,10 +418,7 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
     Raises:
         InputError: a place holds no runs.
     """
-    from vireid.models.pretrained import weights_file
-    from vireid.models.two_stream import resolved
     from vireid.training import record
-    from vireid.training.training_set import dataset_of
 
     runs: dict[str, Path] = {}
     for place in places:
@@ -437,6 +434,10 @@ def merge(sweep: Sweep, places: Sequence[Path]) -> int:
             kept = record.read(run)
             if kept is not None and not kept.get("changes"):
                 runs[_identity(kept, kept.get("start_hash"))] = run
+    from vireid.models.pretrained import weights_file
+    from vireid.models.two_stream import resolved
+    from vireid.training.training_set import dataset_of
+
     count = 0
     for job in sweep.jobs:
         if job.folder.exists():

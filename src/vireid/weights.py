@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vireid.config import convert, from_plain, to_plain
-from vireid.console import folder_meant, path_meant, quoted
+from vireid.console import quoted
 from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
-from vireid.files import atomic_write, code_of, is_code, parse_json, safetensors_fault
+from vireid.files import atomic_write, code_of, is_code, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
-from vireid.models.foreign import describe_file, kind_of, misfits
-from vireid.models.hub import WEIGHTS, fetch_weights, is_shipped, on_hub, shipped_meant
+from vireid.models.foreign import kind_of, misfits
+from vireid.models.hub import is_shipped
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import weights_file
-from vireid.models.shipped import shipped_weights
+from vireid.models.whereabouts import find_weights, reading_weights
 from vireid.types import InputError, Limits, Side, shown
 
 WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
@@ -151,11 +151,6 @@ def save_weights(
     return facts["weights_hash"]
 
 
-def on_disk(source: str | Path) -> bool:
-    """Whether `source` names weights by a place of the user's, and not `synth` or the hub's."""
-    return not (is_shipped(source) or on_hub(source))
-
-
 NO_LICENCE = "not stated"
 
 
@@ -165,40 +160,6 @@ def licence_of(source: str | Path, stated: str | None = None) -> str:
     return stated or ("Apache-2.0" if is_shipped(source) else NO_LICENCE)
 
 
-def find_weights(source: str | Path) -> Path:
-    """The weights file that a run's folder, a file's name, the word `synth` or the name of a
-    repository of the hub, "hf://USER/NAME", stands for.
-
-    Raises:
-        InputError: there is none, or the hub's can't be had.
-    """
-    if on_hub(source):
-        return fetch_weights(str(source))
-    if is_shipped(source):
-        shipped = shipped_weights()
-        if shipped is None:
-            raise InputError(
-                "The weights 'synth' aren't in this installation. Name a run's folder "
-                "or a .safetensors file; `vireid train` writes one."
-            )
-        return shipped
-    path = Path(source)
-    if path.is_dir():
-        path = path / WEIGHTS
-        if not path.is_file():
-            raise InputError(
-                f"'{source}' holds no {WEIGHTS}: it is not a run's folder, or its first epoch is "
-                f"not finished.{folder_meant(path.parent, lambda run: (run / WEIGHTS).is_file())} "
-                "Name a finished run or a .safetensors file."
-            )
-    if not path.is_file():
-        raise InputError(
-            f"There are no weights '{source}'.{shipped_meant(source) or path_meant(source)} Name a "
-            "run's folder or a .safetensors file that vireid wrote."
-        )
-    return path
-
-
 def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a weights file, checked against its hashes.
 
@@ -206,16 +167,9 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
         InputError: missing, damaged, changed, or not written by vireid.
     """
     path = find_weights(source)
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        what = describe_file(path) or (
-            f"is not a whole safetensors file: {safetensors_fault(path, error)}. Train or copy it "
-            "again."
-        )
-        raise InputError(f"'{path}' {what}") from error
+    with reading_weights(path), safe_open(path, framework="pt", device="cpu") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if "vireid" not in header:
         published = kind_of(tensors) == "published"
         raise InputError(

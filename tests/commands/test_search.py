@@ -15,8 +15,6 @@ import pytest
 from command_kit import refused, run, said
 from PIL import Image
 
-from vireid.problems import Problems
-
 CPU = ("--device", "cpu")
 
 
@@ -198,13 +196,13 @@ def test_serve_starts_and_ends_at_ctrl_c(index: Path, trained: Path) -> None:
 
 @pytest.fixture
 def served(monkeypatch) -> list[dict]:
-    """What `vireid serve` would start with."""
+    """What `vireid serve` would start with, whatever the index."""
     calls: list[dict] = []
 
-    def serve(*_: object, problems: Problems, **words: object) -> None:
-        problems.tell()
+    def serve(*_: object, **words: object) -> None:
         calls.append(words)
 
+    monkeypatch.setattr("vireid.index.backends.check_index", lambda index: None)
     monkeypatch.setattr("vireid.server.app.serve", serve)
     monkeypatch.delenv("VIREID_TOKEN", raising=False)
     return calls

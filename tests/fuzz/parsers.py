@@ -36,7 +36,7 @@ PARSERS: dict[str, str] = {
     "data/table.py": "",
     "embed/job.py": "_Job._open_folder _Job._read _Job._read_mark _Job._forget_damaged",
     "embed/loading.py": "load",
-    "embed/onnx_embedder.py": "OnnxEmbedder.__init__ _OnnxForward is_exported _open",
+    "embed/onnx_embedder.py": "OnnxEmbedder.__init__ _OnnxForward _open",
     "embed/sources.py": "read_source _read_rows _read_list _add_from_names",
     "embed/storage.py": "load_embeddings _read_about _shapes _paths VectorFile.sums_of",
     "evaluation/report.py": "Report.from_plain Report.load _read_queries _check_tables",
@@ -53,6 +53,8 @@ PARSERS: dict[str, str] = {
     "index/strangers.py": "Strangers.read",
     "methods/published.py": "read_published parse_published _free _whole_number _places _place",
     "models/foreign.py": "",
+    "models/recognise.py": "",
+    "models/whereabouts.py": "is_exported find_weights",
     "models/pretrained.py": "_from_file _matched_in_order",
     "models/shipped.py": "network_of network_of_start",
     "server/settings.py": "_token_lines",
@@ -69,7 +71,7 @@ PARSERS: dict[str, str] = {
     "training/run_state.py": "unpack trained_identities compare_options",
     "types.py": "Modality.parse Embeddings.__post_init__ Embeddings.check_values parse_pid "
     "parse_time _date_in _as_seconds is_missing",
-    "weights.py": "find_weights read_weights _read_facts identities_before "
+    "weights.py": "read_weights _read_facts identities_before "
     "load_weights build_from load_strictly mismatch _check_fit",
 }
 

@@ -68,7 +68,8 @@ from vireid.methods import Sizes, build_method, method_class
 from vireid.methods.published import form_of, published_net, read_published
 from vireid.models import ModelOptions
 from vireid.models.backbone import create
-from vireid.models.foreign import describe_file, load_foreign
+from vireid.models.foreign import load_foreign
+from vireid.models.recognise import describe_file
 from vireid.problems import Problems
 from vireid.server.settings import ServerSettings, read_tokens
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels

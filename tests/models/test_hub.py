@@ -14,9 +14,9 @@ import vireid
 from vireid.models import ModelOptions, build_model
 from vireid.models.hub import cached_weights, fetch, on_hub
 from vireid.models.pretrained import locate
+from vireid.models.whereabouts import find_weights
 from vireid.testing import run_of
 from vireid.types import InputError
-from vireid.weights import find_weights
 
 if TYPE_CHECKING:
     from server_kit import World

@@ -221,7 +221,7 @@ def info(
     from vireid.models.hub import is_shipped, on_hub, shipped_meant
 
     if is_shipped(target) or on_hub(target):
-        from vireid.weights import find_weights
+        from vireid.models.whereabouts import find_weights
 
         place = find_weights(target)
     else:

@@ -52,10 +52,12 @@ def plot(
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.plotting import plot as draw
-    from vireid.runtime.device import resolve_device
+    from vireid.runtime.device import check_device, device_named
 
     if columns not in (1, 2):
         raise InputError(f"--columns is {columns}; a figure is 1 or 2 columns of a paper wide.")
+    place = device_named(gpu, device)
+    check_device(place)
     written = draw(
         sources,
         out,
@@ -69,7 +71,7 @@ def plot(
         formats=format,
         method=method,
         arch=arch,
-        device=resolve_device(gpu, device),
+        device=place,
     )
     next_step(", ".join(str(path) for path in written) or "no figure")
     return 0

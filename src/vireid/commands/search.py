@@ -81,11 +81,16 @@ def embed(
         precision: Number format the network computes in: bfloat16, float16, float32, or auto
             (float16 on a GPU, float32 on a CPU).
     """
-    from vireid.embed import embed_files, load
+    from vireid.embed.sources import check_source
     from vireid.embed.storage import check_out
-    from vireid.runtime.device import resolve_device
+    from vireid.models.whereabouts import check_weights
+    from vireid.runtime.device import check_device, device_named
 
-    problems = Problems()
+    problems, place = Problems(), device
+    with problems:
+        check_source(images)
+    with problems:
+        check_weights(weights)
     with problems:
         check_folder(out.parent, "the embeddings")
     with problems:
@@ -106,8 +111,11 @@ def embed(
     with problems:
         sensor = None if modality is None else Modality.parse(modality)
     with problems:
-        place = resolve_device(gpu, device)
+        place = device_named(gpu, device)
+        check_device(place)
     problems.tell()
+    from vireid.embed import embed_files, load
+
     embedder = load(weights, device=place, method=method, arch=arch, precision=precision)
     summary = embed_files(
         embedder,
@@ -194,13 +202,11 @@ def search(
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.data.decoding import boxes_of, parse_box
-    from vireid.embed import load
-    from vireid.index import Filters, Searcher, open_index
-    from vireid.index.output import Query, where_they_are
-    from vireid.index.searcher import combine
-    from vireid.runtime.device import resolve_device
+    from vireid.index import Filters, open_index
+    from vireid.models.whereabouts import check_weights
+    from vireid.runtime.device import check_device, device_named
 
-    problems = Problems()
+    problems, place = Problems(), device
     with problems:
         files = _queries(image, images)
         boxes = boxes_of([parse_box(text) for text in box], len(files))
@@ -225,9 +231,16 @@ def search(
         with problems:
             opened = stack.enter_context(open_index(index))
         with problems:
-            place = resolve_device(gpu, device)
-            embedder = load(weights, device=place, method=method, arch=arch)
+            check_weights(weights)
+        with problems:
+            place = device_named(gpu, device)
+            check_device(place)
         problems.tell()
+        from vireid.embed import load
+        from vireid.index.output import Query, where_they_are
+        from vireid.index.searcher import Searcher, combine
+
+        embedder = load(weights, device=place, method=method, arch=arch)
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
         vectors = searcher.embed(files, sensor, boxes=boxes)
         hits = searcher.search_vectors(
@@ -373,11 +386,12 @@ def serve(
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
-    from vireid.runtime.device import device_named
-    from vireid.server.app import serve
+    from vireid.index.backends import check_index
+    from vireid.models.whereabouts import check_weights
+    from vireid.runtime.device import check_device, device_named
     from vireid.server.settings import ANY_TOKEN, ServerSettings, read_tokens
 
-    settings, tokens, problems = None, ANY_TOKEN, Problems()
+    settings, tokens, place, problems = None, ANY_TOKEN, device, Problems()
     with problems:
         tokens = read_tokens(token, token_file)
         if not tokens and (alone := os.environ.get("VIREID_TOKEN")):
@@ -393,6 +407,16 @@ def serve(
             require_reason=reason_required,
             intensity_range=intensity_range,
         )
+    with problems:
+        check_index(index)
+    with problems:
+        check_weights(weights)
+    with problems:
+        place = device_named(gpu, device)
+        check_device(place)
+    problems.tell()
+    from vireid.server.app import serve
+
     serve(
         index,
         weights,
@@ -400,9 +424,8 @@ def serve(
         arch=arch,
         host=host,
         port=port,
-        device=device_named(gpu, device),
+        device=place,
         settings=settings,
-        problems=problems,
         browser=open,
     )
     return 0

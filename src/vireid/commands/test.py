@@ -47,7 +47,6 @@ def test(
         gpu: GPU to compute on, by its number from 0; short for --device cuda:N.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
-    from vireid.evaluation.report import below_chance
     from vireid.runtime.device import device_named
     from vireid.testing import evaluate
 
@@ -60,6 +59,8 @@ def test(
         device=device_named(gpu, device),
         out=out,
     )
+    from vireid.evaluation.report import below_chance
+
     for report in reports:
         results.print(report.to_table())
         if words := below_chance(report):

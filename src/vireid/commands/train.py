@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from vireid.commands.common import is_run, print_json
-from vireid.commands.train_run import pick_device, train_one
+from vireid.commands.train_run import pick_device, refuse_used, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.console import folder_meant
+from vireid.data.registry import facts_of, find_root
 from vireid.files import check_folder, is_code
 from vireid.methods.recipes import augmentation_choices
 from vireid.problems import Problems
+from vireid.runtime.device import check_device, device_named
 from vireid.testing import TRIALS
+from vireid.training.ahead import check_ahead
 from vireid.training.defaults import (
     Choices,
     check_own_names,
@@ -82,11 +85,12 @@ def train(*, options: TrainOptions, start: Start) -> int:
     if start.print_config:
         print_json(to_plain(options))
         return 0
-    device = pick_device(start.gpu, options.device)
     if start.resume is not None:
+        device = pick_device(start.gpu, options.device)
         return _resume(start.resume, start, options, device)
     folder = _run_folder(start, options)
-    check_folder(folder, "the run")
+    _check_quickly(options, start.gpu, folder)
+    device = pick_device(start.gpu, options.device)
     if options.trial == "all":
         return train_all_trials(options, folder, device=device, max_steps=start.max_steps)
     return train_one(
@@ -97,6 +101,28 @@ def train(*, options: TrainOptions, start: Start) -> int:
         refit=start.refit,
         resume=_restarted(folder),
     )
+
+
+def _check_quickly(options: TrainOptions, gpu: int | None, folder: Path) -> None:
+    """Refuse what can be refused before PyTorch is imported, such as a path that isn't there.
+
+    Raises:
+        InputError: all that is wrong.
+    """
+    problems, device = Problems(), "auto"
+    with problems:
+        check_folder(folder, "the run")
+        if not _restarted(folder):
+            refuse_used(folder)
+    with problems:
+        find_root(facts_of(options.dataset).name, options.data_root)
+    with problems:
+        named = device_named(gpu, options.device).strip().lower()
+        check_device(named)
+        device = named
+    with problems:
+        check_ahead(options, device, own="leave")
+    problems.tell()
 
 
 def prepare(words: Sequence[str], problems: Problems) -> dict[str, Options]:

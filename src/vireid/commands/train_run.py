@@ -43,7 +43,7 @@ def train_one(
     if refit and options.select != "val":
         raise InputError("--refit trains again after the epoch was chosen; add --select val.")
     if not resume:
-        _refuse_used(folder)
+        refuse_used(folder)
     options = dataclasses.replace(options, device=device)
     again = named_again(options)
 
@@ -70,7 +70,7 @@ def train_one(
     return 0
 
 
-def _refuse_used(folder: Path) -> None:
+def refuse_used(folder: Path) -> None:
     """What the trainer would find as well, but only after the images are prepared."""
     if (folder / "weights.safetensors").exists() or any(folder.glob("checkpoints/*.pt")):
         raise InputError(

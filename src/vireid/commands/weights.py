@@ -11,6 +11,8 @@ from vireid.console import choose, quoted, say
 from vireid.data import known
 from vireid.files import check_folder
 from vireid.methods import ALIASES
+from vireid.models.hub import WEIGHTS
+from vireid.models.whereabouts import check_file_there, check_weights, find_weights, on_disk
 from vireid.types import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def import_weights(
         trial: The split that it was trained on, where the data set has several: {trial}.
         out: File to write (default: beside the checkpoint, ending in .safetensors).
     """
+    check_file_there(file)
     from vireid.embed import import_published
     from vireid.methods.published import IMPORTED
     from vireid.training.epoch import find_checkpoint, load_epoch
@@ -112,9 +115,10 @@ def export_weights(
             run's folder).
         licence: Licence of the weights, for the file (default: not stated).
     """
-    from vireid.weights import licence_of, load_weights, on_disk
-
     format = choose("format", format, ("published", "onnx", "torch"))
+    check_weights(run)
+    from vireid.weights import licence_of, load_weights
+
     weights, metadata = load_weights(run, method, arch)
     folder = Path(run if on_disk(run) else ".")
     if not folder.is_dir():
@@ -180,11 +184,10 @@ def card(
         name: Name of the model (default: the run's).
         out: File to write (default: README.md beside the weights).
     """
+    weights = find_weights(run)
     from vireid.card import model_card
     from vireid.files import write_text
-    from vireid.weights import WEIGHTS, find_weights, on_disk
 
-    weights = find_weights(run)
     target = out or (weights.parent if on_disk(run) else Path()) / "README.md"
     _check_new(target)
     write_text(target, model_card(run, licence=licence, name=name))

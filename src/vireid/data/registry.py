@@ -113,12 +113,13 @@ def label_of(name: str) -> str:
     return name.rsplit(":", 1)[-1] if is_code(name) else name
 
 
-def find_root(name: str, root: str | Path | None) -> Path:
-    """The folder of data set `name`: `root`, else `$VIREID_DATA/<name>`.
+def find_root(name: str | None, root: str | Path | None) -> Path:
+    """The folder of data set `name`, where that is known: `root`, else `$VIREID_DATA/<name>`.
 
     Raises:
         InputError: neither is given, or the folder does not exist.
     """
+    which = f" '{name}'" if name else ""
     if root is None:
         base = os.environ.get("VIREID_DATA")
         if not base:
@@ -126,12 +127,12 @@ def find_root(name: str, root: str | Path | None) -> Path:
                 f"No folder was given for the data set '{name}'. Give its folder as `data_root`, "
                 f"or set the environment variable VIREID_DATA to a folder that holds '{name}'."
             )
-        root = Path(base) / name
+        root = Path(base) / str(name)
     root = Path(root).expanduser()
     if not root.exists():
         raise InputError(
             f"The folder '{root}' does not exist.{path_meant(root)} Give the folder of the data "
-            f"set '{name}' as `data_root`."
+            f"set{which} as `data_root`."
         )
     return root
 

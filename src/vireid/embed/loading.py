@@ -11,10 +11,11 @@ from vireid.config import convert
 from vireid.data.identities import TrainedOn
 from vireid.data.registry import facts_of, load_dataset, resolve_dataset
 from vireid.embed.embedder import Embedder
-from vireid.embed.onnx_embedder import OnnxEmbedder, is_exported
+from vireid.embed.onnx_embedder import OnnxEmbedder
 from vireid.files import parse_json
+from vireid.models.whereabouts import is_exported, on_disk
 from vireid.types import InputError
-from vireid.weights import Trained, load_weights, on_disk, training_facts
+from vireid.weights import Trained, load_weights, training_facts
 
 
 def load(

@@ -35,14 +35,6 @@ class _Facts(TypedDict):
     default_embedding: str
 
 
-def is_exported(source: str | Path) -> bool:
-    """Whether `source` is an ONNX file, or a folder that holds those of both modalities."""
-    path = Path(source)
-    if path.is_dir():
-        return all((path / f"{modality.word}.onnx").is_file() for modality in Modality)
-    return path.suffix.lower() == ".onnx"
-
-
 class OnnxEmbedder(Embedder):
     """An `Embedder` of one or both modalities from files that `vireid.embed.export` wrote."""
 

@@ -103,21 +103,31 @@ def read_source(
     )
 
 
+def check_source(images: str | Path) -> None:
+    """Refuse a source that isn't there, or is one image; what is in it isn't read.
+
+    Raises:
+        InputError: it is so.
+    """
+    source = Path(images)
+    if source.suffix.lower() in IMAGE_ENDINGS and source.is_file():
+        raise InputError(f"'{source}' is one image; {_EXPECTED} was expected.")
+    if not (source.is_dir() or source.is_file()):
+        raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.{path_meant(source)}")
+
+
 def _read_rows(source: Path, notes: list[str]) -> list[Row]:
+    check_source(source)
     if source.is_dir():
         found, start = walk(source), os.path.join(source, "")
         notes += found.notes()
         files = [start + path for path in found.images]
         rows = [Row(f"'{file}'", {"path": file}) for file in files]
-    elif source.suffix.lower() in IMAGE_ENDINGS and source.is_file():
-        raise InputError(f"'{source}' is one image; {_EXPECTED} was expected.")
-    elif source.is_file():
+    else:
         text = read_text(source, "list of images")
         table = source.suffix.lower() in (".csv", ".tsv") or find_separator(text)
         rows = read_rows(source, optional=COLUMNS) if table else _read_list(source, text)
         notes += unread(rows)
-    else:
-        raise InputError(f"There is no '{source}'; {_EXPECTED} was expected.{path_meant(source)}")
     if not rows:
         raise InputError(" ".join([f"'{source}' names no image (.jpg, .png, .tif …).", *notes]))
     return rows

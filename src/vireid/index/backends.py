@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vireid.index.base import Index
-from vireid.index.local.catalog import FILE
+from vireid.index.local.catalog import FILE, check_is_index
 from vireid.types import InputError
 
 # Scheme of a URL → "module:class" of its backend, imported when first used. An address without
@@ -70,6 +70,17 @@ def open_index(url: str | Path, *, write: bool = False) -> Index:
         InputError: there is no index, it is broken, or another process is writing to it.
     """
     return backend_of(url).open(url, write=write)
+
+
+def check_index(url: str | Path) -> None:
+    """Refuse an address at which there is no index, as far as that is known without opening it.
+
+    Raises:
+        InputError: no backend has this scheme, or the folder holds no index.
+    """
+    backend_of(url)
+    if scheme_of(url) == "folder":
+        check_is_index(Path(url))
 
 
 def backend_of(url: str | Path) -> type[Index]:

@@ -80,8 +80,6 @@ def recipes_of(method: str) -> dict[str, Recipe]:
 
 
 def _from_file(name: str) -> type[Method]:
-    from vireid.methods.base import Method
-
     file, attribute = name.rsplit(":", 1)
     path = Path(file)
     if not path.is_file():
@@ -90,6 +88,8 @@ def _from_file(name: str) -> type[Method]:
             f"{path_meant(path, Path.is_file)} Give `method` as path/to/my.py:MyMethod; weights "
             "need the file they were trained with."
         )
+    from vireid.methods.base import Method
+
     cls = import_class(name, Method, "method")
     _check_class(cls, f"Class '{attribute}' in '{path}'", path)
     return cls

@@ -1,4 +1,7 @@
-"""The device that a process computes on: which one, how PyTorch is set for it, what it used."""
+"""The device that a process computes on: which one, how PyTorch is set for it, what it used.
+
+PyTorch is imported only where it is asked for something: names are checked without it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def torchrun_size() -> int:
@@ -46,6 +51,10 @@ def resolve_device(gpu: int | None, device: str) -> str:
         InputError: a GPU that isn't there, with those present, or two that contradict.
     """
     name = device_named(gpu, device).strip().lower()
+    if name == "cpu":
+        return name
+    import torch
+
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         name = "cuda" if count else "cpu"
@@ -66,6 +75,16 @@ def resolve_device(gpu: int | None, device: str) -> str:
     return f"cuda:{number}"
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that isn't there, as `resolve_device` does; "auto" always is.
+
+    Raises:
+        InputError: it isn't.
+    """
+    if device.strip().lower() != "auto":
+        resolve_device(None, device)
+
+
 class Throttle:
     """Keeps the host at most `ahead` steps before the device, so that a stop takes effect soon
     and rates are true, without ever leaving the device idle."""
@@ -77,6 +96,8 @@ class Throttle:
     def tick(self) -> None:
         if not self._cuda:
             return
+        import torch
+
         event = torch.cuda.Event()
         event.record()
         self._events.append(event)
@@ -87,11 +108,15 @@ class Throttle:
 def memory_format(method: torch.nn.Module, device: torch.device) -> None:
     """Lay convolution weights out as tensor cores read them (channels last) on a GPU."""
     if device.type == "cuda":
+        import torch
+
         method.to(memory_format=torch.channels_last)
 
 
 def tune(device: torch.device, *, deterministic: bool, full_float32: bool) -> None:
     """Set PyTorch's switches for this process: reproducible, or fast."""
+    import torch
+
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
@@ -103,7 +128,11 @@ def tune(device: torch.device, *, deterministic: bool, full_float32: bool) -> No
 
 def peak_gpu_memory(device: torch.device) -> int:
     """Most bytes that tensors took on the device in this process; 0 on a CPU."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    if device.type != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.max_memory_allocated(device)
 
 
 def peak_cpu_memory() -> int:

@@ -1,14 +1,17 @@
-"""Which number format a step computes in, and why."""
+"""Which number format a step computes in, and why. PyTorch is imported only where it is asked for
+something: names are checked without it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,8 @@ class Precision:
     def autocast(self, device: torch.device) -> torch.autocast:
         """A context in which the network computes in this format. Its weight cache is off: a
         cache would outlive one capture of a graph."""
+        import torch
+
         return torch.autocast(
             device.type,
             dtype=self.dtype if self.dtype != torch.float32 else None,
@@ -41,6 +46,8 @@ class Precision:
     def convolutions(self) -> Iterator[None]:
         """A context in which float32 means float32: PyTorch's convolutions round to TF32 on a
         GPU unless told otherwise."""
+        import torch
+
         before = torch.backends.cudnn.allow_tf32
         torch.backends.cudnn.allow_tf32 = before and self.name != "float32"
         try:
@@ -55,6 +62,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     Raises:
         InputError: float16 without a GPU.
     """
+    import torch
+
     check_precision(name, device)
     native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     why = "as asked"
@@ -77,7 +86,7 @@ def check_precision(name: str, device: torch.device | str) -> None:
     Raises:
         InputError: float16 without a GPU.
     """
-    if name == "float16" and torch.device(device).type != "cuda":
+    if name == "float16" and str(device).partition(":")[0] != "cuda":
         raise InputError(
             f"Precision float16 needs a CUDA GPU; the device is '{device}'. Use `precision` "
             "float32."

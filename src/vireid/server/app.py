@@ -92,7 +92,6 @@ def serve(
     device: str = "auto",
     settings: ServerSettings | None = None,
     browser: bool = False,
-    problems: Problems | None = None,
 ) -> None:
     """Open an index and serve it until interrupted.
 
@@ -105,7 +104,6 @@ def serve(
         device: device of the network.
         settings: everything else.
         browser: open the page in this machine's browser.
-        problems: what is wrong with the settings, so that there are none; told with the rest.
 
     Raises:
         InputError: no token for an address that others can reach, a port in use, no such index,
@@ -118,13 +116,12 @@ def serve(
 
     token = token or os.environ.get("VIREID_TOKEN")
     settings = settings or ServerSettings()
-    problems, place = problems or Problems(), "cpu"  # if the device can't be: to see the rest
+    problems, place = Problems(), "cpu"  # if the device can't be: to see the rest
     with contextlib.ExitStack() as stack:
-        if not problems:
-            with problems:
-                tokens = {**settings.tokens, "token": token} if token else settings.tokens
-                settings = replace(settings, host=host, port=port, tokens=tokens)
-                listener = stack.enter_context(_listen(host, port))
+        with problems:
+            tokens = {**settings.tokens, "token": token} if token else settings.tokens
+            settings = replace(settings, host=host, port=port, tokens=tokens)
+            listener = stack.enter_context(_listen(host, port))
         with problems:
             index = stack.enter_context(open_index(index_url))
         with problems:

@@ -55,25 +55,21 @@ def evaluate(
             define, people that the weights were trained on, or an `out` with the report of
             another question, which is kept.
     """
-    from vireid.data import trials
-    from vireid.data.content import data_hash
-    from vireid.evaluation.evaluator import search_fields
-    from vireid.training.epoch import find_checkpoint
-    from vireid.weights import on_disk
-
     options = options or TestOptions()
     problems, run = Problems(), Path()
     with problems:
-        run = run_of(weights, find_checkpoint(weights, epoch))
-        if not on_disk(weights) and out is None and (run / "config.json").is_file():
-            raise InputError(
-                f"The folder '{run}' is a run's, and the report on the weights '{weights}' would "
-                "go into it. Name another folder by `out`."
-            )
-        check_folder(Path(out) if out else run, "the report")
+        if out:
+            check_folder(Path(out), "the report")
+    with problems:
+        _check_places(weights, options, epoch)
+        run = _run_for_reports(weights, epoch, free=out is not None)
     with problems:
         tested = _tested(weights, options, epoch=epoch, method=method, arch=arch, device=device)
     problems.tell()
+    from vireid.data import trials
+    from vireid.data.content import data_hash
+    from vireid.evaluation.evaluator import search_fields
+
     opened = _with_data(tested, options)
     embedder, data, store = opened.embedder, opened.data, opened.store
     asked = {
@@ -105,6 +101,53 @@ def evaluate(
         )
         for search, folder in zip(opened.searches, places)
     ]
+
+
+def _check_places(weights: str | Path, options: TestOptions, epoch: int | None) -> None:
+    """Refuse weights and data that aren't there, before PyTorch is imported for them.
+
+    Raises:
+        InputError: all of them that aren't.
+    """
+    from vireid.models.whereabouts import check_has_epochs, check_weights, on_disk
+
+    problems = Problems()
+    with problems:
+        if on_disk(weights) and (Path(weights) / TRIALS).is_file():
+            raise InputError(
+                f"'{weights}' holds one run for each split, each with its own weights. Name one, "
+                f"as {Path(weights) / 'trial1'}; `vireid train --resume {quoted(weights)}` tests "
+                "and averages all."
+            )
+        if epoch is None:
+            check_weights(weights)
+        else:
+            check_has_epochs(weights, epoch)
+    with problems:
+        if options.data_root is not None:
+            find_root(options.dataset, options.data_root)
+    problems.tell()
+
+
+def _run_for_reports(weights: str | Path, epoch: int | None, *, free: bool) -> Path:
+    """The folder of the run that the reports on weights go into, unless they are `free` of it.
+
+    Raises:
+        InputError: they would go into the run of other weights, or can't be written there.
+    """
+    from vireid.models.whereabouts import on_disk
+    from vireid.training.epoch import find_checkpoint
+
+    run = run_of(weights, find_checkpoint(weights, epoch))
+    if free:
+        return run
+    if not on_disk(weights) and (run / "config.json").is_file():
+        raise InputError(
+            f"The folder '{run}' is a run's, and the report on the weights '{weights}' would "
+            "go into it. Name another folder by `out`."
+        )
+    check_folder(run, "the report")
+    return run
 
 
 @dataclass(frozen=True)
@@ -172,18 +215,21 @@ def _tested(
         InputError: as in `evaluate`; all that is wrong, as far as no data are needed to see it.
     """
     from vireid.models.hub import is_shipped
-    from vireid.runtime.device import resolve_device
+    from vireid.models.whereabouts import on_disk
+    from vireid.runtime.device import check_device, resolve_device
     from vireid.runtime.precision import check_precision
-    from vireid.weights import on_disk
 
     shipped, problems = is_shipped(weights), Problems()
     place, precision = "cpu", "auto"  # if those that are asked for can't be: to see the rest
     embedder, checkpoint, trained, dataset = None, None, dict[str, Any](), options.dataset
     with problems:
-        place = resolve_device(None, device)
-        check_precision(options.precision, place)
+        check_device(device)
+        place = device
+        if options.precision == "float16":
+            check_precision(options.precision, resolve_device(None, device))
         precision = options.precision
     with problems:
+        _check_places(weights, options, epoch)
         embedder, checkpoint = _loaded(weights, epoch, method, arch, place, precision)
         of_run = _run_config(run_of(weights, checkpoint)) if on_disk(weights) else {}
         trained = {**of_run, **embedder.metadata}
@@ -194,9 +240,6 @@ def _tested(
             dataset = code_of(stated or DEFAULT_DATASET, None, what="dataset", where=f"'{weights}'")
         if dataset is not None:
             dataset = resolve_dataset(dataset)
-            with problems:
-                if options.data_root is not None:
-                    find_root(dataset, options.data_root)
             known = shipped or embedder is None or trained.get("dataset") is not None
             trial = trained.get("trial") if dataset == trained.get("dataset") else None
             asked = asked_of(dataset, options, trial, known=known)
@@ -212,14 +255,7 @@ def _loaded(
     """The network, and the checkpoint of a run that its weights are of, if they are."""
     from vireid.embed import load
     from vireid.training.epoch import find_checkpoint, load_epoch
-    from vireid.weights import on_disk
 
-    if on_disk(weights) and (Path(weights) / TRIALS).is_file():
-        raise InputError(
-            f"'{weights}' holds one run for each split, each with its own weights. Name one, as "
-            f"{Path(weights) / 'trial1'}; `vireid train --resume {quoted(weights)}` tests and "
-            "averages all."
-        )
     checkpoint = find_checkpoint(weights, epoch)
     of_epoch, source = (load, weights) if checkpoint is None else (load_epoch, checkpoint)
     embedder = of_epoch(source, device=device, method=method, arch=arch, precision=precision)

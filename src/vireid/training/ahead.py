@@ -1,11 +1,10 @@
-"""What of a run can be refused before there are data and a network. Nothing here imports timm, but
-to look for an unusual network's name, and for code of the user's own."""
+"""What of a run can be refused before there are data and a network. PyTorch and timm are imported
+only to look for a GPU or for an unusual network's name, and to try weights and code of the user's
+own."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from vireid.config import to_plain
 from vireid.console import count_text
@@ -13,9 +12,13 @@ from vireid.extras import has_triton, require
 from vireid.models.families import is_usual
 from vireid.models.shipped import check_start
 from vireid.problems import Problems
+from vireid.runtime.device import resolve_device
 from vireid.runtime.precision import check_precision
 from vireid.training.options import TrainOptions, code_in
 from vireid.types import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 SHORT_RUN = 400  # steps below which preparing costs more than it saves
 
@@ -27,10 +30,10 @@ def check_ahead(
     begun: bool = False,
     own: Literal["build", "run", "leave"] = "build",
 ) -> None:
-    """Refuse what `training.assemble` or the trainer would refuse later, on "cpu", "cuda:N" or
-    "mps".
+    """Refuse what `training.assemble` or the trainer would refuse later.
 
     Args:
+        device: "cpu", "cuda:N", "mps" or, where it isn't looked for yet, "auto".
         begun: the run only goes on, so it needs its first weights no more.
         own: what is done with the network, its first weights and code of the user's own: build
             them; also run the user's own method on a batch, as `Assembly` does later; or leave
@@ -49,9 +52,13 @@ def check_ahead(
         if not begun:
             check_start(options.model)
     with problems:
-        check_precision(options.recipe.precision, device)
+        if options.recipe.precision == "float16":
+            check_precision(options.recipe.precision, _resolved(device))
     with problems:
-        check_engine(options.engine, options.kernels, torch.device(device))
+        if options.engine == "graph" or options.kernels not in ("auto", "eager"):
+            import torch
+
+            check_engine(options.engine, options.kernels, torch.device(_resolved(device)))
     with problems:
         if options.tensorboard:
             require("logging")
@@ -67,6 +74,10 @@ def check_ahead(
             if code_in(to_plain(options)):
                 check_own(options, device, batch=own == "run")
     problems.tell()
+
+
+def _resolved(device: str) -> str:
+    return resolve_device(None, device) if device == "auto" else device
 
 
 def check_engine(

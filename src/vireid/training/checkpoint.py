@@ -25,11 +25,12 @@ from vireid.data.identities import trained_on
 from vireid.files import NoPermission, atomic_write, file_hash, permitted, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
+from vireid.models.hub import WEIGHTS
 from vireid.runtime.record import record_of
 from vireid.training.options import check_config
 from vireid.types import InputError, shown
 from vireid.version import __version__
-from vireid.weights import WEIGHTS, read_weights
+from vireid.weights import read_weights
 
 NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
 FORMAT = 2

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from vireid.console import path_meant
 from vireid.embed import Embedder
+from vireid.models.whereabouts import check_has_epochs
 from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint, position
 from vireid.types import InputError
-from vireid.weights import build_from, on_disk, read_weights
+from vireid.weights import build_from, read_weights
 
 
 def load_epoch(
@@ -67,11 +67,7 @@ def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None
     path = Path(source)
     if epoch is None:
         return path if path.is_file() and NAME.fullmatch(path.name) else None
-    if not on_disk(source) or not path.is_dir():
-        raise InputError(
-            f"`epoch` is {epoch}, which chooses among a run's checkpoints; '{source}' is not a "
-            f"run's folder.{path_meant(source, Path.is_dir)} Name the folder, or leave `epoch` out."
-        )
+    check_has_epochs(source, epoch)
     places = {position(file): file for file in list_checkpoints(path / "checkpoints")}
     if (epoch, 0) in places:
         return places[epoch, 0]

@@ -15,6 +15,7 @@ from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json, write_text
 from vireid.methods import method_class
+from vireid.models.hub import WEIGHTS
 from vireid.own_code import HOW_TO_DEBUG, failure
 from vireid.runtime.device import resolve_device
 from vireid.training import checkpoint, trainer
@@ -26,7 +27,6 @@ from vireid.training.trainer import EMA, TrainResult
 from vireid.training.training_set import dataset_of
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
-from vireid.weights import WEIGHTS
 
 SUMMARY = "summary.json"  # in a run's folder, once it has ended
 

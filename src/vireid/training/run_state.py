@@ -16,6 +16,7 @@ from vireid.console import count_text
 from vireid.data import Dataset
 from vireid.data.identities import TrainedOn, trained_on
 from vireid.files import read_json, same_code, write_json
+from vireid.models.hub import WEIGHTS
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
 from vireid.runtime.record import Record
@@ -23,7 +24,7 @@ from vireid.training import checkpoint, record
 from vireid.training.options import MAY_CHANGE, TrainOptions, check_config
 from vireid.training.step import Step
 from vireid.types import InputError, Limits, shown
-from vireid.weights import WEIGHTS, identities_before, load_strictly, mismatch
+from vireid.weights import identities_before, load_strictly, mismatch
 
 _EPOCHS = "recipe.epochs"  # may change beside `MAY_CHANGE`
 Count = Annotated[int, Limits(0, 2**31)]

@@ -20,6 +20,7 @@ from vireid.evaluation.measures import criterion_words
 from vireid.figures import BatchRow, draw_batch
 from vireid.files import is_code
 from vireid.methods import Method
+from vireid.models.hub import WEIGHTS
 from vireid.models.two_stream import resolved
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
@@ -34,7 +35,7 @@ from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
 from vireid.training.tensorboard import TensorBoard
 from vireid.types import InputError
-from vireid.weights import WEIGHTS, WEIGHTS_EMA, method_metadata, portable, save_weights
+from vireid.weights import WEIGHTS_EMA, method_metadata, portable, save_weights
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
