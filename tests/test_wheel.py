@@ -93,7 +93,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         described = Parser().parsestr(archive.read(about).decode())
         page = archive.read("vireid/shipped/responsible-use.md").decode()
-    for name in ("py.typed", "shipped/resnet18.safetensors", "server/static/index.html",
+    for name in ("py.typed", "shipped/mobilenetv2_100.safetensors", "server/static/index.html",
                  "figures/page.css", "__init__.pyi"):  # fmt: skip
         assert f"vireid/{name}" in names, name
     assert page == (ROOT / "docs" / "responsible-use.md").read_text(encoding="utf-8")

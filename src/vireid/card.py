@@ -39,7 +39,7 @@ _LICENCES = (
 )  # fmt: skip
 _STARTS = {
     "imagenet": "weights trained on ImageNet",
-    "synth": "the weights in the package, trained on synthetic people",
+    "synth": "the weights in the package, from ImageNet and trained on synthetic people",
     "none": "random weights",
     "a file": "a file of weights",
 }
@@ -154,8 +154,7 @@ def _lead(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]:
     ]
     if _synthetic(facts, known):
         # ImageNet has people in it; what a file was trained on is not known here.
-        start = (record_of(facts) or {}).get("start", "none")
-        unseen = " and has seen no real person" if start in ("none", "synth") else ""
+        unseen = " and has seen no real person" if _start(facts) == "none" else ""
         lines += [f"**It was trained on synthetic people{unseen}.**", ""]
     return lines
 
@@ -189,9 +188,16 @@ def _numbers(reports: Sequence[Report]) -> list[str]:
     return lines
 
 
+def _start(facts: Mapping[str, Any]) -> str | None:
+    """What the training began with, as a run's record says it; the weights in the package, which
+    keep no record, say it themselves."""
+    start = (record_of(facts) or {}).get("start") or facts.get("first_weights")
+    return None if start is None else str(start)
+
+
 def _training(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]:
     record = record_of(facts) or {}
-    start = record.get("start")
+    start = _start(facts)
     hashed = f", hash {start_hash[:16]}" if (start_hash := record.get("start_hash")) else ""
     data = [_data(one) for one in known]
     rows = {

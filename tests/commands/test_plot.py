@@ -57,7 +57,7 @@ def test_the_start_is_the_network_before_its_first_step(trained: Path, tmp_path:
     (copy / "record.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"started from other weights than 'none'.*Put the file"):
         rebuild_start(copy)
-    config["model"] |= {"arch": "resnet18", "pretrained": "synth"}
+    config["model"] |= {"arch": "mobilenetv2_100", "pretrained": "synth"}
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"than 'synth'.*Use the version of vireid"):
         rebuild_start(copy)

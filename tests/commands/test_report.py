@@ -205,4 +205,12 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
     assert run("card", "synth", "--name", "first") == 0
     text = Path("README.md").read_text()
     assert "license: apache-2.0" in text and "\n# first\n" in text and "- synthetic" in text
-    assert "has seen no real person" in text and "identities 1206" in text
+    assert "no real person" not in text and "identities 1206" in text
+    assert "| Start | weights trained on ImageNet |" in text
+    tensors, facts = read_weights("synth")
+    save_weights(
+        tmp_path / "new" / "from-nothing.safetensors", tensors, {**facts, "first_weights": "none"}
+    )
+    assert run("card", tmp_path / "new" / "from-nothing.safetensors") == 0
+    text = (tmp_path / "new" / "README.md").read_text()
+    assert "has seen no real person" in text and "| Start | random weights |" in text

@@ -138,7 +138,7 @@ def test_synthetic_people_of_the_same_seed_are_refused(
     message = refused(capsys, "test", "--resume", "synth", "--dataset", "sysu",
                       "--data-root", more, *QUICK)  # fmt: skip
     assert "with the seed 101" in message
-    start = ("--method", "agw", "--arch", "resnet18", "--pretrained", "synth")
+    start = ("--method", "agw", "--arch", "mobilenetv2_100", "--pretrained", "synth")
     assert command_kit.train(tmp_path / "two", people, *start) == 0
     message = refused(capsys, "test", "--resume", tmp_path / "two", "--data-root", more, *QUICK)
     assert "with the seed 101" in message

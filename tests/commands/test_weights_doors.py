@@ -30,6 +30,7 @@ from vireid.weights import load_weights, read_weights
 if TYPE_CHECKING:
     from server_kit import World
 
+SHIPPED = "mobilenetv2_100"  # the network in the package
 PUBLISHED = {
     "classifier.weight": torch.zeros(3, 2048),
     "base_resnet.base.layer1.0.conv1.weight": torch.zeros(1),
@@ -181,7 +182,7 @@ def test_words_are_words_whatever_lies_beside(
     images = ("--images", image.parent, "--modality", "infrared", "--out", "e.safetensors")
     assert run("embed", *images, "--weights", "synth", "--device", "cpu", "--workers", 1) == 0
     assert vireid.embed.load_embeddings("e.safetensors").weights_hash == shipped
-    assert "--arch is resnet18" in refused(capsys, "export-weights", "synth")
+    assert "--arch is mobilenetv2_100" in refused(capsys, "export-weights", "synth")
     assert "test --resume synth --data-root DIR" in _after_run({}, "synth", Path("x"), 0)
     assert run("info", "synth", "--json") == 0
     assert json.loads(capsys.readouterr().out)["hash"] == shipped
@@ -209,22 +210,27 @@ def test_a_start_of_ours_brings_its_network(world: World, tmp_path: Path, capsys
         return model.arch, model.last_stage
 
     theirs = world.embedder.method.architecture
-    assert theirs not in ("resnet18", "resnet50")
+    assert theirs not in (SHIPPED, "resnet50")
     assert network() == network(pretrained="none") == ("resnet50", 4)
-    assert network(pretrained=" Synth") == network(pretrained="synth", arch="resnet18")
-    assert network(pretrained="synth", method="agw") == ("resnet18", 3)
-    assert network(pretrained="synth", last_stage=2) == ("resnet18", 2)
+    assert network(pretrained=" Synth") == network(pretrained="synth", arch=SHIPPED)
+    assert network(pretrained="synth", method="agw") == (SHIPPED, 4)
+    assert network(pretrained="synth", last_stage=2) == (SHIPPED, 2)
     assert network(pretrained="synth", arch="resnet50") == ("resnet50", 4)
-    assert network(pretrained="synth", arch="ResNet-18")[1] == 3
+    assert network(pretrained="synth", arch="MobileNetV2_100") == (SHIPPED, 4)
     assert network(pretrained=str(world.weights)) == (theirs, 4)
+    part = tmp_path / "part.safetensors"
+    facts = {"vireid": json.dumps({"model": {"arch": "resnet18", "last_stage": 3}})}
+    save_file({"model.a": torch.zeros(1)}, part, metadata=facts)
+    assert network(pretrained=str(part)) == ("resnet18", 3)
+    assert network(pretrained=str(part), arch="ResNet-18")[1] == 3
     file = tmp_path / "c.json"
-    file.write_text('{"model": {"pretrained": "synth"}}')
+    file.write_text(json.dumps({"model": {"pretrained": str(part)}}))
     assert network(file) == ("resnet18", 3) and network(file, arch="resnet34") == ("resnet34", 4)
-    file.write_text('{"model": {"pretrained": "synth", "last_stage": 2}}')
+    file.write_text(json.dumps({"model": {"pretrained": str(part), "last_stage": 2}}))
     assert network(file) == ("resnet18", 2)
     assert run("train", "--pretrained", "synth", "--print-config") == 0
     shown = json.loads(capsys.readouterr().out)["model"]
-    assert (shown["arch"], shown["last_stage"]) == ("resnet18", 3)
+    assert (shown["arch"], shown["last_stage"]) == (SHIPPED, 4)
 
 
 def test_a_start_brings_nothing_that_can_not_be(

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+from vireid.methods import Sizes
 from vireid.models import ModelOptions, TwoStream, build_model, two_stream
 from vireid.models.backbone import create
 from vireid.models.layers import GeneralisedMean, NonLocal
 from vireid.models.splitting import split
 from vireid.types import InputError
+from vireid.weights import method_metadata, save_weights
 
 
 def small(arch: str = "resnet18", **options: object) -> TwoStream:
@@ -251,11 +254,17 @@ def test_a_network_of_a_methods_own() -> None:
         assert model(IMAGE, 2).pooled.shape == (8, model.dim)
 
 
-def test_first_weights_of_ours_fit_other_forms_of_the_network() -> None:
-    theirs = {"arch": "resnet18", "pretrained": "synth", "last_stage": 3}
+def test_first_weights_of_ours_fit_other_forms_of_the_network(tmp_path: Path) -> None:
+    theirs = {"arch": "resnet18", "last_stage": 3, "pretrained": "none"}
+    options = ModelOptions(**theirs)  # type: ignore[arg-type]
+    made = build_model(options, 5)
+    state = {f"model.{name}": value for name, value in made.state_dict().items()}
+    facts = method_metadata("agw", options, Sizes(num_pids=5, num_cameras=2), None)
+    save_weights(tmp_path / "a.safetensors", state, facts)
+    theirs["pretrained"] = str(tmp_path / "a.safetensors")
     whole = build_model(ModelOptions(**theirs), 5)  # type: ignore[arg-type]
-    for options in ({"private_stages": 1}, {"last_stage": 2}, {"stripes": 2}):
-        given = ModelOptions(**{**theirs, **options})  # type: ignore[arg-type]
+    for changes in ({"private_stages": 1}, {"last_stage": 2}, {"stripes": 2}):
+        given = ModelOptions(**{**theirs, **changes})  # type: ignore[arg-type]
         state = build_model(given, 5).state_dict()
         assert torch.equal(state["layer2.0.conv1.weight"], whole.layer2[0].conv1.weight)
         for word in ("", "_visible", "_infrared"):
@@ -263,7 +272,7 @@ def test_first_weights_of_ours_fit_other_forms_of_the_network() -> None:
                 own = state[f"layer1{word}.0.conv1.weight"]
                 assert torch.equal(own, whole.layer1[0].conv1.weight)
         assert torch.equal(state["neck.running_mean"], whole.neck.running_mean) == (
-            "last_stage" not in options
+            "last_stage" not in changes
         )
     with pytest.raises(InputError, match="Set `arch` to resnet18 and `last_stage` to 3"):
         build_model(ModelOptions(**{**theirs, "last_stage": 4}), 5)  # type: ignore[arg-type]

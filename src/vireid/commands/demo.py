@@ -147,13 +147,16 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
         train(dataclasses.replace(options, device=device), run, resume=True)
         return
-    # It has learned already, so the rate is a fifth of that from nothing; it is reached soon.
-    gently: dict[str, Any] = {"lr": 0.01, "warmup_steps": 5} if start == "synth" else {}
+    # The network in the package goes on as it was trained, and its rate is reached soon.
+    way: dict[str, Any] = (
+        {"optim": "adamw", "lr": 0.0005, "warmup_steps": 5}
+        if start == "synth"
+        else {"arch": "resnet18"}
+    )
     epochs = min(size.epochs, size.steps)
     options = train_options(
         data_root=str(people.absolute()),
         method="mcl",
-        arch="resnet18",
         pretrained=start,
         recipe="scratch",
         pids_per_batch=size.pids_per_batch,
@@ -161,7 +164,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         epochs=epochs,
         steps_per_epoch=-(-size.steps // epochs),
         device=device,
-        **gently,
+        **way,
     )
     train(options, run)
 
