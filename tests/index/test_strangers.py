@@ -40,13 +40,20 @@ def test_it_counts_pairs_of_strangers(labelled: bool) -> None:
         (INFRARED, INFRARED): infrared[:, None] & infrared,
         (INFRARED, VISIBLE): infrared[:, None] != infrared,
     }
+    who = pids if labelled else np.arange(300)
+    there = {
+        sensor: len(set(who[(infrared == (sensor is INFRARED)) & (who >= 0)].tolist()))
+        for sensor in (VISIBLE, INFRARED)
+    }
     for (query, entry), kind in kinds.items():
         values = similarity[strangers & kind]
+        most = min(there[query], there[entry])
+        most = most * (most - 1) // 2
         for one in np.quantile(values, [0, 0.3, 0.9, 0.99, 0.999]):
-            exact = (len(values) + 1) / (1 + np.count_nonzero(values >= one))
+            exact = min((len(values) + 1) / (1 + np.count_nonzero(values >= one)), most)
             said = found.one_in(float(one), query, entry)
             assert 0.65 * exact - 1 <= said <= 1.02 * exact, "never much less likely than it is"
-        assert found.one_in(1.0, query, entry) == pytest.approx(len(values) + 1, rel=0.1)
+        assert found.one_in(1.0, query, entry) == pytest.approx(min(len(values) + 1, most), rel=0.1)
         assert found.one_in(-1.0, query, entry) == 1
         # Where the query's sensor isn't known, whatever says least.
         assert found.one_in(0.6, None, entry) <= found.one_in(0.6, query, entry)
@@ -63,7 +70,7 @@ def test_people_who_look_alike_make_a_similarity_mean_less() -> None:
 
 
 def test_numbers_are_rounded_down_to_two_digits() -> None:
-    tail = Tail(pairs=123_456, people=500, ranks=[1, 10, 123_456], similarities=[0.9, 0.8, -0.5])
+    tail = Tail(pairs=123_456, people=700, ranks=[1, 10, 123_456], similarities=[0.9, 0.8, -0.5])
     found = Strangers(entries=1, images=1, labelled=True, tails={"visible": tail})
     assert found.one_in(0.95, VISIBLE, VISIBLE) == 120_000
     assert found.one_in(0.85, VISIBLE, VISIBLE) == 12_000  # one to nine pairs: nine are taken
@@ -85,6 +92,13 @@ def test_of_too_few_people_nothing_is_said() -> None:
     assert not Strangers.measure(np.eye(9), np.full(9, -1), np.zeros(9), entries=9).enough
     assert Strangers.measure(np.eye(10), np.full(10, -1), np.zeros(10), entries=10).enough
     assert Strangers.measure(some.embedding, np.ones(300), some.modality, entries=300) is None
+
+
+def test_many_images_of_few_people_say_no_more_than_pairs_of_people() -> None:
+    found = measured(300, pids=np.arange(300) // 6 % 18)[0]
+    assert min(tail.pairs for tail in found.tails.values()) > 4000
+    for query, entry in ((VISIBLE, VISIBLE), (INFRARED, VISIBLE), (None, INFRARED)):
+        assert found.one_in(1.0, query, entry) == 150  # 18 x 17 / 2, rounded down
 
 
 def test_few_people_at_night_are_compared_with_none() -> None:

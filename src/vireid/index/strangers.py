@@ -57,11 +57,16 @@ class Tail:
         )
 
     def one_in(self, similarity: float) -> float:
-        """One in how many pairs is as similar or more; at most one more than there are."""
+        """One in how many pairs is as similar or more; at most as many as there are pairs of
+        people: images of the same two say little that is new."""
         above = bisect.bisect_right(self.similarities, -similarity, key=lambda value: -value)
         # Between two that were kept, all those of the gap count: never too few.
         as_similar = self.ranks[above] - 1 if above < len(self.ranks) else self.pairs
-        return (self.pairs + 1) / (as_similar + 1)
+        return min((self.pairs + 1) / (as_similar + 1), self.pairs_of_people)
+
+    @property
+    def pairs_of_people(self) -> int:
+        return self.people * (self.people - 1) // 2
 
 
 @dataclass(frozen=True, kw_only=True)
