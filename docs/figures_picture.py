@@ -38,7 +38,6 @@ def main() -> None:
         x += figure.width + GAP
     whole.paste(below, (0, height + GAP))
     whole.save(OUT, quality=80, method=6)
-    print(f"{OUT}: {whole.size}, {OUT.stat().st_size / 1024:.0f} KiB")
 
 
 def scaled(figure: Image.Image, width: float) -> Image.Image:
