@@ -552,6 +552,30 @@ def test_a_candidate_for_the_package_embeds_as_it_was_trained(
         np.testing.assert_allclose(after.vectors[name], vectors, atol=5e-3)
 
 
+def test_networks_are_judged_on_people_of_every_set_and_timed_in_turns(
+    benchmarks: None,
+    tmp_path: Path,
+    trained: Path,
+    sysu_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import train_synth_weights as candidates
+
+    kept: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr(candidates, "TIMED", 2)
+    monkeypatch.setattr(
+        candidates, "make_unseen", lambda *_: {"near-infrared": ("sysu", sysu_root)}
+    )
+    monkeypatch.setattr(candidates, "write", lambda rows, *_: kept.append([*rows]))
+    files = [str(trained / "weights.safetensors"), str(tmp_path / "copy.safetensors")]
+    shutil.copy(*files)
+    assert candidates.main(["--work", str(tmp_path), "--judge", *files]) == 0
+    one, other = kept[-1]
+    assert (one["row"], other["row"]) == ("weights", "copy")
+    assert one["near-infrared"] == other["near-infrared"] and one["fits"]
+    assert one["ms an image"] > 0 < other["ms an image"]
+
+
 @pytest.mark.parametrize("row", ["lite2", "nobody"])
 def test_a_candidate_is_refused_before_its_people_are_made(
     benchmarks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str
