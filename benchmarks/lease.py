@@ -1,12 +1,12 @@
 """Spend a lease: the runs still to make, in their order, on however many GPUs the machine has.
 
-    OUT=DIR python3 benchmarks/lease.py --work W --seconds 1610 [--list]
+    OUT=DIR python3 benchmarks/lease.py --work W --seconds 1620 [--list]
 
 `tasks` says what they are; runs-to-make.md says why, and what they cost. A GPU that is free takes
 the first task whose files are there and which still ends in time. Everything is made here: people,
 starts and v1, beside the runs. $OUT/lease.log says what began and ended when, and each task has a
-log of its own; none waits for another's failure. Needs .whl with the ImageNet files, and a machine
-that is given away afterwards: this one's processes are not spared.
+log of its own; what waits for something that failed is dropped. Needs .whl/mobilenetv2.pth. Run it
+only on a machine that is thrown away afterwards: processes may be left running.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ from sharing import mps
 from vireid.runtime.jobs import devices
 
 BOARD, RATES = "benchmarks/sweeps/board.toml", "benchmarks/sweeps/halo_mobilenetv2.toml"
+V1 = "v1-verified.log"  # begun when v1 is there, and decoded
 SEEDS, DIAGNOSED = (0, 1, 2), 2
 FAILED = (0, 2)  # seeds of halo with MobileNetV2 that became NaN
-GRACE = 15.0  # seconds that a task's processes have to save themselves
+MOBILENET = ROOT / ".whl" / "mobilenetv2.pth"
+SAVING = 45.0  # seconds before the end by which runs are asked to save themselves
+GRACE = 15.0  # seconds between asking a task to end and ending it
 
 
 @dataclass
@@ -41,9 +44,9 @@ class Task:
     Attributes:
         seconds: that it takes on one GPU, so that it isn't begun when fewer are left.
         needs: files that must be there before.
-        makes: a file that says that it has ended well.
+        makes: a file that says that it has ended well, with one of the codes in `well`.
         shared: its runs share a GPU at once (MPS); a deterministic training has it in turns.
-        gpus: True for all of them, when nothing else is waiting.
+        gpus: True for all of them, when nothing else is waiting to begin.
         nice: for work that needs only processors.
     """
 
@@ -52,6 +55,7 @@ class Task:
     seconds: float = 0.0
     needs: tuple[Path, ...] = ()
     makes: Path | None = None
+    well: tuple[int, ...] = (0,)
     shared: bool = True
     gpus: bool = False
     nice: int = 0
@@ -65,14 +69,15 @@ def prepared(work: Path) -> list[Task]:
     drawn = words("diagnosis.py", "--people-only", "--work", work / "diagnosis")
     return [
         Task("starts", starts, shared=False),
-        Task("people", drawn, makes=work / "drawn", nice=15),
+        Task("people", drawn, needs=(work / V1,), makes=work / "drawn", nice=15),
     ]
 
 
-def tasks(work: Path, out: Path) -> list[Task]:
-    """The runs, in the order of their worth."""
+def tasks(work: Path, out: Path, gpus: int) -> list[Task]:
+    """The runs, the most valuable first. On four GPUs or more, those that need no start fill the
+    time until there is one."""
     starts = [work / "starts" / f"start-{seed}.json" for seed in SEEDS]
-    v1 = work / "v1-verified.log"  # begun when v1 is there, and decoded
+    v1 = work / V1
     resnet = [
         Task(f"resnet50-{seed}",
              rows(work, BOARD, f"resnet50-{seed}", seed, "--rows", "agw,mcl,halo", "--arch",
@@ -80,14 +85,15 @@ def tasks(work: Path, out: Path) -> list[Task]:
              600, (starts[seed], v1))
         for seed in SEEDS
     ]  # fmt: skip
-    mobile = {"start": ROOT / ".whl" / "mobilenetv2.pth"}
+    mobile = {"start": MOBILENET}
+    before = (v1,) if gpus >= 4 else (v1, *starts)
     rates = [
-        Task(f"rates-{seed}", rows(work, RATES, f"rates-{seed}", seed, **mobile), 550, (v1,),
-             makes=work / f"rates-{seed}")
+        Task(f"rates-{seed}", rows(work, RATES, f"rates-{seed}", seed, **mobile), 800, before,
+             makes=work / f"rates-{seed}", well=(0, 1))  # 1: a row became NaN
         for seed in FAILED
     ]  # fmt: skip
-    chosen = rows(work, str(out / "rates-*-*.json"), "mobilenetv2-halo", "0,1,2", "--out",
-                  str(work), script="rates.py", **mobile)  # fmt: skip
+    chosen = rows(work, str(out / "rates-*-*.json"), "mobilenetv2-halo", "0,1,2", "--out", str(out),
+                  "--of", ",".join(map(str, FAILED)), script="rates.py", **mobile)  # fmt: skip
     start = work / "start-resnet18" / f"start-{DIAGNOSED}.safetensors"
     people = (starts[DIAGNOSED],)  # whose people are those of this start
     made = words("start.py", "--seed", DIAGNOSED, "--work", work, "--out", start,
@@ -97,7 +103,7 @@ def tasks(work: Path, out: Path) -> list[Task]:
     return [
         *resnet,
         *rates,
-        Task("mobilenetv2-halo", chosen, 330, tuple(task.makes for task in rates if task.makes)),
+        Task("mobilenetv2-halo", chosen, 520, tuple(task.makes for task in rates if task.makes)),
         Task("start-resnet18", made, 100, people, makes=start.with_suffix(".json"), shared=False),
         Task("diagnosis", diagnosis, 300, (start.with_suffix(".json"), work / "drawn"), gpus=True),
     ]
@@ -119,7 +125,7 @@ def rows(
 
 
 def words(script: str, *more: object) -> list[str]:
-    """A command; LEFT in it becomes the seconds that are left when it begins."""
+    """A command; LEFT in it becomes the seconds until it has to save itself."""
     return [f"benchmarks/{script}", *map(str, more)]
 
 
@@ -132,6 +138,7 @@ class Lease:
         self._lock = threading.Lock()
         self._sharing: dict[str, str] = {}
         self._busy = 0  # tasks that run now, and may make what others need
+        self._never: set[Path] = set()  # what tasks that failed would have made
 
     def left(self) -> float:
         return self._end - time.monotonic()
@@ -142,7 +149,7 @@ class Lease:
 
     def spend(self, gpus: Sequence[int | None]) -> None:
         """Make everything that there is time for."""
-        queue, made = tasks(self.work, self.out), prepared(self.work)
+        queue, made = tasks(self.work, self.out, len(gpus)), prepared(self.work)
         names = [task.name for task in queue]
         with mps(self.work / "mps") as self._sharing:
             self.say(f"runs share a GPU at once: {'yes' if self._sharing else 'no'}")
@@ -155,10 +162,10 @@ class Lease:
                 thread.start()
             for thread in threads:
                 thread.join()
-        for name in names:
-            if not (self.out / f"{name}.log").is_file():
-                self.say(f"{name} was not begun")
-        self.say("all done")
+            for name in names:
+                if not (self.out / f"{name}.log").is_file():
+                    self.say(f"{name} was not begun")
+            self.say("all done")
 
     def serve(self, gpu: int | None, gpus: Sequence[int | None], queue: list[Task]) -> None:
         """One GPU: task by task until none can begin any more."""
@@ -177,36 +184,52 @@ class Lease:
 
     def next_of(self, queue: list[Task]) -> Task | None:
         """The first task that can begin; one of all GPUs when no other will any more."""
-        able = [task for task in queue if task.seconds <= self.left()]
+        for task in queue:
+            if task.makes and not self._never.isdisjoint(task.needs):
+                self._never.add(task.makes)
+        able = [
+            task for task in queue
+            if task.seconds <= self.left() and self._never.isdisjoint(task.needs)
+        ]  # fmt: skip
         ready = [task for task in able if all(path.exists() for path in task.needs)]
         waits = self._busy and any(not task.gpus for task in able)
         return next((task for task in ready if not (task.gpus and waits)), None)
 
     def make(self, task: Task, gpus: Sequence[int | None]) -> None:
-        """A task, and then one less is running."""
+        """A task, when what it needs is there; then one less is running."""
+        while not all(path.exists() for path in task.needs) and self._busy > 1 and self.left() > 0:
+            time.sleep(0.5)
+        well = False
         try:
-            self._make(task, gpus)
-        finally:
-            with self._lock:
-                self._busy -= 1
+            well = self._make(task, gpus)
+        except Exception as error:  # the GPU goes on with the next one
+            self.say(f"{task.name} failed: {type(error).__name__}: {error}")
+        with self._lock:
+            self._busy -= 1
+            if task.makes and not well:
+                self._never.add(task.makes)
 
-    def _make(self, task: Task, gpus: Sequence[int | None]) -> None:
-        """A task, with its output in its log."""
+    def _make(self, task: Task, gpus: Sequence[int | None]) -> bool:
+        """A task, with its output in its log; whether it ended well."""
         known = {name: value for name, value in os.environ.items() if "CUDA_MPS" not in name}
         environment = known | (self._sharing if task.shared else {})
         if None not in gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         self.say(f"{task.name} begins on {gpus}, {self.left():.0f} s left")
         line = ["nice", "-n", str(task.nice), sys.executable]
-        line += [word.replace("LEFT", f"{self.left():.0f}") for word in task.command]
+        seconds = f"{max(0.0, self.left() - SAVING):.0f}"
+        line += [word.replace("LEFT", seconds) for word in task.command]
         with open(self.out / f"{task.name}.log", "w", encoding="utf-8") as log:
             code = self._run(line, environment, log)
         self.say(f"{task.name} ended with {code}")
-        if task.makes and code == 0:
+        well = code in task.well
+        if task.makes and well:
             task.makes.touch()
+        return well
 
     def _run(self, line: list[str], environment: dict[str, str], log: IO[str]) -> int:
-        """Exit code; with its own children it is ended when time is up."""
+        """Exit code; it is ended when time is up. Runs are sessions of their own: what keeps them
+        from going on is the deadline that they were given."""
         process = subprocess.Popen(
             line, cwd=ROOT, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -229,9 +252,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     work, gpus = args.work.absolute(), devices()
     if args.list:
-        for task in [*prepared(work), *tasks(work, Path())]:
+        for task in [*prepared(work), *tasks(work, Path(), len(gpus))]:
             print(f"{task.name}: {task.seconds:.0f} s")
         return
+    if not MOBILENET.is_file():
+        parser.error(f"there is no '{MOBILENET}'; runs-to-make.md says how to get it.")
     out = Path(os.environ["OUT"]).absolute()
     for folder in (work, out):
         folder.mkdir(parents=True, exist_ok=True)

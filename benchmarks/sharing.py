@@ -39,11 +39,16 @@ def mps(folder: Path) -> Iterator[dict[str, str]]:
     where = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
     environment = {**os.environ, **where}
     environment.pop("CUDA_VISIBLE_DEVICES", None)  # it would number the cards anew for its clients
-    subprocess.run([DAEMON, "-d"], env=environment, check=True)
+    if subprocess.run([DAEMON, "-d"], env=environment, check=False).returncode:
+        print(f"{DAEMON} did not start: GPUs are shared in turns.", flush=True)
+        yield {}
+        return
     try:
         yield where
     finally:
-        subprocess.run([DAEMON], input="quit\n", text=True, env=environment, check=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for its last client
+            subprocess.run([DAEMON], input="quit\n", text=True, env=environment, check=False,
+                           timeout=10)  # fmt: skip
 
 
 def one(words: dict[str, Any]) -> None:

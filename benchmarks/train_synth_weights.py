@@ -246,8 +246,8 @@ def numbers(report: Report) -> dict[str, dict[str, float]]:
 
 
 def in_turns(sources: Sequence[str], folder: Path) -> dict[str, float]:
-    """Milliseconds of an image on two cores, by source: the median of so many rounds, in each of
-    which every network has its turn, as what else a machine does comes and goes."""
+    """Milliseconds of an image on two cores, by source: the median of `ROUNDS`
+    rounds. Each times every network once, so that other load hits all alike."""
     embedders = {source: load(source, device="cpu") for source in sources}
     data = load_dataset("sysu", folder)
     rows = data.parts["test"][:TIMED]

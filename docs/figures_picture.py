@@ -1,4 +1,4 @@
-"""Puts four figures of a run into docs/images/figures.webp.
+"""Puts five figures of a run into docs/images/figures.webp.
 
     python docs/figures_picture.py RUN
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 OUT = Path(__file__).parent / "images" / "figures.webp"
 WIDTH, GAP = 1400, 12
-BESIDE = ("similarity", "map", "activation")
+BESIDE, BELOW = ("similarity", "map", "activation"), ("ranked-best", "ranked-worst")
 
 
 def main() -> None:
@@ -30,13 +30,17 @@ def main() -> None:
     shares = [figures[name].width / figures[name].height for name in BESIDE]
     height = round((WIDTH - GAP * (len(BESIDE) - 1)) / sum(shares))
     above = [scaled(figures[name], height * share) for name, share in zip(BESIDE, shares)]
-    below = scaled(figures["ranked"], WIDTH)
-    whole = Image.new("RGB", (WIDTH, height + GAP + below.height), "white")
+    below = [scaled(figures[name], WIDTH) for name in BELOW]
+    tall = height + sum(GAP + figure.height for figure in below)
+    whole = Image.new("RGB", (WIDTH, tall), "white")
     x = 0
     for figure in above:
         whole.paste(figure, (x, 0))
         x += figure.width + GAP
-    whole.paste(below, (0, height + GAP))
+    y = height
+    for figure in below:
+        whole.paste(figure, (0, y + GAP))
+        y += GAP + figure.height
     whole.save(OUT, quality=80, method=6)
 
 

@@ -124,7 +124,7 @@ def runs_of(name: str, folder: Path, **setting: Any) -> Any:
 
 
 def test_published_schedules_are_scaled_by_the_rules(benchmarks: None, tmp_path: Path) -> None:
-    """runs-to-make.md: 81 epochs of 200 steps; who isn't at 1 % of the rate by then is shrunk."""
+    """The data sheet: 81 epochs of 200 steps; who isn't at 1 % of the rate by then is shrunk."""
     jobs = composed("board", tmp_path)[0].jobs
     assert len(jobs) == 11
     for job in jobs:

@@ -19,11 +19,12 @@ def lease(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("lease")
 
 
+@pytest.mark.parametrize("gpus", [1, 4])
 def test_every_command_of_a_lease_is_one_that_its_script_takes(
-    lease: ModuleType, tmp_path: Path
+    lease: ModuleType, gpus: int, tmp_path: Path
 ) -> None:
     """Names are given once, as each is a log and a result, and what is waited for is made."""
-    prepared, tasks = lease.prepared(tmp_path), lease.tasks(tmp_path, tmp_path)
+    prepared, tasks = lease.prepared(tmp_path), lease.tasks(tmp_path, tmp_path, gpus)
     names = [task.name for task in prepared + tasks]
     assert len(set(names)) == len(names)
     made = {tmp_path / "v1-verified.log", *(task.makes for task in prepared + tasks)}
@@ -67,7 +68,7 @@ def test_gpus_take_what_is_ready_in_order_and_end_with_the_lease(
         task("endless", endless),
     ]
     monkeypatch.setattr(lease, "prepared", lambda work: made)
-    monkeypatch.setattr(lease, "tasks", lambda work, out: queue)
+    monkeypatch.setattr(lease, "tasks", lambda work, out, gpus: queue)
     began = time.monotonic()
     lease.Lease(tmp_path, tmp_path, 4.0).spend([3, 5])
     assert time.monotonic() - began < 8
@@ -90,7 +91,7 @@ def test_the_last_task_has_all_gpus(
     whole = python(lease, tmp_path, "whole", seen, gpus=True)
     one = python(lease, tmp_path, "one", seen, makes=tmp_path / "made")
     never = python(lease, tmp_path, "never", seen, needs=(tmp_path / "nothing",))
-    monkeypatch.setattr(lease, "tasks", lambda work, out: [whole, one, never])
+    monkeypatch.setattr(lease, "tasks", lambda work, out, gpus: [whole, one, never])
     began = time.monotonic()
     lease.Lease(tmp_path, tmp_path, 60.0).spend([0, 1])
     assert time.monotonic() - began < 30, "nothing can make what the last one needs"
@@ -105,28 +106,53 @@ def test_it_lists_its_tasks(
     assert "resnet50-2: 600 s" in capsys.readouterr().out
 
 
+def test_what_waits_for_a_failure_is_dropped(
+    lease: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what waits for one that ended with a code that is as good; nor does it hold up others."""
+    task = lambda *words, **more: python(lease, tmp_path, *words, **more)  # noqa: E731
+    queue = [
+        task("one", "raise SystemExit(1)", makes=tmp_path / "1", well=(0, 1)),
+        task("two", "raise SystemExit(2)", makes=tmp_path / "2", well=(0, 1)),
+        task("after-one", "", needs=(tmp_path / "1",)),
+        task("after-two", "", needs=(tmp_path / "2",), makes=tmp_path / "3"),
+        task("after-that", "", needs=(tmp_path / "3",)),
+        task("slow", "import time; time.sleep(1.5)"),
+        task("whole", "", gpus=True),
+    ]
+    monkeypatch.setattr(lease, "prepared", lambda work: [])
+    monkeypatch.setattr(lease, "tasks", lambda work, out, gpus: queue)
+    lease.Lease(tmp_path, tmp_path, 60.0).spend([0, 1])
+    said = (tmp_path / "lease.log").read_text()
+    for sentence in ("after-one ended with 0", "after-two was not begun",
+                     "after-that was not begun", "whole ended with 0"):  # fmt: skip
+        assert sentence in said, said
+    assert said.index("whole begins") < said.index("slow ended")
+
+
 def test_the_rate_that_is_tested_is_the_best_of_those_that_ended_with_every_seed(
     lease: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The search's finalists, of which one became NaN with its second seed."""
+    """Rows of another sweep, of which `halo` became NaN with two of three seeds."""
     rates, asked = importlib.import_module("rates"), []
     monkeypatch.setattr(rates.methods, "main", lambda words: asked.append(words) or 0)
-    results = ROOT / "benchmarks" / "results"
-    (old,) = results.glob("finalists-2*-4x-h100*.json")
-    row, scores = rates.chosen([old])
-    assert "linear + rate: 0.2" in row and 90 < scores[row] < 92
-    assert len(scores) == 7 and not any("confusion" in name for name in scores)
-    (tmp_path / "few.json").write_text(
-        json.dumps({"base": {"select": "held-out", "arch": "a"}, "rows": {row: {"lr": 0.1}}})
-    )
+    rows = {"halo": {"lr": 0.2}, "mcl": {"lr": 0.1}, "agw": {"lr": 0.3}}
+    (tmp_path / "few.json").write_text(json.dumps({"rows": rows, "base": {"select": "held-out"}}))
     monkeypatch.setattr(rates, "SWEEP", tmp_path / "few.json")
-    words = [str(results / "finalists-2*.json"), "--out", str(tmp_path), "--name", "x"]
+    names = str(ROOT / "benchmarks" / "results" / "mobilenetv2-[012]-2*.json")
+    files = rates.found([names])
+    row, scores = rates.chosen(files, [0, 1, 2])
+    assert (row, {*scores}) == ("agw", {"agw", "mcl"}) and 84 < scores["agw"] < 86
+    assert rates.chosen(files, [1])[1].keys() == rows.keys()
+    with pytest.raises(rates.Unlike, match="seed 2 was not made"):
+        rates.chosen(files[:2], [0, 1, 2])
+    words = [names, "--of", "0,1,2", "--out", str(tmp_path), "--name", "x"]
     assert rates.main(words) == 0
     assert asked == [[str(tmp_path / "chosen.json"), "--name", "x"]]
     chosen = json.loads((tmp_path / "chosen.json").read_text())
-    assert chosen["rows"] == {"halo": {"lr": 0.1}} and chosen["base"] == {"arch": "a"}
-    assert row in capsys.readouterr().out
-    assert rates.main([str(tmp_path / "none-*.json"), "--out", str(tmp_path)]) == 2
+    assert chosen["rows"] == {"halo": {"lr": 0.3}} and chosen["base"] == {}
+    assert "out: halo, seed 0: failed" in capsys.readouterr().out
+    assert rates.main([str(tmp_path / "none-*.json"), "--of", "2", "--out", str(tmp_path)]) == 2

@@ -39,7 +39,7 @@ _LICENCES = (
 )  # fmt: skip
 _STARTS = {
     "imagenet": "weights trained on ImageNet",
-    "synth": "the weights in the package, from ImageNet and trained on synthetic people",
+    "synth": "the weights in the package (ImageNet, then synthetic people)",
     "none": "random weights",
     "a file": "a file of weights",
 }

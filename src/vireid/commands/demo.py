@@ -147,7 +147,7 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
         train(dataclasses.replace(options, device=device), run, resume=True)
         return
-    # The network in the package goes on as it was trained, and its rate is reached soon.
+    # The network in the package keeps its optimiser and rate; a short warm-up is enough.
     way: dict[str, Any] = (
         {"optim": "adamw", "lr": 0.0005, "warmup_steps": 5}
         if start == "synth"
