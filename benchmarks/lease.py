@@ -192,8 +192,10 @@ class Lease:
             if task.seconds <= self.left() and self._never.isdisjoint(task.needs)
         ]  # fmt: skip
         ready = [task for task in able if all(path.exists() for path in task.needs)]
-        waits = self._busy and any(not task.gpus for task in able)
-        return next((task for task in ready if not (task.gpus and waits)), None)
+        others = [task for task in ready if not task.gpus]
+        if others or (self._busy and any(not task.gpus for task in able)):
+            return others[0] if others else None
+        return ready[0] if ready else None
 
     def make(self, task: Task, gpus: Sequence[int | None]) -> None:
         """A task, when what it needs is there; then one less is running."""

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from command_kit import refused, run
+from safetensors.torch import save_file
 
 import vireid
 from vireid.models import shipped_weights
@@ -122,15 +124,17 @@ def test_a_start_or_network_that_can_not_be_is_told_before_images_are_read(
     tmp_path: Path, capsys
 ) -> None:
     """Whether its header says so, or its tensors; the data aren't even looked for."""
-    theirs = shipped_weights()
-    assert theirs is not None
+    part = tmp_path / "part.safetensors"
+    network = {"arch": "resnet18", "last_stage": 3}
+    save_file({"model.conv": torch.zeros(1)}, part,
+              metadata={"vireid": json.dumps({"model": network})})  # fmt: skip
     nothing = str(tmp_path / "nothing")
-    rows = {"a": {"pretrained": "synth", "last_stage": 4},
+    rows = {"a": {"pretrained": str(part), "last_stage": 4},
             "b": {"pretrained": "synth", "arch": "resnet34"},
-            "c": {"pretrained": str(theirs), "arch": "resnet34"},
+            "c": {"pretrained": str(shipped_weights()), "arch": "resnet34"},
             "d": {"pretrained": "none", "arch": "vit_tiny_patch16_224", "last_stride": 2},
             }  # fmt: skip
-    said = {"a": f"are those of {theirs.stem} up to stage 3; `last_stage` is 4",
+    said = {"a": "are those of resnet18 up to stage 3; `last_stage` is 4",
             "b": "no weights trained on synthetic people for the network resnet34",
             "c": "do not fit the network resnet34",
             "d": "`last_stride` is 2, but the network vit_tiny"}  # fmt: skip

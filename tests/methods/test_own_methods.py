@@ -128,7 +128,8 @@ OPTIONS = HEAD.replace(
 def test_a_method_that_cant_be_built(
     tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str], body: str, expected: str
 ) -> None:
-    """Told before the data set is read: there is none."""
+    """Told before the data set is read: there is none in its folder."""
+    (tmp_path / "none").mkdir()
     assert expected in refused(capsys, *words(tmp_path, tmp_path / "none", body))
     assert not (tmp_path / "run").exists()
 
