@@ -21,6 +21,7 @@ from vireid.evaluation.report import (
     report_rows,
 )
 from vireid.evaluation.tables import markdown
+from vireid.models.hub import is_shipped
 from vireid.models.whereabouts import on_disk
 from vireid.runtime.record import record_of
 from vireid.testing import reports_of, run_of
@@ -59,7 +60,7 @@ def model_card(weights: str | Path, *, licence: str | None = None, name: str | N
     _, facts = read_weights(weights)
     run = run_of(weights)
     name = name or run.absolute().name
-    licence = licence_of(weights, licence)
+    stated, licence = licence, licence_of(weights, licence)
     every = reports_of(run) if on_disk(weights) else []
     reports = [r for r in every if r.protocol.weights_hash == facts["weights_hash"]]
     known = trained_on(facts)
@@ -75,7 +76,7 @@ def model_card(weights: str | Path, *, licence: str | None = None, name: str | N
         *_numbers(reports),
         *_training(facts, known),
         *record_section(record_of(facts)),
-        *_licence(licence, known),
+        *_licence(licence, known, packaged=is_shipped(weights) and not stated),
         *_use(weights, facts),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -205,6 +206,7 @@ def _training(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]
         "Split": facts.get("trial") if data else None,
         "Before that": "; ".join(data[1:]) or None,
         "Start": None if start is None else f"{_STARTS.get(start, start)}{hashed}",
+        "Method in training": facts.get("trained_as"),
         "Recipe": facts.get("recipe"),
         "Epoch": facts.get("epoch"),
         "Epoch chosen by": facts.get("chosen"),
@@ -252,14 +254,19 @@ def _network(facts: Mapping[str, Any]) -> str:
     return record.get("architecture") or label_of(facts["model"]["arch"])
 
 
-def _licence(licence: str, known: Sequence[TrainedOn]) -> list[str]:
+def _licence(licence: str, known: Sequence[TrainedOn], *, packaged: bool) -> list[str]:
     if licence == NO_LICENCE:
         words = (
             "Not stated. Until whoever made these weights states a licence, nobody else is allowed "
             "to use or to pass them on."
         )
     else:
-        words = f"{licence}, as stated by whoever made this card."
+        words = (
+            f"{licence}, as the package vireid. Its NOTICE.md says under which licence its first "
+            "weights are."
+            if packaged
+            else f"{licence}, as stated by whoever made this card."
+        )
     if any(one.synthetic is None for one in known):
         words += " The terms of the data that they were trained on apply besides."
     return ["## Licence", "", words, ""]

@@ -207,6 +207,7 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
     assert "license: apache-2.0" in text and "\n# first\n" in text and "- synthetic" in text
     assert "no real person" not in text and "identities 1206" in text
     assert "| Start | weights trained on ImageNet |" in text
+    assert "| Method in training | halo |" in text and "Apache-2.0, as the package vireid" in text
     tensors, facts = read_weights("synth")
     save_weights(
         tmp_path / "new" / "from-nothing.safetensors", tensors, {**facts, "first_weights": "none"}

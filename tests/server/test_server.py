@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import server_kit as kit
@@ -458,3 +459,21 @@ def test_all_that_the_page_says_is_in_one_file() -> None:
         assert said == [], file.name
         for name in re.findall(r"\bT\.(\w+)", code):
             assert re.search(rf"export (?:const|function) {name}\b", texts), (file.name, name)
+
+
+def test_unknown_fields_are_refused(client: httpx.Client) -> None:
+    """Of a form and of an address: whoever mistypes a filter would search without it."""
+
+    def told(answer: httpx.Response) -> str:
+        assert answer.status_code == 422, answer.text
+        return str(answer.json()["error"]["sentence"])
+
+    sentence = told(kit.post(client, kit.image_bytes(), camera=1, topp=3))
+    assert "The form has no field 'camera'. Did you mean 'cameras'?" in sentence
+    assert "'topp'" in sentence
+    files = {"image": ("a.png", kit.image_bytes(), "image/png")}
+    form = {"files": files, "data": {"modality": "infrared"}}
+    assert "no field 'cameras'" in told(client.post("/api/search?cameras=1", **form))
+    for address in ("/api/image/1?sise=full", "/api/sightings?row_id=1&top=3", "/api/info?x=1"):
+        assert "The address takes no field" in told(client.get(address)), address
+    assert client.get("/?x=1").status_code == 200

@@ -14,7 +14,7 @@ from vireid.testing import TRIALS
 from vireid.types import PRECISION_ALIASES, PrecisionName
 
 # How to go on with a long command that was interrupted.
-KEPT = "What was made is kept; the same command goes on with it."
+KEPT = "Finished parts are kept; the same command goes on from there."
 AFRESH = "Nothing half-made is kept; the same command starts again."
 NO_CHECKPOINT = "There is no checkpoint yet; the same command starts again."
 

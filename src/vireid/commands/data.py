@@ -397,7 +397,7 @@ def _suggest_training(
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
     short = {"--pretrained": "synth", "--recipe": "scratch", "--optim": "adamw", "--lr": "0.0005",
-             "--max-steps": 300} if brief else {}  # fmt: skip
+             "--warmup-steps": 10, "--max-steps": 60} if brief else {}  # fmt: skip
     choices = Choices(method=method, dataset=dataset, recipe="scratch" if brief else None)
     recipe = defaults(None, choices).recipe
     flags = {

@@ -200,5 +200,5 @@ def card(
 
 def _check_new(target: Path) -> None:
     if target.exists():
-        raise InputError(f"'{target}' exists already. Remove it or name another with --out.")
+        raise InputError(f"'{target}' exists already. Name another with --out, or move it away.")
     check_folder(target.parent, f"'{target.name}'")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from vireid.index.backends import open_index
 from vireid.index.base import Index
@@ -25,6 +25,7 @@ from vireid.server.endpoints import (
     add_searching,
     add_session,
     add_sightings,
+    refuse_unknown_fields,
 )
 from vireid.server.security import LINGER_SECONDS, Guard
 from vireid.server.service import SearchService
@@ -61,6 +62,7 @@ def create_app(index: Index, embedder: Embedder, settings: ServerSettings | None
 
     app = FastAPI(
         title="vireid search",
+        dependencies=[Depends(refuse_unknown_fields)],
         version=__version__,
         lifespan=lifespan,
         docs_url=None,

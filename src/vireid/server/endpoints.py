@@ -13,9 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from vireid.console import refusals
 from vireid.data.decoding import GREY, SHAPES, boxes_of, parse_box
 from vireid.index.entries import Filters, Hit
 from vireid.index.output import hits_as_csv
+from vireid.problems import Problems
 from vireid.server import api
 from vireid.server.access import COOKIE, client_key
 from vireid.server.images import ImageError, Size
@@ -47,6 +49,30 @@ FOUND: dict[int | str, dict[str, Any]] = {
     **ERRORS,
     200: {"content": {"text/csv": {}}, "description": "what was found; a table with format=csv"},
 }
+
+
+async def refuse_unknown_fields(request: Request) -> None:
+    """Refuse fields of an address or a form that an endpoint doesn't have: a mistyped filter would
+    not filter. Bodies of JSON are checked by their models.
+
+    Raises:
+        InputError: there are some.
+    """
+    if not request.url.path.startswith("/api/"):
+        return  # the page's address has its own
+    endpoint = request.scope["route"].dependant
+    form = endpoint.body_params and "form" in request.headers.get("content-type", "")
+    places = (
+        ("The address takes no field ", request.query_params, endpoint.query_params),
+        ("The form has no field ", await request.form() if form else (), endpoint.body_params),
+    )
+    problems = Problems()
+    for sentence, given, fields in places:
+        known = [one.alias for one in fields]
+        for error in refusals(sentence, sorted({*given} - {*known}), known):
+            with problems:
+                raise error
+    problems.tell()
 
 
 def add_pages(app: FastAPI) -> None:
