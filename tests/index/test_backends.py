@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_helpers import DIM, HASH, PREPROCESSING, assert_same_hits, changed, fitting, people
+from index_helpers import DIM, HASH, PREPROCESSING, assert_same_hits, changed, fitting, make, people
 
 from vireid.index import Filters, create_index, open_index
 from vireid.index.backends import BACKENDS, backend_of
@@ -190,3 +190,12 @@ def test_a_scheme_without_a_backend() -> None:
     with pytest.raises(InputError, match=r"no index backend for 'redis://'.*milvus://"):
         open_index("redis://host/people")
     assert backend_of("a/folder") is LocalIndex
+
+
+def test_a_folder_with_other_things_is_told_from_one_with_an_index(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(InputError, match=r"something \('photo.jpg'\).*new or empty folder\.$"):
+        make(tmp_path)
+    make(tmp_path / "ix").close()
+    with pytest.raises(InputError, match="There is an index.*or add to the index that is there"):
+        make(tmp_path / "ix")

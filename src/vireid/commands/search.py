@@ -83,14 +83,10 @@ def embed(
     """
     from vireid.embed.sources import check_source
     from vireid.embed.storage import check_out
-    from vireid.models.whereabouts import check_weights
-    from vireid.runtime.device import check_device, device_named
 
-    problems, place = Problems(), device
+    problems = Problems()
     with problems:
         check_source(images)
-    with problems:
-        check_weights(weights)
     with problems:
         check_folder(out.parent, "the embeddings")
     with problems:
@@ -110,9 +106,7 @@ def embed(
         decoding = Decoding(intensity_range=intensity_range)
     with problems:
         sensor = None if modality is None else Modality.parse(modality)
-    with problems:
-        place = device_named(gpu, device)
-        check_device(place)
+    place = _network_at(weights, gpu, device, problems)
     problems.tell()
     from vireid.embed import embed_files, load
 
@@ -203,10 +197,8 @@ def search(
     """
     from vireid.data.decoding import boxes_of, parse_box
     from vireid.index import Filters, open_index
-    from vireid.models.whereabouts import check_weights
-    from vireid.runtime.device import check_device, device_named
 
-    problems, place = Problems(), device
+    problems = Problems()
     with problems:
         files = _queries(image, images)
         boxes = boxes_of([parse_box(text) for text in box], len(files))
@@ -230,11 +222,7 @@ def search(
     with contextlib.ExitStack() as stack:
         with problems:
             opened = stack.enter_context(open_index(index))
-        with problems:
-            check_weights(weights)
-        with problems:
-            place = device_named(gpu, device)
-            check_device(place)
+        place = _network_at(weights, gpu, device, problems)
         problems.tell()
         from vireid.embed import load
         from vireid.index.output import Query, where_they_are
@@ -313,6 +301,20 @@ def _show(
         suggest("add --save ranks.jpg to draw the results; `vireid serve` shows them on a page.")
 
 
+def _network_at(weights: str | Path, gpu: int | None, device: str, problems: Problems) -> str:
+    """The device that the options name; `problems` keeps what is wrong with it or the weights."""
+    from vireid.models.whereabouts import check_weights
+    from vireid.runtime.device import check_device, device_named
+
+    with problems:
+        check_weights(weights)
+    with problems:
+        place = device_named(gpu, device)
+        check_device(place)
+        return place
+    return device
+
+
 def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
     if image and images is None:
         missing = next((path for path in image if not path.is_file()), None)
@@ -387,11 +389,9 @@ def serve(
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
     """
     from vireid.index.backends import check_index
-    from vireid.models.whereabouts import check_weights
-    from vireid.runtime.device import check_device, device_named
     from vireid.server.settings import ANY_TOKEN, ServerSettings, read_tokens
 
-    settings, tokens, place, problems = None, ANY_TOKEN, device, Problems()
+    settings, tokens, problems = None, ANY_TOKEN, Problems()
     with problems:
         tokens = read_tokens(token, token_file)
         if not tokens and (alone := os.environ.get("VIREID_TOKEN")):
@@ -409,11 +409,7 @@ def serve(
         )
     with problems:
         check_index(index)
-    with problems:
-        check_weights(weights)
-    with problems:
-        place = device_named(gpu, device)
-        check_device(place)
+    place = _network_at(weights, gpu, device, problems)
     problems.tell()
     from vireid.server.app import serve
 

@@ -95,10 +95,11 @@ class LocalIndex(Index):
                 f"{error.strerror or error}. Name a new or empty folder that you may write to."
             ) from error
         if names:
-            what = "an index" if FILE in names else f"something ('{names[0]}')"
+            there = FILE in names
+            what = "an index" if there else f"something ('{names[0]}')"
+            more = ", or add to the index that is there" if there else ""
             raise InputError(
-                f"There is {what} in '{folder}' already. Name a new or empty folder, or add to "
-                "the index that is there."
+                f"There is {what} in '{folder}' already. Name a new or empty folder{more}."
             )
         lock = WriterLock(folder)
         try:
