@@ -197,5 +197,5 @@ def test_a_folder_with_other_things_is_told_from_one_with_an_index(tmp_path: Pat
     with pytest.raises(InputError, match=r"something \('photo.jpg'\).*new or empty folder\.$"):
         make(tmp_path)
     make(tmp_path / "ix").close()
-    with pytest.raises(InputError, match="There is an index.*or add to the index that is there"):
+    with pytest.raises(InputError, match=r"There is an index.*or add to the index that is there"):
         make(tmp_path / "ix")
