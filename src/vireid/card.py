@@ -61,8 +61,7 @@ def model_card(weights: str | Path, *, licence: str | None = None, name: str | N
     run = run_of(weights)
     name = name or run.absolute().name
     stated, licence = licence, licence_of(weights, licence)
-    every = reports_of(run) if on_disk(weights) else []
-    reports = [r for r in every if r.protocol.weights_hash == facts["weights_hash"]]
+    reports = [r for r in reports_of(run) if r.protocol.weights_hash == facts["weights_hash"]]
     known = trained_on(facts)
     lines = [
         "---",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import command_kit
@@ -203,12 +204,19 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
     assert 'method="my.py:Mine"' in text and "/home/someone" not in text
     monkeypatch.chdir(tmp_path)
     assert run("card", "synth", "--name", "first") == 0
-    text = Path("README.md").read_text()
+    text = Path("synth/README.md").read_text()
     assert "license: apache-2.0" in text and "\n# first\n" in text and "- synthetic" in text
     assert "no real person" not in text and "identities 1206" in text
     assert "| Start | weights trained on ImageNet |" in text
     assert "| Method in training | halo |" in text and "Apache-2.0, as the package vireid" in text
     tensors, facts = read_weights("synth")
+    report = reports_of(copy)[0]  # of other weights, which is not this card's; then of these
+    for weights_hash, known in ((report.protocol.weights_hash, 0), (facts["weights_hash"], 1)):
+        protocol = replace(report.protocol, weights_hash=weights_hash)
+        replace(report, protocol=protocol).write(Path("synth/test/sysu"))
+        Path("synth/README.md").unlink()
+        assert run("card", "synth") == 0
+        assert ("there is no report" in Path("synth/README.md").read_text()) != known
     save_weights(
         tmp_path / "new" / "from-nothing.safetensors", tensors, {**facts, "first_weights": "none"}
     )

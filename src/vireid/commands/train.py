@@ -42,7 +42,8 @@ class Start(Options):
 
     recipe: str | None = None
     """How to train: clean (default with pretrained weights), published (as the published code,
-    with its accidents), or scratch (default without pretrained weights)."""
+    with its accidents), or scratch (milder erasing and a higher rate: default without pretrained
+    weights, and for a short training from synth)."""
     augment: str | None = option(None, choices=augmentation_choices)
     """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
     path/to/my.py:MyAugment, your own on top of the recipe's (default: the recipe's)."""

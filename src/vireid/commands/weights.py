@@ -182,13 +182,15 @@ def card(
         licence: Licence of the weights, as an SPDX identifier such as CC-BY-NC-4.0 (default: the
             card says that none is stated).
         name: Name of the model (default: the run's).
-        out: File to write (default: README.md beside the weights).
+        out: File to write (default: README.md beside the weights; for synth and hf://USER/NAME in
+            the folder of their tests, synth or NAME).
     """
     weights = find_weights(run)
     from vireid.card import model_card
     from vireid.files import write_text
+    from vireid.testing import run_of
 
-    target = out or (weights.parent if on_disk(run) else Path()) / "README.md"
+    target = out or (weights.parent if on_disk(run) else run_of(run)) / "README.md"
     _check_new(target)
     write_text(target, model_card(run, licence=licence, name=name))
     upload = f"hf upload USER/NAME {target} README.md"

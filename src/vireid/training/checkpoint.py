@@ -242,9 +242,9 @@ def describe_run(source: str | Path) -> dict[str, str]:
     tensors, metadata = read_weights(path)
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
     facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]} | _identities(metadata)
-    for name in (*of_run, "epoch", "chosen", "size"):
+    for name in (*of_run, "epoch", "chosen", "size", "trained_as"):
         if name in metadata:
-            facts[name] = str(metadata[name])
+            facts[name.replace("_", " ")] = str(metadata[name])
     kept = record_of(metadata) or {}
     for name in ("commit", "options_hash", "data_hash", "start_hash"):
         if value := kept.get(name) or metadata.get(name):
