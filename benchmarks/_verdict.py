@@ -116,7 +116,8 @@ def concluded(found: Found) -> dict[str, Any]:
         )
     else:
         words = "The order doesn't hang on these knobs: no v2 is proposed."
-    return {**out, "sentence": words if len(known) == len(found) else f"So far: {words}"}
+    some = "" if len(known) == len(found) else f"So far, from {len(known)} of {len(found)}: "
+    return {**out, "sentence": some + words}
 
 
 def guess(known: Found) -> dict[str, Any] | None:

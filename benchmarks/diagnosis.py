@@ -87,7 +87,9 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--deadline", type=float, default=float("inf"), help="seconds of this call")
     parser.add_argument("--estimate", type=float, default=200, help="seconds a row, at first")
     parser.add_argument("--jobs-per-gpu", type=int, default=5)
-    parser.add_argument("--merge", type=Path, nargs="+", default=[], metavar="OLD.json")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", action="extend", default=[], metavar="OLD.json"
+    )
     parser.add_argument("--name", default="diagnosis", help="of the results")
     parser.add_argument("--identities", type=int, default=knobs.IDENTITIES)
     parser.add_argument("--images", type=int, default=knobs.IMAGES, help="of each by each camera")

@@ -28,10 +28,9 @@ from sharing import mps
 
 from vireid.runtime.jobs import devices
 
-BOARD, RATES = "benchmarks/sweeps/board.toml", "benchmarks/sweeps/halo_mobilenetv2.toml"
+BOARD, RESULTS = "benchmarks/sweeps/board.toml", ROOT / "benchmarks" / "results"
 V1 = "v1-verified.log"  # begun when v1 is there, and decoded
-SEEDS, DIAGNOSED = (0, 1, 2), 2
-FAILED = (0, 2)  # seeds of halo with MobileNetV2 that became NaN
+SEED = 2  # of ResNet-50's last rows and of the diagnosis
 MOBILENET = ROOT / ".whl" / "mobilenetv2.pth"
 SAVING = 45.0  # seconds before the end by which runs are asked to save themselves
 GRACE = 15.0  # seconds between asking a task to end and ending it
@@ -62,10 +61,10 @@ class Task:
 
 
 def prepared(work: Path) -> list[Task]:
-    """What is made from the beginning, by the processors and between the runs: v1, people and
-    starts of ResNet-50."""
+    """What is made from the beginning, by the processors and between the runs: v1, people and the
+    start of ResNet-50."""
     starts = words("whole_seeds.py", BOARD, "--no-rows", "--arch", "resnet50", "--work", work,
-                   "--seeds", ",".join(map(str, SEEDS)))  # fmt: skip
+                   "--seeds", SEED)  # fmt: skip
     drawn = words("diagnosis.py", "--people-only", "--work", work / "diagnosis")
     return [
         Task("starts", starts, shared=False),
@@ -73,40 +72,36 @@ def prepared(work: Path) -> list[Task]:
     ]
 
 
-def tasks(work: Path, out: Path, gpus: int) -> list[Task]:
-    """The runs, the most valuable first. On four GPUs or more, those that need no start fill the
-    time until there is one."""
-    starts = [work / "starts" / f"start-{seed}.json" for seed in SEEDS]
-    v1 = work / V1
-    resnet = [
-        Task(f"resnet50-{seed}",
-             rows(work, BOARD, f"resnet50-{seed}", seed, "--rows", "agw,mcl,halo", "--arch",
-                  "resnet50", start=work / "starts" / f"start-{seed}.safetensors"),
-             600, (starts[seed], v1))
-        for seed in SEEDS
-    ]  # fmt: skip
-    mobile = {"start": MOBILENET}
-    before = (v1,) if gpus >= 4 else (v1, *starts)
-    rates = [
-        Task(f"rates-{seed}", rows(work, RATES, f"rates-{seed}", seed, **mobile), 800, before,
-             makes=work / f"rates-{seed}", well=(0, 1))  # 1: a row became NaN
-        for seed in FAILED
-    ]  # fmt: skip
-    chosen = rows(work, str(out / "rates-*-*.json"), "mobilenetv2-halo", "0,1,2", "--out", str(out),
-                  "--of", ",".join(map(str, FAILED)), script="rates.py", **mobile)  # fmt: skip
-    start = work / "start-resnet18" / f"start-{DIAGNOSED}.safetensors"
-    people = (starts[DIAGNOSED],)  # whose people are those of this start
-    made = words("start.py", "--seed", DIAGNOSED, "--work", work, "--out", start,
+def tasks(work: Path, out: Path) -> list[Task]:
+    """The runs, the most valuable first."""
+    known, v1 = work / "starts" / f"start-{SEED}.json", work / V1
+    resnet = rows(
+        work, BOARD, f"resnet50-{SEED}", SEED, "--rows", "agw,mcl,halo", "--arch", "resnet50",
+        *merged("resnet50-2"), start=known.with_suffix(".safetensors"),
+    )  # fmt: skip
+    rates = [*map(str, sorted(RESULTS.glob("rates-2*.json")))]
+    chosen = rows(work, rates[0], "mobilenetv2-halo", "0,1,2", "--out", out, "--of", "0,2",
+                  start=MOBILENET, script="rates.py")  # fmt: skip
+    start = work / "start-resnet18" / f"start-{SEED}.safetensors"
+    made = words("start.py", "--seed", SEED, "--work", work, "--out", start,
                  "--run", "start-run-resnet18")  # fmt: skip
-    diagnosis = words("diagnosis.py", "--seeds", DIAGNOSED, "--work", work / "diagnosis",
-                      "--start", start, "--deadline", "LEFT")  # fmt: skip
+    diagnosis = words(
+        "diagnosis.py", "--seeds", SEED, "--work", work / "diagnosis", "--start", start,
+        "--deadline", "LEFT", *merged("diagnosis-[a-z]"),
+    )  # fmt: skip
     return [
-        *resnet,
-        *rates,
-        Task("mobilenetv2-halo", chosen, 520, tuple(task.makes for task in rates if task.makes)),
-        Task("start-resnet18", made, 100, people, makes=start.with_suffix(".json"), shared=False),
+        Task("mobilenetv2-halo", chosen, 600, (v1,)),
+        Task(f"resnet50-{SEED}", resnet, 700, (known, v1)),  # the diagnosis beside it for a part
+        # Its people are those of ResNet-50's start.
+        Task("start-resnet18", made, 100, (known,), start.with_suffix(".json"), shared=False),
         Task("diagnosis", diagnosis, 300, (start.with_suffix(".json"), work / "drawn"), gpus=True),
     ]
+
+
+def merged(name: str) -> list[object]:
+    """Words that take over the runs of earlier results."""
+    files = sorted(RESULTS.glob(f"{name}*.json"))
+    return ["--merge", *files] if files else []
 
 
 def rows(
@@ -114,7 +109,7 @@ def rows(
     sweep: str,
     name: str,
     seeds: object,
-    *more: str,
+    *more: object,
     start: Path,
     script: str = "methods.py",
 ) -> list[str]:
@@ -149,7 +144,7 @@ class Lease:
 
     def spend(self, gpus: Sequence[int | None]) -> None:
         """Make everything that there is time for."""
-        queue, made = tasks(self.work, self.out, len(gpus)), prepared(self.work)
+        queue, made = tasks(self.work, self.out), prepared(self.work)
         names = [task.name for task in queue]
         with mps(self.work / "mps") as self._sharing:
             self.say(f"runs share a GPU at once: {'yes' if self._sharing else 'no'}")
@@ -254,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     work, gpus = args.work.absolute(), devices()
     if args.list:
-        for task in [*prepared(work), *tasks(work, Path(), len(gpus))]:
+        for task in [*prepared(work), *tasks(work, Path())]:
             print(f"{task.name}: {task.seconds:.0f} s")
         return
     if not MOBILENET.is_file():

@@ -109,7 +109,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--estimate", type=float, default=400, help="seconds a run, before any is known"
     )
     parser.add_argument("--jobs-per-gpu", type=int, default=1)
-    parser.add_argument("--merge", type=Path, action="append", default=[], metavar="OLD.json")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", action="extend", default=[], metavar="OLD.json"
+    )
     args = parser.parse_args(words)
     if args.table is None and (args.file is None or not (args.data or args.merge)):
         parser.error(

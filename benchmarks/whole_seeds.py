@@ -89,7 +89,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--deadline", type=float, default=float("inf"), help="seconds of this call")
-    parser.add_argument("--merge", type=Path, action="append", default=[])
+    parser.add_argument("--merge", type=Path, nargs="+", action="extend", default=[])
     parser.add_argument("--name", help="of the result (default: the file's)")
     parser.add_argument("--rows", help="of the file (default: all)")
     parser.add_argument("--no-rows", action="store_true", help="only people, v1 and starts")

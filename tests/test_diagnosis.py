@@ -294,7 +294,7 @@ def test_the_rule(knobs: ModuleType) -> None:
     only["alike"] = numbers(9 / 15, -9)
     assert concluded(only)["sentence"].startswith("The order doesn't hang on these knobs")
     only["crops"] = {**numbers(1.0, 9), "tau": None}  # rows are missing
-    assert concluded(only)["sentence"].startswith("So far: The order doesn't hang")
+    assert concluded(only)["sentence"].startswith("So far, from 2 of 3: The order doesn't hang")
     for unlike in (numbers(0.87, -10), numbers(0.47, 1)):
         assert "doesn't show what v1 shows" in concluded({**found, "standard": unlike})["sentence"]
     assert "lacks rows" in concluded({"walks": found["walks"]})["sentence"]

@@ -207,5 +207,8 @@ def test_a_loss_that_is_nan_from_the_first_step(
 ) -> None:
     body = TERMS + "        return {'a': (loss['identity'] * 0 - 1).log()}\n"
     message = refused(capsys, *words(tmp_path, sysu_root, body))
-    assert "The loss a became NaN in epoch 1. Use a smaller --lr or a longer warm-up." in message
+    assert (
+        "The loss a became NaN in epoch 1. Use a smaller --lr, a --clip-norm of 5 or a longer"
+        in message
+    )
     assert "it may also be the arithmetic of your own terms: a logarithm" in message

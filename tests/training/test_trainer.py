@@ -236,12 +236,14 @@ def _broken(method, epoch):
     raise RuntimeError("broken")
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError,
-        match=r"became (NaN|infinite) in epoch 1\. Use a smaller `lr` or a longer warm-up\.$",
-    ):
-        run(tmp_path / "nan", tiny_options(recipe={"lr": 1e30}))
+@pytest.mark.parametrize("clip_norm, more", [(None, ", a `clip_norm` of 5"), (1e30, "")])
+def test_a_loss_that_is_no_number_ends_the_run(
+    tmp_path: Path, clip_norm: float | None, more: str
+) -> None:
+    options = tiny_options(recipe={"lr": 1e30, "clip_norm": clip_norm})
+    advice = rf"Use a smaller `lr`{more} or a longer warm-up\.$"
+    with pytest.raises(InputError, match=rf"became (NaN|infinite) in epoch 1\. {advice}"):
+        run(tmp_path / "nan", options)
     assert not (tmp_path / "nan" / "weights.safetensors").exists()
 
 

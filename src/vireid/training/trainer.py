@@ -299,14 +299,19 @@ class _Run:
         if wrong:
             self.writer.finish()
             newest = checkpoint.list_checkpoints(self.run / "checkpoints")
-            exact = self.parts.precision.name == "float32"
+            useful = {
+                "a smaller `lr`": True,
+                "a `clip_norm` of 5": self.options.recipe.clip_norm is None,
+                "a longer warm-up": True,
+                "the `precision` float32": self.parts.precision.name != "float32",
+            }
+            *advice, last = [words for words, use in useful.items() if use]
             raise InputError(
                 f"The loss {', '.join(wrong)} became "
                 f"{'NaN' if any(map(math.isnan, means.values())) else 'infinite'} in epoch "
                 f"{self.progress.epoch + 1}. "
                 + (f"The newest checkpoint is '{newest[0].name}'. " if newest else "")
-                + "Use a smaller `lr` or a longer warm-up"
-                + (", or the `precision` float32." if not exact else ".")
+                + f"Use {', '.join(advice)} or {last}."
                 + (
                     " Or black areas became NaN, as published: set `radical_arithmetic` to exact."
                     if self.options.recipe.augment.makes_nan
