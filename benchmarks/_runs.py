@@ -14,7 +14,7 @@ from _common import BUSY, hardware_line, record, result_path, write_result
 
 from vireid.evaluation.paired import Difference
 from vireid.evaluation.significance import FEWEST_PAIRS, over_identities
-from vireid.files import is_code
+from vireid.own_code import is_code
 from vireid.runtime.record import hash_of
 
 METRICS = {"rank1": "Rank-1", "mean_ap": "mAP"}

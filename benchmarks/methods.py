@@ -51,8 +51,9 @@ from vireid.config import read_plain, to_plain
 from vireid.data import load_dataset, prepare
 from vireid.data.protocol import SYNTHETIC_MARKER
 from vireid.evaluation import Report
-from vireid.files import file_hash, is_code
+from vireid.files import file_hash
 from vireid.models.two_stream import resolved
+from vireid.own_code import is_code
 from vireid.runtime.jobs import devices
 from vireid.runtime.record import code_hash, hash_of, own_code
 from vireid.sweep import Job, Sweep, read_sweep

@@ -15,14 +15,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from vireid.config import check_keys, convert, hints_of, read_plain
 from vireid.console import path_meant
-from vireid.files import (
-    UnnamedCode,
-    code_of,
-    file_hash,
-    read_json,
-    same_code,
-    write_json,
-)
+from vireid.files import file_hash, read_json, write_json
+from vireid.own_code import UnnamedCode, code_of, same_code
 from vireid.problems import Problems
 from vireid.sweep_file import Faults, SweepFile, check_places
 from vireid.types import InputError, shown

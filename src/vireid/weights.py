@@ -18,7 +18,7 @@ from vireid.config import convert, from_plain, to_plain
 from vireid.console import quoted
 from vireid.data.augment import MEAN, STD
 from vireid.data.protocol import SyntheticSet
-from vireid.files import atomic_write, code_of, is_code, parse_json
+from vireid.files import atomic_write, parse_json
 from vireid.methods import METHODS, Method, Sizes, build_method, resolve_method
 from vireid.methods.options import MethodOptions
 from vireid.models.foreign import kind_of, misfits
@@ -26,6 +26,7 @@ from vireid.models.hub import is_shipped
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import weights_file
 from vireid.models.whereabouts import find_weights, reading_weights
+from vireid.own_code import code_of, is_code
 from vireid.types import InputError, Limits, Side, shown
 
 WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages

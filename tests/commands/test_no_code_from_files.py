@@ -21,8 +21,8 @@ import vireid
 from vireid.config import to_plain
 from vireid.embed import load_embeddings, save_embeddings
 from vireid.evaluation import Report
-from vireid.files import UnnamedCode
 from vireid.index import create_index
+from vireid.own_code import UnnamedCode
 from vireid.testing import TestOptions
 from vireid.training import load_epoch, train_options
 from vireid.training.checkpoint import load_checkpoint, save_checkpoint

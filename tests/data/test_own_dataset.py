@@ -51,7 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def example(**changes: object) -> DatasetFacts:
-    from vireid.files import import_file
+    from vireid.own_code import import_file
 
     facts: DatasetFacts = import_file(EXAMPLE, "data set").HALLWAY
     return dataclasses.replace(facts, **changes)

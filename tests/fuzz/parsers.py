@@ -40,7 +40,7 @@ PARSERS: dict[str, str] = {
     "embed/sources.py": "read_source _read_rows _read_list _add_from_names",
     "embed/storage.py": "load_embeddings _read_about _shapes _paths VectorFile.sums_of",
     "evaluation/report.py": "Report.from_plain Report.load _read_queries _check_tables",
-    "files.py": "read_json parse_json _whole _finite code_of same_code",
+    "files.py": "read_json parse_json _whole _finite",
     "index/cameras.py": "read_camera_names read_stored",
     "index/checks.py": "rows_of in_blocks check_embeddings _check_preprocessing "
     "check_paths check_lengths",
@@ -57,6 +57,7 @@ PARSERS: dict[str, str] = {
     "models/whereabouts.py": "is_exported find_weights",
     "models/pretrained.py": "_from_file _matched_in_order",
     "models/shipped.py": "network_of network_of_start",
+    "own_code.py": "code_of same_code",
     "server/settings.py": "_token_lines",
     "server/uploads.py": "",
     "sweep.py": "read_sweep runs_of _rows _with_code _job _allowed _tests _check_test",
@@ -133,7 +134,7 @@ BEYOND: dict[str, dict[str, str]] = {
     "data/content.py": {"if dataset.root.exists():": "by a data set of one's own without a folder"},
     "data/matlab.py": {"except OSError as error:": _RIGHTS},
     "embed/onnx_embedder.py": {"except OSError as error:": _RIGHTS},
-    "files.py": {"if given is not None and same_code(stated, given):": _OPTION},
+    "own_code.py": {"if given is not None and same_code(stated, given):": _OPTION},
     "index/local/catalog.py": {
         "if write or os.access(path.parent, os.W_OK):": _RIGHTS,
         "if log.exists() and log.stat().st_size:": _RIGHTS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_kit import refused, run, said, tiny_config
 
-from vireid.files import OWN_MODULE
+from vireid.own_code import OWN_MODULE
 from vireid.training.checkpoint import describe_briefly
 
 HEAD = """

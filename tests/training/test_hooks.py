@@ -19,7 +19,7 @@ from vireid.config import to_plain
 from vireid.data import Augment, AugmentOptions
 from vireid.data.augment import MEAN, STD
 from vireid.data.sampler import IdentitySampler, check_batches, sampler_class
-from vireid.files import UnnamedCode
+from vireid.own_code import UnnamedCode
 from vireid.training import Callback, train_options
 from vireid.training.callbacks import load_callbacks
 from vireid.training.defaults import Choices, defaults

@@ -20,10 +20,10 @@ from training_kit import SIZE, run, tiny_data, tiny_options
 
 from vireid import weights
 from vireid.embed import Embedder, load
-from vireid.files import UnnamedCode
 from vireid.methods import Sizes, build_method, method_class
 from vireid.models import ModelOptions
 from vireid.models.pretrained import input_statistics
+from vireid.own_code import UnnamedCode
 from vireid.training.checkpoint import describe_run
 from vireid.training.options import TrainOptions
 from vireid.types import InputError

@@ -18,7 +18,7 @@ from timm import create_model
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from vireid.files import is_code
+from vireid.own_code import is_code
 from vireid.types import InputError
 
 

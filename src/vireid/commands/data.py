@@ -22,8 +22,9 @@ from vireid.console import (
 )
 from vireid.data import known
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
-from vireid.files import UnnamedCode, check_folder, read_json
+from vireid.files import check_folder, read_json
 from vireid.models.options import ENDINGS
+from vireid.own_code import UnnamedCode
 from vireid.testing import TRIALS, report_files
 from vireid.types import InputError
 

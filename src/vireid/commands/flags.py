@@ -35,7 +35,7 @@ from tyro.constructors import (
 from vireid.commands.words import counts_of_values, flag_of, without_place
 from vireid.config import Options, checked_values, choices_of, hints_of, meanings
 from vireid.console import count_text, did_you_mean, say, spelling
-from vireid.files import UnnamedCode
+from vireid.own_code import UnnamedCode
 from vireid.problems import Problems
 from vireid.types import InputError
 

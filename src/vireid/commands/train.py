@@ -16,8 +16,9 @@ from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.console import folder_meant
 from vireid.data.registry import facts_of, find_root
-from vireid.files import check_folder, is_code
+from vireid.files import check_folder
 from vireid.methods.recipes import augmentation_choices
+from vireid.own_code import is_code
 from vireid.problems import Problems
 from vireid.runtime.device import check_device, device_named
 from vireid.testing import TRIALS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vireid.config import Options, option
-from vireid.files import is_code, whole_code_name
+from vireid.own_code import is_code, whole_code_name
 from vireid.types import InputError
 
 # What erased pixels become, after normalisation (as published).

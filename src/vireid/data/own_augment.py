@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vireid.files import import_class
-from vireid.own_code import answering
+from vireid.own_code import answering, import_class
 from vireid.types import InputError
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from vireid.console import choose, path_meant
 from vireid.data.facts import DatasetFacts, Decoding, Rule
-from vireid.files import import_file, is_code, whole_code_name
-from vireid.own_code import answering
+from vireid.own_code import answering, import_file, is_code, whole_code_name
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:

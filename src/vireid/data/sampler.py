@@ -10,8 +10,7 @@ import inspect
 
 import numpy as np
 
-from vireid.files import import_class
-from vireid.own_code import answering
+from vireid.own_code import answering, import_class
 from vireid.types import InputError, Modality
 
 _STREAM = 1  # tells the sampler's random numbers from those of the augmentation

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert, hints_of
 from vireid.console import choose, path_meant
-from vireid.files import import_class, is_code, whole_code_name
 from vireid.methods.options import OPTIONS, MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.recipes import RECIPES
-from vireid.own_code import answering, place_of_field
+from vireid.own_code import answering, import_class, is_code, place_of_field, whole_code_name
 from vireid.types import InputError
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from torch import nn
 
 from vireid.console import did_you_mean
 from vireid.data.augment import MEAN, STD
-from vireid.files import import_file, is_code, whole_code_name
 from vireid.models.families import arch_examples
-from vireid.own_code import answering
+from vireid.own_code import answering, import_file, is_code, whole_code_name
 from vireid.types import InputError
 
 STAGES = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vireid.files import is_code
+from vireid.own_code import is_code
 
 
 class Family(NamedTuple):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vireid.config import Options, option
-from vireid.files import is_code
 from vireid.models.families import arch_choices
+from vireid.own_code import is_code
 from vireid.types import InputError
 
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t", ".tar")  # of files of weights

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from vireid.config import from_plain
 from vireid.console import did_you_mean, quoted, say
 from vireid.data.augment import MEAN, STD
-from vireid.files import is_code
 from vireid.models.backbone import Statistics, create, resolve_arch, statistics_of, three
 from vireid.models.foreign import kind_of, load_foreign, misfits, named_tensors
 from vireid.models.hub import check_file, fetch, fetch_weights, on_hub
 from vireid.models.options import STARTS, ModelOptions
 from vireid.models.shipped import OF_A_START, network_of, shipped_for, shipped_weights
+from vireid.own_code import is_code
 from vireid.types import InputError
 
 IMAGENET_TAG = "tv_in1k"

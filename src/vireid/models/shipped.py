@@ -12,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 
 from vireid.config import from_plain
 from vireid.console import folded
-from vireid.files import parse_json, same_code
+from vireid.files import parse_json
 from vireid.models.hub import check_file, is_shipped
 from vireid.models.options import STARTS, ModelOptions, start_meant
+from vireid.own_code import same_code
 from vireid.types import InputError, shown
 
 OF_A_START = ("arch", "last_stage")  # what a run takes over from the network that it starts from

@@ -15,12 +15,12 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vireid.files import is_code
 from vireid.models.backbone import STAGES
 from vireid.models.families import arch_examples, arch_name
 from vireid.models.layouts import ChannelsFirst, ChannelsLast, Layout
 from vireid.models.strides import TRIAL, Changes, side_of, undo_strides
 from vireid.models.tokens import TokenStem
+from vireid.own_code import is_code
 from vireid.types import InputError
 
 # Where timm's networks stop to be about maps: their pooling and classifiers.

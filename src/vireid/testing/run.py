@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from vireid.config import convert
 from vireid.console import quoted, say, tell_broken
 from vireid.data.registry import DEFAULT_DATASET, find_root, label_of, load_dataset, resolve_dataset
-from vireid.files import check_folder, code_of, read_json
+from vireid.files import check_folder, read_json
+from vireid.own_code import code_of
 from vireid.problems import Problems
 from vireid.testing.options import TestOptions
 from vireid.testing.places import TRIALS, folder_name, free_place, run_of

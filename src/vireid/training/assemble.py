@@ -12,10 +12,10 @@ import torch
 from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.sampler import count_visible
-from vireid.files import is_code
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import HostReads, try_method
 from vireid.models.two_stream import resolved
+from vireid.own_code import is_code
 from vireid.runtime.device import Throttle, memory_format, tune
 from vireid.runtime.precision import choose_precision
 from vireid.runtime.ranks import World, gather_rows

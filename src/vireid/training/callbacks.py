@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vireid.console import warn
-from vireid.files import import_class
-from vireid.own_code import answering
+from vireid.own_code import answering, import_class
 
 
 class Callback:

@@ -27,7 +27,6 @@ from vireid.config import (
 )
 from vireid.console import choose, folded
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
-from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
 from vireid.methods.recipes import AUGMENTATIONS, RECIPES
@@ -35,7 +34,7 @@ from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.families import is_usual
 from vireid.models.options import ModelOptions, start_meant
 from vireid.models.shipped import network_of_start
-from vireid.own_code import place_of_field
+from vireid.own_code import code_of, is_code, place_of_field, same_code, whole_code_name
 from vireid.problems import Problems
 from vireid.training.flat import flat_name, flat_names, with_values
 from vireid.training.options import (

@@ -11,11 +11,11 @@ from vireid.config import Options, convert, from_plain, hints_of, option, to_pla
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
-from vireid.files import code_of, is_code, same_code, whole_code_name
 from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
+from vireid.own_code import code_of, is_code, same_code, whole_code_name
 from vireid.problems import Problems
 from vireid.types import InputError, shown
 

@@ -13,13 +13,13 @@ import torch
 
 from vireid.data.own_augment import load_own
 from vireid.data.sampler import count_visible, sampler_class
-from vireid.files import import_class, is_code
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import try_method
 from vireid.methods.options import MethodOptions
 from vireid.models.hub import on_hub
 from vireid.models.options import ModelOptions
 from vireid.models.pretrained import weights_file
+from vireid.own_code import import_class, is_code
 from vireid.problems import Problems
 from vireid.training.callbacks import Callback
 from vireid.training.options import TrainOptions

@@ -15,8 +15,9 @@ from vireid.config import flatten, from_plain, to_plain
 from vireid.console import count_text
 from vireid.data import Dataset
 from vireid.data.identities import TrainedOn, trained_on
-from vireid.files import read_json, same_code, write_json
+from vireid.files import read_json, write_json
 from vireid.models.hub import WEIGHTS
+from vireid.own_code import same_code
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
 from vireid.runtime.record import Record

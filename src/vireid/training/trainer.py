@@ -18,10 +18,10 @@ from vireid.console import count_text, first_line, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
 from vireid.figures import BatchRow, draw_batch
-from vireid.files import is_code
 from vireid.methods import Method
 from vireid.models.hub import WEIGHTS
 from vireid.models.two_stream import resolved
+from vireid.own_code import is_code
 from vireid.runtime.background import BackgroundWriter
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.ranks import World, join

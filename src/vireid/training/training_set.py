@@ -9,9 +9,8 @@ import numpy as np
 from vireid.data import Dataset, PixelStore, load_dataset, training_rows, without
 from vireid.data.augment import Augment
 from vireid.data.sampler import check_batches, rank_columns, sampler_class
-from vireid.files import is_code
 from vireid.methods import Sizes
-from vireid.own_code import answering
+from vireid.own_code import answering, is_code
 from vireid.training.optimisers import Optimisers
 from vireid.training.options import TrainOptions
 from vireid.training.step import Labels, Plan
