@@ -1,6 +1,6 @@
+from .averaging import average_all as average_all
+from .averaging import average_reports as average_reports
 from .comparison import Comparison as Comparison
-from .comparison import average_all as average_all
-from .comparison import average_reports as average_reports
 from .comparison import compare as compare
 from .comparison import groups_of as groups_of
 from .evaluator import bootstrap as bootstrap

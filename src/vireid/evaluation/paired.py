@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vireid.evaluation import tables
-from vireid.evaluation.comparison import average_all, method_words
+from vireid.evaluation.averaging import average_all
+from vireid.evaluation.comparison import method_words
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.evaluation.numbers import RERANKED, numbers_of, raw_once
 from vireid.evaluation.questions import Question, questions_of

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vireid.console import choose
 from vireid.evaluation import tables
-from vireid.evaluation.comparison import average_all, method_words
+from vireid.evaluation.averaging import average_all
+from vireid.evaluation.comparison import method_words
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.evaluation.numbers import RERANKED, numbers_of, raw_once, same_but_reranking
 from vireid.evaluation.protocol import PROTOCOL_WORDS, choice_words, protocol_value
