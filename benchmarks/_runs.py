@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from _common import BUSY, hardware_line, record, result_path, write_result
 
-from vireid.evaluation.paired import Difference
+from vireid.evaluation.difference import Difference
 from vireid.evaluation.significance import FEWEST_PAIRS, over_identities
 from vireid.own_code import is_code
 from vireid.runtime.record import hash_of

@@ -3,6 +3,7 @@ from .averaging import average_reports as average_reports
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .comparison import groups_of as groups_of
+from .difference import Difference as Difference
 from .evaluator import bootstrap as bootstrap
 from .evaluator import evaluate as evaluate
 from .measures import METRICS as METRICS
@@ -11,7 +12,6 @@ from .metrics import Scores as Scores
 from .metrics import chance as chance
 from .metrics import score as score
 from .metrics import score_embeddings as score_embeddings
-from .paired import Difference as Difference
 from .paired import PairedComparison as PairedComparison
 from .paired import compare_paired as compare_paired
 from .paper import PaperTable as PaperTable
