@@ -21,8 +21,10 @@ from safetensors.torch import save_file
 
 import vireid
 from vireid.commands.data import _after_run
+from vireid.files import file_hash
 from vireid.models import ModelOptions, build_model
 from vireid.models.pretrained import input_statistics
+from vireid.models.whereabouts import find_weights
 from vireid.training import train_options
 from vireid.types import InputError
 from vireid.weights import load_weights, read_weights
@@ -185,7 +187,9 @@ def test_words_are_words_whatever_lies_beside(
     assert "--arch is mobilenetv2_100" in refused(capsys, "export-weights", "synth")
     assert "test --resume synth --data-root DIR" in _after_run({}, "synth", Path("x"), 0)
     assert run("info", "synth", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["hash"] == shipped
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["hash"] == shipped
+    assert facts["hash as a start"] == file_hash(find_weights("synth"))  # a run's `start hash`
     test = ("--data-root", people, "--device", "cpu", "--figure-queries", 0, "--trials", 1)
     Path("synth/config.json").write_text("{}")
     assert "Name another folder by --out" in refused(capsys, "test", "--resume", "synth", *test)

@@ -241,7 +241,12 @@ def describe_run(source: str | Path) -> dict[str, str]:
             return facts
     tensors, metadata = read_weights(path)
     of_run = ("method", "dataset", "trial", "part", "seed") if not facts else ()
-    facts |= {"weights": _count(tensors), "hash": metadata["weights_hash"]} | _identities(metadata)
+    facts |= {
+        "weights": _count(tensors),
+        "hash": metadata["weights_hash"],
+        "hash as a start": file_hash(path / WEIGHTS if path.is_dir() else path),
+        **_identities(metadata),
+    }
     for name in (*of_run, "epoch", "chosen", "size", "trained_as"):
         if name in metadata:
             facts[name.replace("_", " ")] = str(metadata[name])
