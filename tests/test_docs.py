@@ -51,6 +51,12 @@ def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
     assert "-->7<" in numbers.filled(r"<!--n step|runs/gpus=1/img\/s|d--><!--/n-->", page)
     linked = numbers.filled("<!--n step|link|file--><!--/n-->", page)
     assert "[file](../step-2026-01-02-x.md)" in linked
+    for before, after in (
+        ("one two\n", "one\ntwo "), (f"- one,\n  {linked}\n  ", f"- one, {linked} "),
+    ):  # fmt: skip
+        assert numbers.filled(f"{before}{linked} `x`", page) == f"{after}{linked} `x`"
+    with pytest.raises(numbers.NoNumber, match="begins a paragraph"):
+        numbers.filled(f"one\n\n{linked}", page)
     for wrong in ("step|runs/gpus=3/ms|", "step|walks|", "stop|runs|", "step@h100|runs|"):
         with pytest.raises(numbers.NoNumber):
             numbers.filled(f"<!--n {wrong}--><!--/n-->", page)

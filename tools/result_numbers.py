@@ -7,7 +7,8 @@ FILE is a name under benchmarks/results without its date, and after an @ a part 
 name; the newest that fits is taken. PATH leads to the value: keys separated by `/` (one within a
 key is written `\/`); in a list of objects `key=value,key=value` picks the one that has them. FORMAT
 is Python's, with an optional factor before it, as in `100*.1f`. `<!--n FILE|link|TEXT-->` becomes a
-link to the file itself.
+link to the file itself. A mark at the start of a line, where Markdown takes a comment for the start
+of a block, comes behind the word before it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+# A mark at the start of a line, with the word before it, and the space before that where it follows
+# another word (and no list's - or 1.).
+AT_START = re.compile(r"((?<=[\w,;:)\]>`'*]) +)?(\S+)?[ ]*\n([ ]*)(?=<!--n )")
 MARK = re.compile(r"<!--n ([^|>]+)\|([^|>]+)\|([^>]*?)-->.*?<!--/n-->", re.DOTALL)
 
 
@@ -75,7 +79,16 @@ def filled(text: str, page: Path) -> str:
             shown = format(found * float(factor) if factor else found, spec)
         return f"<!--n {name}|{path}|{form}-->{shown}<!--/n-->"
 
-    return MARK.sub(number, text)
+    def behind_a_word(match: re.Match[str]) -> str:
+        space, word, indent = match.groups()
+        if word is None:
+            raise NoNumber("a mark begins a paragraph; put a word before it")
+        alone = (
+            space is None or "--" in word
+        )  # on its line, or the end of a mark, which stays whole
+        return f"{space or ''}{word} " if alone else f"\n{indent}{word} "
+
+    return MARK.sub(number, AT_START.sub(behind_a_word, text))
 
 
 def pages() -> list[Path]:
