@@ -23,7 +23,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing vireid and its libraries into $(VENV) (PyTorch is large: minutes on a first run) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[synthetic,serve]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[synthetic,serve,plot]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

@@ -8,11 +8,12 @@ Rank-1 here and the published one.
 3. Of those with a τ of GOAL or more, the one with the fewest knobs turned is proposed for v2; of
    several, the one with the highest τ, then the one in which erasing gains most mAP.
 4. If none reaches GOAL, the one with the highest τ is a direction if it is at least STEP above
-   `standard`. If none is, the order doesn't hang on these knobs, and no v2 is proposed.
+   `standard`. If none is, the order doesn't depend on these knobs, and no v2 is proposed.
 5. Several variants are tried, so one start only proposes; STARTS starts confirm. The proposal
    stands if its τ is then still GOAL or more, and v2 isn't built before.
 6. The guess that erasing is to blame holds if variants rank alike by τ and by what erasing adds to
    `agw`'s mAP (Kendall, p < LEVEL).
+Before all variants have all their rows, nothing is said.
 """
 
 from __future__ import annotations
@@ -82,8 +83,11 @@ def concluded(found: Found) -> dict[str, Any]:
                            "not_counted": []}  # fmt: skip
     known = {name: one for name, one in found.items()
              if one["tau"] is not None and one["erasing"]}  # fmt: skip
+    if len(known) < len(found):
+        words = f"{len(known)} of {len(found)} variants have all rows: nothing is concluded yet."
+        return {**out, "sentence": words}
     if STANDARD not in known:
-        return {**out, "sentence": f"Nothing yet: `{STANDARD}` lacks rows."}
+        return {**out, "sentence": f"Nothing: `{STANDARD}` was not made."}
     usual = known[STANDARD]
     if usual["tau"] >= GOAL or usual["erasing"]["rank1"] >= 0:
         words = (
@@ -115,9 +119,8 @@ def concluded(found: Found) -> dict[str, Any]:
             f"instead of {usual['tau']:.2f}."
         )
     else:
-        words = "The order doesn't hang on these knobs: no v2 is proposed."
-    some = "" if len(known) == len(found) else f"So far, from {len(known)} of {len(found)}: "
-    return {**out, "sentence": some + words}
+        words = "The order doesn't depend on these knobs: no v2 is proposed."
+    return {**out, "sentence": words}
 
 
 def guess(known: Found) -> dict[str, Any] | None:

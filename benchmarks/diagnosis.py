@@ -14,6 +14,7 @@ linear probe tells them on people it wasn't fitted on, also of images without co
 from infrared to visible.
 
 What is concluded from the numbers was written before the first run: the rule in _verdict.py.
+--table RESULT.json draws the conclusion of a result again, and writes its table and notes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import Any
 import knobs
 import methods
 import numpy as np
-from _common import record
+from _common import record, write_result
 from _runs import Unlike, load, read
 from _verdict import PLAIN, STANDARD, Part, concluded, findings, lines, notes
 from whole_seeds import BEGAN, HERE, Jobs
@@ -55,6 +56,14 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 def main(words: Sequence[str] | None = None) -> int:
     args = arguments(words)
+    if args.table:
+        whole = json.loads(args.table.read_text(encoding="utf-8"))
+        results = whole["results"]
+        results["conclusion"], whole["notes"] = said_of(
+            results["variants"], whole["name"], results["missing"]
+        )
+        write_result(args.table, whole, lines(results["variants"], ROWS))
+        return 0
     args.work = args.work.absolute()
     args.work.mkdir(parents=True, exist_ok=True)
     try:
@@ -79,7 +88,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True, help="for people, starts and runs")
+    parser.add_argument("--table", type=Path, metavar="RESULT", help="only make its table again")
+    parser.add_argument("--work", type=Path, help="for people, starts and runs")
     parser.add_argument("--seeds", default="2", help="of the starts and the runs")
     parser.add_argument("--start", help="a file ('{seed}' in it: the run's), not made here")
     parser.add_argument("--variants", default=",".join(knobs.VARIANTS))
@@ -99,7 +109,10 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps-per-epoch", type=int, help="(default: the search's)")
     parser.add_argument("--arch", default="resnet18", help="of the starts and all rows")
     parser.add_argument("--start-flags", default="", help="more flags for start.py")
-    return parser.parse_args(words)
+    args = parser.parse_args(words)
+    if not (args.table or args.work):
+        parser.error("name a folder for people, starts and runs by --work.")
+    return args
 
 
 def seeds_of(args: argparse.Namespace) -> list[int]:
@@ -299,16 +312,23 @@ def write(parts: Sequence[Part], jobs: Jobs, missing: Sequence[str]) -> Path:
     """The table of all variants, as far as they are made."""
     args = jobs.args
     found = {part.variant: findings(part) for part in parts}
-    end = concluded(found)
+    end, said = said_of(found, args.name, missing)
     setting = {
         "identities": args.identities, "images": args.images, "people_seed": args.people_seed,
         "seeds": args.seeds, "starts": {part.variant: part.runs.starts for part in parts},
     }  # fmt: skip
     results = {"setting": setting, "variants": found, "conclusion": end, "missing": [*missing],
                "seconds": jobs.took}  # fmt: skip
-    said = [*notes(found, end), f"Runs stand in the results {args.name}-VARIANT.",
-            *(f"missing: {sentence}" for sentence in missing)]  # fmt: skip
     return record(args.name, results, table=lines(found, ROWS), notes=said)
+
+
+def said_of(
+    found: Mapping[str, Mapping[str, Any]], name: str, missing: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """What is concluded from the numbers of all variants, and the notes under their table."""
+    end = concluded(found)
+    stand = f"Runs stand in the results {name}-VARIANT."
+    return end, [*notes(found, end), stand, *(f"missing: {one}" for one in missing)]
 
 
 if __name__ == "__main__":

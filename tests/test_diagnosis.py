@@ -225,7 +225,7 @@ def test_two_variants_from_people_to_the_table(
     whole = found["diagnosis"]["variants"]
     assert [*whole["crops"]["erasing"]] == [*whole["crops"]["rows"]["agw"]] == ["rank1", "mean_ap"]
     assert 0 <= whole["standard"]["gap"]["probe"] <= 100 and whole["standard"]["tau"] is None
-    assert "lacks rows" in found["diagnosis"]["conclusion"]["sentence"]
+    assert "nothing is concluded" in found["diagnosis"]["conclusion"]["sentence"]
 
     called.clear()  # elsewhere, one variant again from its result, the other one shown
     merge = ["--merge", str(files["diagnosis-standard"]), str(files["diagnosis-crops"])]
@@ -292,9 +292,11 @@ def test_the_rule(knobs: ModuleType) -> None:
     end = concluded(only)
     assert (end["proposal"], end["direction"]) == (None, "alike")
     only["alike"] = numbers(9 / 15, -9)
-    assert concluded(only)["sentence"].startswith("The order doesn't hang on these knobs")
+    assert concluded(only)["sentence"].startswith("The order doesn't depend on these knobs")
     only["crops"] = {**numbers(1.0, 9), "tau": None}  # rows are missing
-    assert concluded(only)["sentence"].startswith("So far, from 2 of 3: The order doesn't hang")
+    end = concluded(only)
+    assert end["sentence"] == "2 of 3 variants have all rows: nothing is concluded yet."
+    assert "erasing_and_tau" not in end and len(notes(only, end)) == 3 + len(only)
     for unlike in (numbers(0.87, -10), numbers(0.47, 1)):
         assert "doesn't show what v1 shows" in concluded({**found, "standard": unlike})["sentence"]
-    assert "lacks rows" in concluded({"walks": found["walks"]})["sentence"]
+    assert "was not made" in concluded({"walks": found["walks"]})["sentence"]
