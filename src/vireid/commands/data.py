@@ -245,7 +245,7 @@ def info(
         return 0
     is_weights = place.suffix.lower() in ENDINGS and place.is_file()
     if is_weights or (place / "config.json").is_file():
-        from vireid.training.checkpoint import describe_run
+        from vireid.training.checkpoint import describe_run, unfinished
 
         run = describe_run(place)
         reports = len(report_files(place)) if place.is_dir() else 0
@@ -258,6 +258,8 @@ def info(
         results.print(facts_table(f"{'Run' if place.is_dir() else 'File'} {place}", run))
         if network:
             _print_network(network)
+        if place.is_dir() and (note := unfinished(place)):
+            say(f"note: {note}")
         suggest(f"vireid {_after_run(run, target, place, reports)}")
         return 0
     if dataset is None:
@@ -304,19 +306,19 @@ def info(
 def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
     """What to type after having looked at a run, a checkpoint or weights."""
     from vireid.models.hub import is_shipped
-    from vireid.training.checkpoint import has_failed
+    from vireid.training.checkpoint import has_failed, unfinished
     from vireid.training.options import named_again
 
     if is_shipped(target):
         return f"test --resume {quoted(target)} --data-root DIR"
     if "checkpoint of" in run:
         return f"import-weights {quoted(target)}"
-    if reports:
+    failed, to_go = has_failed(place), place.is_dir() and unfinished(place)
+    if reports and not to_go:
         return f"report {quoted(target)}"
     config = place / "config.json"
     plain = read_json(config) if config.is_file() else {}
-    failed = has_failed(place)
-    if place.is_file() or ("hash" in run and not failed):  # there are weights
+    if place.is_file() or ("hash" in run and not failed and not to_go):  # there are weights
         return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
     again = " --other-code   # once the mistake is corrected" if failed else ""
     return f"train --resume {quoted(target)}{named_again(plain)}{again}"
