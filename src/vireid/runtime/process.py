@@ -8,21 +8,23 @@ import os
 import sys
 from collections.abc import Iterator
 
+_BY_SIGNAL = 128  # below the exit codes of what a signal ended
+
 
 @contextlib.contextmanager
 def own_process() -> Iterator[None]:
     """Let the block, which is all that this process does, end it with the code that it exits with.
 
-    Threads are awaited and what was registered for the exit is done, but Python's own teardown is
-    left out: a thread that is within PyTorch then aborts the process, and an interruption that was
-    met within `exec` is answered a second time.
+    After an interruption, threads are awaited and what was registered for the exit is done, but
+    Python's own teardown is left out: a thread that is within PyTorch then aborts the process, and
+    an interruption that was met within `exec` is answered a second time.
     """
     ends: list[int] = []
     atexit.register(_leave, ends)  # the first one registered is the last to run
     try:
         yield
     except SystemExit as end:
-        if isinstance(end.code, int):
+        if isinstance(end.code, int) and end.code > _BY_SIGNAL:
             ends.append(end.code)
         raise
     except KeyboardInterrupt:  # before the command line could answer it
@@ -32,7 +34,7 @@ def own_process() -> Iterator[None]:
 
 
 def _leave(ends: list[int]) -> None:
-    """End the process with the command's exit code, if it has one; else Python ends it."""
+    """End the process with the exit code of an interrupted command; else Python ends it."""
     if ends:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
