@@ -17,6 +17,8 @@ setup: $(VENV)/.installed  ## install vireid into .venv
 setup-dev: $(VENV)/.installed-dev  ## the same with everything the tests need
 
 $(BIN)/python:
+	@$(PYTHON) -c '' >/dev/null 2>&1 || \
+		{ echo "'$(PYTHON)' can't be run as Python. vireid needs Python 3.11 or newer. Name one: make PYTHON=python3.12 demo"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "vireid needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 demo"; exit 2; }
 	$(PYTHON) -m venv $(VENV)

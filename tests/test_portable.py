@@ -7,11 +7,14 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import forks
+import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "vireid"
@@ -116,3 +119,12 @@ def third_party() -> dict[str, str]:
 
 def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("python", ["nowhere/python", __file__, "false"])
+def test_a_python_that_cannot_be_run_is_told_in_one_sentence(python: str, tmp_path: Path) -> None:
+    words = ["make", "--silent", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}", "demo"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout.startswith(f"'{python}' can't be run as Python.")
+    assert done.stdout.count("\n") == 1 and "sh:" not in done.stderr

@@ -52,6 +52,7 @@ def test_one_way_to_the_terminal() -> None:
         ("commands/common.py", "sys.stdout.write"): "JSON, made harmless",
         ("commands/flags.py", "sys.stdout.write"): "help, our own text",
         ("data/decode_worker.py", "sys.stdout.write"): "a pipe between processes",
+        ("runtime/process.py", "sys.stderr.write"): "our own text, perhaps before the console",
         ("console.py", "_Harmless"): "the console itself",
     }
     found = set()

@@ -19,7 +19,7 @@ from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.console import console, did_you_mean, harmless, say, shortened
 from vireid.files import NoPermission
 from vireid.own_code import HOW_TO_DEBUG, failure
-from vireid.runtime.signals import Terminated, sigterm_raises
+from vireid.runtime.signals import Terminated, signals_raise
 from vireid.types import InputError
 from vireid.version import __version__
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         level=level if level in logging.getLevelNamesMapping() else "WARNING", handlers=[handler]
     )
     try:
-        with sigterm_raises():
+        with signals_raise():
             code = _dispatch(words)
             sys.stdout.flush()
     except InputError as error:

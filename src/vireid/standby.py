@@ -13,6 +13,7 @@ import os
 import sys
 
 from vireid.cli import begin, main
+from vireid.runtime.process import own_process
 
 # Of the commands and of what they import within functions; together they import all the rest.
 NEEDED = (
@@ -39,7 +40,8 @@ def wait() -> None:
     for new, old in ((nothing, 0), (out, 1), (out, 2)):
         os.dup2(new, old)
     sys.argv[1:] = words
-    main()
+    with own_process():
+        main()
 
 
 if __name__ == "__main__":

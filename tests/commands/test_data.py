@@ -146,3 +146,51 @@ def test_info_of_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert run("info", tmp_path) == 2
     shown = capsys.readouterr().err
     assert "no images of people" in shown and shown.endswith("modality.\n")
+
+
+def test_a_run_that_was_stopped_is_gone_on_with(trained: Path, tmp_path: Path, capsys) -> None:
+    one = Path(shutil.copytree(trained, tmp_path / "one", ignore=shutil.ignore_patterns("test")))
+    options = json.loads((one / "config.json").read_text())
+    options["recipe"]["epochs"] = 5
+    (one / "config.json").write_text(json.dumps(options))
+    note = f"note: '{one}' has trained 1 of 5 epochs; `vireid train --resume {one}` goes on."
+    assert run("info", one) == 0
+    message = said(capsys)
+    assert note in message and message.endswith(f"Next: vireid train --resume {one}")
+    refusal = refused(capsys, "test", "--resume", one, "--device", "cpu", "--trial", 2)
+    assert note in refusal  # it is tested nonetheless, if nothing is wrong
+
+
+@pytest.mark.parametrize("layout", ["sysu", "regdb", "llcm"])
+def test_people_that_are_not_all_drawn(layout: str, tmp_path: Path, capsys) -> None:
+    from vireid.synthetic.parameters import checked_parameters, claim
+
+    root, given = tmp_path / "people", (layout, 4, None, 1, 0, "easy", False, False)
+    claim(root, checked_parameters(*given))
+    expected = f"`vireid synthesize` hasn't finished '{root}'"
+    for image in ("cam1/0001/0001.jpg", "Visible/1/1.bmp", "vis/1/1.jpg"):  # of any layout
+        (root / image).parent.mkdir(parents=True)
+        (root / image).touch()
+    for words in (("info", root), ("info", root, "--dataset", layout), (
+        "train", "--dataset", layout, "--data-root", root, "--device", "cpu",
+        "--run", tmp_path / "run",
+    ), ("prepare", "--dataset", layout, "--data-root", root), (
+        "test", "--resume", "synth", "--dataset", layout, "--data-root", root,
+    )):  # fmt: skip
+        refusal = refused(capsys, *words)
+        assert expected in refusal and refusal.count(expected) == 1, words
+
+
+def test_what_is_drawn_already_is_not_said_to_be_written(tmp_path: Path, capsys) -> None:
+    from vireid.commands.data import _tell_drawn
+    from vireid.synthetic import Summary
+
+    facts = {"out": tmp_path, "num_images": 40, "num_identities": 4, "seconds": 2.0}
+    for drawn, expected in (
+        (0, f"All 40 images of 4 synthetic people are in '{tmp_path}' already."),
+        (10, f"10 of 40 images of 4 synthetic people in '{tmp_path}' (2 s, 5.0 img/s); the others"),
+        (40, f"Wrote 40 images of 4 synthetic people in '{tmp_path}' (2 s, 20.0 img/s)"),
+    ):
+        _tell_drawn(Summary(num_drawn=drawn, resumed=drawn < 40, **facts))
+        message = said(capsys)
+        assert expected in message and ("img/s" in message) == bool(drawn)

@@ -12,7 +12,7 @@ from vireid.runtime.signals import StopRequest
 
 # command → its flags, the function in which it is interrupted, what is said
 LONG = {
-    "synthesize": ("--out OUT", "vireid.synthetic.write_dataset", KEPT),
+    "synthesize": ("--out OUT", "vireid.synthetic.write_dataset", AFRESH),
     "prepare": ("--data-root OUT", "vireid.data.load_dataset", AFRESH),
     "train": (
         "--data-root OUT --run OUT/run --device cpu",
@@ -21,12 +21,12 @@ LONG = {
     ),
     "test": ("--resume OUT", "vireid.testing.evaluate", AFRESH),
     "sweep": ("OUT/sweep.toml", "vireid.sweep.read_sweep", KEPT),
-    "embed": ("--images OUT --out OUT/out --device cpu", "vireid.embed.load", KEPT),
+    "embed": ("--images OUT --out OUT/out --device cpu", "vireid.embed.load", AFRESH),
     "index create": ("--index OUT/i --embeddings OUT/e", "vireid.embed.load_embeddings", AFRESH),
     "index add": ("--index OUT/i --embeddings OUT/e", "vireid.embed.load_embeddings", AFRESH),
     "index update": ("--index OUT/i --embeddings OUT/e", "vireid.embed.load_embeddings", AFRESH),
     "index compact": ("--index OUT/i", "vireid.index.open_index", AFRESH),
-    "demo": ("--out OUT", "vireid.commands.demo.run_demo", KEPT),
+    "demo": ("--out OUT", "vireid.commands.demo.run_demo", AFRESH),
 }
 
 
@@ -43,6 +43,20 @@ def test_a_long_command_says_how_to_go_on(
     words = [word.replace("OUT", str(tmp_path)) for word in flags.split()]
     assert run(*command.split(), *words) == 130
     assert said(capsys) == f"{how} vireid: interrupted."
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [("synthesize", "cam1/0001/0001.jpg"), ("embed", "out.parts/part-000000.json"),
+     ("demo", "people/cam1/0001/0001.jpg")],
+)  # fmt: skip
+def test_finished_parts_are_kept_where_there_are_any(
+    command: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / part).parent.mkdir(parents=True)
+    (tmp_path / part).touch()
+    monkeypatch.setitem(LONG, command, (*LONG[command][:2], KEPT))
+    test_a_long_command_says_how_to_go_on(command, tmp_path, monkeypatch, capsys)
 
 
 def test_a_run_is_gone_on_with_from_its_newest_checkpoint(
@@ -80,6 +94,7 @@ def test_what_a_training_is_a_part_of_goes_on_as_a_whole(
 ) -> None:
     flags, how = (text.replace("OUT", str(tmp_path)) for text in WHOLE[command])
     (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "images.csv").touch()
 
     def interrupted(*args: object, **words: object) -> None:
         raise StopRequest().interruption("Go on with: vireid train --resume RUN")

@@ -147,6 +147,7 @@ def test_what_cannot_be_searched(index: Path, trained: Path, sysu_root: Path, ca
     infrared = ("--modality", "infrared")
     assert "Give either --image" in refused(capsys, *words, *infrared)
     assert "There is no image" in refused(capsys, *words, *infrared, "--image", "nope.jpg")
+    assert f"'{sysu_root}' is a folder." in refused(capsys, *words, *infrared, "--image", sysu_root)
     assert "can't be read" in refused(capsys, *words, *infrared, "--image", trained / "config.json")
     assert "at least 1" in refused(capsys, *words, *query, *infrared, "--top", 0)
     assert "--time-to: The time is 'soon'" in refused(

@@ -63,6 +63,13 @@ def test_a_second_test_keeps_the_first(trained: Path, tmp_path: Path, capsys) ->
 
     refusal = refused(capsys, *test, "--tta", "flip", "--rerank", "--out", first)
     assert "another question: test-time augmentation and re-ranking differ. It is kept" in refusal
+    other = tmp_path / "other"
+    report = json.loads(before)
+    report["protocol"]["weights_hash"] = "0" * 64
+    other.mkdir()
+    (other / "report.json").write_text(json.dumps(report))
+    refusal = refused(capsys, *test, "--out", other)
+    assert f"'{other}' holds the report of other weights. It is kept" in refusal
     assert run(*test, "--trials", 3, "--precision", "float32") == 0
     assert run(*test, "--part", "test", "--mode", "indoor") == 0
     assert (first / "report.json").read_bytes() == before

@@ -72,7 +72,10 @@ def test_going_on(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> Non
     assert run("train", "--resume", one, "--device", "cpu", *same) == 0
     assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "one")
     assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "other")
-    assert "--lr was 0.01 and is 0.5" in refused(capsys, "train", *again, "--lr", 0.5)
+    refusal = refused(capsys, "train", *again, "--lr", 0.5)
+    assert "--lr was 0.01 and is 0.5" in refusal and "Resuming" not in refusal
+    in_steps = refused(capsys, "train", *again, "--max-steps", 3)
+    assert "--max-steps 3 makes 1 epoch of 3 steps here." in in_steps
     assert "--method was 'mcl' and is 'agw'" in refused(capsys, "train", *again, "--method", "agw")
     assert "already holds a run" in refused(
         capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root, "--run", one

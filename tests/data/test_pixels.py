@@ -163,6 +163,8 @@ def test_sixteen_bits_and_missing_files(tmp_path):
         decode(tmp_path / "deep.png", (8, 4))
     with pytest.raises(InputError, match="There is no image"):
         decode(tmp_path / "gone.png", (8, 4))
+    with pytest.raises(InputError, match=r"is a folder\. Name an image in it"):
+        decode(tmp_path, (8, 4))
 
 
 def test_a_root_that_cannot_be_written_uses_the_cache_folder(tmp_path, monkeypatch):

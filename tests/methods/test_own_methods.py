@@ -205,10 +205,11 @@ def test_an_error_in_a_later_step(
 def test_a_loss_that_is_nan_from_the_first_step(
     tmp_path: Path, sysu_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = TERMS + "        return {'a': (loss['identity'] * 0 - 1).log()}\n"
+    body = TERMS + "        nan = (loss['identity'] * 0 - 1).log()\n"
+    body += "        return {'a': nan, 'b': nan, 'c': nan}\n"
     message = refused(capsys, *words(tmp_path, sysu_root, body))
     assert (
-        "The loss a became NaN in epoch 1. Use a smaller --lr, a --clip-norm of 5 or a longer"
-        in message
+        "The losses a, b and c became NaN in epoch 1. Use a smaller --lr, a --clip-norm of 5 or a "
+        "longer" in message
     )
     assert "it may also be the arithmetic of your own terms: a logarithm" in message

@@ -61,7 +61,8 @@ def test_damaged_and_missing_files_are_made_again(sysu, tmp_path):
     (out / "exp/train_id.txt").unlink()
     kept = out / "cam2/0001/0001.jpg"
     before = kept.stat().st_mtime_ns
-    assert write_dataset(out, workers=1, masks=True, **SMALL).resumed
+    again = write_dataset(out, workers=1, masks=True, **SMALL)
+    assert again.resumed and again.num_drawn == 2
     assert contents(out) == contents(sysu)
     assert kept.stat().st_mtime_ns == before
 

@@ -213,3 +213,23 @@ def test_a_run_that_failed_after_it_was_trained_is_said_to_have_failed(tmp_path:
     assert describe_briefly(tmp_path)["state"] == "trained"
     os.utime(tmp_path / "error.log", (4, 4))
     assert describe_briefly(tmp_path)["state"] == "failed (error.log), no checkpoint yet"
+
+
+def test_a_run_that_was_stopped_says_how_far_it_is(tmp_path: Path) -> None:
+    """Also one that was trained, and then was given more epochs."""
+    options = to_plain(train_options(method="agw", epochs=5))
+    (tmp_path / "config.json").write_text(json.dumps(options))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / checkpoint.checkpoint_name(4, 3)).touch()
+    for name in ("weights.safetensors", "summary.json"):
+        (tmp_path / name).touch()
+    assert describe_briefly(tmp_path)["state"] == "4 of 5 epochs"
+    said = checkpoint.unfinished(tmp_path)
+    assert said and said.endswith(f"4 of 5 epochs; `vireid train --resume {tmp_path}` goes on.")
+    (tmp_path / "checkpoints" / checkpoint.checkpoint_name(5, 0)).touch()
+    assert checkpoint.unfinished(tmp_path) is None
+    assert describe_briefly(tmp_path)["state"] == "trained"
+    options["stop_epoch"] = 4  # of the same schedule
+    (tmp_path / "checkpoints" / checkpoint.checkpoint_name(5, 0)).unlink()
+    (tmp_path / "config.json").write_text(json.dumps(options))
+    assert checkpoint.unfinished(tmp_path) is None

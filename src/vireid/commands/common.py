@@ -51,6 +51,12 @@ def going_on(how: str | Callable[[], str] = KEPT, *, always: bool = False) -> It
         raise
 
 
+def kept_in(folder: Path, pattern: str = "[!.]*.*") -> str:
+    """How an interrupted command goes on whose finished parts are the files of such names anywhere
+    in `folder`, if there are any yet."""
+    return KEPT if any(folder.glob(f"**/{pattern}")) else AFRESH
+
+
 def next_step(wrote: str | Path, then: str | None = None) -> None:
     """Say at a command's end what it wrote and what to run next."""
     console.print("[bold]Wrote[/] ", end="")

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import AFRESH, going_on, is_run, next_step, print_json, suggest
+from vireid.commands.common import (
+    AFRESH,
+    going_on,
+    is_run,
+    kept_in,
+    next_step,
+    print_json,
+    suggest,
+)
 from vireid.commands.run_list import show_runs
 from vireid.console import (
     around,
@@ -30,9 +38,9 @@ from vireid.types import InputError
 
 if TYPE_CHECKING:
     from vireid.data.protocol import Dataset
+    from vireid.synthetic import Summary
 
 
-@going_on()
 def synthesize(
     *,
     out: Path,
@@ -81,35 +89,47 @@ def synthesize(
         say(f"'{out}' is VIReID-Synth v1: all checksums are equal.")
         return 0
     check_folder(out, "the images")
-    if v1:
-        from vireid.synthetic import regenerate_v1
+    with going_on(lambda: kept_in(out)):
+        if v1:
+            from vireid.synthetic import regenerate_v1
 
-        summary = regenerate_v1(out, workers=workers)
-        layout = DEFAULT_DATASET
-    else:
-        from vireid.synthetic import LAYOUTS, write_dataset
+            summary = regenerate_v1(out, workers=workers)
+            layout = DEFAULT_DATASET
+        else:
+            from vireid.synthetic import LAYOUTS, write_dataset
 
-        summary = write_dataset(
-            out,
-            layout=layout,
-            identities=identities,
-            test_identities=test_identities,
-            images=images,
-            seed=seed,
-            workers=workers,
-            preset=preset,
-            masks=masks,
-        )
-        layout = choose("layout", layout, tuple(LAYOUTS))
-    rate = summary.num_images / max(summary.seconds, 1e-9)
-    next_step(
-        f"{summary.num_images:,} images of {summary.num_identities} synthetic people in '{out}' "
-        f"({summary.seconds:.0f} s, {rate:,.1f} img/s)"
-    )
+            summary = write_dataset(
+                out,
+                layout=layout,
+                identities=identities,
+                test_identities=test_identities,
+                images=images,
+                seed=seed,
+                workers=workers,
+                preset=preset,
+                masks=masks,
+            )
+            layout = choose("layout", layout, tuple(LAYOUTS))
+    _tell_drawn(summary)
     from vireid.data import load_dataset
 
     _suggest_training(layout, out, *_trainable(load_dataset(layout, out)), brief=True)
     return 0
+
+
+def _tell_drawn(summary: Summary) -> None:
+    """Say what a call of `synthesize` wrote, which may be less than the folder holds."""
+    images, drawn = summary.num_images, summary.num_drawn
+    people = f"{summary.num_identities} synthetic people"
+    if not drawn:
+        say(f"All {images:,} images of {people} are in '{summary.out}' already.")
+        return
+    what = f"{images:,} images of" if drawn == images else f"{drawn:,} of {images:,} images of"
+    rest = "" if drawn == images else "; the others were there"
+    rate = drawn / max(summary.seconds, 1e-9)
+    next_step(
+        f"{what} {people} in '{summary.out}' ({summary.seconds:.0f} s, {rate:,.1f} img/s){rest}"
+    )
 
 
 @going_on(AFRESH)
@@ -245,7 +265,7 @@ def info(
         return 0
     is_weights = place.suffix.lower() in ENDINGS and place.is_file()
     if is_weights or (place / "config.json").is_file():
-        from vireid.training.checkpoint import describe_run
+        from vireid.training.checkpoint import describe_run, unfinished
 
         run = describe_run(place)
         reports = len(report_files(place)) if place.is_dir() else 0
@@ -258,6 +278,8 @@ def info(
         results.print(facts_table(f"{'Run' if place.is_dir() else 'File'} {place}", run))
         if network:
             _print_network(network)
+        if place.is_dir() and (note := unfinished(place)):
+            say(f"note: {note}")
         suggest(f"vireid {_after_run(run, target, place, reports)}")
         return 0
     if dataset is None:
@@ -304,19 +326,19 @@ def info(
 def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
     """What to type after having looked at a run, a checkpoint or weights."""
     from vireid.models.hub import is_shipped
-    from vireid.training.checkpoint import has_failed
+    from vireid.training.checkpoint import has_failed, unfinished
     from vireid.training.options import named_again
 
     if is_shipped(target):
         return f"test --resume {quoted(target)} --data-root DIR"
     if "checkpoint of" in run:
         return f"import-weights {quoted(target)}"
-    if reports:
+    failed, to_go = has_failed(place), place.is_dir() and unfinished(place)
+    if reports and not to_go:
         return f"report {quoted(target)}"
     config = place / "config.json"
     plain = read_json(config) if config.is_file() else {}
-    failed = has_failed(place)
-    if place.is_file() or ("hash" in run and not failed):  # there are weights
+    if place.is_file() or ("hash" in run and not failed and not to_go):  # there are weights
         return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
     again = " --other-code   # once the mistake is corrected" if failed else ""
     return f"train --resume {quoted(target)}{named_again(plain)}{again}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from vireid.commands.common import going_on, suggest
+from vireid.commands.common import going_on, kept_in, suggest
 from vireid.commands.demo_page import Searched, Tested, demo_page
 from vireid.console import console, quoted, results, say
 from vireid.files import check_folder, read_json
@@ -283,6 +283,6 @@ def demo(*, out: Path = Path("demo"), device: str = "auto", seed: int = 2026) ->
         device: Where to compute: auto (a GPU if there is one), cpu, cuda:N or mps.
         seed: Seed of the synthetic people.
     """
-    with going_on(always=True):
+    with going_on(lambda: kept_in(out), always=True):
         run_demo(out, device=device, seed=seed)
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vireid.commands.common import (
     PRECISION_ALIASES,
     going_on,
+    kept_in,
     next_step,
     precision_name,
     print_json,
@@ -30,7 +31,6 @@ MAX_NOTES = 20
 """Queries that are remarked on; JSON has the notes on all."""
 
 
-@going_on()
 def embed(
     *,
     images: str,
@@ -82,7 +82,7 @@ def embed(
             (float16 on a GPU, float32 on a CPU).
     """
     from vireid.embed.sources import check_source
-    from vireid.embed.storage import check_out
+    from vireid.embed.storage import check_out, parts_folder
 
     problems = Problems()
     with problems:
@@ -110,20 +110,21 @@ def embed(
     problems.tell()
     from vireid.embed import embed_files, load
 
-    embedder = load(weights, device=place, method=method, arch=arch, precision=precision)
-    summary = embed_files(
-        embedder,
-        images,
-        out,
-        modality=sensor,
-        batch_size=batch_size,
-        dtype=dtype,
-        camera_pattern=camera_pattern,
-        skip_broken=skip_broken,
-        tta=tta,
-        workers=workers,
-        decoding=decoding,
-    )
+    with going_on(lambda: kept_in(parts_folder(out), "part-*.json")):
+        embedder = load(weights, device=place, method=method, arch=arch, precision=precision)
+        summary = embed_files(
+            embedder,
+            images,
+            out,
+            modality=sensor,
+            batch_size=batch_size,
+            dtype=dtype,
+            camera_pattern=camera_pattern,
+            skip_broken=skip_broken,
+            tta=tta,
+            workers=workers,
+            decoding=decoding,
+        )
     tell_broken(summary.broken)
     if summary.misshapen:
         warn(
@@ -318,6 +319,8 @@ def _network_at(weights: str | Path, gpu: int | None, device: str, problems: Pro
 def _queries(image: tuple[Path, ...], images: Path | None) -> list[Path]:
     if image and images is None:
         missing = next((path for path in image if not path.is_file()), None)
+        if missing is not None and missing.is_dir():
+            raise InputError(f"'{missing}' is a folder. Name an image in it, or all: --images.")
         if missing is not None:
             raise InputError(f"There is no image '{missing}'.{path_meant(missing, Path.is_file)}")
         return list(image)

@@ -110,6 +110,9 @@ def _read(path: str | Path, decoding: Decoding) -> Image.Image:
             return to_rgb(image, decoding)
     except FileNotFoundError as error:
         raise ImageError("missing", "missing", f"There is no image '{path}'.") from error
+    except IsADirectoryError as error:
+        sentence = f"'{path}' is a folder. Name an image in it."
+        raise ImageError("broken", "a folder", sentence) from error
     except PermissionError as error:
         raise ImageError("broken", "no permission", str(NoPermission(path, error))) from error
     except Image.DecompressionBombError as error:

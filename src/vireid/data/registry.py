@@ -116,7 +116,8 @@ def find_root(name: str | None, root: str | Path | None) -> Path:
     """The folder of data set `name`, where that is known: `root`, else `$VIREID_DATA/<name>`.
 
     Raises:
-        InputError: neither is given, or the folder does not exist.
+        InputError: neither is given, the folder does not exist, or `vireid synthesize` hasn't
+            finished it.
     """
     which = f" '{name}'" if name else ""
     if root is None:
@@ -133,7 +134,19 @@ def find_root(name: str | None, root: str | Path | None) -> Path:
             f"The folder '{root}' does not exist.{path_meant(root)} Give the folder of the data "
             f"set{which} as `data_root`."
         )
+    _refuse_unfinished(root)
     return root
+
+
+def _refuse_unfinished(root: Path) -> None:
+    from vireid.data.protocol import read_marker
+
+    made = read_marker(root)
+    if made is not None and not made.get("complete", True):
+        raise InputError(
+            f"`vireid synthesize` hasn't finished '{root}', so images or lists are missing. The "
+            "same command goes on where it was stopped."
+        )
 
 
 def recognise(root: str | Path) -> DatasetFacts:

@@ -37,7 +37,13 @@ from vireid.embed.copying import pinned
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import RING, decoded_ahead, shared_pixels
 from vireid.embed.sources import Source, read_source
-from vireid.embed.storage import VectorFile, check_out, load_embeddings, save_embeddings
+from vireid.embed.storage import (
+    VectorFile,
+    check_out,
+    load_embeddings,
+    parts_folder,
+    save_embeddings,
+)
 from vireid.embed.vector_writer import VectorWriter
 from vireid.files import read_json, sync_folder, write_json, writing
 from vireid.types import Embeddings, InputError, Modality
@@ -144,7 +150,7 @@ class _Job:
         batches = embedder.batches(source.modality, batch_size)
         self.parts = [batches[start : start + PART] for start in range(0, len(batches), PART)]
         self.largest = max(map(len, batches))
-        self.folder = out.with_name(out.name + ".parts")
+        self.folder = parts_folder(out)
         self.result = self.folder / "embeddings.safetensors"
         self.widths: dict[str, int] = {}  # of vectors, once known
         self.again = f"Delete '{self.folder}' and run the command again."

@@ -192,6 +192,11 @@ def _layout(embeddings: Embeddings) -> tuple[bytes, dict[str, np.ndarray], dict[
     return head, arrays, {name: len(head) + starts[name] for name in vectors}
 
 
+def parts_folder(out: Path) -> Path:
+    """Where the parts of an embeddings file lie while it is made."""
+    return out.with_name(out.name + ".parts")
+
+
 def check_out(out: Path) -> None:
     """Refuse a name that no embeddings file can or should have.
 

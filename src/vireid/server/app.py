@@ -134,6 +134,7 @@ def serve(
         if settings.audit_log is None and "://" not in str(index_url):
             settings = replace(settings, audit_log=default_audit_log(index_url))
         app = create_app(index, embedder, settings)
+        stack.callback(app.state.service.close)  # also when it is interrupted before it serves
         _say_where(settings, listener.getsockname()[1], browser=browser)
         with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
             uvicorn.Server(server_config(app, settings)).run(sockets=[listener])

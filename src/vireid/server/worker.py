@@ -147,7 +147,9 @@ class SearchWorker:
         return await task.done
 
     def close(self) -> None:
-        """Stop after the current batch; waiting jobs are refused."""
+        """Stop after the current batch; waiting jobs are refused. Once is enough."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         while True:
             try:
@@ -194,6 +196,8 @@ class SearchWorker:
         black = np.zeros((1, height, width, 3), dtype=np.uint8)
         try:
             for _ in range(2):
+                if self._closed.is_set():
+                    return
                 started = time.perf_counter()
                 (vector,) = self._searcher.embed(black, Modality.INFRARED)
                 self._searcher.search_vectors(vector, top=1)

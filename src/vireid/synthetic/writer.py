@@ -41,8 +41,9 @@ from vireid.types import InputError
 
 _MOST_PROCESSES = 61 if sys.platform == "win32" else 9999
 """Windows can't wait for more at once."""
-_Result = tuple[int, dict, list[dict]]
-"""A person's pid, row of `attributes.csv` and rows of `images.csv`."""
+_Result = tuple[int, dict, list[dict], int]
+"""A person's pid, row of `attributes.csv`, rows of `images.csv`, and how many of its images were
+drawn now."""
 
 PEOPLE, IMAGES = "attributes.csv", "images.csv"
 
@@ -54,6 +55,7 @@ class Summary:
     Attributes:
         out: the folder.
         num_images, num_identities: what it holds.
+        num_drawn: images that this call drew; the others were there.
         seconds: how long this call took.
         resumed: whether it continued an interrupted call.
     """
@@ -61,6 +63,7 @@ class Summary:
     out: Path
     num_images: int
     num_identities: int
+    num_drawn: int
     seconds: float
     resumed: bool
 
@@ -125,12 +128,14 @@ def write_parameters(
     shots_each = {pid: list(_shots(parameters, pid)) for pid in split.all}
     total = sum(len(shot.files) for shots in shots_each.values() for shot in shots)
     rows: dict[int, tuple[dict, list[dict]]] = {}
+    drawn = 0
     cv2.setNumThreads(1)  # several processes share the cores
     bar = progress_bar(shown=progress)
     with _tasks(out, parameters, split.all, workers) as finished, bar:
         task = bar.add_task(f"{layout.title} layout", total=total, rate="")
-        for pid, person_row, image_rows in finished:
+        for pid, person_row, image_rows, count in finished:
             rows[pid] = (person_row, image_rows)
+            drawn += count
             bar.advance(task, sum(len(shot.files) for shot in shots_each[pid]))
     for path, text in layout.index(parameters.images, split, parameters.seed).items():
         write_text(out / path, text)
@@ -141,6 +146,7 @@ def write_parameters(
         out=out,
         num_images=total,
         num_identities=len(split.all),
+        num_drawn=drawn,
         seconds=time.perf_counter() - started,
         resumed=resumed,
     )
@@ -225,7 +231,7 @@ def _write_person(out: Path, parameters: Parameters, pid: int) -> _Result:
     """Write the missing images of one person."""
     _, preset = preset_named(parameters.preset)
     person = sample_person(parameters.seed, pid, version=parameters.version)
-    actor, rows = None, []
+    actor, rows, drawn = None, [], 0
     for shot in _shots(parameters, pid):
         view = draw_view(person, shot.camera, preset, shot.number)
         paths = dict(shot.files)
@@ -245,8 +251,9 @@ def _write_person(out: Path, parameters: Parameters, pid: int) -> _Result:
             size = LAYOUTS[parameters.layout].size
             for kind, path in paths.items():
                 _write_image(out / path, images[kind], view.quality, size)
+            drawn += len(shot.files)
         rows += [_image_row(path, kind, person, shot, view) for kind, path in shot.files.items()]
-    return pid, attributes(person), rows
+    return pid, attributes(person), rows, drawn
 
 
 _ENDS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}

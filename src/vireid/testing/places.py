@@ -100,28 +100,33 @@ def free_place(folder: Path, question: dict[str, Any], *, rerank: bool, chosen: 
     from vireid.evaluation.protocol import PROTOCOL_WORDS
     from vireid.evaluation.unlike import joined
 
-    place, number = folder, 1
+    place, number, of = folder, 1, ""
     while (place / "report.json").is_file():
         there = Report.load(place / "report.json")
         other = [
-            PROTOCOL_WORDS[name].lower()
+            name
             for name, value in question.items()
             if getattr(there.protocol, name) != value
             and not (name == "data_hash" and there.protocol.data_hash is None)  # an older report
         ]
         if (there.protocol.reranking != "none") != rerank:
-            other.append(PROTOCOL_WORDS["reranking"].lower())
+            other.append("reranking")
         if there.averaged:
-            other.append("being an average")
+            other.append("average")
         if not other:
             return place
+        things = {"weights_hash": "other weights", "data_hash": "other data"}
+        asked = not things.keys() >= {*other}
+        of = of or ("another question" if asked else joined([things[name] for name in other]))
         if chosen:
+            words = {**PROTOCOL_WORDS, "average": "being an average"}
+            why = f": {joined([words[name].lower() for name in other])} differ" if asked else ""
             raise InputError(
-                f"'{place}' holds the report of another question: {joined(other)} differ. It is "
-                "kept; name another folder by `out`."
+                f"'{place}' holds the report of {of}{why}. It is kept; name another folder by "
+                "`out`."
             )
         number += 1
         place = folder.with_name(f"{folder.name}-{number}")
     if number > 1:
-        say(f"'{folder}' holds the report of another question, which is kept.")
+        say(f"'{folder}' holds the report of {of}, which is kept.")
     return place

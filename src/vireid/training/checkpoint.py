@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
-from vireid.console import count_text, path_meant
+from vireid.console import count_text, path_meant, quoted, typed
 from vireid.data.identities import trained_on
 from vireid.files import NoPermission, atomic_write, file_hash, permitted, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
 from vireid.models.hub import WEIGHTS
 from vireid.runtime.record import record_of
-from vireid.training.options import check_config
+from vireid.training.options import check_config, named_again
 from vireid.types import InputError, shown
 from vireid.version import __version__
 from vireid.weights import read_weights
@@ -282,12 +282,39 @@ def has_failed(run: Path) -> bool:
     return not _is_trained(run) or log.stat().st_mtime > summary.stat().st_mtime
 
 
+def unfinished(run: Path) -> str | None:
+    """A sentence on a run that has checkpoints, but not all of its epochs; None of others."""
+    so_far = _so_far(run)
+    if so_far is None:
+        return None
+    again = named_again(read_json(run / "config.json"))
+    command = typed(f"vireid train --resume {quoted(run)}{again}")
+    return f"'{run}' has trained {so_far}; `{command}` goes on."
+
+
+def _so_far(run: Path) -> str | None:
+    """ "4 of 5 epochs", where `unfinished` has a sentence."""
+    newest, config = list_checkpoints(run / "checkpoints"), run / "config.json"
+    if not newest or not config.is_file():
+        return None
+    options = check_config(read_json(config), f"'{config}'")
+    recipe, (done, _) = options.get("recipe"), position(newest[0])
+    whole = recipe.get("epochs") if isinstance(recipe, Mapping) else None
+    epochs = options.get("stop_epoch") or whole
+    if not isinstance(epochs, int) or done >= epochs:
+        return None
+    return f"{done} of {count_text(epochs, 'epoch', 'epochs')}"
+
+
 def _state(run: Path) -> str:
     newest = list_checkpoints(run / "checkpoints")
-    state = newest[0].stem if newest else "no checkpoint yet"
     if has_failed(run):
-        return f"failed ({ERROR_LOG}), {state}"
-    return "trained" if _is_trained(run) else state
+        return f"failed ({ERROR_LOG}), {newest[0].stem if newest else 'no checkpoint yet'}"
+    if so_far := _so_far(run):  # also of a trained run that was given more epochs
+        return so_far
+    if _is_trained(run):
+        return "trained"
+    return newest[0].stem if newest else "no checkpoint yet"
 
 
 def _identities(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -73,6 +73,10 @@ def train(
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
         options = for_steps(options, data, max_steps)
+        if resume:  # what differs from before is told in epochs
+            length = count_text(options.recipe.epochs, "epoch", "epochs")
+            each = count_text(options.steps_per_epoch, "step", "steps")
+            say(f"`max_steps` {max_steps} makes {length} of {each} here.")
     if not resume:
         _warn_of_warm_up(options, data)
     can_evaluate = _look_ahead(options, data)

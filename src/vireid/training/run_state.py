@@ -272,17 +272,17 @@ def open_folder(
             or identities, or whose checkpoints are damaged.
     """
     folder, plain = run / "checkpoints", to_plain(options)
-    state, problem, changes = None, None, {}
+    state, problem, changes, begins = None, None, {}, ""
     if not resume and (checkpoint.list_checkpoints(folder) or (run / WEIGHTS).exists()):
         problem = f"'{run}' already holds a run. Go on with it by `resume`, or name another `run`."
     elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
         state, path, notes = checkpoint.load_latest(folder)
         for note in notes:
             say(note if note is not notes[-1] else f"{note} The one before is used.")
-        say(f"Resuming from {path.name}.")
+        begins = f"Resuming from {path.name}."
         changes = _changed_since(state, options, run)
     elif resume:
-        say("The run has no checkpoint yet; it starts from its beginning.")
+        begins = "The run has no checkpoint yet; it starts from its beginning."
         changes = compare_options(read_json(run / "config.json"), plain, run)
     identities = trained_identities(dataset, options, state, run, say) if not problem else []
     if state is not None and now is not None:
@@ -290,6 +290,8 @@ def open_folder(
     first_problem = next((text for text in world.gather(problem) if text), None)
     if first_problem:
         raise InputError(first_problem)
+    if begins:  # it isn't refused
+        say(begins)
     tell_changes(changes, say)
     if world.first:
         write_json(run / "config.json", plain)

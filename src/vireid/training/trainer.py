@@ -17,6 +17,7 @@ from vireid.config import to_plain
 from vireid.console import count_text, first_line, quoted, typed
 from vireid.data import Dataset, PixelStore, without
 from vireid.evaluation.measures import criterion_words
+from vireid.evaluation.unlike import joined
 from vireid.figures import BatchRow, draw_batch
 from vireid.methods import Method
 from vireid.models.hub import WEIGHTS
@@ -307,7 +308,7 @@ class _Run:
             }
             *advice, last = [words for words, use in useful.items() if use]
             raise InputError(
-                f"The loss {', '.join(wrong)} became "
+                f"The {'loss' if len(wrong) == 1 else 'losses'} {joined(wrong)} became "
                 f"{'NaN' if any(map(math.isnan, means.values())) else 'infinite'} in epoch "
                 f"{self.progress.epoch + 1}. "
                 + (f"The newest checkpoint is '{newest[0].name}'. " if newest else "")
