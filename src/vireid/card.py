@@ -21,7 +21,7 @@ from vireid.evaluation.report import (
     record_section,
     report_rows,
 )
-from vireid.evaluation.tables import markdown
+from vireid.evaluation.tables import counted, markdown
 from vireid.models.hub import is_shipped
 from vireid.models.whereabouts import on_disk
 from vireid.runtime.record import record_of
@@ -193,6 +193,8 @@ def _numbers(reports: Sequence[Report]) -> list[str]:
         lines += [f"### {data_title(protocol)}", "", f"{protocol.search()}."]
         if protocol.synthetic:
             lines.append("**All people are synthetic**; compare with numbers on the same set only.")
+        if words := counted(report.counts):
+            lines.append(words)
         facts = {
             "rule": protocol.rule,
             "test-time augmentation": protocol.tta,

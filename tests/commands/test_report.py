@@ -187,6 +187,7 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
          "| Start | random weights |", "| Seed | 0 |",
         metadata["weights_hash"], metadata["record"]["options_hash"][:16],
         "The terms of the data that they were trained on apply besides", "all-search",
+        "4 people, 16 queries, 16 gallery images a draw.",
     ):  # fmt: skip
         assert words in text, words
     assert str(tmp_path) not in text and metadata["data_root"] not in text
