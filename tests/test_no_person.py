@@ -12,6 +12,7 @@ import server_kit as kit
 from command_kit import run, said
 from PIL import Image
 
+import vireid
 from vireid.data.decoding import is_person_shaped, notes_on
 from vireid.embed import embed_files
 from vireid.index.outliers import Outliers
@@ -113,21 +114,50 @@ def test_a_job_that_goes_on_still_knows_them(
 
 
 @pytest.mark.parametrize("colour", [True, False])
-def test_visible_images_embedded_as_infrared_are_noticed(
+def test_images_embedded_as_those_of_the_other_sensor_are_noticed(
     colour: bool, world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Whichever it is, and through which door."""
     images = tmp_path / "images"
     images.mkdir()
-    for number in range(4):
-        image = np.full((144, 72, 3), 60, np.uint8)
-        image[:, :, 0] += 6 * colour  # a mean spread of 6 grey levels, and of 0
-        image[:, 40:] += 100
-        Image.fromarray(image).save(images / f"{number}.png")
+    files = [images / f"{number}.png" for number in range(4)]
+    for file in files:
+        image_of(colour).save(file)
+    (images / "5.png").write_bytes(b"not an image")  # says nothing about colour
+    wrong, right = ("infrared", "visible") if colour else ("visible", "infrared")
+    words = f"4 of the first 4 {wrong} images have {'' if colour else 'no '}colour, such as '"
     for modality in ("visible", "infrared"):
         out = tmp_path / f"{modality}.st"
-        embed_files(world.embedder, images, out, modality=Modality.parse(modality), workers=1)
-        noticed = "4 of the first 4 infrared images have colour, such as" in said(capsys)
-        assert noticed == (colour and modality == "infrared")
+        asked = ("--images", images, "--modality", modality, "--weights", world.weights, *CPU)
+        assert run("embed", *asked, "--out", out, "--workers", 1, "--skip-broken") == 0
+        told = said(capsys)
+        assert (words in told) == (modality == wrong) == (f"as such (--modality {right})" in told)
+        embedder = vireid.load(world.weights, device="cpu")
+        for _ in range(2):
+            embedder.embed(files, modality)
+        told = said(capsys)
+        assert told.count(words) == (modality == wrong) == told.count(f"(`modality` {right})")
+    vireid.load(world.weights, device="cpu").embed(files[:1], wrong)
+    assert f"The {wrong} image '{files[0]}' has " in said(capsys)
+
+
+def test_some_grey_images_by_day_are_no_mistake(
+    world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A few infrared ones with colour neither."""
+    files = [tmp_path / f"{number}.png" for number in range(10)]
+    for modality in ("visible", "infrared"):
+        for number, file in enumerate(files):
+            image_of(number == 0 or (modality == "infrared" and number < 5)).save(file)
+        vireid.load(world.weights, device="cpu").embed(files, modality)
+    assert said(capsys) == ""
+
+
+def image_of(colour: bool) -> Image.Image:
+    image = np.full((144, 72, 3), 60, np.uint8)
+    image[:, :, 0] += 6 * colour  # a mean spread of 6 grey levels, and of 0
+    image[:, 40:] += 100
+    return Image.fromarray(image)
 
 
 # ---- vectors of another kind

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from command_kit import refused, run
+from fakes import make_sysu_tree
+from hub_kit import Hub, serving
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 import vireid
 from vireid.models import shipped_weights
+from vireid.models.hub import fetch
 from vireid.server.app import serve
 from vireid.sweep import read_sweep
 from vireid.training.defaults import train_options
@@ -146,6 +150,42 @@ def test_a_start_or_network_that_can_not_be_is_told_before_images_are_read(
     message = refused(capsys, *words)
     for row, sentence in said.items():
         assert f"row '{row}'" in message and sentence in message
+
+
+def test_a_folder_that_is_no_data_set_is_told_before_weights_are_fetched(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every door that does both, and nothing is left behind."""
+    hub, runs = Hub(), tmp_path / "runs"
+    root = str(make_sysu_tree(tmp_path / "sysu", {f"cam{c}/0001": 1 for c in range(1, 7)}, [1]))
+    base = {"data_root": root, "dataset": "regdb"}
+    with serving(hub, tmp_path / "cache"):
+        for start in ("imagenet", "hf://user/name"):
+            for name, said in (("regdb", "is not RegDB"), ("folder", "has no images of people")):
+                words = ("train", "--dataset", name, "--data-root", root, "--pretrained", start)
+                words += ("--run", runs, "--device", "cpu")
+                assert said in refused(capsys, *words)
+                options = train_options(dataset=name, data_root=root, pretrained=start)
+                with pytest.raises(InputError, match=said):
+                    vireid.train(options, runs)
+            message = refused(capsys, *words, "--dataset", "regdb", "--trial", "all")
+            assert "is not RegDB" in message
+            rows = {"a": {"pretrained": start}, "b": {"pretrained": start, "lr": 0.2}}
+            (tmp_path / "sweep.json").write_text(json.dumps({"base": base, "rows": rows}))
+            words = ("sweep", tmp_path / "sweep.json", "--out", runs, "--device", "cpu")
+            message = refused(capsys, *words)
+            assert "row 'a', row 'b'. " in message and message.count("is not RegDB") == 1
+    assert not hub.asked and not runs.exists()
+    # a word that timm doesn't know is told along with the folder; the fetching waits for its turn
+    words = ("train", "--dataset", "sysu", "--run", runs, "--device", "cpu")
+    message = refused(capsys, *words, "--data-root", tmp_path, "--pretrained", "imagnet")
+    assert "Did you mean 'imagenet'?" in message and "is not SYSU-MM01" in message
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    fetch.cache_clear()
+    message = refused(capsys, *words, "--data-root", root)
+    assert "as --pretrained, or start from nothing: --pretrained none." in message
+    assert not (tmp_path / "sysu" / ".vireid").exists() and not runs.exists()
 
 
 def test_all_that_a_test_can_not_do_is_told_at_once(tmp_path: Path, capsys) -> None:

@@ -3,6 +3,7 @@ shows it. Everything in it is from the weights' header and the reports on them."
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from vireid.evaluation.report import (
     record_section,
     report_rows,
 )
-from vireid.evaluation.tables import markdown
+from vireid.evaluation.tables import counted, markdown
 from vireid.models.hub import is_shipped
 from vireid.models.whereabouts import on_disk
 from vireid.runtime.record import record_of
@@ -30,6 +31,7 @@ from vireid.weights import NO_LICENCE, licence_of, read_weights
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
+_MARK = "<!-- vireid card, SHA-256 of all above: "
 _MUST_NOT = "What it must not be used for"  # a heading of docs/responsible-use.md
 # Those of the hub's identifiers that weights commonly have; for others there is a name of its own.
 _LICENCES = (
@@ -47,7 +49,8 @@ _STARTS = {
 
 
 def model_card(weights: str | Path, *, licence: str | None = None, name: str | None = None) -> str:
-    """The README.md of a model on the hub, with its YAML front matter.
+    """The README.md of a model on the hub, with its YAML front matter. Its last line, a comment,
+    is a hash of the rest, by which `is_untouched` knows it again.
 
     Args:
         weights: a run's folder, a weights file, "synth", or "hf://USER/NAME".
@@ -78,7 +81,21 @@ def model_card(weights: str | Path, *, licence: str | None = None, name: str | N
         *_licence(licence, known, packaged=is_shipped(weights) and not stated),
         *_use(weights, facts),
     ]
-    return "\n".join(lines).rstrip() + "\n"
+    text = "\n".join(lines).rstrip() + "\n\n"
+    return f"{text}{_MARK}{_hash(text.encode())} -->\n"
+
+
+def is_untouched(path: Path) -> bool:
+    """Whether a file is a model card of ours that nobody changed since."""
+    try:
+        text, mark, rest = path.read_bytes().rpartition(_MARK.encode())
+    except OSError:
+        return False
+    return bool(mark) and rest == f"{_hash(text)} -->\n".encode()
+
+
+def _hash(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _front(
@@ -176,6 +193,8 @@ def _numbers(reports: Sequence[Report]) -> list[str]:
         lines += [f"### {data_title(protocol)}", "", f"{protocol.search()}."]
         if protocol.synthetic:
             lines.append("**All people are synthetic**; compare with numbers on the same set only.")
+        if words := counted(report.counts):
+            lines.append(words)
         facts = {
             "rule": protocol.rule,
             "test-time augmentation": protocol.tta,

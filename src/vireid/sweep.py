@@ -396,7 +396,7 @@ def _check_test(
                 from vireid.training.seen import refuse_fitted_part
 
                 refuse_fitted_part(run.part, options.part)
-            if options.data_root or not own:  # the run's own is missed when it begins
+            if options.data_root or not own:  # the run's own is listed before the first begins
                 find_root(name, options.data_root)
         except InputError as error:
             raise InputError(f"{where} of row {shown(job.row)}: {error}") from error

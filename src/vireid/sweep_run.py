@@ -115,14 +115,15 @@ def run_sweep(
 
 
 def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
-    """Refuse what a device would refuse of a run or a test that is left in its turn, perhaps hours
-    later.
+    """Refuse what a device or a data set's folder would refuse of a run or a test that is left in
+    its turn, perhaps hours later.
 
     Raises:
         InputError: there is something.
     """
     from vireid.runtime.precision import check_precision
     from vireid.training.ahead import check_ahead
+    from vireid.training.training_set import dataset_of, names_of_data
 
     jobs = [job for job in sweep.jobs if not job.trained()]
     left = bool(jobs) or any(_look_at_tests(job, sweep) for job in sweep.jobs)
@@ -145,6 +146,13 @@ def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
         for words in sweep.tests if left else ():
             if "--precision" in words:
                 check("[test]", check_precision, words[words.index("--precision") + 1], kind)
+    of_data: dict[str, list[Job]] = {}  # runs of the same data, which are listed once
+    for job in jobs:
+        if not job.folder.exists():
+            of_data.setdefault(repr(names_of_data(job.options)), []).append(job)
+    for alike in of_data.values():
+        rows = ", ".join(f"row {row}" for row in dict.fromkeys(shown(job.row) for job in alike))
+        check(rows, dataset_of, alike[0].options)
     if found:
         raise InputError(" ".join(
             f"Not possible here: {', '.join(places)}. {sentence}"

@@ -82,7 +82,7 @@ def test_a_run_is_gone_on_with_from_its_newest_checkpoint(
 WHOLE = {
     "demo": ("--out OUT --device cpu", KEPT),
     "train": (
-        "--dataset regdb --trial all --data-root OUT --run OUT/run --device cpu",
+        "--dataset regdb --trial all --pretrained none --data-root DATA --run OUT/run --device cpu",
         "The trials go on with: vireid train --resume OUT/run",
     ),
 }
@@ -90,9 +90,10 @@ WHOLE = {
 
 @pytest.mark.parametrize("command", WHOLE)
 def test_what_a_training_is_a_part_of_goes_on_as_a_whole(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    command: str, tmp_path: Path, regdb_root: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     flags, how = (text.replace("OUT", str(tmp_path)) for text in WHOLE[command])
+    flags = flags.replace("DATA", str(regdb_root))
     (tmp_path / "people").mkdir()
     (tmp_path / "people" / "images.csv").touch()
 

@@ -11,7 +11,7 @@ import command_kit
 import pytest
 import yaml
 from command_kit import refused, run, said
-from huggingface_hub import ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from vireid.commands.report import load_reports
 from vireid.testing import reports_of
@@ -187,11 +187,19 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
          "| Start | random weights |", "| Seed | 0 |",
         metadata["weights_hash"], metadata["record"]["options_hash"][:16],
         "The terms of the data that they were trained on apply besides", "all-search",
+        "4 people, 16 queries, 16 gallery images a draw.",
     ):  # fmt: skip
         assert words in text, words
     assert str(tmp_path) not in text and metadata["data_root"] not in text
-    assert "exists already" in refused(capsys, "card", copy)
-    assert (copy / "README.md").read_text() == text
+    # written again, it replaces itself, but neither a card with words of somebody's own nor others
+    assert run("card", copy) == 0
+    again = (copy / "README.md").read_text()
+    assert again != text and "license: unknown" in again
+    assert ModelCard(again).data.to_dict()["model-index"] and again.endswith(" -->\n")
+    for other in (again.replace("# night", "# Night"), f"{again}\nAnd more.\n", "# A page\n", ""):
+        (copy / "README.md").write_text(other)
+        assert "exists already" in refused(capsys, "card", copy)
+        assert (copy / "README.md").read_text() == other
 
     # Weights without reports, a licence or a place in the package: what isn't known is said.
     tensors, facts = read_weights(copy)
@@ -214,7 +222,6 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
     for weights_hash, known in ((report.protocol.weights_hash, 0), (facts["weights_hash"], 1)):
         protocol = replace(report.protocol, weights_hash=weights_hash)
         replace(report, protocol=protocol).write(Path("synth/test/sysu"))
-        Path("synth/README.md").unlink()
         assert run("card", "synth") == 0
         assert ("there is no report" in Path("synth/README.md").read_text()) != known
     save_weights(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import command_kit
+import fakes
 import numpy as np
 import pytest
 from command_kit import refused, run, said, tiny_config
@@ -37,6 +38,14 @@ def write(folder: Path, **plain: Any) -> Path:
     path = folder / "ablation.json"
     path.write_text(json.dumps(plain))
     return path
+
+
+@pytest.fixture
+def sysu_known(sysu_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SYSU-MM01 is found without being named."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sysu").symlink_to(sysu_root)
+    monkeypatch.setenv("VIREID_DATA", str(tmp_path / "data"))
 
 
 def test_a_row_has_one_network(tmp_path: Path) -> None:
@@ -185,6 +194,7 @@ def test_a_sweep_takes_no_file_and_no_runs_folder(tmp_path: Path, capsys) -> Non
     assert [path.name for path in run_folder.iterdir()] == ["config.json"]
 
 
+@pytest.mark.usefixtures("sysu_known")
 def test_what_was_made_is_said_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -228,6 +238,7 @@ def test_what_was_made_is_said_and_nothing_else(
     assert sweep.table() == "" and sweep.written == ()
 
 
+@pytest.mark.usefixtures("sysu_known")
 @pytest.mark.parametrize(("number", "code"), [(None, 1), (signal.SIGTERM, 143)])
 def test_the_exit_code_tells_a_deadline_from_a_signal(
     number: int | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
@@ -248,6 +259,7 @@ def test_the_exit_code_tells_a_deadline_from_a_signal(
     assert ("vireid: interrupted." in shown) == (number is not None)
 
 
+@pytest.mark.usefixtures("sysu_known")
 def test_what_has_to_be_corrected_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -262,6 +274,7 @@ def test_what_has_to_be_corrected_is_said(
     assert "Next: correct what failed" in shown and "logs); then the same command" in shown
 
 
+@pytest.mark.usefixtures("sysu_known")
 def test_tables_that_come_later_are_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +292,7 @@ def test_tables_that_come_later_are_no_failure(
     ]
 
 
+@pytest.mark.usefixtures("sysu_known")
 def test_tables_hold_the_sweeps_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not those that a user made besides, nor those of a [test] that was taken out of the file."""
     dataset = sysu_like(people=4, images=1)
@@ -480,12 +494,14 @@ def test_what_is_merged_has_the_same_options_data_and_start(
     assert "`jobs`" not in refused(capsys, "sweep", tmp_path / "ablation.json", "--jobs", 0)
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(sysu_root: Path, tmp_path: Path, capsys):
-    base = {"config": str(tiny_config(tmp_path)), "data_root": str(tmp_path / "nowhere")}
+def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path, capsys):
+    root = fakes.make_sysu(tmp_path / "sysu", images=1)
+    (root / "cam1" / "0001" / "0001.jpg").write_bytes(b"no image")
+    base = {"config": str(tiny_config(tmp_path)), "data_root": str(root)}
     assert command_kit.run("sweep", write(tmp_path, base=base), "--out", tmp_path / "out",
                            "--device", "cpu") == 1  # fmt: skip
     message = " ".join(capsys.readouterr().err.split())
-    assert "failed: `-m vireid train` ended with code 2" in message and "does not exist" in message
+    assert "failed: `-m vireid train` ended with code 2" in message and "0001.jpg" in message
 
 
 @pytest.fixture
@@ -611,13 +627,13 @@ class Spread(Baseline):
 """
 
 
-def own_sweep(folder: Path, what: str, **row: Any) -> tuple[object, ...]:
+def own_sweep(folder: Path, what: str, data: Path | None = None, **row: Any) -> tuple[object, ...]:
     (folder / "my.py").write_text(OWN.replace("WHAT", what))
     code = f"{folder / 'my.py'}:Spread"
     config = tiny_config(folder, recipe={
         "name": "scratch", "pids_per_batch": 2, "images_per_pid": 2, "epochs": 1,
     })  # fmt: skip
-    base = {"config": str(config), "data_root": str(folder)}
+    base = {"config": str(config), "data_root": str(data or folder)}
     file = write(folder, base=base, rows={"own": {"method": code, **row}, "agw": {"method": "agw"}})
     return ("sweep", file, "--device", "cpu", "--out", folder / "out", "--code", code)
 
@@ -665,8 +681,8 @@ def test_no_code_is_run_that_only_the_file_names(
     assert f"names the code {name}. Code is run only where you name it" in refused(capsys, *words)
 
 
-def test_a_good_method_passes(tmp_path: Path) -> None:
-    words = own_sweep(tmp_path, "mean")
+def test_a_good_method_passes(tmp_path: Path, sysu_root: Path) -> None:
+    words = own_sweep(tmp_path, "mean", sysu_root)
     check_here(read_sweep(Path(str(words[1])), tmp_path / "out", (str(words[-1]),)), [None])
 
 

@@ -202,8 +202,13 @@ def test_words_are_words_whatever_lies_beside(
     build_model(ModelOptions(arch="resnet18", pretrained="none"), 4)
     with pytest.raises(InputError, match=r"the folder './synth'; a file was expected. Of a run"):
         build_model(ModelOptions(arch="resnet18", pretrained="./synth"), 4)
-    monkeypatch.setattr("vireid.models.pretrained._from_hub", lambda tag, arch: None)
-    build_model(ModelOptions(arch="resnet18", pretrained="ImageNet"), 4)
+
+    def fetch(repository: str, *_: object, **more: object) -> None:
+        raise InputError(repository)
+
+    monkeypatch.setattr("vireid.models.pretrained.fetch", fetch)
+    with pytest.raises(InputError, match=r"timm/resnet18.tv_in1k"):
+        build_model(ModelOptions(arch="resnet18", pretrained="ImageNet"), 4)
 
 
 def test_a_start_of_ours_brings_its_network(world: World, tmp_path: Path, capsys) -> None:

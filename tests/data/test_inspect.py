@@ -52,6 +52,10 @@ def test_everything_suspicious(tmp_path):
     (root / "cam1" / "0004" / "0001.jpg").write_bytes(data[:200])
     fakes.save(root / "cam4" / "0002" / "0001.jpg", 2, False, 0, (12, 40))
     Image.new("RGB", (24, 48), (3, 3, 3)).save(root / "cam5" / "0002" / "0001.jpg")
+    day, night = (root / f"cam{camid}" / "0003" / "0001.jpg" for camid in (1, 3))
+    grey = Image.open(night).convert("RGB")
+    Image.open(day).save(night)
+    grey.save(day)
     report = inspect("sysu", root)
     found = {kind: item["examples"] for kind, item in report["suspicious"].items()}
     assert found["duplicates"] == ["cam1/0002/0001.jpg = cam2/0005/0001.jpg"]
@@ -60,6 +64,8 @@ def test_everything_suspicious(tmp_path):
     assert found["tiny"] == ["cam4/0002/0001.jpg (12x40)"]
     assert len(found["broken"]) == 1 and found["broken"][0].startswith("cam1/0004/0001.jpg (")
     assert found["nearly_black"] == ["cam5/0002/0001.jpg"]
+    assert found["without_colour"] == ["cam1/0003/0001.jpg"]
+    assert found["with_colour"] == ["cam3/0003/0001.jpg"]
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for one in tables(report):
         console.print(one)

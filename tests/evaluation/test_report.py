@@ -125,6 +125,7 @@ def test_markdown_says_what_must_not_be_missing(report: Report, tmp_path: Path) 
         "re-ranked",
         "random order",
         "95 % confidence",
+        "\n12 people, 72 queries, 48 gallery images a draw.\n",
         "| Epoch chosen by | last epoch |",
         "| Gallery draw | seeded |",
         "Every trial",
@@ -132,6 +133,26 @@ def test_markdown_says_what_must_not_be_missing(report: Report, tmp_path: Path) 
         "Without a match",
     ):
         assert words in text, words
+
+
+def test_few_people_have_no_interval_for_others(tmp_path: Path) -> None:
+    """Nor many of whom few have a match; the rule is that of a comparison."""
+    dataset = sysu_like(people=10, images=1)
+    nobodys = [s for s in dataset.samples if s.pid == 10 and s.camid not in (3, 6)]
+    samples = tuple(s for s in dataset.samples if s not in nobodys)
+    rows = np.arange(len(samples))
+    unmatched = replace(dataset, samples=samples, parts={**dataset.parts, "test": rows})
+    for data, people in ((unmatched, 9), (sysu_like(people=1, images=1), 1), (dataset, 10)):
+        rows, options = np.arange(len(data.samples)), ProtocolOptions(num_trials=1)
+        made = evaluate(data, options, embeddings_of(data, rows), rows).write(tmp_path)
+        text = (tmp_path / "report.md").read_text()
+        said = "10 are needed" in text
+        assert bool(made.confidence) == ("95 % confidence" in text) == (not said) == (people == 10)
+        if said:
+            verb = "identity is" if people == 1 else "identities are"
+            assert f"- {people} query {verb} too few for an interval for other people" in text
+        assert Report.load(tmp_path / "report.json") == made
+    assert "\n10 people, 20 queries, 40 gallery images.\n" in text
 
 
 def text_of(table) -> str:

@@ -156,16 +156,16 @@ def change_words(before: Report, after: Report) -> str:
     """What training changed in Rank-1, for these people and for others."""
     import numpy as np
 
-    from vireid.evaluation.paired import FEWEST_IDENTITIES
-    from vireid.evaluation.significance import over_identities
+    from vireid.evaluation.significance import count_identities, over_identities, too_few
 
     was, now = (one.best_embedding() for one in (before, after))
     columns = [one.queries[f"{name}.rank1"] for one, name in ((before, was), (after, now))]
     gains = columns[1].astype(np.float64) - columns[0]
-    found = over_identities(gains, after.queries["matched"], after.queries["pids"])
+    pids, matched = after.queries["pids"], after.queries["matched"]
+    found = over_identities(gains, matched, pids)
     gain, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found)
     words = f"Training changed Rank-1 by {gain} points for these people"
-    if len(np.unique(after.queries["pids"])) < FEWEST_IDENTITIES:
+    if too_few(count_identities(pids, matched)):
         return f"{words}."
     chance = "" if found.low > 0 or found.high < 0 else " this may be chance, as"
     return f"{words};{chance} for other people it would be between {low} and {high} (95 %)."

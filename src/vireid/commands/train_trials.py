@@ -54,6 +54,7 @@ def train_all_trials(
     elif (folder / "config.json").exists():
         raise InputError(f"'{folder}' holds another run. Give another --run.")
     else:
+        _check(options, device, facts.splits)
         write_json(folder / TRIALS, asked)
     reports: dict[str, list[Report]] = {name: [] for name in facts.tested_directions}
     problems: list[str] = []
@@ -77,6 +78,21 @@ def train_all_trials(
             f"there is no average. {problems[0]}"
         )
     return _average(reports, folder)
+
+
+def _check(options: TrainOptions, device: str, splits: int) -> None:
+    """Refuse trials of which one can't be trained, before anything is written.
+
+    Raises:
+        InputError: what is wrong with the first of these.
+    """
+    from vireid.training.own_ahead import check_fetched
+    from vireid.training.run import checked_data
+
+    for trial in range(1, splits + 1):
+        one = dataclasses.replace(options, trial=trial, device=device)
+        checked_data(one)
+    check_fetched(one)
 
 
 class Trials(TypedDict):

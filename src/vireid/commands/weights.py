@@ -175,7 +175,8 @@ def card(
     """Write a model card: the README.md with which the Hugging Face Hub shows weights.
 
     It says how they were trained, what they reach under which protocol (from the reports in
-    RUN/test), and what they must not be used for.
+    RUN/test), and what they must not be used for. A card that is there already is replaced, but
+    not one that was changed by hand, nor another README.md.
 
     Args:
         run: A run's folder, a weights file, synth, or hf://USER/NAME.
@@ -186,12 +187,13 @@ def card(
             the folder of their tests, synth or NAME).
     """
     weights = find_weights(run)
-    from vireid.card import model_card
+    from vireid.card import is_untouched, model_card
     from vireid.files import write_text
     from vireid.testing import run_of
 
     target = out or (weights.parent if on_disk(run) else run_of(run)) / "README.md"
-    _check_new(target)
+    if not is_untouched(target):
+        _check_new(target)
     write_text(target, model_card(run, licence=licence, name=name))
     upload = f"hf upload USER/NAME {target} README.md"
     if on_disk(run):

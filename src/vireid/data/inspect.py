@@ -14,7 +14,7 @@ import numpy as np
 from vireid.config import to_plain
 from vireid.console import progress, table
 from vireid.cores import usable_cores
-from vireid.data.decoding import ImageError, is_person_shaped, read_image
+from vireid.data.decoding import ImageError, has_colour, is_person_shaped, read_image
 from vireid.data.facts import Decoding
 from vireid.data.matches import matches_beforehand
 from vireid.data.protocol import Dataset, few
@@ -58,7 +58,7 @@ def inspect(
         ignored where it can be run; see `vireid.data.matches.Matches`), `sizes` (list of height,
         width, images; most frequent first) and
         `suspicious` (kind → {count, examples}): duplicates, one_modality, in_two_parts, tiny,
-        broken, deep, turned, nearly_black.
+        broken, deep, turned, nearly_black, without_colour (visible ones), with_colour (infrared).
 
     Raises:
         InputError: the data set cannot be read at all.
@@ -140,6 +140,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "deep": "more than 8 bits (set an intensity range)",
         "turned": "with an orientation tag",
         "nearly_black": "nearly black",
+        "without_colour": "visible, but without colour",
+        "with_colour": "infrared, but with colour",
     }
     suspicious = table(
         "Suspicious",
@@ -214,27 +216,29 @@ def _in_two_parts(dataset: Dataset) -> list[str]:
 def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]:
     """Open every image file: sizes, and those that look wrong."""
     in_file = {int(row) for file in dataset.pixel_files for row in file.rows}
-    paths = [s.path for row, s in enumerate(dataset.samples) if row not in in_file]
+    samples = [sample for row, sample in enumerate(dataset.samples) if row not in in_file]
     problems: dict[str, list[str]] = {
         kind: []
-        for kind in ("duplicates", "tiny", "misshapen", "broken", "deep", "turned", "nearly_black")
-    }
+        for kind in ("duplicates", "tiny", "misshapen", "broken", "deep", "turned", "nearly_black",
+                     "without_colour", "with_colour")
+    }  # fmt: skip
     upright = dataset.decoding.orientation == "upright"
     done = "turned upright" if upright else "tag ignored, as published"
     sizes: dict[tuple[int, int], int] = defaultdict(int)
     same: dict[bytes, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(usable_cores()) as pool, progress() as bar:
-        task = bar.add_task("Looking at images", total=len(paths))
+        task = bar.add_task("Looking at images", total=len(samples))
         results: Iterable = pool.map(
-            lambda path: _look_at(dataset.root / path, dataset.decoding), paths
+            lambda sample: _look_at(dataset.root / sample.path, dataset.decoding), samples
         )
-        for path, result in zip(paths, results):
+        for sample, result in zip(samples, results):
+            path = sample.path
             bar.advance(task)
             if isinstance(result, ImageError):
                 kind = "deep" if result.kind == "deep" else "broken"
                 problems[kind].append(f"{path} ({result.reason})")
                 continue
-            digest, size, mean, tag = result
+            digest, size, mean, tag, colour = result
             same[digest].append(path)
             sizes[size] += 1
             if min(size) < TINY_SIDE:
@@ -243,6 +247,8 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
                 problems["misshapen"].append(f"{path} ({size[0]}x{size[1]})")
             if mean < NEARLY_BLACK:
                 problems["nearly_black"].append(path)
+            elif colour != (sample.modality == Modality.VISIBLE):
+                problems["with_colour" if colour else "without_colour"].append(path)
             if tag != 1:
                 problems["turned"].append(f"{path} ({done})")
     problems["duplicates"] = [" = ".join(group) for group in same.values() if len(group) > 1]
@@ -252,9 +258,9 @@ def _look(dataset: Dataset) -> tuple[list[dict[str, int]], dict[str, list[str]]]
 
 def _look_at(
     path: Path, decoding: Decoding
-) -> tuple[bytes, tuple[int, int], float, int] | ImageError:
-    """Hash of the pixels, (height, width), mean grey level and orientation tag; or why the image
-    cannot be read."""
+) -> tuple[bytes, tuple[int, int], float, int, bool] | ImageError:
+    """Hash of the pixels, (height, width), mean grey level, orientation tag and whether there is
+    colour; or why the image cannot be read."""
     try:
         image = read_image(path, decoding)
     except ImageError as error:
@@ -263,4 +269,5 @@ def _look_at(
     salt = str(size).encode()[:16]
     digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=salt).digest()
     mean = float(np.asarray(image.convert("L")).mean())
-    return digest, size, mean, image.info["orientation"]
+    colour = bool(has_colour(np.asarray(image.reduce(max(1, min(size) // 64)))[None])[0])
+    return digest, size, mean, image.info["orientation"], colour

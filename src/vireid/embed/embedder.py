@@ -25,6 +25,7 @@ from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.decoding import boxes_of, crop, decode, resize
 from vireid.data.facts import UPRIGHT, Decoding
+from vireid.embed.colours import ColourCheck
 from vireid.embed.copying import Fetched, copied_ahead
 from vireid.embed.forward import Forward
 from vireid.methods import Method
@@ -106,6 +107,7 @@ class Embedder:
         if changed := self.other_code:
             warn(f"{changed}.")
         self._hashing = threading.Lock()
+        self._colours = ColourCheck()
 
     @property
     def weights_hash(self) -> str:
@@ -191,18 +193,22 @@ class Embedder:
         count = len(images)
         kinds = _modalities(modality, count)
         parts = boxes_of(boxes, count)
-
-        def get(rows: np.ndarray) -> np.ndarray:
-            if array is not None:
-                return self._resized([_part(array[row], parts[row]) for row in rows])
-            return np.stack([decode(images[row], self.size, decoding, parts[row]) for row in rows])
-
-        vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
         names = (
             list(paths)
             if paths is not None
             else ([""] * count if array is not None else [os.fspath(path) for path in images])
         )
+
+        def get(rows: np.ndarray) -> np.ndarray:
+            if array is not None:
+                return self._resized([_part(array[row], parts[row]) for row in rows])
+            files = ((images[row], parts[row]) for row in rows)
+            pixels = np.stack([decode(file, self.size, decoding, part) for file, part in files])
+            if self.world.first:
+                self._colours.look(int(kinds[rows[0]]), pixels, rows, names)
+            return pixels
+
+        vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
         return self.assemble(
             vectors, names, kinds, tta=tta, decoding=decoding, pids=pids, camids=camids, times=times
         )

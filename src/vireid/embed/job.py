@@ -27,12 +27,12 @@ from typing import Any, TypedDict
 import numpy as np
 
 from vireid.config import convert
-from vireid.console import progress, say, warn
+from vireid.console import progress, say
 from vireid.cores import usable_cores
 from vireid.data.decode_pool import DecodePool, worker_count
-from vireid.data.decoding import has_colour
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.data.pixels import SKIP
+from vireid.embed.colours import ColourCheck
 from vireid.embed.copying import pinned
 from vireid.embed.embedder import BATCH, Embedder
 from vireid.embed.ring import RING, decoded_ahead, shared_pixels
@@ -156,7 +156,7 @@ class _Job:
         self.again = f"Delete '{self.folder}' and run the command again."
         self.broken: set[int] = set()  # rows
         self.misshapen: set[int] = set()
-        self.looked = not self.world.first  # at the colours of infrared images
+        self.colours = ColourCheck()
 
     def run(self, start: float) -> EmbedSummary:
         expected = self._missing()
@@ -367,20 +367,9 @@ class _Job:
         images = decoded_ahead(pool, batches, self.source.files, self._note)
         for batch, pixels in zip(batches, images):
             modality = int(self.source.modality[batch[0]])
-            if modality == Modality.INFRARED and not self.looked:
-                self._look(batch, pixels)
+            if self.world.first:
+                self.colours.look(modality, pixels, batch, self.source.paths)
             yield pixels, modality
-
-    def _look(self, rows: np.ndarray, pixels: np.ndarray) -> None:
-        """Warn where the first infrared images look like visible ones."""
-        self.looked = True
-        coloured = rows[has_colour(pixels)]
-        if 2 * len(coloured) > len(rows):
-            warn(
-                f"{len(coloured)} of the first {len(rows)} infrared images have colour, such as "
-                f"'{self.source.paths[int(coloured[0])]}'. If they are visible ones, embed them as "
-                "such: an embedding depends on it."
-            )
 
     def _note(self, row: int, problem: str | None) -> None:
         if problem is None:

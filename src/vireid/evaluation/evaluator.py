@@ -17,6 +17,7 @@ from vireid.evaluation.protocol import Protocol
 from vireid.evaluation.report import Report, summary
 from vireid.evaluation.reranking import rerank as reranked_distance
 from vireid.evaluation.search import Search, search_trials
+from vireid.evaluation.significance import count_identities, too_few
 from vireid.evaluation.tables import Numbers
 from vireid.runtime.provenance import versions
 from vireid.types import Embeddings, InputError
@@ -87,6 +88,8 @@ def evaluate(
         raise InputError("The embeddings hold no array to score.")
     if keep is not None:
         keep(best)
+    queries = _queries(dataset, drawn, raw)
+    too_few_people = too_few(count_identities(queries["pids"], queries["matched"]))
     return Report(
         protocol=_protocol(
             dataset, options, drawn, tuple(raw), embeddings, dict(context or {}),
@@ -94,7 +97,7 @@ def evaluate(
         ),
         raw={name: _numbers(scores) for name, scores in raw.items()},
         reranked={name: _numbers(scores) for name, scores in reranked.items()},
-        confidence={
+        confidence={} if too_few_people else {
             name: bootstrap(scores, [dataset.pids[t.query] for t in drawn])
             for name, scores in raw.items()
         },
@@ -102,9 +105,14 @@ def evaluate(
         curves={
             name: np.mean([s.cmc for s in scores], axis=0).tolist() for name, scores in raw.items()
         },
-        queries=_queries(dataset, drawn, raw),
+        queries=queries,
         record=record,
-        notes=(*dataset.notes, *_unmatched(dataset, options), *_marks(dataset, options, num_pairs)),
+        notes=(
+            *dataset.notes,
+            *_unmatched(dataset, options),
+            *_marks(dataset, options, num_pairs),
+            *filter(None, [too_few_people]),
+        ),
         **_counts(dataset, drawn, next(iter(raw.values()))),
     )  # fmt: skip
 

@@ -22,7 +22,9 @@ from vireid.evaluation.report import Report
 from vireid.evaluation.significance import (
     FEWEST_PAIRS,
     Interval,
+    count_identities,
     over_identities,
+    too_few,
 )
 from vireid.evaluation.unlike import differences, differing_options, joined, short_names
 from vireid.files import write_json, write_text
@@ -30,8 +32,6 @@ from vireid.types import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-FEWEST_IDENTITIES = 10  # of which a bootstrap is drawn; of fewer its interval is far too narrow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,11 +230,8 @@ def _compare(
     results = []
     everyone = [pair for key in keys for pair in _models(ones, others, key, over)]
     count = _identities(everyone)
-    if 0 < count < FEWEST_IDENTITIES:
-        notes.append(
-            f"{count} query identities are too few for an interval for other people (at least "
-            f"{FEWEST_IDENTITIES} are needed)."
-        )
+    if count and (why := too_few(count)):
+        notes.append(why)
     for name in _embeddings(*first, reranked=reranked):
         for metric in METRICS:
             one, other = ([_number(side[key], name, metric) for key in keys] for side in sides)
@@ -364,8 +361,11 @@ def _models(
 
 def _identities(pairs: list[tuple[Report, Report]]) -> int:
     """Query identities of all pairs; 0 where the reports don't tell them."""
-    pids = [one.queries["pids"] for one, _ in pairs if "pids" in one.queries]
-    return len(np.unique(np.concatenate(pids))) if pids else 0
+    known = [one.queries for one, _ in pairs if "pids" in one.queries]
+    if not known:
+        return 0
+    pids, matched = (np.concatenate([q[key] for q in known]) for key in ("pids", "matched"))
+    return count_identities(pids, matched)
 
 
 def _over_identities(
@@ -383,11 +383,11 @@ def _over_identities(
         values.append(a[column].astype(np.float64) - b[column])
         weights.append(a["matched"])
         pids.append(a["pids"])
-    identities = np.concatenate(pids)
-    count = len(np.unique(identities))
-    if count < FEWEST_IDENTITIES:
+    counted, identities = np.concatenate(weights), np.concatenate(pids)
+    count = count_identities(identities, counted)
+    if too_few(count):
         return None
-    return over_identities(np.concatenate(values), np.concatenate(weights), identities), count
+    return over_identities(np.concatenate(values), counted, identities), count
 
 
 def _side_words(

@@ -18,7 +18,9 @@ from vireid.evaluation.tables import (
     Entry,
     Numbers,
     Row,
+    between,
     caption,
+    counted,
     markdown,
     number_cells,
     one_line,
@@ -89,7 +91,8 @@ class Report:
             deviation over the trials; of an average, the sample deviation over its models.
             `METRICS` lists the metrics; a report that was written before one existed lacks it.
         reranked: the same after k-reciprocal re-ranking; empty if it wasn't asked for.
-        confidence: test embedding → metric → [low, high], 95 % by bootstrap over identities.
+        confidence: test embedding → metric → [low, high], 95 % by bootstrap over identities; empty
+            where they are too few for one.
         camera_pairs: test embedding → rows {"query_camid", "gallery_camid", "queries", "rank1",
             "mean_ap"}: queries of one camera against the gallery images of one camera.
         curves: test embedding → the CMC curve's first twenty points.
@@ -349,6 +352,8 @@ def report_markdown(report: Report) -> str:
         lines += ["**All people are synthetic**; compare with numbers on the same set only.", ""]
     if report.averaged:
         lines += [averaged_words(report), ""]
+    if words := counted(report.counts):
+        lines += [words, ""]
     lines += [
         caption_of(report),
         "",
@@ -420,10 +425,7 @@ def _unmatched(report: Report) -> list[str]:
     absent = report.counts.get("without_match", [0])
     if not any(absent):
         return []
-    numbers = (
-        f"{min(absent):,} to {max(absent):,}" if min(absent) < max(absent) else f"{absent[0]:,}"
-    )
-    return [f"Queries without a match, which don't count: {numbers}."]
+    return [f"Queries without a match, which don't count: {between(absent, '', '').strip()}."]
 
 
 def record_section(record: Record | None) -> list[str]:

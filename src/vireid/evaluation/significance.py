@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vireid.console import count_text
+
 FEWEST_PAIRS = 6  # with 5, no two-sided sign-flip p-value is below 2 / 2**5 = 0.0625
+FEWEST_IDENTITIES = 10  # of which a bootstrap is drawn; of fewer its interval is far too narrow
 _EXACT_UP_TO = 20  # pairs, all of whose 2**n signs are tried
 _FLIPS = 100_000
 _RESAMPLES = 2_000
@@ -63,6 +66,22 @@ def t_interval(differences: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(values.mean())
     half = float(t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
     return Interval(mean, mean - half, mean + half)
+
+
+def count_identities(pids: np.ndarray, weights: np.ndarray) -> int:
+    """Identities that have a query that counts, (Q,) each."""
+    return len(np.unique(pids[weights > 0]))
+
+
+def too_few(identities: int) -> str:
+    """Why so few identities have no interval for other people, as a sentence; "" if they have."""
+    if identities >= FEWEST_IDENTITIES:
+        return ""
+    people = count_text(identities, "query identity is", "query identities are")
+    return (
+        f"{people} too few for an interval for other people (at least {FEWEST_IDENTITIES} are "
+        "needed)."
+    )
 
 
 def over_identities(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from vireid.console import harmless
+from vireid.console import count_text, harmless
 from vireid.evaluation.measures import METRICS, units
 
 Row = Sequence[str]
@@ -46,6 +46,23 @@ def caption(metrics: Sequence[str], means: str = "mean ± deviation") -> str:
     """What the numbers of some metrics are in, and what they are means of, as a sentence."""
     words = f"{units(metrics)}, {means}."
     return words[:1].upper() + words[1:]
+
+
+def counted(counts: Mapping[str, Sequence[int]]) -> str:
+    """How many a report's numbers are of, from its `counts`: '4 people, 32 queries, 16 gallery
+    images a draw.'; "" for an average, which has none."""
+    if not counts or not all(counts.values()):
+        return ""
+    words = {"identities": ("person", "people"), "queries": ("query", "queries"),
+             "gallery": ("gallery image", "gallery images")}  # fmt: skip
+    said = ", ".join(between(counts[key], *both) for key, both in words.items())
+    return f"{said} a draw." if len(counts["gallery"]) > 1 else f"{said}."
+
+
+def between(counts: Sequence[int], one: str, many: str) -> str:
+    """'1 query', or '10 to 12 queries' where the trials differ."""
+    low, high = min(counts), max(counts)
+    return count_text(high, one, many) if low == high else f"{low:,} to {high:,} {many}"
 
 
 def markdown(columns: Row, rows: Sequence[Row], *, words: int = 1) -> str:

@@ -69,12 +69,12 @@ def locate(pretrained: str, arch: str) -> tuple[str | None, Path] | None:
         return None
     if pretrained == "synth":
         return None, shipped_for(arch)
-    if pretrained == "imagenet":
-        return _from_hub(imagenet_tag(arch), arch)
     if (path := weights_file(pretrained)) is not None:
         return None, path
     check_file(pretrained)
-    return _from_hub(pretrained, arch)
+    name = name_in_timm(pretrained, arch)
+    instead = "name the file as `pretrained`, or start from nothing: `pretrained` none"
+    return name, fetch(f"timm/{name}", "model.safetensors", changes=False, instead=instead)
 
 
 def weights_file(pretrained: str, arch: str | None = None) -> Path | None:
@@ -148,7 +148,13 @@ def _from_file(path: Path) -> Source:
     return Source(f"'{path}'", named_tensors(content), kind == "ours", network_of(path))
 
 
-def _from_hub(tag: str, arch: str) -> tuple[str, Path]:
+def name_in_timm(pretrained: str, arch: str) -> str:
+    """timm's name of the weights that the option `pretrained`, which names no file, stands for.
+
+    Raises:
+        InputError: timm has no such weights for the network.
+    """
+    tag = imagenet_tag(arch) if pretrained == "imagenet" else pretrained
     full_name = f"{arch}.{tag}"
     available = timm.list_pretrained(f"{arch}.*")
     if full_name not in available:
@@ -159,9 +165,7 @@ def _from_hub(tag: str, arch: str) -> tuple[str, Path]:
             f"{did_you_mean(tag.lower(), ['imagenet', 'synth', 'none'])} timm's tags for it: "
             f"{tags}. Set `pretrained` to one of them, a file, synth or none."
         )
-    instead = "name the file as `pretrained`, or train without: none"
-    path = fetch(f"timm/{full_name}", "model.safetensors", changes=False, instead=instead)
-    return full_name, path
+    return full_name
 
 
 def load_backbone(network: nn.Module, source: Source, arch: str) -> None:

@@ -35,9 +35,9 @@ def check_ahead(
     Args:
         device: "cpu", "cuda:N", "mps" or, where it isn't looked for yet, "auto".
         begun: the run only goes on, so it needs its first weights no more.
-        own: what is done with the network, its first weights and code of the user's own: build
-            them; also run the user's own method on a batch, as `Assembly` does later; or leave
-            them, as they were tried before or will be.
+        own: what is done with the network, its first weights where they needn't be fetched, and
+            code of the user's own: build them; also run the user's own method on a batch, as
+            `Assembly` does later; or leave them, as they were tried before or will be.
 
     Raises:
         InputError: all that is wrong.
@@ -67,9 +67,7 @@ def check_ahead(
 
         with problems:
             if not begun:
-                check_network(
-                    options.method, options.model, options.method_options, fetch=own == "build"
-                )
+                check_network(options.method, options.model, options.method_options)
         with problems:
             if code_in(to_plain(options)):
                 check_own(options, device, batch=own == "run")

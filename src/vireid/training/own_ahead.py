@@ -16,9 +16,10 @@ from vireid.data.sampler import count_visible, sampler_class
 from vireid.methods import Method, Sizes, build_method
 from vireid.methods.checks import try_method
 from vireid.methods.options import MethodOptions
+from vireid.models.backbone import resolve_arch
 from vireid.models.hub import on_hub
 from vireid.models.options import ModelOptions
-from vireid.models.pretrained import weights_file
+from vireid.models.pretrained import locate, name_in_timm, weights_file
 from vireid.own_code import import_class, is_code
 from vireid.problems import Problems
 from vireid.training.callbacks import Callback
@@ -56,24 +57,48 @@ def check_own(options: TrainOptions, device: str, *, batch: bool = False) -> Non
 
 
 @cache  # rows and seeds of a sweep share many
-def check_network(
-    method: str, model: ModelOptions, method_options: MethodOptions, *, fetch: bool
-) -> None:
-    """Refuse a network that can't be built, or weights to start from that aren't its own. On "meta"
-    that costs no memory and hardly any time; not all networks can be built there, so the sentence
-    is that of the CPU. Code of the user's own is left to `check_own`.
-
-    Args:
-        fetch: also look at weights that have to be fetched, once, from timm or the hub.
+def check_network(method: str, model: ModelOptions, method_options: MethodOptions) -> None:
+    """Refuse a network that can't be built, or weights to start from that aren't its own. Weights
+    that have to be fetched are left to `check_fetched`, but for the names of timm's; code of the
+    user's own is left to `check_own`.
 
     Raises:
-        InputError: they can't, or the weights can't be had.
+        InputError: they can't, or aren't.
     """
     if is_code(method) or is_code(model.arch):
         return
-    start = model.pretrained
-    if not fetch and (on_hub(start) or weights_file(start, model.arch) is None):
+    if _is_fetched(model):
+        if not on_hub(model.pretrained):
+            name_in_timm(model.pretrained, resolve_arch(model.arch))
         model = dataclasses.replace(model, pretrained="none")
+    _build_known(method, model, method_options)
+
+
+def check_fetched(options: TrainOptions) -> None:
+    """Refuse weights to start from that have to be fetched, once, from timm or the hub, and can't
+    be had or aren't the network's own. It may take minutes, so it comes after all other checks,
+    but before images are decoded.
+
+    Raises:
+        InputError: they can't, or aren't.
+    """
+    model = options.model
+    if is_code(model.arch) or not _is_fetched(model):
+        return
+    if is_code(options.method):
+        locate(model.pretrained, resolve_arch(model.arch))
+    else:
+        _build_known(options.method, model, options.method_options)
+
+
+def _is_fetched(model: ModelOptions) -> bool:
+    start = model.pretrained
+    return start != "none" and (on_hub(start) or weights_file(start, model.arch) is None)
+
+
+def _build_known(method: str, model: ModelOptions, method_options: MethodOptions) -> None:
+    """Build a method of ours. On "meta" that costs no memory and hardly any time; not all networks
+    can be built there, so the sentence is that of the CPU."""
     for place in ("meta", "cpu"):
         try:
             with warnings.catch_warnings(), torch.random.fork_rng([]), torch.device(place):

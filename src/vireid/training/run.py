@@ -17,12 +17,14 @@ from vireid.files import write_json, write_text
 from vireid.methods import method_class
 from vireid.models.hub import WEIGHTS
 from vireid.own_code import HOW_TO_DEBUG, failure
+from vireid.problems import Problems
 from vireid.runtime.device import resolve_device
 from vireid.training import checkpoint, trainer
 from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
 from vireid.training.options import TrainOptions, named_again
+from vireid.training.own_ahead import check_fetched
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.training_set import dataset_of
 from vireid.training.validation import check_validation, validation
@@ -63,9 +65,8 @@ def train(
     folder = Path(run)
     if options.trial == "all":
         raise InputError("`trial` is all; a run has one split. Train one run for each.")
-    if not resume:  # a run that has ended may be elsewhere than it was trained
-        check_ahead(options, resolve_device(None, options.device))
-    data = dataset_of(options)
+    # a run that has ended may be elsewhere than it was trained
+    data = dataset_of(options) if resume else checked_data(options)
     if not resume:
         _warn_of_recipe(options)
         _warn_of_black_areas(options)
@@ -87,6 +88,8 @@ def train(
         )
     if options.select == "val":
         _check_criterion(options)
+    if not resume:
+        check_fetched(options)
     store = prepare(data, size=options.size, skip_broken=options.skip_broken)
     for path in store.broken:
         say(f"skipped (cannot be decoded): {path}")
@@ -119,6 +122,22 @@ def train(
         elif not (folder / SUMMARY).is_file():  # it was interrupted between its weights and this
             _keep_summary(folder, result)
     return result
+
+
+def checked_data(options: TrainOptions) -> Dataset:
+    """The data set of a new run, once the rest of its options was looked at as well; nothing is
+    fetched or decoded.
+
+    Raises:
+        InputError: all that is wrong with either.
+    """
+    problems = Problems()
+    with problems:
+        check_ahead(options, resolve_device(None, options.device))
+    with problems:
+        data = dataset_of(options)
+    problems.tell()
+    return data
 
 
 def _failed(where: str, error: Exception, folder: Path, options: TrainOptions) -> str:

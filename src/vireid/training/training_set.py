@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +25,16 @@ def dataset_of(options: TrainOptions) -> Dataset:
         InputError: it isn't there, or isn't what its layout says.
     """
     assert options.trial != "all"
-    return load_dataset(
-        options.dataset,
-        options.data_root,
-        trial=options.trial,
-        camera_pattern=options.camera_pattern,
-        intensity_range=options.intensity_range,
-        junk=options.junk,
-        sensor_cameras=options.sensor_cameras,
-    )
+    return load_dataset(**names_of_data(options))
+
+
+def names_of_data(options: TrainOptions) -> dict[str, Any]:
+    """What `load_dataset` is given; the same names are the same data."""
+    return {
+        "name": options.dataset, "root": options.data_root, "trial": options.trial,
+        "camera_pattern": options.camera_pattern, "intensity_range": options.intensity_range,
+        "junk": options.junk, "sensor_cameras": options.sensor_cameras,
+    }  # fmt: skip
 
 
 class TrainingSet:
