@@ -17,6 +17,7 @@ from typing import ClassVar
 import pytest
 from command_kit import refused, run
 
+from vireid import cli
 from vireid.cli import begin
 from vireid.commands import COMMANDS, INDEX_COMMANDS, load
 from vireid.commands.common import suggest
@@ -425,3 +426,20 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise(
             monkeypatch.setenv("OMP_WAIT_POLICY", given)
         begin()
         assert os.environ["OMP_WAIT_POLICY"] == expected
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_that_code_in_c_answers_otherwise_is_one(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(words: list[str]) -> int:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise InputError("The weights are damaged.") from None
+        return 0
+
+    monkeypatch.setattr(cli, "_dispatch", lost)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["info"])
+    assert end.value.code == code and "damaged" not in capsys.readouterr().err

@@ -59,9 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         level=level if level in logging.getLevelNamesMapping() else "WARNING", handlers=[handler]
     )
     try:
-        with signals_raise():
-            code = _dispatch(words)
-            sys.stdout.flush()
+        with signals_raise() as raised:
+            try:
+                code = _dispatch(words)
+                sys.stdout.flush()
+            except Exception as error:
+                if raised:  # and lost in code in C, of which this is the answer
+                    raise raised[0] from error
+                raise
     except InputError as error:
         _complain(str(error))
         code = USER_ERROR

@@ -198,7 +198,7 @@ def test_a_model_card(runs: list[Path], tmp_path: Path, capsys, monkeypatch) -> 
     assert ModelCard(again).data.to_dict()["model-index"] and again.endswith(" -->\n")
     for other in (again.replace("# night", "# Night"), f"{again}\nAnd more.\n", "# A page\n", ""):
         (copy / "README.md").write_text(other)
-        assert "exists already" in refused(capsys, "card", copy)
+        assert "was changed since" in refused(capsys, "card", copy)
         assert (copy / "README.md").read_text() == other
 
     # Weights without reports, a licence or a place in the package: what isn't known is said.

@@ -192,8 +192,12 @@ def card(
     from vireid.testing import run_of
 
     target = out or (weights.parent if on_disk(run) else run_of(run)) / "README.md"
-    if not is_untouched(target):
-        _check_new(target)
+    if target.exists() and not is_untouched(target):
+        raise InputError(
+            f"'{target}' is no card of vireid's, or was changed since. Name another with --out, or "
+            "move it away."
+        )
+    check_folder(target.parent, f"'{target.name}'")
     write_text(target, model_card(run, licence=licence, name=name))
     upload = f"hf upload USER/NAME {target} README.md"
     if on_disk(run):

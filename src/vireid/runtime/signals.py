@@ -80,19 +80,26 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def signals_raise() -> Iterator[None]:
+def signals_raise() -> Iterator[list[type[KeyboardInterrupt]]]:
     """Raise `KeyboardInterrupt` at Ctrl-C, and `Terminated` at the first SIGTERM, whose second one
     ends the process at once; neither while a module is imported, if that doesn't take too long.
 
     Leaves a signal alone that is handled or ignored already, and both outside the main thread,
     where Python lets no one handle signals.
+
+    Yields:
+        What was raised. It may not arrive: code in C that was called meanwhile can answer with an
+        error of its own instead.
     """
+    raised: list[type[KeyboardInterrupt]] = []
 
     def interrupt(number: int) -> None:
+        raised.append(KeyboardInterrupt)
         raise KeyboardInterrupt
 
     def end(number: int) -> None:
         signal.signal(number, signal.SIG_DFL)
+        raised.append(Terminated)
         raise Terminated
 
     before = {
@@ -107,7 +114,7 @@ def signals_raise() -> Iterator[None]:
     for number, (_, then) in before.items():
         signal.signal(number, _AfterImports(then))
     try:
-        yield
+        yield raised
     finally:
         for number, (usual, _) in before.items():
             signal.signal(number, usual)

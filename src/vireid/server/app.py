@@ -116,6 +116,13 @@ def serve(
     from vireid.embed import load
     from vireid.runtime.device import resolve_device
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            """Begin to end. A second signal doesn't hurry it: it takes seconds at most, and what is
+            cut off then is answered by tracebacks."""
+            if not self.should_exit:
+                super().handle_exit(sig, frame)
+
     token = token or os.environ.get("VIREID_TOKEN")
     settings = settings or ServerSettings()
     problems, place = Problems(), "cpu"  # if the device can't be: to see the rest
@@ -137,7 +144,7 @@ def serve(
         stack.callback(app.state.service.close)  # also when it is interrupted before it serves
         _say_where(settings, listener.getsockname()[1], browser=browser)
         with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
-            uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
+            Server(server_config(app, settings)).run(sockets=[listener])
 
 
 def server_config(app: FastAPI, settings: ServerSettings) -> Any:
