@@ -31,6 +31,7 @@ from vireid.runtime.jobs import devices
 BOARD, RESULTS = "benchmarks/sweeps/board.toml", ROOT / "benchmarks" / "results"
 V1 = "v1-verified.log"  # begun when v1 is there, and decoded
 SEED = 2  # of ResNet-50's last rows and of the diagnosis
+CONFIRM = (3, 4)  # starts that confirm, with the diagnosis's own, what it proposes
 MOBILENET = ROOT / ".whl" / "mobilenetv2.pth"
 SAVING = 45.0  # seconds before the end by which runs are asked to save themselves
 GRACE = 15.0  # seconds between asking a task to end and ending it
@@ -46,6 +47,7 @@ class Task:
         makes: a file that says that it has ended well, with one of the codes in `well`.
         shared: its runs share a GPU at once (MPS); a deterministic training has it in turns.
         gpus: True for all of them, when nothing else is waiting to begin.
+        alone: True for a GPU to itself, also while a task has all of them.
         nice: for work that needs only processors.
     """
 
@@ -57,18 +59,20 @@ class Task:
     well: tuple[int, ...] = (0,)
     shared: bool = True
     gpus: bool = False
+    alone: bool = False
     nice: int = 0
 
 
 def prepared(work: Path) -> list[Task]:
-    """What is made from the beginning, by the processors and between the runs: v1, people and the
-    start of ResNet-50."""
+    """What is made from the beginning, by the processors and between the runs, each on a GPU of its
+    own: v1, people and starts."""
     starts = words("whole_seeds.py", BOARD, "--no-rows", "--arch", "resnet50", "--work", work,
                    "--seeds", SEED)  # fmt: skip
     drawn = words("diagnosis.py", "--people-only", "--work", work / "diagnosis")
     return [
         Task("starts", starts, shared=False),
         Task("people", drawn, needs=(work / V1,), makes=work / "drawn", nice=15),
+        *(start(work, seed, needs=work / "drawn", nice=15) for seed in CONFIRM),
     ]
 
 
@@ -82,20 +86,34 @@ def tasks(work: Path, out: Path) -> list[Task]:
     rates = [*map(str, sorted(RESULTS.glob("rates-2*.json")))]
     chosen = rows(work, rates[0], "mobilenetv2-halo", "0,1,2", "--out", out, "--of", "0,2",
                   start=MOBILENET, script="rates.py")  # fmt: skip
-    start = work / "start-resnet18" / f"start-{SEED}.safetensors"
-    made = words("start.py", "--seed", SEED, "--work", work, "--out", start,
-                 "--run", "start-run-resnet18")  # fmt: skip
+    made = start(work, SEED, needs=v1)  # people as for ResNet-50's start, drawn before v1 is
     diagnosis = words(
-        "diagnosis.py", "--seeds", SEED, "--work", work / "diagnosis", "--start", start,
+        "diagnosis.py", "--work", work / "diagnosis", "--start", file_of(work, "{seed}"),
         "--deadline", "LEFT", *merged("diagnosis-[a-z]"),
     )  # fmt: skip
+    confirming = [*diagnosis, "--confirm", "--seeds", ",".join(map(str, (SEED, *CONFIRM)))]
+    begins = (file_of(work, SEED).with_suffix(".json"), work / "drawn")
+    confirms = (work / "diagnosed", *(file_of(work, n).with_suffix(".json") for n in CONFIRM))
     return [
         Task("mobilenetv2-halo", chosen, 600, (v1,)),
-        Task(f"resnet50-{SEED}", resnet, 700, (known, v1)),  # the diagnosis beside it for a part
-        # Its people are those of ResNet-50's start.
-        Task("start-resnet18", made, 100, (known,), start.with_suffix(".json"), shared=False),
-        Task("diagnosis", diagnosis, 300, (start.with_suffix(".json"), work / "drawn"), gpus=True),
-    ]
+        Task(f"resnet50-{SEED}", resnet, 600, (known, v1), alone=True),
+        made,
+        Task("diagnosis", [*diagnosis, "--seeds", str(SEED)], 300, begins, work / "diagnosed",
+             gpus=True),
+        Task("confirmed", confirming, 200, confirms, gpus=True),
+    ]  # fmt: skip
+
+
+def file_of(work: Path, seed: object) -> Path:
+    """The ResNet-18 start of a seed."""
+    return work / "start-resnet18" / f"start-{seed}.safetensors"
+
+
+def start(work: Path, seed: int, needs: Path, nice: int = 0) -> Task:
+    """The making of a ResNet-18 start."""
+    out, name = file_of(work, seed), f"resnet18-start-{seed}"
+    made = words("start.py", "--seed", seed, "--work", work, "--out", out, "--run", name)
+    return Task(name, made, 100, (needs,), out.with_suffix(".json"), shared=False, nice=nice)
 
 
 def merged(name: str) -> list[object]:
@@ -133,6 +151,7 @@ class Lease:
         self._lock = threading.Lock()
         self._sharing: dict[str, str] = {}
         self._busy = 0  # tasks that run now, and may make what others need
+        self._alone: set[int | None] = set()  # GPUs of tasks that have one to themselves
         self._never: set[Path] = set()  # what tasks that failed would have made
 
     def left(self) -> float:
@@ -149,9 +168,13 @@ class Lease:
         with mps(self.work / "mps") as self._sharing:
             self.say(f"runs share a GPU at once: {'yes' if self._sharing else 'no'}")
             self._busy = len(made)
-            threads = [threading.Thread(target=self.make, args=(task, gpus)) for task in made]
+            threads = [
+                threading.Thread(target=self.make, args=(task, [gpus[number % len(gpus)]]))
+                for number, task in enumerate(made)
+            ]
             threads += [
-                threading.Thread(target=self.serve, args=(gpu, gpus, queue)) for gpu in gpus
+                threading.Thread(target=self.serve, args=(gpu, gpus, queue))
+                for gpu in reversed(gpus)  # as the first has a start to make
             ]
             for thread in threads:
                 thread.start()
@@ -172,8 +195,11 @@ class Lease:
                 if task:
                     queue.remove(task)
                     self._busy += 1
+                    self._alone |= {gpu} if task.alone else set()
+                    mine = [one for one in gpus if one not in self._alone] if task.gpus else [gpu]
             if task:
-                self.make(task, gpus if task.gpus else [gpu])
+                self.make(task, mine)
+                self._alone -= {gpu} if task.alone else set()
             else:
                 time.sleep(0.5)
 

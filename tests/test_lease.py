@@ -100,11 +100,32 @@ def test_the_last_task_has_all_gpus(
     assert said.index("one ended") < said.index("two begins") < said.index("whole begins")
 
 
+def test_a_task_that_needs_a_gpu_alone_keeps_it(
+    lease: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it ends; what is made from the beginning has one GPU too."""
+    seen = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    task = lambda *words, **more: python(lease, tmp_path, *words, **more)  # noqa: E731
+    made = [task(f"made-{number}", seen) for number in range(3)]
+    waits = f"{seen}\nimport time, pathlib\nwhile not pathlib.Path({str(tmp_path / 'ended')!r})"
+    queue = [
+        task("alone", f"{waits}.exists(): time.sleep(.05)", alone=True, makes=tmp_path / "free"),
+        task("whole", seen, gpus=True, makes=tmp_path / "ended"),
+        task("after", seen, gpus=True, needs=(tmp_path / "free",)),
+    ]
+    monkeypatch.setattr(lease, "prepared", lambda work: made)
+    monkeypatch.setattr(lease, "tasks", lambda work, out: queue)
+    lease.Lease(tmp_path, tmp_path, 60.0).spend([0, 1])
+    had = {path.stem: path.read_text().strip() for path in tmp_path.glob("*.log")}
+    assert [had[f"made-{number}"] for number in range(3)] == ["0", "1", "0"]
+    assert {had["alone"], had["whole"]} == {"0", "1"} and had["after"] == "0,1"
+
+
 def test_it_lists_its_tasks(
     lease: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lease.main(["--work", str(tmp_path), "--seconds", "9", "--list"])
-    assert "resnet50-2: 700 s" in capsys.readouterr().out
+    assert "resnet50-2: 600 s" in capsys.readouterr().out
 
 
 def test_what_waits_for_a_failure_is_dropped(
