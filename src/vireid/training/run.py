@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vireid.console import count_text, quoted, say, warn
-from vireid.data import Dataset, prepare, without
+from vireid.data import Dataset, prepare, training_rows, without
 from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import write_json, write_text
@@ -26,7 +26,7 @@ from vireid.training.defaults import for_steps, whole_epoch
 from vireid.training.options import TrainOptions, named_again
 from vireid.training.own_ahead import check_fetched
 from vireid.training.trainer import EMA, TrainResult
-from vireid.training.training_set import dataset_of
+from vireid.training.training_set import dataset_of, sampler_of
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 
@@ -67,7 +67,9 @@ def train(
         raise InputError("`trial` is all; a run has one split. Train one run for each.")
     # a run that has ended may be elsewhere than it was trained
     data = dataset_of(options) if resume else checked_data(options)
-    if not resume:
+    if resume:
+        check_with_data(options, data)
+    else:
         _warn_of_recipe(options)
         _warn_of_black_areas(options)
     root = options.data_root or str(data.root.absolute())
@@ -86,8 +88,6 @@ def train(
             "note: the validation identities are trained on too, so the numbers between epochs "
             "are not about unseen people; `select` val or held-out leaves them out."
         )
-    if options.select == "val":
-        _check_criterion(options)
     if not resume:
         check_fetched(options)
     store = prepare(data, size=options.size, skip_broken=options.skip_broken)
@@ -136,8 +136,29 @@ def checked_data(options: TrainOptions) -> Dataset:
         check_ahead(options, resolve_device(None, options.device))
     with problems:
         data = dataset_of(options)
+        check_with_data(options, data)
     problems.tell()
     return data
+
+
+def check_with_data(options: TrainOptions, data: Dataset) -> None:
+    """Refuse what a run can't do with its data, before any of them is decoded.
+
+    Raises:
+        InputError: there is nobody to train on, or there are too few for a batch; there are no
+            validation identities to evaluate, or the weights are to be chosen by an evaluation
+            that can't be done.
+    """
+    problems = Problems()
+    with problems:
+        sampler_of(options, training_rows(data, options.part))
+    with problems:
+        if options.select == "val":
+            _check_criterion(options)
+    with problems:
+        if options.select == "val" or (options.eval_every and not len(data.parts["val"])):
+            check_validation(data)
+    problems.tell()
 
 
 def _failed(where: str, error: Exception, folder: Path, options: TrainOptions) -> str:
@@ -165,19 +186,12 @@ def _began(folder: Path) -> bool:
 
 def _look_ahead(options: TrainOptions, data: Dataset) -> bool:
     """Say how many queries have a match, before anything is decoded or trained; whether there will
-    be evaluations.
-
-    Raises:
-        InputError: there are no validation identities to evaluate, or the weights are to be chosen
-            by an evaluation that can't be done.
-    """
+    be evaluations."""
     possible = bool(options.eval_every)
     try:
         if possible:
             check_validation(data)
     except InputError as error:
-        if options.select == "val" or not len(data.parts["val"]):
-            raise
         warn(f"There will be no evaluation between epochs. {error}")
         possible = False
     for found in matches_beforehand(data, ("val", "test") if possible else ("test",)):
