@@ -82,6 +82,10 @@ def test_all_trials_go_on_where_they_stopped(
     assert (ten / "trial1" / "weights.safetensors").stat().st_mtime_ns == first
     assert "--lr was 0.01 and is 0.3" in refused(capsys, "train", *words, "--lr", 0.3)
     assert "--epochs was 2 and is 1, but all" in refused(capsys, "train", *words, "--epochs", 1)
+    steps = ("--max-steps", 3)
+    for again in (("--resume", ten, "--device", "cpu"), words):
+        refusal = refused(capsys, "train", *again, *steps)
+        assert "begun without --max-steps, not with --max-steps 3" in refusal
     assert run("info", ten) == 0 and run("report", ten) == 0
     capsys.readouterr()
     assert "Name one" in refused(capsys, "test", "--resume", ten)

@@ -40,9 +40,13 @@ def train_all_trials(
     if (folder / TRIALS).is_file():
         begun = read_trials(folder)
         if begun["max_steps"] != max_steps:
+            was, now = (
+                "without --max-steps" if steps is None else f"with --max-steps {steps}"
+                for steps in (begun["max_steps"], max_steps)
+            )
             raise InputError(
-                f"The trials in '{folder}' were begun with --max-steps {begun['max_steps']}, not "
-                f"{max_steps}. Go on with them by --resume {folder}, or give another --run."
+                f"The trials in '{folder}' were begun {was}, not {now}; all are averaged, so they "
+                f"have as many. Go on with them by --resume {folder} alone, or give another --run."
             )
         changes = compare_options(begun["options"], asked["options"], folder)
         if text := changes.get("recipe.epochs"):

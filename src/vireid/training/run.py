@@ -13,7 +13,7 @@ from vireid.console import count_text, quoted, say, warn
 from vireid.data import Dataset, prepare, training_rows, without
 from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
-from vireid.files import write_json, write_text
+from vireid.files import read_json, write_json, write_text
 from vireid.methods import method_class
 from vireid.models.hub import WEIGHTS
 from vireid.own_code import HOW_TO_DEBUG, failure
@@ -23,7 +23,12 @@ from vireid.training import checkpoint, trainer
 from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
-from vireid.training.options import TrainOptions, named_again
+from vireid.training.options import (
+    TrainOptions,
+    check_config,
+    named_again,
+    usual_eval_every,
+)
 from vireid.training.own_ahead import check_fetched
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.training_set import dataset_of, sampler_of
@@ -51,7 +56,7 @@ def train(
         options: what and how; `vireid.training.train_options` makes them from a few names.
         run: folder of the run; a new one unless `resume`.
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
-            equal length.
+            equal length; with `resume`, in epochs of the run's own length.
         resume: go on from the newest checkpoint in `run`.
         callbacks: are told what the run does, beside those that `options.callbacks` names.
         other_code: resume also with other code, packages or data than the run began with; its
@@ -75,11 +80,10 @@ def train(
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
-        options = for_steps(options, data, max_steps)
-        if resume:  # what differs from before is told in epochs
-            length = count_text(options.recipe.epochs, "epoch", "epochs")
-            each = count_text(options.steps_per_epoch, "step", "steps")
-            say(f"`max_steps` {max_steps} makes {length} of {each} here.")
+        if resume and (folder / "config.json").is_file():
+            options = _for_steps_of(folder, options, data, max_steps)
+        else:
+            options = for_steps(options, data, max_steps)
     if not resume:
         _warn_of_warm_up(options, data)
     can_evaluate = _look_ahead(options, data)
@@ -122,6 +126,39 @@ def train(
         elif not (folder / SUMMARY).is_file():  # it was interrupted between its weights and this
             _keep_summary(folder, result)
     return result
+
+
+def _for_steps_of(
+    folder: Path, options: TrainOptions, data: Dataset, max_steps: int
+) -> TrainOptions:
+    """As `for_steps`, of a run that goes on: its epochs stay as long as they are.
+
+    Raises:
+        InputError: it has trained for as many steps already.
+    """
+    where = folder / "config.json"
+    begun = check_config(read_json(where), f"'{where}'")
+    whole = whole_epoch(options, data)
+    each = min(begun.get("steps_per_epoch") or whole, whole)
+    epochs, newest = -(-max_steps // each), checkpoint.list_checkpoints(folder / "checkpoints")
+    done, step = checkpoint.position(newest[0]) if newest else (0, 0)
+    if epochs <= done and epochs != begun.get("recipe", {}).get("epochs"):
+        raise InputError(
+            f"`max_steps` is {max_steps}, but the run '{folder}' has trained "
+            f"{count_text(done * each + step, 'step', 'steps')} already. Give more, leave it out, "
+            "or start another run."
+        )
+    length, of = count_text(epochs, "epoch", "epochs"), count_text(each, "step", "steps")
+    say(f"`max_steps` {max_steps} makes {length} of {of} in this run.")
+    usual = options.select == "val" and options.eval_every == usual_eval_every(
+        options.recipe.epochs
+    )
+    return dataclasses.replace(
+        options,
+        eval_every=begun.get("eval_every", 0) if usual else options.eval_every,
+        steps_per_epoch=begun.get("steps_per_epoch", 0),
+        recipe=dataclasses.replace(options.recipe, epochs=epochs),
+    )
 
 
 def checked_data(options: TrainOptions) -> Dataset:
