@@ -392,7 +392,7 @@ def _short(count: int) -> str:
 setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # noqa: B010
 
 
-# A training of minutes, also on a laptop.
+# A short training, also for a laptop.
 _SMALL = {
     "--pretrained": "synth", "--recipe": "scratch", "--optim": "adamw", "--lr": "0.0005",
     "--warmup-steps": "10", "--max-steps": "60",
@@ -420,7 +420,7 @@ def _suggest_training(
     sensor_cameras: bool = False,
 ) -> None:
     """Say how to train on a data set, with what its few people or unknown cameras need: as its
-    methods are meant, and in minutes, from the weights in the package; `brief`: only the latter."""
+    methods are meant, and briefly, from the weights in the package; `brief`: only the latter."""
     from vireid.models.shipped import shipped_weights
     from vireid.training.defaults import Choices, defaults
 
@@ -450,4 +450,4 @@ def _suggest_training(
         return
     suggest(command({}))
     if shipped_weights() is not None:
-        suggest(f"{command(_SMALL)}   # in minutes, from the small network in the package")
+        suggest(f"{command(_SMALL)}   # a short one, from the small network in the package")

@@ -338,9 +338,9 @@ def _further(out: Path, run: Path, query: Searched) -> list[Section]:
                 ]
             ),
             "`vireid info` says what a folder holds, what is wrong with it and how to train on it. "
-            "`--dataset sysu`, "
-            "`regdb` or `llcm` reads the published data sets. Before you point this at "
-            "people, read `docs/responsible-use.md`: a similarity is no proof of who somebody is.",
+            "`--dataset sysu`, `regdb` or `llcm` reads the published data sets. Before you point "
+            "this at people, read `docs/responsible-use.md`: a similarity is no proof of who "
+            "somebody is.",
             wide=True,
         ),
     ]
