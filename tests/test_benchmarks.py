@@ -230,7 +230,7 @@ def test_a_result_is_written_checked_and_read_again(
     path = runs.write()
     text = path.with_suffix(".md").read_text()
     assert (
-        "agw (erasing) less mcl (erasing), embedding: −4.6 [−6.3, −2.9] mAP, better in 0 of 6"
+        "agw (erasing) minus mcl (erasing), embedding: −4.6 [−6.3, −2.9] mAP, better in 0 of 6"
         in text
     )
     assert "with 5 pairs nothing can be claimed" in text
