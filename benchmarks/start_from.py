@@ -55,8 +55,13 @@ def main(words: Sequence[str] | None = None) -> int:
     own = args.work / "untrained"
     vireid("test", "--resume", "synth", "--data-root", folder, "--mode", "all", "--out", own)
     untrained = percent(Report.load(own / "report.json"))
-    run_sweep(sweep, devices() * args.jobs_per_gpu, tables=False,
-              tell=lambda sentence: print(sentence, flush=True))  # fmt: skip
+    run_sweep(
+        sweep,
+        devices() * args.jobs_per_gpu,
+        tell=lambda sentence: print(sentence, flush=True),
+        after=lambda job: write(sweep, untrained, args),
+        tables=False,
+    )
     path = write(sweep, untrained, args)
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     return 0 if all(job.state == "done" for job in sweep.jobs) else 1
