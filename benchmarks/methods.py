@@ -58,6 +58,7 @@ from vireid.runtime.jobs import devices
 from vireid.runtime.record import code_hash, hash_of, own_code
 from vireid.sweep import Job, Sweep, read_sweep
 from vireid.sweep_run import run_sweep
+from vireid.sweep_tests import SweepTest
 from vireid.training import record
 from vireid.training.trainer import EMA
 from vireid.types import InputError
@@ -157,8 +158,8 @@ def named_code(rows: list[dict[str, Any]]) -> list[str]:
     return [row["method"] for row in rows if is_code(row.get("method", ""))]
 
 
-def others(folder: Path | None) -> list[list[str]]:
-    """Words of a `vireid test` on each set in the folder of --cross that is complete."""
+def others(folder: Path | None) -> list[SweepTest]:
+    """A test on each set in the folder of --cross that is complete."""
     found = []
     for name, layout in CROSS.items() if folder else ():
         try:
@@ -167,7 +168,7 @@ def others(folder: Path | None) -> list[list[str]]:
             print(f"not tested on: {error}", flush=True)
             continue
         root = str((folder / name).absolute())
-        found.append(["--figure-queries", "0", "--dataset", layout, "--data-root", root])
+        found.append(SweepTest.of({"figure_queries": 0, "dataset": layout, "data_root": root}))
     return found
 
 

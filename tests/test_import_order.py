@@ -20,7 +20,7 @@ ORDER = [
     "version", "types", "problems", "console", "files", "own_code", "config", "extras", "cores",
     "locks", "data", "synthetic", "losses", "models", "methods", "weights", "runtime", "evaluation",
     "figures", "embed", "index", "server", "training", "testing", "card", "plotting",
-    "sweep_file", "sweep", "sweep_run", "bench", "commands", "cli", "standby",
+    "sweep_file", "sweep_tests", "sweep", "sweep_run", "bench", "commands", "cli", "standby",
 ]  # fmt: skip
 # Within the synthetic room, modules import only from those of earlier steps.
 SYNTHETIC = [

@@ -183,7 +183,7 @@ def test_a_folder_that_is_no_data_set_is_told_before_weights_are_fetched(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     fetch.cache_clear()
-    message = refused(capsys, *words, "--data-root", root)
+    message = refused(capsys, *words, "--data-root", root, "--pids-per-batch", 2)
     assert "as --pretrained, or start from nothing: --pretrained none." in message
     assert not (tmp_path / "sysu" / ".vireid").exists() and not runs.exists()
 

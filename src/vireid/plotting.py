@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vireid.console import choose, folder_meant, path_meant, say
+from vireid.console import choose, folder_meant, path_meant, quoted, say
 from vireid.files import NotWritten, check_folder, writing
 from vireid.types import Embeddings, InputError, Modality, usual_embedding
 
@@ -280,7 +280,10 @@ class _Drawing:
         assert unit.run is not None
         found = reports_of(unit.run)
         if not found:
-            raise InputError(f"The run '{unit.run}' has no report. `vireid test` writes one.")
+            raise InputError(
+                f"The run '{unit.run}' has no report. `vireid test --resume {quoted(unit.run)}` "
+                "writes one."
+            )
         scope = self.options.scope if self.options else None
         fitting = [report for report in found if scope in (None, report.protocol.scope)]
         if not fitting:

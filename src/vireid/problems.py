@@ -28,6 +28,10 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self._found)
 
+    def sentences(self) -> list[str]:
+        """What was found, each once."""
+        return list(dict.fromkeys(map(str, self._found)))
+
     def tell(self) -> None:
         """
         Raises:
@@ -36,7 +40,7 @@ class Problems:
         if len(self._found) == 1:
             raise self._found[0]  # of its own class
         if self._found:
-            several = _Several(" ".join(dict.fromkeys(map(str, self._found))))
+            several = _Several(" ".join(self.sentences()))
             several.found = tuple(self._found)
             raise several
 

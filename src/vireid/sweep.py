@@ -5,20 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shlex
 import threading
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from vireid.config import check_keys, convert, hints_of, read_plain
+from vireid.config import check_keys, convert, read_plain
 from vireid.console import path_meant
 from vireid.files import file_hash, read_json, write_json
-from vireid.own_code import UnnamedCode, code_of, same_code
 from vireid.problems import Problems
-from vireid.sweep_file import Faults, SweepFile, check_places
+from vireid.sweep_file import Faults, SweepFile, allowed_code, check_places
+from vireid.sweep_tests import OF_SWEEP, SweepTest, read_tests
 from vireid.types import InputError, shown
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from vireid.training.options import TrainOptions
 
 STATE = "sweep.json"
-# Flags of `vireid test` that a sweep gives by itself.
-_OF_SWEEP = ("resume", "out", "gpu", "device", "method", "arch")
 
 
 class _Named(TypedDict, total=False):
@@ -85,14 +81,14 @@ class Sweep:
     Attributes:
         folder: of its runs and tables.
         jobs: seed by seed, so that whole seeds are done first.
-        tests: words for each `vireid test` of a run.
+        tests: that are made of each run.
         baseline: the row that the others are compared with, or "".
         written: names of the tables in `folder` of what is done so far.
     """
 
     folder: Path
     jobs: list[Job]
-    tests: list[list[str]]
+    tests: list[SweepTest]
     baseline: str = ""
     written: tuple[str, ...] = ()
     _writing: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -182,7 +178,7 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
     """
     plain, problems = read_plain(file), Problems()
     with problems:
-        check_places(plain, str(file), given_by_sweep=_OF_SWEEP, own_code=bool(code))
+        check_places(plain, str(file), given_by_sweep=OF_SWEEP, own_code=bool(code))
     with problems:
         check_keys(plain, SweepFile.__annotations__, str(file))
     with problems:
@@ -209,9 +205,10 @@ def read_sweep(file: Path, folder: Path | None = None, code: Sequence[str] = ())
                 faults.keep(error, name)
     with problems:
         faults.tell(str(file))
-    tests: list[list[str]] = []
+    tests: list[SweepTest] = []
     with problems:
-        tests = _tests(asked.get("test", {}), jobs, code, str(file))
+        runs = [(job.row, job.options) for job in jobs]
+        tests = read_tests(asked.get("test", {}), runs, code, str(file))
     baseline = asked.get("baseline", "")
     with problems:
         if baseline and baseline not in rows:
@@ -283,9 +280,9 @@ def _with_code(values: Mapping[str, Any], code: Sequence[str], where: str) -> di
     named = dict(values)
     for name in [name for name in CODE if name in named]:
         if isinstance(several := named[name], list):
-            named[name] = [_allowed(str(one), code, name, where) for one in several]
+            named[name] = [allowed_code(str(one), code, name, where) for one in several]
         else:
-            named[name] = _allowed(str(several), code, name, where)
+            named[name] = allowed_code(str(several), code, name, where)
     return named
 
 
@@ -308,98 +305,11 @@ def _job(row: str, values: Mapping[str, Any], folder: Path) -> Job:
     return Job(row, options, run)
 
 
-def _allowed(stated: str, code: Sequence[str], what: str, where: str) -> str:
-    """A method or data set that the file may name."""
-    given = next((one for one in code if same_code(stated, one)), None)
-    try:
-        return code_of(stated, given, what=what, where=where)
-    except UnnamedCode as error:
-        raise InputError(
-            f"{where} names the code {stated}. Code is run only where you name it on the command "
-            f"line: add `code` {shlex.quote(stated)}."
-        ) from error
-
-
 def _with_steps(options: TrainOptions, max_steps: int) -> TrainOptions:
     from vireid.training.defaults import for_steps
     from vireid.training.training_set import dataset_of
 
     return for_steps(options, dataset_of(options), max_steps)
-
-
-def _tests(
-    asked: Mapping[str, Any] | Sequence[Mapping[str, Any]], jobs: Sequence[Job],
-    code: Sequence[str], where: str,
-) -> list[list[str]]:  # fmt: skip
-    """Words of each `vireid test`; a list of values stands for one test each, but where the option
-    takes a list.
-
-    Raises:
-        InputError: what `vireid test` would refuse of a run of `jobs`, as far as that is known
-            before there is one.
-    """
-    from vireid.testing import TestOptions
-
-    of_lists = [n for n, hint in hints_of(TestOptions).items() if typing.get_origin(hint) is tuple]
-    tables = {"test": asked} if isinstance(asked, Mapping) else {
-        f"test {number}": one for number, one in enumerate(asked, 1)
-    }  # fmt: skip
-    out, problems = [], Problems()
-    for table, given in tables.items():
-        values = {"figure_queries": 0, **given}
-        lists = [
-            value if isinstance(value, list) and name not in of_lists else [value]
-            for name, value in values.items()
-        ]
-        for chosen in itertools.product(*lists):
-            test = dict(zip(values, chosen))
-            with problems:
-                _check_test(test, jobs, code, f"{where}, {table}")
-            words: list[str] = []
-            for name, value in test.items():
-                if value is None or value is False or value == []:
-                    continue
-                several = value if isinstance(value, list) else [value]
-                words += [f"--{name.replace('_', '-')}"]
-                words += [] if value is True else map(str, several)
-            out.append(words)
-    problems.tell()
-    return out
-
-
-def _check_test(
-    values: Mapping[str, Any], jobs: Sequence[Job], code: Sequence[str], where: str
-) -> None:
-    """Refuse a test that `vireid test` would refuse after the training."""
-    from vireid.data.registry import find_root, resolve_dataset
-    from vireid.testing import TestOptions
-    from vireid.testing.searches import asked_of
-    from vireid.training.flat import with_values
-
-    values = dict(values)
-    if given := [name for name in _OF_SWEEP if name in values]:
-        raise InputError(f"{where}: the sweep itself gives '{given[0]}'. Leave it out.")
-    try:
-        convert(int | None, values.pop("epoch", None), "epoch")
-        options = with_values(TestOptions(), values, besides=("epoch",))
-        dataset = options.dataset
-        if dataset is not None:
-            dataset = resolve_dataset(_allowed(dataset, code, "dataset", where))
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    for job in jobs:
-        run = job.options
-        name, own = dataset or run.dataset, dataset in (None, run.dataset)
-        try:
-            asked_of(name, options, int(run.trial) if own else None, known=True)
-            if own and options.part == "val":
-                from vireid.training.seen import refuse_fitted_part
-
-                refuse_fitted_part(run.part, options.part)
-            if options.data_root or not own:  # the run's own is listed before the first begins
-                find_root(name, options.data_root)
-        except InputError as error:
-            raise InputError(f"{where} of row {shown(job.row)}: {error}") from error
 
 
 # Earlier runs -----------------------------------------------------------------------------------

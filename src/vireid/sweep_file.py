@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypedDict
 
 from vireid.config import check_sections, flatten
+from vireid.own_code import UnnamedCode, code_of, same_code
 from vireid.problems import Problems, each
 from vireid.types import InputError, shown
 
@@ -78,6 +80,18 @@ def _check_rows(rows: dict[str, Any], where: str) -> None:
             "under [rows] itself; each row is a section of its own, [rows.NAME], and what all rows "
             "share belongs under [base]."
         )
+
+
+def allowed_code(stated: str, code: Sequence[str], what: str, where: str) -> str:
+    """A method or data set that the file may name."""
+    given = next((one for one in code if same_code(stated, one)), None)
+    try:
+        return code_of(stated, given, what=what, where=where)
+    except UnnamedCode as error:
+        raise InputError(
+            f"{where} names the code {stated}. Code is run only where you name it on the command "
+            f"line: add `code` {shlex.quote(stated)}."
+        ) from error
 
 
 class Faults:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 
 from vireid.config import convert, to_plain
 from vireid.console import say
@@ -19,8 +19,13 @@ from vireid.files import file_hash, read_json, write_json, write_text
 from vireid.problems import each
 from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
 from vireid.sweep import Job, Sweep
+from vireid.sweep_tests import SweepTest, check_data
 from vireid.types import InputError, shown
 
+if TYPE_CHECKING:
+    from vireid.data import Dataset
+
+_T = TypeVar("_T")
 # -P: no file of the working folder (json.py) is taken for a module, as with `vireid` itself
 _COMMAND = [sys.executable, "-P", "-m", "vireid"]
 _STANDBY = [sys.executable, "-P", "-m", "vireid.standby"]
@@ -123,18 +128,20 @@ def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
     """
     from vireid.runtime.precision import check_precision
     from vireid.training.ahead import check_ahead
+    from vireid.training.run import check_with_data
     from vireid.training.training_set import dataset_of, names_of_data
 
     jobs = [job for job in sweep.jobs if not job.trained()]
-    left = bool(jobs) or any(_look_at_tests(job, sweep) for job in sweep.jobs)
+    untested = [job for job in sweep.jobs if job.trained() and _look_at_tests(job, sweep)]
     found: dict[str, dict[str, None]] = {}  # sentence → what it is about
 
-    def check(what: str, function: Callable[..., object], *given: object) -> None:
+    def check(what: str, function: Callable[..., _T], *given: object) -> _T | None:
         try:
-            function(*given)
+            return function(*given)
         except InputError as error:
             for one in each(error):
                 found.setdefault(str(one), {})[what] = None
+            return None
 
     for kind in {"cpu" if device is None else "cuda" for device in devices}:
         tried: set[str] = set()  # rows; their seeds differ in nothing that code of one's own sees
@@ -143,16 +150,24 @@ def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
             tried.add(job.row)
             ahead = partial(check_ahead, begun=job.folder.exists(), own=own)
             check(f"row {shown(job.row)}", ahead, job.options, kind)
-        for words in sweep.tests if left else ():
-            if "--precision" in words:
-                check("[test]", check_precision, words[words.index("--precision") + 1], kind)
+        for test in sweep.tests if jobs or untested else ():
+            if test.options.precision != "auto":
+                check(test.table, check_precision, test.options.precision, kind)
     of_data: dict[str, list[Job]] = {}  # runs of the same data, which are listed once
     for job in jobs:
         if not job.folder.exists():
             of_data.setdefault(repr(names_of_data(job.options)), []).append(job)
+    data: dict[Path, Dataset | None] = {}
     for alike in of_data.values():
         rows = ", ".join(f"row {row}" for row in dict.fromkeys(shown(job.row) for job in alike))
-        check(rows, dataset_of, alike[0].options)
+        listed = check(rows, dataset_of, alike[0].options)
+        data |= dict.fromkeys((job.folder for job in alike), listed)
+        if listed is not None:
+            for job in {job.row: job for job in alike}.values():
+                check(f"row {shown(job.row)}", check_with_data, job.options, listed)
+    tested = [(job.row, job.options, data.get(job.folder)) for job in (*jobs, *untested)]
+    for sentence, tests in check_data(sweep.tests, tested).items():
+        found.setdefault(sentence, {}).update(dict.fromkeys(tests))
     if found:
         raise InputError(" ".join(
             f"Not possible here: {', '.join(places)}. {sentence}"
@@ -194,14 +209,14 @@ def _make(
     code = shlex.split(named_again(job.options, training=False))
     for test in left:
         before = _versions_of_reports(job)
-        run(["test", "--resume", str(job.folder), *code, *test, *where])
+        run(["test", "--resume", str(job.folder), *code, *test.words, *where])
         written = [
             str(file.relative_to(job.folder))
             for file, version in _versions_of_reports(job).items()
             if before.get(file) != version
         ]
         place, weights = _place_of_tests(job, sweep)
-        done: _Done = {"test": test, "reports": written}
+        done: _Done = {"test": test.words, "reports": written}
         write_json(place, {weights: [*_tested(place, weights), done]})
     if left:
         _look_at_tests(job, sweep)
@@ -228,18 +243,19 @@ def _versions_of_reports(job: Job) -> dict[Path, tuple[int, int]]:
     return {file: (status.st_mtime_ns, status.st_ino) for file, status in found.items()}
 
 
-def _look_at_tests(job: Job, sweep: Sweep) -> list[list[str]]:
+def _look_at_tests(job: Job, sweep: Sweep) -> list[SweepTest]:
     """The tests that are left of a trained run, as it is now; `job.own` are the reports of the
     others."""
     tested = _tested(*_place_of_tests(job, sweep))
-    done = [one for one in tested if _words(one) in sweep.tests]
+    asked = [test.words for test in sweep.tests]
+    done = [one for one in tested if _words(one) in asked]
     job.own = None
     if not any(isinstance(one, list) for one in done):
         job.own = [
             job.folder / name for one in done if isinstance(one, dict) for name in one["reports"]
         ]
     words = [_words(one) for one in done]
-    return [test for test in sweep.tests if test not in words]
+    return [test for test in sweep.tests if test.words not in words]
 
 
 def _words(done: _Done | list[str]) -> list[str]:

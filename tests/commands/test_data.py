@@ -11,6 +11,8 @@ import fakes
 import pytest
 from command_kit import refused, run, said, tiny_config
 
+from vireid.commands.common import root_words, words_of_test
+
 
 @pytest.mark.long
 def test_synthetic_people(tmp_path: Path, capsys) -> None:
@@ -83,16 +85,25 @@ def test_the_suggested_training_works(tmp_path: Path, capsys) -> None:
     """With few people, without cameras, in a folder with a space in its name."""
     root = fakes.make_folder(tmp_path / "my data", identities=6)
     assert run("info", root) == 0
-    words = shlex.split(said(capsys).split("Next: ")[1])
-    assert words[:4] == ["vireid", "train", "--dataset", "folder"]
-    assert words[-4:] == ["--method", "agw", "--pids-per-batch", "4"]
+    usual, small = (shlex.split(line, comments=True) for line in said(capsys).split("Next: ")[1:])
+    for words in (usual, small):
+        assert words[:4] == ["vireid", "train", "--dataset", "folder"]
+        assert words[-2:] == ["--pids-per-batch", "4"]
+    assert "agw" in usual and "--pretrained" not in usual
     quick = ("--config", tiny_config(tmp_path), "--device", "cpu", "--run", tmp_path / "one")
-    assert run(*words[1:], *quick) == 0
+    assert run(*usual[1:], *quick) == 0
+    assert small[-14:-2] == [
+        "--pretrained", "synth", "--recipe", "scratch", "--optim", "adamw", "--lr", "0.0005",
+        "--warmup-steps", "10", "--max-steps", "60",
+    ]  # fmt: skip
+    quick = ("--max-steps", 1, "--size", 64, 32, "--device", "cpu", "--run", tmp_path / "two")
+    assert run(*small[1:], *quick) == 0
     capsys.readouterr()
     assert run("prepare", "--dataset", "folder", "--data-root", root,
                "--camera-pattern", r"c(\d+)_") == 0  # fmt: skip
     suggested = said(capsys)
     assert "--camera-pattern 'c(\\d+)_' --method mcl --pids-per-batch 4" in suggested
+    assert "--camera-pattern 'c(\\d+)_' --method mcl --pretrained synth" in suggested
     alone = fakes.make_folder(tmp_path / "alone", identities=2)
     assert run("info", alone) == 0
     suggested = said(capsys)
@@ -194,3 +205,14 @@ def test_what_is_drawn_already_is_not_said_to_be_written(tmp_path: Path, capsys)
         _tell_drawn(Summary(num_drawn=drawn, resumed=drawn < 40, **facts))
         message = said(capsys)
         assert expected in message and ("img/s" in message) == bool(drawn)
+
+
+def test_a_folder_that_is_known_is_not_asked_for(
+    tmp_path: Path, sysu_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert words_of_test("sysu") == ""
+    assert words_of_test(None).startswith(" --dataset sysu --data-root DIR   # or another")
+    monkeypatch.setenv("VIREID_DATA", str(tmp_path))
+    assert root_words("sysu") == " --data-root DIR"
+    (tmp_path / "sysu").symlink_to(sysu_root)
+    assert root_words("sysu") == "" and words_of_test(None).startswith(" --dataset sysu   # or")

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from command_kit import refused, said
+from command_kit import refused, run, said
 
 from vireid.commands.demo import DemoSize, run_demo
 from vireid.commands.demo_page import _course, _first_place, _time, change_words
 from vireid.figures.ranked import Entry
+from vireid.testing import reports_of
 from vireid.training.journal import read_log
 
 
@@ -33,9 +34,18 @@ def test_a_small_demo(tmp_path: Path, capsys) -> None:
     assert f"after {_time(seconds)} of training." in page
     assert page.count("<section") == 9 and "vireid serve <i>--index</i>" in page
     assert "searched: 16 visible images of 4 people, from cameras 1, 2, 4, 5. " in page
-    for name in ("run/curves.png", "report/ranks.jpg", "report/report.md", "search.jpg",
+    report = "run/test/sysu-all-1shot-seeded"  # as `vireid test` has it
+    for name in ("run/curves.png", f"{report}/ranks.jpg", f"{report}/report.md", "search.jpg",
                  "report-before-training/ranks.jpg"):  # fmt: skip
         assert (tmp_path / "demo" / name).is_file(), name
+        if name != "run/curves.png":
+            assert name in message.replace(" ", "")
+    (found,) = reports_of(tmp_path / "demo" / "run")
+    words = ("--kind", "cmc", "--out", tmp_path / "figures", "--device", "cpu")
+    assert run("plot", tmp_path / "demo" / "run", *words) == 0
+    assert run("test", "--resume", tmp_path / "demo" / "run", *words[-2:]) == 0
+    (again,) = reports_of(tmp_path / "demo" / "run")  # the same question
+    assert again.raw == found.raw
     (tmp_path / "demo" / "run" / "summary.json").unlink()  # as if it had been stopped
     assert run_demo(tmp_path / "demo", size=size, device="cpu")["after_rank1"] == pytest.approx(
         numbers["after_rank1"]

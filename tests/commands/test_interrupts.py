@@ -82,7 +82,8 @@ def test_a_run_is_gone_on_with_from_its_newest_checkpoint(
 WHOLE = {
     "demo": ("--out OUT --device cpu", KEPT),
     "train": (
-        "--dataset regdb --trial all --pretrained none --data-root DATA --run OUT/run --device cpu",
+        "--dataset regdb --trial all --pretrained none --data-root DATA --run OUT/run --device cpu "
+        "--pids-per-batch 4",
         "The trials go on with: vireid train --resume OUT/run",
     ),
 }

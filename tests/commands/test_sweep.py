@@ -91,9 +91,9 @@ def test_rows_times_grid_times_seeds(tmp_path: Path) -> None:
     assert names[3].name == "sysu-mcl-resnet50-clean-from-start-0-no-confusion-lr0.05-seed0"
     assert found.jobs[4].options.model.pretrained == "starts/start-1.safetensors"
     tests = [["--figure-queries", "0", "--mode", mode, "--rerank"] for mode in ("all", "indoor")]
-    assert found.tests == tests
+    assert [test.words for test in found.tests] == tests
     several = read_sweep(write(tmp_path, test=[{"mode": ["all", "indoor"], "rerank": True}, {}]))
-    assert several.tests == [*tests, ["--figure-queries", "0"]]
+    assert [test.words for test in several.tests] == [*tests, ["--figure-queries", "0"]]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,15 @@ def test_a_file_that_is_no_sweep(tmp_path: Path, plain: dict, words: str) -> Non
         ({"test": {"sensor_cameras": True}}, "SYSU-MM01 does not use one"),
         ({"test": {"trial": 2}}, "SYSU-MM01 has one split only"),
         ({"test": {"part": "val"}}, "trained on the validation identities too"),
-        ({"test": {"dataset": "llcm", "data_root": "/nowhere"}}, "'/nowhere' does not exist"),
+        (
+            {"test": {"epoch": 7}, "base": {"epochs": 10}},
+            "`epoch` is 7, but a run of 10 epochs keeps its last 2 checkpoints only. Give it `keep`"
+            " 4.",
+        ),
+        (
+            {"test": {"epoch": 5}, "base": {"epochs": 6, "checkpoint_every": 2}},
+            "`epoch` is 5, but the run has 6 epochs and writes a checkpoint every 2 and after the",
+        ),
         ({"test": {"dataset": "/tmp/my.py:Mine"}}, "names the code /tmp/my.py:Mine. Code is run"),
         ({"test": {"out": "here"}}, "test: the sweep itself gives 'out'. Leave it out."),
         ({"base": {"dataset": "regdb", "trial": "all"}}, "A sweep's run has one split"),
@@ -164,17 +172,17 @@ def test_what_no_test_could_do_is_said_before_the_training(
 
 
 def test_what_can_be_tested_is_not_refused(tmp_path: Path) -> None:
-    test = {"part": "val", "epoch": 3, "trial": 2, "rerank": False, "shots": None}
-    base = {"select": "val", "dataset": "regdb", "trial": 2}
-    (words,) = read_sweep(write(tmp_path, base=base, test=test)).tests
-    assert words[2:] == ["--part", "val", "--epoch", "3", "--trial", "2"]
-    base, test = {"dataset": "folder"}, {"junk": ["0000", "x"], "sensor_cameras": True}
-    (words,) = read_sweep(write(tmp_path, base=base, test=test)).tests
-    assert words[2:] == ["--junk", "0000", "x", "--sensor-cameras"]
-    (words,) = read_sweep(
-        write(tmp_path, base={"trial": 1}, test={"dataset": "llcm", "data_root": str(tmp_path)})
-    ).tests
-    assert words[2:] == ["--dataset", "llcm", "--data-root", str(tmp_path)]
+    def words(base: dict[str, Any], test: dict[str, Any]) -> list[str]:
+        (found,) = read_sweep(write(tmp_path, base=base, test=test)).tests
+        return found.words[2:]
+
+    test: dict[str, Any] = {"part": "val", "epoch": 3, "trial": 2, "rerank": False, "shots": None}
+    base: dict[str, Any] = {"select": "val", "dataset": "regdb", "trial": 2, "epochs": 4}
+    assert words(base, test) == ["--part", "val", "--epoch", "3", "--trial", "2"]
+    test = {"junk": ["0000", "x"], "sensor_cameras": True}
+    assert words({"dataset": "folder"}, test) == ["--junk", "0000", "x", "--sensor-cameras"]
+    test = {"dataset": "llcm", "data_root": str(tmp_path)}
+    assert words({"trial": 1}, test) == ["--dataset", "llcm", "--data-root", str(tmp_path)]
 
 
 def test_a_file_of_another_kind(tmp_path: Path, capsys) -> None:
@@ -192,6 +200,59 @@ def test_a_sweep_takes_no_file_and_no_runs_folder(tmp_path: Path, capsys) -> Non
     )
     assert "is a run's folder" in refused(capsys, "sweep", file, "--out", run_folder)
     assert [path.name for path in run_folder.iterdir()] == ["config.json"]
+
+
+def test_data_of_tests_are_looked_at_before_the_training(
+    tmp_path: Path, regdb_root: Path, sysu_root: Path, capsys
+) -> None:
+    """As thoroughly as `vireid test` does, of the runs' own data set and of others."""
+    base = {"config": str(tiny_config(tmp_path)), "data_root": str(sysu_root), "method": "base"}
+    rows = {"a": {}, "b": {"lr": 0.5}}
+    alike = fakes.make_sysu(tmp_path / "alike", train=2, val=1, test=2, images=1)
+    nobody = fakes.make_sysu(tmp_path / "nobody", train=2, val=1, test=1, images=1)
+    fakes.write_ids(nobody / "exp" / "test_id.txt", [9])
+    one = fakes.make_folder(tmp_path / "one", images=1)
+    own, cameras = {"dataset": "sysu"}, {"camera_pattern": "c(1|2|3|4)_"}
+    for image in one.glob("*/*/*.png"):
+        image.rename(image.with_name("c1_0.png"))
+    for test, words in (
+        ({"dataset": "llcm", "data_root": str(tmp_path / "no")}, "[test]. The folder"),
+        ({"dataset": "llcm", "data_root": str(regdb_root)}, "[test]. The training list"),
+        ({"dataset": "regdb", "data_root": str(sysu_root)}, f"[test]. '{sysu_root}' is not RegDB"),
+        ({"data_root": str(regdb_root)}, f"[test]. '{regdb_root}' is not SYSU-MM01"),
+        ({**own, "data_root": str(nobody)}, "[test]. The part 'test' of"),
+        ({"draw": "official"}, "[test]. The official gallery draw needs"),
+        ({**own, "data_root": str(alike)}, "[test]. These weights were trained on 2 identities"),
+        ({"dataset": "folder", "data_root": str(one), **cameras}, "[test]. None of the"),
+        ([{}, {**own, "data_root": str(nobody)}], "test 2. The part 'test' of"),
+    ):
+        file = write(tmp_path, base=base, rows=rows, test=test)
+        with pytest.raises(InputError, match=re.escape(f"Not possible here: {words}")) as refusal:
+            run_sweep(read_sweep(file, tmp_path / "out"), [None])
+        assert str(refusal.value).count("Not possible") == 1
+    message = refused(capsys, "sweep", file, "--out", tmp_path / "out", "--device", "cpu")
+    assert "Not possible here: test 2. The part 'test' of" in message
+    assert not (tmp_path / "out").exists()
+    rows["b"] = {"dataset": "regdb", "data_root": str(regdb_root)}
+    file = write(tmp_path, base=base, rows=rows, test={**own, "data_root": str(alike)})
+    message = refused(capsys, "sweep", file, "--out", tmp_path / "out", "--device", "cpu")
+    assert "Not possible here: [test] of row 'a'. These weights were" in message
+    file = write(tmp_path, base=base, test={"dataset": "regdb", "data_root": str(regdb_root)})
+    check_here(read_sweep(file, tmp_path / "out"), [None])
+
+
+def test_what_the_data_of_a_row_refuse_is_said_before_the_first_run(
+    tmp_path: Path, sysu_root: Path, capsys
+) -> None:
+    root = fakes.make_sysu(tmp_path / "sysu", images=1)
+    (root / "exp" / "val_id.txt").unlink()
+    base = {"config": str(tiny_config(tmp_path)), "data_root": str(root), "method": "base"}
+    rows = {"a": {}, "large": {"pids_per_batch": 70}, "val": {"select": "val"}}
+    file = write(tmp_path, base=base, rows=rows)
+    message = refused(capsys, "sweep", file, "--out", tmp_path / "out", "--device", "cpu")
+    assert "row 'large'. A batch needs 70 identities, but the training data have 6." in message
+    assert f"row 'val'. '{root}' has no validation identities" in message
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("sysu_known")
@@ -527,9 +588,9 @@ def test_what_a_sweep_leaves_behind_is_kept(
     args = methods.arguments([*words, "--rows", "full"])
     sweep = methods.composed(args)
     assert [job.row for job in sweep.jobs] == ["full"]
-    assert [words[2:] for words in sweep.tests] == [[]]
+    assert [test.words[2:] for test in sweep.tests] == [[]]
     others = [["--dataset", "regdb", "--data-root", str(cross / "regdb")]]
-    assert [words[2:] for words in methods.others(cross)] == others
+    assert [test.words[2:] for test in methods.others(cross)] == others
     runs = methods.runs_of(sweep, args)
     run_folder = Path(shutil.copytree(trained, tmp_path / "run"))
     assert run("test", "--resume", run_folder, "--trials", 2, "--figure-queries", 0) == 0

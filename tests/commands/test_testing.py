@@ -184,3 +184,15 @@ def test_untrained_networks_are_never_tested(
     shutil.copy(trained / "config.json", started)
     assert "first epoch is not finished" in refused(capsys, *test, started)
     assert "--resume" in refused(capsys, "test", "--data-root", sysu_root)
+
+
+def test_a_search_without_a_match_is_refused_before_images_are_decoded(
+    trained: Path, tmp_path: Path, capsys
+) -> None:
+    root = fakes.make_folder(tmp_path / "own", images=1)
+    for image in root.glob("*/*/*.png"):
+        image.rename(image.with_name("c1_0.png"))
+    words = ("--dataset", "folder", "--data-root", root, "--camera-pattern", r"c(\d+)_")
+    message = refused(capsys, "test", "--resume", trained, *words, *QUICK)
+    assert "None of the 2 queries has a match" in message
+    assert sorted(path.name for path in root.iterdir()) == ["infrared", "visible"]

@@ -20,15 +20,38 @@ import fakes
 import pytest
 from command_kit import refused, run, said, tiny_config
 
+import vireid
 from vireid.methods import RECIPES
 from vireid.methods.options import OPTIONS, BaselineOptions, MCLOptions
 from vireid.training.defaults import train_options
 from vireid.training.options import TrainOptions
+from vireid.types import InputError
 from vireid.weights import read_weights
 
 
 def facts(folder: Path) -> dict:
     return read_weights(folder)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--method", "agw"), "--method was 'mcl' and is 'agw'"),
+        (("--recipe", "clean"), "--recipe was 'scratch' and is 'clean'"),
+        (("--optim", "adam"), "--optim was 'sgd' and is 'adam'"),
+        (("--augment", "dns"), "--augment was 'channel' and is 'dns'"),
+        (("--pretrained", "synth"), "--pretrained was 'none' and is 'synth'"),
+        (("--arch", "resnet18", "--pad", 3), "--arch was 'test_resnet' and is 'resnet18'; --pad"),
+        (("--steps-per-epoch", 3), "--steps-per-epoch was 2 and is 3"),
+    ],
+)
+def test_a_run_that_would_be_another_is_refused_in_the_users_own_words(
+    trained: Path, words: tuple, told: str, capsys
+) -> None:
+    """And not in those of the options that follow from them."""
+    refusal = refused(capsys, "train", "--resume", trained, "--device", "cpu", *words)
+    assert f"can't go on with other options: {told}" in refusal
+    assert refusal.count(" was ") == sum(str(word).startswith("--") for word in words)
 
 
 @pytest.mark.curves
@@ -74,13 +97,31 @@ def test_going_on(trained: Path, tmp_path: Path, sysu_root: Path, capsys) -> Non
     assert "its own folder" in refused(capsys, "train", "--resume", one, "--run", "other")
     refusal = refused(capsys, "train", *again, "--lr", 0.5)
     assert "--lr was 0.01 and is 0.5" in refusal and "Resuming" not in refusal
-    in_steps = refused(capsys, "train", *again, "--max-steps", 3)
-    assert "--max-steps 3 makes 1 epoch of 3 steps here." in in_steps
-    assert "--method was 'mcl' and is 'agw'" in refused(capsys, "train", *again, "--method", "agw")
+    refusal = refused(capsys, "train", *again, "--max-steps", 2)
+    assert "--max-steps is 2, but the run" in refusal and "trained 4 steps already" in refusal
+    assert run("train", *again, "--max-steps", 5) == 0
+    assert "--max-steps 5 makes 3 epochs of 2 steps in this run." in said(capsys)
+    assert facts(one)["epoch"] == 3
+    assert run("train", *again, "--max-steps", 6) == 0
+    assert "nothing is left to do" in said(capsys)
+    assert "contradict" in refused(
+        capsys, "train", *again, "--max-steps", 8, "--steps-per-epoch", 2
+    )
     assert "already holds a run" in refused(
         capsys, "train", "--config", tiny_config(tmp_path), "--data-root", sysu_root, "--run", one
     )
     assert "is not a run" in refused(capsys, "train", "--resume", tmp_path)
+
+
+def test_steps_of_a_run_from_python(tmp_path: Path, sysu_root: Path, capsys) -> None:
+    """The same words go on with the run, whatever they make of its epochs."""
+    config = tiny_config(tmp_path, steps_per_epoch=0)
+    options = train_options(config, data_root=str(sysu_root), method="base", device="cpu")
+    vireid.train(options, tmp_path / "one", max_steps=3)
+    assert vireid.train(options, tmp_path / "one", max_steps=3, resume=True).epoch == 1
+    assert "nothing is left to do" in said(capsys)
+    with pytest.raises(InputError, match=r"was 3 and is 0 \(`max_steps` sets it\)"):
+        vireid.train(options, tmp_path / "one", resume=True)
 
 
 def test_the_epoch_is_chosen_on_validation_identities(
@@ -243,11 +284,11 @@ def test_options_that_a_method_lacks_are_answered_by_those_it_has(sysu_root: Pat
         assert {name[2:].replace("-", "_") for name in shown} == own, message
 
 
-def test_published_without_pretrained_weights_warns_of_what_is_so(
-    tmp_path: Path, sysu_root: Path, capsys
-) -> None:
-    words = ("train", "--data-root", sysu_root, "--device", "cpu", "--arch", "test_resnet",
-             "--pretrained", "none", "--recipe", "published", "--pids-per-batch", 99)  # fmt: skip
+def test_published_without_pretrained_weights_warns_of_what_is_so(tmp_path: Path, capsys) -> None:
+    root = fakes.make_sysu(tmp_path / "sysu", images=1)
+    (root / "cam1" / "0001" / "0001.jpg").write_bytes(b"no image")  # ends it before it trains
+    words = ("train", "--data-root", root, "--device", "cpu", "--arch", "test_resnet",
+             "--pretrained", "none", "--recipe", "published")  # fmt: skip
     assert "erasing up to 0.8" in refused(capsys, *words, "--method", "mcl")
     message = refused(capsys, *words, "--method", "agw")
     assert "meant for ImageNet weights" in message and "erasing" not in message

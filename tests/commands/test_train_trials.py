@@ -39,6 +39,20 @@ def test_a_model_is_tested_on_its_own_trial(tmp_path: Path, root: Path, capsys) 
         assert report["protocol"]["direction"] == direction.replace("-", "_")
 
 
+def test_a_split_that_can_not_be_tested_is_told_before_the_first_is_trained(
+    tmp_path: Path, capsys
+) -> None:
+    root = fakes.make_regdb(tmp_path / "regdb", images=1)
+    for kind, keep in (("visible", slice(1)), ("thermal", slice(1, None))):
+        file = root / "idx" / f"test_{kind}_3.txt"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[keep]))
+    words = ("--config", tiny_config(tmp_path), "--data-root", root, "--method", "base")
+    all_trials = ("--run", tmp_path / "ten", "--trial", "all")
+    message = refused(capsys, "train", *words, *SMALL, *all_trials)
+    assert "Trial 3 can't be tested: None of the 3 queries has a match" in message
+    assert not (tmp_path / "ten").exists()
+
+
 def test_all_trials_go_on_where_they_stopped(
     tmp_path: Path, root: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +82,10 @@ def test_all_trials_go_on_where_they_stopped(
     assert (ten / "trial1" / "weights.safetensors").stat().st_mtime_ns == first
     assert "--lr was 0.01 and is 0.3" in refused(capsys, "train", *words, "--lr", 0.3)
     assert "--epochs was 2 and is 1, but all" in refused(capsys, "train", *words, "--epochs", 1)
+    steps = ("--max-steps", 3)
+    for again in (("--resume", ten, "--device", "cpu"), words):
+        refusal = refused(capsys, "train", *again, *steps)
+        assert "begun without --max-steps, not with --max-steps 3" in refusal
     assert run("info", ten) == 0 and run("report", ten) == 0
     capsys.readouterr()
     assert "Name one" in refused(capsys, "test", "--resume", ten)

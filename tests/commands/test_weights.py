@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ def test_there_and_back(tmp_path: Path, capsys) -> None:
     facts = method_metadata("mcl", options, sizes, {}) | {"size": [288, 144]}
     save_weights(tmp_path / "ours.safetensors", method, facts)
     assert run("export-weights", tmp_path / "ours.safetensors", "--format", "PUBLISHED") == 0
-    assert f"vireid import-weights {tmp_path / 'published.t'} --method mcl" in said(capsys)
-    assert run("import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors") == 0
+    suggested = shlex.split(said(capsys).split("Next: vireid ")[1], comments=True)
+    assert suggested == ["import-weights", str(tmp_path / "published.t"), "--method", "mcl"]
+    back = tmp_path / "published.safetensors"
+    assert run(*suggested) == 0 and back.is_file()
     assert "M parameters" in said(capsys)
     before = read_weights(tmp_path / "ours.safetensors")[0]
-    after = read_weights(tmp_path / "b.safetensors")[0]
+    after = read_weights(back)[0]
     alive = [name for name in after if name.startswith("model.")]
     assert len(alive) > 300
     for name in alive:
@@ -35,9 +38,7 @@ def test_there_and_back(tmp_path: Path, capsys) -> None:
     assert "has non-local blocks" in refused(capsys, *other, "--method", "Baseline")
     assert run(*other, "--method", "AGW") == 0
     assert read_weights(tmp_path / "agw.safetensors")[1]["method"] == "agw"
-    assert "exists already" in refused(
-        capsys, "import-weights", tmp_path / "published.t", "--out", tmp_path / "b.safetensors"
-    )
+    assert "exists already" in refused(capsys, *suggested)
 
 
 def test_what_an_exported_network_is_read_back_as() -> None:

@@ -16,7 +16,7 @@ import command_kit
 import fakes
 import pytest
 import torch
-from command_kit import refused, run
+from command_kit import refused, run, said
 from safetensors.torch import save_file
 
 import vireid
@@ -184,6 +184,8 @@ def test_words_are_words_whatever_lies_beside(
     images = ("--images", image.parent, "--modality", "infrared", "--out", "e.safetensors")
     assert run("embed", *images, "--weights", "synth", "--device", "cpu", "--workers", 1) == 0
     assert vireid.embed.load_embeddings("e.safetensors").weights_hash == shipped
+    assert run("index", "create", "--index", "night", "--embeddings", "e.safetensors") == 0
+    assert "search --index night --weights synth --image FILE --modality visible" in said(capsys)
     assert "--arch is mobilenetv2_100" in refused(capsys, "export-weights", "synth")
     assert "test --resume synth --data-root DIR" in _after_run({}, "synth", Path("x"), 0)
     assert run("info", "synth", "--json") == 0

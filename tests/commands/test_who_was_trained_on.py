@@ -16,6 +16,7 @@ from published_kit import make_net
 
 import vireid
 from vireid.commands import train_trials
+from vireid.commands.data import _after_run
 from vireid.data import regdb
 from vireid.types import InputError
 from vireid.weights import identities_before, read_weights
@@ -134,7 +135,9 @@ def test_imported_regdb_weights_need_their_trial(published: Path, tmp_path: Path
     regdb_root = fakes.make_regdb(tmp_path / "regdb", images=1)  # a ResNet-50 sees them
     weights = tmp_path / "unknown.safetensors"
     assert run("import-weights", published, "--out", weights) == 0
-    assert "(regdb also needs --trial)" in said(capsys)
+    unknown = f"vireid test --resume {weights} --dataset sysu --data-root DIR   # or another; with"
+    assert f"Next: {' '.join(unknown.split())} regdb also its --trial" in said(capsys)
+    assert unknown.removeprefix("vireid ") in _after_run({"hash": ""}, str(weights), weights, 0)
     test = ("test", "--resume", weights, "--dataset", "regdb", "--data-root", regdb_root, *QUICK)
     message = refused(capsys, *test)
     assert "RegDB has 10 splits" in message and "Set --trial to the split" in message

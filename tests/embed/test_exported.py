@@ -167,6 +167,8 @@ def test_from_the_command_to_the_embeddings(tmp_path: Path, capsys) -> None:
     weights, out = tmp_path / "weights.safetensors", tmp_path / "networks"
     assert run("export-weights", weights, "--format", "onnx", "--out", out) == 0
     assert run("export-weights", weights, "--format", "torch", "--out", out) == 0
+    next_step = f"torch.export.load('{out / 'visible.pt2'}').module()(images)"
+    assert next_step in command_kit.said(capsys)
     assert run("export-weights", weights, "--format", "torch", "--out", out) == 2
     assert "exists already" in capsys.readouterr().err
     (tmp_path / "night").mkdir()

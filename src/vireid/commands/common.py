@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vireid.console import choose, console, harmless, say, typed
+from vireid.data.registry import DEFAULT_DATASET, find_root
 from vireid.testing import TRIALS
-from vireid.types import PRECISION_ALIASES, PrecisionName
+from vireid.types import PRECISION_ALIASES, InputError, PrecisionName
 
 # How to go on with a long command that was interrupted.
 KEPT = "Finished parts are kept; the same command goes on from there."
@@ -55,6 +56,24 @@ def kept_in(folder: Path, pattern: str = "[!.]*.*") -> str:
     """How an interrupted command goes on whose finished parts are the files of such names anywhere
     in `folder`, if there are any yet."""
     return KEPT if any(folder.glob(f"**/{pattern}")) else AFRESH
+
+
+def root_words(dataset: str) -> str:
+    """What a suggested command about a data set needs where its folder isn't known: " --data-root
+    DIR", or "" where `$VIREID_DATA` holds it."""
+    try:
+        find_root(dataset, None)
+    except InputError:
+        return " --data-root DIR"
+    return ""
+
+
+def words_of_test(dataset: str | None) -> str:
+    """What a suggested `vireid test` of weights needs that don't say what they were trained on."""
+    if dataset is not None:
+        return ""
+    usual = DEFAULT_DATASET
+    return f" --dataset {usual}{root_words(usual)}   # or another; with regdb also its --trial"
 
 
 def next_step(wrote: str | Path, then: str | None = None) -> None:

@@ -14,7 +14,9 @@ from vireid.commands.common import (
     kept_in,
     next_step,
     print_json,
+    root_words,
     suggest,
+    words_of_test,
 )
 from vireid.commands.run_list import show_runs
 from vireid.console import (
@@ -330,7 +332,7 @@ def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -
     from vireid.training.options import named_again
 
     if is_shipped(target):
-        return f"test --resume {quoted(target)} --data-root DIR"
+        return f"test --resume {quoted(target)}{root_words(DEFAULT_DATASET)}"
     if "checkpoint of" in run:
         return f"import-weights {quoted(target)}"
     failed, to_go = has_failed(place), place.is_dir() and unfinished(place)
@@ -339,7 +341,9 @@ def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -
     config = place / "config.json"
     plain = read_json(config) if config.is_file() else {}
     if place.is_file() or ("hash" in run and not failed and not to_go):  # there are weights
-        return f"test --resume {quoted(target)}{named_again(plain, training=False)}"
+        known = run.get("dataset") or run.get("data set")  # of a file, or of a run's
+        data = words_of_test(known) if place.is_file() else ""
+        return f"test --resume {quoted(target)}{named_again(plain, training=False)}{data}"
     again = " --other-code   # once the mistake is corrected" if failed else ""
     return f"train --resume {quoted(target)}{named_again(plain)}{again}"
 
@@ -388,6 +392,13 @@ def _short(count: int) -> str:
 setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # noqa: B010
 
 
+# A training of minutes, also on a laptop.
+_SMALL = {
+    "--pretrained": "synth", "--recipe": "scratch", "--optim": "adamw", "--lr": "0.0005",
+    "--warmup-steps": "10", "--max-steps": "60",
+}  # fmt: skip
+
+
 def _trainable(data: Dataset) -> tuple[int, int]:
     """Training identities, and cameras (0 where they are unknown)."""
     pids = {data.samples[row].pid for row in data.parts["train"]}
@@ -408,8 +419,9 @@ def _suggest_training(
     junk: Sequence[str] = (),
     sensor_cameras: bool = False,
 ) -> None:
-    """Say how to train on a data set, with what its few people or unknown cameras need; `brief`:
-    for minutes, from the weights in the package."""
+    """Say how to train on a data set, with what its few people or unknown cameras need: as its
+    methods are meant, and in minutes, from the weights in the package; `brief`: only the latter."""
+    from vireid.models.shipped import shipped_weights
     from vireid.training.defaults import Choices, defaults
 
     if people < 2:
@@ -419,19 +431,23 @@ def _suggest_training(
         )
         return
     method = "mcl" if cameras > 1 else "agw"  # mcl gathers features by camera
-    short = {"--pretrained": "synth", "--recipe": "scratch", "--optim": "adamw", "--lr": "0.0005",
-             "--warmup-steps": 10, "--max-steps": 60} if brief else {}  # fmt: skip
-    choices = Choices(method=method, dataset=dataset, recipe="scratch" if brief else None)
-    recipe = defaults(None, choices).recipe
-    flags = {
+    data = {
         "--dataset": dataset, "--data-root": root, "--trial": trial,
         "--camera-pattern": camera_pattern, "--intensity-range": intensity_range,
-        "--method": method, **short,
-        "--pids-per-batch": people if people < recipe.pids_per_batch else None,
+        "--method": method,
     }  # fmt: skip
-    words = [str(w) for flag, value in flags.items() if value is not None for w in (flag, value)]
-    if sensor_cameras:
-        words.append("--sensor-cameras")
-    if junk:
-        words += ["--junk", *junk]
-    suggest(shlex.join(["vireid", "train", *words]))
+    more = [*(["--sensor-cameras"] if sensor_cameras else []), *(["--junk", *junk] if junk else [])]
+
+    def command(of_way: Mapping[str, str]) -> str:
+        choices = Choices(method=method, dataset=dataset, recipe=of_way.get("--recipe"))
+        batch = defaults(None, choices).recipe.pids_per_batch
+        flags = {**data, **of_way, "--pids-per-batch": people if people < batch else None}
+        given = [str(w) for item in flags.items() if item[1] is not None for w in item]
+        return shlex.join(["vireid", "train", *given, *more])
+
+    if brief:
+        suggest(command(_SMALL))
+        return
+    suggest(command({}))
+    if shipped_weights() is not None:
+        suggest(f"{command(_SMALL)}   # in minutes, from the small network in the package")

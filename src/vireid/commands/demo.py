@@ -90,7 +90,7 @@ def run_demo(
     else:
         _train(people, run, size, start, device)
     _say(3, "Finding people whom the network has never seen: infrared query, visible gallery ...")
-    before, after = _test(people, run, out / "report", device)
+    before, after = _test(people, run, out / "report-before-training", device)
     _say(4, "Indexing the daytime images and searching them with a night image ...")
     query = _search(people, run, out, device, after.search.name)
     page = demo_page(out, run, before, after, query)
@@ -101,7 +101,7 @@ def run_demo(
     }
     numbers["chance_rank1"] = after.report.chance["rank1"]
     numbers["seconds"] = time.monotonic() - began
-    _close(out, people, run, page, query, numbers)
+    _close(out, people, run, page, before, after, query, numbers)
     return numbers
 
 
@@ -176,19 +176,22 @@ def _shipped() -> bool:
 
 
 def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, Tested]:
-    """Test the network before and after training; the reports go to `out_before` and `folder`."""
+    """Test the network before and after training; the report on the trained one goes where
+    `vireid test` would write it, the other one, which isn't of the run's weights, to `folder`."""
     from vireid.data import DEFAULT_DATASET, load_dataset, prepare
     from vireid.data.protocol import ProtocolOptions
     from vireid.embed import load
-    from vireid.testing import run_protocol
+    from vireid.testing import TestOptions, run_protocol
+    from vireid.testing.places import folder_name
     from vireid.training.start import rebuild_start
 
     data = load_dataset(DEFAULT_DATASET, people)
-    store = prepare(data)
+    store, asked = prepare(data), ProtocolOptions().of(data.facts)
+    place_of_run = run / "test" / folder_name(data, asked, TestOptions(), None)
     found = []
     for when, embedder, place in (
-        ("Before training", rebuild_start(run, device=device), out_before(folder)),
-        ("After it", load(run, device=device), folder),
+        ("Before training", rebuild_start(run, device=device), folder),
+        ("After it", load(run, device=device), place_of_run),
     ):
         console.print(f"{when}:")
         searches: list[Search] = []
@@ -196,18 +199,13 @@ def _test(people: Path, run: Path, folder: Path, device: str) -> tuple[Tested, T
             embedder,
             data,
             store,
-            ProtocolOptions(),
+            asked,
             folder=place,
             keep=searches.append,
         )
         found.append(Tested(embedder, data, store, report, searches[0]))
     results.print(found[1].report.to_table())
     return found[0], found[1]
-
-
-def out_before(folder: Path) -> Path:
-    """Where the report of the weights before training goes."""
-    return folder.with_name(folder.name + "-before-training")
 
 
 def _search(people: Path, run: Path, out: Path, device: str, which: str) -> Searched:
@@ -255,20 +253,21 @@ def _say(number: int, text: str) -> None:
 
 
 def _close(
-    out: Path, people: Path, run: Path, page: Path, query: Searched, numbers: dict[str, float]
-) -> None:
-    before = f" (before training: {100 * numbers['before_rank1']:.1f} %)"
+    out: Path, people: Path, run: Path, page: Path, before: Tested, after: Tested, query: Searched,
+    numbers: dict[str, float],
+) -> None:  # fmt: skip
+    was = f" (before training: {100 * numbers['before_rank1']:.1f} %)"
     console.print("\n[bold]Done[/] ", end="")
     say(
         f"in {numbers['seconds'] / 60:.1f} minutes. Rank-1 "
-        f"{100 * numbers['after_rank1']:.1f} %{before}; guessing gives "
+        f"{100 * numbers['after_rank1']:.1f} %{was}; guessing gives "
         f"{100 * numbers['chance_rank1']:.1f} %. All people are synthetic.\n"
         f"  all of it on one page      {page.absolute().as_uri()}\n"
         f"  images of the people       {people}\n"
         f"  training curves            {run / 'curves.png'}\n"
-        f"  ranked results             {out / 'report' / 'ranks.jpg'}\n"
-        f"  the same, before training  {out_before(out / 'report') / 'ranks.jpg'}\n"
-        f"  report                     {out / 'report' / 'report.md'}\n"
+        f"  ranked results             {after.report.folder}/ranks.jpg\n"
+        f"  the same, before training  {before.report.folder}/ranks.jpg\n"
+        f"  report                     {after.report.folder}/report.md\n"
         f"  one search                 {out / 'search.jpg'}"
     )
     serve = f"vireid serve --index {quoted(out / 'index')} --weights {quoted(run)}"

@@ -325,7 +325,8 @@ def _further(out: Path, run: Path, query: Searched) -> list[Section]:
                     typed(line)
                     for line in (
                         "vireid info DIR        # visible/PERSON/*.jpg and infrared/PERSON/*.jpg",
-                        "vireid train --dataset folder --data-root DIR --method mcl",
+                        "vireid train --dataset folder --data-root DIR --method agw "
+                        "--pretrained synth --recipe scratch --optim adamw --lr 0.0005",
                         "vireid test --resume RUN",
                         "vireid plot RUN        # such figures as these, for a paper",
                         "vireid embed --weights RUN --images DIR/visible --modality visible "
@@ -336,7 +337,8 @@ def _further(out: Path, run: Path, query: Searched) -> list[Section]:
                     )
                 ]
             ),
-            "`vireid info` says what a folder holds and what is wrong with it. `--dataset sysu`, "
+            "`vireid info` says what a folder holds, what is wrong with it and how to train on it. "
+            "`--dataset sysu`, "
             "`regdb` or `llcm` reads the published data sets. Before you point this at "
             "people, read `docs/responsible-use.md`: a similarity is no proof of who somebody is.",
             wide=True,

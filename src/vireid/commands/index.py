@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from vireid.commands.common import AFRESH, going_on, next_step, print_json, suggest
 from vireid.console import console, facts_table, quoted, results, say, warn
-from vireid.types import Embeddings, InputError, parse_pid
+from vireid.models.shipped import is_shipped_hash
+from vireid.types import Embeddings, InputError, Modality, parse_pid
 
 if TYPE_CHECKING:
     from vireid.index import Index
@@ -57,10 +58,13 @@ def create(
             created.set_camera_names(names)
         _tell_hidden(created, _some(created, rows))
         count = len(created)
+    weights = "synth" if is_shipped_hash(rows.weights_hash) else "THE_SAME"
+    night = len(rows) > 0 and bool((rows.modality == Modality.INFRARED).all())
+    other = Modality.VISIBLE if night else Modality.INFRARED
     next_step(
         f"index '{index}' with {count:,} images",
-        f"vireid search --index {quoted(index)} --weights THE_SAME --image FILE "
-        "--modality infrared",
+        f"vireid search --index {quoted(index)} --weights {weights} --image FILE "
+        f"--modality {other.word}",
     )
     return 0
 
@@ -187,8 +191,8 @@ def _tell_hidden(index: Index, hits: list[Hit]) -> None:
     if problems:
         warn(
             f"the page can't show {len(problems)} of {len(hits)} images that were tried. "
-            f"{problems[0]} `vireid index update --index INDEX --image-root FOLDER` says where "
-            "they are."
+            f"{problems[0]} `vireid index update --index {quoted(index.url)} --image-root FOLDER` "
+            "says where they are."
         )
 
 

@@ -250,7 +250,10 @@ def search(
     if one_person:
         queries = [Query(tuple(files), tuple(boxes))]
         notes = [[f"'{file}': {said}" for file, some in zip(files, notes) for said in some]]
-    _show(queries, found, notes, names, searcher.decoding, searched, json=json, csv=csv, save=save)
+    _show(
+        queries, found, notes, names, searcher.decoding, searched, opened.url,
+        json=json, csv=csv, save=save,
+    )  # fmt: skip
     return 0
 
 
@@ -261,6 +264,7 @@ def _show(
     names: Mapping[int, str],
     decoding: Decoding,
     searched: int | None,
+    index: str,
     *,
     json: bool,
     csv: Path | None,
@@ -292,8 +296,8 @@ def _show(
         if missing:
             warn(
                 f"{len(missing):,} results are grey, as their images can't be read: "
-                f"'{missing[0]}' is one. If they were moved, `vireid index update --index INDEX "
-                "--image-root FOLDER` says where they are."
+                f"'{missing[0]}' is one. If they were moved, `vireid index update --index "
+                f"{quoted(index)} --image-root FOLDER` says where they are."
             )
         next_step(save)
         if len(queries) > MAX_DRAWN:

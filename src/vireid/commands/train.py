@@ -49,7 +49,8 @@ class Start(Options):
     """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
     path/to/my.py:MyAugment, your own on top of the recipe's (default: the recipe's)."""
     max_steps: int | None = option(None, at_least=1)
-    """Train for about this many steps, in whole epochs of equal length, instead of --epochs."""
+    """Train for about this many steps, in whole epochs of equal length, instead of --epochs; with
+    --resume, in epochs of the run's own length."""
     config: Path | None = None
     """JSON or TOML file of options: a run's config.json, or a part of one. Flags override it."""
     print_config: bool = False
@@ -61,7 +62,7 @@ class Start(Options):
     """Folder in which runs are made, each in a folder of its own. Weights to start from are
     --pretrained."""
     resume: Path | None = None
-    """Continue this run, in its own folder; --epochs may change its number of epochs."""
+    """Continue this run, in its own folder; --epochs or --max-steps may change its length."""
     other_code: bool = False
     """With --resume: go on although the code of your own method or data set, vireid, PyTorch, timm
     or the data are others than the run began with; its record and every report will say so."""
@@ -139,10 +140,11 @@ def prepare(words: Sequence[str], problems: Problems) -> dict[str, Options]:
 
 
 def _prepared(words: Sequence[str], problems: Problems) -> dict[str, Options]:
-    names = ("config", "resume", "epochs", "max-steps")
+    names = ("config", "resume", "epochs", "steps-per-epoch", "max-steps")
     typed = {name: _typed(words, name) for name in names}
-    if typed["epochs"] is not None and typed["max-steps"] is not None:
-        raise InputError("--epochs and --max-steps contradict each other; give one.")
+    for other in ("epochs", "steps-per-epoch"):  # which --max-steps sets
+        if typed[other] is not None and typed["max-steps"] is not None:
+            raise InputError(f"--{other} and --max-steps contradict each other; give one.")
     choices = _choices(words)
     if typed["resume"] is None:
         options, _ = options_despite(typed["config"], choices, problems)
@@ -248,7 +250,8 @@ def _resume(folder: Path, start: Start, options: TrainOptions, device: str) -> i
             f"--pretrained {folder / 'weights.safetensors'}."
         )
     if (folder / TRIALS).is_file():
-        max_steps = read_trials(folder)["max_steps"]
+        begun = read_trials(folder)["max_steps"]
+        max_steps = begun if start.max_steps is None else start.max_steps
         return train_all_trials(
             options, folder, device=device, max_steps=max_steps, other_code=start.other_code
         )

@@ -40,9 +40,13 @@ def train_all_trials(
     if (folder / TRIALS).is_file():
         begun = read_trials(folder)
         if begun["max_steps"] != max_steps:
+            was, now = (
+                "without --max-steps" if steps is None else f"with --max-steps {steps}"
+                for steps in (begun["max_steps"], max_steps)
+            )
             raise InputError(
-                f"The trials in '{folder}' were begun with --max-steps {begun['max_steps']}, not "
-                f"{max_steps}. Go on with them by --resume {folder}, or give another --run."
+                f"The trials in '{folder}' were begun {was}, not {now}; all are averaged, so they "
+                f"have as many. Go on with them by --resume {folder} alone, or give another --run."
             )
         changes = compare_options(begun["options"], asked["options"], folder)
         if text := changes.get("recipe.epochs"):
@@ -81,17 +85,24 @@ def train_all_trials(
 
 
 def _check(options: TrainOptions, device: str, splits: int) -> None:
-    """Refuse trials of which one can't be trained, before anything is written.
+    """Refuse trials of which one can't be trained or tested, before anything is written.
 
     Raises:
         InputError: what is wrong with the first of these.
     """
+    from vireid.testing.beforehand import check_searches
+    from vireid.testing.searches import searches_of
     from vireid.training.own_ahead import check_fetched
     from vireid.training.run import checked_data
 
+    searches = searches_of(facts_of(options.dataset), TestOptions())
     for trial in range(1, splits + 1):
         one = dataclasses.replace(options, trial=trial, device=device)
-        checked_data(one)
+        data = checked_data(one)
+        try:
+            check_searches(data, searches)
+        except InputError as error:
+            raise InputError(f"Trial {trial} can't be tested: {error}") from error
     check_fetched(one)
 
 

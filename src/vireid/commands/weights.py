@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vireid.commands.common import next_step
+from vireid.commands.common import next_step, words_of_test
 from vireid.console import choose, quoted, say
 from vireid.data import known
 from vireid.files import check_folder
 from vireid.methods import ALIASES
-from vireid.models.hub import WEIGHTS
+from vireid.models.hub import WEIGHTS, on_hub, repository_of
 from vireid.models.whereabouts import check_file_there, check_weights, find_weights, on_disk
 from vireid.types import InputError
 
@@ -77,12 +77,8 @@ def import_weights(
     network = embedder.method
     count = sum(p.numel() for p in network.model.parameters()) / 1e6
     say(f"Method {network.name}, {count:.1f} M parameters{more}.")
-    data = (
-        ""
-        if "dataset" in embedder.metadata
-        else " --dataset sysu --data-root DIR   (regdb also needs --trial)"
-    )
-    next_step(target, f"vireid test --resume {quoted(target)}{data}")
+    words = words_of_test(embedder.metadata.get("dataset"))
+    next_step(target, f"vireid test --resume {quoted(target)}{words}")
     return 0
 
 
@@ -138,7 +134,9 @@ def _export_published(weights: Method, metadata: dict[str, Any], target: Path) -
     name = read_back_as(weights)
     if name != weights.name:
         say(f"note: no published code is {weights.name}'s; read back, these are weights of {name}.")
-    again = f"vireid import-weights {quoted(target)} --method {name} --out FILE"
+    back = target.with_suffix(".safetensors")  # where it goes by itself, unless that is there
+    out = f" --out {quoted(target.with_suffix('.back.safetensors'))}" if back.exists() else ""
+    again = f"vireid import-weights {quoted(target)} --method {name}{out}"
     next_step(target, f"{again}   # reads it back")
     return 0
 
@@ -156,11 +154,11 @@ def _export_networks(
     files = export(embedder, target, format=format, licence=licence)
     size = f"{embedder.size[0]}x{embedder.size[1]}"
     say(f"Images of {size} in, {', '.join(embedder.test_embeddings)} out.")
-    further = "vireid embed --images DIR --modality infrared --out FILE --weights "
-    next_step(
-        f"{files[0]} and {files[1].name}",
-        further + str(target) if format == "onnx" else "torch.export.load(FILE).module()(images)",
-    )
+    further = f"torch.export.load({str(files[0])!r}).module()(images)   # in Python"
+    if format == "onnx":
+        further = "vireid embed --images DIR --modality infrared --out FILE --weights "
+        further += quoted(target)
+    next_step(f"{files[0]} and {files[1].name}", further)
     return 0
 
 
@@ -199,9 +197,10 @@ def card(
         )
     check_folder(target.parent, f"'{target.name}'")
     write_text(target, model_card(run, licence=licence, name=name))
-    upload = f"hf upload USER/NAME {target} README.md"
+    repository = repository_of(run)[0] if on_hub(run) else "USER/NAME"
+    upload = f"hf upload {repository} {quoted(target)} README.md"
     if on_disk(run):
-        upload += f" && hf upload USER/NAME {weights} {WEIGHTS}"
+        upload += f" && hf upload {repository} {quoted(weights)} {WEIGHTS}"
     next_step(target, upload)
     return 0
 

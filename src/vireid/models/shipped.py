@@ -51,14 +51,25 @@ def shipped_for(arch: str) -> Path:
 
 def network_of(path: Path) -> dict[str, Any]:
     """What a weights file of ours says of its network, as plain values; {} for other files."""
+    network = _facts(path).get("model")
+    return network if isinstance(network, dict) else {}
+
+
+def is_shipped_hash(weights_hash: str) -> bool:
+    """Whether a hash of weights is that of the weights called `synth`."""
+    path = shipped_weights()
+    return path is not None and _facts(path).get("weights_hash") == weights_hash
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a weights file of ours says in its header, unchecked; {} for other files."""
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
         facts = parse_json(header.get("vireid", "{}"), f"The header of '{path}'")
     except (SafetensorError, OSError, ValueError, InputError):
         return {}
-    network = facts.get("model") if isinstance(facts, dict) else None
-    return network if isinstance(network, dict) else {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def network_of_start(pretrained: str, wanted: str | None = None) -> dict[str, Any]:

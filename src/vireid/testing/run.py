@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from vireid.config import convert
 from vireid.console import quoted, say, tell_broken
-from vireid.data.registry import DEFAULT_DATASET, find_root, label_of, load_dataset, resolve_dataset
+from vireid.data.registry import DEFAULT_DATASET, find_root, label_of, resolve_dataset
 from vireid.files import check_folder, read_json
 from vireid.own_code import code_of
 from vireid.problems import Problems
+from vireid.testing.beforehand import check_searches, list_data
 from vireid.testing.options import TestOptions
 from vireid.testing.places import TRIALS, folder_name, free_place, run_of
 from vireid.testing.searches import Asked, asked_of
@@ -71,7 +72,9 @@ def evaluate(
     from vireid.data.content import data_hash
     from vireid.evaluation.evaluator import search_fields
 
-    opened = _with_data(tested, options)
+    listed = list_data(tested.dataset, options, tested.asked, tested.trained)
+    check_searches(listed, tested.asked.searches)
+    opened = _decoded(tested, listed, skip_broken=options.skip_broken)
     embedder, data, store = opened.embedder, opened.data, opened.store
     asked = {
         "weights_hash": embedder.weights_hash,
@@ -180,7 +183,8 @@ def open_test(
     """Everything that a test of weights needs; arguments and errors as in `evaluate`."""
     options = options or TestOptions()
     tested = _tested(weights, options, epoch=epoch, method=method, arch=arch, device=device)
-    return _with_data(tested, options)
+    listed = list_data(tested.dataset, options, tested.asked, tested.trained)
+    return _decoded(tested, listed, skip_broken=options.skip_broken)
 
 
 @dataclass(frozen=True)
@@ -199,11 +203,6 @@ class _Tested:
     trained: dict[str, Any]
     dataset: str
     asked: Asked
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """`trained`, where they were trained on the same data set."""
-        return self.trained if self.dataset == self.trained.get("dataset") else {}
 
 
 def _tested(
@@ -272,27 +271,14 @@ def _loaded(
     return embedder, checkpoint
 
 
-def _with_data(tested: _Tested, options: TestOptions) -> Opened:
-    """The same with the data."""
+def _decoded(tested: _Tested, data: Dataset, *, skip_broken: bool) -> Opened:
+    """The same with the data's pixels."""
     from vireid.data import prepare, without
-    from vireid.training.seen import refuse_seen_people
 
-    embedder, own = tested.embedder, tested.own
-    trial, searches = tested.asked
-    data = load_dataset(
-        tested.dataset,
-        options.data_root or own.get("data_root"),
-        trial=trial,
-        camera_pattern=options.camera_pattern or own.get("camera_pattern"),
-        intensity_range=options.intensity_range or own.get("intensity_range"),
-        junk=options.junk or tuple(own.get("junk", ())),
-        sensor_cameras=options.sensor_cameras or own.get("sensor_cameras", False),
-    )
-    refuse_seen_people(tested.trained, data, searches[0].part, own=bool(own))
-    store = prepare(data, size=embedder.size, skip_broken=options.skip_broken)
+    store = prepare(data, size=tested.embedder.size, skip_broken=skip_broken)
     tell_broken(store.broken)
     data = without(data, store.valid)
-    return Opened(embedder, data, store, searches, tested.checkpoint)
+    return Opened(tested.embedder, data, store, tested.asked.searches, tested.checkpoint)
 
 
 def _run_config(run: Path) -> dict[str, Any]:

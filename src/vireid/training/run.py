@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vireid.console import count_text, quoted, say, warn
-from vireid.data import Dataset, prepare, without
+from vireid.data import Dataset, prepare, training_rows, without
 from vireid.data.matches import Matches, matches_beforehand
 from vireid.evaluation.measures import METRICS, PERCENT
-from vireid.files import write_json, write_text
+from vireid.files import read_json, write_json, write_text
 from vireid.methods import method_class
 from vireid.models.hub import WEIGHTS
 from vireid.own_code import HOW_TO_DEBUG, failure
@@ -23,10 +23,15 @@ from vireid.training import checkpoint, trainer
 from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
-from vireid.training.options import TrainOptions, named_again
+from vireid.training.options import (
+    TrainOptions,
+    check_config,
+    named_again,
+    usual_eval_every,
+)
 from vireid.training.own_ahead import check_fetched
 from vireid.training.trainer import EMA, TrainResult
-from vireid.training.training_set import dataset_of
+from vireid.training.training_set import dataset_of, sampler_of
 from vireid.training.validation import check_validation, validation
 from vireid.types import InputError
 
@@ -51,7 +56,7 @@ def train(
         options: what and how; `vireid.training.train_options` makes them from a few names.
         run: folder of the run; a new one unless `resume`.
         max_steps: train for about this many steps instead of `recipe.epochs`, in whole epochs of
-            equal length.
+            equal length; with `resume`, in epochs of the run's own length.
         resume: go on from the newest checkpoint in `run`.
         callbacks: are told what the run does, beside those that `options.callbacks` names.
         other_code: resume also with other code, packages or data than the run began with; its
@@ -67,17 +72,18 @@ def train(
         raise InputError("`trial` is all; a run has one split. Train one run for each.")
     # a run that has ended may be elsewhere than it was trained
     data = dataset_of(options) if resume else checked_data(options)
-    if not resume:
+    if resume:
+        check_with_data(options, data)
+    else:
         _warn_of_recipe(options)
         _warn_of_black_areas(options)
     root = options.data_root or str(data.root.absolute())
     options = dataclasses.replace(options, data_root=root)
     if max_steps is not None:
-        options = for_steps(options, data, max_steps)
-        if resume:  # what differs from before is told in epochs
-            length = count_text(options.recipe.epochs, "epoch", "epochs")
-            each = count_text(options.steps_per_epoch, "step", "steps")
-            say(f"`max_steps` {max_steps} makes {length} of {each} here.")
+        if resume and (folder / "config.json").is_file():
+            options = _for_steps_of(folder, options, data, max_steps)
+        else:
+            options = for_steps(options, data, max_steps)
     if not resume:
         _warn_of_warm_up(options, data)
     can_evaluate = _look_ahead(options, data)
@@ -86,8 +92,6 @@ def train(
             "note: the validation identities are trained on too, so the numbers between epochs "
             "are not about unseen people; `select` val or held-out leaves them out."
         )
-    if options.select == "val":
-        _check_criterion(options)
     if not resume:
         check_fetched(options)
     store = prepare(data, size=options.size, skip_broken=options.skip_broken)
@@ -124,6 +128,39 @@ def train(
     return result
 
 
+def _for_steps_of(
+    folder: Path, options: TrainOptions, data: Dataset, max_steps: int
+) -> TrainOptions:
+    """As `for_steps`, of a run that goes on: its epochs stay as long as they are.
+
+    Raises:
+        InputError: it has trained for as many steps already.
+    """
+    where = folder / "config.json"
+    begun = check_config(read_json(where), f"'{where}'")
+    whole = whole_epoch(options, data)
+    each = min(begun.get("steps_per_epoch") or whole, whole)
+    epochs, newest = -(-max_steps // each), checkpoint.list_checkpoints(folder / "checkpoints")
+    done, step = checkpoint.position(newest[0]) if newest else (0, 0)
+    if epochs <= done and epochs != begun.get("recipe", {}).get("epochs"):
+        raise InputError(
+            f"`max_steps` is {max_steps}, but the run '{folder}' has trained "
+            f"{count_text(done * each + step, 'step', 'steps')} already. Give more, leave it out, "
+            "or start another run."
+        )
+    length, of = count_text(epochs, "epoch", "epochs"), count_text(each, "step", "steps")
+    say(f"`max_steps` {max_steps} makes {length} of {of} in this run.")
+    usual = options.select == "val" and options.eval_every == usual_eval_every(
+        options.recipe.epochs
+    )
+    return dataclasses.replace(
+        options,
+        eval_every=begun.get("eval_every", 0) if usual else options.eval_every,
+        steps_per_epoch=begun.get("steps_per_epoch", 0),
+        recipe=dataclasses.replace(options.recipe, epochs=epochs),
+    )
+
+
 def checked_data(options: TrainOptions) -> Dataset:
     """The data set of a new run, once the rest of its options was looked at as well; nothing is
     fetched or decoded.
@@ -136,8 +173,29 @@ def checked_data(options: TrainOptions) -> Dataset:
         check_ahead(options, resolve_device(None, options.device))
     with problems:
         data = dataset_of(options)
+        check_with_data(options, data)
     problems.tell()
     return data
+
+
+def check_with_data(options: TrainOptions, data: Dataset) -> None:
+    """Refuse what a run can't do with its data, before any of them is decoded.
+
+    Raises:
+        InputError: there is nobody to train on, or there are too few for a batch; there are no
+            validation identities to evaluate, or the weights are to be chosen by an evaluation
+            that can't be done.
+    """
+    problems = Problems()
+    with problems:
+        sampler_of(options, training_rows(data, options.part))
+    with problems:
+        if options.select == "val":
+            _check_criterion(options)
+    with problems:
+        if options.select == "val" or (options.eval_every and not len(data.parts["val"])):
+            check_validation(data)
+    problems.tell()
 
 
 def _failed(where: str, error: Exception, folder: Path, options: TrainOptions) -> str:
@@ -165,19 +223,12 @@ def _began(folder: Path) -> bool:
 
 def _look_ahead(options: TrainOptions, data: Dataset) -> bool:
     """Say how many queries have a match, before anything is decoded or trained; whether there will
-    be evaluations.
-
-    Raises:
-        InputError: there are no validation identities to evaluate, or the weights are to be chosen
-            by an evaluation that can't be done.
-    """
+    be evaluations."""
     possible = bool(options.eval_every)
     try:
         if possible:
             check_validation(data)
     except InputError as error:
-        if options.select == "val" or not len(data.parts["val"]):
-            raise
         warn(f"There will be no evaluation between epochs. {error}")
         possible = False
     for found in matches_beforehand(data, ("val", "test") if possible else ("test",)):

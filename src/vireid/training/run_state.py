@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from vireid.console import count_text
 from vireid.data import Dataset
 from vireid.data.identities import TrainedOn, trained_on
 from vireid.files import read_json, write_json
+from vireid.methods.recipes import AUGMENTATIONS
 from vireid.models.hub import WEIGHTS
 from vireid.own_code import same_code
 from vireid.runtime.provenance import versions
@@ -28,6 +30,18 @@ from vireid.types import InputError, Limits, shown
 from vireid.weights import identities_before, load_strictly, mismatch
 
 _EPOCHS = "recipe.epochs"  # may change beside `MAY_CHANGE`
+_STEPS = "steps_per_epoch"
+_TOLD = 5  # of the options that differ
+_NAMES = {"recipe.name": "recipe"}  # of options that aren't called as their keys
+# An option → a pattern of those that follow from it, where they aren't given themselves.
+_LEADERS = {
+    "recipe.optim": r"recipe\.lr",
+    "model.arch": r"model\.(?!pretrained$).*",
+    "model.pretrained": r"model\..*",
+    "recipe.name": r"recipe\..*|model\..*|method_options\..*",
+    "dataset": r"recipe\..*|model\..*|method_options\..*",
+    "method": r".*",
+}
 Count = Annotated[int, Limits(0, 2**31)]
 _DEFAULTS = {
     one.name: to_plain(one.default)
@@ -206,19 +220,47 @@ def compare_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> d
 
     old, new = flat(before), flat(now)
     changes = {
-        key: f"`{key[:80]}` was {shown(old.get(key))} and is {shown(new.get(key))}"
+        key: f"`{_NAMES.get(key, key)[:80]}` was {shown(old.get(key))} and is {shown(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
         if not same(old.get(key), new.get(key))
     }
-    other = [text for key, text in changes.items() if key not in (*MAY_CHANGE, _EPOCHS)]
-    if "method" in changes:
-        other = [changes["method"]]  # whose options are others, of course
+    if not new.get(_STEPS) and _STEPS in changes:
+        changes[_STEPS] += " (`max_steps` sets it)"
+    other = {k: text for k, text in changes.items() if k not in (*MAY_CHANGE, _EPOCHS)}
     if other:
+        told = [*_without_followers(other, old, new).values()]
+        more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
         raise InputError(
-            f"The run '{run}' can't go on with other options: {'; '.join(other[:5])}. Resume it "
-            "without them, or start another run."
+            f"The run '{run}' can't go on with other options: {'; '.join(told[:_TOLD])}{more}. "
+            "Resume it without them, or start another run."
         )
     return changes
+
+
+def _without_followers(
+    changes: Mapping[str, str], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Mapping[str, str]:
+    """Of changed options those that the others follow from: whoever chose a recipe hasn't given
+    what stands in it."""
+    for leader, follows in _LEADERS.items():
+        if leader in changes:
+            rest = {k: text for k, text in changes.items() if not re.fullmatch(follows, k)}
+            changes = {leader: changes[leader], **rest}
+    section = "recipe.augment."
+    if sum(key.startswith(section) for key in changes) > 1 and (preset := _preset(new, section)):
+        was = _preset(old, section) or "another one"
+        rest = {k: text for k, text in changes.items() if not k.startswith(section)}
+        changes = {section: f"`augment` was {shown(was)} and is {shown(preset)}", **rest}
+    return changes
+
+
+def _preset(options: Mapping[str, Any], section: str) -> str | None:
+    """The preset of augmentation that options are, but for the user's own, if they are one."""
+    given = {k.removeprefix(section): v for k, v in options.items() if k.startswith(section)}
+    for name, preset in AUGMENTATIONS.items():
+        if flatten(to_plain(preset)) == {**given, "own": ""}:
+            return name
+    return None
 
 
 def _changed_since(state: Mapping[str, Any], options: TrainOptions, run: Path) -> dict[str, str]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from vireid.data import Dataset, PixelStore, load_dataset, training_rows, without
 from vireid.data.augment import Augment
-from vireid.data.sampler import check_batches, rank_columns, sampler_class
+from vireid.data.protocol import TrainingRows
+from vireid.data.sampler import IdentitySampler, check_batches, rank_columns, sampler_class
 from vireid.methods import Sizes
 from vireid.own_code import answering, is_code
 from vireid.training.optimisers import Optimisers
@@ -35,6 +36,28 @@ def names_of_data(options: TrainOptions) -> dict[str, Any]:
         "camera_pattern": options.camera_pattern, "intensity_range": options.intensity_range,
         "junk": options.junk, "sensor_cameras": options.sensor_cameras,
     }  # fmt: skip
+
+
+def sampler_of(options: TrainOptions, train: TrainingRows) -> IdentitySampler:
+    """What composes the batches of a run.
+
+    Raises:
+        InputError: there can't be such batches of these rows.
+    """
+    recipe = options.recipe
+    with answering(f"Sampler '{options.sampler.rsplit(':', 1)[-1]}' makes no batches"):
+        sampler = sampler_class(options.sampler)(
+            train.pid_label,
+            train.modality,
+            camera_label=train.camera_label,
+            pids_per_batch=recipe.pids_per_batch,
+            images_per_pid=recipe.images_per_pid,
+            seed=options.seed,
+            visible_views=recipe.augment.visible_views,
+        )
+        if is_code(options.sampler):
+            check_batches(sampler)
+    return sampler
 
 
 class TrainingSet:
@@ -76,18 +99,7 @@ class TrainingSet:
                 f"A batch of {recipe.pids_per_batch} identities over {world} processes leaves one "
                 f"identity each; a triplet needs two. Set `pids_per_batch` to {2 * world} or more."
             )
-        with answering(f"Sampler '{options.sampler.rsplit(':', 1)[-1]}' makes no batches"):
-            self.sampler = sampler_class(options.sampler)(
-                self.labels.pid,
-                self.labels.modality,
-                camera_label=self.labels.camera,
-                pids_per_batch=recipe.pids_per_batch,
-                images_per_pid=recipe.images_per_pid,
-                seed=options.seed,
-                visible_views=recipe.augment.visible_views,
-            )
-            if is_code(options.sampler):
-                check_batches(self.sampler)
+        self.sampler = sampler_of(options, train)
         self.size = (int(store.size[0]), int(store.size[1]))
         statistics = {"mean": options.model.input_mean, "std": options.model.input_std}
         known = {name: value for name, value in statistics.items() if value is not None}
