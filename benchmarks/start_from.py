@@ -3,11 +3,11 @@
     python benchmarks/start_from.py --imagenet .whl/mobilenetv2.pth --work DIR [--seeds 0,1,2,3,4,5]
 
 Rows train `agw` by the recipe `scratch` for 1,500 steps on 72 people and are tested on 100 others.
-All have the network of `--weights synth` and differ in what they start from; one from it also has
-the optimiser and rate that the demo goes on with. These people are of the kind that `synth` was
-trained on, though none of them; so its own numbers, without any training here, stand beside them.
-runs-to-make.md says how to get ImageNet's weights of that network. The same command goes on where
-it was stopped.
+All have the network of `--weights synth` and differ in what they start from; one from it has the
+recipe `finetune`, which is `scratch` with AdamW at a low rate. These people are of the kind that
+`synth` was trained on, though none of them; so its own numbers, without any training here, stand
+beside them. runs-to-make.md says how to get ImageNet's weights of that network. The same command
+goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROWS: dict[str, dict[str, Any]] = {
     NOTHING: {"pretrained": "none"},
     IMAGENET: {},  # the file of --imagenet
     SYNTH: {"pretrained": "synth"},
-    TUNED: {"pretrained": "synth", "optim": "adamw", "lr": 0.0005, "warmup_steps": 5},
+    TUNED: {"pretrained": "synth", "recipe": "finetune"},
 }
 PAIRS = [(SYNTH, IMAGENET), (TUNED, IMAGENET), (TUNED, SYNTH), (IMAGENET, NOTHING)]
 UNTRAINED = "synth, not trained here"

@@ -393,10 +393,7 @@ setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # 
 
 
 # A training of minutes, also on a laptop.
-_SMALL = {
-    "--pretrained": "synth", "--recipe": "scratch", "--optim": "adamw", "--lr": "0.0005",
-    "--warmup-steps": "10", "--max-steps": "60",
-}  # fmt: skip
+_SMALL = {"--pretrained": "synth", "--max-steps": "60"}
 
 
 def _trainable(data: Dataset) -> tuple[int, int]:
@@ -439,7 +436,7 @@ def _suggest_training(
     more = [*(["--sensor-cameras"] if sensor_cameras else []), *(["--junk", *junk] if junk else [])]
 
     def command(of_way: Mapping[str, str]) -> str:
-        choices = Choices(method=method, dataset=dataset, recipe=of_way.get("--recipe"))
+        choices = Choices(method=method, dataset=dataset, pretrained=of_way.get("--pretrained"))
         batch = defaults(None, choices).recipe.pids_per_batch
         flags = {**data, **of_way, "--pids-per-batch": people if people < batch else None}
         given = [str(w) for item in flags.items() if item[1] is not None for w in item]

@@ -274,6 +274,12 @@ def _check_criterion(options: TrainOptions) -> None:
 def _warn_of_recipe(options: TrainOptions) -> None:
     """Say that a recipe for pretrained weights is used without any."""
     recipe = options.recipe
+    if recipe.name == "finetune" and options.model.pretrained == "none":
+        warn(
+            "the recipe 'finetune' is meant for weights that know people. Its rate of "
+            f"{recipe.lr:g} is low for a network that starts from nothing; 'scratch' is made for "
+            "that."
+        )
     if recipe.name not in ("published", "clean") or options.model.pretrained != "none":
         return
     area = recipe.augment.erase_area[1]
