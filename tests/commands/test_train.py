@@ -149,6 +149,10 @@ def test_the_epoch_is_chosen_on_validation_identities(
     assert "--select val" in refused(
         capsys, "train", "--resume", tmp_path / "one-refit", "--refit", "--device", "cpu"
     )
+    shutil.rmtree(one)  # told before it is trained again
+    words = ("--config", tiny_config(tmp_path), "--data-root", sysu_root, "--device", "cpu")
+    message = refused(capsys, "train", *words, "--run", one, "--select", "val", "--refit")
+    assert f"'{one}-refit' already holds a run" in message and not one.exists()
 
 
 def test_a_criterion_that_there_is_not_is_refused_before_training(

@@ -116,6 +116,7 @@ OTHERS: dict[str, str] = {
     "synthetic/v1.py": _OURS,
     "synthetic/writer.py": "whether an image ends as it should; else it is drawn again",
     "training/defaults.py": _CONFIG,
+    "training/run.py": _CONFIG,
     "training/start.py": _CONFIG,
     "training/tensorboard.py": "figures that the run has drawn",
 }

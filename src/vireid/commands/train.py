@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vireid.commands.common import is_run, print_json
-from vireid.commands.train_run import pick_device, refuse_used, train_one
+from vireid.commands.train_run import folder_of_refit, pick_device, refuse_used, train_one
 from vireid.commands.train_trials import read_trials, train_all_trials
 from vireid.config import Options, option, to_plain
 from vireid.console import folder_meant
@@ -92,7 +92,7 @@ def train(*, options: TrainOptions, start: Start) -> int:
         device = pick_device(start.gpu, options.device)
         return _resume(start.resume, start, options, device)
     folder = _run_folder(start, options)
-    _check_quickly(options, start.gpu, folder)
+    _check_quickly(options, start, folder)
     device = pick_device(start.gpu, options.device)
     if options.trial == "all":
         return train_all_trials(options, folder, device=device, max_steps=start.max_steps)
@@ -106,7 +106,7 @@ def train(*, options: TrainOptions, start: Start) -> int:
     )
 
 
-def _check_quickly(options: TrainOptions, gpu: int | None, folder: Path) -> None:
+def _check_quickly(options: TrainOptions, start: Start, folder: Path) -> None:
     """Refuse what can be refused before PyTorch is imported, such as a path that isn't there.
 
     Raises:
@@ -114,13 +114,14 @@ def _check_quickly(options: TrainOptions, gpu: int | None, folder: Path) -> None
     """
     problems, device = Problems(), "auto"
     with problems:
-        check_folder(folder, "the run")
-        if not _restarted(folder):
-            refuse_used(folder)
+        for place in (folder, *([folder_of_refit(folder)] if start.refit else [])):
+            check_folder(place, "the run")
+            if not _restarted(folder):
+                refuse_used(place)
     with problems:
         find_root(facts_of(options.dataset).name, options.data_root)
     with problems:
-        named = device_named(gpu, options.device).strip().lower()
+        named = device_named(start.gpu, options.device).strip().lower()
         check_device(named)
         device = named
     with problems:

@@ -70,6 +70,11 @@ def train_one(
     return 0
 
 
+def folder_of_refit(folder: Path) -> Path:
+    """Where a run is trained again on all training identities."""
+    return folder.with_name(folder.name + "-refit")
+
+
 def refuse_used(folder: Path) -> None:
     """What the trainer would find as well, but only after the images are prepared."""
     if (folder / "weights.safetensors").exists() or any(folder.glob("checkpoints/*.pt")):
@@ -99,7 +104,7 @@ def _refit(options: TrainOptions, folder: Path, device: str) -> int:
             "earlier version of vireid wrote them. Train the run again to refit it."
         )
     best, steps, chosen = metadata["epoch"], metadata["steps"], metadata["chosen"]
-    again = folder.with_name(folder.name + "-refit")
+    again = folder_of_refit(folder)
     check_folder(again, "the run")
     recipe, each = options.recipe, steps // best
     rate = recipe.lr * recipe.schedule.factor(steps - 1, each, recipe.epochs)

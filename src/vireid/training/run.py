@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from vireid.config import convert
 from vireid.console import count_text, quoted, say, warn
 from vireid.data import Dataset, prepare, training_rows, without
 from vireid.data.matches import Matches, matches_beforehand
@@ -30,6 +31,7 @@ from vireid.training.options import (
     usual_eval_every,
 )
 from vireid.training.own_ahead import check_fetched
+from vireid.training.run_state import Count
 from vireid.training.trainer import EMA, TrainResult
 from vireid.training.training_set import dataset_of, sampler_of
 from vireid.training.validation import check_validation, validation
@@ -138,8 +140,12 @@ def _for_steps_of(
     """
     where = folder / "config.json"
     begun = check_config(read_json(where), f"'{where}'")
+    shortened, eval_every = (
+        convert(Count, begun.get(name, 0), f"'{where}': {name}")
+        for name in ("steps_per_epoch", "eval_every")
+    )
     whole = whole_epoch(options, data)
-    each = min(begun.get("steps_per_epoch") or whole, whole)
+    each = min(shortened or whole, whole)
     epochs, newest = -(-max_steps // each), checkpoint.list_checkpoints(folder / "checkpoints")
     done, step = checkpoint.position(newest[0]) if newest else (0, 0)
     if epochs <= done and epochs != begun.get("recipe", {}).get("epochs"):
@@ -155,8 +161,8 @@ def _for_steps_of(
     )
     return dataclasses.replace(
         options,
-        eval_every=begun.get("eval_every", 0) if usual else options.eval_every,
-        steps_per_epoch=begun.get("steps_per_epoch", 0),
+        eval_every=eval_every if usual else options.eval_every,
+        steps_per_epoch=shortened,
         recipe=dataclasses.replace(options.recipe, epochs=epochs),
     )
 
