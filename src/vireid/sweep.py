@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from vireid.config import check_keys, convert, hints_of, read_plain
 from vireid.console import path_meant
 from vireid.files import file_hash, read_json, write_json
-from vireid.own_code import UnnamedCode, code_of, same_code
+from vireid.own_code import CODE, UnnamedCode, code_of, same_code
 from vireid.problems import Problems
 from vireid.sweep_file import Faults, SweepFile, check_places
 from vireid.types import InputError, shown
@@ -278,8 +278,6 @@ def _rows(asked: SweepFile, where: str, problems: Problems) -> dict[str, dict[st
 
 def _with_code(values: Mapping[str, Any], code: Sequence[str], where: str) -> dict[str, Any]:
     """Options of a row, with code as the user names it."""
-    from vireid.training.options import CODE
-
     named = dict(values)
     for name in [name for name in CODE if name in named]:
         if isinstance(several := named[name], list):
