@@ -34,11 +34,10 @@ from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.families import is_usual
 from vireid.models.options import ModelOptions, start_meant
 from vireid.models.shipped import network_of_start
-from vireid.own_code import code_of, is_code, place_of_field, same_code, whole_code_name
+from vireid.own_code import CODE, code_of, is_code, place_of_field, same_code, whole_code_name
 from vireid.problems import Problems
 from vireid.training.flat import flat_name, flat_names, with_values
 from vireid.training.options import (
-    CODE,
     TrainOptions,
     check_config,
     usual_eval_every,
