@@ -178,7 +178,7 @@ class Runs:
         return [run[key] for run in runs if key in run]
 
     def difference(self, row: str, other: str, which: str, metric: str) -> Difference | None:
-        """A row less another one, over the seeds of both; None where there is none."""
+        """A row minus another one, over the seeds of both; None where there is none."""
         seeds = [seed for seed in self.seeds(row) if (other, seed) in self.found]
         key = f"{self.scope}_{which}_{metric}"
         one, two = ([self.found[name, seed].get(key) for seed in seeds] for name in (row, other))
@@ -281,11 +281,11 @@ class Runs:
         few = sorted({len(self.seeds(row)) for row in self.made()})
         if few and few[0] < FEWEST_PAIRS:
             notes.append(
-                f"Rows with fewer than {FEWEST_PAIRS} seeds are a direction at most, no result."
+                f"Rows with fewer than {FEWEST_PAIRS} seeds are an indication at most, no result."
             )
         for d in self.differences():
             if d["which"] == "embedding" and d["metric"] == "mean_ap":
-                notes.append(f"{d['row']} less {d['less']}, embedding: {d['sentence']}.")
+                notes.append(f"{d['row']} minus {d['less']}, embedding: {d['sentence']}.")
         if self.merged:
             commits, machines = (
                 sorted({str(facts[key]) for facts in self.found.values() if key in facts})

@@ -44,7 +44,7 @@ def write(rows: list[dict[str, Any]]) -> None:
     for metric in ("rank1", "mean_ap"):
         gains = [row[f"after_{metric}"] - row[f"before_{metric}"] for row in rows]
         results[f"{metric}_gain"] = statistics.mean(gains)
-        words = f"{metric}: after less before {statistics.mean(gains):+.1f}"
+        words = f"{metric}: after minus before {statistics.mean(gains):+.1f}"
         if len(gains) >= FEWEST_PAIRS:
             _, low, high = t_interval(gains)
             words += f" [{low:+.1f}, {high:+.1f}], p = {sign_flip(gains):.2g}"

@@ -76,8 +76,6 @@ def main(words: Sequence[str] | None = None) -> int:
         file = write_sweep(args, rows)
         jobs = Jobs(args)
         make_people(jobs, names, sizes_of(file, args))
-        if args.people_only:
-            return 0
         parts = [part_of(name, file, args) for name in names] + shown(names, args)
         missing = make(parts, jobs)
     except (Unlike, InputError) as error:
@@ -109,7 +107,6 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--identities", type=int, default=knobs.IDENTITIES)
     parser.add_argument("--images", type=int, default=knobs.IMAGES, help="of each by each camera")
     parser.add_argument("--people-seed", type=int, default=knobs.SEED)
-    parser.add_argument("--people-only", action="store_true", help="draw the people, then stop")
     parser.add_argument("--board", type=Path, default=BOARD, help="the file with the rows")
     parser.add_argument("--steps-per-epoch", type=int, help="(default: the search's)")
     parser.add_argument("--arch", default="resnet18", help="of the starts and all rows")
@@ -218,7 +215,7 @@ def make_people(jobs: Jobs, names: Sequence[str], sizes: Sequence[tuple[int, int
         InputError: a start was not made.
     """
     args, seeds, starts = jobs.args, seeds_of(jobs.args), None
-    if args.start is None and not args.people_only:
+    if args.start is None:
         people = jobs.start_of(seeds[0], "--people-only")
         jobs.wait(people)
         starts = threading.Thread(target=jobs.starts, args=(seeds, devices(), people))

@@ -138,7 +138,7 @@ def pairs(runs: Runs) -> str:
         is_resolved = low > 0 or high < 0
         resolved += is_resolved
         lines.append([*cells, "yes" if is_resolved else "no"])
-    heads = ["row", "less", "embedding, mAP", "p", "pooled, mAP", "p", "other people", "resolved"]
+    heads = ["row", "minus", "embedding, mAP", "p", "pooled, mAP", "p", "other people", "resolved"]
     said = [f"{resolved} of {len(found)} pairs are resolved.", few if count > len(found) else ""]
     return f"{' '.join(filter(None, said))}\n\n{table(heads, lines)}"
 

@@ -105,7 +105,7 @@ def main() -> None:
     notes = [
         f"{args.method}, {args.arch}, engine {args.engine}, 64 images a step; medians of "
         f"{args.rounds} rounds of {args.steps} steps, in turns on one GPU.",
-        f"After less before, by round: median {statistics.median(differences):+.3f} ms "
+        f"After minus before, by round: median {statistics.median(differences):+.3f} ms "
         f"({share:+.2f} %), from {min(differences):+.3f} to {max(differences):+.3f} ms.",
         *(f"{name}: {facts['why']}" for name, facts in ready.items()),
     ]

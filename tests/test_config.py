@@ -263,7 +263,7 @@ def test_a_recipe_that_is_gone_is_told_at_every_door(tmp_path: Path) -> None:
         lambda: read_sweep(tmp_path / "sweep.json"),
     ):
         with pytest.raises(
-            InputError, match=r"'halo' has no .*takes clean or scratch\..*are base,"
+            InputError, match=r"'halo' has no .*recipes: clean, scratch, finetune\..*are base,"
         ):
             ask()
     (tmp_path / "old.json").write_text('{"recipe": {"name": "mine", "lr": 0.2}}')

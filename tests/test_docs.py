@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -42,14 +43,14 @@ def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
         (tmp_path / f"step-{date}-x.json").write_text(json.dumps({"results": {"runs": runs}}))
     page = tmp_path / "docs" / "page.md"
     one, two = (
-        "<!--n step|runs/gpus=1/ms|.1f-->9<!--/n-->",
-        "<!--n step@x|runs/gpus=2/ms|100*.0f-->",
+        "<!--n step;runs/gpus=1/ms;.1f-->9<!--/n-->",
+        "<!--n step@x;runs/gpus=2/ms;100*.0f-->",
     )
     now = numbers.filled(f"a {one} b {two}<!--/n-->", page)
     assert "-->13.7<!--/n--> b" in now and now.endswith("-->50<!--/n-->")
     assert numbers.filled(now, page) == now
-    assert "-->7<" in numbers.filled(r"<!--n step|runs/gpus=1/img\/s|d--><!--/n-->", page)
-    linked = numbers.filled("<!--n step|link|file--><!--/n-->", page)
+    assert "-->7<" in numbers.filled(r"<!--n step;runs/gpus=1/img\/s;d--><!--/n-->", page)
+    linked = numbers.filled("<!--n step;link;file--><!--/n-->", page)
     assert "[file](../step-2026-01-02-x.md)" in linked
     for before, after in (
         ("one two\n", "one\ntwo "), (f"- one,\n  {linked}\n  ", f"- one, {linked} "),
@@ -57,9 +58,29 @@ def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
         assert numbers.filled(f"{before}{linked} `x`", page) == f"{after}{linked} `x`"
     with pytest.raises(numbers.NoNumber, match="begins a paragraph"):
         numbers.filled(f"one\n\n{linked}", page)
-    for wrong in ("step|runs/gpus=3/ms|", "step|walks|", "stop|runs|", "step@h100|runs|"):
+    for wrong in ("step;runs/gpus=3/ms;", "step;walks;", "stop;runs;", "step@h100;runs;",
+                  "step|runs/gpus=1/ms|.1f", "step;link"):  # fmt: skip
         with pytest.raises(numbers.NoNumber):
             numbers.filled(f"<!--n {wrong}--><!--/n-->", page)
+
+
+def test_rows_of_tables_have_as_many_cells_as_their_head() -> None:
+    """A `|` ends a cell wherever it stands, also in a comment or in code."""
+    border = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.md"),
+             *(ROOT / "benchmarks").rglob("*.md")]  # fmt: skip
+    found, wrong = 0, []
+    for page in pages:
+        head = cells = 0
+        for line in page.read_text(encoding="utf-8").splitlines():
+            before, cells = cells, len(re.split(r"(?<!\\)\|", line.strip().strip("|")))
+            if border.fullmatch(line.strip()):
+                found, head = found + 1, before
+            elif not line.strip().startswith("|"):
+                head = 0
+            if head and cells != head:
+                wrong.append(f"{page.relative_to(ROOT)}: {line[:80]}")
+    assert found > 150 and not wrong, wrong
 
 
 def test_every_public_name_has_its_place_in_the_reference() -> None:

@@ -139,6 +139,7 @@ DOORS: dict[str, tuple[Callable, ...]] = {  # module that decodes → what a use
     "data/inspect.py": (by_inspection,),
     "embed/embedder.py": (by_embedder, by_search),
     "embed/job.py": (by_embed,),
+    "embed/colours.py": (by_embed,),
     "index/output.py": (by_figure,),
     "index/searcher.py": (by_search,),
     "server/service.py": (by_server,),

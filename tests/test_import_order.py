@@ -17,7 +17,7 @@ from vireid.standby import NEEDED
 SOURCE = Path(__file__).parent.parent / "src" / "vireid"
 # A room imports only from rooms before it. docs/architecture.md says what each is for.
 ORDER = [
-    "version", "types", "problems", "console", "files", "own_code", "config", "extras", "cores",
+    "version", "types", "problems", "console", "files", "config", "own_code", "extras", "cores",
     "locks", "data", "synthetic", "losses", "models", "methods", "weights", "runtime", "evaluation",
     "figures", "embed", "index", "server", "training", "testing", "card", "plotting",
     "sweep_file", "sweep_tests", "sweep", "sweep_run", "bench", "commands", "cli", "standby",

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, world: kit.World) -> Path:
     """A frame of a whole place, a grey image of a person's shape, and a person."""
     folder = tmp_path_factory.mktemp("queries")
     shutil.copy(world.root / "cam3/0002/0001.jpg", folder / "person.jpg")
-    rough = np.random.default_rng(0).integers(0, 255, (27, 48, 3), np.uint8)
+    rough = np.random.default_rng(0).integers(0, 255, (27, 48), np.uint8)
     Image.fromarray(rough).resize((1920, 1080)).save(folder / "frame.jpg")
     Image.new("RGB", (72, 144), (128, 128, 128)).save(folder / "grey.jpg")
     return folder
@@ -42,10 +42,10 @@ def test_what_is_shaped_like_a_person() -> None:
 
 def test_people_are_not_remarked_on(world: kit.World, folder: Path) -> None:
     with Image.open(folder / "person.jpg") as person:
-        assert notes_on(person.convert("RGB")) == []
+        assert notes_on(person.convert("RGB"), Modality.INFRARED) == []
     (day,) = Path(__file__).parent.glob("recipes/day/0001.jpg")
     with Image.open(day) as person:
-        assert notes_on(person.convert("RGB")) == []
+        assert notes_on(person.convert("RGB"), Modality.VISIBLE) == []
 
 
 def notes(answer: dict) -> list[str]:
@@ -122,10 +122,11 @@ def test_images_embedded_as_those_of_the_other_sensor_are_noticed(
     images.mkdir()
     files = [images / f"{number}.png" for number in range(4)]
     for file in files:
-        image_of(colour).save(file)
+        image_of(6 * colour).save(file)
     (images / "5.png").write_bytes(b"not an image")  # says nothing about colour
     wrong, right = ("infrared", "visible") if colour else ("visible", "infrared")
-    words = f"4 of the first 4 {wrong} images have {'' if colour else 'no '}colour, such as '"
+    looks = "colour" if colour else "no colour"
+    words = f"4 of the 4 {wrong} images that were looked at have {looks}, such as '"
     for modality in ("visible", "infrared"):
         out = tmp_path / f"{modality}.st"
         asked = ("--images", images, "--modality", modality, "--weights", world.weights, *CPU)
@@ -141,21 +142,84 @@ def test_images_embedded_as_those_of_the_other_sensor_are_noticed(
     assert f"The {wrong} image '{files[0]}' has " in said(capsys)
 
 
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
 def test_some_grey_images_by_day_are_no_mistake(
-    world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    modality: str, world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A few infrared ones with colour neither."""
+    """Nor are many with few colours, a single infrared one with colour, or those after a right
+    one that are embedded one by one."""
     files = [tmp_path / f"{number}.png" for number in range(10)]
-    for modality in ("visible", "infrared"):
-        for number, file in enumerate(files):
-            image_of(number == 0 or (modality == "infrared" and number < 5)).save(file)
-        vireid.load(world.weights, device="cpu").embed(files, modality)
+    for number, file in enumerate(files):
+        few = 0 if number == 5 else 3
+        image_of(few if modality == "visible" and number else 6 * (number == 0)).save(file)
+    if modality == "infrared":
+        files = [*files[1:], files[0]]
+    embedder = vireid.load(world.weights, device="cpu")
+    embedder.embed(files, modality)
+    for file in files[:3]:
+        embedder.embed([file], modality)
     assert said(capsys) == ""
 
 
-def image_of(colour: bool) -> Image.Image:
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_half_a_day_in_a_folder_of_both_sensors_is_noticed(
+    modality: str, world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though it comes after more images of the other half than are looked at."""
+    images = tmp_path / "images"
+    images.mkdir()
+    right, wrong = (6, 0) if modality == "visible" else (0, 6)
+    for name, spread, count in (("a", right, 100), ("b", wrong, 40)):
+        image_of(spread).save(images / f"{name}000.png")
+        for number in range(1, count):
+            shutil.copy(images / f"{name}000.png", images / f"{name}{number:03d}.png")
+    looks = "no colour" if modality == "visible" else "colour"
+    words = f"18 of the 64 {modality} images that were looked at have {looks}, such as '"
+    asked = ("--images", images, "--modality", modality, "--weights", world.weights, *CPU)
+    assert run("embed", *asked, "--out", tmp_path / "v.st", "--workers", 1) == 0
+    told = said(capsys)
+    assert told.count(words) == 1 and "b001.png'. What" in told
+    assert "by a table with the column modality." in told
+    files = sorted(images.iterdir())
+    embedder = vireid.load(world.weights, device="cpu")
+    embedder.embed(files, modality)
+    assert words in said(capsys)
+    embedder = vireid.load(world.weights, device="cpu")
+    for start in range(95, 110):  # image by image: told once there are too many
+        embedder.embed(files[start : start + 1], modality)
+    assert said(capsys).count(f"1 of the 6 {modality} images") == 1
+
+
+def test_search_and_page_say_that_a_query_looks_like_the_other_sensors(
+    world: kit.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each once, beside what else there is to say; nothing of a right one."""
+    for name, spread in (("day.png", 6), ("night.png", 0)):
+        image_of(spread).save(tmp_path / name)
+    looks = {"visible": ("night.png", "no colour", "infrared"),
+             "infrared": ("day.png", "colour", "visible")}  # fmt: skip
+    with kit.running(world) as server, server.client() as client:
+        described = client.get("/api/openapi.json").json()["components"]["schemas"]
+        assert "no colour" in described["QueryAnswer"]["properties"]["notes"]["description"]
+        for modality, (wrong, seen, other) in looks.items():
+            note = f"The image has {seen}, but is searched with as {modality}. If its camera is "
+            words = ("search", "--index", world.index, "--weights", world.weights, *CPU)
+            assert run(*words, "--images", tmp_path, "--modality", modality, "--json") == 0
+            shown = capsys.readouterr()
+            for answer in json.loads(shown.out):
+                path = Path(answer["query"])
+                sent = kit.post(client, path.read_bytes(), modality=modality).json()
+                for notes in (answer["notes"], sent["query"]["notes"]):
+                    found = [text for text in notes if text.startswith(note)]
+                    assert len(found) == (path.name == wrong)
+                    assert all(f"search with it as {other}" in text for text in found)
+            assert shown.err.count("colour") == 1  # and not again for all of them
+
+
+def image_of(spread: int) -> Image.Image:
+    """A mean spread of the colour channels of so many grey levels."""
     image = np.full((144, 72, 3), 60, np.uint8)
-    image[:, :, 0] += 6 * colour  # a mean spread of 6 grey levels, and of 0
+    image[:, :, 0] += spread
     image[:, 40:] += 100
     return Image.fromarray(image)
 

@@ -2,13 +2,13 @@ r"""Puts numbers of result files into README and docs, where a mark names them.
 
     python tools/result_numbers.py [--check]
 
-A mark is `<!--n FILE|PATH|FORMAT-->text<!--/n-->`; everything between the comments is replaced.
+A mark is `<!--n FILE;PATH;FORMAT-->text<!--/n-->`; everything between the comments is replaced.
 FILE is a name under benchmarks/results without its date, and after an @ a part of the machine's
 name; the newest that fits is taken. PATH leads to the value: keys separated by `/` (one within a
 key is written `\/`); in a list of objects `key=value,key=value` picks the one that has them. FORMAT
-is Python's, with an optional factor before it, as in `100*.1f`. `<!--n FILE|link|TEXT-->` becomes a
-link to the file itself. A mark at the start of a line, where Markdown takes a comment for the start
-of a block, comes behind the word before it.
+is Python's, with an optional factor before it, as in `100*.1f`. `<!--n FILE;link;TEXT-->` becomes a
+link to the file itself. No mark has a `|`, which would end a table's cell. A mark at the start of a
+line, where Markdown takes a comment for the start of a block, comes behind the word before it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 # A mark at the start of a line, with the word before it, and the space before that where it follows
 # another word (and no list's - or 1.).
 AT_START = re.compile(r"((?<=[\w,;:)\]>`'*]) +)?(\S+)?[ ]*\n([ ]*)(?=<!--n )")
-MARK = re.compile(r"<!--n ([^|>]+)\|([^|>]+)\|([^>]*?)-->.*?<!--/n-->", re.DOTALL)
+MARK = re.compile(r"<!--n ([^;|>]+);([^;|>]+);([^;|>]*?)-->.*?<!--/n-->", re.DOTALL)
+BEGIN = re.compile(r"<!--n [^\n]{0,40}")
 
 
 class NoNumber(Exception):
@@ -77,7 +78,7 @@ def filled(text: str, page: Path) -> str:
             factor, _, spec = form.rpartition("*")
             found = value(json.loads(file.read_text(encoding="utf-8"))["results"], path)
             shown = format(found * float(factor) if factor else found, spec)
-        return f"<!--n {name}|{path}|{form}-->{shown}<!--/n-->"
+        return f"<!--n {name};{path};{form}-->{shown}<!--/n-->"
 
     def behind_a_word(match: re.Match[str]) -> str:
         space, word, indent = match.groups()
@@ -88,7 +89,10 @@ def filled(text: str, page: Path) -> str:
         )  # on its line, or the end of a mark, which stays whole
         return f"{space or ''}{word} " if alone else f"\n{indent}{word} "
 
-    return MARK.sub(number, AT_START.sub(behind_a_word, text))
+    placed = AT_START.sub(behind_a_word, text)
+    if unread := BEGIN.search(MARK.sub("", placed)):
+        raise NoNumber(f"'{unread[0]}…' is no mark")
+    return MARK.sub(number, placed)
 
 
 def pages() -> list[Path]:

@@ -7,16 +7,18 @@ import ast
 import importlib.util
 import inspect
 import logging
+import shlex
 import sys
 import textwrap
 import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from vireid.config import Options, to_plain
 from vireid.types import InputError, shown
 
 T = TypeVar("T")
@@ -38,6 +40,43 @@ def is_code(name: str) -> bool:
             f"{Path(name).name}:NAME."
         )
     return ".py:" in name
+
+
+# Options that may name code of a user's own: the flag's word → the way to the field.
+CODE = {
+    "method": ("method",),
+    "dataset": ("dataset",),
+    "arch": ("model", "arch"),
+    "augment": ("recipe", "augment", "own"),
+    "sampler": ("sampler",),
+    "callback": ("callbacks",),
+}
+
+
+def code_in(plain: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The flag's word → the code of a user's own that plain options name."""
+    found = {}
+    for what, way in CODE.items():
+        value: Any = plain
+        for part in way:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        several = value if isinstance(value, (list, tuple)) else [value]
+        if names := [name for name in several if isinstance(name, str) and is_code(name)]:
+            found[what] = names
+    return found
+
+
+def named_again(options: Options | Mapping[str, Any], *, training: bool = True) -> str:
+    """What a command about a run needs after its own words, as no file names code that is run:
+    " --method my.py:MyMethod", or "" where all of it is the package's.
+
+    Args:
+        options: of a run, or as its config.json has them.
+        training: the command trains; others need the method, the data set and the network only.
+    """
+    needed = tuple(CODE) if training else ("method", "dataset", "arch")
+    found = code_in(to_plain(options)).items()
+    return "".join(f" --{what} {shlex.join(names)}" for what, names in found if what in needed)
 
 
 class UnnamedCode(InputError):

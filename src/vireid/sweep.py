@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from vireid.config import check_keys, convert, read_plain
 from vireid.console import path_meant
 from vireid.files import file_hash, read_json, write_json
+from vireid.own_code import CODE
 from vireid.problems import Problems
 from vireid.sweep_file import Faults, SweepFile, allowed_code, check_places
 from vireid.sweep_tests import OF_SWEEP, SweepTest, read_tests
@@ -275,8 +276,6 @@ def _rows(asked: SweepFile, where: str, problems: Problems) -> dict[str, dict[st
 
 def _with_code(values: Mapping[str, Any], code: Sequence[str], where: str) -> dict[str, Any]:
     """Options of a row, with code as the user names it."""
-    from vireid.training.options import CODE
-
     named = dict(values)
     for name in [name for name in CODE if name in named]:
         if isinstance(several := named[name], list):

@@ -185,7 +185,7 @@ def _make(
 ) -> None:
     """Train and test one run, whatever of it isn't there yet; `begin` is called if anything
     isn't."""
-    from vireid.training.options import named_again
+    from vireid.own_code import named_again
 
     def run(words: list[str]) -> None:
         call([*_COMMAND, *words], _log_of(job, sweep), device, stop, standby)

@@ -351,7 +351,7 @@ def test_impossible_values(tmp_path: Path, sysu_root: Path, capsys) -> None:
         ("--method", "mclnet2"): "Valid: base, agw, ddag, mcl, caj, dns, deen, rle, halo.",
         ("--method", "nope.py:Mine"): "does not exist",
         ("--arch", "resnet19"): "Did you mean",
-        ("--recipe", "pub"): "Valid: published, clean, scratch.",
+        ("--recipe", "pub"): "Valid: published, clean, scratch, finetune.",
         ("--recipe", "best"): "--pids-per-batch 16 for the same.",
         ("--optim", "rmsprop"): "Valid: sgd, adam, adamw.",
         ("--augment", "wild"): "Valid: none, plain, published, channel, caj, dns,",

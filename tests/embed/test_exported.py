@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from vireid.embed import Embedder, OnnxEmbedder, export, load
 from vireid.embed.exported import OneModality
@@ -82,7 +83,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Embedder, Path]:
     return own, folder
 
 
-def test_onnx_gives_the_embedders_vectors(exported: tuple[Embedder, Path]) -> None:
+def test_onnx_gives_the_embedders_vectors(exported: tuple[Embedder, Path], tmp_path: Path) -> None:
     own, folder = exported
     read = load(folder)
     assert isinstance(read, OnnxEmbedder)
@@ -94,6 +95,11 @@ def test_onnx_gives_the_embedders_vectors(exported: tuple[Embedder, Path]) -> No
             assert found.preprocessing == wanted.preprocessing
             for name, vectors in wanted.vectors.items():
                 assert cosines(vectors, found.vectors[name]).min() >= 0.99999, (name, count)
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file, image in zip(files, images(2)):
+        Image.fromarray(image).save(file)
+    wanted, found = own.embed(files, "visible"), read.embed(files, "visible")
+    assert cosines(wanted.pooled, found.pooled).min() >= 0.99999
     flipped = (
         own.embed(images(3), "visible", tta="flip"),
         read.embed(images(3), "visible", tta="flip"),

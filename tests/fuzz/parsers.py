@@ -58,6 +58,7 @@ PARSERS: dict[str, str] = {
     "models/pretrained.py": "_from_file _matched_in_order",
     "models/shipped.py": "network_of network_of_start",
     "own_code.py": "code_of same_code",
+    "runtime/checkpoints.py": "position list_checkpoints",
     "server/settings.py": "_token_lines",
     "server/uploads.py": "",
     "sweep.py": "read_sweep runs_of _rows _with_code _job",
@@ -66,8 +67,8 @@ PARSERS: dict[str, str] = {
     "sweep_run.py": "_tested",
     "synthetic/parameters.py": "claim",
     "testing/run.py": "_run_config",
-    "training/checkpoint.py": "_check_plain position list_checkpoints load_latest load_checkpoint "
-    "_is_whole describe_run _identities _describe_options _describe_checkpoint _count",
+    "training/checkpoint.py": "_check_plain load_latest load_checkpoint _is_whole "
+    "describe_run _identities _describe_options _describe_checkpoint _count",
     "training/journal.py": "read_log",
     "training/record.py": "read other_code other_course refuse_other_code",
     "training/run_state.py": "unpack trained_identities compare_options",

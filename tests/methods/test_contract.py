@@ -202,4 +202,4 @@ def test_every_weight_weighs(name: str) -> None:
 def test_recipes(method: Method) -> None:
     assert all(recipe.name == name for name, recipe in method.recipes.items())
     published = {"published"} - ({"published"} if method.name == "halo" else set())  # it is ours
-    assert method.recipes.keys() == {"clean", "scratch"} | published
+    assert method.recipes.keys() == {"clean", "scratch", "finetune"} | published

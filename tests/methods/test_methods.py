@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,23 @@ def test_a_method_without_losses(tmp_path: Path) -> None:
     path.write_text("from vireid.methods import Method\nclass MyMethod(Method):\n    pass\n")
     with pytest.raises(InputError, match=r"'MyMethod' in '.*my\.py' has no `terms"):
         method_class(f"{path}:MyMethod")
+
+
+def test_the_network_in_the_package_is_trained_gently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `finetune`, unless a method has no such recipe; other starts have theirs."""
+    for name, pretrained in (
+        ("finetune", "synth"), ("scratch", "none"), ("clean", "imagenet"), ("clean", "mine.pth"),
+    ):  # fmt: skip
+        assert {defaults(None, Choices(method=m, pretrained=pretrained)).recipe.name
+                for m in RECIPES} == {name}  # fmt: skip
+    for recipes in RECIPES.values():
+        one, other = recipes["finetune"], recipes["scratch"]
+        assert (one.optim, one.lr, one.schedule.warmup_steps) == ("adamw", 0.0005, 5)
+        schedule = replace(one.schedule, warmup_steps=200)
+        assert other == replace(one, name="scratch", optim="sgd", lr=0.05, schedule=schedule)
+    with monkeypatch.context() as patched:
+        patched.delitem(RECIPES["agw"], "finetune")  # a method whose own recipes have other names
+        assert defaults(None, Choices(method="agw", pretrained="synth")).recipe.name == "clean"
 
 
 def test_options_and_recipes_need_no_torch() -> None:

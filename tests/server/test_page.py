@@ -304,6 +304,16 @@ def test_an_image_can_be_dropped(world, server, open_page) -> None:
         expect(page.locator("#images img")).to_be_visible()
 
 
+def test_a_search_as_of_the_other_sensor_is_remarked_on(world, server, open_page) -> None:
+    with open_page(server) as page:
+        search(page, query_file(world))
+        expect(page.get_by_role("radio", name="Infrared camera")).to_be_checked()
+        expect(page.locator("#query-notes")).to_be_empty()
+        page.get_by_role("radio", name="Visible camera").check(force=True)
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.locator("#query-notes")).to_contain_text("has no colour, but is searched with")
+
+
 def test_too_many_searches_and_a_server_that_is_gone(world, open_page) -> None:
     settings = replace(kit.LOOSE, searches_per_second=0.02, search_burst=1)
     with kit.running(world, settings) as server:

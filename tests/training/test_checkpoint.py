@@ -17,6 +17,7 @@ from vireid.config import to_plain
 from vireid.files import NoPermission
 from vireid.methods import Sizes, build_method, method_class
 from vireid.runtime.background import BackgroundWriter
+from vireid.runtime.checkpoints import unfinished
 from vireid.training import checkpoint
 from vireid.training.checkpoint import describe_briefly
 from vireid.training.defaults import train_options
@@ -224,12 +225,12 @@ def test_a_run_that_was_stopped_says_how_far_it_is(tmp_path: Path) -> None:
     for name in ("weights.safetensors", "summary.json"):
         (tmp_path / name).touch()
     assert describe_briefly(tmp_path)["state"] == "4 of 5 epochs"
-    said = checkpoint.unfinished(tmp_path)
+    said = unfinished(tmp_path)
     assert said and said.endswith(f"4 of 5 epochs; `vireid train --resume {tmp_path}` goes on.")
     (tmp_path / "checkpoints" / checkpoint.checkpoint_name(5, 0)).touch()
-    assert checkpoint.unfinished(tmp_path) is None
+    assert unfinished(tmp_path) is None
     assert describe_briefly(tmp_path)["state"] == "trained"
     options["stop_epoch"] = 4  # of the same schedule
     (tmp_path / "checkpoints" / checkpoint.checkpoint_name(5, 0)).unlink()
     (tmp_path / "config.json").write_text(json.dumps(options))
-    assert checkpoint.unfinished(tmp_path) is None
+    assert unfinished(tmp_path) is None

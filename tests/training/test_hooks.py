@@ -19,11 +19,11 @@ from vireid.config import to_plain
 from vireid.data import Augment, AugmentOptions
 from vireid.data.augment import MEAN, STD
 from vireid.data.sampler import IdentitySampler, check_batches, sampler_class
-from vireid.own_code import UnnamedCode
+from vireid.own_code import UnnamedCode, code_in, named_again
 from vireid.training import Callback, train_options
 from vireid.training.callbacks import load_callbacks
 from vireid.training.defaults import Choices, defaults
-from vireid.training.options import TrainOptions, code_in, named_again
+from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -267,7 +267,8 @@ def info(
         return 0
     is_weights = place.suffix.lower() in ENDINGS and place.is_file()
     if is_weights or (place / "config.json").is_file():
-        from vireid.training.checkpoint import describe_run, unfinished
+        from vireid.runtime.checkpoints import tell_unfinished
+        from vireid.training.checkpoint import describe_run
 
         run = describe_run(place)
         reports = len(report_files(place)) if place.is_dir() else 0
@@ -280,8 +281,7 @@ def info(
         results.print(facts_table(f"{'Run' if place.is_dir() else 'File'} {place}", run))
         if network:
             _print_network(network)
-        if place.is_dir() and (note := unfinished(place)):
-            say(f"note: {note}")
+        tell_unfinished(place)
         suggest(f"vireid {_after_run(run, target, place, reports)}")
         return 0
     if dataset is None:
@@ -328,14 +328,15 @@ def info(
 def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
     """What to type after having looked at a run, a checkpoint or weights."""
     from vireid.models.hub import is_shipped
-    from vireid.training.checkpoint import has_failed, unfinished
-    from vireid.training.options import named_again
+    from vireid.own_code import named_again
+    from vireid.runtime.checkpoints import epochs_so_far
+    from vireid.training.checkpoint import has_failed
 
     if is_shipped(target):
         return f"test --resume {quoted(target)}{root_words(DEFAULT_DATASET)}"
     if "checkpoint of" in run:
         return f"import-weights {quoted(target)}"
-    failed, to_go = has_failed(place), place.is_dir() and unfinished(place)
+    failed, to_go = has_failed(place), place.is_dir() and epochs_so_far(place)
     if reports and not to_go:
         return f"report {quoted(target)}"
     config = place / "config.json"
@@ -352,10 +353,11 @@ def _network(target: Path, method: str | None, arch: str | None) -> dict[str, An
     """The network of weights and its costs; None, with a sentence, where code of the user's own is
     needed and not named."""
     from vireid.bench import network_facts
-    from vireid.embed import load
+    from vireid.embed import Embedder
+    from vireid.weights import load_weights
 
     try:
-        embedder = load(target, method=method, arch=arch)
+        embedder = Embedder(*load_weights(target, method, arch))
     except UnnamedCode as error:
         say(f"note: the network isn't shown. {error}")
         return None
@@ -393,10 +395,7 @@ setattr(info, "choices", {"dataset": known.datasets, "trial": known.splits})  # 
 
 
 # A short training, also for a laptop.
-_SMALL = {
-    "--pretrained": "synth", "--recipe": "scratch", "--optim": "adamw", "--lr": "0.0005",
-    "--warmup-steps": "10", "--max-steps": "60",
-}  # fmt: skip
+_SMALL = {"--pretrained": "synth", "--max-steps": "60"}
 
 
 def _trainable(data: Dataset) -> tuple[int, int]:
@@ -439,7 +438,7 @@ def _suggest_training(
     more = [*(["--sensor-cameras"] if sensor_cameras else []), *(["--junk", *junk] if junk else [])]
 
     def command(of_way: Mapping[str, str]) -> str:
-        choices = Choices(method=method, dataset=dataset, recipe=of_way.get("--recipe"))
+        choices = Choices(method=method, dataset=dataset, pretrained=of_way.get("--pretrained"))
         batch = defaults(None, choices).recipe.pids_per_batch
         flags = {**data, **of_way, "--pids-per-batch": people if people < batch else None}
         given = [str(w) for item in flags.items() if item[1] is not None for w in item]

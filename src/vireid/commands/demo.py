@@ -10,7 +10,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -147,24 +147,18 @@ def _train(people: Path, run: Path, size: DemoSize, start: str, device: str) -> 
         options = TrainOptions.read(read_json(run / "config.json"), f"'{run}'")
         train(dataclasses.replace(options, device=device), run, resume=True)
         return
-    # The network in the package keeps its optimiser and rate; a short warm-up is enough.
-    way: dict[str, Any] = (
-        {"optim": "adamw", "lr": 0.0005, "warmup_steps": 5}
-        if start == "synth"
-        else {"arch": "resnet18"}
-    )
+    own = {} if start == "synth" else {"arch": "resnet18"}  # synth brings its network
     epochs = min(size.epochs, size.steps)
     options = train_options(
         data_root=str(people.absolute()),
         method="mcl",
         pretrained=start,
-        recipe="scratch",
         pids_per_batch=size.pids_per_batch,
         images_per_pid=size.images_per_pid,
         epochs=epochs,
         steps_per_epoch=-(-size.steps // epochs),
         device=device,
-        **way,
+        **own,
     )
     train(options, run)
 

@@ -326,7 +326,7 @@ def _further(out: Path, run: Path, query: Searched) -> list[Section]:
                     for line in (
                         "vireid info DIR        # visible/PERSON/*.jpg and infrared/PERSON/*.jpg",
                         "vireid train --dataset folder --data-root DIR --method agw "
-                        "--pretrained synth --recipe scratch --optim adamw --lr 0.0005",
+                        "--pretrained synth",
                         "vireid test --resume RUN",
                         "vireid plot RUN        # such figures as these, for a paper",
                         "vireid embed --weights RUN --images DIR/visible --modality visible "

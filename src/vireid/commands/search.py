@@ -231,7 +231,7 @@ def search(
 
         embedder = load(weights, device=place, method=method, arch=arch)
         searcher = Searcher(opened, embedder, intensity_range=intensity_range)
-        vectors = searcher.embed(files, sensor, boxes=boxes)
+        vectors = searcher.embed(files, sensor, boxes=boxes, check_colours=False)  # `notes` do
         hits = searcher.search_vectors(
             combine(vectors) if one_person else vectors,
             modality=sensor,

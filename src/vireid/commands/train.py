@@ -43,8 +43,8 @@ class Start(Options):
 
     recipe: str | None = None
     """How to train: clean (default with pretrained weights), published (as the published code,
-    with its accidents), or scratch (milder erasing and a higher rate: default without pretrained
-    weights, and for a short training from synth)."""
+    with its accidents), scratch (milder erasing: default without pretrained weights), or finetune
+    (scratch with AdamW at a low rate, to keep what weights know of people: default with synth)."""
     augment: str | None = option(None, choices=augmentation_choices)
     """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
     path/to/my.py:MyAugment, your own on top of the recipe's (default: the recipe's)."""

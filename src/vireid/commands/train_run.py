@@ -37,7 +37,7 @@ def train_one(
     other_code: bool = False,
 ) -> int:
     """Train a run and say what it took; with `refit` once more on all training identities."""
-    from vireid.training.options import named_again
+    from vireid.own_code import named_again
     from vireid.training.run import train
 
     if refit and options.select != "val":
@@ -92,7 +92,8 @@ def _refit(options: TrainOptions, folder: Path, device: str) -> int:
         options: of the run in `folder`, as it was started; its config.json has them as they were
             resolved.
     """
-    from vireid.training.options import TrainOptions, code_in
+    from vireid.own_code import code_in
+    from vireid.training.options import TrainOptions
     from vireid.weights import read_weights
 
     named = code_in(to_plain(options))

@@ -32,7 +32,7 @@ def train_all_trials(
     Raises:
         InputError: `folder` holds something else, or trials of other options.
     """
-    from vireid.training.options import named_again
+    from vireid.own_code import named_again
     from vireid.training.run_state import compare_options, tell_changes
 
     facts = facts_of(options.dataset)

@@ -113,9 +113,11 @@ def export_weights(
     """
     format = choose("format", format, ("published", "onnx", "torch"))
     check_weights(run)
+    from vireid.runtime.checkpoints import tell_unfinished
     from vireid.weights import licence_of, load_weights
 
     weights, metadata = load_weights(run, method, arch)
+    tell_unfinished(run)
     folder = Path(run if on_disk(run) else ".")
     if not folder.is_dir():
         folder = folder.parent
@@ -187,6 +189,7 @@ def card(
     weights = find_weights(run)
     from vireid.card import is_untouched, model_card
     from vireid.files import write_text
+    from vireid.runtime.checkpoints import tell_unfinished
     from vireid.testing import run_of
 
     target = out or (weights.parent if on_disk(run) else run_of(run)) / "README.md"
@@ -197,6 +200,7 @@ def card(
         )
     check_folder(target.parent, f"'{target.name}'")
     write_text(target, model_card(run, licence=licence, name=name))
+    tell_unfinished(run)
     repository = repository_of(run)[0] if on_hub(run) else "USER/NAME"
     upload = f"hf upload {repository} {quoted(target)} README.md"
     if on_disk(run):

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vireid.data.facts import UPRIGHT, Decoding
 from vireid.files import NoPermission
-from vireid.types import InputError, shown
+from vireid.types import InputError, Modality, shown
 
 # Only these of Pillow's decoders are imported and tried: of the others, one starts Ghostscript.
 # JPEG's also reads phones' MPO.
@@ -36,6 +36,9 @@ FLAT = 4.0
 """Grey levels: the standard deviation of an image in which there is hardly anything to see."""
 GREY = 5.0
 """Mean spread of the colour channels, in grey levels, below which an image has no colour."""
+MONOCHROME = 2.0
+"""The same below which a camera took it without colours; compression alone makes less. Grey people
+in grey places have more."""
 _ROWS = 256
 _TURNS = {  # value of the orientation tag → what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -241,11 +244,16 @@ def is_person_shaped(width: int, height: int) -> bool:
 def has_colour(images: np.ndarray) -> np.ndarray:
     """(n,) bool for images (n, H, W, 3) of 8 bits: whether they have colour, as visible ones do and
     infrared ones don't."""
-    return np.ptp(images, axis=3).mean((1, 2)) >= GREY
+    return colour_spread(images) >= GREY
 
 
-def notes_on(image: Image.Image) -> list[str]:
-    """Why nobody may be found in an RGB image, in sentences."""
+def colour_spread(images: np.ndarray) -> np.ndarray:
+    """(n,) mean spread of the colour channels of images (n, H, W, 3), in grey levels."""
+    return np.ptp(images, axis=3).mean((1, 2))
+
+
+def notes_on(image: Image.Image, modality: Modality) -> list[str]:
+    """Why nobody may be found in an RGB image that is taken for one of a sensor, in sentences."""
     notes = []
     if not is_person_shaped(*image.size):
         notes.append(
@@ -255,7 +263,19 @@ def notes_on(image: Image.Image) -> list[str]:
         )
     if np.asarray(image.convert("L").reduce(max(1, image.width // 32))).std() < FLAT:
         notes.append("The image shows hardly anything: its pixels are all alike.")
+    elif (colour := looks_coloured(image)) != (modality == Modality.VISIBLE):
+        looks, other = ("colour", "visible") if colour else ("no colour", "infrared")
+        notes.append(
+            f"The image has {looks}, but is searched with as {modality.word}. If its camera is "
+            f"{other}, search with it as {other}: what is found depends on that."
+        )
     return notes
+
+
+def looks_coloured(image: Image.Image) -> bool:
+    """`has_colour` of an RGB image of any size."""
+    small = image.reduce(max(1, min(image.size) // 64))
+    return bool(has_colour(np.asarray(small)[None])[0])
 
 
 def open_image(file: str | Path | IO[bytes]) -> ImageFile.ImageFile:

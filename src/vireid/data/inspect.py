@@ -14,7 +14,7 @@ import numpy as np
 from vireid.config import to_plain
 from vireid.console import progress, table
 from vireid.cores import usable_cores
-from vireid.data.decoding import ImageError, has_colour, is_person_shaped, read_image
+from vireid.data.decoding import ImageError, is_person_shaped, looks_coloured, read_image
 from vireid.data.facts import Decoding
 from vireid.data.matches import matches_beforehand
 from vireid.data.protocol import Dataset, few
@@ -140,8 +140,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "deep": "more than 8 bits (set an intensity range)",
         "turned": "with an orientation tag",
         "nearly_black": "nearly black",
-        "without_colour": "visible, but without colour",
-        "with_colour": "infrared, but with colour",
+        "without_colour": "visible, with hardly any colour (infrared?)",
+        "with_colour": "infrared, with colour (visible?)",
     }
     suspicious = table(
         "Suspicious",
@@ -269,5 +269,4 @@ def _look_at(
     salt = str(size).encode()[:16]
     digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=salt).digest()
     mean = float(np.asarray(image.convert("L")).mean())
-    colour = bool(has_colour(np.asarray(image.reduce(max(1, min(size) // 64)))[None])[0])
-    return digest, size, mean, image.info["orientation"], colour
+    return digest, size, mean, image.info["orientation"], looks_coloured(image)

@@ -25,7 +25,7 @@ from vireid.cores import sensible_threads
 from vireid.data import Dataset, PixelStore
 from vireid.data.decoding import boxes_of, crop, decode, resize
 from vireid.data.facts import UPRIGHT, Decoding
-from vireid.embed.colours import ColourCheck
+from vireid.embed.colours import ColourCheck, some_pixels
 from vireid.embed.copying import Fetched, copied_ahead
 from vireid.embed.forward import Forward
 from vireid.methods import Method
@@ -163,6 +163,7 @@ class Embedder:
         pids: np.ndarray | None = None,
         camids: np.ndarray | None = None,
         times: np.ndarray | None = None,
+        check_colours: bool = True,
     ) -> Embeddings:
         """Embed images in memory, or image files.
 
@@ -177,6 +178,7 @@ class Embedder:
             boxes: the part of each image to take, (x, y, width, height) in pixels of the upright
                 image (`vireid.data.decoding.crop`), or None for all of it.
             paths, pids, camids, times: of the images, for the result.
+            check_colours: warn where image files look as if the other sensor had taken them.
 
         Raises:
             InputError: arrays of another type or shape, broken files, unknown modality, a box that
@@ -204,11 +206,16 @@ class Embedder:
                 return self._resized([_part(array[row], parts[row]) for row in rows])
             files = ((images[row], parts[row]) for row in rows)
             pixels = np.stack([decode(file, self.size, decoding, part) for file, part in files])
-            if self.world.first:
-                self._colours.look(int(kinds[rows[0]]), pixels, rows, names)
+            for row, one in zip(rows.tolist(), pixels):
+                if row in sample:
+                    seen[row] = some_pixels(one)
             return pixels
 
+        looks = check_colours and array is None and self.world.first
+        sample = set(self._colours.sample(kinds).tolist()) if looks else set()
+        seen: dict[int, np.ndarray] = {}
         vectors = self._vectors(get, kinds, tta=tta, batch_size=batch_size)
+        self._colours.look(seen, kinds, names)
         return self.assemble(
             vectors, names, kinds, tta=tta, decoding=decoding, pids=pids, camids=camids, times=times
         )

@@ -156,7 +156,6 @@ class _Job:
         self.again = f"Delete '{self.folder}' and run the command again."
         self.broken: set[int] = set()  # rows
         self.misshapen: set[int] = set()
-        self.colours = ColourCheck()
 
     def run(self, start: float) -> EmbedSummary:
         expected = self._missing()
@@ -342,6 +341,11 @@ class _Job:
     def _embed(self, missing: list[int], pool: DecodePool, writer: VectorWriter) -> None:
         if not missing:
             return
+        if self.world.first:  # while processes start
+            source, size = self.source, self.embedder.size
+            ColourCheck().look_at_files(
+                source.files, source.modality, size, self.decoding, source.paths
+            )
         batches = [(number, batch) for number in missing for batch in self.parts[number]]
         total = self._count(missing)
         with progress("img") as bar:
@@ -366,10 +370,7 @@ class _Job:
         """Images and modality of each batch."""
         images = decoded_ahead(pool, batches, self.source.files, self._note)
         for batch, pixels in zip(batches, images):
-            modality = int(self.source.modality[batch[0]])
-            if self.world.first:
-                self.colours.look(modality, pixels, batch, self.source.paths)
-            yield pixels, modality
+            yield pixels, int(self.source.modality[batch[0]])
 
     def _note(self, row: int, problem: str | None) -> None:
         if problem is None:

@@ -14,6 +14,7 @@ from vireid.embed.embedder import Embedder
 from vireid.embed.onnx_embedder import OnnxEmbedder
 from vireid.files import parse_json
 from vireid.models.whereabouts import is_exported, on_disk
+from vireid.runtime.checkpoints import tell_unfinished
 from vireid.types import InputError
 from vireid.weights import Trained, load_weights, training_facts
 
@@ -44,7 +45,10 @@ def load(
     if on_disk(weights) and is_exported(weights):
         return OnnxEmbedder(weights)
     built, metadata = load_weights(weights, method, arch)
-    return Embedder(built, metadata, device=device, precision=precision, compiled=compiled)
+    embedder = Embedder(built, metadata, device=device, precision=precision, compiled=compiled)
+    if embedder.world.first:
+        tell_unfinished(weights)
+    return embedder
 
 
 def import_published(

@@ -14,6 +14,7 @@ from torch import Tensor
 from vireid.config import convert
 from vireid.console import first_line, path_meant
 from vireid.cores import sensible_threads
+from vireid.embed.colours import ColourCheck
 from vireid.embed.embedder import Embedder
 from vireid.embed.forward import with_mirrored
 from vireid.extras import require
@@ -70,6 +71,7 @@ class OnnxEmbedder(Embedder):
         self.default_embedding = facts["default_embedding"]
         self.statistics = (tuple(facts["mean"]), tuple(facts["std"]))
         self._hash, self._hashing = facts["weights_hash"], threading.Lock()
+        self._colours = ColourCheck()
         self.forward = _OnnxForward(sessions, self.test_embeddings, path)  # type: ignore[assignment]
 
     def save(self, path: str | Path) -> None:

@@ -118,15 +118,25 @@ class Searcher:
         modality: Modality | str,
         *,
         boxes: Sequence[Sequence[int] | None] | None = None,
+        check_colours: bool = True,
     ) -> np.ndarray:
         """(Q, D) float32 query vectors of length 1 of images, or of the parts of them in boxes, of
-        the index's test embedding."""
+        the index's test embedding.
+
+        Args:
+            check_colours: as in `Embedder.embed`; `notes` says the same of each image.
+        """
         if not isinstance(images, np.ndarray):
             images = [str(path) for path in images]
         # As the gallery was embedded, mirrored copies included.
         tta = self.index.preprocessing.get("tta")
         embeddings = self.embedder.embed(
-            images, _sensor(modality), tta=tta, decoding=self.decoding, boxes=boxes
+            images,
+            _sensor(modality),
+            tta=tta,
+            decoding=self.decoding,
+            boxes=boxes,
+            check_colours=check_colours,
         )
         if self.index.embedding not in embeddings.vectors:
             raise InputError(
@@ -153,7 +163,11 @@ class Searcher:
             image: its file, to see what can be seen in it; an upload has been looked at already.
             box: the part of it that was embedded.
         """
-        notes = [] if image is None else notes_on(read_image(image, self.decoding, box))
+        notes = (
+            []
+            if image is None
+            else notes_on(read_image(image, self.decoding, box), _sensor(modality))
+        )
         outliers = self._of_index()
         if outliers and outliers.is_far(vector / np.linalg.norm(vector), _sensor(modality)):
             notes.append(

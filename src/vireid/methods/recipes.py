@@ -95,6 +95,9 @@ _SCRATCH = Recipe(
     method_options={"discriminator_lr": 0.1},
 )
 
+# The start that a recipe is meant for, where that isn't ImageNet's weights or a file's.
+STARTS = {"scratch": "none", "finetune": "synth"}
+
 RECIPES: dict[str, dict[str, Recipe]] = {
     method: {
         "published": _of_method(_PUBLISHED, method),
@@ -204,3 +207,14 @@ RECIPES["halo"] = {
     ),
     "scratch": _from_nothing("halo"),
 }
+
+# For weights that know people already: the optimiser and rate of the network in the package, so
+# that training keeps what they know (docs/synth.md: what that network is worth as a start).
+for _of in RECIPES.values():
+    _of["finetune"] = replace(
+        _of["scratch"],
+        name="finetune",
+        optim="adamw",
+        lr=0.0005,
+        schedule=replace(_SCRATCH.schedule, warmup_steps=5),
+    )

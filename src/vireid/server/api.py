@@ -133,7 +133,11 @@ class QueryAnswer(BaseModel):
     camera: str | None = None
     time: float | None = None
     name: str = ""
-    notes: list[str] = Field(default=[], description="why its hits may mean little, for people")
+    notes: list[str] = Field(
+        default=[],
+        description="why its hits may mean little, for people: it shows no person or not only one, "
+        "or has no colour although it is said to be visible",
+    )
 
 
 class SearchAnswer(BaseModel):

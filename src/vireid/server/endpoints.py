@@ -263,7 +263,7 @@ def add_searching(app: FastAPI, service: SearchService) -> None:
         service.count_uploads(len(image))
         service.check_queue()
         pixels, (width, height), notes = await service.decode(
-            [await one.read() for one in image], boxes
+            [await one.read() for one in image], boxes, sensor
         )
         job = Job(pixels=pixels, modality=sensor, top=top, filters=filters)
         found = await service.search(

@@ -24,7 +24,7 @@ from vireid.server.refusal import Refusal
 from vireid.server.settings import ServerSettings
 from vireid.server.uploads import UploadError, cut_upload, decode_upload, to_pixels
 from vireid.server.worker import Busy, Found, Job, SearchWorker
-from vireid.types import InputError
+from vireid.types import InputError, Modality
 
 if TYPE_CHECKING:
     from vireid.embed import Embedder
@@ -129,13 +129,14 @@ class SearchService:
         return await self.read(count)
 
     async def decode(
-        self, uploads: Sequence[bytes], boxes: Sequence[Sequence[int] | None]
+        self, uploads: Sequence[bytes], boxes: Sequence[Sequence[int] | None], sensor: Modality
     ) -> tuple[np.ndarray, tuple[int, int], list[list[str]]]:
         """Decode the images of one search in a thread, two searches at a time; see
         `decode_upload` and `cut_upload`.
 
         Args:
             uploads, boxes: as many of each.
+            sensor: that they are said to be of.
 
         Returns:
             Pixels (n, H, W, 3) at the embedder's size, width and height of the first image as it
@@ -156,7 +157,7 @@ class SearchService:
                     parts.append(cut_upload(image, box, min_side=limits.min_side))
                 left -= image.width * image.height
             pixels = np.stack([to_pixels(part, self.size) for part in parts])
-            return pixels, parts[0].size, [notes_on(part) for part in parts]
+            return pixels, parts[0].size, [notes_on(part, sensor) for part in parts]
 
         return await anyio.to_thread.run_sync(work, limiter=self._decoding)
 

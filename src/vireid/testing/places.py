@@ -24,7 +24,7 @@ def run_of(source: str | Path, checkpoint: Path | None = None) -> Path:
         checkpoint: of the run, where they are of one.
     """
     from vireid.models.hub import on_hub, repository_of
-    from vireid.training import epoch
+    from vireid.runtime import checkpoints
 
     if on_hub(source):
         return Path(repository_of(str(source))[0].rsplit("/", 1)[1])
@@ -32,7 +32,7 @@ def run_of(source: str | Path, checkpoint: Path | None = None) -> Path:
     if weights.is_dir():
         return weights
     if checkpoint is not None:
-        return epoch.run_of(checkpoint)
+        return checkpoints.run_of(checkpoint)
     if (weights.parent / "config.json").is_file() and weights.stem == "weights":
         return weights.parent
     return weights.parent / weights.stem
@@ -56,7 +56,7 @@ def folder_name(
     """What tells one test of a run from the others, for the report's folder: everything that was
     asked where it isn't the default."""
     from vireid.data.gallery import searches_whole_gallery
-    from vireid.training.checkpoint import position
+    from vireid.runtime.checkpoints import position
 
     facts = data.facts
     words = [facts.name] if search.part == "test" else [facts.name, search.part]

@@ -233,8 +233,6 @@ def _tested(
         embedder, checkpoint = _loaded(weights, epoch, method, arch, place, precision)
         of_run = _run_config(run_of(weights, checkpoint)) if on_disk(weights) else {}
         trained = {**of_run, **embedder.metadata}
-        if of_run and checkpoint is None:
-            _tell_unfinished(run_of(weights))
     with problems:
         if dataset is None and embedder is not None:
             # the shipped ones saw no data set of ours
@@ -248,13 +246,6 @@ def _tested(
     problems.tell()
     assert embedder is not None and dataset is not None
     return _Tested(embedder, checkpoint, trained, dataset, asked)
-
-
-def _tell_unfinished(run: Path) -> None:
-    from vireid.training.checkpoint import unfinished
-
-    if note := unfinished(run):
-        say(f"note: {note}")
 
 
 def _loaded(

@@ -11,10 +11,11 @@ from vireid.console import count_text
 from vireid.extras import has_triton, require
 from vireid.models.families import is_usual
 from vireid.models.shipped import check_start
+from vireid.own_code import code_in
 from vireid.problems import Problems
 from vireid.runtime.device import resolve_device
 from vireid.runtime.precision import check_precision
-from vireid.training.options import TrainOptions, code_in
+from vireid.training.options import TrainOptions
 from vireid.types import InputError
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,19 +18,25 @@ import torch
 from torch import Tensor
 
 from vireid.config import convert
-from vireid.console import count_text, path_meant, quoted, typed
+from vireid.console import count_text, path_meant
 from vireid.data.identities import trained_on
 from vireid.files import NoPermission, atomic_write, file_hash, permitted, read_json, write_text
 from vireid.methods.published import read_published
 from vireid.models.foreign import load_foreign
 from vireid.models.hub import WEIGHTS
+from vireid.runtime.checkpoints import (
+    NAME,
+    checkpoint_name,
+    epochs_so_far,
+    list_checkpoints,
+    position,
+)
 from vireid.runtime.record import record_of
-from vireid.training.options import check_config, named_again
+from vireid.training.options import check_config
 from vireid.types import InputError, shown
 from vireid.version import __version__
 from vireid.weights import read_weights
 
-NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.pt")
 FORMAT = 2
 ERROR_LOG = "error.log"  # in a run's folder: the traceback of code of the user's own
 
@@ -81,37 +85,6 @@ def _check_plain(value: Any, where: str, most: int = 10_000) -> None:
             raise InputError(f"{where} holds {shown(one)}, which is no plain value.")
         if seen > most:
             raise InputError(f"{where} holds more than {most} values.")
-
-
-def checkpoint_name(epoch: int, step: int) -> str:
-    """File name of the state before `step` of `epoch` (both from 0)."""
-    return f"epoch-{epoch:04d}-step-{step:06d}.pt"
-
-
-def position(path: Path) -> tuple[int, int]:
-    """Epochs that were done when a checkpoint was written, and steps of the next one."""
-    match = NAME.fullmatch(path.name)
-    assert match, path
-    return int(match[1]), int(match[2])
-
-
-def list_checkpoints(folder: str | Path) -> list[Path]:
-    """Checkpoints in `folder`, newest first.
-
-    Raises:
-        NoPermission: it may not be looked into.
-    """
-    try:
-        with permitted(folder):
-            names = os.listdir(folder)
-    except OSError:  # there is none
-        names = []
-    checkpoints = [
-        (tuple(map(int, match.groups())), Path(folder) / name)
-        for name in names
-        if (match := NAME.fullmatch(name))
-    ]
-    return [path for _, path in sorted(checkpoints, reverse=True)]
 
 
 def save_checkpoint(
@@ -282,35 +255,11 @@ def has_failed(run: Path) -> bool:
     return not _is_trained(run) or log.stat().st_mtime > summary.stat().st_mtime
 
 
-def unfinished(run: Path) -> str | None:
-    """A sentence on a run that has checkpoints, but not all of its epochs; None of others."""
-    so_far = _so_far(run)
-    if so_far is None:
-        return None
-    again = named_again(read_json(run / "config.json"))
-    command = typed(f"vireid train --resume {quoted(run)}{again}")
-    return f"'{run}' has trained {so_far}; `{command}` goes on."
-
-
-def _so_far(run: Path) -> str | None:
-    """ "4 of 5 epochs", where `unfinished` has a sentence."""
-    newest, config = list_checkpoints(run / "checkpoints"), run / "config.json"
-    if not newest or not config.is_file():
-        return None
-    options = check_config(read_json(config), f"'{config}'")
-    recipe, (done, _) = options.get("recipe"), position(newest[0])
-    whole = recipe.get("epochs") if isinstance(recipe, Mapping) else None
-    epochs = options.get("stop_epoch") or whole
-    if not isinstance(epochs, int) or done >= epochs:
-        return None
-    return f"{done} of {count_text(epochs, 'epoch', 'epochs')}"
-
-
 def _state(run: Path) -> str:
     newest = list_checkpoints(run / "checkpoints")
     if has_failed(run):
         return f"failed ({ERROR_LOG}), {newest[0].stem if newest else 'no checkpoint yet'}"
-    if so_far := _so_far(run):  # also of a trained run that was given more epochs
+    if so_far := epochs_so_far(run):  # also of a trained run that was given more epochs
         return so_far
     if _is_trained(run):
         return "trained"

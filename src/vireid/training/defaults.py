@@ -29,16 +29,15 @@ from vireid.console import choose, folded
 from vireid.data.registry import DEFAULT_DATASET, resolve_dataset
 from vireid.methods.options import MethodOptions, owners_of_options
 from vireid.methods.recipe import OptimiserName, Recipe
-from vireid.methods.recipes import AUGMENTATIONS, RECIPES
+from vireid.methods.recipes import AUGMENTATIONS, RECIPES, STARTS
 from vireid.methods.registry import options_class, recipes_of, resolve_method
 from vireid.models.families import is_usual
 from vireid.models.options import ModelOptions, start_meant
 from vireid.models.shipped import network_of_start
-from vireid.own_code import code_of, is_code, place_of_field, same_code, whole_code_name
+from vireid.own_code import CODE, code_of, is_code, place_of_field, same_code, whole_code_name
 from vireid.problems import Problems
 from vireid.training.flat import flat_name, flat_names, with_values
 from vireid.training.options import (
-    CODE,
     TrainOptions,
     check_config,
     usual_eval_every,
@@ -292,8 +291,8 @@ def _recipe_named(name: str, recipes: Mapping[str, Recipe], method: str) -> str:
         having = ", ".join(other for other, theirs in RECIPES.items() if one in theirs)
         why = ", as no training of it is published" if one == "published" else ""
         raise InputError(
-            f"The method {shown(method)} has no recipe '{one}'{why}; it takes "
-            f"{' or '.join(recipes)}. Methods with a recipe '{one}' are {having}."
+            f"The method {shown(method)} has no recipe '{one}'{why}. Its recipes: "
+            f"{', '.join(recipes)}. Methods with a recipe '{one}' are {having}."
         )
     return choose("recipe", name, tuple(recipes))
 
@@ -312,7 +311,8 @@ def _recipe(
     with problems:
         whole = {"lr", "epochs", "schedule", "augment"} <= of_file.keys()  # as in a run's config
         if name is None or name in recipes or not whole:
-            default = "scratch" if pretrained == "none" else "clean"
+            meant = (one for one in recipes if STARTS.get(one) == pretrained)
+            default = next(meant, "clean")
             asked = name or default if choices.recipe is None else choices.recipe
             try:
                 chosen = _recipe_named(str(asked), recipes, method)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 
 from vireid.embed import Embedder
 from vireid.models.whereabouts import check_has_epochs
-from vireid.training.checkpoint import NAME, list_checkpoints, load_checkpoint, position
+from vireid.runtime.checkpoints import (
+    NAME,
+    list_checkpoints,
+    position,
+    run_of,
+    tell_unfinished,
+)
+from vireid.training.checkpoint import load_checkpoint
 from vireid.types import InputError
 from vireid.weights import build_from, read_weights
 
@@ -54,7 +60,10 @@ def load_epoch(
         "epoch": done, "chosen": f"hand: the checkpoint after epoch {done}{inside}"
     }  # fmt: skip
     built = build_from(state["method"], metadata, f"the checkpoint '{path}'", method, arch)
-    return Embedder(built, metadata, device=device, precision=precision)
+    embedder = Embedder(built, metadata, device=device, precision=precision)
+    if embedder.world.first:
+        tell_unfinished(path)
+    return embedder
 
 
 def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None:
@@ -79,8 +88,3 @@ def find_checkpoint(source: str | Path, epoch: int | None = None) -> Path | None
         f"{'those there are after ' + ', '.join(there) if there else 'there is none of any'}. A "
         "run keeps its last ones, as many as its option `keep` says."
     )
-
-
-def run_of(path: Path) -> Path:
-    """The folder of the run that a checkpoint stands in."""
-    return Path(os.path.abspath(path)).parent.parent

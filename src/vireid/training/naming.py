@@ -8,6 +8,7 @@ from typing import Any
 
 from vireid.config import flatten, to_plain
 from vireid.data.registry import facts_of
+from vireid.methods.recipes import STARTS
 from vireid.methods.registry import METHODS, method_class, recipes_of
 from vireid.models.families import arch_name
 from vireid.runtime.record import VARIED, hash_of
@@ -57,7 +58,7 @@ def differing_words(options: TrainOptions) -> list[str]:
 def _start(options: TrainOptions) -> list[str]:
     """What the run starts from, where that isn't what its recipe is meant for."""
     pretrained = options.model.pretrained
-    if pretrained == ("none" if options.recipe.name == "scratch" else "imagenet"):
+    if pretrained == STARTS.get(options.recipe.name, "imagenet"):
         return []
     return [f"from-{_plain(Path(pretrained).stem)}"]
 

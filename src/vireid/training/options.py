@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict
 
-from vireid.config import Options, convert, from_plain, hints_of, option, to_plain
+from vireid.config import Options, convert, from_plain, hints_of, option
 from vireid.data import known
 from vireid.data.facts import Decoding
 from vireid.data.registry import DEFAULT_DATASET, check_trial, facts_of, resolve_dataset
@@ -15,7 +14,7 @@ from vireid.methods.options import MethodOptions
 from vireid.methods.recipe import Recipe
 from vireid.methods.registry import method_choices, options_class, resolve_method
 from vireid.models.options import ModelOptions
-from vireid.own_code import code_of, is_code, same_code, whole_code_name
+from vireid.own_code import CODE, code_in, code_of, is_code, same_code, whole_code_name
 from vireid.problems import Problems
 from vireid.types import InputError, shown
 
@@ -258,30 +257,6 @@ def _titles(cls: type[Options], before: str = "") -> Iterator[tuple[str, str]]:
             yield kind.title, f"{before}{one.name}"
 
 
-# Options that may name code of a user's own: the flag's word → the way to the field.
-CODE = {
-    "method": ("method",),
-    "dataset": ("dataset",),
-    "arch": ("model", "arch"),
-    "augment": ("recipe", "augment", "own"),
-    "sampler": ("sampler",),
-    "callback": ("callbacks",),
-}
-
-
-def code_in(plain: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The flag's word → the code of a user's own that plain options name."""
-    found = {}
-    for what, way in CODE.items():
-        value: Any = plain
-        for part in way:
-            value = value.get(part) if isinstance(value, Mapping) else None
-        several = value if isinstance(value, (list, tuple)) else [value]
-        if names := [name for name in several if isinstance(name, str) and is_code(name)]:
-            found[what] = names
-    return found
-
-
 def with_named_code(
     plain: Mapping[str, Any], named: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
@@ -312,19 +287,6 @@ def with_named_code(
             inner = inner[part]
         inner[way[-1]] = own if what == "callback" else own[0]
     return values
-
-
-def named_again(options: TrainOptions | Mapping[str, Any], *, training: bool = True) -> str:
-    """What a command about a run needs after its own words, as no file names code that is run:
-    " --method my.py:MyMethod", or "" where all of it is the package's.
-
-    Args:
-        options: of a run, or as its config.json has them.
-        training: the command trains; others need the method, the data set and the network only.
-    """
-    needed = tuple(CODE) if training else ("method", "dataset", "arch")
-    found = code_in(to_plain(options)).items()
-    return "".join(f" --{what} {shlex.join(names)}" for what, names in found if what in needed)
 
 
 # Options of the published codes, of DEEN and of other programs → what to give here.

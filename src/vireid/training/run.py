@@ -17,19 +17,15 @@ from vireid.evaluation.measures import METRICS, PERCENT
 from vireid.files import read_json, write_json, write_text
 from vireid.methods import method_class
 from vireid.models.hub import WEIGHTS
-from vireid.own_code import HOW_TO_DEBUG, failure
+from vireid.own_code import HOW_TO_DEBUG, failure, named_again
 from vireid.problems import Problems
+from vireid.runtime.checkpoints import list_checkpoints
 from vireid.runtime.device import resolve_device
 from vireid.training import checkpoint, trainer
 from vireid.training.ahead import check_ahead
 from vireid.training.callbacks import Callback
 from vireid.training.defaults import for_steps, whole_epoch
-from vireid.training.options import (
-    TrainOptions,
-    check_config,
-    named_again,
-    usual_eval_every,
-)
+from vireid.training.options import TrainOptions, check_config, usual_eval_every
 from vireid.training.own_ahead import check_fetched
 from vireid.training.run_state import Count
 from vireid.training.trainer import EMA, TrainResult
@@ -210,7 +206,7 @@ def _failed(where: str, error: Exception, folder: Path, options: TrainOptions) -
     if folder.is_dir():
         write_text(folder / checkpoint.ERROR_LOG, "".join(traceback.format_exception(error)))
         kept = f"The traceback is in '{folder / checkpoint.ERROR_LOG}'."
-    newest = checkpoint.list_checkpoints(folder / "checkpoints")
+    newest = list_checkpoints(folder / "checkpoints")
     again = (
         "Correct it, then go on from the newest checkpoint with `vireid train --resume "
         f"{quoted(folder)}{named_again(options)} --other-code`."
@@ -280,6 +276,12 @@ def _check_criterion(options: TrainOptions) -> None:
 def _warn_of_recipe(options: TrainOptions) -> None:
     """Say that a recipe for pretrained weights is used without any."""
     recipe = options.recipe
+    if recipe.name == "finetune" and options.model.pretrained == "none":
+        warn(
+            "the recipe 'finetune' is meant for weights that know people. Its rate of "
+            f"{recipe.lr:g} is low for a network that starts from nothing; 'scratch' is made for "
+            "that."
+        )
     if recipe.name not in ("published", "clean") or options.model.pretrained != "none":
         return
     area = recipe.augment.erase_area[1]

@@ -20,6 +20,7 @@ from vireid.files import read_json, write_json
 from vireid.methods.recipes import AUGMENTATIONS
 from vireid.models.hub import WEIGHTS
 from vireid.own_code import same_code
+from vireid.runtime.checkpoints import list_checkpoints
 from vireid.runtime.provenance import versions
 from vireid.runtime.ranks import World
 from vireid.runtime.record import Record
@@ -315,9 +316,9 @@ def open_folder(
     """
     folder, plain = run / "checkpoints", to_plain(options)
     state, problem, changes, begins = None, None, {}, ""
-    if not resume and (checkpoint.list_checkpoints(folder) or (run / WEIGHTS).exists()):
+    if not resume and (list_checkpoints(folder) or (run / WEIGHTS).exists()):
         problem = f"'{run}' already holds a run. Go on with it by `resume`, or name another `run`."
-    elif resume and (checkpoint.list_checkpoints(folder) or not (run / "config.json").is_file()):
+    elif resume and (list_checkpoints(folder) or not (run / "config.json").is_file()):
         state, path, notes = checkpoint.load_latest(folder)
         for note in notes:
             say(note if note is not notes[-1] else f"{note} The one before is used.")

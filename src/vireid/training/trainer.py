@@ -22,8 +22,9 @@ from vireid.figures import BatchRow, draw_batch
 from vireid.methods import Method
 from vireid.models.hub import WEIGHTS
 from vireid.models.two_stream import resolved
-from vireid.own_code import is_code
+from vireid.own_code import is_code, named_again
 from vireid.runtime.background import BackgroundWriter
+from vireid.runtime.checkpoints import list_checkpoints
 from vireid.runtime.device import peak_cpu_memory, peak_gpu_memory
 from vireid.runtime.ranks import World, join
 from vireid.runtime.signals import StopRequest, stop_on_signals
@@ -31,7 +32,7 @@ from vireid.training import checkpoint, record
 from vireid.training.assemble import Assembly
 from vireid.training.callbacks import Callback, Callbacks, load_callbacks
 from vireid.training.journal import Journal
-from vireid.training.options import TrainOptions, named_again
+from vireid.training.options import TrainOptions
 from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
 from vireid.training.tensorboard import TensorBoard
@@ -299,7 +300,7 @@ class _Run:
         wrong = [name for name, value in means.items() if not math.isfinite(value)]
         if wrong:
             self.writer.finish()
-            newest = checkpoint.list_checkpoints(self.run / "checkpoints")
+            newest = list_checkpoints(self.run / "checkpoints")
             useful = {
                 "a smaller `lr`": True,
                 "a `clip_norm` of 5": self.options.recipe.clip_norm is None,
