@@ -43,7 +43,7 @@ def test_from_people_to_the_table(
     few = {"epochs": 1, "steps_per_epoch": 1, "pids_per_batch": 2, "images_per_pid": 1,
            "size": [32, 16]}  # fmt: skip
     words = ["--imagenet", str(shipped), "--work", str(tmp_path / "work"), "--seeds", "0",
-             "--identities", "14", "--test-identities", "10", "--images", "1",
+             "--identities", "9", "--test-identities", "6", "--images", "1",
              "--jobs-per-gpu", "1", "--options", json.dumps(few)]  # fmt: skip
     assert start_from.main(words) == 0
     assert [words[0] for words in called] == ["synthesize", "test", *["train", "test"] * 2]
