@@ -295,7 +295,7 @@ def main() -> None:
                 f"{100 * row['share_of_the_slower']:.0f} % of the slower of decoding and network "
                 f"(medians of {ROUNDS}, in turns). Meanwhile the main thread was at: "
                 + "; ".join(
-                    f"{place} ({share:.0f} %)"
+                    f"`{place}` ({share:.0f} %)"
                     for place, share in row["where_the_threads_are"]["MainThread"].items()
                 )
                 + "."

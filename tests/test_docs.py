@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -64,15 +65,20 @@ def test_numbers_change_with_the_file(tmp_path: Path, monkeypatch) -> None:
             numbers.filled(f"<!--n {wrong}--><!--/n-->", page)
 
 
+def prose() -> Iterator[tuple[Path, list[str]]]:
+    """Every page that is shown, as its lines."""
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"),
+                 *(ROOT / "src").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")):  # fmt: skip
+        yield page, page.read_text(encoding="utf-8").splitlines()
+
+
 def test_rows_of_tables_have_as_many_cells_as_their_head() -> None:
     """A `|` ends a cell wherever it stands, also in a comment or in code."""
     border = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.md"),
-             *(ROOT / "benchmarks").rglob("*.md")]  # fmt: skip
     found, wrong = 0, []
-    for page in pages:
+    for page, lines in prose():
         head = cells = 0
-        for line in page.read_text(encoding="utf-8").splitlines():
+        for line in lines:
             before, cells = cells, len(re.split(r"(?<!\\)\|", line.strip().strip("|")))
             if border.fullmatch(line.strip()):
                 found, head = found + 1, before
@@ -81,6 +87,37 @@ def test_rows_of_tables_have_as_many_cells_as_their_head() -> None:
             if head and cells != head:
                 wrong.append(f"{page.relative_to(ROOT)}: {line[:80]}")
     assert found > 150 and not wrong, wrong
+
+
+def test_lists_and_paragraphs_are_set_off() -> None:
+    """The site's Markdown, unlike GitHub's, takes a list that follows a line of text, or a line
+    that follows code, for more of the same paragraph, and wants a list's second paragraph four
+    spaces in."""
+    item, wrong = re.compile(r"([-*+]|\d+\.) +\S"), []
+    for page, lines in prose():
+        code = inside = second = False  # within code, a list, the second paragraph of its item
+        before = end = ""  # the line before; that which ended the code before this line
+        for line in lines:
+            if fence := line.lstrip().startswith("```"):
+                code = not code
+            is_item = bool(item.match(line))
+            indented = len(line) - len(line.lstrip())
+            faults = (
+                line.strip() and end,
+                is_item and before.strip() and before[0] != "#" and not inside,
+                is_item and second,
+                inside and 0 < indented < 4 and not before.strip() and line.strip(),
+            )
+            if not code and not fence and any(faults):
+                wrong.append(f"{page.relative_to(ROOT)}: {line[:80]}")
+            end = line if fence and not code else ""
+            if is_item and not code:
+                inside = True
+            elif line.strip() and not indented and not before.strip():
+                inside = False
+            second = inside and indented > 3 and (second or not before.strip())
+            before = line
+    assert not wrong, wrong
 
 
 def test_every_public_name_has_its_place_in_the_reference() -> None:

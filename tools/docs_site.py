@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
+import importlib
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ROOT / "build" / "pages"
+PAGES, SOURCES = ROOT / "build" / "pages", ROOT / "build" / "src"
 SHOWN = (
     "docs", "benchmarks/README.md", "benchmarks/runs-to-make.md", "benchmarks/results",
-    "CONTRIBUTING.md", "CHANGELOG.md", "NOTICE.md", "LICENSE", "README.md",
+    "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "NOTICE.md", "LICENSE", "README.md",
 )  # fmt: skip
 PACKAGES = {
     "vireid": "What most programs need.",
@@ -95,18 +98,39 @@ def lay_out() -> None:
         page.write_text(api_page(package, what), encoding="utf-8")
 
 
+def fill_in() -> None:
+    """Fill build/src, where docstrings of options have their choices in place of `{name}`, as the
+    help of commands has."""
+    shutil.rmtree(SOURCES, ignore_errors=True)
+    shutil.copytree(ROOT / "src", SOURCES, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in SOURCES.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "choices=" not in text:
+            continue
+        name = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+        for cls in vars(importlib.import_module(name)).values():
+            if dataclasses.is_dataclass(cls) and cls.__module__ == name:
+                for one in dataclasses.fields(cls):
+                    if choices := one.metadata.get("choices"):
+                        text = text.replace(f"{{{one.name}}}", choices())
+        path.write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     """Build the site; the exit code is Zensical's."""
     parser = argparse.ArgumentParser(description="Build the documentation site.")
     parser.add_argument("--pages-only", action="store_true", help="lay the pages out, no site")
     arguments = parser.parse_args()
     lay_out()
+    fill_in()
     if arguments.pages_only:
         return 0
     command = [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict"]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code == 0:
-        print(f"The site is in {ROOT / 'build' / 'site'}: open index.html.")
+        site = ROOT / "build" / "site"
+        print(f"The site is in {site}: open index.html. Its search needs a server:")
+        print(f"python -m http.server --directory {shlex.quote(str(site))}")
     return code
 
 

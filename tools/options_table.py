@@ -69,8 +69,9 @@ def table(title: str, group: str, cls: type[Options], leave_out: set[str] = froz
             or field.name in leave_out
         ):
             continue
-        flag = "--" + field.metadata.get("flag", field.name).replace("_", "-")
-        if flag[2:].replace("-", "_") != field.name:
+        name = field.metadata.get("flag", field.name)
+        flag = f"`--{name.replace('_', '-')}`"
+        if name != field.name:
             flag += f" (key `{field.name}`)"
         shown = shown_default(value)
         note = "" if group or field.name not in MAY_CHANGE else " *May change on resume.*"
