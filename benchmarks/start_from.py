@@ -4,10 +4,10 @@
 
 Rows train `agw` by the recipe `scratch` for 1,500 steps on 72 people and are tested on 100 others.
 All have the network of `--weights synth` and differ in what they start from; one from it has the
-recipe `finetune`, which is `scratch` with AdamW at a low rate. These people are of the kind that
-`synth` was trained on, though none of them; so its own numbers, without any training here, stand
-beside them. runs-to-make.md says how to get ImageNet's weights of that network. The same command
-goes on where it was stopped.
+recipe `finetune`, which is `scratch` with AdamW, a low rate and a short warm-up. These people are
+of the kind that `synth` was trained on, though none of them; so its own numbers, without any
+training here, stand beside them. runs-to-make.md says how to get ImageNet's weights of that
+network. The same command goes on where it was stopped.
 """
 
 from __future__ import annotations

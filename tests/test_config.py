@@ -226,6 +226,8 @@ def test_from_python() -> None:
         train_options(epoch=3)
     assert train_options(optim="adam").recipe.lr == 0.00035
     assert train_options(optim="adam", lr=0.1).recipe.lr == 0.1
+    assert train_options(recipe="finetune", optim="sgd").recipe.lr == 0.05
+    assert train_options(recipe="finetune", optim="adam").recipe.lr == 0.0005
 
 
 def test_the_options_page_is_current() -> None:

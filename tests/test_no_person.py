@@ -261,3 +261,14 @@ def test_of_few_images_nothing_is_far() -> None:
         assert not outliers.is_far(np.eye(64)[5], Modality.VISIBLE)
     one = Outliers(vectors, np.zeros(50, int), np.zeros(50, int))  # a single person
     assert not one.is_far(np.eye(64)[5], Modality.VISIBLE)
+
+
+def test_a_grey_person_in_a_grey_place_may_be_visible() -> None:
+    """Faint colours are no reason for a note; none at all, or clear ones in infrared, are."""
+    for spread, modality, noted in (
+        (0, Modality.VISIBLE, True), (3, Modality.VISIBLE, False), (40, Modality.VISIBLE, False),
+        (0, Modality.INFRARED, False), (3, Modality.INFRARED, False), (40, Modality.INFRARED, True),
+    ):  # fmt: skip
+        pixels = np.random.default_rng(0).integers(0, 200, (96, 48, 1), dtype=np.uint8)
+        image = Image.fromarray(pixels + np.array([0, 0, spread], np.uint8))
+        assert bool(notes_on(image, modality)) == noted, (spread, modality)

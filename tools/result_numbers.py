@@ -78,6 +78,7 @@ def filled(text: str, page: Path) -> str:
             factor, _, spec = form.rpartition("*")
             found = value(json.loads(file.read_text(encoding="utf-8"))["results"], path)
             shown = format(found * float(factor) if factor else found, spec)
+            shown = re.sub(r"^-(?=[0.]+$)", "", shown)  # -0.0
         return f"<!--n {name};{path};{form}-->{shown}<!--/n-->"
 
     def behind_a_word(match: re.Match[str]) -> str:

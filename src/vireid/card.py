@@ -24,6 +24,7 @@ from vireid.evaluation.report import (
 from vireid.evaluation.tables import counted, markdown
 from vireid.models.hub import is_shipped
 from vireid.models.whereabouts import on_disk
+from vireid.runtime.checkpoints import epochs_so_far
 from vireid.runtime.record import record_of
 from vireid.testing import reports_of, run_of
 from vireid.weights import NO_LICENCE, licence_of, read_weights
@@ -76,7 +77,7 @@ def model_card(weights: str | Path, *, licence: str | None = None, name: str | N
         *_lead(facts, known),
         *_must_not(),
         *_numbers(reports),
-        *_training(facts, known),
+        *_training(facts, known, epochs_so_far(run)),
         *record_section(record_of(facts)),
         *_licence(licence, known, packaged=is_shipped(weights) and not stated),
         *_use(weights, facts),
@@ -214,7 +215,10 @@ def _start(facts: Mapping[str, Any]) -> str | None:
     return None if start is None else str(start)
 
 
-def _training(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]:
+def _training(
+    facts: Mapping[str, Any], known: Sequence[TrainedOn], so_far: str | None
+) -> list[str]:
+    """`so_far`: of a run that isn't finished."""
     record = record_of(facts) or {}
     start = _start(facts)
     hashed = f", hash {start_hash[:16]}" if (start_hash := record.get("start_hash")) else ""
@@ -227,6 +231,7 @@ def _training(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]
         "Method in training": facts.get("trained_as"),
         "Recipe": facts.get("recipe"),
         "Epoch": facts.get("epoch"),
+        "Unfinished": so_far and f"the run has trained {so_far}",
         "Epoch chosen by": facts.get("chosen"),
         "Seed": facts.get("seed"),
         "Images": "{} x {} pixels, height x width".format(*facts["size"]),
@@ -236,7 +241,7 @@ def _training(facts: Mapping[str, Any], known: Sequence[TrainedOn]) -> list[str]
     table = [
         (name, "not stated" if value is None else str(value))
         for name, value in rows.items()
-        if value is not None or name not in ("Split", "Before that")
+        if value is not None or name not in ("Split", "Before that", "Unfinished")
     ]
     return ["## Training", "", markdown(["What", "Value"], table, words=2)]
 

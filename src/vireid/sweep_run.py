@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 
 from vireid.config import convert, to_plain
-from vireid.console import say
+from vireid.console import count_text, say
 from vireid.files import file_hash, read_json, write_json, write_text
 from vireid.problems import each
 from vireid.runtime.jobs import NOT_BEGUN, Standby, call, run_all
@@ -153,6 +153,8 @@ def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
         for test in sweep.tests if jobs or untested else ():
             if test.options.precision != "auto":
                 check(test.table, check_precision, test.options.precision, kind)
+    for job in sweep.jobs:
+        check(f"row {shown(job.row)}", _check_length, job)
     of_data: dict[str, list[Job]] = {}  # runs of the same data, which are listed once
     for job in jobs:
         if not job.folder.exists():
@@ -173,6 +175,26 @@ def check_here(sweep: Sweep, devices: Sequence[int | None]) -> None:
             f"Not possible here: {', '.join(places)}. {sentence}"
             for sentence, places in found.items()
         ))  # fmt: skip
+
+
+def _check_length(job: Job) -> None:
+    """Refuse a run that somebody trained for longer since: the other rows are not.
+
+    Raises:
+        InputError: its folder says so.
+    """
+    file = job.folder / "config.json"
+    if not file.is_file():
+        return
+    plain, recipe = read_json(file), job.options.recipe
+    known = plain.get("recipe") if isinstance(plain, dict) else None
+    epochs = known.get("epochs") if isinstance(known, dict) else None
+    if isinstance(epochs, int) and epochs != recipe.epochs:
+        raise InputError(
+            f"The run '{job.folder}' is one of {count_text(epochs, 'epoch', 'epochs')} now; this "
+            f"sweep's has {recipe.epochs}. Give the rows as many, or move the run elsewhere: then "
+            "it is made again."
+        )
 
 
 def _make(

@@ -29,7 +29,6 @@ from vireid.models.whereabouts import find_weights, reading_weights
 from vireid.own_code import code_of, is_code
 from vireid.types import InputError, Limits, Side, shown
 
-WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
 FORMAT = 2
 _READ = (1, FORMAT)  # the first one has no hash of its facts
 

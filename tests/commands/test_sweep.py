@@ -760,3 +760,24 @@ def test_a_plan_warns_of_what_the_sweep_would_refuse(
     assert "Warning: Not possible here: row 'own'. Engine 'graph' needs a CUDA GPU" in told
     assert "row 'start'. " in told and "gone.pth" in told
     assert told.removeprefix("Warning: ") in refused(capsys, "sweep", file, "--device", "cpu")
+
+
+def test_a_run_that_was_trained_for_longer_is_no_row_any_more(
+    tmp_path: Path, sysu_root: Path
+) -> None:
+    """The other rows have fewer epochs; and a file that isn't one of ours is left to others."""
+    words = own_sweep(tmp_path, "mean", sysu_root)
+    sweep = read_sweep(Path(str(words[1])), tmp_path / "out", (str(words[-1]),))
+    job = sweep.jobs[0]
+    job.folder.mkdir(parents=True)
+    epochs = job.options.recipe.epochs
+    for plain, refused_so in (
+        ({"recipe": {"epochs": epochs + 3}}, True), ({"recipe": {"epochs": epochs}}, False),
+        ([], False),
+    ):  # fmt: skip
+        (job.folder / "config.json").write_text(json.dumps(plain))
+        if refused_so:
+            with pytest.raises(InputError, match=f"is one of {epochs + 3} epochs now; this sweep"):
+                check_here(sweep, [None])
+        else:
+            check_here(sweep, [None])

@@ -89,6 +89,7 @@ def an_epoch(at: Place, out: Path, weights: Path) -> None:
     load_epoch(weights, device="cpu")
 
 
+OF_WEIGHTS = [embed, a_test, info, python]
 OF_A_RUN = [embed, search, serve, a_test, info, card, export, python]
 OF_A_CHECKPOINT = [a_test, info, import_weights, an_epoch]
 
@@ -103,6 +104,7 @@ def test_every_door_says_once_that_a_run_is_unfinished(
     again = f"`vireid train --resume {place.run}` goes on."
     note = f"note: '{place.run}' has trained 1 of 5 epochs; {again}"
     doors = [(door, place.run) for door in OF_A_RUN]
+    doors += [(door, place.run / "weights.safetensors") for door in OF_WEIGHTS]
     doors += [(door, place.checkpoint) for door in OF_A_CHECKPOINT]
     for number, (door, weights) in enumerate(doors):
         (out := tmp_path / str(number)).mkdir()
@@ -113,15 +115,26 @@ def test_every_door_says_once_that_a_run_is_unfinished(
         assert ("has trained" in message) == (not finished)
 
 
-def test_nothing_is_said_of_a_file_nor_where_the_configuration_is_damaged(
+def test_the_card_says_that_its_run_is_unfinished(place: Place, tmp_path: Path) -> None:
+    options = json.loads((place.run / "config.json").read_text())
+    for epochs, said_so in ((5, True), (1, False)):
+        options["recipe"]["epochs"] = epochs
+        (place.run / "config.json").write_text(json.dumps(options))
+        out = tmp_path / f"{epochs}.md"
+        assert run("card", place.run, "--out", out) == 0
+        assert ("| Unfinished | the run has trained 1 of 5 epochs |" in out.read_text()) == said_so
+
+
+def test_nothing_is_said_of_other_files_nor_where_the_configuration_is_damaged(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Weights can be used whatever has become of the files beside them."""
     for name in ("weights.safetensors", "checkpoints", "config.json"):
         copy = shutil.copytree if (place.run / name).is_dir() else shutil.copy
         copy(place.run / name, tmp_path / name)
+    shutil.copy(tmp_path / "weights.safetensors", tmp_path / "elsewhere.safetensors")
     said(capsys)
-    vireid.load(tmp_path / "weights.safetensors", device="cpu")
+    vireid.load(tmp_path / "elsewhere.safetensors", device="cpu")
     for text in ("[1]", "{", '{"recipe": 1}', '{"recipe": {"epochs": "5"}}'):
         (tmp_path / "config.json").write_text(text)
         vireid.load(tmp_path, device="cpu")

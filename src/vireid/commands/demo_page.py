@@ -291,7 +291,7 @@ def _activation(tested: Tested) -> Section:
         similar_places(rows),
         f"First the query, then the nearest images. {' '.join(BRIGHT if dark else BRIGHT[:1])} "
         "Bright places should lie on the person. Where they lie on the background, the network "
-        "has learnt the camera's place and not the person.",
+        "has learned the camera's place and not the person.",
         wide=True,
     )
 

@@ -48,7 +48,7 @@ class Start(Options):
     augment: str | None = option(None, choices=augmentation_choices)
     """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
     path/to/my.py:MyAugment, your own on top of the recipe's (default: the recipe's)."""
-    max_steps: int | None = option(None, at_least=1)
+    max_steps: int | None = option(None, at_least=1, at_most=2**31)
     """Train for about this many steps, in whole epochs of equal length, instead of --epochs; with
     --resume, in epochs of the run's own length."""
     config: Path | None = None

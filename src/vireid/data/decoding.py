@@ -241,12 +241,6 @@ def is_person_shaped(width: int, height: int) -> bool:
     return SHAPES[0] * width <= height <= SHAPES[1] * width
 
 
-def has_colour(images: np.ndarray) -> np.ndarray:
-    """(n,) bool for images (n, H, W, 3) of 8 bits: whether they have colour, as visible ones do and
-    infrared ones don't."""
-    return colour_spread(images) >= GREY
-
-
 def colour_spread(images: np.ndarray) -> np.ndarray:
     """(n,) mean spread of the colour channels of images (n, H, W, 3), in grey levels."""
     return np.ptp(images, axis=3).mean((1, 2))
@@ -263,8 +257,10 @@ def notes_on(image: Image.Image, modality: Modality) -> list[str]:
         )
     if np.asarray(image.convert("L").reduce(max(1, image.width // 32))).std() < FLAT:
         notes.append("The image shows hardly anything: its pixels are all alike.")
-    elif (colour := looks_coloured(image)) != (modality == Modality.VISIBLE):
-        looks, other = ("colour", "visible") if colour else ("no colour", "infrared")
+        return notes
+    spread, visible = _spread(image), modality == Modality.VISIBLE
+    if spread < MONOCHROME if visible else spread >= GREY:  # between them it may be either
+        looks, other = ("no colour", "infrared") if visible else ("colour", "visible")
         notes.append(
             f"The image has {looks}, but is searched with as {modality.word}. If its camera is "
             f"{other}, search with it as {other}: what is found depends on that."
@@ -273,9 +269,13 @@ def notes_on(image: Image.Image, modality: Modality) -> list[str]:
 
 
 def looks_coloured(image: Image.Image) -> bool:
-    """`has_colour` of an RGB image of any size."""
+    """Whether an RGB image of any size has colour, as visible ones do and infrared ones don't."""
+    return _spread(image) >= GREY
+
+
+def _spread(image: Image.Image) -> float:
     small = image.reduce(max(1, min(image.size) // 64))
-    return bool(has_colour(np.asarray(small)[None])[0])
+    return float(colour_spread(np.asarray(small)[None])[0])
 
 
 def open_image(file: str | Path | IO[bytes]) -> ImageFile.ImageFile:

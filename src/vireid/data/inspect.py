@@ -17,7 +17,7 @@ from vireid.cores import usable_cores
 from vireid.data.decoding import ImageError, is_person_shaped, looks_coloured, read_image
 from vireid.data.facts import Decoding
 from vireid.data.matches import matches_beforehand
-from vireid.data.protocol import Dataset, few
+from vireid.data.protocol import Dataset
 from vireid.data.registry import facts_of, load_unchecked, recognise
 from vireid.types import InputError, Modality
 
@@ -147,7 +147,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "Suspicious",
         ("what", "count", "examples"),
         [
-            (titles[kind], items["count"], few(items["examples"], 3) or "-")
+            (titles[kind], items["count"], ", ".join(items["examples"][:3]) or "-")
             for kind, items in report["suspicious"].items()
         ],
     )

@@ -18,6 +18,7 @@ from vireid.models.options import ENDINGS, STARTS
 from vireid.types import InputError, shown
 
 WEIGHTS = "weights.safetensors"  # in a repository of the hub, as in a run's folder
+WEIGHTS_EMA = "weights_ema.safetensors"  # beside them, where the recipe averages
 _SCHEME = "hf://"
 _NAMED = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vireid.console import count_text, quoted, say, typed
 from vireid.files import permitted, read_json
+from vireid.models.hub import WEIGHTS, WEIGHTS_EMA
 from vireid.models.whereabouts import on_disk
 from vireid.own_code import named_again
 from vireid.types import InputError
@@ -84,13 +85,17 @@ def tell_unfinished(weights: str | Path) -> None:
     """Say of weights that are used that their run is unfinished, if it is.
 
     Args:
-        weights: a run's folder or a checkpoint in it; of other weights nothing is said.
+        weights: a run's folder, its weights or a checkpoint in it; of others nothing is said.
     """
     place = Path(weights)
     if not on_disk(weights):
         return
     # Weights can be used whatever has become of the files beside them.
     with contextlib.suppress(InputError):
-        run = place if place.is_dir() else run_of(place) if NAME.fullmatch(place.name) else None
+        run: Path | None = place if place.is_dir() else None
+        if NAME.fullmatch(place.name):
+            run = run_of(place)
+        elif place.name in (WEIGHTS, WEIGHTS_EMA):
+            run = Path(os.path.abspath(place)).parent
         if run is not None and (note := unfinished(run)):
             say(f"note: {note}")

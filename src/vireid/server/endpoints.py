@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from vireid.console import refusals
-from vireid.data.decoding import GREY, SHAPES, boxes_of, parse_box
+from vireid.data.decoding import MONOCHROME, SHAPES, boxes_of, parse_box
 from vireid.index.entries import Filters, Hit
 from vireid.index.output import hits_as_csv
 from vireid.problems import Problems
@@ -172,7 +172,7 @@ def add_reading(app: FastAPI, service: SearchService) -> None:
                 images=settings.max_images,
                 top=settings.max_top,
                 person_shape=SHAPES,
-                grey=GREY,
+                grey=MONOCHROME,
             ),
             user=request.scope["vireid.user"],
             require_reason=settings.require_reason,

@@ -339,6 +339,8 @@ def _recipe(
             changes["optim"] = choose("optim", choices.optim, names, option=True)
             if changes["optim"] != "sgd" == recipe.optim and not choices.lr:
                 changes["lr"] = ADAM_LR
+            if changes["optim"] == "sgd" != recipe.optim and not choices.lr:
+                changes["lr"] = RECIPES["base"]["scratch"].lr
     problems.tell()
     return dataclasses.replace(recipe, **changes)
 

@@ -190,7 +190,7 @@ def trained_identities(
     before, *others = trained_on(state)
     if changes := before.change_to(now):
         raise InputError(
-            f"The run '{run}' can't go on with other identities: {changes}. What it has learnt of "
+            f"The run '{run}' can't go on with other identities: {changes}. What it has learned of "
             f"one would be taken for another. Restore the data set '{dataset.root}' as it was, or "
             "start another run."
         )

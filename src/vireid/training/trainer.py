@@ -20,7 +20,7 @@ from vireid.evaluation.measures import criterion_words
 from vireid.evaluation.unlike import joined
 from vireid.figures import BatchRow, draw_batch
 from vireid.methods import Method
-from vireid.models.hub import WEIGHTS
+from vireid.models.hub import WEIGHTS, WEIGHTS_EMA
 from vireid.models.two_stream import resolved
 from vireid.own_code import is_code, named_again
 from vireid.runtime.background import BackgroundWriter
@@ -37,7 +37,7 @@ from vireid.training.run_state import Progress, open_folder, pack, unpack
 from vireid.training.step import Plan
 from vireid.training.tensorboard import TensorBoard
 from vireid.types import InputError
-from vireid.weights import WEIGHTS_EMA, method_metadata, portable, save_weights
+from vireid.weights import method_metadata, portable, save_weights
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
