@@ -90,6 +90,22 @@ def test_a_folder_of_runs_is_answered_by_what_to_name(
         assert one in refused(capsys, *words, parent)
 
 
+def test_reports_on_earlier_weights_are_not_what_comes_next(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = shutil.copytree(runs[1], tmp_path / "one")
+    assert run("info", one) == 0
+    assert f"Next: vireid report {one}" in capsys.readouterr().err
+    for file in (one / "test").rglob("report.json"):
+        whole = json.loads(file.read_text())
+        whole["protocol"]["weights_hash"] = "0" * 64
+        file.write_text(json.dumps(whole))
+    assert run("info", one) == 0
+    shown = capsys.readouterr()
+    assert "1, 1 of them on other weights" in shown.out
+    assert f"Next: vireid test --resume {one}" in shown.err
+
+
 def test_info_lists_the_runs_of_a_folder(runs: list[Path], tmp_path: Path, capsys) -> None:
     parent = shutil.copytree(runs[0].parent, tmp_path / "my runs")
     for name, file in (("splits", "trials.json"), ("other", "config.json")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -271,9 +272,13 @@ def info(
         from vireid.training.checkpoint import describe_run
 
         run = describe_run(place)
-        reports = len(report_files(place)) if place.is_dir() else 0
-        if reports:
-            run["reports"] = str(reports)
+        files = report_files(place) if place.is_dir() else []
+        reports = _reports_on(run.get("hash"), files)
+        if files:
+            earlier = len(files) - reports
+            run["reports"] = (
+                f"{len(files)}{f', {earlier} of them on other weights' if earlier else ''}"
+            )
         network = _network(place, method, arch) if "hash" in run else None
         if json:
             print_json(run | ({"network": network} if network else {}))
@@ -323,6 +328,17 @@ def info(
         sensor_cameras=sensor_cameras,
     )
     return 0
+
+
+def _reports_on(weights_hash: str | None, files: Sequence[Path]) -> int:
+    """How many reports are on these weights; the others are older than the newest training."""
+    from vireid.evaluation import Report
+
+    count = 0
+    for file in files:
+        with contextlib.suppress(InputError):  # damaged: `vireid report` says so
+            count += Report.load(file).protocol.weights_hash == weights_hash
+    return count
 
 
 def _after_run(run: Mapping[str, str], target: str, place: Path, reports: int) -> str:
