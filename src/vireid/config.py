@@ -287,6 +287,9 @@ def check_sections(
         raise InputError(f"{where}: {'; '.join(told)}.")
 
 
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
 def convert(hint: Any, item: Any, where: str) -> Any:
     """A plain value as the type `hint`.
 
@@ -372,7 +375,7 @@ def convert(hint: Any, item: Any, where: str) -> Any:
             raise wrong("a number of at most 64 bits")
         return hint(item)
     if not isinstance(item, hint) or (hint is not bool and isinstance(item, bool)):
-        raise wrong(f"a value of type {hint.__name__}")
+        raise wrong(_WORDS.get(hint, f"a value of type {hint.__name__}"))
     return item
 
 

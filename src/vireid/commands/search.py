@@ -17,7 +17,16 @@ from vireid.commands.common import (
     print_json,
     suggest,
 )
-from vireid.console import choose, path_meant, quoted, results, say, tell_broken, warn
+from vireid.console import (
+    choose,
+    count_text,
+    path_meant,
+    quoted,
+    results,
+    say,
+    tell_broken,
+    warn,
+)
 from vireid.data.facts import Decoding
 from vireid.files import check_folder, write_text
 from vireid.problems import Problems
@@ -133,7 +142,8 @@ def embed(
             "were squeezed to that shape; don't expect matches for them."
         )
     next_step(
-        f"{summary.count:,} embeddings in '{out}' ({summary.images_per_second:,.0f} img/s)",
+        f"{count_text(summary.count, 'embedding', 'embeddings')} in '{out}' "
+        f"({summary.images_per_second:,.0f} img/s)",
         f"vireid index create --index INDEX --embeddings {quoted(out)}   "
         "(index add, if there is one)",
     )

@@ -421,9 +421,10 @@ def published_net(method: Method) -> dict[str, Tensor]:
     """
     form = form_of(method)
     if differences := _differences(method, form):
+        code = method.name if method.name in form.methods else form.methods[0]
         raise InputError(
             f"The network of this {method.name} is not the one that the published code of "
-            f"{form.methods[0]} has: {'; '.join(differences)}. It cannot be written as a published "
+            f"{code} has: {'; '.join(differences)}. It cannot be written as a published "
             "checkpoint."
         )
     state = method.state_dict()
