@@ -14,8 +14,6 @@ linear probe tells them on people it wasn't fitted on, also of images without co
 from infrared to visible.
 
 What is concluded from the numbers was written before the first run: the rule in _verdict.py.
---confirm makes, with the seeds that it is given, only `standard` and what today's result NAME
-proposes, if it proposes something; the numbers of the other variants stay in the table.
 --table RESULT.json draws the conclusion of a result again, and writes its table and notes.
 """
 
@@ -36,7 +34,7 @@ from typing import Any
 import knobs
 import methods
 import numpy as np
-from _common import record, result_path, write_result
+from _common import record, write_result
 from _runs import Unlike, load, read
 from _verdict import PLAIN, STANDARD, Part, concluded, findings, lines, notes
 from whole_seeds import BEGAN, HERE, Jobs
@@ -69,8 +67,6 @@ def main(words: Sequence[str] | None = None) -> int:
     args.work = args.work.absolute()
     args.work.mkdir(parents=True, exist_ok=True)
     try:
-        if args.confirm and not to_confirm(args):
-            return 0
         names = listed(args.variants, knobs.VARIANTS, "variant")
         rows = listed(args.rows, ROWS, "row")
         file = write_sweep(args, rows)
@@ -102,7 +98,6 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--merge", type=Path, nargs="+", action="extend", default=[], metavar="OLD.json"
     )
-    parser.add_argument("--confirm", action="store_true", help="what today's result proposes")
     parser.add_argument("--name", default="diagnosis", help="of the results")
     parser.add_argument("--identities", type=int, default=knobs.IDENTITIES)
     parser.add_argument("--images", type=int, default=knobs.IMAGES, help="of each by each camera")
@@ -111,7 +106,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps-per-epoch", type=int, help="(default: the search's)")
     parser.add_argument("--arch", default="resnet18", help="of the starts and all rows")
     parser.add_argument("--start-flags", default="", help="more flags for start.py")
-    args = parser.parse_args(words, argparse.Namespace(gaps={}))
+    args = parser.parse_args(words)
     if not (args.table or args.work):
         parser.error("name a folder for people, starts and runs by --work.")
     return args
@@ -137,26 +132,6 @@ def listed(text: str, known: Sequence[str] | Mapping[str, Any], what: str) -> li
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"There is no {what} {', '.join(unknown)}. Valid: {', '.join(known)}.")
     return names
-
-
-def to_confirm(args: argparse.Namespace) -> bool:
-    """Whether today's result proposes a variant; then it and `standard` are what is made, and the
-    results of all variants are taken over.
-
-    Raises:
-        InputError: there is no such result.
-    """
-    path = result_path(args.name)
-    if not path.is_file():
-        raise InputError(f"There is no result '{path}' whose proposal could be confirmed.")
-    found = json.loads(path.read_text(encoding="utf-8"))["results"]
-    print(found["conclusion"]["sentence"], flush=True)
-    proposal = found["conclusion"]["proposal"]
-    args.variants = f"{STANDARD},{proposal}"
-    args.gaps = {variant: one["gap"] for variant, one in found["variants"].items()}
-    of_variants = (result_path(f"{args.name}-{variant}") for variant in found["variants"])
-    args.merge += [path for path in of_variants if path.is_file()]
-    return proposal is not None
 
 
 # What is run ------------------------------------------------------------------------------------
@@ -256,11 +231,7 @@ def part_of(variant: str, file: Path, args: argparse.Namespace) -> Part:
 def shown(names: Sequence[str], args: argparse.Namespace) -> list[Part]:
     """Variants of earlier results that aren't made now."""
     found = {variant_of(path): path for path in args.merge}
-    return [
-        Part(name, load(path), gap=args.gaps.get(name))
-        for name, path in found.items()
-        if name not in names
-    ]
+    return [Part(name, load(path)) for name, path in found.items() if name not in names]
 
 
 def make(parts: Sequence[Part], jobs: Jobs) -> list[str]:

@@ -243,7 +243,9 @@ def test_a_path_is_taken_for_its_text(tmp_path: Path) -> None:
     assert made == train_options(pretrained=str(file), data_root=str(tmp_path), arch="resnet18")
     assert ModelOptions(pretrained=file) == ModelOptions(pretrained=str(file))  # type: ignore[arg-type]
     assert TestOptions(data_root=tmp_path).data_root == str(tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"`pretrained` is 3; text was expected\. `method` is True; text was"):
+    with pytest.raises(
+        InputError, match=r"`pretrained` is 3; text was expected\. `method` is True; text was"
+    ):
         train_options(pretrained=3, method=True)
 
 

@@ -235,23 +235,6 @@ def test_two_variants_from_people_to_the_table(
     (path,) = (tmp_path / "out").glob("again-2*.json")
     again = json.loads(path.read_text())["results"]["variants"]
     assert all(again[name]["rows"] == whole[name]["rows"] for name in ("standard", "crops"))
-
-    # nothing proposed, nothing made; then the other start for `standard` and what is proposed
-    again_here = [*words, "--confirm", "--seeds", "0,1"]
-    again_here[1] = str(tmp_path / "work")
-    assert diagnosis.main([*again_here, "--name", "never"]) == 2
-    called.clear()
-    assert diagnosis.main(again_here) == 0 and not called
-    monkeypatch.setattr(
-        diagnosis, "concluded",
-        lambda found: {"proposal": "crops", "sentence": "`crops` is proposed.", "not_counted": []},
-    )  # fmt: skip
-    assert diagnosis.main(["--table", str(files["diagnosis"])]) == 0
-    assert diagnosis.main([*again_here, "--rows", "agw"]) == 0
-    assert called == ["people-standard", "people-crops", *["train", "test"] * 2]
-    both = json.loads(files["diagnosis"].read_text())["results"]["variants"]
-    assert both["crops"]["gap"] == whole["crops"]["gap"]
-    monkeypatch.undo()
     assert diagnosis.main([*words, "--variants", "none"]) == 2
     assert diagnosis.main([*words, "--merge", str(files["diagnosis"])]) == 2
 

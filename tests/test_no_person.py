@@ -15,6 +15,7 @@ from PIL import Image
 import vireid
 from vireid.data.decoding import is_person_shaped, notes_on
 from vireid.embed import embed_files
+from vireid.embed.colours import ColourCheck
 from vireid.index.outliers import Outliers
 from vireid.types import Modality
 
@@ -200,7 +201,7 @@ def test_search_and_page_say_that_a_query_looks_like_the_other_sensors(
              "infrared": ("day.png", "colour", "visible")}  # fmt: skip
     with kit.running(world) as server, server.client() as client:
         described = client.get("/api/openapi.json").json()["components"]["schemas"]
-        assert "no colour" in described["QueryAnswer"]["properties"]["notes"]["description"]
+        assert "its colours" in described["QueryAnswer"]["properties"]["notes"]["description"]
         for modality, (wrong, seen, other) in looks.items():
             note = f"The image has {seen}, but is searched with as {modality}. If its camera is "
             words = ("search", "--index", world.index, "--weights", world.weights, *CPU)
@@ -272,3 +273,22 @@ def test_a_grey_person_in_a_grey_place_may_be_visible() -> None:
         pixels = np.random.default_rng(0).integers(0, 200, (96, 48, 1), dtype=np.uint8)
         image = Image.fromarray(pixels + np.array([0, 0, spread], np.uint8))
         assert bool(notes_on(image, modality)) == noted, (spread, modality)
+
+
+def test_faint_colours_are_not_called_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor counted where images without any are what is told of."""
+    visible = np.zeros(20, np.int64) + Modality.VISIBLE
+    names = [f"{row}.png" for row in range(20)]
+
+    def told(spreads: list[int]) -> str:
+        faint = [np.full((8, 8, 3), 90, np.uint8) + np.array([0, 0, s], np.uint8) for s in spreads]
+        ColourCheck().look(dict(enumerate(faint)), visible, names)
+        return said(capsys)
+
+    assert "20 of the 20 visible images that were looked at have hardly any colour" in told(
+        [3] * 20
+    )
+    assert (
+        "5 of the 20 visible images that were looked at have no colour, such as '15.png'"
+        in told([3] * 5 + [40] * 10 + [0] * 5)
+    )

@@ -42,9 +42,9 @@ class Start(Options):
     title: ClassVar[str] = "start"
 
     recipe: str | None = None
-    """How to train: clean (default with pretrained weights), published (as the published code,
-    with its accidents), scratch (milder erasing: default without pretrained weights), or finetune
-    (scratch with AdamW at a low rate, to keep what weights know of people: default with synth)."""
+    """How to train: scratch (default without pretrained weights), finetune (scratch with AdamW at a
+    low rate, to keep what weights know of people: default with synth), clean (default with other
+    weights), or published (as the published code, with its accidents)."""
     augment: str | None = option(None, choices=augmentation_choices)
     """Augmentation preset: {augment}; docs/augmentation.md says what each does. Or
     path/to/my.py:MyAugment, your own on top of the recipe's (default: the recipe's)."""

@@ -110,10 +110,12 @@ class ColourCheck:
         if seen.told or not (many or seen.certain > _MIXED * seen.count):
             return
         seen.told = True
-        colour = "colour" if sensor == Modality.INFRARED else "no colour"
-        path, other = seen.certain_path or seen.odd_path, Modality(1 - sensor).word
+        count, path = (seen.odd, seen.odd_path) if many else (seen.certain, seen.certain_path)
+        colour, other = "colour", Modality(1 - sensor).word
+        if sensor == Modality.VISIBLE:
+            colour = "no colour" if count == seen.certain else "hardly any colour"
         found = (
-            f"{seen.odd} of the {seen.count} {sensor.word} images that were looked at have "
+            f"{count} of the {seen.count} {sensor.word} images that were looked at have "
             f"{colour}, such as '{path}'"
         )
         if seen.count == 1:

@@ -136,7 +136,7 @@ class QueryAnswer(BaseModel):
     notes: list[str] = Field(
         default=[],
         description="why its hits may mean little, for people: it shows no person or not only one, "
-        "or has no colour although it is said to be visible",
+        "or its colours aren't those of the sensor that it is said to be of",
     )
 
 
