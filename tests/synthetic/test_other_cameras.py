@@ -14,6 +14,7 @@ pytest.importorskip("cv2")
 
 from vireid.data import load_dataset
 from vireid.synthetic import write_as_other_cameras
+from vireid.types import InputError
 
 
 def test_every_image_is_another_of_the_same_size_and_the_rest_is_kept(
@@ -32,3 +33,7 @@ def test_every_image_is_another_of_the_same_size_and_the_rest_is_kept(
         before, after = (Image.open(root / sample.path) for root in (source, tmp_path / "out"))
         assert before.size == after.size
         assert np.abs(np.asarray(before, float) - np.asarray(after, float)).mean() > 2
+    # Made by another program meanwhile: kept, and nothing is left beside it.
+    with pytest.raises(InputError, match=r"out' can't be written: .* Is another program writing"):
+        write_as_other_cameras(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]

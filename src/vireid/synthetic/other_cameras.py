@@ -14,6 +14,7 @@ import numpy as np
 
 from vireid.data.protocol import SYNTHETIC_MARKER
 from vireid.files import read_json, write_json
+from vireid.types import InputError
 
 INFRARED = (3, 6)  # cameras of SYSU-MM01's layout
 OTHERS = "others"  # of a set's note: whose cameras took its images
@@ -27,6 +28,9 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
     Images are cut up to a twelfth too wide or too narrow on each side. Visible ones get another
     white and a darker middle; infrared ones local contrast, columns of their own brightness and
     dark corners. All are JPEG of quality 30. What is drawn at random follows from a file's name.
+
+    Raises:
+        InputError: `out` has been made by somebody else.
     """
     contrast = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(4, 2))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +47,13 @@ def write_as_other_cameras(source: Path, out: Path) -> None:
             cv2.imwrite(str(made / place), pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         marker = made / SYNTHETIC_MARKER
         write_json(marker, read_json(marker) | {"cameras": OTHERS})
-        os.replace(made, out)
+        try:
+            os.replace(made, out)
+        except OSError as error:  # another program has made it meanwhile
+            raise InputError(
+                f"'{out}' can't be written: {error.strerror}. Is another program writing there? "
+                "Name another folder, or delete it and run the command again."
+            ) from error
 
 
 def _written(path: Path) -> np.ndarray:
